@@ -1,0 +1,75 @@
+package partition
+
+import (
+	"time"
+
+	"github.com/zeebo/xxh3"
+)
+
+// Key is a stored key: its space, a slash, and the name its users know,
+// for example "k/users/7". Package store builds and validates them.
+type Key string
+
+// Origin is the name of the partition that was an entry's master when the
+// entry was written.
+type Origin string
+
+// Revision is the place of a write in its origin's total order:
+// epoch·2^40 + n. Per key it only grows, whoever is master.
+type Revision int64
+
+const epochBits = 40
+
+// Floor is the revision below every revision of an epoch: the counter of a
+// master that has written nothing in it yet.
+func Floor(epoch int64) Revision { return Revision(epoch << epochBits) }
+
+// Epoch is the epoch in which the revision was given out.
+func (r Revision) Epoch() int64 { return int64(r) >> epochBits }
+
+// Instant is a time in microseconds since the Unix epoch, by the clock of
+// the database that gave it. Zero means "none".
+type Instant int64
+
+// InstantOf converts t, cutting what is below a microsecond.
+func InstantOf(t time.Time) Instant { return Instant(t.UnixMicro()) }
+
+// Time converts the instant to UTC.
+func (i Instant) Time() time.Time { return time.UnixMicro(int64(i)).UTC() }
+
+// Add moves the instant by d, cutting what is below a microsecond.
+func (i Instant) Add(d time.Duration) Instant { return i + Instant(d.Microseconds()) }
+
+// Sub is the duration since earlier.
+func (i Instant) Sub(earlier Instant) time.Duration {
+	return time.Duration(i-earlier) * time.Microsecond
+}
+
+// Entry is the stored row of a key. A tombstone has Deleted set, an empty
+// value, no content type and no metadata.
+type Entry struct {
+	Key         Key
+	Origin      Origin
+	Revision    Revision
+	Deleted     bool
+	ContentType string
+	Metadata    []byte  // JSON, nil when there is none
+	ModifiedAt  Instant // the master's clock at commit
+	ExpiresAt   Instant // zero: never
+	Size        int64   // bytes of the value, also when the value was not read
+	Checksum    uint64  // Checksum(Value)
+	Value       []byte  // nil when only the head was read
+}
+
+// Live reports whether a reader at now may see the entry.
+func (e *Entry) Live(now Instant) bool {
+	return !e.Deleted && (e.ExpiresAt == 0 || now < e.ExpiresAt)
+}
+
+// Intact reports whether the value still has its checksum and size.
+func (e *Entry) Intact() bool {
+	return int64(len(e.Value)) == e.Size && Checksum(e.Value) == e.Checksum
+}
+
+// Checksum is the xxh3-64 hash of a value. It finds damage, not malice.
+func Checksum(value []byte) uint64 { return xxh3.Hash(value) }

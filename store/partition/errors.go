@@ -1,0 +1,30 @@
+package partition
+
+import "errors"
+
+// The errors a Partition answers with, wrapped with what it was doing.
+var (
+	// ErrUnavailable: the database did not answer, or not in time; nothing
+	// of the call took effect. Another attempt may succeed.
+	ErrUnavailable = errors.New("partition unavailable")
+	// ErrOutcomeUnknown: the connection died while a commit was under way;
+	// it stands wholly or not at all, and nobody here knows which.
+	ErrOutcomeUnknown = errors.New("outcome unknown")
+	// ErrStaleEpoch: the batch was of an epoch that is not the partition's.
+	ErrStaleEpoch = errors.New("stale epoch")
+	// ErrPositionMoved: the position was not at Copy.From any more; somebody
+	// else has applied meanwhile. Harmless: read the position again.
+	ErrPositionMoved = errors.New("position moved")
+	// ErrLeaseLost: the fence of a Copy is not that of the current lease.
+	ErrLeaseLost = errors.New("lease lost")
+	// ErrLeaseHeld: another holder has the lease and it has not expired.
+	ErrLeaseHeld = errors.New("lease held")
+	// ErrNoCluster: the database was never joined to a cluster.
+	ErrNoCluster = errors.New("no cluster")
+	// ErrRefused: the database cannot serve as configured until an operator
+	// acts (a missing GRANT, another cluster's data, another partition's
+	// name, a newer schema). The wrapping text says what to do.
+	ErrRefused = errors.New("refused")
+	// ErrTooLarge: an entry does not fit what the server accepts.
+	ErrTooLarge = errors.New("too large for the partition")
+)
