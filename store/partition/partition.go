@@ -168,6 +168,12 @@ type Target interface {
 	// all: an entry is only ever replaced by a newer one. ErrPositionMoved and
 	// ErrLeaseLost change nothing.
 	Apply(ctx context.Context, c Copy) error
+	// Place writes entries ahead of their turn, in one transaction and durably,
+	// and moves no position: as in Apply an older entry never replaces a newer
+	// one, and an entry whose revision the partition's position for its origin
+	// has reached is left out (it is held already, or was deleted and its
+	// tombstone may be collected). The entries may be of several origins.
+	Place(ctx context.Context, entries []Entry) error
 	// Reset removes everything held of origin, and its position, so that it
 	// can be filled afresh. The position goes first: until the origin is
 	// whole again the partition is not readable for it. It is never called
