@@ -1,0 +1,82 @@
+package store
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/zeebo/xxh3"
+
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// The names of the data model, as package partition defines them.
+type (
+	Key      = partition.Key
+	Entry    = partition.Entry
+	Origin   = partition.Origin
+	Revision = partition.Revision
+	Instant  = partition.Instant
+)
+
+// Space is the first segment of a stored key. Services see only their own.
+type Space string
+
+// User is the space of the keys that users write over /v1/keys.
+const User Space = "k"
+
+// Key is the stored key of a name in the space.
+func (s Space) Key(name string) Key { return Key(string(s) + "/" + name) }
+
+// end is the first key after every key of the space.
+func (s Space) end() Key { return Key(string(s) + "0") } // '0' follows '/'
+
+// Name is the key's name without its space.
+func Name(k Key) string {
+	_, name, _ := strings.Cut(string(k), "/")
+	return name
+}
+
+// MaxKeyBytes is the longest name a store can be configured to accept.
+const MaxKeyBytes = 512
+
+// CheckName returns a *KeyError unless name is 1..maxBytes of valid UTF-8
+// without control characters (U+0000..U+001F, U+007F..U+009F).
+func CheckName(name string, maxBytes int) error {
+	switch {
+	case name == "":
+		return &KeyError{Reason: "is empty"}
+	case len(name) > maxBytes:
+		return &KeyError{Reason: fmt.Sprintf("is longer than %d bytes", maxBytes)}
+	case !utf8.ValidString(name):
+		return &KeyError{Reason: "is not valid UTF-8"}
+	}
+	for i, r := range name {
+		if r < 0x20 || (r >= 0x7f && r < 0xa0) {
+			return &KeyError{Reason: fmt.Sprintf("holds the control character U+%04X at byte %d", r, i)}
+		}
+	}
+	return nil
+}
+
+// Slots is the fixed number of slots that keys hash to.
+const Slots = 1024
+
+// Slot is one of the fixed shares of the key space; each belongs to a master.
+type Slot uint16
+
+// SlotOf is the slot of a key: the xxh3 hash of its route.
+func SlotOf(k Key) Slot { return Slot(xxh3.HashString(route(Name(k))) % Slots) }
+
+// route is what is hashed: the name, or only what its first {…} encloses, so
+// that keys sharing a tag share a master. An empty {} is no tag.
+func route(name string) string {
+	_, rest, ok := strings.Cut(name, "{")
+	if !ok {
+		return name
+	}
+	if tag, _, ok := strings.Cut(rest, "}"); ok && tag != "" {
+		return tag
+	}
+	return name
+}

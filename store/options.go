@@ -1,0 +1,50 @@
+package store
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// Options is how a Store is made. The zero value of a field means its default.
+type Options struct {
+	Partitions    []partition.Partition // in the order of the configuration, at least one; the store closes them
+	Masters       []string              // names among Partitions; default: the first
+	MaxKeyBytes   int                   // default and most: MaxKeyBytes
+	MaxValueBytes int64                 // default 16 MiB; a master may accept less
+	BatchEntries  int                   // most updates in one commit, default 1024
+	BatchBytes    int64                 // most bytes of values in one commit, default 4 MiB; one larger value goes alone
+	QueueEntries  int                   // most updates waiting for one master, default 16384; beyond, ErrMasterUnavailable
+	Readers       int                   // concurrent point reads of one partition, default 2
+	Timeout       time.Duration         // bound of one database operation, default 5 s
+	Poll          time.Duration         // how often health and positions are read, default 1 s
+	Logger        *slog.Logger          // default slog.Default()
+	OnCommit      func()                // called after each commit that wrote something; must not block
+}
+
+func (o Options) withDefaults() Options {
+	o.MaxKeyBytes = defaultTo(o.MaxKeyBytes, MaxKeyBytes)
+	o.MaxValueBytes = defaultTo(o.MaxValueBytes, 16<<20)
+	o.BatchEntries = defaultTo(o.BatchEntries, 1024)
+	o.BatchBytes = defaultTo(o.BatchBytes, 4<<20)
+	o.QueueEntries = defaultTo(o.QueueEntries, 16384)
+	o.Readers = defaultTo(o.Readers, 2)
+	o.Timeout = defaultTo(o.Timeout, 5*time.Second)
+	o.Poll = defaultTo(o.Poll, time.Second)
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.OnCommit == nil {
+		o.OnCommit = func() {}
+	}
+	return o
+}
+
+func defaultTo[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
