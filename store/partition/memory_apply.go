@@ -1,0 +1,170 @@
+package partition
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Apply implements Target.
+func (m *Memory) Apply(ctx context.Context, c Copy) error {
+	unlock, err := m.beginWrite(ctx, OpApply)
+	if err != nil {
+		return err
+	}
+	err = m.db.apply(c)
+	unlock()
+	if err != nil {
+		return fmt.Errorf("apply %d entries of %s to %s: %w", len(c.Entries), c.Origin, m.db.name, err)
+	}
+	return m.answer(OpApplied)
+}
+
+func (db *memoryDB) apply(c Copy) error {
+	if err := c.check(db.maxValueBytes); err != nil {
+		return err
+	}
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if c.Fence != 0 && c.Fence != db.lease.Fence {
+		return ErrLeaseLost
+	}
+	p := db.positions[c.Origin]
+	if p.Revision != c.From {
+		return ErrPositionMoved
+	}
+	p.Origin, p.Revision, p.Goal = c.Origin, c.To, c.Goal
+	p.SyncedAt = max(p.SyncedAt, c.SyncedAt)
+	db.positions[c.Origin] = p
+	for _, e := range c.Entries {
+		db.putNewer(e)
+	}
+	return nil
+}
+
+// putNewer stores e unless what stands is as new.
+func (db *memoryDB) putNewer(e Entry) {
+	if e.Revision > db.entries[e.Key].Revision {
+		db.put(e)
+	}
+}
+
+// check refuses entries that do not fit, or that break the rules of a copy.
+func (c *Copy) check(maxValueBytes int64) error {
+	if c.To < c.From || c.Goal < c.To {
+		return fmt.Errorf("from %d to %d with goal %d", c.From, c.To, c.Goal)
+	}
+	for _, e := range c.Entries {
+		if e.Origin != c.Origin || e.Revision <= c.From || e.Revision > c.To {
+			return fmt.Errorf("%s %d is not of the copy", e.Origin, e.Revision)
+		}
+		if int64(len(e.Value)) > maxValueBytes {
+			return fmt.Errorf("value of %d bytes: %w", len(e.Value), ErrTooLarge)
+		}
+	}
+	return nil
+}
+
+// Place implements Target.
+func (m *Memory) Place(ctx context.Context, entries []Entry) error {
+	unlock, err := m.beginWrite(ctx, OpPlace)
+	if err != nil {
+		return err
+	}
+	err = m.db.place(entries)
+	unlock()
+	if err != nil {
+		return fmt.Errorf("place %d entries in %s: %w", len(entries), m.db.name, err)
+	}
+	return m.answer(OpPlaced)
+}
+
+func (db *memoryDB) place(entries []Entry) error {
+	for _, e := range entries {
+		if int64(len(e.Value)) > db.maxValueBytes {
+			return fmt.Errorf("value of %d bytes: %w", len(e.Value), ErrTooLarge)
+		}
+	}
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	for _, e := range entries {
+		if e.Revision > db.positions[e.Origin].Revision {
+			db.putNewer(e)
+		}
+	}
+	return nil
+}
+
+// Reset implements Target.
+func (m *Memory) Reset(ctx context.Context, origin Origin) error {
+	unlock, err := m.beginWrite(ctx, OpReset)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if origin == m.db.name {
+		return fmt.Errorf("reset %s: its own origin: %w", origin, ErrRefused)
+	}
+	m.db.mu.Lock()
+	defer m.db.mu.Unlock()
+	delete(m.db.positions, origin)
+	m.db.remove(origin, func(Entry) bool { return true })
+	return nil
+}
+
+// Collect implements Target, in one transaction.
+func (m *Memory) Collect(ctx context.Context, origin Origin, upTo Revision) (int, error) {
+	unlock, err := m.beginWrite(ctx, OpCollect)
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	m.db.mu.Lock()
+	defer m.db.mu.Unlock()
+	p := m.db.positions[origin]
+	if upTo > p.Revision {
+		return 0, fmt.Errorf("collect %s on %s up to %d, beyond its position %d: %w",
+			origin, m.db.name, upTo, p.Revision, ErrRefused)
+	}
+	if upTo > p.Collected {
+		p.Collected = upTo
+		m.db.positions[origin] = p
+	}
+	return m.db.remove(origin, func(e Entry) bool { return e.Deleted && e.Revision <= upTo }), nil
+}
+
+// Acquire implements Target.
+func (m *Memory) Acquire(ctx context.Context, holder string, ttl time.Duration) (Lease, error) {
+	unlock, err := m.beginWrite(ctx, OpAcquire)
+	if err != nil {
+		return Lease{}, err
+	}
+	defer unlock()
+	m.db.mu.Lock()
+	defer m.db.mu.Unlock()
+	now, lease := m.db.instant(), &m.db.lease
+	if lease.Holder != holder {
+		if now < lease.ExpiresAt {
+			return Lease{}, fmt.Errorf("lease of %s with %s: %w", m.db.name, lease.Holder, ErrLeaseHeld)
+		}
+		lease.Holder = holder
+		lease.Fence++
+	}
+	lease.ExpiresAt = now.Add(ttl)
+	return *lease, nil
+}
+
+// Release implements Target.
+func (m *Memory) Release(ctx context.Context, l Lease) error {
+	unlock, err := m.beginWrite(ctx, OpRelease)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	m.db.mu.Lock()
+	defer m.db.mu.Unlock()
+	if m.db.lease.Holder == l.Holder && m.db.lease.Fence == l.Fence {
+		m.db.lease.Holder, m.db.lease.ExpiresAt = "", 0
+	}
+	return nil
+}

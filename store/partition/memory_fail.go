@@ -1,0 +1,109 @@
+package partition
+
+import (
+	"context"
+	"fmt"
+)
+
+// The operations a Memory announces to the hook that Fail sets.
+const (
+	OpPrepare   = "prepare"
+	OpCluster   = "cluster"
+	OpJoin      = "join"
+	OpCommit    = "commit"    // before anything is done
+	OpCommitted = "committed" // Commit's work stands, its answer is not given yet
+	OpGet       = "get"
+	OpList      = "list"
+	OpPositions = "positions"
+	OpSnapshot  = "snapshot"
+	OpNext      = "next" // of a Snapshot
+	OpBarrier   = "barrier"
+	OpApply     = "apply"   // before anything is done
+	OpApplied   = "applied" // Apply's work stands, its answer is not given yet
+	OpPlace     = "place"   // before anything is done
+	OpPlaced    = "placed"  // Place's work stands, its answer is not given yet
+	OpReset     = "reset"
+	OpCollect   = "collect"
+	OpAcquire   = "acquire"
+	OpRelease   = "release"
+)
+
+// Fail makes hook run at each operation of this handle, in the caller's
+// goroutine and before any lock is waited for, so it may block or call the
+// partition itself. An error of it (say, ErrUnavailable) fails the operation,
+// wrapped, and nothing takes effect; at OpCommitted, OpApplied and OpPlaced the
+// call fails with ErrOutcomeUnknown around it though its work stands. nil takes the
+// hook away. Other handles on the database are not concerned.
+func (m *Memory) Fail(hook func(op string) error) {
+	if hook == nil {
+		m.fail.Store(nil)
+		return
+	}
+	m.fail.Store(&hook)
+}
+
+// Plant stores entries as they are, past positions, revisions and checksums:
+// what damage to a database, or a defect, would leave behind.
+func (m *Memory) Plant(entries ...Entry) {
+	m.db.mu.Lock()
+	defer m.db.mu.Unlock()
+	for _, e := range entries {
+		m.db.put(e)
+	}
+}
+
+// begin opens every call: it runs the hook and refuses a call that is late.
+func (m *Memory) begin(ctx context.Context, op string) error {
+	if err := m.inTime(ctx, op); err != nil {
+		return err
+	}
+	if hook := m.fail.Load(); hook != nil {
+		if err := (*hook)(op); err != nil {
+			return fmt.Errorf("%s on %s: %w", op, m.db.name, err)
+		}
+	}
+	return m.inTime(ctx, op)
+}
+
+// inTime refuses a call on a closed handle or past its deadline.
+func (m *Memory) inTime(ctx context.Context, op string) error {
+	select {
+	case <-m.closed:
+		return m.unavailable(op, "closed")
+	case <-ctx.Done():
+		return m.unavailable(op, ctx.Err().Error())
+	default:
+		return nil
+	}
+}
+
+func (m *Memory) unavailable(op, why string) error {
+	return fmt.Errorf("%s on %s: %s: %w", op, m.db.name, why, ErrUnavailable)
+}
+
+// beginWrite opens a transaction that writes, once no other does.
+func (m *Memory) beginWrite(ctx context.Context, op string) (unlock func(), err error) {
+	if err := m.begin(ctx, op); err != nil {
+		return nil, err
+	}
+	select {
+	case m.db.writer <- struct{}{}:
+		return func() { <-m.db.writer }, nil
+	case <-m.closed:
+		return nil, m.unavailable(op, "closed")
+	case <-ctx.Done():
+		return nil, m.unavailable(op, ctx.Err().Error())
+	}
+}
+
+// answer tells the outcome of work that stands, or loses it.
+func (m *Memory) answer(op string) error {
+	hook := m.fail.Load()
+	if hook == nil {
+		return nil
+	}
+	if err := (*hook)(op); err != nil {
+		return fmt.Errorf("%s on %s: %w: %w", op, m.db.name, ErrOutcomeUnknown, err)
+	}
+	return nil
+}

@@ -1,0 +1,57 @@
+package partition
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"slices"
+)
+
+// keyIndex holds keys in the order of their bytes. New ones wait unsorted
+// until somebody looks, so that many writes between two reads cost one merge.
+type keyIndex struct {
+	sorted []Key
+	fresh  []Key
+}
+
+// add takes a key that is not in the index.
+func (x *keyIndex) add(k Key) { x.fresh = append(x.fresh, k) }
+
+// keep drops the keys that do not match.
+func (x *keyIndex) keep(match func(Key) bool) {
+	x.settle()
+	x.sorted = slices.DeleteFunc(x.sorted, func(k Key) bool { return !match(k) })
+}
+
+// from returns the keys from k on, in order; valid until the index changes.
+func (x *keyIndex) from(k Key) []Key {
+	x.settle()
+	i, _ := slices.BinarySearch(x.sorted, k)
+	return x.sorted[i:]
+}
+
+// settle merges the fresh keys into the sorted ones, from the back, in place.
+func (x *keyIndex) settle() {
+	if len(x.fresh) == 0 {
+		return
+	}
+	slices.Sort(x.fresh)
+	i, j := len(x.sorted)-1, len(x.fresh)-1
+	x.sorted = append(x.sorted, x.fresh...)
+	for to := len(x.sorted) - 1; j >= 0; to-- {
+		if i >= 0 && x.sorted[i] > x.fresh[j] {
+			x.sorted[to] = x.sorted[i]
+			i--
+		} else {
+			x.sorted[to] = x.fresh[j]
+			j--
+		}
+	}
+	x.fresh = x.fresh[:0]
+}
+
+// newPartitionID is 128 random bits in hex.
+func newPartitionID() string {
+	var id [16]byte
+	rand.Read(id[:]) // never fails: it ends the process instead
+	return hex.EncodeToString(id[:])
+}

@@ -1,0 +1,149 @@
+package partition
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+)
+
+// memorySpanBytes is what Span.Bytes means when it is 0.
+const memorySpanBytes = 8 << 20
+
+// Get implements Reader.
+func (m *Memory) Get(ctx context.Context, keys []Key) ([]Entry, error) {
+	if err := m.begin(ctx, OpGet); err != nil {
+		return nil, err
+	}
+	m.db.mu.Lock()
+	defer m.db.mu.Unlock()
+	return m.db.get(keys), nil
+}
+
+func (db *memoryDB) get(keys []Key) []Entry {
+	var entries []Entry
+	seen := make(map[Key]bool, len(keys))
+	for _, k := range keys {
+		if e, ok := db.entries[k]; ok && !seen[k] {
+			entries = append(entries, clone(e))
+		}
+		seen[k] = true
+	}
+	return entries
+}
+
+// List implements Reader. Its more is exact.
+func (m *Memory) List(ctx context.Context, s Span) (entries []Entry, more bool, err error) {
+	if err := m.begin(ctx, OpList); err != nil {
+		return nil, false, err
+	}
+	if s.Limit < 1 {
+		return nil, false, fmt.Errorf("list on %s: limit %d", m.db.name, s.Limit)
+	}
+	m.db.mu.Lock()
+	defer m.db.mu.Unlock()
+	entries, more = m.db.list(s)
+	return entries, more, nil
+}
+
+func (db *memoryDB) list(s Span) (entries []Entry, more bool) {
+	left := cmp.Or(s.Bytes, memorySpanBytes)
+	for _, k := range db.index.from(s.From) {
+		if s.To != "" && k >= s.To {
+			break
+		}
+		e := db.entries[k]
+		if e.Deleted {
+			continue
+		}
+		if len(entries) == s.Limit || left <= 0 {
+			return entries, true
+		}
+		if s.Values {
+			left -= e.Size
+			entries = append(entries, clone(e))
+		} else {
+			entries = append(entries, head(e))
+		}
+	}
+	return entries, false
+}
+
+// Positions implements Reader.
+func (m *Memory) Positions(ctx context.Context) (Positions, error) {
+	if err := m.begin(ctx, OpPositions); err != nil {
+		return Positions{}, err
+	}
+	m.db.mu.Lock()
+	defer m.db.mu.Unlock()
+	return Positions{Now: m.db.instant(), Origins: maps.Clone(m.db.positions)}, nil
+}
+
+// Snapshot implements Source: a copy of all entries it will give.
+func (m *Memory) Snapshot(ctx context.Context, origin Origin, after Revision) (Snapshot, error) {
+	if err := m.begin(ctx, OpSnapshot); err != nil {
+		return nil, err
+	}
+	m.db.mu.Lock()
+	defer m.db.mu.Unlock()
+	p := m.db.positions[origin]
+	p.Origin = origin
+	if origin == m.db.name {
+		p.SyncedAt = m.db.instant()
+	}
+	return &memorySnapshot{m: m, position: p, left: m.db.after(origin, after)}, nil
+}
+
+// after lists what is held of origin after a revision, in order of revisions.
+func (db *memoryDB) after(origin Origin, after Revision) []Entry {
+	var entries []Entry
+	for _, e := range db.entries {
+		if e.Origin == origin && e.Revision > after {
+			entries = append(entries, e)
+		}
+	}
+	slices.SortFunc(entries, func(a, b Entry) int { return cmp.Compare(a.Revision, b.Revision) })
+	return entries
+}
+
+// memorySnapshot holds stored entries, which are cloned only as they leave.
+type memorySnapshot struct {
+	m        *Memory
+	position Position
+	left     []Entry
+	closed   bool
+}
+
+// Position implements Snapshot.
+func (s *memorySnapshot) Position() Position { return s.position }
+
+// Next implements Snapshot.
+func (s *memorySnapshot) Next(ctx context.Context, maxEntries int, maxBytes int64) ([]Entry, error) {
+	if err := s.m.begin(ctx, OpNext); err != nil {
+		return nil, err
+	}
+	if s.closed {
+		return nil, s.m.unavailable(OpNext, "snapshot closed")
+	}
+	if len(s.left) == 0 {
+		return nil, io.EOF
+	}
+	var entries []Entry
+	for len(s.left) > 0 && len(entries) < max(maxEntries, 1) {
+		e := s.left[0]
+		s.left = s.left[1:]
+		entries = append(entries, clone(e))
+		if maxBytes -= e.Size; maxBytes <= 0 {
+			break
+		}
+	}
+	return entries, nil
+}
+
+// Close implements Snapshot.
+func (s *memorySnapshot) Close() error {
+	s.closed, s.left = true, nil
+	return nil
+}
