@@ -60,7 +60,8 @@ type Master interface {
 	// the batch asks for, writes, and commits durably. The claim serialises
 	// all writers of this partition, in every process, until the commit.
 	//
-	// ErrStaleEpoch: nothing happened, the partition is of another epoch.
+	// ErrStaleEpoch: nothing happened, the partition is of another epoch, or
+	// of no cluster, or has no row of positions for itself.
 	// ErrUnavailable, ErrTooLarge: nothing happened. ErrOutcomeUnknown: see there.
 	// An error of b.Decide rolls back and is returned as it is.
 	Commit(ctx context.Context, b Batch) (Claim, error)
@@ -74,15 +75,16 @@ type Batch struct {
 	Heads     []Key // entries to read without their values
 
 	// Write holds the entries of a batch that needs no decision; its keys
-	// are distinct. Revision is an offset from the claim's first revision
+	// are distinct, and so are its revisions. Origin is set by the partition
+	// to its own name, here and in Decide. Revision is an offset from the claim's first revision
 	// (0 ≤ offset < Revisions), ModifiedAt is set by the partition to
 	// Claim.Now. Such a batch takes one round trip.
 	Write []Entry
 
 	// Decide, when not nil, is called once per attempt inside the transaction
 	// with the claim and returns the entries to write in place of Write:
-	// distinct keys, revisions absolute and within the claim, ModifiedAt as
-	// given. It does no I/O and may run again after a deadlock.
+	// distinct keys, distinct revisions, absolute and within the claim, ModifiedAt
+	// as given. It does no I/O and may run again after a deadlock.
 	Decide func(Claim) ([]Entry, error)
 }
 
@@ -141,7 +143,8 @@ type Position struct {
 // Source is the side that others copy from.
 type Source interface {
 	// Snapshot opens a consistent view of what is held of origin after a
-	// revision. The caller closes it.
+	// revision: all of it, also what was placed beyond the position (it may
+	// have replaced something before it). The caller closes it.
 	Snapshot(ctx context.Context, origin Origin, after Revision) (Snapshot, error)
 	// Barrier makes a small durable commit: when it returns, everything that
 	// was visible before the call is durable. See DESIGN.md, section 5.
@@ -177,11 +180,12 @@ type Target interface {
 	// Reset removes everything held of origin, and its position, so that it
 	// can be filled afresh. The position goes first: until the origin is
 	// whole again the partition is not readable for it. It is never called
-	// for the partition's own origin, and refuses that.
+	// for the partition's own origin, and refuses that with ErrRefused.
 	Reset(ctx context.Context, origin Origin) error
 	// Collect removes tombstones of origin with a revision up to upTo, in
 	// bounded transactions that each raise Position.Collected first, and
-	// says how many. upTo must not exceed the partition's own position.
+	// says how many. An upTo beyond the partition's own position for the
+	// origin is refused with ErrRefused.
 	Collect(ctx context.Context, origin Origin, upTo Revision) (int, error)
 	// Acquire takes or renews the sync lease of this partition for holder,
 	// by the partition's clock. A new holder gets a higher fence. ErrLeaseHeld
