@@ -1,0 +1,64 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+)
+
+// Difference is what a re-read file asks for.
+type Difference struct {
+	Added   []Partition // new partitions, in the order of the file; they can join a running process
+	Restart []string    // the changed keys that a running process cannot follow, such as "http.listen"; never their values
+}
+
+// Empty reports whether nothing changed.
+func (d Difference) Empty() bool { return len(d.Added) == 0 && len(d.Restart) == 0 }
+
+// Changes compares the configuration a process runs with to one it has read again. Partitions are matched by name,
+// and their keys told by it: "partition partition-1: url", "partition partition-1: removed".
+func Changes(old, new *Config) Difference {
+	var d Difference
+	before, after := reflect.ValueOf(*old), reflect.ValueOf(*new)
+	for i, section := range namesOf(before.Type()) {
+		if before.Field(i).Kind() == reflect.Struct {
+			for _, name := range changedFields(before.Field(i), after.Field(i)) {
+				d.Restart = append(d.Restart, join(section, name))
+			}
+		}
+	}
+	d.comparePartitions(old.Partitions, new.Partitions)
+	return d
+}
+
+func (d *Difference) comparePartitions(old, new []Partition) {
+	for _, p := range new {
+		i := find(old, p.Name)
+		if i < 0 {
+			d.Added = append(d.Added, p)
+			continue
+		}
+		for _, name := range changedFields(reflect.ValueOf(old[i]), reflect.ValueOf(p)) {
+			d.Restart = append(d.Restart, fmt.Sprintf("partition %s: %s", p.Name, name))
+		}
+	}
+	for _, p := range old {
+		if find(new, p.Name) < 0 {
+			d.Restart = append(d.Restart, fmt.Sprintf("partition %s: removed", p.Name))
+		}
+	}
+}
+
+func find(partitions []Partition, name string) int {
+	return slices.IndexFunc(partitions, func(p Partition) bool { return p.Name == name })
+}
+
+// changedFields returns the TOML names of the fields that differ.
+func changedFields(old, new reflect.Value) (names []string) {
+	for i, name := range namesOf(old.Type()) {
+		if !reflect.DeepEqual(old.Field(i).Interface(), new.Field(i).Interface()) {
+			names = append(names, name)
+		}
+	}
+	return names
+}

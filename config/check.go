@@ -1,0 +1,266 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/robfig/cron/v3"
+)
+
+// Validate judges a Config that was made or changed in Go, by the rules that Load applies to a file. Its error is
+// Problems without file and line. It looks at the file system only to find two SQLite urls of one file.
+func (c *Config) Validate() error {
+	r := &report{}
+	newChecker(r).config(c)
+	return r.err()
+}
+
+// checker holds a Config against the rules.
+type checker struct {
+	*report
+	ranges map[string]string // of each key that has one, as the documentation must show it
+}
+
+func newChecker(r *report) *checker { return &checker{report: r, ranges: map[string]string{}} }
+
+func (c *checker) config(cfg *Config) {
+	c.http(cfg.HTTP)
+	c.store(cfg.Store)
+	c.sync(cfg.Sync)
+	c.log(cfg.Log)
+	c.partitions(cfg.Partitions)
+	c.masters(cfg.Store.Masters, cfg.Partitions)
+}
+
+func (c *checker) http(h HTTP) {
+	c.address("http.listen", h.Listen)
+	c.duration("http.read_header_timeout", h.ReadHeaderTimeout, 10*time.Millisecond, time.Hour)
+	c.duration("http.read_timeout", h.ReadTimeout, 10*time.Millisecond, 24*time.Hour)
+	c.duration("http.write_timeout", h.WriteTimeout, 10*time.Millisecond, 24*time.Hour)
+	c.duration("http.idle_timeout", h.IdleTimeout, 10*time.Millisecond, 24*time.Hour)
+	c.duration("http.shutdown_timeout", h.ShutdownTimeout, 10*time.Millisecond, time.Hour)
+	c.size("http.max_header_bytes", h.MaxHeaderBytes, 4*KiB, MiB)
+}
+
+var tablePrefix = regexp.MustCompile(`^[A-Za-z0-9_]{0,32}$`)
+
+func (c *checker) store(s Store) {
+	switch s.Read {
+	case ReadRandom:
+	case "nearest", "local":
+		c.rule("store.read", fmt.Sprintf(`%q is not built yet and comes with a later version; use "random"`, s.Read))
+	default:
+		c.rule("store.read", `must be "random"`)
+	}
+	c.size("store.max_key_bytes", s.MaxKeyBytes, 1, 512)
+	c.size("store.max_value_bytes", s.MaxValueBytes, 1, GiB)
+	if !tablePrefix.MatchString(s.TablePrefix) {
+		c.rule("store.table_prefix", "must be at most 32 letters, digits or '_'")
+	}
+	c.duration("store.timeout", s.Timeout, 10*time.Millisecond, 10*time.Minute)
+	c.count("store.commit_batch_entries", s.CommitBatchEntries, 1, 10_000)
+	c.size("store.commit_batch_bytes", s.CommitBatchBytes, 64*KiB, GiB)
+}
+
+func (c *checker) sync(s Sync) {
+	if err := checkSchedule(s.Schedule); err != nil {
+		c.rule("sync.schedule", err.Error())
+	}
+	c.count("sync.batch_entries", s.BatchEntries, 1, 100_000)
+	c.size("sync.batch_bytes", s.BatchBytes, 64*KiB, GiB)
+	c.duration("sync.timeout", s.Timeout, 100*time.Millisecond, 24*time.Hour)
+	c.duration("sync.backoff_max", s.BackoffMax, time.Second, time.Hour)
+	c.duration("sync.lease", s.Lease, time.Second, 10*time.Minute)
+}
+
+func (c *checker) log(l Log) {
+	if !slices.Contains(levels(), l.Level) {
+		c.rule("log.level", `must be "debug", "info", "warn" or "error"`)
+	}
+	if !slices.Contains([]Format{FormatText, FormatJSON}, l.Format) {
+		c.rule("log.format", `must be "text" or "json"`)
+	}
+}
+
+const maxPartitions = 256
+
+func (c *checker) partitions(partitions []Partition) {
+	for i, p := range partitions {
+		c.partition(partitionKey(i), p)
+	}
+	c.distinct(partitions)
+	switch {
+	case len(partitions) == 0:
+		c.rule("partition", "there must be at least one: a section [[partition]] with name and url")
+	case len(partitions) > maxPartitions:
+		c.rule("partition", fmt.Sprintf("there are %d, over the limit of %d", len(partitions), maxPartitions))
+	}
+}
+
+func partitionKey(i int) string { return element("partition", i) }
+
+var partitionName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
+
+func (c *checker) partition(key string, p Partition) {
+	switch {
+	case p.Name == "":
+		c.rule(key+".name", "is missing")
+	case !partitionName.MatchString(p.Name):
+		c.rule(key+".name", "must be 1..64 letters, digits, '_', '.' or '-', beginning with a letter or digit")
+	}
+	if p.URL.Scheme == "" {
+		c.rule(key+".url", "is missing")
+	} else {
+		c.rule(key+".url", p.URL.faults()...)
+	}
+	c.count(key+".max_connections", p.MaxConnections, 1, 1000)
+}
+
+// distinct reports partitions of one name or one database, each against the first of its kind.
+func (c *checker) distinct(partitions []Partition) {
+	names, places := map[string]int{}, map[string]int{}
+	for i, p := range partitions {
+		if first, seen := names[p.Name]; !seen {
+			names[p.Name] = i
+		} else if p.Name != "" {
+			c.rule(partitionKey(i)+".name", fmt.Sprintf("is the name of another partition too%s", c.seeLine(first, ".name")))
+		}
+		if c.faulty(partitionKey(i)+".url") || p.URL.Scheme == "" {
+			continue
+		}
+		first, seen := places[p.URL.Identity()]
+		for j := 0; !seen && j < i; j++ {
+			first, seen = j, sameFile(partitions[j].URL, p.URL)
+		}
+		if seen {
+			c.rule(partitionKey(i)+".url", fmt.Sprintf("is the database of another partition too%s", c.seeLine(first, ".url")))
+			continue
+		}
+		places[p.URL.Identity()] = i
+	}
+}
+
+func (c *checker) seeLine(i int, field string) string {
+	if line := c.lines.of(partitionKey(i) + field); line > 0 {
+		return fmt.Sprintf(" (line %d)", line)
+	}
+	return fmt.Sprintf(" (%s)", partitionKey(i))
+}
+
+func (c *checker) masters(masters []string, partitions []Partition) {
+	if len(masters) == 0 && len(partitions) > 0 {
+		c.rule("store.masters", "must name at least one partition")
+	}
+	unnamed := slices.ContainsFunc(partitions, func(p Partition) bool { return p.Name == "" })
+	for i, master := range masters {
+		key := element("store.masters", i)
+		known := slices.ContainsFunc(partitions, func(p Partition) bool { return p.Name == master })
+		switch {
+		case slices.Contains(masters[:i], master):
+			c.rule(key, fmt.Sprintf("names %q twice", master))
+		case !known && !unnamed && len(partitions) > 0:
+			c.rule(key, fmt.Sprintf("no partition is named %q", master))
+		}
+	}
+}
+
+// rule reports broken rules of a key, unless an earlier step already found it faulty.
+func (c *checker) rule(key string, messages ...string) {
+	if c.faulty(key) {
+		return
+	}
+	for _, message := range messages {
+		c.addf(key, "%s", message)
+	}
+}
+
+func (c *checker) size(key string, v, low, high Size) {
+	c.inRange(key, v >= low && v <= high, [3]string{v.String(), low.String(), high.String()})
+}
+
+func (c *checker) duration(key string, v, low, high time.Duration) {
+	c.inRange(key, v >= low && v <= high, [3]string{shorten(v), shorten(low), shorten(high)})
+}
+
+func (c *checker) count(key string, v, low, high int) {
+	c.inRange(key, v >= low && v <= high, [3]string{strconv.Itoa(v), strconv.Itoa(low), strconv.Itoa(high)})
+}
+
+// inRange takes a value and its limits as texts.
+func (c *checker) inRange(key string, ok bool, texts [3]string) {
+	limits := texts[1] + ".." + texts[2]
+	c.ranges[key] = limits
+	if !ok {
+		c.rule(key, fmt.Sprintf("is %s, outside %s", texts[0], limits))
+	}
+}
+
+// shorten writes "1m" where Duration.String writes "1m0s".
+func shorten(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
+
+func (c *checker) address(key, address string) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		c.rule(key, `must be "host:port", such as "127.0.0.1:8080" or "[::1]:8080"`)
+		return
+	}
+	if host != "" && !isHost(host) {
+		c.rule(key, "its host is neither a host name nor an address")
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		c.rule(key, "its port must be a number in 0..65535")
+	}
+}
+
+var errSchedule = errors.New(`must be a cron line of five fields, such as "*/5 * * * *", or one of @every <duration>, ` +
+	`@hourly, @daily, @weekly, @monthly, @yearly`)
+
+// checkSchedule refuses, beside what cron.ParseStandard refuses, what it takes and then runs otherwise than written.
+func checkSchedule(spec string) error {
+	if interval, found := strings.CutPrefix(spec, "@every "); found {
+		every, err := time.ParseDuration(interval)
+		if err != nil {
+			return errSchedule
+		}
+		if every < time.Second || every%time.Second != 0 {
+			return errors.New("@every must be whole seconds, and at least one: cron keeps no finer time")
+		}
+	}
+	if zoned(spec) && !strings.Contains(spec, " ") {
+		return errSchedule // cron/v3 3.0.1 panics on it
+	}
+	schedule, err := cron.ParseStandard(spec)
+	if err != nil {
+		return errSchedule
+	}
+	if schedule.Next(time.Unix(0, 0)).IsZero() {
+		return errors.New("this day never comes")
+	}
+	return nil
+}
+
+func zoned(spec string) bool {
+	return strings.HasPrefix(spec, "TZ=") || strings.HasPrefix(spec, "CRON_TZ=")
+}
+
+// Loopback reports whether the server can be reached from this machine only.
+func (h HTTP) Loopback() bool {
+	host, _, err := net.SplitHostPort(h.Listen)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
+}

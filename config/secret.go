@@ -1,0 +1,48 @@
+package config
+
+import "log/slog"
+
+const redacted = "REDACTED"
+
+// Secret is a string that no formatting shows. The zero Secret is unset. The text sits behind a pointer, because fmt
+// prints unexported fields of an enclosing struct without asking their methods.
+type Secret struct{ text *string }
+
+// NewSecret returns a Secret of text; an empty text is an unset Secret.
+func NewSecret(text string) Secret {
+	if text == "" {
+		return Secret{}
+	}
+	return Secret{&text}
+}
+
+// Reveal returns the text itself, for the one place that needs it.
+func (s Secret) Reveal() string {
+	if s.text == nil {
+		return ""
+	}
+	return *s.text
+}
+
+// IsSet reports whether there is a text.
+func (s Secret) IsSet() bool { return s.text != nil }
+
+// Equal compares the texts.
+func (s Secret) Equal(t Secret) bool { return s.Reveal() == t.Reveal() }
+
+// String returns "REDACTED", or nothing when unset.
+func (s Secret) String() string {
+	if s.IsSet() {
+		return redacted
+	}
+	return ""
+}
+
+// GoString is String: %#v shows no more than %v.
+func (s Secret) GoString() string { return s.String() }
+
+// MarshalText is String, for JSON, TOML and others.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// LogValue is String, for slog.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
