@@ -1,0 +1,168 @@
+package servers
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+const (
+	rootPassword   = "runnel"
+	databasePrefix = "runnel_"
+	// testPrefix is what Runnel itself puts before names when RUNNEL_ENV=test.
+	testPrefix = "test_"
+	staleAfter = time.Hour
+)
+
+// Database creates a fresh database for t, dropped when t ends, and returns its
+// address as Runnel's configuration writes it:
+// mysql://root:runnel@127.0.0.1:PORT/NAME.
+func (s *Server) Database(t testing.TB) string {
+	t.Helper()
+	address := s.Vacant(t)
+	s.exec(t, "CREATE DATABASE "+nameOf(address))
+	return address
+}
+
+// Vacant returns the address of a database that does not exist yet. Whoever
+// creates it, it is dropped when t ends.
+func (s *Server) Vacant(t testing.TB) string {
+	t.Helper()
+	name := fmt.Sprintf("%s%d_%s", databasePrefix, time.Now().Unix(), strings.ToLower(rand.Text()[:12]))
+	t.Cleanup(func() { s.drop(name) })
+	return fmt.Sprintf("mysql://root:%s@%s/%s", rootPassword, s.Address(), name)
+}
+
+// User creates an account that has only the given privileges ("SELECT",
+// "INSERT", …; none at all if none are given) on the database at address, and
+// returns address with that account in it. The account is dropped when t ends.
+func (s *Server) User(t testing.TB, address string, privileges ...string) string {
+	t.Helper()
+	name, password := "u_"+strings.ToLower(rand.Text()[:12]), rand.Text()
+	s.exec(t, fmt.Sprintf("CREATE USER %s@'%%' IDENTIFIED BY '%s'", name, password))
+	t.Cleanup(func() { s.try("DROP USER IF EXISTS " + name + "@'%'") })
+	if len(privileges) > 0 {
+		s.exec(t, fmt.Sprintf("GRANT %s ON %s.* TO %s@'%%'", strings.Join(privileges, ", "), nameOf(address), name))
+	}
+	u := mustParse(address)
+	u.User = url.UserPassword(name, password)
+	return u.String()
+}
+
+// Open opens the database at address for t, by go-sql-driver, and closes it when
+// t ends.
+func Open(t testing.TB, address string) *sql.DB {
+	db := open(DSN(address))
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+// DSN returns address as go-sql-driver/mysql writes it. It has no parameters, so
+// a test may append "?name=value".
+func DSN(address string) string {
+	u := mustParse(address)
+	password, _ := u.User.Password()
+	return fmt.Sprintf("%s:%s@tcp(%s)/%s", u.User.Username(), password, u.Host, nameOf(address))
+}
+
+// dsn returns the driver's address of a database for root.
+func (s *Server) dsn(database string) string {
+	return fmt.Sprintf("root:%s@tcp(%s)/%s", rootPassword, s.Address(), database)
+}
+
+// open never fails: it connects only when used, and the DSN is our own.
+func open(dsn string) *sql.DB {
+	config, err := mysql.ParseDSN(dsn)
+	if err != nil {
+		panic(err)
+	}
+	config.Timeout = 10 * time.Second
+	// A server that is starting drops connections, of which the driver would
+	// write a line each.
+	config.Logger = &mysql.NopLogger{}
+	connector, err := mysql.NewConnector(config)
+	if err != nil {
+		panic(err)
+	}
+	return sql.OpenDB(connector)
+}
+
+// exec runs one statement as root.
+func (s *Server) exec(t testing.TB, statement string) {
+	t.Helper()
+	if err := s.try(statement); err != nil {
+		t.Fatalf("%s: %s: %v", s.kind.name, statement, err)
+	}
+}
+
+func (s *Server) try(statement string) error {
+	db := open(s.dsn(""))
+	defer db.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	_, err := db.ExecContext(ctx, statement)
+	return err
+}
+
+// drop removes a database, under its own name and the one it has when
+// RUNNEL_ENV=test. It says nothing when the server is down, as the test may have
+// left it so; dropStale makes up for it on a shared one.
+func (s *Server) drop(name string) {
+	if s.owned {
+		return // goes with the server
+	}
+	s.try("DROP DATABASE IF EXISTS " + name)
+	s.try("DROP DATABASE IF EXISTS " + testPrefix + name)
+}
+
+// dropStale drops the databases that crashed runs left behind.
+func (s *Server) dropStale() error {
+	db := open(s.dsn(""))
+	defer db.Close()
+	rows, err := db.Query("SELECT schema_name FROM information_schema.schemata ORDER BY schema_name LIMIT 10000")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var names []string
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return err
+		}
+		if isStale(name, time.Now()) {
+			names = append(names, name)
+		}
+	}
+	for _, name := range names {
+		s.drop(strings.TrimPrefix(name, testPrefix))
+	}
+	return rows.Err()
+}
+
+// isStale reports whether a database was made for a test so long before now
+// that the test must be over.
+func isStale(name string, now time.Time) bool {
+	rest, ours := strings.CutPrefix(strings.TrimPrefix(name, testPrefix), databasePrefix)
+	made, _, _ := strings.Cut(rest, "_")
+	seconds, err := strconv.ParseInt(made, 10, 64)
+	return ours && err == nil && now.Sub(time.Unix(seconds, 0)) > staleAfter
+}
+
+func nameOf(address string) string { return strings.TrimPrefix(mustParse(address).Path, "/") }
+
+func mustParse(address string) *url.URL {
+	u, err := url.Parse(address)
+	if err != nil {
+		panic(err)
+	}
+	return u
+}

@@ -1,0 +1,71 @@
+package servers
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	_ "embed"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"net"
+	"strings"
+	"testing"
+)
+
+// serveScript runs a server, in a container or without one.
+//
+//go:embed images/serve.sh
+var serveScript string
+
+// host starts servers: in containers, or as processes.
+type host interface {
+	// id names what runs: the image or the program.
+	id() string
+	// start starts a server of that name. It need not answer yet.
+	start(k kind, name string, arguments []string) (*Server, error)
+	// find returns the running server of that name, or nil.
+	find(k kind, name string) *Server
+	// clear removes what is left of that name, and what crashed runs left.
+	clear(name string) error
+}
+
+// findHost returns the Docker engine if there is one, else this machine.
+func findHost(t testing.TB, k kind) (host, error) {
+	engine, dockerErr := newDocker(t, k)
+	if dockerErr == nil {
+		return engine, nil
+	}
+	if errors.Is(dockerErr, errNoEngine) {
+		machine, err := newMachine(k)
+		if err == nil {
+			return machine, nil
+		}
+		return nil, fmt.Errorf("%w, and %w.\nStart a Docker engine, or %s; or do without these tests by make test-short", dockerErr, err, k.install)
+	}
+	return nil, dockerErr
+}
+
+// sharedName names the shared server. A change of what it runs with gives it
+// another name, and so a new server.
+func sharedName(k kind, h host) string {
+	sum := sha256.Sum256([]byte(h.id() + serveScript + strings.Join(k.flags(nil), " ")))
+	return fmt.Sprintf("runnel-test-%s-shared-%x", k.label, sum[:4])
+}
+
+func ownName(k kind) string {
+	return fmt.Sprintf("runnel-test-%s-own-%s", k.label, strings.ToLower(rand.Text()[:12]))
+}
+
+// freePort returns a port nobody listens on, from below the range (32768 and up)
+// that Linux gives to outgoing connections: one of those could otherwise sit on
+// the port of a server that is down.
+func freePort() (int, error) {
+	for range 100 {
+		port := 20000 + mathrand.IntN(12000)
+		l, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			return port, l.Close()
+		}
+	}
+	return 0, errors.New("no free port between 20000 and 32000")
+}
