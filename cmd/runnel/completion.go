@@ -1,0 +1,33 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+const (
+	completeMost    = 100
+	completeTimeout = 2 * time.Second
+)
+
+// completeKey offers the keys and key directories that begin with what has been typed: for shell completion, which
+// gets nothing rather than an error when the server does not answer at once.
+func (p *program) completeKey(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+	c, err := p.client()
+	if err != nil || len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
+	defer cancel()
+	c.retry = 0
+	var found []string
+	for k, err := range c.keysAndPrefixes(ctx, keyQuery{prefix: typed, delimiter: "/"}) {
+		if err != nil || len(found) == completeMost {
+			break
+		}
+		found = append(found, k.key)
+	}
+	return found, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+}

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+)
+
+type exportOptions struct {
+	prefix string
+	resume bool
+}
+
+func newExport(p *program) *cobra.Command {
+	var o exportOptions
+	cmd := &cobra.Command{
+		Use:   "export [FILE|-]",
+		Short: "Write all entries as NDJSON",
+		Long: `Write all entries, or those whose key begins with --prefix, as NDJSON in the order
+of their keys: an object a line, as 'runnel import' reads it. Without FILE, or
+with -, it goes to standard output.
+
+FILE appears, and replaces an older one, only once the export is whole: until then
+it grows as FILE.partial. An interrupted export goes on with --resume behind the
+last whole line of FILE.partial. A connection that breaks is taken up again by
+itself.
+
+An export is not of one moment: each entry is as it was when it was read.`,
+		Example: `  runnel export backup.ndjson
+  runnel export backup.ndjson --resume
+  runnel export --prefix photos/ - | gzip > photos.ndjson.gz`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			toFile := len(args) == 1 && args[0] != "-"
+			if o.resume && !toFile {
+				return usageError("--resume goes on with a file, and none is given")
+			}
+			if !cmd.Flags().Changed("retry") {
+				p.flags.retry = importRetry
+			}
+			c, err := p.client()
+			if err != nil {
+				return err
+			}
+			if !toFile {
+				return p.exportTo(cmd.Context(), c, p.stdout, keyQuery{prefix: o.prefix, values: true})
+			}
+			return p.exportFile(cmd.Context(), c, args[0], o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.prefix, "prefix", "", "only the keys that begin with `PREFIX`")
+	f.BoolVar(&o.resume, "resume", false, "go on with what an interrupted export has left")
+	return cmd
+}
+
+// exportFile writes name by way of name.partial, which stays if it does not come to the end.
+func (p *program) exportFile(ctx context.Context, c *client, name string, o exportOptions) error {
+	f, err := os.OpenFile(name+".partial", os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	last := ""
+	if o.resume {
+		if last, err = cutToLastLine(f); !strings.HasPrefix(last, o.prefix) && last != "" {
+			err = fmt.Errorf("its last key %q does not begin with %q", last, o.prefix)
+		}
+	} else {
+		err = f.Truncate(0)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("take up %s: %w", f.Name(), err), f.Close())
+	}
+	err = p.exportTo(ctx, c, f, keyQuery{prefix: o.prefix, values: true, from: last})
+	if err = finishFile(f, err); err != nil {
+		return fmt.Errorf("%w; to go on from where it stopped, repeat the command with --resume", err)
+	}
+	return os.Rename(f.Name(), name)
+}
+
+// exportTo writes the entries of q to w, a line each, and a summary to standard error.
+func (p *program) exportTo(ctx context.Context, c *client, w io.Writer, q keyQuery) error {
+	bar := p.newProgress("export", -1, unitEntries)
+	out := bufio.NewWriterSize(w, 256<<10)
+	began, n, size := p.now(), 0, uint64(0)
+	var err error
+	for k, failure := range c.keys(ctx, q) {
+		if err = failure; err == nil {
+			err = writeLine(out, k)
+		}
+		if err != nil {
+			break
+		}
+		n, size = n+1, size+uint64(len(k.raw))+1
+		bar.add(1)
+	}
+	err = errors.Join(err, out.Flush())
+	bar.finish()
+	if ctx.Err() != nil {
+		err = errors.New("interrupted")
+	}
+	fmt.Fprintf(p.stderr, "exported %d entries, %s in %v\n", n, humanize.IBytes(size), p.now().Sub(began).Round(time.Millisecond))
+	return err
+}
+
+// writeLine writes the entry as the server gave it. One without a value would be imported as something else, or not at
+// all, so it is an error.
+func writeLine(w *bufio.Writer, k listedKey) error {
+	if !bytes.Contains(k.raw, []byte(`"value"`)) && !bytes.Contains(k.raw, []byte(`"value_base64"`)) {
+		return fmt.Errorf("the server lists key %q without its value", k.key)
+	}
+	if _, err := w.Write(k.raw); err != nil {
+		return err
+	}
+	return w.WriteByte('\n')
+}
+
+// cutToLastLine truncates f to its last whole line, places it behind that and returns the line's key: empty when there
+// is no whole line.
+func cutToLastLine(f *os.File) (string, error) {
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return "", err
+	}
+	end, err := lineEndBefore(f, size)
+	if err != nil {
+		return "", err
+	}
+	if err := f.Truncate(end); err != nil {
+		return "", err
+	}
+	if _, err := f.Seek(end, io.SeekStart); err != nil || end == 0 {
+		return "", err
+	}
+	start, err := lineEndBefore(f, end-1)
+	if err != nil {
+		return "", err
+	}
+	line := make([]byte, end-start)
+	if _, err := f.ReadAt(line, start); err != nil {
+		return "", err
+	}
+	key, err := keyOf(line)
+	if err != nil {
+		return "", fmt.Errorf("its last line is no entry: %w", err)
+	}
+	return key, nil
+}
+
+// lineEndBefore returns the offset behind the last newline before offset end: 0 when there is none.
+func lineEndBefore(f io.ReaderAt, end int64) (int64, error) {
+	buf := make([]byte, 64<<10)
+	for end > 0 {
+		part := buf[:min(int64(len(buf)), end)]
+		if _, err := f.ReadAt(part, end-int64(len(part))); err != nil {
+			return 0, err
+		}
+		if i := bytes.LastIndexByte(part, '\n'); i >= 0 {
+			return end - int64(len(part)) + int64(i) + 1, nil
+		}
+		end -= int64(len(part))
+	}
+	return 0, nil
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+type getOptions struct {
+	json        bool
+	output      string
+	consistency string
+}
+
+func newGet(p *program) *cobra.Command {
+	var o getOptions
+	cmd := &cobra.Command{
+		Use:   "get KEY",
+		Short: "Print the value of a key",
+		Long: `Print the value of KEY, byte for byte as it is stored.
+
+With --json the whole entry is printed instead: its value (value_base64 when it
+is not UTF-8), media type, ETag, revision, times and metadata.
+
+By default any partition that has the key may answer, so the value can be a
+moment old. --consistency master asks the key's master.
+
+A key that does not exist is an error: exit status 1, nothing printed.`,
+		Example: `  runnel get greeting
+  runnel get 'photos/cat 1.jpg' -o cat.jpg
+  runnel get greeting --json | jq .etag
+  runnel get balance --consistency master`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: p.completeKey,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := p.client()
+			if err != nil {
+				return err
+			}
+			return p.get(cmd.Context(), c, args[0], o)
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVar(&o.json, "json", false, "print the whole entry as JSON")
+	f.StringVarP(&o.output, "output", "o", "", "write to `FILE`, which appears only once it is whole")
+	f.StringVar(&o.consistency, "consistency", "", "which partition may answer: `any` or master (default any)")
+	return cmd
+}
+
+func (p *program) get(ctx context.Context, c *client, key string, o getOptions) error {
+	query := url.Values{}
+	if o.consistency != "" {
+		query.Set("consistency", o.consistency)
+	}
+	accept := "*/*"
+	if o.json {
+		accept = "application/json"
+	}
+	resp, err := c.do(ctx, request{
+		method: http.MethodGet, path: keyPath(key), query: query, repeatable: true,
+		header: http.Header{"Accept": {accept}},
+	})
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body := io.Reader(resp.Body)
+	if o.json {
+		text, err := entryJSON(key, resp)
+		if err != nil {
+			return err
+		}
+		body = strings.NewReader(text)
+	}
+	if o.output != "" {
+		return writeFile(o.output, body)
+	}
+	_, err = io.Copy(p.stdout, body)
+	return err
+}
+
+// entryJSON returns the whole entry that resp holds, as indented JSON. Accept: application/json is answered with the
+// entry, unless the value itself is JSON: then the value comes as it is, and the entry is put together from the header.
+func entryJSON(key string, resp *http.Response) (string, error) {
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return "", err
+	}
+	var e entry
+	if json.Unmarshal(body, &e) == nil && e.Key == key && e.ETag == resp.Header.Get("ETag") {
+		return indent(body)
+	}
+	e = entryOf(key, body, resp.Header)
+	text, err := json.Marshal(&e)
+	if err != nil {
+		return "", err
+	}
+	return indent(text)
+}
+
+// entryOf builds an entry of a value and the header it came with. A Last-Modified has whole seconds.
+func entryOf(key string, value []byte, h http.Header) entry {
+	e := entry{Key: key, ContentType: h.Get("Content-Type"), ETag: h.Get("ETag")}
+	e.setValue(value)
+	e.Revision, _ = strconv.ParseInt(h.Get("Runnel-Revision"), 10, 64)
+	if at, err := http.ParseTime(h.Get("Last-Modified")); err == nil {
+		e.ModifiedAt = &at
+	}
+	for name, values := range h {
+		if meta, ok := strings.CutPrefix(name, metaHeader); ok {
+			if e.Metadata == nil {
+				e.Metadata = map[string]string{}
+			}
+			e.Metadata[strings.ToLower(meta)] = strings.Join(values, ", ")
+		}
+	}
+	return e
+}
+
+// metaHeader begins the name of a header that carries metadata.
+const metaHeader = "Runnel-Meta-"
+
+// writeFile makes path hold all of r, or leaves it as it was.
+func writeFile(path string, r io.Reader) (err error) {
+	partial := path + ".partial"
+	f, err := os.Create(partial)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, r)
+	if err = finishFile(f, err); err != nil {
+		os.Remove(partial)
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return os.Rename(partial, path)
+}
+
+// finishFile closes f, durably if all before went well.
+func finishFile(f *os.File, err error) error {
+	if err == nil {
+		err = f.Sync()
+	}
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	return err
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+type importOptions struct {
+	prefix   string
+	parallel int
+	resume   string
+	delete   bool
+	yes      bool
+}
+
+// importRetry is how long an import waits for a server that went away, where --retry does not say otherwise: longer
+// than a restart takes.
+const importRetry = time.Minute
+
+func newImport(p *program) *cobra.Command {
+	o := importOptions{}
+	cmd := &cobra.Command{
+		Use:   "import PATH|-",
+		Short: "Store the entries of an NDJSON file, or the files of a directory",
+		Long: `Store many entries at once.
+
+If PATH is a file, or - for standard input, it is NDJSON as 'runnel export' writes
+it: an object a line with key, value or value_base64, and if wanted content_type,
+metadata and expires_at. An entry that has expired is left out.
+
+If PATH is a directory, every file below it becomes an entry: the key is --prefix
+and the path relative to PATH with slashes, the value its content, the media type
+by its extension or else its first bytes. Symbolic links are not followed; they
+and special files are skipped and counted. With --delete, keys that begin with
+--prefix and have no file are deleted afterwards, so that the keys mirror the
+tree: it asks first, unless --yes. A key changed meanwhile is left alone.
+
+An entry that is refused is reported, the others go on, and the exit status is 1.
+If the server goes away for longer than --retry (here 1m by default), or at an
+interrupt, what is in flight is finished and the import stops. Importing again is
+harmless: the same key gets the same value. With --resume FILE the import keeps in
+FILE how far everything has been stored, and goes on from there the next time; the
+file is removed at the end.`,
+		Example: `  runnel import backup.ndjson
+  runnel export - | runnel import - --server http://other:8080
+  runnel import ./site --prefix site/ --delete --yes
+  runnel import big.ndjson --resume big.checkpoint --parallel 64`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !cmd.Flags().Changed("retry") {
+				p.flags.retry = importRetry
+			}
+			return p.runImport(cmd.Context(), args[0], o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.prefix, "prefix", "", "put `PREFIX` before each key")
+	f.IntVarP(&o.parallel, "parallel", "j", 32, "how many entries to store at a time")
+	f.StringVar(&o.resume, "resume", "", "keep the progress in `FILE`, and go on from what it says")
+	f.BoolVar(&o.delete, "delete", false, "after a directory, delete the keys under --prefix that have no file")
+	f.BoolVar(&o.yes, "yes", false, "do not ask before deleting")
+	return cmd
+}
+
+// importSource is where entries come from.
+type importSource interface {
+	// items yields the entries in the source's order. An error ends it.
+	items(ctx context.Context) iter.Seq2[item, error]
+	// total is how many units of progress there are, -1 if that is unknown; unit names them.
+	total() (n int64, unit string)
+}
+
+// item is one entry of a source.
+type item struct {
+	where  string                 // for messages: a line number or a file name
+	load   func() (loaded, error) // reads it; called once, by any goroutine
+	weight int64                  // bytes of memory it holds
+	units  int64                  // of progress
+	after  mark                   // how far the source has been read with it
+}
+
+// loaded is an entry about to be stored.
+type loaded struct {
+	key      string
+	value    value
+	ttl      time.Duration
+	metadata map[string]string
+	expired  bool // there is nothing to store any more
+}
+
+func (p *program) runImport(ctx context.Context, path string, o importOptions) error {
+	if o.parallel < 1 || o.parallel > maxConns {
+		return usageError("--parallel %d is not within 1 and %d", o.parallel, maxConns)
+	}
+	c, err := p.client()
+	if err != nil {
+		return err
+	}
+	cp := &checkpoint{file: o.resume, state: checkpointState{Source: path, Server: c.base, Prefix: o.prefix}, now: p.now}
+	if path != "-" {
+		if cp.state.Source, err = filepath.Abs(path); err != nil {
+			return err
+		}
+	}
+	if err := cp.load(); err != nil {
+		return err
+	}
+	if path != "-" {
+		info, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		if info.IsDir() {
+			return p.importTree(ctx, c, path, cp, o)
+		}
+	}
+	if o.delete {
+		return usageError("--delete mirrors a directory, and %s is none", path)
+	}
+	return p.importLines(ctx, c, path, cp, o)
+}
+
+// transfer stores every item of src and reports what came of it: nil only if all of it is stored.
+func (p *program) transfer(ctx context.Context, c *client, src importSource, cp *checkpoint, o importOptions) error {
+	total, unit := src.total()
+	t := &transfer{
+		c: c, o: o, now: p.now, checkpoint: cp,
+		progress: p.newProgress("import", total, unit), began: p.now(),
+	}
+	err := t.run(ctx, src)
+	t.progress.finish()
+	err = errors.Join(err, cp.save())
+	t.report(p.stderr)
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("interrupted: %s", cp.howToResume())
+	case err != nil:
+		return fmt.Errorf("%w; %s", err, cp.howToResume())
+	case t.failed > 0:
+		return fmt.Errorf("%d entries were not stored; %s", t.failed, cp.howToResume())
+	}
+	return nil
+}
+
+// store puts one entry, which is as good done twice as once.
+func (c *client) store(ctx context.Context, e *loaded) error {
+	header := http.Header{"Content-Type": {cmp.Or(e.value.contentType, "application/octet-stream")}}
+	for name, text := range e.metadata {
+		header.Set(metaHeader+name, text)
+	}
+	resp, err := c.do(ctx, request{
+		method: http.MethodPut, path: keyPath(e.key), query: ttlQuery(e.ttl), header: header,
+		body: e.value.open, size: e.value.size, repeatable: true, finish: true,
+	})
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"mime"
+	"net/http"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// importTree imports the files below dir, and with --delete then removes the keys that have none.
+func (p *program) importTree(ctx context.Context, c *client, dir string, cp *checkpoint, o importOptions) error {
+	if o.delete && !o.yes && !p.isTerminal(p.stdin) {
+		return usageError("--delete asks before it deletes, and standard input is no terminal: add --yes")
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	src := &treeSource{root: root, prefix: o.prefix, from: cp.from().Path, count: -1}
+	if p.isTerminal(p.stderr) {
+		src.count = src.files()
+	}
+	if o.delete {
+		src.keep = map[string]bool{}
+	}
+	err = p.transfer(ctx, c, src, cp, o)
+	if src.skipped > 0 {
+		fmt.Fprintf(p.stderr, "skipped %d symbolic links and special files\n", src.skipped)
+	}
+	if err != nil {
+		return err
+	}
+	if o.delete {
+		m := &mirror{p: p, c: c, prefix: o.prefix, keep: src.keep, parallel: o.parallel}
+		if err := m.run(ctx, o.yes); err != nil {
+			return err
+		}
+	}
+	return cp.remove()
+}
+
+// treeSource is the files below a directory, in the order of fs.WalkDir: by name within each directory.
+type treeSource struct {
+	root   *os.Root
+	prefix string
+	from   string // go on behind this path; empty for all
+	count  int64  // of the files; -1 if unknown
+
+	skipped int64           // links and special files, once items has ended
+	keep    map[string]bool // if not nil, gets the key of everything in the tree, imported or not
+}
+
+func (s *treeSource) total() (int64, string) { return s.count, unitFiles }
+
+// files counts the files that are still to come, or returns -1 if it cannot.
+func (s *treeSource) files() int64 {
+	n := int64(0)
+	err := fs.WalkDir(s.root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() && comparePaths(name, s.from) > 0 {
+			n++
+		}
+		return err
+	})
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+func (s *treeSource) items(ctx context.Context) iter.Seq2[item, error] {
+	return func(yield func(item, error) bool) {
+		seq := int64(0)
+		err := fs.WalkDir(s.root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+			if err == nil && !s.wanted(name, d) {
+				return ctx.Err()
+			}
+			seq++
+			if !yield(s.item(seq, name, err), nil) {
+				return fs.SkipAll
+			}
+			return ctx.Err()
+		})
+		if err != nil {
+			yield(item{}, err)
+		}
+	}
+}
+
+// wanted reports whether name is a file that is still to be imported, and takes note of it.
+func (s *treeSource) wanted(name string, d fs.DirEntry) bool {
+	if d.IsDir() {
+		return false
+	}
+	if s.keep != nil {
+		s.keep[s.prefix+name] = true
+	}
+	if !d.Type().IsRegular() {
+		s.skipped++
+		return false
+	}
+	return comparePaths(name, s.from) > 0
+}
+
+// item is the file name, or the failure to read what is at name.
+func (s *treeSource) item(seq int64, name string, failure error) item {
+	it := item{where: fmt.Sprintf("file %q", name), units: 1, weight: wholeFileBytes, after: mark{seq: seq, Path: name}}
+	it.load = func() (loaded, error) {
+		switch {
+		case failure != nil:
+			return loaded{}, failure
+		case !utf8.ValidString(name):
+			return loaded{}, errors.New("its name is not UTF-8, as a key must be")
+		}
+		v, err := s.value(name)
+		return loaded{key: s.prefix + name, value: v}, err
+	}
+	return it
+}
+
+const (
+	wholeFileBytes = 64 << 10 // a file up to this long is read once, a longer one each time it is sent
+	sniffBytes     = 512      // what http.DetectContentType looks at
+)
+
+// value is the content of the file name. It cannot be led out of the tree by a link put there meanwhile.
+func (s *treeSource) value(name string) (value, error) {
+	f, err := s.root.Open(filepath.FromSlash(name))
+	if err != nil {
+		return value{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return value{}, err
+	}
+	if !info.Mode().IsRegular() {
+		return value{}, errors.New("it is not a regular file any more")
+	}
+	head, err := io.ReadAll(io.LimitReader(f, wholeFileBytes+1))
+	if err != nil {
+		return value{}, err
+	}
+	contentType := mime.TypeByExtension(path.Ext(name))
+	if contentType == "" {
+		contentType = http.DetectContentType(head[:min(len(head), sniffBytes)])
+	}
+	if len(head) <= wholeFileBytes {
+		return bytesValue(bytes.Clone(head), contentType), nil
+	}
+	open := func() (io.ReadCloser, error) { return s.root.Open(filepath.FromSlash(name)) }
+	return value{open: open, size: info.Size(), contentType: contentType}, nil
+}
+
+// comparePaths compares two slash paths in the order in which fs.WalkDir visits them: name by name.
+func comparePaths(a, b string) int {
+	return slices.Compare(strings.Split(a, "/"), strings.Split(b, "/"))
+}

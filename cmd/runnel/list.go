@@ -1,0 +1,205 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+)
+
+type listOptions struct {
+	delimiter string
+	limit     int
+	json      bool
+	values    bool
+	long      bool
+}
+
+func newList(p *program) *cobra.Command {
+	var o listOptions
+	cmd := &cobra.Command{
+		Use:     "list [PREFIX]",
+		Aliases: []string{"ls"},
+		Short:   "List keys",
+		Long: `List the keys that begin with PREFIX, or all, in byte order, one a line. The list
+is streamed: it may be of any length. --limit ends it early.
+
+With --delimiter / a key that goes on after the next / stands for all keys of
+that common prefix, which is printed once: the list of a directory, so to say.
+
+--long adds size, time, media type and ETag. --json prints one JSON object a
+line, {"prefix":…} for a common prefix; --values adds the values to it.`,
+		Example: `  runnel list
+  runnel list photos/ --long
+  runnel list photos/ --delimiter /
+  runnel list --limit 10 --json | jq -r .key
+  runnel list config/ --values`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.limit < 0 {
+				return usageError("--limit %d is negative", o.limit)
+			}
+			c, err := p.client()
+			if err != nil {
+				return err
+			}
+			prefix := ""
+			if len(args) > 0 {
+				prefix = args[0]
+			}
+			return p.list(cmd.Context(), c, prefix, o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&o.delimiter, "delimiter", "d", "", "print what lies below the next `DELIMITER` once, as a prefix")
+	f.IntVarP(&o.limit, "limit", "n", 0, "print at most this many; 0 for all")
+	f.BoolVar(&o.json, "json", false, "print one JSON object a line")
+	f.BoolVar(&o.values, "values", false, "with the values (implies --json)")
+	f.BoolVarP(&o.long, "long", "l", false, "print a table of size, time, type, ETag and key")
+	return cmd
+}
+
+func (p *program) list(ctx context.Context, c *client, prefix string, o listOptions) error {
+	q := keyQuery{prefix: prefix, delimiter: o.delimiter, values: o.values}
+	listed := c.keys(ctx, q)
+	if o.delimiter != "" {
+		listed = c.keysAndPrefixes(ctx, q)
+	}
+	out := newLinePrinter(p.stdout, o)
+	n := 0
+	for k, err := range listed {
+		if err == nil {
+			err = out.print(k)
+		}
+		if err != nil {
+			return cmp.Or(out.flush(), err)
+		}
+		if n++; n == o.limit {
+			break
+		}
+	}
+	return out.flush()
+}
+
+// keysAndPrefixes lists by pages, since only those have the prefixes. A common prefix is a listedKey without raw.
+func (c *client) keysAndPrefixes(ctx context.Context, q keyQuery) iter.Seq2[listedKey, error] {
+	return func(yield func(listedKey, error) bool) {
+		for after := ""; ; {
+			page, err := c.page(ctx, q, after, pageKeys)
+			var all []listedKey
+			if err == nil {
+				all, err = merge(page)
+			}
+			if err != nil {
+				yield(listedKey{}, err)
+				return
+			}
+			for _, k := range all {
+				if !yield(k, nil) {
+					return
+				}
+			}
+			if after = page.Next; after == "" {
+				return
+			}
+		}
+	}
+}
+
+// merge puts a page's keys and prefixes into one list in byte order.
+func merge(page *keyPage) ([]listedKey, error) {
+	var all []listedKey
+	for _, raw := range page.Keys {
+		key, err := keyOf(raw)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, listedKey{key: key, raw: raw})
+	}
+	for _, prefix := range page.Prefixes {
+		all = append(all, listedKey{key: prefix})
+	}
+	slices.SortFunc(all, func(a, b listedKey) int { return cmp.Compare(a.key, b.key) })
+	return all, nil
+}
+
+// linePrinter prints a list a line at a time, in one of its forms.
+type linePrinter struct {
+	w     io.Writer
+	buf   bytes.Buffer
+	print func(listedKey) error
+}
+
+// printBytes is how much of a list is gathered before it is written.
+const printBytes = 32 << 10
+
+func newLinePrinter(w io.Writer, o listOptions) *linePrinter {
+	l := &linePrinter{w: w}
+	form := plainLine
+	switch {
+	case o.json || o.values:
+		form = jsonLine
+	case o.long:
+		form = longLine
+		fmt.Fprintf(&l.buf, longFormat, "SIZE", "MODIFIED", "TYPE", "ETAG", "KEY")
+	}
+	l.print = func(k listedKey) error {
+		if err := form(&l.buf, k); err != nil || l.buf.Len() < printBytes {
+			return err
+		}
+		return l.flush()
+	}
+	return l
+}
+
+func (l *linePrinter) flush() error {
+	_, err := l.buf.WriteTo(l.w)
+	return err
+}
+
+func plainLine(b *bytes.Buffer, k listedKey) error {
+	b.WriteString(k.key)
+	return b.WriteByte('\n')
+}
+
+func jsonLine(b *bytes.Buffer, k listedKey) error {
+	if k.raw == nil {
+		text, err := json.Marshal(map[string]string{"prefix": k.key})
+		if err != nil {
+			return err
+		}
+		k.raw = text
+	}
+	if err := json.Compact(b, k.raw); err != nil {
+		return err
+	}
+	return b.WriteByte('\n')
+}
+
+const longFormat = "%9s  %-20s  %-28s  %-18s  %s\n"
+
+func longLine(b *bytes.Buffer, k listedKey) error {
+	if k.raw == nil {
+		_, err := fmt.Fprintf(b, longFormat, "-", "-", "prefix", "-", k.key)
+		return err
+	}
+	var e entry
+	if err := json.Unmarshal(k.raw, &e); err != nil {
+		return fmt.Errorf("the list's entry of %q: %w", k.key, err)
+	}
+	modified := "-"
+	if e.ModifiedAt != nil {
+		modified = e.ModifiedAt.UTC().Format(time.RFC3339)
+	}
+	size := humanize.IBytes(uint64(max(0, e.Size)))
+	_, err := fmt.Fprintf(b, longFormat, size, modified, e.ContentType, e.ETag, e.Key)
+	return err
+}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+type putOptions struct {
+	file        string
+	contentType string
+	ttl         time.Duration
+	ifMatch     string
+	ifNoneMatch string
+	meta        map[string]string
+}
+
+func newPut(p *program) *cobra.Command {
+	var o putOptions
+	cmd := &cobra.Command{
+		Use:   "put KEY [VALUE|-]",
+		Short: "Store a value under a key, and print its ETag",
+		Long: `Store VALUE under KEY and print the new ETag.
+
+Without VALUE, or with -, the value is read from standard input; with --file
+from a file. When the command returns 0 the value is durable at the master.
+
+Unless --content-type says so, the media type is text/plain for an argument, goes
+by the extension of a file, and is application/octet-stream for anything else.
+
+--if-match stores only while the key still has that ETag, --if-none-match '*'
+only while the key does not exist: otherwise exit status 1, "412
+precondition-failed", and nothing is changed. An unconditional put is repeated
+when the connection is lost; a conditional one whose outcome is unknown is not,
+as it could then fail on its own success: get the key to see.`,
+		Example: `  runnel put greeting 'hello world'
+  runnel put photos/cat.jpg --file cat.jpg
+  date | runnel put now --ttl 1m
+  runnel put greeting hello --if-none-match '*'
+  etag=$(runnel put counter 1) && runnel put counter 2 --if-match "$etag"`,
+		Args: cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			source, err := p.putSource(args[1:], o)
+			if err != nil {
+				return err
+			}
+			c, err := p.client()
+			if err != nil {
+				return err
+			}
+			return p.put(cmd.Context(), c, args[0], source, o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&o.file, "file", "f", "", "read the value from `FILE`")
+	f.StringVarP(&o.contentType, "content-type", "t", "", "the value's media `TYPE`")
+	f.DurationVar(&o.ttl, "ttl", 0, "expire after this long, on every node (such as 30s or 24h)")
+	f.StringVar(&o.ifMatch, "if-match", "", "store only if the key has this `ETAG`; * for any")
+	f.StringVar(&o.ifNoneMatch, "if-none-match", "", "store only if the key does not have this `ETAG`; * for none")
+	f.StringToStringVar(&o.meta, "meta", nil, "metadata to keep with the value, as `NAME=TEXT`; may be repeated")
+	return cmd
+}
+
+// value is the bytes of a put, readable more than once.
+type value struct {
+	open        func() (io.ReadCloser, error)
+	size        int64
+	contentType string
+}
+
+// maxStdinBytes bounds what is held in memory of a value from standard input.
+const maxStdinBytes = 1 << 30
+
+// putSource finds the value that a put's arguments and flags name.
+func (p *program) putSource(args []string, o putOptions) (value, error) {
+	if o.ttl < 0 {
+		return value{}, usageError("--ttl %v is negative", o.ttl)
+	}
+	if o.file != "" {
+		if len(args) > 0 {
+			return value{}, usageError("a value is given both as an argument and with --file")
+		}
+		return fileValue(o.file)
+	}
+	if len(args) == 1 && args[0] != "-" {
+		return bytesValue([]byte(args[0]), "text/plain; charset=utf-8"), nil
+	}
+	b, err := io.ReadAll(io.LimitReader(p.stdin, maxStdinBytes+1))
+	if err != nil {
+		return value{}, fmt.Errorf("read standard input: %w", err)
+	}
+	if len(b) > maxStdinBytes {
+		return value{}, fmt.Errorf("standard input is longer than %d bytes", maxStdinBytes)
+	}
+	return bytesValue(b, ""), nil
+}
+
+func bytesValue(b []byte, contentType string) value {
+	return value{
+		open:        func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil },
+		size:        int64(len(b)),
+		contentType: contentType,
+	}
+}
+
+// fileValue is the content of a regular file, read as it is sent.
+func fileValue(name string) (value, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return value{}, err
+	}
+	if !info.Mode().IsRegular() {
+		return value{}, fmt.Errorf("%s is not a regular file", name)
+	}
+	return value{
+		open:        func() (io.ReadCloser, error) { return os.Open(name) },
+		size:        info.Size(),
+		contentType: mime.TypeByExtension(filepath.Ext(name)),
+	}, nil
+}
+
+func (p *program) put(ctx context.Context, c *client, key string, v value, o putOptions) error {
+	header := http.Header{"Content-Type": {cmp.Or(o.contentType, v.contentType, "application/octet-stream")}}
+	setConditions(header, o.ifMatch, o.ifNoneMatch)
+	for name, text := range o.meta {
+		header.Set(metaHeader+name, text)
+	}
+	resp, err := c.do(ctx, request{
+		method: http.MethodPut, path: keyPath(key), query: ttlQuery(o.ttl), header: header,
+		body: v.open, size: v.size, repeatable: o.ifMatch == "" && o.ifNoneMatch == "",
+	})
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	_, err = fmt.Fprintln(p.stdout, resp.Header.Get("ETag"))
+	return err
+}
+
+// setConditions adds the preconditions that are not empty, quoting an ETag that a shell has lost the quotes of.
+func setConditions(h http.Header, ifMatch, ifNoneMatch string) {
+	set := func(name, etag string) {
+		if etag == "" {
+			return
+		}
+		if etag != "*" && !strings.Contains(etag, `"`) {
+			etag = `"` + etag + `"`
+		}
+		h.Set(name, etag)
+	}
+	set("If-Match", ifMatch)
+	set("If-None-Match", ifNoneMatch)
+}
+
+func ttlQuery(ttl time.Duration) url.Values {
+	if ttl == 0 {
+		return nil
+	}
+	return url.Values{"ttl": {ttl.String()}}
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"cmp"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+const (
+	defaultServer  = "http://127.0.0.1:8080"
+	defaultTimeout = 30 * time.Second
+	defaultRetry   = 5 * time.Second
+)
+
+// globalFlags are the flags that every command takes.
+type globalFlags struct {
+	server  string
+	key     string
+	timeout time.Duration
+	retry   time.Duration
+	verbose bool
+}
+
+const rootLong = `Runnel is an eventually consistent, replicated key-value store with an HTTP API.
+Write to the master. Read from any. One sync process carries every change to every node.
+
+Results go to standard output, everything else to standard error.
+
+Exit status: 0 all went well; 1 it failed, or was not found; 2 the command line
+or the configuration is wrong.
+
+Environment: RUNNEL_SERVER is the server's URL and RUNNEL_KEY the key to present
+to it, where --server and --key do not say otherwise.`
+
+// newRoot builds the whole command tree over p.
+func newRoot(p *program) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "runnel",
+		Short:         "A replicated key-value store over HTTP",
+		Long:          rootLong,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetIn(p.stdin)
+	root.SetOut(p.stdout)
+	root.SetErr(p.stderr)
+	addGlobalFlags(p, root)
+	root.AddGroup(
+		&cobra.Group{ID: groupServer, Title: "Run it:"},
+		&cobra.Group{ID: groupClient, Title: "Use it:"},
+	)
+	addGroup(root, groupServer, serverCommands(p)...)
+	addGroup(root, groupClient,
+		newGet(p), newPut(p), newDelete(p), newList(p), newStatus(p), newImport(p), newExport(p))
+	root.AddCommand(newVersion(p))
+	trackRunning(p, root)
+	return root
+}
+
+const (
+	groupServer = "server"
+	groupClient = "client"
+)
+
+func addGroup(root *cobra.Command, group string, commands ...*cobra.Command) {
+	for _, c := range commands {
+		c.GroupID = group
+		root.AddCommand(c)
+	}
+}
+
+func addGlobalFlags(p *program, root *cobra.Command) {
+	f := root.PersistentFlags()
+	f.StringVar(&p.flags.server, "server", "", "the server's `URL` (default $RUNNEL_SERVER or "+defaultServer+")")
+	f.StringVar(&p.flags.key, "key", "", "the API `key` to present (default $RUNNEL_KEY, which ps does not show)")
+	f.DurationVar(&p.flags.timeout, "timeout", defaultTimeout, "give up on a request when nothing has moved for this long")
+	f.DurationVar(&p.flags.retry, "retry", defaultRetry, "repeat what is safe to repeat for this long; 0 tries once")
+	f.BoolVarP(&p.flags.verbose, "verbose", "v", false, "show each request with its id on standard error")
+}
+
+// trackRunning makes every command below c note that its own code has begun, and every command that only holds others
+// refuse a name it does not hold.
+func trackRunning(p *program, c *cobra.Command) {
+	for _, child := range c.Commands() {
+		trackRunning(p, child)
+	}
+	if c.RunE != nil {
+		body := c.RunE
+		c.RunE = func(cmd *cobra.Command, args []string) error {
+			p.running = true
+			return body(cmd, args)
+		}
+		return
+	}
+	if c.HasSubCommands() && c.HasParent() && c.Run == nil {
+		c.RunE = func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError("%s has no command %q; see '%s --help'", cmd.CommandPath(), args[0], cmd.CommandPath())
+			}
+			return cmd.Help()
+		}
+	}
+}
+
+// client returns a client for the server that the flags and the environment name, or a usage error.
+func (p *program) client() (*client, error) {
+	c, err := newClient(clientOptions{
+		server:  cmp.Or(p.flags.server, p.getenv("RUNNEL_SERVER"), defaultServer),
+		key:     cmp.Or(p.flags.key, p.getenv("RUNNEL_KEY")),
+		timeout: p.flags.timeout,
+		retry:   p.flags.retry,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if p.flags.verbose {
+		c.trace = &lockedWriter{w: p.stderr}
+	}
+	return c, nil
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"golang.org/x/sync/semaphore"
+)
+
+const (
+	// transferBytes bounds the memory that entries in flight hold, beside the largest of them.
+	transferBytes = 64 << 20
+	// maxFailuresShown bounds how many failures are kept for the report.
+	maxFailuresShown = 20
+)
+
+// transfer stores the items of one import, several at a time.
+type transfer struct {
+	c          *client
+	o          importOptions
+	now        func() time.Time
+	checkpoint *checkpoint
+	progress   *progress
+	began      time.Time
+
+	mu       sync.Mutex // guards what follows
+	stored   int64
+	bytes    int64
+	expired  int64
+	failed   int64
+	failures []string // the first of them
+}
+
+// run hands the items of src to o.parallel workers and returns when each has been stored, has failed or, after an end
+// of ctx or the server's going away, is done with. It returns the error that stopped it, if one did.
+func (t *transfer) run(ctx context.Context, src importSource) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	memory := semaphore.NewWeighted(transferBytes)
+	work := make(chan item) // unbuffered: what is in it is in flight
+	var workers sync.WaitGroup
+	for range t.o.parallel {
+		workers.Go(func() {
+			for it := range work {
+				if err := t.one(ctx, it); err != nil {
+					stop(err)
+				}
+				memory.Release(heldBy(it))
+			}
+		})
+	}
+	err := t.feed(ctx, src, memory, work)
+	close(work)
+	workers.Wait()
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+func heldBy(it item) int64 { return min(it.weight, transferBytes) }
+
+// feed offers the items of src to the workers until there are no more, or ctx ends.
+func (t *transfer) feed(ctx context.Context, src importSource, memory *semaphore.Weighted, work chan<- item) error {
+	for it, err := range src.items(ctx) {
+		if err != nil {
+			return err
+		}
+		if err := memory.Acquire(ctx, heldBy(it)); err != nil {
+			return err
+		}
+		t.checkpoint.begin(it.after)
+		select {
+		case work <- it:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// one stores one item. Its own failure is noted; the error returned is one that the next item would meet as well.
+func (t *transfer) one(ctx context.Context, it item) error {
+	e, err := it.load()
+	if err == nil && !e.expired {
+		err = t.c.store(ctx, &e)
+	}
+	if err != nil && serverAway(err) {
+		return fmt.Errorf("the import stopped at %s: %w", it.where, err)
+	}
+	t.note(it, &e, err)
+	if err != nil {
+		t.checkpoint.fail(it.after)
+		return nil
+	}
+	return t.checkpoint.done(it.after)
+}
+
+func (t *transfer) note(it item, e *loaded, err error) {
+	t.progress.add(it.units)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case err != nil:
+		t.failed++
+		if len(t.failures) < maxFailuresShown {
+			t.failures = append(t.failures, fmt.Sprintf("%s: %v", it.where, err))
+		}
+	case e.expired:
+		t.expired++
+	default:
+		t.stored++
+		t.bytes += e.value.size
+	}
+}
+
+// report writes what came of it: a line for each failure that was kept, then one line for all. The workers are done.
+func (t *transfer) report(w io.Writer) {
+	for _, f := range t.failures {
+		fmt.Fprintf(w, "not stored: %s\n", f)
+	}
+	if more := t.failed - int64(len(t.failures)); more > 0 {
+		fmt.Fprintf(w, "not stored: %d more\n", more)
+	}
+	took := t.now().Sub(t.began)
+	parts := []string{fmt.Sprintf("stored %d entries, %s in %v", t.stored, humanize.IBytes(uint64(t.bytes)), took.Round(time.Millisecond))}
+	if s := took.Seconds(); s > 0 {
+		parts[0] += fmt.Sprintf(" (%.0f/s)", float64(t.stored)/s)
+	}
+	if t.expired > 0 {
+		parts = append(parts, fmt.Sprintf("%d had expired", t.expired))
+	}
+	if t.failed > 0 {
+		parts = append(parts, fmt.Sprintf("%d failed", t.failed))
+	}
+	fmt.Fprintln(w, strings.Join(parts, "; "))
+}
