@@ -1,6 +1,12 @@
 package store
 
-import "time"
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/runnelkv/runnel/store/partition"
+)
 
 // State is what a partition can do now.
 type State string
@@ -45,4 +51,80 @@ type OriginStatus struct {
 	LagRevisions int64         // revisions of the origin that this partition does not hold yet
 	Lag          time.Duration // upper bound of how old its view of the origin is; negative: never whole
 	SyncedAt     time.Time     // by this process's clock; zero: never whole, or the origin itself
+}
+
+// Status is what the store knows now; it asks nobody.
+func (s *Store) Status() Status {
+	st := Status{}
+	var masters []string
+	c := s.cluster.Load()
+	if c != nil {
+		st.ClusterID, st.Epoch, masters = c.ID, c.Epoch, c.Masters
+	}
+	st.Masters = masters
+	for _, m := range *s.members.Load() {
+		st.Partitions = append(st.Partitions, s.statusOf(m, masters))
+	}
+	return st
+}
+
+func (s *Store) statusOf(m *member, masters []string) PartitionStatus {
+	ps := PartitionStatus{
+		Name:    m.Name(),
+		Kind:    m.Kind(),
+		Master:  slices.Contains(masters, m.Name()),
+		Err:     m.fault(),
+		Latency: time.Duration(m.latency.Load()),
+	}
+	if k := m.known.Load(); k != nil {
+		ps.ReadAt = k.readAt
+	}
+	ps.Readable, ps.Writable = m.answers() && len(masters) > 0, ps.Master && m.writes.Load()
+	catchingUp := false
+	for _, name := range masters {
+		o := Origin(name)
+		ps.Origins = append(ps.Origins, s.originStatus(m, o))
+		ps.Readable = ps.Readable && m.whole(o)
+		catchingUp = catchingUp || m.catchingUp(o)
+	}
+	whole := !slices.ContainsFunc(masters, func(name string) bool { return !m.whole(Origin(name)) })
+	switch behind := m.behindness(); {
+	case ps.Err != nil:
+		ps.State = stateOf(ps.Err)
+	case behind != nil:
+		ps.State, ps.Err = Behind, behind
+	case !whole:
+		ps.State = Filling
+	case catchingUp:
+		ps.State = CatchingUp
+	default:
+		ps.State = Ready
+	}
+	return ps
+}
+
+func stateOf(err error) State {
+	switch {
+	case errors.Is(err, errNotReached):
+		return Starting
+	case errors.Is(err, partition.ErrRefused):
+		return Refused
+	}
+	return Unreachable
+}
+
+func (s *Store) originStatus(m *member, o Origin) OriginStatus {
+	at, _ := m.position(o)
+	st := OriginStatus{Origin: o, Revision: at.Revision, Lag: s.staleness(m, o)}
+	if at.SyncedAt != 0 && m.Name() != string(o) {
+		st.SyncedAt = time.Now().Add(-st.Lag)
+	}
+	head := at.Revision
+	for _, other := range *s.members.Load() {
+		if p, ok := other.position(o); ok {
+			head = max(head, p.Revision)
+		}
+	}
+	st.LagRevisions = int64(head - max(at.Revision, partition.Floor(head.Epoch())))
+	return st
 }

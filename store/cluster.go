@@ -1,0 +1,183 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/zeebo/xxh3"
+
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// cluster is the cluster map as this process knows it. It is immutable.
+type cluster struct {
+	partition.Cluster
+}
+
+var errMastersDiffer = errors.New("the configured masters are not those of the cluster")
+
+// master is the name of the partition that accepts writes of the key.
+func (c *cluster) master(k Key) string { return c.Masters[c.Slots[SlotOf(k)]] }
+
+// found makes the map of a new cluster, in its first epoch.
+func found(masters []string) partition.Cluster {
+	var id [16]byte
+	rand.Read(id[:]) // never fails
+	return partition.Cluster{
+		ID:      hex.EncodeToString(id[:]),
+		Epoch:   1,
+		Masters: masters,
+		Slots:   assign(masters),
+	}
+}
+
+// assign gives each slot to the master whose name hashes highest with it
+// (rendezvous hashing), so that a further master takes only its share.
+func assign(masters []string) []uint16 {
+	slots := make([]uint16, Slots)
+	for slot := range slots {
+		var best uint64
+		for i, name := range masters {
+			if h := xxh3.HashStringSeed(name, uint64(slot)); i == 0 || h > best {
+				slots[slot], best = uint16(i), h
+			}
+		}
+	}
+	return slots
+}
+
+// Connect tries once to prepare and join every partition that is not joined
+// yet, and reads everybody's positions. It returns what is wrong with each
+// partition that cannot be used; the others can.
+func (s *Store) Connect(ctx context.Context) error {
+	members := *s.members.Load()
+	var group sync.WaitGroup
+	for _, m := range members {
+		group.Go(func() { m.prepare(ctx) })
+	}
+	group.Wait()
+	var errs []error
+	for _, m := range members { // in order: the first partition's cluster counts
+		if err := s.join(ctx, m); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", m.Name(), err))
+		}
+	}
+	for _, m := range members { // those that had to wait for a founder
+		if !m.joined() && m.prepared() {
+			s.join(ctx, m)
+		}
+	}
+	for _, m := range members {
+		group.Go(func() { m.poll(ctx) })
+	}
+	group.Wait()
+	s.compareHeads(ctx)
+	return errors.Join(errs...)
+}
+
+// join makes sure that a prepared partition belongs to this cluster under its
+// name, founding the cluster when it is the first master and nobody has one.
+func (s *Store) join(ctx context.Context, m *member) error {
+	if m.joined() || !m.prepared() {
+		return m.fault()
+	}
+	s.joining.Lock()
+	defer s.joining.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
+	defer cancel()
+	c, err := m.Cluster(ctx)
+	if errors.Is(err, partition.ErrNoCluster) {
+		c, err = s.enter(ctx, m)
+	}
+	if err == nil {
+		err = s.belongs(m, c)
+	}
+	m.setJoined(err)
+	return err
+}
+
+// enter writes the cluster row of a partition that has none.
+func (s *Store) enter(ctx context.Context, m *member) (partition.Cluster, error) {
+	known := s.cluster.Load()
+	if known != nil {
+		return m.Join(ctx, known.Cluster)
+	}
+	for _, other := range *s.members.Load() {
+		if other == m || !other.prepared() {
+			continue
+		}
+		if c, err := other.Cluster(ctx); err == nil {
+			return m.Join(ctx, c)
+		}
+	}
+	if first := s.options.Masters[0]; m.Name() != first {
+		return partition.Cluster{}, fmt.Errorf("%w: a new cluster is founded on its first master %s, which is not reachable", partition.ErrUnavailable, first)
+	}
+	return m.Join(ctx, found(s.options.Masters))
+}
+
+// belongs checks the cluster row of a partition, and adopts the first one.
+func (s *Store) belongs(m *member, c partition.Cluster) error {
+	if c.Name != m.Name() {
+		return fmt.Errorf("%w: this database is already partition %q; two partitions cannot share one", partition.ErrRefused, c.Name)
+	}
+	known := s.cluster.Load()
+	if known == nil {
+		if !sameMasters(c.Masters, s.options.Masters) {
+			return fmt.Errorf("%w %w: the cluster has %s, the configuration %s", partition.ErrRefused,
+				errMastersDiffer, strings.Join(c.Masters, ", "), strings.Join(s.options.Masters, ", "))
+		}
+		s.cluster.Store(&cluster{c})
+		return nil
+	}
+	if c.ID != known.ID {
+		return fmt.Errorf("%w: this database belongs to another cluster (%s, this one is %s)", partition.ErrRefused, c.ID, known.ID)
+	}
+	return nil
+}
+
+func sameMasters(a, b []string) bool {
+	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
+}
+
+// compareHeads compares every master's head with what others hold of it.
+func (s *Store) compareHeads(ctx context.Context) {
+	for _, m := range *s.members.Load() {
+		s.compareHead(ctx, m)
+	}
+}
+
+// compareHead finds out whether others hold newer revisions of a master than it
+// does itself. Such a master has lost something (a crash without durability, an
+// older backup): writing on it would give revisions out again, so it takes none.
+func (s *Store) compareHead(ctx context.Context, master *member) {
+	if !master.reads.Load() || !s.isMaster(master.Name()) {
+		return
+	}
+	origin := Origin(master.Name())
+	highest, holder := Revision(0), ""
+	for _, m := range *s.members.Load() {
+		if at, ok := m.position(origin); ok && m != master && at.Revision > highest {
+			highest, holder = at.Revision, m.Name()
+		}
+	}
+	own, ok := master.position(origin)
+	if own.Revision < highest { // its own head may only have been read earlier
+		master.poll(ctx)
+		own, ok = master.position(origin)
+	}
+	if ok {
+		master.setBehind(own.Revision < highest, own.Revision, highest, holder)
+	}
+}
+
+func (s *Store) isMaster(name string) bool {
+	c := s.cluster.Load()
+	return c != nil && slices.Contains(c.Masters, name)
+}

@@ -1,0 +1,138 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// patience is how long a partition may take to answer a read before the next
+// one is asked as well.
+const patience = time.Second
+
+var errDamaged = errors.New("the stored value does not match its checksum")
+
+// Get reads one entry. ErrNotFound when the partition that answered has no live
+// entry of the key (the Read then says which one); ErrNoPartition when none can
+// answer, or ErrMasterUnavailable when only the master was asked.
+func (s *Store) Get(ctx context.Context, k Key, o ReadOptions) (Read, error) {
+	c := s.cluster.Load()
+	if c == nil {
+		return Read{}, ErrNoPartition
+	}
+	origin := Origin(c.master(k))
+	tried, failure := 0, error(nil)
+	for m := range s.candidates(o, origin) {
+		tried++
+		e, found, err := m.lookUp(ctx, k, s.options.Timeout)
+		if err != nil {
+			if ctx.Err() != nil {
+				return Read{}, ctx.Err()
+			}
+			failure = err
+			continue
+		}
+		r := Read{Partition: m.Name(), Staleness: s.staleness(m, origin)}
+		if !found || !e.Live(s.now(origin)) {
+			return r, ErrNotFound
+		}
+		r.Entry = e
+		return r, nil
+	}
+	return Read{}, s.unreadable(o, origin, tried, failure)
+}
+
+// lookUp reads an entry through the member's reader and checks its value.
+func (m *member) lookUp(ctx context.Context, k Key, timeout time.Duration) (Entry, bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, min(timeout, patience))
+	defer cancel()
+	e, found, err := m.reader.get(ctx, k)
+	if err == nil && found && !e.Intact() {
+		m.options.Logger.Error("damaged entry", "partition", m.Name(), "key", string(k), "revision", int64(e.Revision))
+		return Entry{}, false, fmt.Errorf("%s of %s: %w", k, m.Name(), errDamaged)
+	}
+	return e, found, err
+}
+
+// candidates yields the members that may answer a read of an origin's keys, in
+// the order in which to ask them: at random among those that are level, then
+// at random those that are catching up.
+func (s *Store) candidates(o ReadOptions, origin Origin) iter.Seq[*member] {
+	members := *s.members.Load()
+	return func(yield func(*member) bool) {
+		if name := o.only(origin); name != "" {
+			if m := s.member(name); m != nil && m.reads.Load() {
+				yield(m)
+			}
+			return
+		}
+		first := rand.IntN(len(members))
+		for _, late := range []bool{false, true} {
+			for i := range members {
+				m := members[(first+i)%len(members)]
+				if m.catchingUp(origin) == late && m.whole(origin) && m.answers() && !yield(m) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// only is the name of the one partition that may answer, or "".
+func (o ReadOptions) only(origin Origin) string {
+	if o.Partition == "" && o.Consistency == FromMaster {
+		return string(origin)
+	}
+	return o.Partition
+}
+
+// unreadable is the error of a read that nobody answered.
+func (s *Store) unreadable(o ReadOptions, origin Origin, tried int, failure error) error {
+	switch {
+	case errors.Is(failure, ErrClosed):
+		return ErrClosed
+	case o.Partition != "" && s.member(o.Partition) == nil:
+		return fmt.Errorf("%s: %w", o.Partition, ErrUnknownPartition)
+	case o.Consistency == FromMaster:
+		if m := s.member(string(origin)); failure == nil && m != nil {
+			failure = m.fault()
+		}
+		return &MasterError{Master: string(origin), RetryAfter: s.options.Poll, Err: failure}
+	case failure != nil:
+		return fmt.Errorf("%w: the last of %d failed: %w", ErrNoPartition, tried, failure)
+	}
+	return ErrNoPartition
+}
+
+// now is the estimated clock of an origin: the one clock that decides expiry.
+func (s *Store) now(o Origin) Instant {
+	now := partition.InstantOf(time.Now())
+	if m := s.member(string(o)); m != nil {
+		return now.Add(m.offset())
+	}
+	return now
+}
+
+// staleness bounds how old what the member answers about an origin can be. It
+// is zero for the origin itself, and negative while it is unknown.
+func (s *Store) staleness(m *member, o Origin) time.Duration {
+	if m.Name() == string(o) {
+		return 0
+	}
+	at, ok := m.position(o)
+	if !ok || at.SyncedAt == 0 {
+		return -1
+	}
+	return max(0, s.now(o).Sub(at.SyncedAt))
+}
+
+func isBreakerError(err error) bool {
+	return errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests)
+}

@@ -1,0 +1,257 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// Bounds of ListOptions.Limit.
+const (
+	DefaultLimit = 100
+	MaxLimit     = 1000
+)
+
+// List reads one page of a space's names from one partition. ErrNoPartition
+// when none can answer.
+func (s *Store) List(ctx context.Context, o ListOptions) (Page, error) {
+	c := s.cluster.Load()
+	if c == nil {
+		return Page{}, ErrNoPartition
+	}
+	tried, failure := 0, error(nil)
+	for m := range s.listers(o.ReadOptions, c) {
+		tried++
+		page, err := s.listFrom(ctx, m, o)
+		if err == nil {
+			page.Partition, page.Staleness = m.Name(), s.stalest(m, c)
+			return page, nil
+		}
+		if ctx.Err() != nil {
+			return Page{}, ctx.Err()
+		}
+		failure = err
+	}
+	return Page{}, s.unreadable(o.ReadOptions, Origin(c.Masters[0]), tried, failure)
+}
+
+// listers yields the members that may answer a listing: they must be whole for
+// every origin. With several masters, "master" cannot be one partition; the
+// first master that is whole answers.
+func (s *Store) listers(o ReadOptions, c *cluster) func(func(*member) bool) {
+	return func(yield func(*member) bool) {
+		for m := range s.candidates(o, Origin(c.Masters[0])) {
+			if (o.Partition != "" || m.wholeFor(c)) && !yield(m) {
+				return
+			}
+		}
+	}
+}
+
+func (m *member) wholeFor(c *cluster) bool {
+	return !slices.ContainsFunc(c.Masters, func(name string) bool { return !m.whole(Origin(name)) })
+}
+
+func (s *Store) stalest(m *member, c *cluster) (d time.Duration) {
+	for _, name := range c.Masters {
+		d = max(d, s.staleness(m, Origin(name)))
+	}
+	return d
+}
+
+// Union reads one page of the names of all reachable partitions together; of a
+// key that several hold, the newest entry. Page.Partition is empty.
+func (s *Store) Union(ctx context.Context, o ListOptions) (Page, error) {
+	members := *s.members.Load()
+	pages := make([]Page, len(members))
+	errs := make([]error, len(members))
+	var group sync.WaitGroup
+	for i, m := range members {
+		errs[i] = m.fault()
+		if m.reads.Load() {
+			group.Go(func() { pages[i], errs[i] = s.listFrom(ctx, m, o) })
+		}
+	}
+	group.Wait()
+	if !slices.Contains(errs, nil) {
+		return Page{}, fmt.Errorf("%w: %w", ErrNoPartition, errors.Join(errs...))
+	}
+	return union(pages, cmp.Or(o.Limit, DefaultLimit)), nil
+}
+
+// union merges pages of the same options. Each is complete up to its Next, so
+// what lies beyond the lowest of these must wait for the next page.
+func union(pages []Page, limit int) Page {
+	items := make(map[string]*Entry) // nil: a group
+	horizon := ""
+	for _, p := range pages {
+		for i := range p.Entries {
+			e := &p.Entries[i]
+			if old, ok := items[Name(e.Key)]; !ok || old != nil && old.Revision < e.Revision {
+				items[Name(e.Key)] = e
+			}
+		}
+		for _, name := range p.Prefixes {
+			items[name] = nil
+		}
+		if p.Next != "" && (horizon == "" || p.Next < horizon) {
+			horizon = p.Next
+		}
+	}
+	names := make([]string, 0, len(items))
+	for name := range items {
+		if horizon == "" || name <= horizon {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	page := Page{Next: horizon}
+	if len(names) > limit {
+		names = names[:limit]
+		page.Next = names[limit-1]
+	}
+	for _, name := range names {
+		if e := items[name]; e != nil {
+			page.Entries = append(page.Entries, *e)
+		} else {
+			page.Prefixes = append(page.Prefixes, name)
+		}
+	}
+	return page
+}
+
+// listFrom reads one page from one partition, in as many spans as groups and
+// expired entries make necessary.
+func (s *Store) listFrom(ctx context.Context, m *member, o ListOptions) (Page, error) {
+	l := lister{s: s, m: m, o: o, limit: min(cmp.Or(max(o.Limit, 0), DefaultLimit), MaxLimit)}
+	l.from = o.Space.Key(max(o.Prefix, after(o)))
+	l.to = successor(o.Space.Key(o.Prefix))
+	for more := true; more && l.room() > 0; {
+		var err error
+		if more, err = l.span(ctx); err != nil {
+			return Page{}, err
+		}
+	}
+	if l.room() == 0 || l.cut {
+		l.page.Next = l.last
+	}
+	return l.page, nil
+}
+
+// after is the first name that may follow o.After: behind the whole group when
+// it names one.
+func after(o ListOptions) string {
+	rest, ok := strings.CutPrefix(o.After, o.Prefix)
+	switch {
+	case o.After == "":
+		return ""
+	case ok && o.Delimiter != "" && strings.Index(rest, o.Delimiter) == len(rest)-len(o.Delimiter) && len(rest) >= len(o.Delimiter):
+		return string(successor(Key(o.After)))
+	}
+	return o.After + "\x00"
+}
+
+// successor is the first key after all keys that begin with prefix, "" if there
+// is none.
+func successor(prefix Key) Key {
+	for i := len(prefix) - 1; i >= 0; i-- {
+		if prefix[i] != 0xff {
+			return prefix[:i] + Key([]byte{prefix[i] + 1})
+		}
+	}
+	return ""
+}
+
+// lister gathers one page.
+type lister struct {
+	s     *Store
+	m     *member
+	o     ListOptions
+	limit int
+	from  Key // where the next span begins
+	to    Key
+	bytes int64
+	cut   bool // the page ends early for its bytes
+	page  Page
+	last  string // the last name or group of the page
+}
+
+// pageBytes bounds the values of one page.
+const pageBytes = 8 << 20
+
+func (l *lister) room() int {
+	if l.cut {
+		return 0
+	}
+	return l.limit - len(l.page.Entries) - len(l.page.Prefixes)
+}
+
+// span reads the next span and takes what belongs to the page; more says that
+// the listing goes on.
+func (l *lister) span(ctx context.Context) (more bool, err error) {
+	entries, more, err := l.read(ctx)
+	if err != nil {
+		return false, err
+	}
+	for i := range entries {
+		e := &entries[i]
+		if e.Key < l.from || !e.Live(l.s.now(e.Origin)) {
+			continue // of a group that was taken, or expired
+		}
+		if l.room() == 0 {
+			return true, nil
+		}
+		if err := l.take(ctx, e); err != nil {
+			return false, err
+		}
+	}
+	if n := len(entries); n > 0 && l.from <= entries[n-1].Key {
+		l.from = entries[n-1].Key + "\x00"
+	}
+	return more && (l.to == "" || l.from < l.to), nil
+}
+
+func (l *lister) read(ctx context.Context) ([]Entry, bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.s.options.Timeout)
+	defer cancel()
+	return l.m.List(ctx, partition.Span{
+		From: l.from, To: l.to, Limit: l.room() + 1, Values: l.o.Values, Bytes: pageBytes,
+	})
+}
+
+// take adds an entry, or the group it belongs to, to the page.
+func (l *lister) take(ctx context.Context, e *Entry) error {
+	name := Name(e.Key)
+	if rest := name[len(l.o.Prefix):]; l.o.Delimiter != "" {
+		if i := strings.Index(rest, l.o.Delimiter); i >= 0 {
+			l.last = name[:len(l.o.Prefix)+i+len(l.o.Delimiter)]
+			l.page.Prefixes = append(l.page.Prefixes, l.last)
+			l.from = successor(l.o.Space.Key(l.last))
+			return nil
+		}
+	}
+	if l.o.Values && !e.Intact() {
+		if l.o.Partition != "" {
+			return fmt.Errorf("%s of %s: %w", e.Key, l.m.Name(), errDamaged)
+		}
+		r, err := l.s.Get(ctx, e.Key, l.o.ReadOptions) // another copy
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		} else if err != nil {
+			return nil
+		}
+		*e = r.Entry
+	}
+	l.last = name
+	l.page.Entries = append(l.page.Entries, *e)
+	l.bytes += int64(len(e.Value))
+	l.cut = l.o.Values && l.bytes >= pageBytes
+	return nil
+}

@@ -1,0 +1,225 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// member is a partition with what the store knows of it.
+type member struct {
+	partition.Partition
+	options   Options
+	reader    *reader
+	committer *committer
+	breaker   *gobreaker.CircuitBreaker[struct{}] // over its reads
+	known     atomic.Pointer[known]               // nil until its positions were read
+	latency   atomic.Int64                        // of recent operations in nanoseconds, smoothed
+	reads     atomic.Bool                         // joined, and the last attempt to reach it went well
+	writes    atomic.Bool                         // … and its head was compared with what others hold of it
+
+	mu         sync.Mutex // guards the fields below
+	isPrepared bool
+	isJoined   bool
+	behind     error  // others hold newer revisions of it
+	err        error  // why the last attempt to reach it failed
+	said       string // the change of state that was logged last
+}
+
+// known is what was last read of a partition's positions.
+type known struct {
+	partition.Positions
+	readAt time.Time     // by this process's clock, before the reading
+	offset time.Duration // the partition's clock minus this process's
+}
+
+var errNotReached = fmt.Errorf("%w: not reached yet", partition.ErrUnavailable)
+
+func newMember(p partition.Partition, o Options) *member {
+	m := &member{Partition: p, options: o, err: errNotReached}
+	m.breaker = gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
+		Name:        p.Name(),
+		Timeout:     o.Poll,
+		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= 3 },
+		IsSuccessful: func(err error) bool {
+			return err == nil || !errors.Is(err, partition.ErrUnavailable)
+		},
+	})
+	m.reader = newReader(m)
+	m.committer = newCommitter(m)
+	return m
+}
+
+func (m *member) prepare(ctx context.Context) {
+	if m.prepared() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, max(m.options.Timeout, 30*time.Second)) // a first start may create tables
+	defer cancel()
+	err := m.Prepare(ctx)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.isPrepared = err == nil
+	m.setErr(err)
+}
+
+func (m *member) setJoined(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.isJoined = err == nil
+	m.setErr(err)
+}
+
+func (m *member) setBehind(is bool, own, highest Revision, holder string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.behind = nil
+	if is {
+		m.behind = fmt.Errorf("its newest revision is %d, but %s holds %d of it: it has lost writes and takes no new ones", own, holder, highest)
+		m.say(slog.LevelError, "master is behind its copies", m.behind)
+	}
+	m.writes.Store(m.reads.Load() && m.behind == nil)
+}
+
+// setErr notes how the last attempt went. m.mu is held.
+func (m *member) setErr(err error) {
+	m.err = err
+	m.reads.Store(m.isJoined && err == nil)
+	if err == nil {
+		if m.isJoined && m.behind == nil {
+			m.say(slog.LevelInfo, "partition answers", nil)
+		}
+		return
+	}
+	m.writes.Store(false)
+	level := slog.LevelWarn
+	if errors.Is(err, partition.ErrRefused) {
+		level = slog.LevelError
+	}
+	m.say(level, "partition cannot be used", err)
+}
+
+// say logs a change of state once. m.mu is held.
+func (m *member) say(level slog.Level, text string, err error) {
+	if m.said == text {
+		return
+	}
+	m.said = text
+	args := []any{"partition", m.Name()}
+	if err != nil {
+		args = append(args, "error", err)
+	}
+	m.options.Logger.Log(context.Background(), level, text, args...)
+}
+
+// poll reads the member's positions, if it is joined.
+func (m *member) poll(ctx context.Context) {
+	if !m.joined() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, min(m.options.Timeout, 2*time.Second))
+	defer cancel()
+	before := time.Now()
+	p, err := m.Positions(ctx)
+	if err == nil {
+		m.observe(p, before)
+		m.took(time.Since(before))
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err == nil || ctx.Err() == nil || !errors.Is(err, context.Canceled) {
+		m.setErr(err)
+	}
+}
+
+// observe takes positions that were asked for at the given time, unless newer
+// ones are known.
+func (m *member) observe(p partition.Positions, askedAt time.Time) {
+	k := &known{Positions: p, readAt: askedAt, offset: p.Now.Time().Sub(askedAt)}
+	for {
+		old := m.known.Load()
+		if old != nil && !k.readAt.After(old.readAt) {
+			return
+		}
+		if m.known.CompareAndSwap(old, k) {
+			return
+		}
+	}
+}
+
+// took smooths the latency of an operation into the member's.
+func (m *member) took(d time.Duration) {
+	old := m.latency.Load()
+	m.latency.Store(old + (int64(d)-old)/8)
+}
+
+func (m *member) prepared() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.isPrepared
+}
+
+func (m *member) joined() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.isJoined
+}
+
+// fault is why the member cannot be used now, or nil.
+func (m *member) fault() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.err
+}
+
+func (m *member) behindness() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.behind
+}
+
+// position is how far the member is known to be with an origin.
+func (m *member) position(o Origin) (partition.Position, bool) {
+	k := m.known.Load()
+	if k == nil {
+		return partition.Position{}, false
+	}
+	at, ok := k.Origins[o]
+	return at, ok
+}
+
+// offset is the member's clock minus this process's, as last seen.
+func (m *member) offset() time.Duration {
+	if k := m.known.Load(); k != nil {
+		return k.offset
+	}
+	return 0
+}
+
+// whole reports whether the member has ever held everything of the origin.
+func (m *member) whole(o Origin) bool {
+	if m.Name() == string(o) {
+		return true
+	}
+	at, ok := m.position(o)
+	return ok && at.SyncedAt != 0
+}
+
+// catchingUp reports whether the member is amid a catch-up in several steps.
+func (m *member) catchingUp(o Origin) bool {
+	at, _ := m.position(o)
+	return at.Revision < at.Goal
+}
+
+// answers reports whether reads can be sent to the member.
+func (m *member) answers() bool {
+	return m.reads.Load() && m.breaker.State() != gobreaker.StateOpen
+}

@@ -1,0 +1,172 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// Store is the core over a set of partitions. Its methods are safe for
+// concurrent use; writes and reads are answered while Run is running.
+type Store struct {
+	options Options
+	members atomic.Pointer[[]*member] // replaced as a whole by Add
+	cluster atomic.Pointer[cluster]   // nil until the first partition is joined
+
+	joining sync.Mutex // serialises joins: the first one founds or finds the cluster
+
+	mu     sync.Mutex     // guards the fields below
+	start  func(*member)  // starts a member's goroutines; nil while Run is not running
+	closed bool           // no member may be added any more
+	work   sync.WaitGroup // the members' goroutines
+}
+
+// Open makes a store of the partitions, without connecting to any. Close it.
+func Open(o Options) (*Store, error) {
+	s := &Store{options: o.withDefaults()}
+	if len(o.Partitions) == 0 {
+		return nil, errors.New("a store needs at least one partition")
+	}
+	if len(s.options.Masters) == 0 {
+		s.options.Masters = []string{o.Partitions[0].Name()}
+	}
+	members := make([]*member, 0, len(o.Partitions))
+	for _, p := range o.Partitions {
+		if slices.ContainsFunc(members, func(m *member) bool { return m.Name() == p.Name() }) {
+			return nil, fmt.Errorf("two partitions are named %s", p.Name())
+		}
+		members = append(members, newMember(p, s.options))
+	}
+	s.members.Store(&members)
+	for _, name := range s.options.Masters {
+		if s.member(name) == nil {
+			return nil, fmt.Errorf("master %s: %w", name, ErrUnknownPartition)
+		}
+	}
+	return s, nil
+}
+
+// Run connects to the partitions and serves until ctx ends; then it commits
+// what was accepted and returns. An error says that the cluster contradicts
+// the options, so that nothing can be served.
+func (s *Store) Run(ctx context.Context) error {
+	if err := s.Connect(ctx); err != nil && errors.Is(err, errMastersDiffer) {
+		return err
+	}
+	s.mu.Lock()
+	s.start = func(m *member) { s.startMember(ctx, m) }
+	for _, m := range *s.members.Load() {
+		s.start(m)
+	}
+	s.mu.Unlock()
+
+	<-ctx.Done()
+	s.mu.Lock()
+	s.closed, s.start = true, nil
+	s.mu.Unlock()
+	s.work.Wait()
+	return nil
+}
+
+func (s *Store) startMember(ctx context.Context, m *member) {
+	s.work.Go(func() { s.follow(ctx, m) })
+	s.work.Go(func() { m.committer.run(ctx) })
+	for range s.options.Readers {
+		s.work.Go(func() { m.reader.run(ctx) })
+	}
+}
+
+// Add takes a further partition into a running store: it is joined and, once
+// the sync process has filled it, serves reads.
+func (s *Store) Add(p partition.Partition) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	if s.member(p.Name()) != nil {
+		return fmt.Errorf("a partition is named %s already", p.Name())
+	}
+	m := newMember(p, s.options)
+	members := append(slices.Clone(*s.members.Load()), m)
+	s.members.Store(&members)
+	if s.start != nil {
+		s.start(m)
+	}
+	return nil
+}
+
+// Close closes the partitions. Run must have returned.
+func (s *Store) Close() error {
+	var errs []error
+	for _, m := range slices.Backward(*s.members.Load()) {
+		errs = append(errs, m.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// CheckName returns a *KeyError unless name is a key of this store.
+func (s *Store) CheckName(name string) error { return CheckName(name, s.options.MaxKeyBytes) }
+
+// MaxValueBytes is the largest value that every reachable partition accepts.
+func (s *Store) MaxValueBytes() int64 {
+	limit := s.options.MaxValueBytes
+	for _, m := range *s.members.Load() {
+		if m.joined() {
+			limit = min(limit, m.MaxValueBytes())
+		}
+	}
+	return limit
+}
+
+// member returns the partition of that name, or nil.
+func (s *Store) member(name string) *member {
+	for _, m := range *s.members.Load() {
+		if m.Name() == name {
+			return m
+		}
+	}
+	return nil
+}
+
+// Peer is a configured partition as the sync process sees it.
+type Peer struct {
+	partition.Partition
+	Err error // why it cannot be used now; nil when it is joined and reachable
+}
+
+// Peers returns every configured partition, in the order of the configuration.
+func (s *Store) Peers() []Peer {
+	members := *s.members.Load()
+	peers := make([]Peer, len(members))
+	for i, m := range members {
+		peers[i] = Peer{Partition: m.Partition, Err: m.fault()}
+	}
+	return peers
+}
+
+// Origins returns the origins that writes of now can have: all masters.
+func (s *Store) Origins() []Origin {
+	c := s.cluster.Load()
+	if c == nil {
+		return nil
+	}
+	origins := make([]Origin, len(c.Masters))
+	for i, name := range c.Masters {
+		origins[i] = Origin(name)
+	}
+	return origins
+}
+
+// Observe takes positions that somebody has just read of a partition.
+func (s *Store) Observe(name string, p partition.Positions) {
+	if m := s.member(name); m != nil {
+		m.observe(p, time.Now())
+	}
+}

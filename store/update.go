@@ -1,0 +1,80 @@
+package store
+
+import (
+	"context"
+
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// Written is the outcome of a Put.
+type Written struct {
+	Entry   Entry // as stored
+	Created bool  // there was no live entry before
+}
+
+// Update runs fn over the current entries of keys on their master, and commits
+// what it wrote, all or nothing; when Update returns nil it is durable. fn may
+// run more than once, does no I/O, and its error aborts this Update alone and
+// is returned as it is. The keys are distinct.
+//
+// ErrDifferentMasters: the keys have more than one master. ErrMasterUnavailable:
+// nothing was stored. ErrOutcomeUnknown: see there. An ended ctx is honoured as
+// long as the commit has not begun.
+func (s *Store) Update(ctx context.Context, keys []Key, fn func(*View) error) error {
+	return s.submit(ctx, keys, &update{keys: keys, fn: fn, values: true})
+}
+
+// Revise is Update for functions that do not need the values that stood: the
+// View's entries come without them, which spares reading them.
+func (s *Store) Revise(ctx context.Context, keys []Key, fn func(*View) error) error {
+	return s.submit(ctx, keys, &update{keys: keys, fn: fn})
+}
+
+// Put writes an entry, of which Key, ContentType, Metadata and Value count,
+// whatever stood before. It is the fastest write.
+func (s *Store) Put(ctx context.Context, e Entry) (Written, error) {
+	e.Size = int64(len(e.Value))
+	e.Checksum = partition.Checksum(e.Value)
+	if limit := s.MaxValueBytes(); e.Size > limit {
+		return Written{}, &TooLargeError{Limit: limit}
+	}
+	u := &update{entry: e, keys: []Key{e.Key}, bytes: e.Size}
+	if err := s.submit(ctx, u.keys, u); err != nil {
+		return Written{}, err
+	}
+	return Written{Entry: u.entry, Created: u.created}, nil
+}
+
+// Master is the name of the partition that accepts writes of the key, "" while
+// the cluster is not known.
+func (s *Store) Master(k Key) string {
+	c := s.cluster.Load()
+	if c == nil {
+		return ""
+	}
+	return c.master(k)
+}
+
+// submit hands an update to its master's committer and waits for the outcome.
+func (s *Store) submit(ctx context.Context, keys []Key, u *update) error {
+	c := s.cluster.Load()
+	if c == nil {
+		return &MasterError{Master: s.options.Masters[0], RetryAfter: s.options.Poll, Err: errNotReached}
+	}
+	name := c.master(keys[0])
+	for _, k := range keys[1:] {
+		if c.master(k) != name {
+			return ErrDifferentMasters
+		}
+	}
+	m := s.member(name)
+	if m == nil {
+		return &MasterError{Master: name, RetryAfter: s.options.Poll, Err: ErrUnknownPartition}
+	}
+	u.epoch = c.Epoch
+	u.done = make(chan error, 1)
+	if err := m.committer.add(u); err != nil {
+		return err
+	}
+	return m.committer.wait(ctx, u)
+}

@@ -1,0 +1,82 @@
+package store
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// View is what the function of an Update works on: the declared keys' current
+// entries on their master, under the lock that orders all its writers. It is
+// used only inside the function.
+type View struct {
+	batch *batch
+	keys  []Key
+	base  Revision // the update's first revision; key i gets base+i
+	own   []Entry  // what it wrote, in the order of first writing
+}
+
+// Get returns the live entry of a declared key. Inside Revise its value is nil.
+func (v *View) Get(k Key) (Entry, bool) {
+	v.index(k)
+	if i := v.written(k); i >= 0 {
+		e := v.own[i]
+		return e, e.Live(v.batch.claim.Now)
+	}
+	e, ok := v.batch.current[k]
+	return e, ok && e.Live(v.batch.claim.Now)
+}
+
+// Put writes an entry, of which Key, ContentType, Metadata, ExpiresAt and Value
+// count, and returns it as it will be stored.
+func (v *View) Put(e Entry) Entry {
+	e.Deleted = false
+	e.Size = int64(len(e.Value))
+	e.Checksum = partition.Checksum(e.Value)
+	return v.write(e)
+}
+
+// Delete writes a tombstone for a declared key, and reports whether there was
+// a live entry. It writes nothing when there was none.
+func (v *View) Delete(k Key) bool {
+	if _, ok := v.Get(k); !ok {
+		return false
+	}
+	v.write(Entry{Key: k, Deleted: true, Checksum: partition.Checksum(nil)})
+	return true
+}
+
+// Now is the master database's clock.
+func (v *View) Now() Instant { return v.batch.claim.Now }
+
+// Revision is the lowest revision that this Update gives to an entry: that of
+// the first declared key.
+func (v *View) Revision() Revision { return v.base }
+
+func (v *View) write(e Entry) Entry {
+	i := v.index(e.Key)
+	e.Origin = v.batch.origin
+	e.Revision = v.base + Revision(i)
+	e.ModifiedAt = v.batch.claim.Now
+	if j := v.written(e.Key); j >= 0 {
+		v.own[j] = e
+	} else {
+		v.own = append(v.own, e)
+	}
+	return e
+}
+
+func (v *View) written(k Key) int {
+	return slices.IndexFunc(v.own, func(e Entry) bool { return e.Key == k })
+}
+
+// index is the key's place among the declared ones. An undeclared key is a
+// mistake in the program.
+func (v *View) index(k Key) int {
+	i := slices.Index(v.keys, k)
+	if i < 0 {
+		panic(fmt.Sprintf("store: key %q was not declared to Update", k))
+	}
+	return i
+}
