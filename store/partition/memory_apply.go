@@ -55,7 +55,7 @@ func (c *Copy) check(maxValueBytes int64) error {
 		return fmt.Errorf("from %d to %d with goal %d", c.From, c.To, c.Goal)
 	}
 	for _, e := range c.Entries {
-		if e.Origin != c.Origin || e.Revision <= c.From || e.Revision > c.To {
+		if e.Origin != c.Origin || e.Revision <= c.From {
 			return fmt.Errorf("%s %d is not of the copy", e.Origin, e.Revision)
 		}
 		if int64(len(e.Value)) > maxValueBytes {

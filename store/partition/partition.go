@@ -203,7 +203,7 @@ type Copy struct {
 	To       Revision // … and is here afterwards; To ≥ From
 	Goal     Revision // Position.Goal afterwards; Goal ≥ To
 	SyncedAt Instant  // Position.SyncedAt afterwards if later than what stands; zero leaves it
-	Entries  []Entry  // revisions of Origin in (From, To]
+	Entries  []Entry  // of Origin, revisions beyond From; those beyond To had been placed at the source
 	Fence    int64    // of the lease under which this is done; zero: not checked
 }
 
