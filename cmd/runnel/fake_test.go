@@ -1,0 +1,333 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// fakeServer is just enough of the contract over a map: keys decoded once and never cleaned, ETags, conditions, lists
+// in pages and streams, cursors that only it understands.
+type fakeServer struct {
+	url string
+
+	// before may answer a request itself, by returning true. It may be nil.
+	before func(w http.ResponseWriter, r *http.Request, key string) bool
+	// breakAfter, if positive, breaks the next stream off after so many lines.
+	breakAfter int
+	status     string
+
+	mu       sync.Mutex // guards what follows
+	entries  map[string]*fakeEntry
+	revision int64
+	puts     []string // keys, in the order they arrived
+	requests []*http.Request
+}
+
+type fakeEntry struct {
+	value       []byte
+	contentType string
+	revision    int64
+	ttl         string
+	metadata    map[string]string
+}
+
+func (e *fakeEntry) etag() string { return fmt.Sprintf("%q", strconv.FormatInt(e.revision, 36)) }
+
+// fakeTime is when everything in a fakeServer was written.
+var fakeTime = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func newFake(t *testing.T) *fakeServer {
+	t.Helper()
+	f := &fakeServer{entries: map[string]*fakeEntry{}}
+	s := httptest.NewServer(f)
+	t.Cleanup(s.Close)
+	f.url = s.URL
+	return f
+}
+
+// set stores a value as if it had been put.
+func (f *fakeServer) set(key, value string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.revision++
+	f.entries[key] = &fakeEntry{value: []byte(value), contentType: "text/plain; charset=utf-8", revision: f.revision}
+}
+
+// values returns all that is stored.
+func (f *fakeServer) values() map[string]string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := map[string]string{}
+	for k, e := range f.entries {
+		all[k] = string(e.value)
+	}
+	return all
+}
+
+func (f *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("X-Request-Id", "req-1")
+	escaped, isKey := strings.CutPrefix(r.URL.EscapedPath(), "/v1/keys/")
+	key, err := url.PathUnescape(escaped)
+	if err != nil {
+		refuse(w, 400, "invalid-key", err.Error())
+		return
+	}
+	f.mu.Lock()
+	f.requests = append(f.requests, r)
+	f.mu.Unlock()
+	if f.before != nil && f.before(w, r, key) {
+		return
+	}
+	switch {
+	case isKey && r.Method == http.MethodGet:
+		f.get(w, r, key)
+	case isKey && r.Method == http.MethodPut:
+		f.put(w, r, key)
+	case isKey && r.Method == http.MethodDelete:
+		f.delete(w, r, key)
+	case r.URL.Path == "/v1/keys":
+		f.list(w, r)
+	case r.URL.Path == "/v1/status":
+		io.WriteString(w, f.status)
+	default:
+		refuse(w, 404, "not-found", "no such route")
+	}
+}
+
+func refuse(w http.ResponseWriter, status int, slug, detail string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(map[string]any{"type": "/problems/" + slug, "title": slug, "status": status, "detail": detail})
+}
+
+func (f *fakeServer) get(w http.ResponseWriter, r *http.Request, key string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	e := f.entries[key]
+	if e == nil {
+		refuse(w, 404, "not-found", "there is no such key")
+		return
+	}
+	h := w.Header()
+	h.Set("ETag", e.etag())
+	h.Set("Runnel-Revision", strconv.FormatInt(e.revision, 10))
+	h.Set("Last-Modified", fakeTime.Format(http.TimeFormat))
+	for name, text := range e.metadata {
+		h.Set(metaHeader+name, text)
+	}
+	h.Set("Content-Type", e.contentType)
+	if r.Header.Get("Accept") == "application/json" && e.contentType != "application/json" {
+		h.Set("Content-Type", "application/json")
+		w.Write(f.line(key, true))
+		return
+	}
+	w.Write(e.value)
+}
+
+func (f *fakeServer) put(w http.ResponseWriter, r *http.Request, key string) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil || int64(len(body)) != r.ContentLength {
+		refuse(w, 400, "bad-request", "the body was cut short")
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.puts = append(f.puts, key)
+	old := f.entries[key]
+	if !f.conditionsHold(r, old) {
+		refuse(w, 412, "precondition-failed", "the key has another ETag")
+		return
+	}
+	f.revision++
+	e := &fakeEntry{value: body, contentType: r.Header.Get("Content-Type"), revision: f.revision, ttl: r.URL.Query().Get("ttl")}
+	for name, values := range r.Header {
+		if meta, ok := strings.CutPrefix(name, metaHeader); ok {
+			if e.metadata == nil {
+				e.metadata = map[string]string{}
+			}
+			e.metadata[strings.ToLower(meta)] = values[0]
+		}
+	}
+	f.entries[key] = e
+	w.Header().Set("ETag", e.etag())
+	if old == nil {
+		w.WriteHeader(http.StatusCreated)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (f *fakeServer) conditionsHold(r *http.Request, old *fakeEntry) bool {
+	if m := r.Header.Get("If-Match"); m != "" && (old == nil || m != "*" && m != old.etag()) {
+		return false
+	}
+	m := r.Header.Get("If-None-Match")
+	return m == "" || old == nil || m != "*" && m != old.etag()
+}
+
+func (f *fakeServer) delete(w http.ResponseWriter, r *http.Request, key string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	old := f.entries[key]
+	switch {
+	case old == nil:
+		refuse(w, 404, "not-found", "there is no such key")
+	case !f.conditionsHold(r, old):
+		refuse(w, 412, "precondition-failed", "the key has another ETag")
+	default:
+		delete(f.entries, key)
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+// line is one entry as JSON, with mu held.
+func (f *fakeServer) line(key string, withValue bool) []byte {
+	e := f.entries[key]
+	out := entry{Key: key, ContentType: e.contentType, Size: int64(len(e.value)), ETag: e.etag(), Revision: e.revision, ModifiedAt: &fakeTime}
+	if withValue {
+		out.setValue(e.value)
+		out.Metadata = e.metadata
+	}
+	if ttl, err := time.ParseDuration(e.ttl); err == nil {
+		at := fakeTime.Add(ttl)
+		out.ExpiresAt = &at
+	}
+	text, err := json.Marshal(&out)
+	if err != nil {
+		panic(err)
+	}
+	return text
+}
+
+// list answers GET /v1/keys. A cursor is the last key given and the prefix it was given for, encoded.
+func (f *fakeServer) list(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	prefix, delimiter, last := q.Get("prefix"), q.Get("delimiter"), ""
+	if after := q.Get("after"); after != "" {
+		text, err := base64.URLEncoding.DecodeString(after)
+		of, key, ok := strings.Cut(string(text), "\x00")
+		if err != nil || !ok || of != prefix {
+			refuse(w, 400, "bad-cursor", "a cursor of another list")
+			return
+		}
+		last = key
+	}
+	f.mu.Lock()
+	keys := slices.Sorted(maps.Keys(f.entries))
+	f.mu.Unlock()
+	keys = slices.DeleteFunc(keys, func(k string) bool { return !strings.HasPrefix(k, prefix) || k <= last })
+	if r.Header.Get("Accept") == "application/x-ndjson" {
+		f.stream(w, keys, q.Get("values") == "true")
+		return
+	}
+	f.page(w, keys, prefix, delimiter, last, q)
+}
+
+func (f *fakeServer) stream(w http.ResponseWriter, keys []string, values bool) {
+	for i, k := range keys {
+		f.mu.Lock()
+		text := f.line(k, values)
+		broken := f.breakAfter > 0 && i == f.breakAfter
+		f.mu.Unlock()
+		if broken {
+			f.breakAfter = 0
+			w.Write(text[:len(text)/2])
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		}
+		w.Write(append(text, '\n'))
+	}
+}
+
+func (f *fakeServer) page(w http.ResponseWriter, keys []string, prefix, delimiter, last string, q url.Values) {
+	limit, err := strconv.Atoi(q.Get("limit"))
+	if err != nil || limit < 1 || limit > 1000 {
+		refuse(w, 400, "bad-limit", "limit")
+		return
+	}
+	page := keyPage{}
+	for _, k := range keys {
+		if delimiter != "" {
+			if i := strings.Index(k[len(prefix):], delimiter); i >= 0 {
+				common := k[:len(prefix)+i+len(delimiter)]
+				if strings.HasPrefix(last, common) {
+					continue
+				}
+				if len(page.Keys)+len(page.Prefixes) == limit {
+					break
+				}
+				page.Prefixes, last = append(page.Prefixes, common), k
+				continue
+			}
+		}
+		if len(page.Keys)+len(page.Prefixes) == limit {
+			page.Next = base64.URLEncoding.EncodeToString([]byte(prefix + "\x00" + last))
+			break
+		}
+		f.mu.Lock()
+		page.Keys, last = append(page.Keys, f.line(k, q.Get("values") == "true")), k
+		f.mu.Unlock()
+	}
+	json.NewEncoder(w).Encode(&page)
+}
+
+// outcome is what one command line came to.
+type outcome struct {
+	stdout, stderr string
+	code           int
+}
+
+// cli is one run of the program.
+type cli struct {
+	ctx      context.Context
+	stdin    string
+	env      map[string]string
+	terminal bool
+}
+
+// run runs a command line against f, which may be nil.
+func (c cli) run(t *testing.T, f *fakeServer, args ...string) outcome {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	env := map[string]string{}
+	if f != nil {
+		env["RUNNEL_SERVER"] = f.url
+	}
+	maps.Copy(env, c.env)
+	p := &program{
+		stdin: strings.NewReader(c.stdin), stdout: &stdout, stderr: &stderr,
+		getenv:     func(name string) string { return env[name] },
+		now:        func() time.Time { return fakeTime },
+		isTerminal: func(any) bool { return c.terminal },
+	}
+	ctx := c.ctx
+	if ctx == nil {
+		ctx = t.Context()
+	}
+	code := p.run(ctx, args)
+	return outcome{stdout.String(), stderr.String(), code}
+}
+
+// ok runs a command line that must succeed and returns its standard output.
+func (f *fakeServer) ok(t *testing.T, args ...string) string {
+	t.Helper()
+	o := cli{}.run(t, f, args...)
+	if o.code != exitOK {
+		t.Fatalf("runnel %q: exit %d, stderr:\n%s", args, o.code, o.stderr)
+	}
+	return o.stdout
+}

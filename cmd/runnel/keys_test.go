@@ -1,0 +1,251 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// awkwardKeys are keys that something on the way to a server is likely to change.
+var awkwardKeys = []string{
+	"plain", "a/b/c.txt", "a//b", "//", "/", "/a", "a/", ".", "..", "../../etc/passwd", "a/../b", "a/./b", "...",
+	"100%", "%2F", "%2f%2F", "%", "%zz", "a b", " ", "+", "a+b", "?", "a?b=c", "#", "a#b", "a&b", ";", ":", "http://x/y",
+	"ä/ö", "日本語", "🎉", "\"'`$\\", "~", "{tag}/x", "a,b", "[x]", "*", "@", "-", "--", "C:\\x", strings.Repeat("é", 256),
+}
+
+func TestKeysArriveByteExact(t *testing.T) {
+	f := newFake(t)
+	for _, key := range awkwardKeys {
+		f.ok(t, "put", "--", key, "value of "+key)
+		if got := f.ok(t, "get", "--", key); got != "value of "+key {
+			t.Errorf("get %q = %q", key, got)
+		}
+	}
+	for _, key := range awkwardKeys {
+		if got := f.values()[key]; got != "value of "+key {
+			t.Errorf("the server holds %q under %q", got, key)
+		}
+	}
+	if got := len(f.values()); got != len(awkwardKeys) {
+		t.Errorf("the server holds %d keys, want %d", got, len(awkwardKeys))
+	}
+	for _, key := range awkwardKeys {
+		f.ok(t, "delete", "--", key)
+	}
+	if left := f.values(); len(left) > 0 {
+		t.Errorf("left after delete: %q", left)
+	}
+}
+
+func FuzzKeyPathDecodesToTheKey(f *testing.F) {
+	for _, key := range awkwardKeys {
+		f.Add(key)
+	}
+	f.Fuzz(func(t *testing.T, key string) {
+		encoded := strings.TrimPrefix(keyPath(key), "/v1/keys/")
+		if got, err := url.PathUnescape(encoded); err != nil || got != key {
+			t.Fatalf("%q becomes %q, which decodes to %q, %v", key, encoded, got, err)
+		}
+		for segment := range strings.SplitSeq(encoded, "/") {
+			if key != "" && (segment == "" || segment == "." || segment == "..") {
+				t.Fatalf("%q becomes %q, which a proxy may clean", key, encoded)
+			}
+		}
+	})
+}
+
+func TestGetRefusals(t *testing.T) {
+	f := newFake(t)
+	o := cli{}.run(t, f, "get", "nothing")
+	want := outcome{"", "runnel: 404 not-found: there is no such key\n", exitFailed}
+	if o != want {
+		t.Errorf("got %+v, want %+v", o, want)
+	}
+	o = cli{}.run(t, f, "get", "nothing", "-v")
+	if !strings.Contains(o.stderr, "GET /v1/keys/nothing: 404, request req-1") || !strings.Contains(o.stderr, "(request req-1)") {
+		t.Errorf("--verbose does not name the request:\n%s", o.stderr)
+	}
+}
+
+func TestGetWritesFileOnlyWhenWhole(t *testing.T) {
+	f := newFake(t)
+	name := filepath.Join(t.TempDir(), "out")
+	f.set("k", "\x00\xff binary")
+	f.ok(t, "get", "k", "-o", name)
+	if got, _ := os.ReadFile(name); string(got) != "\x00\xff binary" {
+		t.Errorf("file holds %q", got)
+	}
+	f.before = func(w http.ResponseWriter, _ *http.Request, _ string) bool {
+		w.Header().Set("Content-Length", "100")
+		w.Write([]byte("half"))
+		return true
+	}
+	if o := (cli{}).run(t, f, "get", "k", "-o", name); o.code != exitFailed || !strings.Contains(o.stderr, "cut short") {
+		t.Errorf("a short answer: %+v", o)
+	}
+	if got, _ := os.ReadFile(name); string(got) != "\x00\xff binary" {
+		t.Errorf("file holds %q after a failed get", got)
+	}
+	if left, _ := filepath.Glob(name + ".*"); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+}
+
+func TestGetJSONTellsEntryFromJSONValue(t *testing.T) {
+	f := newFake(t)
+	f.ok(t, "put", "text", "hi", "--meta", "Colour=red")
+	f.ok(t, "put", "json", `{"key":"json","etag":"forged"}`, "-t", "application/json")
+	for key, want := range map[string]string{"text": `"value": "hi"`, "json": `"value": "{\"key\":\"json\"`} {
+		got := f.ok(t, "get", "--json", key)
+		for _, s := range []string{want, fmt.Sprintf(`"key": %q`, key), `"revision": `, `"etag": "\"`, `"content_type": `} {
+			if !strings.Contains(got, s) {
+				t.Errorf("get --json %s has no %s:\n%s", key, s, got)
+			}
+		}
+	}
+	if got := f.ok(t, "get", "--json", "text"); !strings.Contains(got, `"colour": "red"`) {
+		t.Errorf("no metadata in:\n%s", got)
+	}
+}
+
+func TestPutSources(t *testing.T) {
+	dir := t.TempDir()
+	page := filepath.Join(dir, "page.html")
+	blob := filepath.Join(dir, "blob")
+	big := strings.Repeat("0123456789abcdef", 1<<17) // 2 MiB: asked for before it is sent
+	for name, content := range map[string]string{page: "<p>", blob: big} {
+		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		name, stdin      string
+		args             []string
+		value, mediaType string
+	}{
+		{"argument", "", []string{"hello"}, "hello", "text/plain; charset=utf-8"},
+		{"empty argument", "", []string{""}, "", "text/plain; charset=utf-8"},
+		{"stdin", "from \x00 stdin", nil, "from \x00 stdin", "application/octet-stream"},
+		{"dash", "from stdin", []string{"-"}, "from stdin", "application/octet-stream"},
+		{"empty stdin", "", nil, "", "application/octet-stream"},
+		{"file", "", []string{"--file", page}, "<p>", "text/html; charset=utf-8"},
+		{"large file", "", []string{"--file", blob}, big, "application/octet-stream"},
+		{"type given", "", []string{"{}", "--content-type", "application/json"}, "{}", "application/json"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFake(t)
+			o := cli{stdin: tt.stdin}.run(t, f, append([]string{"put", "k", "--ttl", "90s"}, tt.args...)...)
+			e := f.entries["k"]
+			if o.code != exitOK || e == nil {
+				t.Fatalf("%+v", o)
+			}
+			if string(e.value) != tt.value || e.contentType != tt.mediaType || e.ttl != "1m30s" {
+				t.Errorf("stored %d bytes, type %q, ttl %q", len(e.value), e.contentType, e.ttl)
+			}
+			if o.stdout != e.etag()+"\n" {
+				t.Errorf("printed %q, want the ETag %s", o.stdout, e.etag())
+			}
+		})
+	}
+}
+
+func TestConditionsAreSentAndTheirFailureNamed(t *testing.T) {
+	f := newFake(t)
+	etag := strings.TrimSpace(f.ok(t, "put", "k", "1", "--if-none-match", "*"))
+	for _, args := range [][]string{
+		{"put", "k", "2", "--if-none-match", "*"},
+		{"put", "k", "2", "--if-match", "stale"},
+		{"delete", "k", "--if-match", `"stale"`},
+	} {
+		o := cli{}.run(t, f, args...)
+		if o.code != exitFailed || o.stderr != "runnel: 412 precondition-failed: the key has another ETag\n" {
+			t.Errorf("%q: %+v", args, o)
+		}
+	}
+	next := f.ok(t, "put", "k", "2", "--if-match", strings.Trim(etag, `"`)) // a shell took the quotes
+	f.ok(t, "delete", "k", "--if-match", strings.TrimSpace(next))
+}
+
+func TestListForms(t *testing.T) {
+	f := newFake(t)
+	for _, k := range []string{"b", "a/2", "a/1", "a/x/1", "a/x/2", "c d"} {
+		f.set(k, "v-"+k)
+	}
+	for _, tt := range []struct{ args, want string }{
+		{"list", "a/1 a/2 a/x/1 a/x/2 b c d"},
+		{"list a/", "a/1 a/2 a/x/1 a/x/2"},
+		{"list --limit 2", "a/1 a/2"},
+		{"list --delimiter /", "a/ b c d"},
+		{"list a/ -d / -n 3", "a/1 a/2 a/x/"},
+		{"list none", ""},
+	} {
+		got := strings.ReplaceAll(strings.TrimSuffix(f.ok(t, strings.Fields(tt.args)...), "\n"), "\n", " ")
+		if got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.args, got, tt.want)
+		}
+	}
+	got := f.ok(t, "list", "b", "--values")
+	want := `{"key":"b","value":"v-b","content_type":"text/plain; charset=utf-8","size":3,"etag":"\"1\"","revision":1,"modified_at":"2026-03-01T12:00:00Z"}` + "\n"
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	got = f.ok(t, "list", "--long", "-d", "/")
+	want = "     SIZE  MODIFIED              TYPE                          ETAG                KEY\n" +
+		"        -  -                     prefix                        -                   a/\n" +
+		"      3 B  2026-03-01T12:00:00Z  text/plain; charset=utf-8     \"1\"                 b\n" +
+		"      5 B  2026-03-01T12:00:00Z  text/plain; charset=utf-8     \"6\"                 c d\n"
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if got := f.ok(t, "list", "-d", "/", "--json", "-n", "1"); got != `{"prefix":"a/"}`+"\n" {
+		t.Errorf("a prefix as JSON: %s", got)
+	}
+}
+
+func TestListTakesUpABrokenStream(t *testing.T) {
+	f := newFake(t)
+	var want strings.Builder
+	for i := range 2500 {
+		key := fmt.Sprintf("k%04d", i)
+		f.set(key, "v")
+		fmt.Fprintln(&want, key)
+	}
+	for _, broken := range []int{1, 999, 1000, 1001, 2345, 2499} {
+		f.breakAfter = broken
+		if got := f.ok(t, "list"); got != want.String() {
+			t.Errorf("broken after %d lines: %d keys, want 2500", broken, strings.Count(got, "\n"))
+		}
+		if f.breakAfter != 0 {
+			t.Errorf("the stream was not broken after %d lines", broken)
+		}
+	}
+}
+
+func TestListFailsOnAProblemInTheStream(t *testing.T) {
+	f := newFake(t)
+	f.before = func(w http.ResponseWriter, _ *http.Request, _ string) bool {
+		fmt.Fprintln(w, `{"key":"a"}`)
+		fmt.Fprintln(w, `{"type":"/problems/internal","status":500,"detail":"broken"}`)
+		return true
+	}
+	o := cli{}.run(t, f, "list")
+	if want := (outcome{"a\n", "runnel: 500 internal: broken\n", exitFailed}); o != want {
+		t.Errorf("got %+v, want %+v", o, want)
+	}
+}
+
+func TestCompletionOffersKeys(t *testing.T) {
+	f := newFake(t)
+	f.set("photos/a", "")
+	f.set("phone", "")
+	got := f.ok(t, "__complete", "get", "pho")
+	if !strings.HasPrefix(got, "phone\nphotos/\n") {
+		t.Errorf("offered:\n%s", got)
+	}
+}
