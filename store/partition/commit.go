@@ -1,0 +1,113 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Commit implements Master.
+func (s *SQL) Commit(ctx context.Context, b Batch) (Claim, error) {
+	if b.Revisions < 1 {
+		return Claim{}, s.failed("commit", fmt.Errorf("claim of %d revisions", b.Revisions))
+	}
+	if b.Decide != nil {
+		b.Write = nil
+	}
+	if err := fit(b.Write, s.MaxValueBytes()); err != nil {
+		return Claim{}, s.failed("commit", err)
+	}
+	if err := checkClaimed(b.Write, 0, b.Revisions); err != nil {
+		return Claim{}, s.failed("commit", err)
+	}
+	b.Heads = without(b.Heads, b.Read)
+	ctx, done, err := s.begin(ctx, "commit")
+	if err != nil {
+		return Claim{}, err
+	}
+	defer done()
+	return s.commit(ctx, b)
+}
+
+func (s *SQL) commit(ctx context.Context, b Batch) (Claim, error) {
+	for attempt := 1; ; attempt++ {
+		claim, err := s.dialect.commit(ctx, b)
+		if err == nil {
+			return claim, nil
+		}
+		var undecided *decideError
+		if errors.As(err, &undecided) {
+			return Claim{}, undecided.err
+		}
+		if attempt == maxAttempts || !s.dialect.transient(err) {
+			return Claim{}, s.failed("commit", err)
+		}
+	}
+}
+
+// decideError carries an error of Batch.Decide past all that explains errors.
+type decideError struct{ err error }
+
+func (e *decideError) Error() string { return e.err.Error() }
+
+// outcome is what the batch writes, given its claim.
+func (b *Batch) outcome(c Claim, origin Origin, maxValueBytes int64) ([]Entry, error) {
+	entries, err := decide(*b, c)
+	if err != nil {
+		return nil, &decideError{err}
+	}
+	if b.Decide != nil {
+		if err := fit(entries, maxValueBytes); err != nil {
+			return nil, err
+		}
+		if err := checkClaimed(entries, c.First, b.Revisions); err != nil {
+			return nil, err
+		}
+		entries = append([]Entry(nil), entries...)
+	}
+	for i := range entries {
+		entries[i].Origin = origin
+	}
+	return entries, nil
+}
+
+// checkClaimed refuses entries outside the claim, and two of one key or revision.
+func checkClaimed(entries []Entry, first Revision, n int) error {
+	taken := make([]bool, n)
+	keys := make(map[Key]struct{}, len(entries))
+	for i := range entries {
+		k, offset := entries[i].Key, entries[i].Revision-first
+		if offset < 0 || offset >= Revision(n) {
+			return fmt.Errorf("revision %d of %q is outside the claim", entries[i].Revision, k)
+		}
+		if _, twice := keys[k]; twice || taken[offset] {
+			return fmt.Errorf("second entry of key %q or revision %d", k, entries[i].Revision)
+		}
+		keys[k], taken[offset] = struct{}{}, true
+	}
+	return nil
+}
+
+// without lists the keys that are not among others.
+func without(keys, others []Key) []Key {
+	if len(keys) == 0 || len(others) == 0 {
+		return keys
+	}
+	read := make(map[Key]struct{}, len(others))
+	for _, k := range others {
+		read[k] = struct{}{}
+	}
+	var rest []Key
+	for _, k := range keys {
+		if _, ok := read[k]; !ok {
+			rest = append(rest, k)
+		}
+	}
+	return rest
+}
+
+// placeholders is "(?,?,…)" with n of them.
+func placeholders(n int) string {
+	return "(" + strings.Repeat("?,", n-1) + "?)"
+}

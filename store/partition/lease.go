@@ -1,0 +1,43 @@
+package partition
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// updateLease assigns the fence first: MySQL's assignments run left to right.
+const updateLease = `UPDATE {p}lease SET
+		fence = CASE WHEN holder = ? THEN fence ELSE fence + 1 END, holder = ?, expires_at = {now} + ?
+	WHERE id = 1 AND (holder = ? OR expires_at <= {now})`
+
+const selectLease = `SELECT holder, fence, expires_at FROM {p}lease WHERE id = 1`
+
+// Acquire implements Target.
+func (s *SQL) Acquire(ctx context.Context, holder string, ttl time.Duration) (l Lease, err error) {
+	err = s.transact(ctx, "acquire", func(ctx context.Context, conn *session) error {
+		_, err := conn.conn.ExecContext(ctx, s.timed(updateLease), holder, holder, ttl.Microseconds(), holder)
+		if err != nil {
+			return err
+		}
+		err = conn.queryRow(ctx, s.sql(selectLease), nil, &l.Holder, &l.Fence, &l.ExpiresAt)
+		if err == nil && l.Holder != holder {
+			return fmt.Errorf("%w by %s until %s", ErrLeaseHeld, l.Holder, l.ExpiresAt.Time().Format(time.RFC3339Nano))
+		}
+		return err
+	})
+	if err != nil {
+		return Lease{}, err
+	}
+	return l, nil
+}
+
+const releaseLease = `UPDATE {p}lease SET holder = '', expires_at = 0 WHERE id = 1 AND holder = ? AND fence = ?`
+
+// Release implements Target.
+func (s *SQL) Release(ctx context.Context, l Lease) error {
+	return s.transact(ctx, "release", func(ctx context.Context, conn *session) error {
+		_, err := conn.exec(ctx, s.sql(releaseLease), l.Holder, l.Fence)
+		return err
+	})
+}

@@ -1,0 +1,77 @@
+package partition
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"strings"
+
+	"github.com/pressly/goose/v3"
+)
+
+//go:embed migrations
+var migrations embed.FS
+
+// migrate brings the schema of db to the version of this binary. The caller
+// holds a lock against other processes.
+func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, folder string, names *strings.Replacer) error {
+	files, err := fs.Sub(migrations, "migrations/"+folder)
+	if err != nil {
+		return err
+	}
+	files = namedFS{files, names}
+	p, err := goose.NewProvider(dialect, db, files,
+		goose.WithTableName(names.Replace("{p}schema_version")),
+		goose.WithDisableGlobalRegistry(true),
+		goose.WithSlog(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		return err
+	}
+	current, target, err := p.GetVersions(ctx)
+	if err != nil {
+		return err
+	}
+	if current > target {
+		return fmt.Errorf("%w: the schema is of version %d and this binary knows %d: use a newer runnel", ErrRefused, current, target)
+	}
+	if _, err := p.Up(ctx); err != nil && !errors.Is(err, goose.ErrAlreadyApplied) {
+		return err
+	}
+	return nil
+}
+
+// namedFS puts the names of tables and columns into the files it gives.
+type namedFS struct {
+	fs.FS
+	names *strings.Replacer
+}
+
+// Open implements fs.FS.
+func (f namedFS) Open(name string) (fs.File, error) {
+	file, err := f.FS.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := file.Stat(); err != nil || info.IsDir() {
+		return file, err
+	}
+	defer file.Close()
+	text, err := fs.ReadFile(f.FS, name)
+	if err != nil {
+		return nil, err
+	}
+	return namedFile{file, strings.NewReader(f.names.Replace(string(text)))}, nil
+}
+
+// namedFile reads the changed text. Its Stat is the original's.
+type namedFile struct {
+	fs.File
+	text *strings.Reader
+}
+
+func (f namedFile) Read(p []byte) (int, error) { return f.text.Read(p) }
+func (f namedFile) Close() error               { return nil }

@@ -1,0 +1,158 @@
+package partition
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+)
+
+// Get implements Reader.
+func (s *SQL) Get(ctx context.Context, keys []Key) ([]Entry, error) {
+	ctx, done, err := s.begin(ctx, "get")
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	entries, err := s.dialect.get(ctx, keys)
+	if err != nil {
+		return nil, s.failed("get", err)
+	}
+	return entries, nil
+}
+
+// defaultSpanBytes is what Span.Bytes means when it is 0.
+const defaultSpanBytes = 8 << 20
+
+// List implements Reader. It reads heads first and then only the values that
+// are within the budget; a key that changes between the two is read as it is
+// then, and left out when it was deleted meanwhile.
+func (s *SQL) List(ctx context.Context, span Span) (entries []Entry, more bool, err error) {
+	if span.Limit < 1 {
+		return nil, false, s.failed("list", fmt.Errorf("limit %d", span.Limit))
+	}
+	err = s.read(ctx, "list", func(ctx context.Context, c *session) error {
+		entries, more, err = s.heads(ctx, c, span)
+		return err
+	})
+	if err != nil || !span.Values || len(entries) == 0 {
+		return entries, more, err
+	}
+	n := within(entries, span.Bytes)
+	more = more || n < len(entries)
+	entries, err = s.valuesOf(ctx, entries[:n])
+	return entries, more, err
+}
+
+const selectHeads = `SELECT ` + headColumns + ` FROM {p}entries WHERE {key} >= ? AND deleted = 0`
+
+// heads reads one more than the limit, to say whether more follow.
+func (s *SQL) heads(ctx context.Context, c *session, span Span) ([]Entry, bool, error) {
+	statement, args := selectHeads, []any{[]byte(span.From)}
+	if span.To != "" {
+		statement, args = statement+` AND {key} < ?`, append(args, []byte(span.To))
+	}
+	statement, args = statement+` ORDER BY {key} LIMIT ?`, append(args, int64(span.Limit)+1)
+	rows, err := c.query(ctx, s.sql(statement), args...)
+	if err != nil {
+		return nil, false, err
+	}
+	entries, err := scanEntries(rows, nil, false)
+	if err != nil {
+		return nil, false, err
+	}
+	more := len(entries) > span.Limit
+	return entries[:min(len(entries), span.Limit)], more, nil
+}
+
+// within counts the entries up to the one whose value reaches the budget.
+func within(entries []Entry, budget int64) int {
+	if budget <= 0 {
+		budget = defaultSpanBytes
+	}
+	for i := range entries {
+		if budget -= entries[i].Size; budget <= 0 {
+			return i + 1
+		}
+	}
+	return len(entries)
+}
+
+// valuesOf reads the entries of heads again, with values, in the same order.
+func (s *SQL) valuesOf(ctx context.Context, heads []Entry) ([]Entry, error) {
+	keys := make([]Key, len(heads))
+	for i := range heads {
+		keys[i] = heads[i].Key
+	}
+	found, err := s.Get(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	byKey := make(map[Key]*Entry, len(found))
+	for i := range found {
+		byKey[found[i].Key] = &found[i]
+	}
+	entries := make([]Entry, 0, len(found))
+	for _, k := range keys {
+		if e := byKey[k]; e != nil && !e.Deleted {
+			entries = append(entries, *e)
+		}
+	}
+	return entries, nil
+}
+
+const (
+	selectClock     = `SELECT {now}`
+	selectPositions = `SELECT {now}, p.origin, p.revision, p.goal, p.synced_at, p.collected
+		FROM (SELECT 1 AS one) AS c LEFT JOIN {p}positions AS p ON p.origin <> '' ORDER BY p.origin`
+	selectPosition = `SELECT revision, goal, synced_at, collected FROM {p}positions WHERE origin = ?`
+)
+
+// Positions implements Reader. A statement reads its clock before it sees
+// any row, so Now is never later than what is told about it.
+func (s *SQL) Positions(ctx context.Context) (p Positions, err error) {
+	err = s.read(ctx, "positions", func(ctx context.Context, c *session) error {
+		rows, err := c.query(ctx, s.timed(selectPositions))
+		if err != nil {
+			return err
+		}
+		p, err = scanPositions(rows)
+		return err
+	})
+	return p, err
+}
+
+func scanPositions(rows *sql.Rows) (Positions, error) {
+	defer rows.Close()
+	all := Positions{Origins: make(map[Origin]Position)}
+	for rows.Next() {
+		var origin sql.NullString
+		var revision, goal, syncedAt, collected sql.NullInt64
+		if err := rows.Scan(&all.Now, &origin, &revision, &goal, &syncedAt, &collected); err != nil {
+			return Positions{}, err
+		}
+		if !origin.Valid {
+			continue // no rows: only the clock
+		}
+		all.Origins[Origin(origin.String)] = Position{Origin: Origin(origin.String),
+			Revision: Revision(revision.Int64), Goal: Revision(goal.Int64),
+			SyncedAt: Instant(syncedAt.Int64), Collected: Revision(collected.Int64)}
+	}
+	return all, rows.Err()
+}
+
+// timed puts the names and the database's clock into a statement.
+func (s *SQL) timed(statement string) string {
+	return strings.ReplaceAll(s.sql(statement), "{now}", s.dialect.clock())
+}
+
+// position reads one position; a missing row is the zero Position.
+func (s *SQL) position(ctx context.Context, c *session, origin Origin, lock string) (p Position, found bool, err error) {
+	p.Origin = origin
+	err = c.queryRow(ctx, s.sql(selectPosition+lock), []any{string(origin)},
+		&p.Revision, &p.Goal, &p.SyncedAt, &p.Collected)
+	if err == sql.ErrNoRows {
+		return p, false, nil
+	}
+	return p, err == nil, err
+}

@@ -1,0 +1,130 @@
+package partition
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"time"
+)
+
+// session is one connection in the hands of one goroutine. A connection that
+// may still be inside a transaction is never lent again: release drops it.
+type session struct {
+	conn  *sql.Conn
+	stmts map[string]*sql.Stmt // prepared and kept, when the dialect keeps connections
+	inTx  bool
+	// idle says that a failed ROLLBACK only means that there was nothing to roll back.
+	idle func(error) bool
+	local bool           // the database runs in this process: a COMMIT is not waited for in vain
+	back  func(*session) // takes the connection back; c.inTx says that it must be dropped
+}
+
+// rollbackTimeout bounds the clean-up after an operation whose own time may be over.
+const rollbackTimeout = 2 * time.Second
+
+func (c *session) release() {
+	if c.inTx {
+		c.rollback() // if this fails, back drops the connection
+	}
+	c.back(c)
+}
+
+func (c *session) begin(ctx context.Context, statement string) error {
+	c.inTx = true // also when it fails: nobody knows how far it came
+	_, err := c.conn.ExecContext(ctx, statement)
+	return err
+}
+
+func (c *session) commit(ctx context.Context) error {
+	if c.local {
+		ctx = context.WithoutCancel(ctx)
+	}
+	if _, err := c.conn.ExecContext(ctx, "COMMIT"); err != nil {
+		return err
+	}
+	c.inTx = false
+	return nil
+}
+
+// rollback has its own time, as the operation's may be over.
+func (c *session) rollback() {
+	ctx, cancel := context.WithTimeout(context.Background(), rollbackTimeout)
+	defer cancel()
+	_, err := c.conn.ExecContext(ctx, "ROLLBACK")
+	c.inTx = err != nil && (c.idle == nil || !c.idle(err))
+}
+
+// drop closes the connection instead of giving it back to its pool.
+func (c *session) drop() {
+	_ = c.conn.Raw(func(any) error { return driver.ErrBadConn })
+	_ = c.conn.Close()
+}
+
+// lend takes a connection out of a pool.
+func lend(ctx context.Context, pool *sql.DB) (*session, error) {
+	conn, err := pool.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &session{conn: conn, back: func(c *session) {
+		if c.inTx {
+			c.drop()
+			return
+		}
+		_ = c.conn.Close()
+	}}, nil
+}
+
+func (c *session) exec(ctx context.Context, statement string, args ...any) (sql.Result, error) {
+	if c.stmts == nil {
+		return c.conn.ExecContext(ctx, statement, args...)
+	}
+	st, err := c.prepared(ctx, statement)
+	if err != nil {
+		return nil, err
+	}
+	return st.ExecContext(ctx, args...)
+}
+
+func (c *session) query(ctx context.Context, statement string, args ...any) (*sql.Rows, error) {
+	if c.stmts == nil {
+		return c.conn.QueryContext(ctx, statement, args...)
+	}
+	st, err := c.prepared(ctx, statement)
+	if err != nil {
+		return nil, err
+	}
+	return st.QueryContext(ctx, args...)
+}
+
+// queryRow scans the only row of a query, or fails with sql.ErrNoRows.
+func (c *session) queryRow(ctx context.Context, statement string, args []any, into ...any) error {
+	rows, err := c.query(ctx, statement, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	if !rows.Next() {
+		if err := rows.Err(); err != nil {
+			return err
+		}
+		return sql.ErrNoRows
+	}
+	if err := rows.Scan(into...); err != nil {
+		return err
+	}
+	return rows.Close()
+}
+
+// prepared keeps the statement for the next time.
+func (c *session) prepared(ctx context.Context, statement string) (*sql.Stmt, error) {
+	if st := c.stmts[statement]; st != nil {
+		return st, nil
+	}
+	st, err := c.conn.PrepareContext(ctx, statement)
+	if err != nil {
+		return nil, err
+	}
+	c.stmts[statement] = st
+	return st, nil
+}

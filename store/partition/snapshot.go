@@ -1,0 +1,127 @@
+package partition
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"io"
+)
+
+// snapshot streams the rows of one query inside a read-only transaction, on a
+// connection of its own.
+type snapshot struct {
+	s        *SQL
+	c        *session
+	position Position
+	rows     *sql.Rows
+	end      context.CancelFunc // of the query
+	row      row
+	done     bool
+}
+
+// Snapshot implements Source.
+func (s *SQL) Snapshot(ctx context.Context, origin Origin, after Revision) (Snapshot, error) {
+	ctx, done, err := s.begin(ctx, "snapshot")
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	c, err := s.dialect.stream(ctx)
+	if err != nil {
+		return nil, s.failed("snapshot", err)
+	}
+	n := &snapshot{s: s, c: c}
+	if err := n.open(ctx, origin, after); err != nil {
+		_ = n.Close()
+		return nil, s.failed("snapshot", err)
+	}
+	return n, nil
+}
+
+const selectAfter = `SELECT ` + entryColumns + ` FROM {p}entries WHERE origin = ? AND revision > ? ORDER BY revision`
+
+func (n *snapshot) open(ctx context.Context, origin Origin, after Revision) error {
+	var now Instant // before the view: the view holds everything up to it
+	if err := n.c.queryRow(ctx, n.s.timed(selectClock), nil, &now); err != nil {
+		return err
+	}
+	n.c.inTx = true
+	for _, statement := range n.s.dialect.beginSnapshot() {
+		if _, err := n.c.conn.ExecContext(ctx, statement); err != nil {
+			return err
+		}
+	}
+	var err error
+	if n.position, _, err = n.s.position(ctx, n.c, origin, ""); err != nil {
+		return err
+	}
+	if origin == n.s.name {
+		n.position.SyncedAt = now
+	}
+	// The query outlives this call, but not its beginning.
+	var query context.Context
+	query, n.end = context.WithCancel(n.s.life)
+	stop := context.AfterFunc(ctx, n.end)
+	defer stop()
+	n.rows, err = n.c.query(query, n.s.sql(selectAfter), string(origin), int64(after))
+	return err
+}
+
+// Position implements Snapshot.
+func (n *snapshot) Position() Position { return n.position }
+
+// Next implements Snapshot.
+func (n *snapshot) Next(ctx context.Context, maxEntries int, maxBytes int64) ([]Entry, error) {
+	if n.done {
+		return nil, io.EOF
+	}
+	if n.rows == nil {
+		return nil, n.s.failed("next", fmt.Errorf("%w: snapshot closed", ErrUnavailable))
+	}
+	ctx, done := n.s.within(ctx)
+	defer done()
+	stop := context.AfterFunc(ctx, n.end)
+	defer stop()
+	entries, err := n.next(maxEntries, maxBytes)
+	if err == nil && len(entries) == 0 {
+		n.done = true
+		return nil, io.EOF
+	}
+	if ctxErr := ctx.Err(); err != nil && ctxErr != nil {
+		err = ctxErr
+	}
+	return entries, n.s.failed("next", err)
+}
+
+func (n *snapshot) next(maxEntries int, maxBytes int64) ([]Entry, error) {
+	var entries []Entry
+	for len(entries) < max(maxEntries, 1) && n.rows.Next() {
+		e, err := n.row.scan(n.rows, true)
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, e)
+		if maxBytes -= e.Size; maxBytes <= 0 {
+			break
+		}
+	}
+	return entries, n.rows.Err()
+}
+
+// Close implements Snapshot. In mid-stream it drops the connection, as the
+// rest of the rows would have to be read otherwise.
+func (n *snapshot) Close() error {
+	if n.c == nil {
+		return nil
+	}
+	if n.end != nil {
+		n.end()
+	}
+	if n.rows != nil {
+		_ = n.rows.Close() // of a cancelled query: fails, and says nothing new
+		n.rows = nil
+	}
+	n.c.release()
+	n.c = nil
+	return nil
+}

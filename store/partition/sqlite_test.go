@@ -1,0 +1,92 @@
+package partition_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// openSQLite returns the prepared partition in a file.
+func openSQLite(tb testing.TB, path string, o partition.Options) *partition.SQL {
+	tb.Helper()
+	p, err := partition.OpenSQLite(path, o)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = p.Close() })
+	if err := p.Prepare(tb.Context()); err != nil {
+		tb.Fatal(err)
+	}
+	return p
+}
+
+// join makes p the only master of a cluster of its own.
+func join(tb testing.TB, p partition.Partition) {
+	tb.Helper()
+	_, err := p.Join(tb.Context(), partition.Cluster{ID: "cluster", Epoch: 1, Masters: []string{p.Name()}, Slots: []uint16{0}})
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
+func TestSQLiteMakesDirectories(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a b?c%20", "ü", "runnel.db")
+	openSQLite(t, path, partition.Options{Name: "a"})
+	if _, err := os.Stat(path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// blind is a batch of n puts of 100 bytes that needs no decision.
+func blind(n, round int) partition.Batch {
+	value := make([]byte, 100)
+	b := partition.Batch{Epoch: 1, Revisions: n}
+	for i := range n {
+		b.Write = append(b.Write, partition.Entry{Key: partition.Key(fmt.Sprintf("k/%d", (round*n+i)%100_000)),
+			Revision: partition.Revision(i), ContentType: "text/plain", Checksum: partition.Checksum(value), Value: value})
+	}
+	return b
+}
+
+func BenchmarkSQLite(b *testing.B) {
+	p := openSQLite(b, filepath.Join(b.TempDir(), "runnel.db"), partition.Options{Name: "a"})
+	benchmark(b, p)
+}
+
+func benchmark(b *testing.B, p partition.Partition) {
+	join(b, p)
+	ctx := context.Background()
+	b.Run("Commit64", func(b *testing.B) {
+		for i := 0; b.Loop(); i++ {
+			if _, err := p.Commit(ctx, blind(64, i)); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(64*b.N)/b.Elapsed().Seconds(), "writes/s")
+	})
+	keys := make([]partition.Key, 64)
+	for i := range keys {
+		keys[i] = partition.Key(fmt.Sprintf("k/%d", i))
+	}
+	b.Run("Get64", func(b *testing.B) {
+		for b.Loop() {
+			if got, err := p.Get(ctx, keys); err != nil || len(got) != len(keys) {
+				b.Fatal(len(got), err)
+			}
+		}
+		b.ReportMetric(float64(64*b.N)/b.Elapsed().Seconds(), "reads/s")
+	})
+	b.Run("Get1", func(b *testing.B) {
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if got, err := p.Get(ctx, keys[:1]); err != nil || len(got) != 1 {
+					b.Fatal(len(got), err)
+				}
+			}
+		})
+	})
+}
