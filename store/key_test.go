@@ -1,0 +1,62 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestCheckName(t *testing.T) {
+	for name, want := range map[string]string{
+		"":                       "is empty",
+		strings.Repeat("x", 513): "is longer than 512 bytes",
+		"\xff":                   "is not valid UTF-8",
+		"a\x00b":                 "holds the control character U+0000 at byte 1",
+		"\x7f":                   "holds the control character U+007F at byte 0",
+		"é\u0085":                "holds the control character U+0085 at byte 2",
+	} {
+		var ke *KeyError
+		if err := CheckName(name, MaxKeyBytes); !errors.As(err, &ke) || ke.Reason != want {
+			t.Errorf("%q: %v; want %q", name, err, want)
+		}
+	}
+	for _, name := range []string{"a", "/", "//", "..", "a b", "%2F", "é", "日本", strings.Repeat("x", 512), "{", "k/"} {
+		if err := CheckName(name, MaxKeyBytes); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
+func TestRoute(t *testing.T) {
+	for name, want := range map[string]string{
+		"a": "a", "{t}a": "t", "x{t}y{u}": "t", "{}a": "{}a", "{t": "{t", "a}{b}": "b",
+	} {
+		if got := route(name); got != want {
+			t.Errorf("route(%q) = %q; want %q", name, got, want)
+		}
+	}
+}
+
+// TestAssignMovesOnlyTheNewMastersShare adds a master to n others: no slot may
+// move between the others, and the shares must be near even.
+func TestAssignMovesOnlyTheNewMastersShare(t *testing.T) {
+	var masters []string
+	for n := 1; n <= 8; n++ {
+		before := assign(masters)
+		masters = append(masters, fmt.Sprint("partition-", n-1))
+		after := assign(masters)
+		moved := 0
+		for slot := range after {
+			if n > 1 && before[slot] != after[slot] {
+				moved++
+				if int(after[slot]) != n-1 {
+					t.Fatalf("slot %d moved from %d to %d when %d came", slot, before[slot], after[slot], n-1)
+				}
+			}
+		}
+		if share := Slots / n; n > 1 && (moved < share*2/3 || moved > share*4/3) {
+			t.Errorf("master %d took %d slots; its share is %d", n, moved, share)
+		}
+	}
+}

@@ -1,0 +1,123 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/runnelkv/runnel/store"
+)
+
+// TestListAgreesWithAModel compares pages of random listings with what sorting
+// and grouping in memory gives.
+func TestListAgreesWithAModel(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	r := newRig(t, 2, options())
+	var names []string
+	for range 400 {
+		name := strings.Trim(strings.Repeat("a/", rnd.IntN(3)), "") + fmt.Sprint(rnd.IntN(30)) + strings.Repeat("/", rnd.IntN(3)) + string(rune('a'+rnd.IntN(3)))
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+			r.put(t, name, name)
+		}
+	}
+	for _, name := range names[:len(names)/4] { // tombstones lie in between
+		key := store.User.Key(name)
+		if err := r.Update(t.Context(), []store.Key{key}, func(v *store.View) error { v.Delete(key); return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names = names[len(names)/4:]
+	r.level(t)
+	for range 200 {
+		o := store.ListOptions{
+			Space:     store.User,
+			Prefix:    []string{"", "a", "a/", "a/a/", "1", "a/2", "zzz"}[rnd.IntN(7)],
+			Delimiter: []string{"", "/", "//", "a"}[rnd.IntN(4)],
+			Limit:     1 + rnd.IntN(40),
+			Values:    rnd.IntN(2) == 0,
+		}
+		want := model(names, o.Prefix, o.Delimiter)
+		if got := walk(t, r.List, o); !cmp.Equal(got, want) {
+			t.Fatalf("%+v: %s", o, cmp.Diff(want, got))
+		}
+		if got := walk(t, r.Union, o); !cmp.Equal(got, want) {
+			t.Fatalf("union %+v: %s", o, cmp.Diff(want, got))
+		}
+	}
+}
+
+func model(names []string, prefix, delimiter string) (items []string) {
+	for _, name := range slices.Sorted(slices.Values(names)) {
+		rest, ok := strings.CutPrefix(name, prefix)
+		if !ok {
+			continue
+		}
+		if i := strings.Index(rest, delimiter); delimiter != "" && i >= 0 {
+			name = name[:len(prefix)+i+len(delimiter)]
+		}
+		if len(items) == 0 || items[len(items)-1] != name {
+			items = append(items, name)
+		}
+	}
+	slices.Sort(items)
+	return slices.Compact(items)
+}
+
+// walk follows a listing page by page to its end.
+func walk(t *testing.T, list func(context.Context, store.ListOptions) (store.Page, error), o store.ListOptions) (items []string) {
+	t.Helper()
+	for {
+		page, err := list(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := len(page.Entries) + len(page.Prefixes)
+		if n > o.Limit || n == 0 && page.Next != "" {
+			t.Fatalf("%+v: a page of %d items, next %q", o, n, page.Next)
+		}
+		var part []string
+		for _, e := range page.Entries {
+			if o.Values && string(e.Value) != store.Name(e.Key) {
+				t.Fatalf("%s has the value %q", e.Key, e.Value)
+			}
+			part = append(part, store.Name(e.Key))
+		}
+		items = append(items, slices.Sorted(slices.Values(append(part, page.Prefixes...)))...)
+		if page.Next == "" {
+			return items
+		}
+		o.After = page.Next
+	}
+}
+
+func TestUnionShowsWhatAnyPartitionHolds(t *testing.T) {
+	r := newRig(t, 3, options())
+	r.put(t, "a", "1")
+	r.put(t, "b", "1")
+	r.level(t)
+	r.put(t, "b", "2")
+	r.put(t, "c", "1")
+	page, err := r.Union(t.Context(), store.ListOptions{Space: store.User, Values: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range page.Entries {
+		got = append(got, store.Name(e.Key)+"="+string(e.Value))
+	}
+	if want := []string{"a=1", "b=2", "c=1"}; !cmp.Equal(got, want) {
+		t.Error(cmp.Diff(want, got))
+	}
+	page, err = r.List(t.Context(), store.ListOptions{ReadOptions: store.ReadOptions{Partition: "p2"}, Space: store.User})
+	if err != nil || len(page.Entries) != 2 {
+		t.Errorf("one partition alone lists %+v, %v", page.Entries, err)
+	}
+}
