@@ -24,12 +24,12 @@ var (
 
 const badReference = `"${" must be followed by a variable's name and "}"; "$${" stands for a plain "${"`
 
-// expand replaces every ${NAME} by its value, passed through quote, and every "$${" by "${". What could not be
+// expand replaces every ${NAME} by its value, and every "$${" by "${", both passed through quote. What could not be
 // replaced is told in faults; they never repeat a value.
 func expand(text string, env Lookup, quote func(string) string) (expanded string, faults []string) {
 	expanded = reference.ReplaceAllStringFunc(text, func(match string) string {
 		if strings.HasPrefix(match, "$$") {
-			return match[1:]
+			return quote(match[1:])
 		}
 		parts := reference.FindStringSubmatch(match)
 		if parts[2] == "" || !variableName.MatchString(parts[1]) {

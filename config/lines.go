@@ -150,8 +150,8 @@ func (s *scanner) quoted() string {
 		end++
 	}
 	end += len(quote)
-	for extra := 0; len(quote) == 3 && extra < 2 && end < len(s.source) && s.source[end] == quote[0]; extra++ {
-		end++ // a multi-line string may end in up to two quotes of its own
+	for len(quote) == 3 && end < len(s.source) && s.source[end] == quote[0] {
+		end++ // of more than three quotes in a row the last three are the end
 	}
 	return s.take(end)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"reflect"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/BurntSushi/toml"
 )
@@ -28,10 +29,9 @@ func Load(path string, env Lookup) (*Config, error) {
 // password files that the source names.
 func Parse(file string, source []byte, env Lookup) (*Config, error) {
 	r := &report{file: file}
-	var document map[string]any
-	if _, err := toml.Decode(string(source), &document); err != nil {
-		r.syntax(err)
-		return nil, r.err()
+	document := r.read(string(source))
+	if err := r.err(); err != nil {
+		return nil, err
 	}
 	r.lines = indexLines(string(source))
 	c := base()
@@ -47,13 +47,33 @@ func Parse(file string, source []byte, env Lookup) (*Config, error) {
 	return c, nil
 }
 
-func (r *report) syntax(err error) {
+// read returns the document as TOML has it, or reports why it is none.
+func (r *report) read(source string) (document map[string]any) {
+	if !utf8.ValidString(source) { // the library takes a mark of UTF-16, and then reads UTF-8 all the same
+		line := 1 + strings.Count(validPart(source), "\n")
+		r.problems = append(r.problems, Problem{File: r.file, Line: line, Message: "is not UTF-8 text"})
+		return nil
+	}
+	_, err := toml.Decode(source, &document)
+	if err == nil {
+		return document
+	}
 	problem := Problem{File: r.file, Message: err.Error()}
-	var parse toml.ParseError
-	if errors.As(err, &parse) {
-		problem.Line, problem.Key, problem.Message = parse.Position.Line, parse.LastKey, parse.Message
+	var syntax toml.ParseError
+	if errors.As(err, &syntax) {
+		problem.Line, problem.Key, problem.Message = syntax.Position.Line, syntax.LastKey, syntax.Message
 	}
 	r.problems = append(r.problems, problem)
+	return nil
+}
+
+func validPart(text string) string {
+	for i, char := range text {
+		if char == utf8.RuneError && !utf8.ValidString(text[i:min(i+3, len(text))]) {
+			return text[:i]
+		}
+	}
+	return text
 }
 
 // readPasswords puts the content of each password_file into its partition's URL.

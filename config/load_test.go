@@ -126,7 +126,7 @@ func TestPasswordFileIsReadToItsFirstLine(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	f.Add(config.Example)
+	f.Add("[http]\nmax_header_bytes = '64KiB'\nread_timeout = '1m'\n[log]\nlevel = 'info'\n" + good)
 	f.Add("http.listen = 'h:1'\npartition = [{name = 'a', url = 'sqlite:a'},\n{name = 'b', url = 'mysql://u:p@h/d?tls=true'}]")
 	f.Add("[sync]\nschedule = 'TZ=UTC'\n[store]\nmax_value_bytes = '${X}'\n[[partition]]\nurl = '''\nx'''\n")
 	f.Fuzz(func(t *testing.T, source string) {

@@ -42,6 +42,8 @@ func TestEveryProblemIsToldWithItsLineAndKey(t *testing.T) {
 		"empty file":            {"", []string{"f: partition: there must be at least one: a section [[partition]] with name and url"}},
 		"no partition at all":   {"partition = []", []string{"f:1: partition: there must be at least one: a section [[partition]] with name and url"}},
 		"syntax":                {"[http]\n\nlisten = \n", []string{"f:3: http.listen: expected value but found '\\n' instead"}},
+		"not UTF-8":             {"# \uFFFD\n\n# \xff\n", []string{"f:3: is not UTF-8 text"}},
+		"UTF-16":                {"\xff\xfea = 1\n", []string{"f:1: is not UTF-8 text"}},
 		"key given twice":       {"[log]\nlevel = 'info'\nlevel = 'warn'\n", []string{"f:3: log.level: Key 'log.level' has already been defined."}},
 		"unknown keys":          {"lissten = 1\n[http]\nListen = 'x'\n[nope]\na = 1\n[http.sub]\n" + good + "passwd = 'x'\n", []string{"f:1: lissten: " + unknownTop, "f:3: http.Listen: " + unknownHTTP, "f:4: nope: " + unknownTop, "f:6: http.sub: " + unknownHTTP, "f:10: partition[0].passwd: " + unknownPartition}},
 		"unknown key in dots":   {"http.'a.b'.c = 1\n" + good, []string{"f:1: http.\"a.b\": " + unknownHTTP}},
