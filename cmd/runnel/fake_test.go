@@ -26,15 +26,15 @@ type fakeServer struct {
 
 	// before may answer a request itself, by returning true. It may be nil.
 	before func(w http.ResponseWriter, r *http.Request, key string) bool
+	status string
+
+	mu sync.Mutex // guards what follows
 	// breakAfter, if positive, breaks the next stream off after so many lines.
 	breakAfter int
-	status     string
-
-	mu       sync.Mutex // guards what follows
-	entries  map[string]*fakeEntry
-	revision int64
-	puts     []string // keys, in the order they arrived
-	requests []*http.Request
+	entries    map[string]*fakeEntry
+	revision   int64
+	puts       []string // keys, in the order they arrived
+	requests   []*http.Request
 }
 
 type fakeEntry struct {
@@ -242,9 +242,11 @@ func (f *fakeServer) stream(w http.ResponseWriter, keys []string, values bool) {
 		f.mu.Lock()
 		text := f.line(k, values)
 		broken := f.breakAfter > 0 && i == f.breakAfter
-		f.mu.Unlock()
 		if broken {
 			f.breakAfter = 0
+		}
+		f.mu.Unlock()
+		if broken {
 			w.Write(text[:len(text)/2])
 			w.(http.Flusher).Flush()
 			panic(http.ErrAbortHandler)

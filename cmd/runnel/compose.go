@@ -1,0 +1,107 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+
+	"github.com/runnelkv/runnel/config"
+	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// configFlags name the configuration a server command runs with.
+type configFlags struct {
+	file string // --config
+	data string // --data
+}
+
+// load reads the configuration, or makes the embedded default. A faulty one
+// is a usage error that says every problem.
+func (f configFlags) load() (*config.Config, error) {
+	if f.file == "" {
+		return config.Default(f.data), nil
+	}
+	c, err := config.Load(f.file, os.LookupEnv)
+	if err != nil {
+		return nil, &exitError{code: exitUsage, err: err}
+	}
+	return c, nil
+}
+
+// newLogger writes log lines to w as the configuration asks.
+func newLogger(w io.Writer, c config.Log) *slog.Logger {
+	o := &slog.HandlerOptions{Level: c.Level}
+	if c.Format == config.FormatJSON {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// openStore makes the store of a configuration. It connects to nothing yet.
+func openStore(c *config.Config, log *slog.Logger, onCommit func()) (*store.Store, error) {
+	parts, err := openPartitions(c, c.Partitions, log)
+	if err != nil {
+		return nil, err
+	}
+	s, err := store.Open(store.Options{
+		Partitions:    parts,
+		Masters:       c.Store.Masters,
+		MaxKeyBytes:   int(c.Store.MaxKeyBytes),
+		MaxValueBytes: int64(c.Store.MaxValueBytes),
+		BatchEntries:  c.Store.CommitBatchEntries,
+		BatchBytes:    int64(c.Store.CommitBatchBytes),
+		Timeout:       c.Store.Timeout,
+		Logger:        log,
+		OnCommit:      onCommit,
+	})
+	if err != nil {
+		return nil, errors.Join(err, closeAll(parts))
+	}
+	return s, nil
+}
+
+func openPartitions(c *config.Config, sections []config.Partition, log *slog.Logger) ([]partition.Partition, error) {
+	var parts []partition.Partition
+	for _, section := range sections {
+		p, err := openPartition(c, section, log)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("partition %s: %w", section.Name, err), closeAll(parts))
+		}
+		parts = append(parts, p)
+	}
+	return parts, nil
+}
+
+func openPartition(c *config.Config, section config.Partition, log *slog.Logger) (partition.Partition, error) {
+	o := partition.Options{
+		Name:        section.Name,
+		TablePrefix: c.Store.TablePrefix,
+		MaxConns:    section.MaxConnections,
+		Timeout:     c.Store.Timeout,
+		Logger:      log,
+	}
+	u := section.URL
+	if u.Scheme == config.SQLite {
+		return partition.OpenSQLite(u.Path, o)
+	}
+	return partition.OpenMySQL(partition.MySQL{
+		Addr:     net.JoinHostPort(u.Host, strconv.Itoa(u.Port)),
+		User:     u.User,
+		Password: u.Password.Reveal(),
+		Database: u.Database,
+		Params:   u.Params,
+	}, o)
+}
+
+func closeAll(parts []partition.Partition) error {
+	var errs []error
+	for _, p := range parts {
+		errs = append(errs, p.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/runnelkv/runnel/config"
+)
+
+func newConfig(p *program) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Check a configuration, or print an example",
+		Long:  "Work with configuration files. docs/configuration.md describes every key.",
+	}
+	cmd.AddCommand(newConfigCheck(p), newConfigExample(p))
+	return cmd
+}
+
+func newConfigCheck(p *program) *cobra.Command {
+	return &cobra.Command{
+		Use:   "check FILE",
+		Short: "Say everything that is wrong with a configuration file",
+		Long: `Read a configuration file as 'runnel serve' would, without connecting to anything, and say every problem at once, one a
+line, as file:line: key: what is wrong. Environment variables and password files that it names are read too.
+
+Exit status: 0 the file is right; 1 it cannot be read; 2 something is wrong with it.`,
+		Example: "  runnel config check /etc/runnel.toml",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := config.Load(args[0], os.LookupEnv)
+			var problems config.Problems
+			if errors.As(err, &problems) {
+				for _, problem := range problems {
+					fmt.Fprintln(p.stderr, problem)
+				}
+				return &exitError{code: exitUsage, err: errSilent}
+			}
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(p.stdout, "%s is right: %d partitions, masters %v\n", args[0], len(c.Partitions), c.Store.Masters)
+			return err
+		},
+	}
+}
+
+func newConfigExample(p *program) *cobra.Command {
+	return &cobra.Command{
+		Use:     "example",
+		Short:   "Print a configuration file that holds every key with its default",
+		Example: "  runnel config example > runnel.toml",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			_, err := fmt.Fprint(p.stdout, config.Example)
+			return err
+		},
+	}
+}
