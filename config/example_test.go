@@ -1,0 +1,173 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// keyTypes returns every key that a file may hold, such as "http.listen" or "partition.url", with its Go type.
+func keyTypes() map[string]reflect.Type {
+	keys := map[string]reflect.Type{}
+	root := reflect.TypeFor[Config]()
+	for i, section := range namesOf(root) {
+		table := root.Field(i).Type
+		if table.Kind() == reflect.Slice {
+			table = table.Elem()
+		}
+		for j, name := range namesOf(table) {
+			keys[section+"."+name] = table.Field(j).Type
+		}
+	}
+	return keys
+}
+
+func sortedKeys() []string { return slices.Sorted(maps.Keys(keyTypes())) }
+
+func TestExampleLoadsToTheDefault(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "example.toml")
+	if err := os.WriteFile(path, []byte(Example), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Load(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(Default("data"), got); diff != "" {
+		t.Errorf("(-default +example):\n%s", diff)
+	}
+}
+
+var commentedOut = regexp.MustCompile(`(?m)^# (\[\[|[a-z_]+ = )`)
+
+// wholeExample is the example with the lines that are only shown put in force.
+func wholeExample() string { return commentedOut.ReplaceAllString(Example, "$1") }
+
+func TestExampleLoadsWithAllItShows(t *testing.T) {
+	secret := filepath.Join(t.TempDir(), "db")
+	if err := os.WriteFile(secret, []byte("from the file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	source := strings.ReplaceAll(wholeExample(), "/run/secrets/db", secret)
+	c, err := Parse("example.toml", []byte(source), func(name string) (string, bool) { return "from " + name, name == "DB_PASSWORD" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Partitions) != 5 {
+		t.Fatalf("%d partitions, want 5", len(c.Partitions))
+	}
+	for i, want := range []string{"from DB_PASSWORD", "from the file"} {
+		if got := c.Partitions[3+i].URL.Password.Reveal(); got != want {
+			t.Errorf("password of partition-%d: %q, want %q", 3+i, got, want)
+		}
+	}
+}
+
+// shown returns each key of the example with the text of its value; a repeated key keeps its first.
+func shown() map[string]string {
+	texts, section := map[string]string{}, ""
+	header := regexp.MustCompile(`^\[+([a-z]+)\]+$`)
+	for line := range strings.Lines(wholeExample()) {
+		line = strings.TrimSpace(line)
+		if match := header.FindStringSubmatch(line); match != nil {
+			section = match[1]
+		}
+		name, value, found := strings.Cut(line, " = ")
+		if key := section + "." + name; found && !strings.HasPrefix(line, "#") && texts[key] == "" {
+			texts[key] = value
+		}
+	}
+	return texts
+}
+
+func TestExampleHoldsEveryKey(t *testing.T) {
+	if diff := cmp.Diff(sortedKeys(), slices.Sorted(maps.Keys(shown()))); diff != "" {
+		t.Errorf("(-struct +example):\n%s", diff)
+	}
+}
+
+func TestDocumentationHoldsEveryKeyWithItsTypeDefaultAndRange(t *testing.T) {
+	text, err := os.ReadFile("../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got, want []string
+	for line := range strings.Lines(string(text)) {
+		if cells := strings.Split(line, " | "); strings.HasPrefix(line, "| `") && len(cells) == 5 {
+			got = append(got, strings.Join(cells[:4], " | "))
+			if len(strings.Trim(cells[4], " |\n")) < 20 {
+				t.Errorf("no reason: %s", line)
+			}
+		}
+	}
+	ranges := limits()
+	for key, kind := range keyTypes() {
+		want = append(want, fmt.Sprintf("| `%s` | %s | %s | %s", key, docType(kind), docDefault(key), ranges[key]))
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("docs/configuration.md (-code +documentation):\n%s", diff)
+	}
+}
+
+// limits returns the range column: from the rules where these are numbers, in words where they are not.
+func limits() map[string]string {
+	c := newChecker(&report{})
+	c.config(Default("data"))
+	ranges := map[string]string{
+		"http.listen":             "host:port",
+		"store.masters":           "names of partitions",
+		"store.read":              "`random`",
+		"store.table_prefix":      "0..32 of `A-Za-z0-9_`",
+		"sync.schedule":           "cron",
+		"log.level":               "`debug` `info` `warn` `error`",
+		"log.format":              "`text` `json`",
+		"partition.name":          "1..64 of `A-Za-z0-9_.-`",
+		"partition.url":           "`mysql://` `sqlite:`",
+		"partition.password_file": "path",
+	}
+	for key, limits := range c.ranges {
+		if section, name, _ := strings.Cut(key, "]."); strings.HasPrefix(section, "partition[") {
+			key = "partition." + name
+		}
+		ranges[key] = limits
+	}
+	return ranges
+}
+
+func docType(kind reflect.Type) string {
+	switch kind {
+	case reflect.TypeFor[time.Duration]():
+		return "duration"
+	case reflect.TypeFor[Size]():
+		return "size"
+	case reflect.TypeFor[int]():
+		return "integer"
+	case reflect.TypeFor[[]string]():
+		return "list of strings"
+	}
+	return "string"
+}
+
+// docDefault is what the example shows, but for keys that have no default.
+func docDefault(key string) string {
+	switch key {
+	case "partition.name", "partition.url":
+		return "required"
+	case "partition.password_file":
+		return "none"
+	case "store.masters":
+		return "the first partition"
+	}
+	return "`" + shown()[key] + "`"
+}
