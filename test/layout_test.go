@@ -1,0 +1,126 @@
+package test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/runnelkv/runnel"
+
+// arrows says who may import whom, as DESIGN.md section 10 has it. A package
+// takes the arrows of the longest name here that it is or lies below.
+var arrows = map[string][]string{
+	"cmd/runnel":                    {"config", "api", "sync", "store", "store/partition", "store/lock", "store/ledger", "store/file"},
+	"config":                        {},
+	"store":                         {"store/partition"},
+	"store/partition":               {},
+	"store/partition/partitiontest": {"store/partition"},
+	"store/lock":                    {"store"},
+	"store/ledger":                  {"store"},
+	"store/file":                    {"store"},
+	"sync":                          {"store", "store/partition"},
+	"api":                           {"store", "store/partition", "store/lock", "store/ledger", "store/file"},
+	"test":                          {"*"},
+}
+
+type goPackage struct {
+	ImportPath string
+	Dir        string
+	Imports    []string
+}
+
+func TestImportsFollowTheArrows(t *testing.T) {
+	for _, p := range listPackages(t) {
+		for _, fault := range faults(p) {
+			t.Error(fault)
+		}
+	}
+}
+
+// TestArrowsCatchAWrongImport shows that the check can fail.
+func TestArrowsCatchAWrongImport(t *testing.T) {
+	for _, p := range []goPackage{
+		{ImportPath: module + "/api", Imports: []string{module + "/sync"}},
+		{ImportPath: module + "/sync", Imports: []string{module + "/api"}},
+		{ImportPath: module + "/store", Imports: []string{module + "/config"}},
+		{ImportPath: module + "/util", Imports: nil},
+	} {
+		if len(faults(p)) != 1 {
+			t.Errorf("%s importing %v: %v", p.ImportPath, p.Imports, faults(p))
+		}
+	}
+}
+
+func TestEveryPackageHasADoc(t *testing.T) {
+	for _, p := range listPackages(t) {
+		text, err := os.ReadFile(filepath.Join(p.Dir, "doc.go"))
+		if err != nil {
+			t.Errorf("%s: %v", p.ImportPath, err)
+		} else if !strings.HasPrefix(string(text), "//") {
+			t.Errorf("%s: doc.go begins without a package comment", p.ImportPath)
+		}
+	}
+}
+
+// TestTopLevelHoldsOnlyWhatBelongs keeps the layout that was agreed.
+func TestTopLevelHoldsOnlyWhatBelongs(t *testing.T) {
+	allowed := strings.Fields("cmd store sync api config test go.mod go.sum Makefile README.md LICENSE CHANGELOG.md docs deploy compose.yaml Dockerfile")
+	out, err := exec.Command("git", "-C", "..", "ls-tree", "--name-only", "HEAD").Output()
+	if err != nil {
+		t.Fatalf("git ls-tree: %v", err)
+	}
+	for name := range strings.FieldsSeq(string(out)) {
+		if !slices.Contains(allowed, name) && !strings.HasPrefix(name, ".") {
+			t.Errorf("%s does not belong on the top level", name)
+		}
+	}
+}
+
+func faults(p goPackage) (faults []string) {
+	name := strings.TrimPrefix(p.ImportPath, module+"/")
+	rule := name
+	for rule != "." && arrows[rule] == nil {
+		rule = filepath.Dir(rule)
+	}
+	if rule == "." {
+		return []string{name + " has no place in the layout"}
+	}
+	for _, imported := range p.Imports {
+		other, ours := strings.CutPrefix(imported, module+"/")
+		if ours && !slices.Contains(arrows[rule], other) && !slices.Contains(arrows[rule], "*") {
+			faults = append(faults, name+" must not import "+other)
+		}
+	}
+	return faults
+}
+
+// listPackages lists the module's packages with what they import outside tests.
+func listPackages(t *testing.T) (packages []goPackage) {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Dir,Imports", "./...")
+	cmd.Dir = ".."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	for decoder := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p goPackage
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		packages = append(packages, p)
+	}
+	if len(packages) < 6 {
+		t.Fatalf("only %d packages found", len(packages))
+	}
+	return packages
+}
