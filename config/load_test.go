@@ -125,6 +125,16 @@ func TestPasswordFileIsReadToItsFirstLine(t *testing.T) {
 	}
 }
 
+func TestPasswordFileMustHoldAPassword(t *testing.T) {
+	for _, content := range []string{"", "\n", "\r\nsecret\n"} {
+		path := write(t, "password", content)
+		_, err := config.Parse("f", []byte("[[partition]]\nname='a'\nurl='mysql://u@h/d'\npassword_file='"+path+"'\n"), nil)
+		if want := "f:4: partition[0].password_file: the first line of " + path + " is empty"; err == nil || err.Error() != want {
+			t.Errorf("file %q: %v, want %s", content, err, want)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add("[http]\nmax_header_bytes = '64KiB'\nread_timeout = '1m'\n[log]\nlevel = 'info'\n" + good)
 	f.Add("http.listen = 'h:1'\npartition = [{name = 'a', url = 'sqlite:a'},\n{name = 'b', url = 'mysql://u:p@h/d?tls=true'}]")

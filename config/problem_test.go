@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,6 +34,15 @@ const (
 	badListen  = `must be "host:port", such as "127.0.0.1:8080" or "[::1]:8080"`
 	badEnvText = `"${" must be followed by a variable's name and "}"; "$${" stands for a plain "${"`
 )
+
+// crowd is the content of n partitions that have no problem but their number.
+func crowd(n int) string {
+	sections := make([]string, n)
+	for i := range sections {
+		sections[i] = fmt.Sprintf("name = 'p%d'\nurl = 'mysql://u@h/d%d'\n", i, i)
+	}
+	return strings.Join(sections, "[[partition]]\n")
+}
 
 func TestEveryProblemIsToldWithItsLineAndKey(t *testing.T) {
 	tests := map[string]struct {
@@ -77,6 +87,9 @@ func TestEveryProblemIsToldWithItsLineAndKey(t *testing.T) {
 		"variables":             {"[log]\nlevel = '${UNSET_A}'\n[sync]\nschedule = '${un set}'\n[[partition]]\nname = 'p'\nurl = 'mysql://${UNSET_B}:${UNSET_C}@h/${'\n", []string{"f:2: log.level: the environment variable UNSET_A is not set", "f:4: sync.schedule: " + badEnvText, "f:7: partition[0].url: the environment variable UNSET_B is not set", "f:7: partition[0].url: the environment variable UNSET_C is not set", "f:7: partition[0].url: " + badEnvText}},
 		"sqlite urls":           {"[[partition]]\nname='a'\nurl='sqlite:'\n[[partition]]\nname='b'\nurl='sqlite::memory:'\n[[partition]]\nname='c'\nurl='sqlite://host/x'\n[[partition]]\nname='d'\nurl='sqlite:x?mode=ro'\n[[partition]]\nname='e'\nurl='sqlite:x/'\n", []string{"f:3: partition[0].url: names no file", "f:6: partition[1].url: must name a file: a partition in memory would forget what it was told to keep", `f:9: partition[2].url: names a host; write "sqlite:relative/path" or "sqlite:/absolute/path"`, "f:12: partition[3].url: takes no parameters for SQLite", "f:15: partition[4].url: names a directory, not a file"}},
 		"mysql urls":            {"[[partition]]\nname='a'\nurl='mysql://u@h:0/'\n[[partition]]\nname='b'\nurl='mysql:///d?tls=maybe'\n[[partition]]\nname='c'\nurl='mysql://u:p@tcp(h:1)/d'\n[[partition]]\nname='d'\nurl='root:p@tcp(h)/d'\n[[partition]]\nname='e'\nurl='mysql://u@h/a/b?parseTime=true'\n", []string{"f:3: partition[0].url: names a port outside 1..65535", "f:3: partition[0].url: " + badDB, "f:6: partition[1].url: names no user", "f:6: partition[1].url: " + badHost, "f:6: partition[1].url: " + badParam, "f:9: partition[2].url: " + badMySQL, "f:12: partition[3].url: " + badURL, "f:15: partition[4].url: " + badDB, "f:15: partition[4].url: " + badParam}},
+		"more urls":             {"[[partition]]\nname='a'\nurl='mysql://u@h/d?tls=true&tls=true'\n[[partition]]\nname='b'\nurl='mysql://u@h/d?%zz'\n[[partition]]\nname='c'\nurl=\"sqlite:a\\u0000b\"\n[[partition]]\nname='d'\nurl=5\n[[partition]]\nname='e'\nurl='mysql://u@h:99999999999999999999/d'\n", []string{"f:3: partition[0].url: gives one parameter twice", "f:6: partition[1].url: " + badMySQL, "f:9: partition[2].url: holds a NUL character", "f:12: partition[3].url: must be a string, not an integer", "f:15: partition[4].url: " + badMySQL}},
+		"schedule not every":    {"[sync]\nschedule = '@every day'\n" + good, []string{"f:2: sync.schedule: " + badSchedule}},
+		"too many partitions":   {"[[partition]]\n" + crowd(257), []string{"f:1: partition: there are 257, over the limit of 256"}},
 		"password files":        {"[[partition]]\nname='a'\nurl='mysql://u:p@h/d'\npassword_file='/none'\n[[partition]]\nname='b'\nurl='sqlite:b'\npassword_file='/none'\n[[partition]]\nname='c'\nurl='mysql://u@h/e'\npassword_file='/none'\n[[partition]]\nname='d'\nurl='mysql://u@h/f'\npassword_file='/dev/null'\n", []string{"f:4: partition[0].password_file: the url already holds a password; keep one of the two", "f:8: partition[1].password_file: is of no use to SQLite, which has no passwords", "f:12: partition[2].password_file: stat /none: no such file or directory", "f:16: partition[3].password_file: /dev/null is not a regular file"}},
 		"after multi-line text": {"[log]\nlevel = '''\na = [\n[http]'''\nformat = \"\"\"x\\\"\"\"\"\n[http]\nlisten = 1\n" + good, []string{`f:2: log.level: must be "debug", "info", "warn" or "error"`, `f:5: log.format: must be "text" or "json"`, "f:7: http.listen: must be a string, not an integer"}},
 	}
@@ -135,8 +148,10 @@ func TestValidateJudgesAConfigMadeInGo(t *testing.T) {
 		t.Errorf("Default: %v", err)
 	}
 	c := config.Default("data")
+	c.Log = config.Log{Level: 3, Format: config.FormatJSON}
 	c.HTTP.Listen, c.Partitions[1].Name, c.Partitions[2].URL = "nowhere", "partition-0", config.URL{Scheme: "redis"}
-	want := "http.listen: " + badListen + "\npartition[2].url: " + badURL +
+	want := "http.listen: " + badListen + `
+log.level: must be "debug", "info", "warn" or "error"` + "\npartition[2].url: " + badURL +
 		"\npartition[1].name: is the name of another partition too (partition[0])"
 	if err := c.Validate(); err == nil || err.Error() != want {
 		t.Errorf("Validate:\n%v\nwant:\n%s", err, want)
