@@ -1,0 +1,525 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// writeTree makes files below a new directory.
+func writeTree(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// writeLines makes a file of n entries, k0000 and so on.
+func writeLines(t *testing.T, n int) (path string, want map[string]string) {
+	t.Helper()
+	var b strings.Builder
+	want = map[string]string{}
+	for i := range n {
+		key := fmt.Sprintf("k%04d", i)
+		want[key] = strings.Repeat(key, i%7)
+		fmt.Fprintf(&b, "{\"key\":%q,\"value\":%q}\n", key, want[key])
+	}
+	path = filepath.Join(t.TempDir(), "in.ndjson")
+	if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path, want
+}
+
+func TestExportImportRoundTrip(t *testing.T) {
+	from, to := newFake(t), newFake(t)
+	for i, key := range awkwardKeys {
+		from.ok(t, "put", "--meta", "note=n "+strconv.Itoa(i), "--ttl", "1h", "--", key, "v\x00\xff"+key)
+	}
+	from.set("empty", "")
+	from.set("large", strings.Repeat("0123456789", 300_000))
+	from.set("html", "<a href=\"x\">&</a>\u2028\n")
+	text := from.ok(t, "export")
+	if o := (cli{stdin: text}).run(t, to, "import", "-"); o.code != exitOK {
+		t.Fatalf("%+v", o)
+	}
+	content := func(f *fakeServer) map[string]fakeEntry {
+		all := map[string]fakeEntry{}
+		for k, e := range f.entries {
+			all[k] = fakeEntry{value: e.value, contentType: e.contentType, metadata: e.metadata}
+			if ttl := e.ttl; ttl != "" && ttl != "1h0m0s" {
+				t.Errorf("%q: ttl %s", k, ttl)
+			}
+		}
+		return all
+	}
+	if diff := cmp.Diff(content(from), content(to), cmp.AllowUnexported(fakeEntry{})); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestImportReportsEachBadLineAndStoresTheRest(t *testing.T) {
+	f := newFake(t)
+	f.before = func(w http.ResponseWriter, _ *http.Request, key string) bool {
+		if key == "p/refused" {
+			refuse(w, 400, "invalid-key", "not that one")
+		}
+		return key == "p/refused"
+	}
+	lines := []string{
+		`{"key":"a","value":"1"}`, ``, `{"key":"gone","value":"x","expires_at":"2026-03-01T11:59:59Z"}`, `not json`,
+		`{"value":"no key"}`, `{"key":"listed","size":3}`, `{"key":"refused","value":""}`, `{"key":"b","value_base64":"AP8="}`,
+		`{"key":"both","value":"1","value_base64":""}`, `{"key":"c","value":""}`, // no newline at the end
+	}
+	o := cli{stdin: strings.Join(lines, "\n")}.run(t, f, "import", "-", "--prefix", "p/", "-j", "1")
+	if diff := cmp.Diff(map[string]string{"p/a": "1", "p/b": "\x00\xff", "p/c": ""}, f.values()); diff != "" {
+		t.Error(diff)
+	}
+	if o.code != exitFailed {
+		t.Errorf("exit %d", o.code)
+	}
+	for _, want := range []string{
+		"not stored: line 4: not an entry: ", "not stored: line 5: not an entry: it has no key\n",
+		"not stored: line 6: key \"listed\": exactly one", "not stored: line 9: key \"both\": exactly one",
+		"not stored: line 7: 400 invalid-key: not that one\n",
+		"stored 3 entries", "; 2 had expired; 5 failed\n", "runnel: 5 entries were not stored; ",
+	} {
+		if !strings.Contains(o.stderr, want) {
+			t.Errorf("stderr lacks %q:\n%s", want, o.stderr)
+		}
+	}
+	if strings.ContainsAny(o.stderr, "\r\x1b") || o.stdout != "" {
+		t.Errorf("output for no terminal: %+q", o.stdout+o.stderr)
+	}
+}
+
+// interruptAfter cancels the context it returns once f has stored n entries.
+func interruptAfter(t *testing.T, f *fakeServer, n int64) context.Context {
+	ctx, cancel := context.WithCancel(t.Context())
+	var seen atomic.Int64
+	f.before = func(_ http.ResponseWriter, r *http.Request, _ string) bool {
+		if r.Method == http.MethodPut && seen.Add(1) == n {
+			cancel()
+		}
+		return false
+	}
+	return ctx
+}
+
+func readState(t *testing.T, file string) checkpointState {
+	t.Helper()
+	var s checkpointState
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestInterruptedImportOfLinesResumes(t *testing.T) {
+	for _, source := range []string{"file", "stdin"} {
+		t.Run(source, func(t *testing.T) {
+			path, want := writeLines(t, 1000)
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			stdin := ""
+			if source == "stdin" {
+				path, stdin = "-", string(text)
+			}
+			f := newFake(t)
+			at := filepath.Join(t.TempDir(), "checkpoint")
+			o := cli{ctx: interruptAfter(t, f, 400), stdin: stdin}.run(t, f, "import", path, "--resume", at)
+			if o.code != exitFailed || !strings.Contains(o.stderr, "runnel: interrupted: repeat the command to go on from where "+at+" says") {
+				t.Fatalf("%+v", o)
+			}
+			s := readState(t, at)
+			if s.Line < 300 || s.Line > 440 {
+				t.Errorf("the checkpoint is at line %d after 400 puts", s.Line)
+			}
+			done := f.values()
+			for i := range s.Line {
+				if key := fmt.Sprintf("k%04d", i); done[key] != want[key] {
+					t.Fatalf("%s is below the checkpoint and not stored", key)
+				}
+			}
+			f.before, f.puts = nil, nil
+			if o := (cli{stdin: stdin}).run(t, f, "import", path, "--resume", at); o.code != exitOK {
+				t.Fatalf("%+v", o)
+			}
+			if got, most := len(f.puts), 1000-int(s.Line); got != most {
+				t.Errorf("resuming stored %d entries, want the %d above the checkpoint", got, most)
+			}
+			if diff := cmp.Diff(want, f.values()); diff != "" {
+				t.Error(diff)
+			}
+			if _, err := os.Stat(at); !os.IsNotExist(err) {
+				t.Errorf("the checkpoint is left behind: %v", err)
+			}
+		})
+	}
+}
+
+func TestFailedLineIsMetAgainOnResume(t *testing.T) {
+	path, want := writeLines(t, 100)
+	f := newFake(t)
+	f.before = func(w http.ResponseWriter, _ *http.Request, key string) bool {
+		if key == "k0050" {
+			refuse(w, 403, "forbidden", "not yours")
+		}
+		return key == "k0050"
+	}
+	at := filepath.Join(t.TempDir(), "checkpoint")
+	o := cli{}.run(t, f, "import", path, "--resume", at)
+	if o.code != exitFailed || !strings.Contains(o.stderr, "not stored: line 51: 403 forbidden: not yours\n") {
+		t.Errorf("%+v", o)
+	}
+	if s := readState(t, at); s.Line != 50 {
+		t.Errorf("the checkpoint is at line %d, want 50", s.Line)
+	}
+	f.before = nil
+	f.ok(t, "import", path, "--resume", at)
+	if diff := cmp.Diff(want, f.values()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestCheckpointOfAnotherImportIsRefused(t *testing.T) {
+	f := newFake(t)
+	path, _ := writeLines(t, 50)
+	at := filepath.Join(t.TempDir(), "checkpoint")
+	cli{ctx: interruptAfter(t, f, 10)}.run(t, f, "import", path, "--resume", at, "-j", "1")
+	f.before = nil
+	o := cli{}.run(t, f, "import", path, "--resume", at, "--prefix", "other/")
+	if o.code != exitFailed || !strings.Contains(o.stderr, "is the checkpoint of another import") {
+		t.Errorf("%+v", o)
+	}
+	if err := os.WriteFile(path, []byte(strings.Repeat("x", 5000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o = cli{}.run(t, f, "import", path, "--resume", at)
+	if o.code != exitFailed || !strings.Contains(o.stderr, "no line starts at byte") {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestImportStopsWhenTheServerIsAway(t *testing.T) {
+	path, _ := writeLines(t, 1000)
+	f := newFake(t)
+	var seen atomic.Int64
+	f.before = func(w http.ResponseWriter, _ *http.Request, _ string) bool {
+		if seen.Add(1) > 100 {
+			w.Header().Set("Retry-After", "1")
+			refuse(w, 503, "master-unavailable", "the master is away")
+			return true
+		}
+		return false
+	}
+	o := cli{}.run(t, f, "import", path, "--retry", "0", "-j", "4")
+	if o.code != exitFailed || !strings.Contains(o.stderr, "runnel: the import stopped at line ") || !strings.Contains(o.stderr, "503 master-unavailable") {
+		t.Errorf("%+v", o)
+	}
+	if n := seen.Load(); n > 110 {
+		t.Errorf("%d requests were made of a server that is away", n)
+	}
+}
+
+func TestImportTree(t *testing.T) {
+	big := strings.Repeat("x", wholeFileBytes+1)
+	dir := writeTree(t, map[string]string{
+		"a.html": "<p>", "b/c.unknown-extension": "plain text", "b/d/e f": "\x00\x01\x02", "empty": "", "big": big, "ü/100%": "1",
+	})
+	if err := os.Symlink(filepath.Join(dir, "a.html"), filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(dir, filepath.Join(dir, "b", "loop")); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := newFake(t)
+	o := cli{}.run(t, f, "import", dir, "--prefix", "site/")
+	if o.code != exitOK || !strings.Contains(o.stderr, "skipped 3 symbolic links and special files\n") {
+		t.Errorf("%+v", o)
+	}
+	want := map[string]string{
+		"site/a.html": "<p>", "site/b/c.unknown-extension": "plain text", "site/b/d/e f": "\x00\x01\x02", "site/empty": "",
+		"site/big": big, "site/ü/100%": "1",
+	}
+	if diff := cmp.Diff(want, f.values()); diff != "" {
+		t.Error(diff)
+	}
+	for key, mediaType := range map[string]string{
+		"site/a.html": "text/html; charset=utf-8", "site/b/c.unknown-extension": "text/plain; charset=utf-8",
+		"site/b/d/e f": "application/octet-stream", "site/big": "text/plain; charset=utf-8",
+	} {
+		if got := f.entries[key].contentType; got != mediaType {
+			t.Errorf("%s has type %q, want %q", key, got, mediaType)
+		}
+	}
+}
+
+func TestImportTreeReportsFilesItCannotStore(t *testing.T) {
+	dir := writeTree(t, map[string]string{"good": "1", "bad\xffname": "2", "large": strings.Repeat("x", 3<<20)})
+	f := newFake(t)
+	f.before = func(w http.ResponseWriter, r *http.Request, _ string) bool {
+		if r.ContentLength > 2<<20 {
+			refuse(w, 413, "too-large", "the value is too large")
+		}
+		return r.ContentLength > 2<<20
+	}
+	o := cli{}.run(t, f, "import", dir)
+	for _, want := range []string{
+		`not stored: file "bad\xffname": its name is not UTF-8`, `not stored: file "large": 413 too-large: the value is too large`,
+		"runnel: 2 entries were not stored; ",
+	} {
+		if !strings.Contains(o.stderr, want) {
+			t.Errorf("stderr lacks %q:\n%s", want, o.stderr)
+		}
+	}
+	if diff := cmp.Diff(map[string]string{"good": "1"}, f.values()); diff != "" || o.code != exitFailed {
+		t.Errorf("exit %d %s", o.code, diff)
+	}
+}
+
+func TestInterruptedImportOfATreeResumes(t *testing.T) {
+	files := map[string]string{}
+	for i := range 300 {
+		files[fmt.Sprintf("d%d/f%03d", i%7, i)] = strconv.Itoa(i)
+		files[fmt.Sprintf("d%d.x/%03d", i%5, i)] = strconv.Itoa(i)
+	}
+	dir := writeTree(t, files)
+	f := newFake(t)
+	at := filepath.Join(t.TempDir(), "checkpoint")
+	o := cli{ctx: interruptAfter(t, f, 200)}.run(t, f, "import", dir, "--resume", at)
+	if o.code != exitFailed {
+		t.Fatalf("%+v", o)
+	}
+	done, s := f.values(), readState(t, at)
+	below := 0
+	for name := range files {
+		if comparePaths(name, s.Path) <= 0 {
+			below++
+			if _, ok := done[name]; !ok {
+				t.Errorf("%s is below the checkpoint %s and not stored", name, s.Path)
+			}
+		}
+	}
+	f.before, f.puts = nil, nil
+	f.ok(t, "import", dir, "--resume", at)
+	if diff := cmp.Diff(files, f.values()); diff != "" {
+		t.Error(diff)
+	}
+	if below < 150 || len(f.puts) != len(files)-below {
+		t.Errorf("%d files below the checkpoint, %d stored on resuming, of %d", below, len(f.puts), len(files))
+	}
+}
+
+func TestComparePathsIsTheOrderOfTheWalk(t *testing.T) {
+	dir := writeTree(t, map[string]string{"a/b": "", "a.x/c": "", "a-": "", "a0": "", "a/b.c/d": "", "a/b-": "", "z": "", "B": ""})
+	var names []string
+	err := fs.WalkDir(os.DirFS(dir), ".", func(name string, d fs.DirEntry, err error) error {
+		if !d.IsDir() {
+			names = append(names, name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sorted := slices.SortedFunc(slices.Values(names), comparePaths); !slices.Equal(names, sorted) || len(names) < 7 {
+		t.Errorf("walked %q, sorted %q", names, sorted)
+	}
+}
+
+func TestImportDeleteMirrorsTheTree(t *testing.T) {
+	dir := writeTree(t, map[string]string{"new": "1", "kept": "2"})
+	if err := os.Symlink("nowhere", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	f := newFake(t)
+	before := map[string]string{"s/kept": "old", "s/gone": "x", "s/deep/gone": "x", "s/changed": "x", "s/link": "x", "other": "x"}
+	for k, v := range before {
+		f.set(k, v)
+	}
+	for _, args := range [][]string{
+		{"import", dir, "--prefix", "s/", "--delete"},     // no terminal to ask on
+		{"import", "-", "--delete", "--yes"},              // no directory
+		{"import", dir, "--parallel", "0"},                // out of range
+		{"import", filepath.Join(dir, "new"), "--delete"}, // no directory
+	} {
+		if o := (cli{}).run(t, f, args...); o.code != exitUsage {
+			t.Errorf("%q: %+v", args, o)
+		}
+	}
+	if diff := cmp.Diff(before, f.values()); diff != "" {
+		t.Fatal(diff)
+	}
+	o := cli{stdin: "no\n", terminal: true}.run(t, f, "import", dir, "--prefix", "s/", "--delete")
+	if o.code != exitFailed || !strings.Contains(o.stderr, "delete these 3 keys, which have no file? [y/N] ") {
+		t.Errorf("answered no: %+v", o)
+	}
+	f.before = func(_ http.ResponseWriter, r *http.Request, key string) bool {
+		if r.Method == http.MethodDelete && key == "s/changed" {
+			f.set(key, "someone else's")
+		}
+		return false
+	}
+	o = cli{stdin: "y\n", terminal: true}.run(t, f, "import", dir, "--prefix", "s/", "--delete")
+	if o.code != exitOK || !strings.Contains(o.stderr, "deleted 2 keys that have no file\nkept 1 keys that were changed meanwhile\n") {
+		t.Errorf("answered yes: %+v", o)
+	}
+	want := map[string]string{"s/kept": "2", "s/new": "1", "s/changed": "someone else's", "s/link": "x", "other": "x"}
+	if diff := cmp.Diff(want, f.values()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestImportThatFailsDeletesNothing(t *testing.T) {
+	dir := writeTree(t, map[string]string{"a": "1", "bad\xff": "2"})
+	f := newFake(t)
+	f.set("gone", "x")
+	if o := (cli{}).run(t, f, "import", dir, "--delete", "--yes"); o.code != exitFailed {
+		t.Errorf("%+v", o)
+	}
+	if _, ok := f.values()["gone"]; !ok {
+		t.Error("a key was deleted after an import that failed")
+	}
+}
+
+func TestImportShowsABarOnATerminal(t *testing.T) {
+	f := newFake(t)
+	o := cli{terminal: true}.run(t, f, "import", writeTree(t, map[string]string{"a": "", "b": ""}))
+	if o.code != exitOK || !strings.Contains(o.stderr, "\r") || !strings.Contains(o.stderr, "import") {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestExportReplacesItsFileOnlyWhenWhole(t *testing.T) {
+	f := newFake(t)
+	want := map[string]string{}
+	for i := range 1500 {
+		key := fmt.Sprintf("k%04d", i)
+		f.set(key, "v"+key)
+		want[key] = "v" + key
+	}
+	name := filepath.Join(t.TempDir(), "out.ndjson")
+	f.ok(t, "export", name)
+	whole, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, cut := range []int{0, 1, 70, len(whole) / 2, len(whole) - 1, len(whole)} {
+		if err := os.WriteFile(name+".partial", whole[:cut], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte("older"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f.before = func(w http.ResponseWriter, _ *http.Request, _ string) bool {
+			refuse(w, 500, "internal", "broken")
+			return true
+		}
+		if o := (cli{}).run(t, f, "export", name, "--resume"); o.code != exitFailed || !strings.Contains(o.stderr, "with --resume") {
+			t.Errorf("%+v", o)
+		}
+		if got, _ := os.ReadFile(name); string(got) != "older" {
+			t.Fatal("a failed export replaced the file")
+		}
+		f.before, f.breakAfter = nil, 20
+		f.ok(t, "export", name, "--resume")
+		if got, _ := os.ReadFile(name); string(got) != string(whole) {
+			t.Errorf("resumed after %d of %d bytes: %d bytes", cut, len(whole), len(got))
+		}
+	}
+	if o := (cli{}).run(t, f, "export", "--resume"); o.code != exitUsage {
+		t.Errorf("--resume without a file: %+v", o)
+	}
+}
+
+func TestExportRefusesAListWithoutValues(t *testing.T) {
+	f := newFake(t)
+	f.before = func(w http.ResponseWriter, _ *http.Request, _ string) bool {
+		io.WriteString(w, `{"key":"a","size":1}`+"\n")
+		return true
+	}
+	if o := (cli{}).run(t, f, "export"); o.code != exitFailed || o.stdout != "" || !strings.Contains(o.stderr, "without its value") {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestCheckpointHoldsWhatIsDoneInAnyOrder(t *testing.T) {
+	c := &checkpoint{now: time.Now}
+	if err := c.load(); err != nil {
+		t.Fatal(err)
+	}
+	marks := make([]mark, 8)
+	for i := range marks {
+		marks[i] = mark{seq: int64(i + 1), Line: int64(i + 1)}
+		c.begin(marks[i])
+	}
+	steps := []struct {
+		done, fail int
+		want       int64
+	}{{done: 2, want: 0}, {done: 1, want: 2}, {fail: 7, want: 2}, {done: 8, want: 2}, {done: 4, want: 2}, {done: 3, want: 4}, {fail: 6, want: 4}, {done: 5, want: 5}}
+	for _, s := range steps {
+		if s.done > 0 {
+			if err := c.done(marks[s.done-1]); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			c.fail(marks[s.fail-1])
+		}
+		if got := c.from().Line; got != s.want {
+			t.Errorf("after %+v: at %d", s, got)
+		}
+	}
+	if len(c.open)+len(c.ended) > 0 {
+		t.Errorf("kept: %v, %v", c.open, slices.Collect(maps.Keys(c.ended)))
+	}
+}
+
+func TestLineReaderKnowsWhereItIs(t *testing.T) {
+	long := strings.Repeat("x", 200_000)
+	l := newLineReader(strings.NewReader("a\n\n"+long+"\nend"), 100, 7)
+	for _, want := range []struct {
+		text   string
+		offset int64
+	}{{"a", 102}, {"", 103}, {long, 200_104}, {"end", 200_107}} {
+		got, err := l.next()
+		if err != nil || string(got) != want.text || l.offset != want.offset {
+			t.Fatalf("%d bytes up to %d, %v; want %d up to %d", len(got), l.offset, err, len(want.text), want.offset)
+		}
+	}
+	if _, err := l.next(); err != io.EOF || l.line != 11 {
+		t.Errorf("%v at line %d", err, l.line)
+	}
+}
