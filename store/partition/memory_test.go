@@ -1,0 +1,15 @@
+package partition_test
+
+import (
+	"testing"
+
+	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/partitiontest"
+)
+
+func TestMemoryKeepsTheContract(t *testing.T) {
+	partitiontest.Run(t, func(t *testing.T, name string) partitiontest.Database {
+		db := partition.NewMemory(name)
+		return partitiontest.Database{Open: func(*testing.T) partition.Partition { return db.Reopen() }}
+	})
+}

@@ -1,0 +1,182 @@
+package partitiontest
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+var convergenceChecks = []check{
+	{"CopiesInAnyOrderEndTheSame", checkAnyOrder},
+	{"CopiesOfAMasterEndAsTheMaster", checkCopiesOfMaster},
+}
+
+// history is what origins wrote, per origin in order of revisions, and what
+// must stand in the end.
+type history struct {
+	origins []partition.Origin
+	writes  map[partition.Origin][]partition.Entry
+	end     map[partition.Key]partition.Entry
+}
+
+// newHistory has three masters, each in epochs of its own, write the same keys.
+func newHistory(r *rand.Rand) history {
+	h := history{
+		origins: []partition.Origin{alpha, beta, "gamma"},
+		writes:  map[partition.Origin][]partition.Entry{},
+		end:     map[partition.Key]partition.Entry{},
+	}
+	for turn := range int64(6) {
+		origin := h.origins[r.IntN(len(h.origins))]
+		for i := range 5 + r.IntN(20) {
+			key := fmt.Sprintf("k/%02d", r.IntN(25))
+			e := put(key, fmt.Sprint(turn, i))
+			if r.IntN(3) == 0 {
+				e = deletion(key)
+			}
+			e = at(e, origin, partition.Floor(turn+1)+partition.Revision(i+1))
+			h.writes[origin] = append(h.writes[origin], e)
+			h.end[e.Key] = e
+		}
+	}
+	return h
+}
+
+// checkAnyOrder is invariant 3: steps of several origins in a random order,
+// some repeated, some placed ahead, always end in the newest entry of each key.
+func checkAnyOrder(t *testing.T, s suite) {
+	r := seeded(t)
+	h := newHistory(r)
+	for range 3 {
+		p := s.node(t, "delta")
+		must(t, h.copyTo(t, p, r))
+		h.compare(t, p)
+	}
+}
+
+func (h history) copyTo(t *testing.T, p partition.Partition, r *rand.Rand) error {
+	var done []partition.Copy
+	at := map[partition.Origin]int{}
+	for !h.copied(at) {
+		origin := h.origins[r.IntN(len(h.origins))]
+		writes := h.writes[origin]
+		switch {
+		case r.IntN(4) == 0 && len(writes) > 0:
+			i := r.IntN(len(writes))
+			if err := p.Place(t.Context(), writes[i:min(i+3, len(writes))]); err != nil {
+				return err
+			}
+		case r.IntN(4) == 0 && len(done) > 0:
+			again := done[r.IntN(len(done))]
+			if err := p.Apply(t.Context(), again); !errors.Is(err, partition.ErrPositionMoved) {
+				return fmt.Errorf("a step that was done before answers %w", err)
+			}
+		case at[origin] < len(writes):
+			next := at[origin] + 1 + r.IntN(min(8, len(writes)-at[origin]))
+			c := h.step(origin, at[origin], next)
+			if err := p.Apply(t.Context(), c); err != nil {
+				return err
+			}
+			done, at[origin] = append(done, c), next
+		}
+	}
+	return nil
+}
+
+// copied says whether everything has been, when at writes of each origin have.
+func (h history) copied(at map[partition.Origin]int) bool {
+	for _, o := range h.origins {
+		if at[o] < len(h.writes[o]) {
+			return false
+		}
+	}
+	return true
+}
+
+// step copies an origin's writes [from, to), each key's latest among them.
+func (h history) step(origin partition.Origin, from, to int) partition.Copy {
+	writes := h.writes[origin]
+	c := partition.Copy{Origin: origin, To: writes[to-1].Revision}
+	c.Goal = c.To
+	if from > 0 {
+		c.From = writes[from-1].Revision
+	}
+	latest := map[partition.Key]int{}
+	for i := from; i < to; i++ {
+		latest[writes[i].Key] = i
+	}
+	for i := from; i < to; i++ {
+		if latest[writes[i].Key] == i {
+			c.Entries = append(c.Entries, writes[i])
+		}
+	}
+	return c
+}
+
+func (h history) compare(t *testing.T, p partition.Partition) {
+	t.Helper()
+	var want, got []partition.Entry
+	for _, e := range h.end {
+		want = append(want, e)
+	}
+	for _, o := range h.origins {
+		got = append(got, held(t, p, o)...)
+	}
+	wantEntries(t, byKey(got), byKey(want))
+}
+
+// checkCopiesOfMaster streams a master that is written at random into two
+// copies, one of which reads from the other, and compares in the end.
+func checkCopiesOfMaster(t *testing.T, s suite) {
+	r := seeded(t)
+	master, near, far := s.node(t, alpha), s.node(t, beta), s.node(t, "gamma")
+	for range 15 {
+		for range r.IntN(4) {
+			var entries []partition.Entry
+			for _, i := range r.Perm(12)[:1+r.IntN(5)] {
+				e := put(fmt.Sprintf("k/%02d", i), fmt.Sprint(r.Uint32()))
+				if r.IntN(3) == 0 {
+					e = deletion(string(e.Key))
+				}
+				entries = append(entries, e)
+			}
+			commit(t, master, entries...)
+		}
+		if r.IntN(2) == 0 {
+			must(t, follow(t, master, near))
+		}
+		if r.IntN(3) == 0 {
+			must(t, follow(t, near, far))
+		}
+	}
+	must(t, follow(t, master, near))
+	must(t, follow(t, near, far))
+	want := held(t, master, alpha)
+	for _, p := range []node{near, far} {
+		wantEntries(t, held(t, p, alpha), want)
+		if got := position(t, p, alpha); got.Revision != position(t, master, alpha).Revision || got.SyncedAt == 0 {
+			t.Errorf("%s ends at %+v", p.Name(), got)
+		}
+	}
+}
+
+// follow brings target to what source has of alpha, in one transaction.
+func follow(t *testing.T, source, target partition.Partition) error {
+	from := position(t, target, alpha).Revision
+	view, err := source.Snapshot(t.Context(), alpha, from)
+	if err != nil {
+		return err
+	}
+	defer view.Close()
+	entries, err := drain(t.Context(), view, 4)
+	if err != nil {
+		return err
+	}
+	p := view.Position()
+	return target.Apply(t.Context(), partition.Copy{
+		Origin: alpha, From: from, To: p.Revision, Goal: p.Revision, SyncedAt: p.SyncedAt, Entries: entries,
+	})
+}
