@@ -1,0 +1,145 @@
+package main
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// docSections returns the sections of docs/cli.md by their headings.
+func docSections(t *testing.T) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/cli.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sections := map[string]string{}
+	for part := range strings.SplitSeq(string(text), "\n## ") {
+		heading, body, _ := strings.Cut(part, "\n")
+		sections[heading] = body
+	}
+	return sections
+}
+
+// testTree is the whole command tree, with cobra's own commands.
+func testTree() *cobra.Command {
+	root := newRoot(&program{})
+	root.InitDefaultHelpFlag()
+	root.InitDefaultCompletionCmd()
+	return root
+}
+
+// section is where the docs describe c: under its own name, or that of the first command above it which has one.
+func section(sections map[string]string, c *cobra.Command) (string, bool) {
+	for ; c.HasParent(); c = c.Parent() {
+		if body, ok := sections[c.CommandPath()]; ok {
+			return body, true
+		}
+	}
+	return "", false
+}
+
+func TestDocsDescribeEveryCommandAndFlag(t *testing.T) {
+	sections, root := docSections(t), testTree()
+	check := func(where, body string, flags *pflag.FlagSet) {
+		flags.VisitAll(func(f *pflag.Flag) {
+			if f.Name != "help" && !strings.Contains(body, "`--"+f.Name) {
+				t.Errorf("docs/cli.md, %s: nothing about --%s", where, f.Name)
+			}
+		})
+	}
+	check("Global flags", sections["Global flags"], root.PersistentFlags())
+	var visit func(*cobra.Command)
+	visit = func(c *cobra.Command) {
+		body, ok := section(sections, c)
+		if c.HasParent() && !ok {
+			t.Errorf("docs/cli.md has no section %q", c.CommandPath())
+		}
+		if c.HasParent() && ok {
+			if !strings.Contains(body, c.Name()) {
+				t.Errorf("docs/cli.md: nothing about %s", c.CommandPath())
+			}
+			check(c.CommandPath(), body, c.NonInheritedFlags())
+		}
+		for _, child := range c.Commands() {
+			visit(child)
+		}
+	}
+	visit(root)
+}
+
+func TestDocsNameOnlyFlagsThatExist(t *testing.T) {
+	flag := regexp.MustCompile("(?m)(^- |, )`--?([a-z-]+)")
+	root := testTree()
+	for heading, body := range docSections(t) {
+		c, _, err := root.Find(strings.Fields(heading)[1:])
+		if !strings.HasPrefix(heading, "runnel ") || err != nil {
+			continue
+		}
+		if len(c.Commands()) > 0 {
+			c = c.Commands()[0]
+		}
+		for _, m := range flag.FindAllStringSubmatch(body, -1) {
+			name := m[2]
+			known := c.Flag(name) != nil
+			if len(name) == 1 {
+				known = c.Flags().ShorthandLookup(name) != nil
+			}
+			if !known {
+				t.Errorf("docs/cli.md: %s has no flag %s", heading, name)
+			}
+		}
+	}
+}
+
+func TestEveryCommandExplainsItself(t *testing.T) {
+	root := newRoot(&program{})
+	for _, c := range root.Commands() {
+		if c.Short == "" || c.Long == "" || c.Example == "" && !c.HasSubCommands() {
+			t.Errorf("%s lacks a short text, a long one or an example", c.CommandPath())
+		}
+		for line := range strings.Lines(c.Example) {
+			checkExample(t, strings.TrimSpace(line))
+		}
+	}
+}
+
+// checkExample parses the flags of each runnel command in a line for a shell.
+func checkExample(t *testing.T, line string) {
+	for _, part := range regexp.MustCompile(`\||&&|\$\(|\)`).Split(line, -1) {
+		words := strings.Fields(part)
+		if len(words) < 2 || words[0] != "runnel" {
+			continue
+		}
+		root := newRoot(&program{})
+		c, args, err := root.Find(words[1:])
+		if err == nil {
+			err = c.ParseFlags(args)
+		}
+		if err != nil || c == root {
+			t.Errorf("example %q: %v", line, err)
+		}
+	}
+}
+
+func TestUsageErrorsExitWithTwo(t *testing.T) {
+	for _, args := range [][]string{
+		{"bogus"}, {"get"}, {"get", "a", "b"}, {"get", "a", "--nope"}, {"put", "k", "v", "--ttl", "soon"}, {"put", "k", "--ttl", "-1s"},
+		{"put", "k", "v", "--file", "f"}, {"list", "--limit", "-1"}, {"status", "x"}, {"get", "a", "--server", "localhost:8080"},
+		{"get", "a", "--timeout", "0"}, {"import"}, {"export", "a", "b"},
+	} {
+		o := cli{}.run(t, nil, args...)
+		if o.code != exitUsage || o.stdout != "" || !strings.HasPrefix(o.stderr, "runnel: ") {
+			t.Errorf("%q: %+v", args, o)
+		}
+	}
+	for _, args := range [][]string{{}, {"help"}, {"--help"}, {"get", "--help"}, {"version"}, {"version", "--json"}} {
+		if o := (cli{}).run(t, nil, args...); o.code != exitOK || o.stdout == "" || o.stderr != "" {
+			t.Errorf("%q: %+v", args, o)
+		}
+	}
+}
