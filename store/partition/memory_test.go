@@ -9,7 +9,7 @@ import (
 
 func TestMemoryKeepsTheContract(t *testing.T) {
 	partitiontest.Run(t, func(t *testing.T, name string) partitiontest.Database {
-		db := partition.NewMemory(name)
+		db := partition.NewMemory(name, partition.MemoryMaxValue(17<<20))
 		return partitiontest.Database{Open: func(*testing.T) partition.Partition { return db.Reopen() }}
 	})
 }

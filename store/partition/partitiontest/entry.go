@@ -125,7 +125,7 @@ func checkLargeValues(t *testing.T, s suite) {
 
 func checkTooLarge(t *testing.T, s suite) {
 	p := s.node(t, alpha)
-	if p.MaxValueBytes() > 64<<20 {
+	if p.MaxValueBytes() > 32<<20 {
 		t.Skipf("a value above %d MiB is too much for a test", p.MaxValueBytes()>>20)
 	}
 	large := put("k/large", strings.Repeat("x", int(p.MaxValueBytes()+1)))

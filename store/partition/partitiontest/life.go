@@ -233,7 +233,11 @@ func checkDeadlineWhileWaiting(t *testing.T, s suite) {
 	b.Decide = func(partition.Claim) ([]partition.Entry, error) {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
+		begun := time.Now()
 		_, err := other.Commit(ctx, batch(put("k/late", "1")))
+		if waited := time.Since(begun); waited > 2*time.Second {
+			t.Errorf("a writer with 50 ms to wait waited %s", waited)
+		}
 		return nil, fmt.Errorf("the second writer: %w", err)
 	}
 	_, err := n.Commit(t.Context(), b)

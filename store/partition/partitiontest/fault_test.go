@@ -1,0 +1,326 @@
+package partitiontest_test
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// fault is a defect that an implementation could have, planted in Memory, and
+// the check that must find it.
+type fault struct {
+	name  string
+	check string
+	plant func(*partition.Memory) partition.Partition
+}
+
+var faults = []fault{
+	{"applies without guard", "ApplyNeverReplacesANewerEntry",
+		func(m *partition.Memory) partition.Partition { return unguarded{m} }},
+	{"applies without guard", "CopiesInAnyOrderEndTheSame",
+		func(m *partition.Memory) partition.Partition { return unguarded{m} }},
+	{"moves the position without rows", "ApplyMovesRowsAndPositionTogether",
+		func(m *partition.Memory) partition.Partition { return rowless{m} }},
+	{"moves the position from anywhere", "ApplyElsewhereThanThePositionChangesNothing",
+		func(m *partition.Memory) partition.Partition { return unswapped{m} }},
+	{"moves the position from anywhere", "ApplyRacesHaveOneWinnerAStep",
+		func(m *partition.Memory) partition.Partition { return unswapped{m} }},
+	{"ignores the fence", "ApplyUnderALostLeaseChangesNothing",
+		func(m *partition.Memory) partition.Partition { return unfenced{m} }},
+	{"places behind the position", "PlaceLeavesOutWhatThePositionHasReached",
+		func(m *partition.Memory) partition.Partition { return unplaced{m} }},
+	{"places behind the position", "CopiesInAnyOrderEndTheSame",
+		func(m *partition.Memory) partition.Partition { return unplaced{m} }},
+	{"claims outside the transaction", "ReadersNeverMissAWrite",
+		func(m *partition.Memory) partition.Partition { return claimsEarly{m} }},
+	{"claims outside the transaction", "WritersDecideOneAfterAnother",
+		func(m *partition.Memory) partition.Partition { return claimsEarly{m} }},
+	{"keeps the claim of a rollback", "DecideErrorRollsBackTheClaimToo",
+		func(m *partition.Memory) partition.Partition { return claimsEarly{m} }},
+	{"keeps the claim of a rollback", "RolledBackClaimsLeaveNoGap",
+		func(m *partition.Memory) partition.Partition { return claimsEarly{m} }},
+	{"writes entries one by one", "SnapshotsShowCommitsWhole",
+		func(m *partition.Memory) partition.Partition { return piecemeal{m} }},
+	{"accepts any epoch", "StaleEpochWritesNothing",
+		func(m *partition.Memory) partition.Partition { return epochless{m} }},
+	{"loses tombstones in snapshots", "SnapshotStreamsInOrderOfRevisions",
+		func(m *partition.Memory) partition.Partition { return forgetful{m} }},
+	{"loses tombstones in snapshots", "CopiesOfAMasterEndAsTheMaster",
+		func(m *partition.Memory) partition.Partition { return forgetful{m} }},
+	{"reads the position after the rows", "ReadersNeverMissAWrite",
+		func(m *partition.Memory) partition.Partition { return latePosition{m} }},
+	{"reads the clock after the view", "ReadersNeverMissAWrite",
+		func(m *partition.Memory) partition.Partition { return lateClock{m} }},
+	{"reads on outside the snapshot", "SnapshotStaysAsItWasOpened",
+		func(m *partition.Memory) partition.Partition { return unisolated{m} }},
+	{"hides expired entries", "ListLeavesOutTombstonesAlone",
+		func(m *partition.Memory) partition.Partition { return impatient{m} }},
+	{"collects too far", "CollectRemovesTombstonesUpToARevision",
+		func(m *partition.Memory) partition.Partition { return greedy{m} }},
+	{"collects too far", "CollectAtAMasterKeepsItsCounter",
+		func(m *partition.Memory) partition.Partition { return greedy{m} }},
+	{"gives a held lease away", "LeaseIsHeldAgainstOthers",
+		func(m *partition.Memory) partition.Partition { return generous{m} }},
+	{"gives a held lease away", "LeaseRacesHaveOneHolder",
+		func(m *partition.Memory) partition.Partition { return generous{m} }},
+	{"answers a join with what was asked", "JoinRacesEndInOneRow",
+		func(m *partition.Memory) partition.Partition { return agreeable{m} }},
+	{"forgets the deadline", "DeadlineEndsTheWaitForAnotherWriter",
+		func(m *partition.Memory) partition.Partition { return patient{m} }},
+	{"works on after Close", "CloseEndsEveryCallOfItsHandleAlone",
+		func(m *partition.Memory) partition.Partition { return undead{m} }},
+}
+
+// unguarded lets an older entry replace a newer one.
+type unguarded struct{ *partition.Memory }
+
+func (p unguarded) Apply(ctx context.Context, c partition.Copy) error {
+	if err := p.Memory.Apply(ctx, c); err != nil {
+		return err
+	}
+	p.Plant(c.Entries...)
+	return nil
+}
+
+type rowless struct{ *partition.Memory }
+
+func (p rowless) Apply(ctx context.Context, c partition.Copy) error {
+	c.Entries = nil
+	return p.Memory.Apply(ctx, c)
+}
+
+// unswapped sets the position whatever it was.
+type unswapped struct{ *partition.Memory }
+
+func (p unswapped) Apply(ctx context.Context, c partition.Copy) error {
+	for {
+		err := p.Memory.Apply(ctx, c)
+		if !errors.Is(err, partition.ErrPositionMoved) {
+			return err
+		}
+		positions, err := p.Positions(ctx)
+		if err != nil {
+			return err
+		}
+		p.Plant(c.Entries...)
+		c.From, c.Entries = positions.Origins[c.Origin].Revision, nil
+		c.To, c.Goal = max(c.To, c.From), max(c.Goal, c.From)
+	}
+}
+
+type unfenced struct{ *partition.Memory }
+
+func (p unfenced) Apply(ctx context.Context, c partition.Copy) error {
+	c.Fence = 0
+	return p.Memory.Apply(ctx, c)
+}
+
+// unplaced places entries however far the position is, guarded by what stands.
+type unplaced struct{ *partition.Memory }
+
+func (p unplaced) Place(ctx context.Context, entries []partition.Entry) error {
+	for _, e := range entries {
+		stands, err := p.Get(ctx, []partition.Key{e.Key})
+		if err != nil {
+			return err
+		}
+		if len(stands) == 0 || stands[0].Revision < e.Revision || stands[0].Deleted {
+			p.Plant(e)
+		}
+	}
+	return nil
+}
+
+// claimsEarly commits the claim by itself, decides, and writes after it.
+type claimsEarly struct{ *partition.Memory }
+
+func (p claimsEarly) Commit(ctx context.Context, b partition.Batch) (partition.Claim, error) {
+	claimed := b
+	claimed.Write, claimed.Decide = nil, nil
+	claim, err := p.Memory.Commit(ctx, claimed)
+	if err != nil {
+		return claim, err
+	}
+	runtime.Gosched() // as a round trip to a server would
+	entries := slices.Clone(b.Write)
+	for i := range entries {
+		entries[i].Revision += claim.First
+		entries[i].ModifiedAt = claim.Now
+	}
+	if b.Decide != nil {
+		if entries, err = b.Decide(claim); err != nil {
+			return claim, err
+		}
+	}
+	for i := range entries {
+		entries[i].Origin = partition.Origin(p.Name())
+	}
+	p.Plant(entries...)
+	return claim, nil
+}
+
+// piecemeal writes each entry of a blind batch in a transaction of its own.
+type piecemeal struct{ *partition.Memory }
+
+func (p piecemeal) Commit(ctx context.Context, b partition.Batch) (first partition.Claim, err error) {
+	for i, e := range b.Write {
+		e.Revision = 0
+		claim, err := p.Memory.Commit(ctx, partition.Batch{Epoch: b.Epoch, Revisions: 1, Write: []partition.Entry{e}})
+		if err != nil {
+			return claim, err
+		}
+		if i == 0 {
+			first = claim
+		}
+		runtime.Gosched()
+	}
+	return first, nil
+}
+
+type epochless struct{ *partition.Memory }
+
+func (p epochless) Commit(ctx context.Context, b partition.Batch) (partition.Claim, error) {
+	if c, err := p.Cluster(ctx); err == nil {
+		b.Epoch = c.Epoch
+	}
+	return p.Memory.Commit(ctx, b)
+}
+
+// forgetful leaves tombstones out of its snapshots.
+type forgetful struct{ *partition.Memory }
+
+func (p forgetful) Snapshot(ctx context.Context, o partition.Origin, after partition.Revision) (partition.Snapshot, error) {
+	s, err := p.Memory.Snapshot(ctx, o, after)
+	return forgetfulSnapshot{s}, err
+}
+
+type forgetfulSnapshot struct{ partition.Snapshot }
+
+func (s forgetfulSnapshot) Next(ctx context.Context, maxEntries int, maxBytes int64) ([]partition.Entry, error) {
+	for {
+		entries, err := s.Snapshot.Next(ctx, maxEntries, maxBytes)
+		entries = slices.DeleteFunc(entries, func(e partition.Entry) bool { return e.Deleted })
+		if err != nil || len(entries) > 0 {
+			return entries, err
+		}
+	}
+}
+
+// positioned is a snapshot that tells another position.
+type positioned struct {
+	partition.Snapshot
+	position partition.Position
+}
+
+func (s positioned) Position() partition.Position { return s.position }
+
+type latePosition struct{ *partition.Memory }
+
+func (p latePosition) Snapshot(ctx context.Context, o partition.Origin, after partition.Revision) (partition.Snapshot, error) {
+	s, err := p.Memory.Snapshot(ctx, o, after)
+	if err != nil {
+		return nil, err
+	}
+	runtime.Gosched()
+	late, err := p.Memory.Snapshot(ctx, o, after)
+	if err != nil {
+		return nil, err
+	}
+	return positioned{s, late.Position()}, late.Close()
+}
+
+type lateClock struct{ *partition.Memory }
+
+func (p lateClock) Snapshot(ctx context.Context, o partition.Origin, after partition.Revision) (partition.Snapshot, error) {
+	s, err := p.Memory.Snapshot(ctx, o, after)
+	if err != nil {
+		return nil, err
+	}
+	runtime.Gosched()
+	positions, err := p.Positions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	position := s.Position()
+	position.SyncedAt = positions.Now
+	return positioned{s, position}, nil
+}
+
+// unisolated asks anew for each part of a stream.
+type unisolated struct{ *partition.Memory }
+
+func (p unisolated) Snapshot(ctx context.Context, o partition.Origin, after partition.Revision) (partition.Snapshot, error) {
+	s, err := p.Memory.Snapshot(ctx, o, after)
+	return &unisolatedSnapshot{s, p.Memory, o, after}, err
+}
+
+type unisolatedSnapshot struct {
+	partition.Snapshot
+	m      *partition.Memory
+	origin partition.Origin
+	after  partition.Revision
+}
+
+func (s *unisolatedSnapshot) Next(ctx context.Context, maxEntries int, maxBytes int64) ([]partition.Entry, error) {
+	now, err := s.m.Snapshot(ctx, s.origin, s.after)
+	if err != nil {
+		return nil, err
+	}
+	defer now.Close()
+	entries, err := now.Next(ctx, maxEntries, maxBytes)
+	if len(entries) > 0 {
+		s.after = entries[len(entries)-1].Revision
+	}
+	return entries, err
+}
+
+type impatient struct{ *partition.Memory }
+
+func (p impatient) List(ctx context.Context, s partition.Span) ([]partition.Entry, bool, error) {
+	entries, more, err := p.Memory.List(ctx, s)
+	now := partition.InstantOf(time.Now())
+	return slices.DeleteFunc(entries, func(e partition.Entry) bool { return !e.Live(now) }), more, err
+}
+
+// greedy collects one revision too many.
+type greedy struct{ *partition.Memory }
+
+func (p greedy) Collect(ctx context.Context, o partition.Origin, upTo partition.Revision) (int, error) {
+	n, err := p.Memory.Collect(ctx, o, upTo+1)
+	if errors.Is(err, partition.ErrRefused) {
+		return p.Memory.Collect(ctx, o, upTo)
+	}
+	return n, err
+}
+
+// generous takes the lease from its holder for whoever asks.
+type generous struct{ *partition.Memory }
+
+func (p generous) Acquire(ctx context.Context, holder string, ttl time.Duration) (partition.Lease, error) {
+	return p.Memory.Acquire(ctx, holder, -ttl)
+}
+
+type agreeable struct{ *partition.Memory }
+
+func (p agreeable) Join(ctx context.Context, c partition.Cluster) (partition.Cluster, error) {
+	stands, err := p.Memory.Join(ctx, c)
+	stands.ID, stands.Epoch = c.ID, c.Epoch
+	return stands, err
+}
+
+// patient waits three seconds for other writers.
+type patient struct{ *partition.Memory }
+
+func (p patient) Commit(ctx context.Context, b partition.Batch) (partition.Claim, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+	defer cancel()
+	return p.Memory.Commit(ctx, b)
+}
+
+type undead struct{ *partition.Memory }
+
+func (p undead) Close() error { return nil }
