@@ -56,7 +56,7 @@ type Sync struct {
 	Schedule     string        `toml:"schedule" json:"schedule"` // as cron.ParseStandard reads it
 	BatchEntries int           `toml:"batch_entries" json:"batch_entries"`
 	BatchBytes   Size          `toml:"batch_bytes" json:"batch_bytes"`
-	Timeout      time.Duration `toml:"timeout" json:"timeout"` // of one target in one pass
+	Timeout      time.Duration `toml:"timeout" json:"timeout"` // of reading or applying one batch
 	BackoffMax   time.Duration `toml:"backoff_max" json:"backoff_max"`
 	Lease        time.Duration `toml:"lease" json:"lease"`
 }
