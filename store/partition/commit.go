@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -21,6 +22,7 @@ func (s *SQL) Commit(ctx context.Context, b Batch) (Claim, error) {
 	if err := checkClaimed(b.Write, 0, b.Revisions); err != nil {
 		return Claim{}, s.failed("commit", err)
 	}
+	b.Write = of(s.name, b.Write)
 	b.Heads = without(b.Heads, b.Read)
 	ctx, done, err := s.begin(ctx, "commit")
 	if err != nil {
@@ -40,7 +42,7 @@ func (s *SQL) commit(ctx context.Context, b Batch) (Claim, error) {
 		if errors.As(err, &undecided) {
 			return Claim{}, undecided.err
 		}
-		if attempt == maxAttempts || !s.dialect.transient(err) {
+		if !s.again(ctx, attempt, err) {
 			return Claim{}, s.failed("commit", err)
 		}
 	}
@@ -51,25 +53,28 @@ type decideError struct{ err error }
 
 func (e *decideError) Error() string { return e.err.Error() }
 
-// outcome is what the batch writes, given its claim.
-func (b *Batch) outcome(c Claim, origin Origin, maxValueBytes int64) ([]Entry, error) {
-	entries, err := decide(*b, c)
+// decided is what the batch writes after its decision.
+func (b *Batch) decided(c Claim, origin Origin, maxValueBytes int64) ([]Entry, error) {
+	entries, err := b.Decide(c)
 	if err != nil {
 		return nil, &decideError{err}
 	}
-	if b.Decide != nil {
-		if err := fit(entries, maxValueBytes); err != nil {
-			return nil, err
-		}
-		if err := checkClaimed(entries, c.First, b.Revisions); err != nil {
-			return nil, err
-		}
-		entries = append([]Entry(nil), entries...)
+	if err := fit(entries, maxValueBytes); err != nil {
+		return nil, err
 	}
+	if err := checkClaimed(entries, c.First, b.Revisions); err != nil {
+		return nil, err
+	}
+	return of(origin, entries), nil
+}
+
+// of copies entries as written by origin.
+func of(origin Origin, entries []Entry) []Entry {
+	entries = slices.Clone(entries)
 	for i := range entries {
 		entries[i].Origin = origin
 	}
-	return entries, nil
+	return entries
 }
 
 // checkClaimed refuses entries outside the claim, and two of one key or revision.

@@ -149,7 +149,7 @@ func (s *SQL) begin(ctx context.Context, op string) (context.Context, func(), er
 	if err := ctx.Err(); err != nil {
 		return nil, nil, s.failed(op, fmt.Errorf("%w: %w", ErrUnavailable, err))
 	}
-	if !s.ready.Load() {
+	if !s.ready.Load() || s.life.Err() != nil {
 		return nil, nil, s.failed(op, fmt.Errorf("%w: not prepared, or closed", ErrUnavailable))
 	}
 	ctx, done := s.within(ctx)
@@ -157,9 +157,25 @@ func (s *SQL) begin(ctx context.Context, op string) (context.Context, func(), er
 }
 
 func (s *SQL) within(ctx context.Context) (context.Context, func()) {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	inner, cancel := context.WithTimeout(ctx, s.timeout)
 	stop := context.AfterFunc(s.life, cancel)
-	return ctx, func() { stop(); cancel() }
+	return operation{inner, s.life}, func() { stop(); cancel() }
+}
+
+// operation is a context that has ended as soon as the partition is closed:
+// the cancellation that closing brings about comes a moment later, and what
+// is decided by Err, before COMMIT, would slip through.
+type operation struct {
+	context.Context
+	life context.Context
+}
+
+// Err implements context.Context.
+func (o operation) Err() error {
+	if err := o.Context.Err(); err != nil {
+		return err
+	}
+	return o.life.Err()
 }
 
 // failed says what was being done where, in the errors of this package.
@@ -212,10 +228,15 @@ func (s *SQL) transact(ctx context.Context, op string, f func(context.Context, *
 	defer done()
 	for attempt := 1; ; attempt++ {
 		err := s.attempt(ctx, f)
-		if err == nil || attempt == maxAttempts || !s.dialect.transient(err) {
+		if err == nil || !s.again(ctx, attempt, err) {
 			return s.failed(op, err)
 		}
 	}
+}
+
+// again says whether a transaction that failed is worth another attempt.
+func (s *SQL) again(ctx context.Context, attempt int, err error) bool {
+	return attempt < maxAttempts && ctx.Err() == nil && s.dialect.transient(err) && !errors.Is(err, ErrOutcomeUnknown)
 }
 
 func (s *SQL) attempt(ctx context.Context, f func(context.Context, *session) error) error {

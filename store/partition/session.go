@@ -14,7 +14,7 @@ type session struct {
 	stmts map[string]*sql.Stmt // prepared and kept, when the dialect keeps connections
 	inTx  bool
 	// idle says that a failed ROLLBACK only means that there was nothing to roll back.
-	idle func(error) bool
+	idle  func(error) bool
 	local bool           // the database runs in this process: a COMMIT is not waited for in vain
 	back  func(*session) // takes the connection back; c.inTx says that it must be dropped
 }

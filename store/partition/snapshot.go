@@ -72,11 +72,11 @@ func (n *snapshot) Position() Position { return n.position }
 
 // Next implements Snapshot.
 func (n *snapshot) Next(ctx context.Context, maxEntries int, maxBytes int64) ([]Entry, error) {
+	if n.rows == nil || n.s.life.Err() != nil {
+		return nil, n.s.failed("next", fmt.Errorf("%w: closed", ErrUnavailable))
+	}
 	if n.done {
 		return nil, io.EOF
-	}
-	if n.rows == nil {
-		return nil, n.s.failed("next", fmt.Errorf("%w: snapshot closed", ErrUnavailable))
 	}
 	ctx, done := n.s.within(ctx)
 	defer done()

@@ -86,7 +86,7 @@ func (d *sqliteDB) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	write.SetMaxOpenConns(1)
+	write.SetMaxOpenConns(2) // the writer's, which is kept, and one for migrations
 	if err := eventually(ctx, func() error { return write.PingContext(ctx) }); err != nil {
 		return errors.Join(err, write.Close())
 	}

@@ -46,7 +46,12 @@ func (d *sqliteDB) commit(ctx context.Context, b Batch) (Claim, error) {
 	if err != nil {
 		return Claim{}, err
 	}
-	entries, err := b.outcome(claim, d.origin, maxSQLiteValue)
+	var entries []Entry
+	if b.Decide != nil {
+		entries, err = b.decided(claim, d.origin, maxSQLiteValue)
+	} else {
+		entries, err = decide(b, claim)
+	}
 	if err != nil {
 		return Claim{}, err
 	}

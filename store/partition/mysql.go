@@ -1,0 +1,258 @@
+package partition
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/pressly/goose/v3"
+	"github.com/zeebo/xxh3"
+)
+
+// MySQL says where a MySQL or MariaDB database is and who opens it.
+type MySQL struct {
+	Addr     string // host:port
+	User     string
+	Password string
+	Database string
+	Params   map[string]string // of go-sql-driver/mysql, for example tls
+}
+
+// mysqlDB is the dialect of MySQL and MariaDB. Commit and Get speak to
+// connections kept for them, without database/sql between; the rest has pools.
+type mysqlDB struct {
+	origin   Origin
+	names    *strings.Replacer
+	grants   string // the GRANT statement that an operator may have to run
+	database string
+
+	connector mysqlConnector // of sessions in the database
+	server    mysqlConnector // of sessions in no database
+	pool      *sql.DB
+	streams   *sql.DB
+	committer *links
+	readers   *links
+
+	mariaDB   atomic.Bool
+	packet    atomic.Int64 // max_allowed_packet
+	closeOnce sync.Once
+
+	insert, upsert, newer, claim, heads, wholes string // statements with names in them
+}
+
+const (
+	defaultMySQLConns = 12
+	// minPacket is the least max_allowed_packet that statements are built for.
+	minPacket = 1 << 20
+	// packetHeadroom is for what an entry has besides its value, in a
+	// statement with binary arguments.
+	packetHeadroom = 256 << 10
+)
+
+// OpenMySQL returns the partition in a MySQL or MariaDB database. Nothing is
+// connected before Prepare.
+func OpenMySQL(c MySQL, o Options) (*SQL, error) {
+	config, err := c.config()
+	if err != nil {
+		return nil, err
+	}
+	if c.Database == "" || len(c.Database) > 64 || strings.ContainsAny(c.Database, "`\x00") {
+		return nil, fmt.Errorf("database name %q", c.Database)
+	}
+	lockWait := max(1, int(cmp.Or(o.Timeout, defaultTimeout).Seconds()/3))
+	return newSQL(o, func(names *strings.Replacer) dialect {
+		d := &mysqlDB{origin: Origin(o.Name), names: names, database: c.Database, grants: c.grants()}
+		d.server = mysqlConnector{config: config, lockWait: lockWait}
+		d.connector = mysqlConnector{config: config.Clone(), lockWait: lockWait}
+		d.connector.config.DBName = c.Database
+		d.open(cmp.Or(max(o.MaxConns, 0), defaultMySQLConns))
+		d.statements()
+		return d
+	})
+}
+
+// config is the driver's configuration, with what the engine relies on.
+func (c MySQL) config() (*mysql.Config, error) {
+	params := url.Values{}
+	for k, v := range c.Params {
+		params.Set(k, v)
+	}
+	config, err := mysql.ParseDSN("/?" + params.Encode())
+	if err != nil {
+		return nil, fmt.Errorf("parameters of %s: %w", c.Addr, err)
+	}
+	config.Net, config.Addr, config.User, config.Passwd = "tcp", c.Addr, c.User, c.Password
+	config.MultiStatements = true   // commits take one round trip
+	config.InterpolateParams = true // so do the others
+	config.ClientFoundRows = false  // "affected" means changed
+	config.ParseTime = false        // there are no times in the tables
+	config.MaxAllowedPacket = 0     // ask the server
+	config.CheckConnLiveness = true // an idle connection may have died
+	config.AllowNativePasswords = true
+	config.Logger = &mysql.NopLogger{}
+	if config.Timeout == 0 {
+		config.Timeout = defaultTimeout
+	}
+	return config, nil
+}
+
+// grants is the statement that gives the user what the engine needs.
+func (c MySQL) grants() string {
+	quote := strings.NewReplacer(`\`, `\\`, `'`, `''`)
+	pattern := strings.NewReplacer(`_`, `\_`, `%`, `\%`).Replace(c.Database)
+	return fmt.Sprintf("GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP ON `%s`.* TO '%s'@'%%'",
+		pattern, quote.Replace(c.User))
+}
+
+// open makes the pools. They connect when they are used.
+func (d *mysqlDB) open(maxConns int) {
+	readers := max(2, maxConns/3)
+	d.pool = sql.OpenDB(d.connector)
+	d.pool.SetMaxOpenConns(max(3, maxConns-readers-1))
+	d.pool.SetMaxIdleConns(max(3, maxConns-readers-1))
+	d.streams = sql.OpenDB(d.connector)
+	d.streams.SetMaxIdleConns(2)
+	for _, p := range []*sql.DB{d.pool, d.streams} {
+		p.SetConnMaxIdleTime(time.Minute)
+	}
+	d.committer = newLinks(1, d.dial)
+	d.readers = newLinks(readers, d.dial)
+}
+
+func (d *mysqlDB) kind() string {
+	if d.mariaDB.Load() {
+		return "mariadb"
+	}
+	return "mysql"
+}
+
+func (d *mysqlDB) maxValueBytes() int64 {
+	return max(0, d.packet.Load()-packetHeadroom)
+}
+
+// mysqlConnector opens sessions with the settings that statements rely on.
+type mysqlConnector struct {
+	config   *mysql.Config
+	lockWait int // seconds to wait for a row lock
+}
+
+// sessionSettings: STRICT_TRANS_TABLES makes a NULL in a NOT NULL column an
+// error, on which the guard against stale epochs rests; without
+// NO_BACKSLASH_ESCAPES a backslash escapes; snapshots may be written slowly.
+const sessionSettings = `SET sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', net_write_timeout = 600,
+	innodb_lock_wait_timeout = %d; SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED`
+
+// Connect implements driver.Connector.
+func (c mysqlConnector) Connect(ctx context.Context) (driver.Conn, error) {
+	connector, err := mysql.NewConnector(c.config)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	settings := fmt.Sprintf(sessionSettings, c.lockWait)
+	if _, err := conn.(driver.ExecerContext).ExecContext(ctx, settings, nil); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
+}
+
+// Driver implements driver.Connector.
+func (c mysqlConnector) Driver() driver.Driver { return mysql.MySQLDriver{} }
+
+// connect creates the database when the server has none of that name.
+func (d *mysqlDB) connect(ctx context.Context) error {
+	err := d.learn(ctx)
+	if mysqlNumber(err) != errUnknownDatabase {
+		return err
+	}
+	if err := d.createDatabase(ctx); err != nil {
+		return err
+	}
+	return d.learn(ctx)
+}
+
+const selectServer = `SELECT VERSION() LIKE '%MariaDB%', @@max_allowed_packet`
+
+// learn asks the server what it is.
+func (d *mysqlDB) learn(ctx context.Context) error {
+	var mariaDB bool
+	var packet int64
+	if err := d.pool.QueryRowContext(ctx, selectServer).Scan(&mariaDB, &packet); err != nil {
+		return err
+	}
+	if packet < minPacket {
+		return fmt.Errorf("%w: max_allowed_packet is %d; set it to 16M or more, at least to %d", ErrRefused, packet, minPacket)
+	}
+	d.mariaDB.Store(mariaDB)
+	d.packet.Store(packet)
+	return nil
+}
+
+func (d *mysqlDB) createDatabase(ctx context.Context) error {
+	server := sql.OpenDB(d.server)
+	defer server.Close()
+	_, err := server.ExecContext(ctx, "CREATE DATABASE IF NOT EXISTS `"+d.database+"` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
+	return err
+}
+
+// migrate holds a lock of the server, so that of several processes one
+// migrates and the others find it done. The lock ends with its connection.
+func (d *mysqlDB) migrate(ctx context.Context) error {
+	c, err := lend(ctx, d.pool)
+	if err != nil {
+		return err
+	}
+	c.inTx = true // the connection is dropped, and the lock with it
+	defer c.drop()
+	name := fmt.Sprintf("runnel_%016x", xxh3.HashString(d.database+"."+d.names.Replace("{p}")))
+	for got := (sql.NullInt64{}); got.Int64 != 1; {
+		if err := c.queryRow(ctx, "SELECT GET_LOCK(?, 2)", []any{name}, &got); err != nil {
+			return err
+		}
+	}
+	return migrate(ctx, d.pool, goose.DialectMySQL, "mysql", d.names)
+}
+
+func (d *mysqlDB) writer(ctx context.Context) (*session, error) { return lend(ctx, d.pool) }
+func (d *mysqlDB) reader(ctx context.Context) (*session, error) { return lend(ctx, d.pool) }
+func (d *mysqlDB) stream(ctx context.Context) (*session, error) { return lend(ctx, d.streams) }
+
+func (d *mysqlDB) beginWrite() string { return "BEGIN" }
+func (d *mysqlDB) beginSnapshot() []string {
+	return []string{"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"}
+}
+func (d *mysqlDB) forShare() string     { return " LOCK IN SHARE MODE" } // MariaDB knows no FOR SHARE
+func (d *mysqlDB) forUpdate() string    { return " FOR UPDATE" }
+func (d *mysqlDB) insertIgnore() string { return "INSERT IGNORE" }
+
+// clock is the time at which the statement began, whatever the time zone.
+func (d *mysqlDB) clock() string { return mysqlClock }
+
+const mysqlClock = `TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))`
+
+const updateBarrier = `UPDATE {p}barrier SET counter = counter + 1 WHERE id = 1`
+
+// barrier commits: the redo log is flushed in order, with all before it.
+func (d *mysqlDB) barrier(ctx context.Context, c *session) error {
+	_, err := c.exec(ctx, d.names.Replace(updateBarrier))
+	return err
+}
+
+func (d *mysqlDB) close() (err error) {
+	d.closeOnce.Do(func() {
+		err = errors.Join(d.readers.close(), d.committer.close(), d.streams.Close(), d.pool.Close())
+	})
+	return err
+}

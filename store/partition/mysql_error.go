@@ -1,0 +1,123 @@
+package partition
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+// Numbers of server errors, the same in MySQL and MariaDB unless noted.
+const (
+	errCheckRead          = 1020 // MariaDB ≥ 11.6: record has changed since last read
+	errTooManyConnections = 1040
+	errDatabaseDenied     = 1044
+	errAccessDenied       = 1045
+	errNotReady           = 1047 // Galera: the node is not in its cluster
+	errUnknownDatabase    = 1049
+	errShutdown           = 1053
+	errDuplicateEntry     = 1062
+	errTooBigRow          = 1118 // also: a value beyond a tenth of the redo log
+	errTableDenied        = 1142
+	errColumnDenied       = 1143
+	errNoSuchTable        = 1146
+	errPacketTooLarge     = 1153
+	errDuringCommit       = 1180
+	errTooManyUserConns   = 1203
+	errLockWait           = 1205
+	errDeadlock           = 1213
+	errSpecificDenied     = 1227
+	errReadOnlyServer     = 1290
+	errLongData           = 1301 // result larger than max_allowed_packet
+	errInterrupted        = 1317
+	errDataTooLong        = 1406
+	errReadOnlyTx         = 1792
+	errReadOnlyMode       = 1836
+	errConnectionKilled   = 1927 // MariaDB
+	errStatementTime      = 1969 // MariaDB
+	errSocketDenied       = 1698
+	errExecutionTime      = 3024 // MySQL
+	errSessionKilled      = 3169 // MySQL
+	errPasswordExpired    = 1862
+	errMustChangePassword = 1820
+	errAccountLocked      = 3118 // MySQL
+	errAccountLockedMaria = 4151 // MariaDB
+	errInactive           = 4031 // MySQL: the session was idle for too long
+)
+
+// mysqlNumber is the number of the server's error in err, or 0.
+func mysqlNumber(err error) uint16 {
+	var e *mysql.MySQLError
+	if errors.As(err, &e) {
+		return e.Number
+	}
+	return 0
+}
+
+// transient: the server rolled back so that another transaction could go on.
+func (d *mysqlDB) transient(err error) bool {
+	switch mysqlNumber(err) {
+	case errDeadlock, errLockWait, errCheckRead:
+		return true
+	}
+	return false
+}
+
+// answered: a statement that failed by itself did not commit. One that was
+// cut short from outside may have.
+func (d *mysqlDB) answered(err error) bool {
+	return mysqlNumber(err) != 0 && !cutShort(err) || notSent(err)
+}
+
+func cutShort(err error) bool {
+	switch mysqlNumber(err) {
+	case errInterrupted, errConnectionKilled, errSessionKilled, errShutdown, errDuringCommit, errStatementTime, errExecutionTime:
+		return true
+	}
+	return false
+}
+
+// notSent: the driver says so of a statement that it did not begin to send.
+func notSent(err error) bool {
+	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrPktTooLarge)
+}
+
+func (d *mysqlDB) explain(err error) error {
+	switch mysqlNumber(err) {
+	case 0:
+		return explainNetwork(err)
+	case errAccessDenied, errSocketDenied:
+		return fmt.Errorf("%w: the server does not let the user in: check user and password; the user needs: %s (%w)", ErrRefused, d.grants, err)
+	case errDatabaseDenied, errTableDenied, errColumnDenied, errSpecificDenied:
+		return fmt.Errorf("%w: the user lacks a privilege: run %s (%w)", ErrRefused, d.grants, err)
+	case errPasswordExpired, errMustChangePassword, errAccountLocked, errAccountLockedMaria:
+		return fmt.Errorf("%w: the user's account must be opened again: %w", ErrRefused, err)
+	case errPacketTooLarge, errTooBigRow, errDataTooLong, errLongData:
+		return fmt.Errorf("%w: %w", ErrTooLarge, err)
+	case errDuplicateEntry:
+		return fmt.Errorf("%w: %w", errDuplicate, err)
+	case errDeadlock, errLockWait, errCheckRead, errTooManyConnections, errNotReady, errUnknownDatabase, errShutdown,
+		errNoSuchTable, errDuringCommit, errTooManyUserConns, errReadOnlyServer, errReadOnlyTx, errReadOnlyMode,
+		errInterrupted, errConnectionKilled, errStatementTime, errExecutionTime, errSessionKilled, errInactive:
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return err
+}
+
+func explainNetwork(err error) error {
+	var network net.Error
+	switch {
+	case errors.Is(err, mysql.ErrPktTooLarge):
+		return fmt.Errorf("%w: %w", ErrTooLarge, err)
+	case errors.As(err, &network), errors.Is(err, driver.ErrBadConn), errors.Is(err, mysql.ErrInvalidConn),
+		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
+		errors.Is(err, mysql.ErrPktSync), errors.Is(err, mysql.ErrPktSyncMul), errors.Is(err, mysql.ErrMalformPkt),
+		errors.Is(err, mysql.ErrBusyBuffer), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return err
+}

@@ -1,0 +1,108 @@
+package partition
+
+import (
+	"context"
+	"database/sql/driver"
+	"slices"
+)
+
+// largeValue is from where on a value travels in a statement of its own with
+// binary arguments: escaping could double it.
+const largeValue = 64 << 10
+
+// maxChunkBytes bounds the text of one packet, roughly; a chunk may exceed it
+// by one row.
+const maxChunkBytes = 1 << 20
+
+// chunkBytes is a quarter of a packet at most. Chunks are measured before
+// escaping, which may double them, by one row too much, and begin behind
+// what has gathered already: in the smallest packet (1 MiB) that is
+// 256 KiB + 2·(256 KiB + largeValue + maxMetadataBytes) and a little.
+func (d *mysqlDB) chunkBytes() int {
+	return min(maxChunkBytes, int(d.packet.Load()/4))
+}
+
+// rows gives the entries to small in chunks for one statement each, and those
+// with large values to large.
+func (d *mysqlDB) rows(entries []Entry, small func([]Entry) error, large func(Entry) error) error {
+	limit := d.chunkBytes()
+	for len(entries) > 0 {
+		if len(entries[0].Value) > largeValue {
+			if err := large(entries[0]); err != nil {
+				return err
+			}
+			entries = entries[1:]
+			continue
+		}
+		n, size := 0, 0
+		for n < len(entries) && size < limit && len(entries[n].Value) <= largeValue {
+			size += rowBytes(&entries[n])
+			n++
+		}
+		if err := small(entries[:n]); err != nil {
+			return err
+		}
+		entries = entries[n:]
+	}
+	return nil
+}
+
+// rowBytes estimates the text of a row, as if a tenth of its bytes were escaped.
+func rowBytes(e *Entry) int {
+	n := len(e.Key) + len(e.Origin) + len(e.ContentType) + len(e.Metadata) + len(e.Value)
+	return n + n/10 + 150
+}
+
+// appendInsert appends the upsert of a chunk.
+func (d *mysqlDB) appendInsert(text []byte, entries []Entry, conflict string, relative bool) []byte {
+	text = append(text, d.insert...)
+	for i := range entries {
+		if i > 0 {
+			text = append(text, ',')
+		}
+		text = appendRow(text, &entries[i], relative)
+	}
+	return append(text, conflict...)
+}
+
+// upsertNewer implements dialect.
+func (d *mysqlDB) upsertNewer(ctx context.Context, c *session, entries []Entry) error {
+	var text []byte
+	return d.rows(entries, func(chunk []Entry) error {
+		text = d.appendInsert(text[:0], chunk, d.newer, false)
+		_, err := c.conn.ExecContext(ctx, string(text))
+		return err
+	}, func(e Entry) error {
+		st, err := c.conn.PrepareContext(ctx, d.insert+placeholders(columnCount)+d.newer)
+		if err != nil {
+			return err
+		}
+		defer st.Close()
+		_, err = st.ExecContext(ctx, e.args(nil)...)
+		return err
+	})
+}
+
+// get implements dialect.
+func (d *mysqlDB) get(ctx context.Context, keys []Key) ([]Entry, error) {
+	if len(keys) == 0 {
+		return nil, nil
+	}
+	l, err := d.readers.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer d.readers.give(l)
+	entries := make([]Entry, 0, min(len(keys), maxKeysAtOnce))
+	for chunk := range slices.Chunk(keys, maxKeysAtOnce) {
+		l.text = appendKeys(append(l.text[:0], d.wholes...), chunk)
+		err := l.run(ctx, string(l.text), func(_ int, row []driver.Value) error {
+			entries = append(entries, entryOf(row, true))
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return entries, nil
+}

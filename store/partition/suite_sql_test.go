@@ -1,0 +1,145 @@
+package partition_test
+
+import (
+	"io"
+	"net"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/partitiontest"
+	"github.com/runnelkv/runnel/test/servers"
+)
+
+func TestSQLiteKeepsTheContract(t *testing.T) {
+	partitiontest.Run(t, func(t *testing.T, name string) partitiontest.Database {
+		path := filepath.Join(t.TempDir(), "runnel.db")
+		return partitiontest.Database{Open: func(t *testing.T) partition.Partition {
+			p, err := partition.OpenSQLite(path, partition.Options{Name: name})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return p
+		}}
+	})
+}
+
+func TestMariaDBKeepsTheContract(t *testing.T) { keepsTheContract(t, servers.MariaDB(t)) }
+func TestMySQLKeepsTheContract(t *testing.T)   { keepsTheContract(t, servers.MySQL(t)) }
+
+func keepsTheContract(t *testing.T, server *servers.Server) {
+	partitiontest.Run(t, func(t *testing.T, name string) partitiontest.Database {
+		address := server.Database(t)
+		var mu sync.Mutex
+		proxies := map[partition.Partition]*proxy{}
+		return partitiontest.Database{
+			Open: func(t *testing.T) partition.Partition {
+				c := mysqlOf(t, address)
+				x := newProxy(t, c.Addr)
+				c.Addr = x.listener.Addr().String()
+				p := openMySQL(t, c, partition.Options{Name: name, MaxConns: 6})
+				mu.Lock()
+				defer mu.Unlock()
+				proxies[p] = x
+				return p
+			},
+			Kill: func(p partition.Partition) {
+				mu.Lock()
+				defer mu.Unlock()
+				proxies[p].cut()
+			},
+		}
+	})
+}
+
+// mysqlOf takes an address of the harness apart.
+func mysqlOf(t testing.TB, address string) partition.MySQL {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	password, _ := u.User.Password()
+	return partition.MySQL{Addr: u.Host, User: u.User.Username(), Password: password, Database: strings.TrimPrefix(u.Path, "/")}
+}
+
+// openMySQL returns a partition that is not prepared yet.
+func openMySQL(t testing.TB, c partition.MySQL, o partition.Options) *partition.SQL {
+	t.Helper()
+	p, err := partition.OpenMySQL(c, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Close() })
+	return p
+}
+
+// proxy stands between a partition and its server, and can be cut.
+type proxy struct {
+	listener net.Listener
+	target   string
+	running  sync.WaitGroup
+
+	mu    sync.Mutex
+	conns []net.Conn // both sides of all that were opened
+	dead  bool
+}
+
+func newProxy(t testing.TB, target string) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := &proxy{listener: l, target: target}
+	x.running.Go(x.accept)
+	t.Cleanup(func() { x.cut(); x.running.Wait() })
+	return x
+}
+
+func (x *proxy) accept() {
+	for {
+		client, err := x.listener.Accept()
+		if err != nil {
+			return
+		}
+		server, err := net.Dial("tcp", x.target)
+		if err != nil {
+			client.Close()
+			continue
+		}
+		if !x.keep(client, server) {
+			return
+		}
+		x.running.Go(func() { defer server.Close(); _, _ = io.Copy(server, client) })
+		x.running.Go(func() { defer client.Close(); _, _ = io.Copy(client, server) })
+	}
+}
+
+// keep notes the connections, or closes them when the proxy is dead.
+func (x *proxy) keep(conns ...net.Conn) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.dead {
+		for _, c := range conns {
+			c.Close()
+		}
+		return false
+	}
+	x.conns = append(x.conns, conns...)
+	return true
+}
+
+// cut drops all connections and takes no more.
+func (x *proxy) cut() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.dead = true
+	x.listener.Close()
+	for _, c := range x.conns {
+		c.Close()
+	}
+}
