@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"maps"
 	"net/http"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -522,4 +524,43 @@ func TestLineReaderKnowsWhereItIs(t *testing.T) {
 	if _, err := l.next(); err != io.EOF || l.line != 11 {
 		t.Errorf("%v at line %d", err, l.line)
 	}
+}
+
+// heavyItems are n items that hold more memory than a transfer may.
+type heavyItems int
+
+func (heavyItems) total() (int64, string) { return -1, unitEntries }
+
+func (n heavyItems) items(context.Context) iter.Seq2[item, error] {
+	return func(yield func(item, error) bool) {
+		for i := range int64(n) {
+			load := func() (loaded, error) { return loaded{key: strconv.FormatInt(i, 10), value: bytesValue(nil, "")}, nil }
+			if !yield(item{load: load, weight: 2 * transferBytes, after: mark{seq: i + 1}}, nil) {
+				return
+			}
+		}
+	}
+}
+
+func TestTransferTakesItemsThatFillItsMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var under, most atomic.Int64
+		c := testClient(t, func(*http.Request) (*http.Response, error) {
+			most.Store(max(most.Load(), under.Add(1)))
+			time.Sleep(time.Second) // in the bubble: lets others begin, if they may
+			under.Add(-1)
+			return answer{status: 201}.response()
+		})
+		cp := &checkpoint{now: time.Now}
+		if err := cp.load(); err != nil {
+			t.Fatal(err)
+		}
+		tr := &transfer{c: c, o: importOptions{parallel: 4}, now: time.Now, checkpoint: cp, progress: &progress{}}
+		if err := tr.run(t.Context(), heavyItems(5)); err != nil {
+			t.Fatal(err)
+		}
+		if tr.stored != 5 || most.Load() != 1 {
+			t.Errorf("stored %d of 5, %d at a time; want 1 at a time", tr.stored, most.Load())
+		}
+	})
 }

@@ -41,6 +41,11 @@ func TestKeysArriveByteExact(t *testing.T) {
 	if left := f.values(); len(left) > 0 {
 		t.Errorf("left after delete: %q", left)
 	}
+	for _, r := range f.requests {
+		if got := r.Header.Get("Accept-Encoding"); got != "" {
+			t.Fatalf("%s asks for a value encoded as %s", r.Method, got)
+		}
+	}
 }
 
 func FuzzKeyPathDecodesToTheKey(f *testing.F) {
@@ -151,6 +156,9 @@ func TestPutSources(t *testing.T) {
 			if o.stdout != e.etag()+"\n" {
 				t.Errorf("printed %q, want the ETag %s", o.stdout, e.etag())
 			}
+			if asked := f.requests[0].Header.Get("Expect") != ""; asked != (len(tt.value) > 1<<20) {
+				t.Errorf("asked before sending %d bytes: %v", len(tt.value), asked)
+			}
 		})
 	}
 }
@@ -247,5 +255,21 @@ func TestCompletionOffersKeys(t *testing.T) {
 	got := f.ok(t, "__complete", "get", "pho")
 	if !strings.HasPrefix(got, "phone\nphotos/\n") {
 		t.Errorf("offered:\n%s", got)
+	}
+}
+
+func TestStreamGivesNoKeyTwice(t *testing.T) {
+	var got []string
+	s := &keyStream{last: "a", yield: func(k listedKey, _ error) bool {
+		got = append(got, k.key)
+		return true
+	}}
+	for _, key := range []string{"A", "a", "b", "b", "c"} {
+		if err := s.give(fmt.Appendf(nil, `{"key":%q}`, key)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff([]string{"b", "c"}, got); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -270,5 +271,48 @@ func TestBearerKeyIsSentAndNotFollowedElsewhere(t *testing.T) {
 	o := cli{env: map[string]string{"RUNNEL_KEY": "secret"}}.run(t, f, "get", "k")
 	if o.code != exitFailed || !strings.Contains(o.stderr, "307") || len(other.requests) > 0 {
 		t.Errorf("%+v; %d requests reached the other server", o, len(other.requests))
+	}
+}
+
+func TestStoreUnderWayOutlivesAnInterrupt(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	sent := 0
+	c := testClient(t, func(r *http.Request) (*http.Response, error) {
+		sent++
+		interrupt()
+		if err := r.Context().Err(); err != nil {
+			t.Errorf("the request under way ended with %v", err)
+		}
+		return answer{status: 503, slug: "master-unavailable", retryAfter: "0"}.response()
+	})
+	err := c.store(ctx, &loaded{key: "k", value: bytesValue(nil, "")})
+	if !hasStatus(err, 503) || sent != 1 {
+		t.Errorf("sent %d times, %v; want one attempt to finish and none to follow", sent, err)
+	}
+}
+
+func TestCommandsRepeatOnlyUnconditionalWrites(t *testing.T) {
+	for _, tt := range []struct {
+		args  string
+		again bool
+	}{
+		{"get k", true}, {"put k v", true}, {"put k v --if-match *", false}, {"put new v --if-none-match *", false},
+		{"delete k", true}, {"delete k --if-match *", false},
+	} {
+		f := newFake(t)
+		f.set("k", "v")
+		var seen atomic.Int64
+		f.before = func(w http.ResponseWriter, _ *http.Request, _ string) bool {
+			if seen.Add(1) > 1 {
+				return false
+			}
+			w.Header().Set("Retry-After", "0")
+			refuse(w, 503, slugOutcomeUnknown, "the connection was lost")
+			return true
+		}
+		o := cli{}.run(t, f, strings.Fields(tt.args)...)
+		if again := seen.Load() == 2; again != tt.again || (o.code == exitOK) != tt.again {
+			t.Errorf("%s: %d requests, %+v; want it repeated: %v", tt.args, seen.Load(), o, tt.again)
+		}
 	}
 }
