@@ -1,0 +1,246 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// pass is one run over all partitions: what it saw, and what it started.
+type pass struct {
+	view   *view
+	began  time.Time
+	before map[*peer]int64   // entries copied before it
+	ended  []<-chan struct{} // copies it started
+	joined []<-chan struct{} // copies and readings that were under way already
+	left   int               // copies it started that go on; guarded by Syncer.mu
+}
+
+// wait returns once everything that the pass started or joined has ended.
+func (p *pass) wait(ctx context.Context) error {
+	for _, list := range [][]<-chan struct{}{p.ended, p.joined} {
+		for _, done := range list {
+			select {
+			case <-done:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+	return nil
+}
+
+// start reads the positions and starts the copies they call for.
+func (s *Syncer) start(ctx context.Context, o occasion) *pass {
+	began := time.Now()
+	v := s.look(ctx, o)
+	p := &pass{view: v, began: began, before: make(map[*peer]int64)}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.passes++
+	s.lastPass = began
+	s.endPauses(began)
+	if v.late != nil {
+		p.joined = append(p.joined, v.late)
+	}
+	for i := range v.sights {
+		to := &v.sights[i]
+		p.before[to.peer] = to.peer.entries()
+		for _, origin := range v.origins {
+			s.consider(ctx, p, to, origin, o)
+		}
+	}
+	if p.left == 0 {
+		s.lastTook = time.Since(began)
+	}
+	return p
+}
+
+// endPauses forgets the pauses that are over; what they delayed is looked at
+// by the pass that calls this. Syncer.mu is held.
+func (s *Syncer) endPauses(now time.Time) {
+	for _, p := range s.peers {
+		p.pause.end(now)
+		for _, l := range p.lanes {
+			l.pause.end(now)
+		}
+	}
+}
+
+// consider starts a lane's copy if the lane is free and has something to do.
+// Syncer.mu is held.
+func (s *Syncer) consider(ctx context.Context, p *pass, to *sight, origin partition.Origin, o occasion) {
+	own := to.peer.Name() == string(origin)
+	if !to.ok && (own || to.peer.lanes[origin] == nil) {
+		return
+	}
+	l := to.peer.lane(origin)
+	switch {
+	case l.busy:
+		l.again = true
+		p.joined = append(p.joined, l.done)
+		return
+	case !to.ok || (o < asked && !l.pause.over(p.began)):
+		return
+	case o == woken && l.state == Standby:
+		return
+	}
+	j, state, err := p.view.plan(to, origin, o)
+	if j == nil {
+		l.set(state, err)
+		return
+	}
+	j.lane, j.gate = l, s.gate(origin)
+	p.left++
+	l.busy, l.again, l.done = true, false, make(chan struct{})
+	p.ended = append(p.ended, l.done)
+	s.work.Go(func() { s.run(ctx, p, j) })
+}
+
+// run does a job on its lane and notes how it went.
+func (s *Syncer) run(ctx context.Context, p *pass, j *job) {
+	state, err := s.do(ctx, j)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := j.lane
+	l.busy = false
+	close(l.done)
+	if p.left--; p.left == 0 {
+		s.lastTook = time.Since(p.began)
+	}
+	if l.again {
+		signal(s.kick)
+	}
+	switch {
+	case ctx.Err() != nil:
+	case err == nil:
+		l.pause.reset()
+		l.set(state, nil)
+	default:
+		j.to.stale = true
+		l.Errors++
+		l.pause.extend(s.options.BackoffMax)
+		l.set(state, err)
+	}
+}
+
+// do copies until the target is level with what its source has, and returns
+// the lane's state. A position that somebody else moved is read again.
+func (s *Syncer) do(ctx context.Context, j *job) (State, error) {
+	state, err := s.copy(ctx, j)
+	for tries := 0; errors.Is(err, partition.ErrPositionMoved) && tries < 3; tries++ {
+		if j.at, err = j.reread(ctx); err == nil {
+			j.beat = 0
+			state, err = s.copy(ctx, j)
+		}
+	}
+	switch {
+	case errors.Is(err, partition.ErrLeaseHeld), errors.Is(err, partition.ErrLeaseLost):
+		return j.standby(), nil
+	case errors.Is(err, partition.ErrPositionMoved):
+		return j.standby(), nil // somebody else is faster
+	case err != nil && errors.As(err, new(*sourceError)):
+		return Waiting, err
+	case err != nil:
+		return stateOf(err), err
+	}
+	return state, nil
+}
+
+// standby is the state of a lane that another process is at work on.
+func (j *job) standby() State {
+	if j.beat != 0 {
+		return Level
+	}
+	j.to.s.mu.Lock()
+	defer j.to.s.mu.Unlock()
+	j.to.stale = true
+	return Standby
+}
+
+// report says how everything stands, the pass being over.
+func (s *Syncer) report(p *pass) Report {
+	r := s.reportNow()
+	r.Began, r.Took = p.began, time.Since(p.began)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, peer := range s.peers {
+		if i < len(r.Targets) {
+			r.Targets[i].Copied = peer.entries() - p.before[peer]
+		}
+	}
+	return r
+}
+
+func (s *Syncer) reportNow() Report {
+	var r Report
+	for _, t := range s.Status().Targets {
+		r.Targets = append(r.Targets, TargetReport{TargetStatus: t})
+	}
+	return r
+}
+
+// entries is how many were copied to the peer. Syncer.mu is held.
+func (p *peer) entries() (sum int64) {
+	for _, l := range p.lanes {
+		sum += l.Entries
+	}
+	return sum
+}
+
+// plan says what there is to do for a target and an origin, or the state that
+// it is in when there is nothing.
+func (v *view) plan(to *sight, o partition.Origin, why occasion) (*job, State, error) {
+	lost := v.behind[o]
+	switch own := to.peer.Name() == string(o); {
+	case own && lost != nil:
+		return nil, Behind, lost
+	case own:
+		return nil, Level, nil
+	case lost != nil:
+		return nil, Waiting, fmt.Errorf("%s has lost writes: %w", o, lost)
+	}
+	at := to.position(o)
+	from := v.source(to, o)
+	if from == nil && isWhole(at) {
+		return nil, Level, nil
+	}
+	if from == nil {
+		return nil, Waiting, fmt.Errorf("%s cannot be reached, and nobody else has anything of it", o)
+	}
+	j := &job{to: to.peer, from: from.peer, origin: o, at: at}
+	head := from.position(o)
+	switch whole := isWhole(at); {
+	case head.Revision > at.Revision:
+		return j, "", nil
+	case head.Revision < at.Revision && whole:
+		return nil, Level, nil // nobody reachable has more
+	case !whole:
+		if head.Revision == at.Revision && at.Goal <= at.Revision && j.mayConfirm(head) {
+			return j, "", nil
+		}
+		return nil, Waiting, fmt.Errorf("what it lacks of %s, nobody reachable has", o)
+	}
+	if why != woken {
+		if j.beat = head.SyncedAt; j.direct() {
+			j.beat = from.at.Now
+		}
+	}
+	if j.beat <= at.SyncedAt {
+		return nil, Level, nil
+	}
+	return j, "", nil
+}
+
+// mayConfirm reports whether the source can say that a target that holds as
+// much as itself holds everything of some moment.
+func (j *job) mayConfirm(head partition.Position) bool {
+	return head.Revision > 0 && (j.direct() || isWhole(head))
+}
+
+// isWhole reports whether p is the position of a replica that holds everything of a
+// moment, and is not amid going on to another.
+func isWhole(p partition.Position) bool { return p.SyncedAt != 0 && p.Revision >= p.Goal }

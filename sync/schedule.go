@@ -1,0 +1,129 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/robfig/cron/v3"
+)
+
+// ParseSchedule reads a cron spec of five fields, or a descriptor such as
+// "@every 1s" (whole seconds) or "@hourly".
+func ParseSchedule(spec string) (cron.Schedule, error) {
+	schedule, err := cron.ParseStandard(spec)
+	if err != nil {
+		return nil, fmt.Errorf("schedule %q: %w", spec, err)
+	}
+	return schedule, nil
+}
+
+// occasion is why a pass is made.
+type occasion int
+
+const (
+	scheduled occasion = iota // reads everything, tells level targets so
+	woken                     // copies what changed, and nothing else
+	asked                     // as scheduled, and tries what is backing off
+	alone                     // as asked, and waits for everybody
+)
+
+var errRunning = errors.New("sync runs already")
+
+// Run makes passes until ctx ends: one at once, then by the schedule, when
+// woken or asked, and when something that failed is due again. It returns once
+// everything under way has ended and the leases are given up.
+func (s *Syncer) Run(ctx context.Context) error {
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	default:
+		return errRunning
+	}
+	defer s.release(ctx)
+	defer s.work.Wait()
+
+	next, wake := time.Now(), s.options.Wake
+	for {
+		timer := time.NewTimer(time.Until(s.nextTime(next)))
+		open := wake
+		if !s.anyIdle() {
+			open = nil // stays pending until a lane is free
+		}
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+			next = s.onTimer(ctx, next)
+		case _, ok := <-open:
+			if !ok {
+				wake = nil
+				break
+			}
+			s.start(ctx, woken)
+		case <-s.kick:
+			s.start(ctx, woken)
+		case <-s.trigger:
+			s.start(ctx, asked)
+		case answer := <-s.requests:
+			answer <- s.start(ctx, asked)
+		}
+		timer.Stop()
+	}
+}
+
+// onTimer makes the pass that is due and returns when the schedule is next.
+func (s *Syncer) onTimer(ctx context.Context, next time.Time) time.Time {
+	now := time.Now()
+	if next.IsZero() || now.Before(next) {
+		s.start(ctx, woken) // only what is due again after a failure
+		return next
+	}
+	v := s.start(ctx, scheduled).view
+	s.collectSometimes(ctx, v)
+	return s.options.Schedule.Next(time.Now())
+}
+
+// never is when a schedule that has no next time starts.
+const never = 100 * 365 * 24 * time.Hour
+
+// nextTime is next or, if earlier, when something that failed is due again.
+func (s *Syncer) nextTime(next time.Time) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if next.IsZero() {
+		next = time.Now().Add(never)
+	}
+	for _, p := range s.peers {
+		if p.fault == nil {
+			next = p.pause.earlier(next)
+		}
+		for _, l := range p.lanes {
+			if !l.busy && p.usable(time.Now()) {
+				next = l.pause.earlier(next)
+			}
+		}
+	}
+	return next
+}
+
+// anyIdle reports whether a woken pass could do anything.
+func (s *Syncer) anyIdle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lanes, now := 0, time.Now()
+	for _, p := range s.peers {
+		for o, l := range p.lanes {
+			if string(o) == p.Name() || !p.usable(now) {
+				continue
+			}
+			lanes++
+			if !l.busy {
+				return true
+			}
+		}
+	}
+	return lanes == 0
+}
