@@ -1,0 +1,88 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+)
+
+// document is a structured answer: JSON and XML come from its tags, HTML from
+// its page, plain text from itself.
+type document interface {
+	page() string // the name of its template
+	writeText(b *bytes.Buffer)
+}
+
+// answer is a document about to be written.
+type answer struct {
+	status   int
+	document document
+	offer    offer
+}
+
+// respond negotiates the form of a document and writes it.
+func (s *Server) respond(w http.ResponseWriter, r *http.Request, status int, d document) error {
+	return s.respondAs(w, r, answer{status: status, document: d}, offers)
+}
+
+// respondAs is respond for another choice of forms.
+func (s *Server) respondAs(w http.ResponseWriter, r *http.Request, a answer, among []offer) error {
+	o, ok := negotiate(r.Header["Accept"], among)
+	if !ok {
+		return refuseForm(among)
+	}
+	a.offer = o
+	s.write(w, r, a)
+	return nil
+}
+
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// keepBytes is the largest buffer that is kept for another answer.
+const keepBytes = 1 << 20
+
+// write encodes a document whole before it sends anything. That it cannot be
+// encoded is a mistake of the program.
+func (s *Server) write(w http.ResponseWriter, r *http.Request, a answer) {
+	b := buffers.Get().(*bytes.Buffer)
+	defer func() {
+		if b.Cap() <= keepBytes {
+			b.Reset()
+			buffers.Put(b)
+		}
+	}()
+	if err := s.encode(b, a); err != nil {
+		panic(fmt.Errorf("encode %T: %w", a.document, err))
+	}
+	h := w.Header()
+	h["Content-Type"] = []string{a.offer.contentType}
+	h["Content-Length"] = []string{strconv.Itoa(b.Len())}
+	h["Vary"] = varyAccept
+	if a.offer.form == formHTML {
+		h["Content-Security-Policy"] = s.pages.policy
+	}
+	w.WriteHeader(a.status)
+	if r.Method != http.MethodHead {
+		w.Write(b.Bytes()) // an error means that the client is gone
+	}
+}
+
+func (s *Server) encode(b *bytes.Buffer, a answer) error {
+	switch a.offer.form {
+	case formJSON, formNDJSON:
+		return json.NewEncoder(b).Encode(a.document)
+	case formXML:
+		b.WriteString(xml.Header)
+		return xml.NewEncoder(b).Encode(a.document)
+	case formHTML:
+		return s.pages.execute(b, a.document)
+	case formText:
+		a.document.writeText(b)
+		return nil
+	}
+	return fmt.Errorf("no document has form %d", a.offer.form)
+}

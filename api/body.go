@@ -1,0 +1,115 @@
+package api
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/runnelkv/runnel/store"
+)
+
+// trustedBytes is how much is allocated on the word of a Content-Length alone;
+// beyond, memory grows with what arrives.
+const trustedBytes = 1 << 20
+
+// readValue reads a body as the value and its content type. A body over the
+// limit is refused before it is read, where its length was announced; one that
+// is cut short is refused after.
+func (s *Server) readValue(w http.ResponseWriter, r *http.Request) (value []byte, contentType string, err error) {
+	if contentType, err = contentTypeOf(r.Header); err != nil {
+		return nil, "", err
+	}
+	limit := s.store.MaxValueBytes()
+	if r.ContentLength > limit {
+		w.Header()["Connection"] = []string{"close"} // rather than read what is in vain
+		return nil, "", refuseTooLarge(limit)
+	}
+	if n := r.ContentLength; n >= 0 && n <= trustedBytes {
+		value = make([]byte, n)
+		_, err = io.ReadFull(r.Body, value)
+	} else {
+		var b bytes.Buffer
+		_, err = b.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
+		value = b.Bytes()
+	}
+	if err != nil {
+		return nil, "", bodyError(err, limit)
+	}
+	return value, contentType, nil
+}
+
+// bodyError says why a body could not be read. All its causes lie with the
+// client or the connection.
+func bodyError(err error, limit int64) error {
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return refuseTooLarge(limit)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return refuse(kindTimeout, "The body did not arrive in time.")
+	}
+	return refuse(kindIncompleteBody, "The body ended before its announced end, or its encoding is broken.")
+}
+
+const (
+	defaultContentType  = "application/octet-stream"
+	maxContentTypeBytes = 255
+)
+
+// contentTypeOf is the media type to keep with a value.
+func contentTypeOf(h http.Header) (string, error) {
+	if h["Content-Range"] != nil {
+		return "", refuseHeader("Content-Range", "A part of a value cannot be written (RFC 9110, section 14.5).")
+	}
+	if coding := h["Content-Encoding"]; coding != nil && !strings.EqualFold(coding[0], "identity") {
+		return "", refuse(kindEncoding, "The body's Content-Encoding %s is not kept.", printable(coding[0]))
+	}
+	given := h["Content-Type"]
+	if len(given) == 0 || given[0] == "" {
+		return defaultContentType, nil
+	}
+	if !isMediaType(given[0]) {
+		return "", refuseHeader("Content-Type", "Content-Type is a media type like text/plain, of at most %d ASCII characters.", maxContentTypeBytes)
+	}
+	return given[0], nil
+}
+
+// isMediaType reports whether s is printable ASCII and begins with a type and a
+// subtype. Parameters are kept as they come.
+func isMediaType(s string) bool {
+	if len(s) > maxContentTypeBytes {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	mediaType, _, _ := strings.Cut(s, ";")
+	typ, subtype, ok := strings.Cut(strings.TrimSpace(mediaType), "/")
+	return ok && isToken(typ) && isToken(subtype)
+}
+
+// isToken reports whether s is a token (RFC 9110, section 5.6.2).
+func isToken(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// readEntry reads the entry that a request wants to store under key.
+func (s *Server) readEntry(w http.ResponseWriter, r *http.Request, key store.Key) (e store.Entry, err error) {
+	e.Key = key
+	if e.Metadata, err = readMetadata(r.Header); err != nil {
+		return e, err
+	}
+	e.Value, e.ContentType, err = s.readValue(w, r)
+	return e, err
+}

@@ -1,0 +1,160 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"strconv"
+
+	"github.com/runnelkv/runnel/store"
+)
+
+// classic is one of the two resources of the store that this one continues:
+// any node, lazily spread, or on the canonical path the key's master and every
+// reachable node before the answer.
+type classic struct {
+	s    *Server
+	path string
+}
+
+func (c classic) canonical() bool { return c.path == canonicalPath }
+
+// list is GET on the path itself: URLs of the keys of one node, or of all
+// reachable nodes together.
+func (c classic) list(w http.ResponseWriter, r *http.Request) error {
+	q, err := parameters(r, "prefix", "delimiter", "after", "limit")
+	if err != nil {
+		return err
+	}
+	o, err := listOptions(q)
+	if err != nil {
+		return err
+	}
+	list := c.s.store.List
+	if c.canonical() {
+		list = c.s.store.Union
+	}
+	page, err := list(r.Context(), o)
+	if err != nil {
+		return err
+	}
+	d := &classicList{URLs: []string{}}
+	for i := range page.Entries {
+		d.URLs = append(d.URLs, pathOf(bucketPath, store.Name(page.Entries[i].Key)))
+	}
+	for _, name := range page.Prefixes {
+		d.Prefixes = append(d.Prefixes, text(name))
+	}
+	if page.Next != "" {
+		d.Next = cursor{o.Prefix, o.Delimiter, page.Next}.String()
+		d.nextPath = nextPath(c.path, q, d.Next)
+	}
+	setPage(w.Header(), &page, d.nextPath)
+	return c.s.respondAs(w, r, answer{status: http.StatusOK, document: d}, classicOffers)
+}
+
+// get is GET and HEAD of a key. A name that no key can have is unknown.
+func (c classic) get(w http.ResponseWriter, r *http.Request) error {
+	key, err := c.s.keyOf(r, c.path)
+	if err != nil {
+		return refuse(kindNotFound, "No key has this name: %s.", err)
+	}
+	if _, err := parameters(r); err != nil {
+		return err
+	}
+	var o store.ReadOptions
+	if c.canonical() {
+		o.Consistency = store.FromMaster
+	}
+	read, err := c.s.get(w, r, key, o)
+	if err != nil {
+		return err
+	}
+	chosen, ok := negotiate(r.Header["Accept"], classicOffers)
+	if !ok {
+		return refuseForm(classicOffers)
+	}
+	return c.s.writeEntry(w, r, &read.Entry, chosen)
+}
+
+// put is PUT and POST of a key: always 201, also when it overwrites.
+func (c classic) put(w http.ResponseWriter, r *http.Request) error {
+	key, err := c.s.keyOf(r, c.path)
+	if err != nil {
+		return err
+	}
+	p, err := c.s.readWrite(w, r, key)
+	if err != nil {
+		return err
+	}
+	written, err := c.s.put(r.Context(), p)
+	if err != nil {
+		return err
+	}
+	status := c.spread(w, r, written.Entry, http.StatusCreated)
+	setWritten(w.Header(), &written.Entry)
+	w.Header()["Location"] = []string{pathOf(c.path, store.Name(key))}
+	w.WriteHeader(status)
+	return nil
+}
+
+// delete is DELETE of a key: 202, as it is spread lazily.
+func (c classic) delete(w http.ResponseWriter, r *http.Request) error {
+	key, err := c.s.keyOf(r, c.path)
+	if err != nil {
+		return err
+	}
+	if _, err := parameters(r); err != nil {
+		return err
+	}
+	tombstone, err := c.s.delete(w, r, key)
+	if err != nil {
+		return err
+	}
+	w.WriteHeader(c.spread(w, r, tombstone, http.StatusAccepted))
+	return nil
+}
+
+// spread brings a committed entry to every reachable node, on the canonical
+// path, and returns the status to answer with: done, or 202 when some node that
+// is reachable does not have it yet. The write stands either way, so nothing
+// that happens here makes it fail, and the client's leaving does not stop it.
+func (c classic) spread(w http.ResponseWriter, r *http.Request, e store.Entry, done int) int {
+	if !c.canonical() {
+		return done
+	}
+	reached, err := c.s.store.Spread(context.WithoutCancel(r.Context()), []store.Entry{e})
+	if reached > 0 {
+		w.Header()["Runnel-Copies"] = []string{strconv.Itoa(reached)}
+	}
+	if err != nil {
+		c.s.options.Logger.Warn("a canonical write did not reach every node", "request", w.(*response).id,
+			"key", string(e.Key), "reached", reached, "error", err)
+		return http.StatusAccepted
+	}
+	return done
+}
+
+// classicList is a page of key URLs.
+type classicList struct {
+	XMLName  xmlName  `json:"-" xml:"keys"`
+	URLs     []string `json:"keys" xml:"url"`
+	Prefixes []text   `json:"prefixes,omitempty" xml:"prefix"`
+	Next     string   `json:"next,omitempty" xml:"next,omitempty"`
+
+	nextPath string
+}
+
+func (d *classicList) page() string { return "bucket.html" }
+
+// NextPath is for the page.
+func (d *classicList) NextPath() string { return d.nextPath }
+
+func (d *classicList) writeText(b *bytes.Buffer) {
+	for _, url := range d.URLs {
+		b.WriteString(url + "\n")
+	}
+	for _, name := range d.Prefixes {
+		b.WriteString(string(name) + "\n")
+	}
+}

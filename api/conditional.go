@@ -1,0 +1,205 @@
+package api
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/runnelkv/runnel/store"
+)
+
+// etagOf is the entity tag of an entry in a form: its quoted revision, with
+// the form's suffix unless it is the value as stored. All of them are strong.
+func etagOf(rev store.Revision, f form) string {
+	b := make([]byte, 0, 32)
+	b = append(b, '"')
+	b = strconv.AppendInt(b, int64(rev), 10)
+	b = append(b, suffixes[f]...)
+	return string(append(b, '"'))
+}
+
+var suffixes = [...]string{formRaw: "", formJSON: ".json", formXML: ".xml", formHTML: ".html", formText: ".txt", formNDJSON: ".ndjson"}
+
+// tags is the value of an If-Match or If-None-Match header.
+type tags struct {
+	given bool
+	any   bool // "*"
+	list  []tag
+}
+
+type tag struct {
+	weak   bool
+	opaque string // without its quotes
+}
+
+// readTags parses a header of entity tags (RFC 9110, section 8.8.3).
+func readTags(h http.Header, name string) (tags, error) {
+	lines := h[name]
+	if len(lines) == 0 {
+		return tags{}, nil
+	}
+	value := strings.TrimSpace(strings.Join(lines, ","))
+	if value == "*" {
+		return tags{given: true, any: true}, nil
+	}
+	t := tags{given: true}
+	for rest := value; ; {
+		var one tag
+		var ok bool
+		if one, rest, ok = cutTag(rest); !ok {
+			return tags{}, refuseHeader(name, "%s takes * or a list of entity tags in double quotes, as ETag gives them.", name)
+		}
+		t.list = append(t.list, one)
+		if rest = strings.TrimLeft(rest, " \t"); rest == "" {
+			return t, nil
+		}
+		if rest[0] != ',' {
+			return tags{}, refuseHeader(name, "%s has something other than a comma between two entity tags.", name)
+		}
+		rest = strings.TrimLeft(rest[1:], " \t,") // empty elements are allowed
+		if rest == "" {
+			return t, nil
+		}
+	}
+}
+
+// cutTag cuts one entity tag from the start of s.
+func cutTag(s string) (t tag, rest string, ok bool) {
+	s, t.weak = strings.CutPrefix(s, "W/")
+	if s == "" || s[0] != '"' {
+		return tag{}, "", false
+	}
+	t.opaque, rest, ok = strings.Cut(s[1:], `"`)
+	return t, rest, ok && t.valid()
+}
+
+// valid reports whether the tag holds only characters that a tag may hold.
+func (t tag) valid() bool {
+	for i := range len(t.opaque) {
+		if c := t.opaque[i]; c <= ' ' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// revision is the revision that a tag of any form stands for; 0 if none.
+func (t tag) revision() store.Revision {
+	digits, suffix, _ := strings.Cut(t.opaque, ".")
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil {
+		return 0
+	}
+	for f, known := range suffixes {
+		if etagOf(store.Revision(n), form(f)) == `"`+t.opaque+`"` && strings.TrimPrefix(known, ".") == suffix {
+			return store.Revision(n)
+		}
+	}
+	return 0
+}
+
+// conditions are the preconditions of a write (RFC 9110, section 13).
+type conditions struct {
+	match, noneMatch tags
+	unmodifiedSince  time.Time // zero: none
+}
+
+func readConditions(h http.Header) (c conditions, err error) {
+	if c.match, err = readTags(h, "If-Match"); err != nil {
+		return c, err
+	}
+	if c.noneMatch, err = readTags(h, "If-None-Match"); err != nil {
+		return c, err
+	}
+	if !c.match.given {
+		c.unmodifiedSince = httpTime(h, "If-Unmodified-Since")
+	}
+	return c, nil
+}
+
+// httpTime reads a date; one that is malformed is as good as none (RFC 9110,
+// section 13.1).
+func httpTime(h http.Header, name string) time.Time {
+	if len(h[name]) != 1 {
+		return time.Time{}
+	}
+	t, err := http.ParseTime(h[name][0])
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
+
+// none reports whether there is nothing to decide.
+func (c *conditions) none() bool {
+	return !c.match.given && !c.noneMatch.given && c.unmodifiedSince.IsZero()
+}
+
+// check returns the refusal of a write whose preconditions do not hold for the
+// live entry of its key, nil if they do. exists says whether there is one. Tags
+// of every form of the entry stand for its revision.
+func (c *conditions) check(e *store.Entry, exists bool) error {
+	switch {
+	case c.match.given && !(exists && (c.match.any || c.match.names(e.Revision, false))):
+		return refuse(kindPrecondition, "If-Match does not hold: %s.", stands(e, exists))
+	case !c.unmodifiedSince.IsZero() && (!exists || e.ModifiedAt.Time().Truncate(time.Second).After(c.unmodifiedSince)):
+		return refuse(kindPrecondition, "If-Unmodified-Since does not hold: %s.", stands(e, exists))
+	case c.noneMatch.given && exists && (c.noneMatch.any || c.noneMatch.names(e.Revision, true)):
+		return refuse(kindPrecondition, "If-None-Match does not hold: %s.", stands(e, exists))
+	}
+	return nil
+}
+
+func stands(e *store.Entry, exists bool) string {
+	if !exists {
+		return "there is no such key"
+	}
+	return "the entity tag is " + etagOf(e.Revision, formRaw)
+}
+
+// names reports whether one of the tags stands for the revision. A weak tag
+// never does where the strong comparison is asked for.
+func (t *tags) names(rev store.Revision, weak bool) bool {
+	for _, one := range t.list {
+		if (weak || !one.weak) && one.revision() == rev {
+			return true
+		}
+	}
+	return false
+}
+
+// has reports whether one of the tags is the entity tag.
+func (t *tags) has(etag string, weak bool) bool {
+	for _, one := range t.list {
+		if (weak || !one.weak) && len(etag) == len(one.opaque)+2 && etag[1:len(etag)-1] == one.opaque {
+			return true
+		}
+	}
+	return false
+}
+
+// conditional reports whether a read has any precondition to evaluate.
+func conditional(h http.Header) bool {
+	return h["If-None-Match"] != nil || h["If-Modified-Since"] != nil || h["If-Match"] != nil || h["If-Unmodified-Since"] != nil
+}
+
+// notModified evaluates the preconditions of a read against the representation
+// that would be sent: true asks for a 304, the error for a 412.
+func notModified(h http.Header, etag string, modified time.Time) (bool, error) {
+	c, err := readConditions(h)
+	if err != nil {
+		return false, err
+	}
+	modified = modified.Truncate(time.Second)
+	switch {
+	case c.match.given && !c.match.any && !c.match.has(etag, false):
+		return false, refuse(kindPrecondition, "If-Match does not hold: the entity tag is %s.", etag)
+	case !c.unmodifiedSince.IsZero() && modified.After(c.unmodifiedSince):
+		return false, refuse(kindPrecondition, "If-Unmodified-Since does not hold.")
+	case c.noneMatch.given:
+		return c.noneMatch.any || c.noneMatch.has(etag, true), nil
+	}
+	since := httpTime(h, "If-Modified-Since")
+	return !since.IsZero() && !modified.After(since), nil
+}

@@ -1,0 +1,60 @@
+package api
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"hash/crc32"
+
+	"github.com/runnelkv/runnel/store"
+)
+
+// cursor is a place in a list, with the filters that make the list.
+type cursor struct {
+	prefix    string
+	delimiter string
+	after     string // the name, or group, that came last
+}
+
+// cursorVersion is the first byte of a cursor's encoding: another encoding
+// gets another number, and this one stays readable.
+const cursorVersion = 1
+
+// String encodes the cursor for URLs: base64url of the version, the three
+// strings with their lengths, and a CRC-32 that finds mangled ones.
+func (c cursor) String() string {
+	b := []byte{cursorVersion}
+	for _, s := range [...]string{c.prefix, c.delimiter, c.after} {
+		b = binary.AppendUvarint(b, uint64(len(s)))
+		b = append(b, s...)
+	}
+	b = binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+// maxCursorBytes is more than any cursor's encoding takes.
+const maxCursorBytes = 4 * store.MaxKeyBytes
+
+// parseCursor reverses String, for exactly what String makes.
+func parseCursor(s string) (cursor, bool) {
+	if len(s) > maxCursorBytes+maxCursorBytes/2 {
+		return cursor{}, false
+	}
+	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	if err != nil || len(b) < 5 || b[0] != cursorVersion {
+		return cursor{}, false
+	}
+	body, sum := b[:len(b)-4], binary.BigEndian.Uint32(b[len(b)-4:])
+	if crc32.ChecksumIEEE(body) != sum {
+		return cursor{}, false
+	}
+	var c cursor
+	rest := body[1:]
+	for _, part := range [...]*string{&c.prefix, &c.delimiter, &c.after} {
+		n, used := binary.Uvarint(rest)
+		if used <= 0 || n > uint64(len(rest)-used) {
+			return cursor{}, false
+		}
+		*part, rest = string(rest[used:used+int(n)]), rest[used+int(n):]
+	}
+	return c, len(rest) == 0 && c.String() == s
+}

@@ -1,0 +1,99 @@
+package api
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// node is a Server on a real store over memory partitions, of which the first
+// is the master.
+type node struct {
+	*Server
+	store      *store.Store
+	partitions []*partition.Memory
+}
+
+// maxTestValue is the largest value that test nodes accept.
+const maxTestValue = 4 << 20
+
+// newNode starts a node and waits until it can write.
+func newNode(t *testing.T, change ...func(*Options)) *node {
+	t.Helper()
+	n := &node{}
+	var members []partition.Partition
+	for _, name := range []string{"partition-0", "partition-1", "partition-2"} {
+		p := partition.NewMemory(name)
+		n.partitions = append(n.partitions, p)
+		members = append(members, p)
+	}
+	quiet := slog.New(slog.DiscardHandler)
+	var err error
+	n.store, err = store.Open(store.Options{Partitions: members, MaxValueBytes: maxTestValue, Poll: 20 * time.Millisecond, Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- n.store.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if err := n.store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	o := Options{Store: n.store, Node: "node-a", Version: "1.2.3", Logger: quiet}
+	for _, f := range change {
+		f(&o)
+	}
+	n.Server = New(o)
+	eventually(t, "ready to write", func() bool { return n.do(t, "GET", "/readyz?write", "").Code == 200 })
+	return n
+}
+
+// eventually waits for a condition, with a deadline.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("never came true: %s", what)
+		}
+	}
+}
+
+// do sends a request, with headers as pairs of name and value, and checks what
+// every answer promises.
+func (n *node) do(t *testing.T, method, target, body string, headers ...string) *httptest.ResponseRecorder {
+	t.Helper()
+	var reader io.Reader
+	if body != "" {
+		reader = strings.NewReader(body)
+	}
+	r := httptest.NewRequest(method, target, reader)
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Add(headers[i], headers[i+1])
+	}
+	w := httptest.NewRecorder()
+	n.ServeHTTP(w, r)
+	checkAnswer(t, r, w)
+	return w
+}
+
+func checkAnswer(t *testing.T, r *http.Request, w *httptest.ResponseRecorder) {
+	t.Helper()
+	h := w.Header()
+	if h.Get("X-Request-Id") == "" || h.Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("%s %s: %v lacks X-Request-Id or nosniff", r.Method, r.URL, h)
+	}
+}

@@ -1,0 +1,77 @@
+package api
+
+import (
+	"bytes"
+	"net/http"
+	"time"
+
+	"github.com/runnelkv/runnel/store"
+)
+
+// getHealth is GET /healthz: whether this process makes progress, which is more
+// than that it lives. Partitions that are down are not its fault.
+func (s *Server) getHealth(w http.ResponseWriter, r *http.Request) error {
+	if _, err := parameters(r); err != nil {
+		return err
+	}
+	s.store.Status() // a store that is stuck must not look healthy
+	if s.stalled(time.Now()) {
+		return refuse(kindUnhealthy, "No pass of the sync process was completed for more than %v.", s.options.SyncStall)
+	}
+	return s.respondHealth(w, r)
+}
+
+// stalled reports whether the sync process should have completed a pass.
+func (s *Server) stalled(now time.Time) bool {
+	if s.syncer == nil {
+		return false
+	}
+	st := s.syncer.SyncStatus()
+	last := st.LastPass
+	if last.Before(s.started) {
+		last = s.started
+	}
+	return !st.Standby && now.Sub(last) > s.options.SyncStall
+}
+
+// getReady is GET /readyz: whether requests can be served; with ?write, whether
+// writes can.
+func (s *Server) getReady(w http.ResponseWriter, r *http.Request) error {
+	q, err := parameters(r, "write")
+	if err != nil {
+		return err
+	}
+	if err := s.options.Ready(); err != nil {
+		return refuse(kindNotReady, "%s", err)
+	}
+	st := s.store.Status()
+	switch {
+	case !anyPartition(st, func(p *store.PartitionStatus) bool { return p.Readable }):
+		return refuse(kindNotReady, "No partition can be read.")
+	case q.Has("write") && !anyPartition(st, func(p *store.PartitionStatus) bool { return p.Writable }):
+		return refuse(kindNotReady, "No master can be written.")
+	}
+	return s.respondHealth(w, r)
+}
+
+func anyPartition(st store.Status, can func(*store.PartitionStatus) bool) bool {
+	for i := range st.Partitions {
+		if can(&st.Partitions[i]) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Server) respondHealth(w http.ResponseWriter, r *http.Request) error {
+	w.Header()["Cache-Control"] = noStore
+	return s.respond(w, r, http.StatusOK, &healthDocument{Status: "ok"})
+}
+
+type healthDocument struct {
+	XMLName xmlName `json:"-" xml:"health"`
+	Status  string  `json:"status" xml:"status"`
+}
+
+func (d *healthDocument) page() string              { return "health.html" }
+func (d *healthDocument) writeText(b *bytes.Buffer) { b.WriteString(d.Status + "\n") }

@@ -1,0 +1,66 @@
+package api
+
+import (
+	"bytes"
+	_ "embed"
+	"fmt"
+	"net/http"
+)
+
+// getIndex is GET /: where everything is.
+func (s *Server) getIndex(w http.ResponseWriter, r *http.Request) error {
+	if _, err := parameters(r); err != nil {
+		return err
+	}
+	return s.respond(w, r, http.StatusOK, &indexDocument{
+		Name: "runnel", Node: text(s.options.Node), Version: text(s.options.Version), Links: []link{
+			{"keys", "/v1/keys", "the keys, and their values below"},
+			{"status", "/v1/status", "partitions, masters, lag and the sync process"},
+			{"health", "/healthz", "whether this process makes progress"},
+			{"ready", "/readyz", "whether requests can be served"},
+			{"metrics", "/metrics", "figures for Prometheus"},
+			{"openapi", "/openapi.yaml", "every route, request and answer"},
+			{"problems", "/problems", "every kind of error, explained"},
+			{"bucket", bucketPath, "the classic paths: one node"},
+			{"canonicalbucket", canonicalPath, "the classic paths: all nodes together"},
+		},
+	})
+}
+
+type indexDocument struct {
+	XMLName xmlName `json:"-" xml:"index"`
+	Name    string  `json:"name" xml:"name"`
+	Node    text    `json:"node" xml:"node"`
+	Version text    `json:"version" xml:"version"`
+	Links   []link  `json:"links" xml:"link"`
+}
+
+type link struct {
+	Name  string `json:"name" xml:"name,attr"`
+	Path  string `json:"path" xml:"path,attr"`
+	Title string `json:"title" xml:"title,attr"`
+}
+
+func (d *indexDocument) page() string { return "index.html" }
+
+func (d *indexDocument) writeText(b *bytes.Buffer) {
+	for _, l := range d.Links {
+		fmt.Fprintf(b, "%s: %s\n", l.Path, l.Title)
+	}
+}
+
+// openAPI describes every route.
+//
+//go:embed openapi.yaml
+var openAPI []byte
+
+// getOpenAPI is GET /openapi.yaml.
+func getOpenAPI(w http.ResponseWriter, r *http.Request) error {
+	if _, err := parameters(r); err != nil {
+		return err
+	}
+	w.Header()["Content-Type"] = []string{"application/yaml"} // RFC 9512
+	w.Header()["Cache-Control"] = noCache
+	writeWhole(w, r, openAPI)
+	return nil
+}

@@ -1,0 +1,223 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/runnelkv/runnel/store"
+)
+
+// getKey is GET and HEAD /v1/keys/{key}.
+func (s *Server) getKey(w http.ResponseWriter, r *http.Request) error {
+	key, err := s.keyOf(r, keysPath)
+	if err != nil {
+		return err
+	}
+	q, err := parameters(r, "consistency")
+	if err != nil {
+		return err
+	}
+	o, err := readOptions(q)
+	if err != nil {
+		return err
+	}
+	read, err := s.get(w, r, key, o)
+	if err != nil {
+		return err
+	}
+	accept := r.Header["Accept"]
+	if acceptsAnything(accept) {
+		return writeValue(w, r, &read.Entry)
+	}
+	forms := [...]offer{rawOffer(read.Entry.ContentType), offerJSON, offerXML, offerHTML, offerText, offerXML2}
+	chosen, ok := negotiate(accept, forms[:])
+	switch {
+	case !ok:
+		return refuseForm(forms[:])
+	case chosen.form == formRaw:
+		return writeValue(w, r, &read.Entry)
+	}
+	return s.writeEntry(w, r, &read.Entry, chosen)
+}
+
+// get reads an entry, and says in the header who answered and how stale that
+// can be, also when there is none.
+func (s *Server) get(w http.ResponseWriter, r *http.Request, key store.Key, o store.ReadOptions) (store.Read, error) {
+	read, err := s.store.Get(r.Context(), key, o)
+	h := w.Header()
+	if read.Partition != "" {
+		h["Runnel-Partition"] = []string{read.Partition}
+		setStaleness(h, read.Staleness)
+	}
+	h["Vary"] = varyAccept
+	h["Cache-Control"] = noCache
+	return read, err
+}
+
+var notStale = []string{"0"}
+
+// setStaleness gives an upper bound in seconds; nothing while none is known.
+func setStaleness(h http.Header, d time.Duration) {
+	switch {
+	case d == 0:
+		h["Runnel-Staleness"] = notStale
+	case d > 0:
+		d = (d + time.Millisecond - 1).Truncate(time.Millisecond) // an upper bound rounds up
+		h["Runnel-Staleness"] = []string{strconv.FormatFloat(d.Seconds(), 'f', 3, 64)}
+	}
+}
+
+// setValidators describes an entry, with the entity tag of the form it is
+// answered in.
+func setValidators(h http.Header, e *store.Entry, f form) {
+	values := [...]string{
+		etagOf(e.Revision, f),
+		e.ModifiedAt.Time().Format(http.TimeFormat),
+		strconv.FormatInt(int64(e.Revision), 10),
+	}
+	h["Etag"] = values[0:1:1]
+	h["Last-Modified"] = values[1:2:2]
+	h["Runnel-Revision"] = values[2:3:3]
+}
+
+// writeEntry answers with the whole entry as a document.
+func (s *Server) writeEntry(w http.ResponseWriter, r *http.Request, e *store.Entry, o offer) error {
+	h := w.Header()
+	setValidators(h, e, o.form)
+	if conditional(r.Header) {
+		same, err := notModified(r.Header, h["Etag"][0], e.ModifiedAt.Time())
+		if err != nil {
+			return err
+		}
+		if same {
+			w.WriteHeader(http.StatusNotModified)
+			return nil
+		}
+	}
+	s.write(w, r, answer{status: http.StatusOK, document: entryOf(e, o.form), offer: o})
+	return nil
+}
+
+// putKey is PUT /v1/keys/{key}.
+func (s *Server) putKey(w http.ResponseWriter, r *http.Request) error {
+	key, err := s.keyOf(r, keysPath)
+	if err != nil {
+		return err
+	}
+	p, err := s.readWrite(w, r, key, "ttl")
+	if err != nil {
+		return err
+	}
+	written, err := s.put(r.Context(), p)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	setWritten(h, &written.Entry)
+	if !written.Created {
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	h["Location"] = []string{pathOf(keysPath, store.Name(key))}
+	w.WriteHeader(http.StatusCreated)
+	return nil
+}
+
+// write is a PUT or POST, decoded.
+type write struct {
+	entry      store.Entry
+	ttl        time.Duration // 0: for ever
+	conditions conditions
+}
+
+// readWrite decodes a write of key. The body comes last: whatever can be
+// refused is refused before a client that expects a 100 sends it.
+func (s *Server) readWrite(w http.ResponseWriter, r *http.Request, key store.Key, params ...string) (p write, err error) {
+	q, err := parameters(r, params...)
+	if err != nil {
+		return p, err
+	}
+	if p.ttl, err = timeToLive(q); err != nil {
+		return p, err
+	}
+	if p.conditions, err = readConditions(r.Header); err != nil {
+		return p, err
+	}
+	p.entry, err = s.readEntry(w, r, key)
+	return p, err
+}
+
+// put stores an entry, blindly where nothing has to be decided.
+func (s *Server) put(ctx context.Context, p write) (store.Written, error) {
+	if p.ttl == 0 && p.conditions.none() {
+		return s.store.Put(ctx, p.entry)
+	}
+	var written store.Written
+	err := s.store.Revise(ctx, []store.Key{p.entry.Key}, func(v *store.View) error {
+		current, exists := v.Get(p.entry.Key)
+		if err := p.conditions.check(&current, exists); err != nil {
+			return err
+		}
+		e := p.entry
+		if p.ttl > 0 {
+			e.ExpiresAt = v.Now().Add(p.ttl)
+		}
+		written = store.Written{Entry: v.Put(e), Created: !exists}
+		return nil
+	})
+	return written, err
+}
+
+// setWritten describes what a write has stored. Its origin is its master.
+func setWritten(h http.Header, e *store.Entry) {
+	setValidators(h, e, formRaw)
+	h["Runnel-Partition"] = []string{string(e.Origin)}
+	h["Runnel-Staleness"] = notStale
+}
+
+// deleteKey is DELETE /v1/keys/{key}.
+func (s *Server) deleteKey(w http.ResponseWriter, r *http.Request) error {
+	key, err := s.keyOf(r, keysPath)
+	if err != nil {
+		return err
+	}
+	if _, err := parameters(r); err != nil {
+		return err
+	}
+	tombstone, err := s.delete(w, r, key)
+	if err != nil {
+		return err
+	}
+	w.Header()["Runnel-Revision"] = []string{strconv.FormatInt(int64(tombstone.Revision), 10)}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// delete removes a key on its master if the request's preconditions hold, and
+// returns the tombstone. ErrNotFound when there is nothing to delete.
+func (s *Server) delete(w http.ResponseWriter, r *http.Request, key store.Key) (tombstone store.Entry, err error) {
+	c, err := readConditions(r.Header)
+	if err != nil {
+		return tombstone, err
+	}
+	master := s.store.Master(key)
+	err = s.store.Revise(r.Context(), []store.Key{key}, func(v *store.View) error {
+		current, exists := v.Get(key)
+		if err := c.check(&current, exists); err != nil {
+			return err
+		}
+		if !v.Delete(key) {
+			return store.ErrNotFound
+		}
+		tombstone = tombstoneOf(v, key, store.Origin(master))
+		return nil
+	})
+	if err == nil || errors.Is(err, store.ErrNotFound) {
+		w.Header()["Runnel-Partition"] = []string{master}
+		w.Header()["Runnel-Staleness"] = notStale
+	}
+	return tombstone, err
+}

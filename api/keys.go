@@ -1,0 +1,170 @@
+package api
+
+import (
+	"bytes"
+	"net/http"
+	"net/url"
+
+	"github.com/google/uuid"
+
+	"github.com/runnelkv/runnel/store"
+)
+
+// listKeys is GET and HEAD /v1/keys.
+func (s *Server) listKeys(w http.ResponseWriter, r *http.Request) error {
+	q, err := parameters(r, "prefix", "delimiter", "after", "limit", "values", "consistency")
+	if err != nil {
+		return err
+	}
+	o, err := listOptions(q)
+	if err != nil {
+		return err
+	}
+	if o.Values, err = flag(q, "values"); err != nil {
+		return err
+	}
+	chosen, ok := negotiate(r.Header["Accept"], listOffers)
+	if !ok {
+		return refuseForm(listOffers)
+	}
+	if chosen.form == formNDJSON {
+		return s.streamKeys(w, r, o)
+	}
+	page, err := s.store.List(r.Context(), o)
+	if err != nil {
+		return err
+	}
+	d := &keysDocument{Keys: make([]*entryDocument, len(page.Entries)), Prefixes: texts(page.Prefixes), prefix: o.Prefix}
+	for i := range page.Entries {
+		d.Keys[i] = listed(&page.Entries[i], o.Values, chosen.form)
+	}
+	if page.Next != "" {
+		d.Next = cursor{o.Prefix, o.Delimiter, page.Next}.String()
+		d.nextPath = nextPath("/v1/keys", q, d.Next)
+	}
+	setPage(w.Header(), &page, d.nextPath)
+	s.write(w, r, answer{status: http.StatusOK, document: d, offer: chosen})
+	return nil
+}
+
+// listed documents an entry of a list.
+func listed(e *store.Entry, values bool, f form) *entryDocument {
+	if values {
+		return entryOf(e, f)
+	}
+	return headOf(e)
+}
+
+// listOptions reads the parameters of a list. A cursor brings the filters of
+// its list; given beside it they must be the same.
+func listOptions(q url.Values) (o store.ListOptions, err error) {
+	o.Space = store.User
+	if o.ReadOptions, err = readOptions(q); err != nil {
+		return o, err
+	}
+	if o.Prefix, err = part(q, "prefix"); err != nil {
+		return o, err
+	}
+	if o.Delimiter, err = part(q, "delimiter"); err != nil {
+		return o, err
+	}
+	if o.Limit, err = pageLimit(q); err != nil || !q.Has("after") {
+		return o, err
+	}
+	c, ok := parseCursor(q.Get("after"))
+	switch {
+	case !ok:
+		return o, refuse(kindInvalidCursor, "The parameter after is not a cursor that a list gave.")
+	case q.Has("prefix") && o.Prefix != c.prefix, q.Has("delimiter") && o.Delimiter != c.delimiter:
+		return o, refuse(kindInvalidCursor, "The cursor belongs to a list with another prefix or delimiter.")
+	}
+	o.Prefix, o.Delimiter, o.After = c.prefix, c.delimiter, c.after
+	return o, nil
+}
+
+// nextPath is the path of the page behind this one.
+func nextPath(path string, q url.Values, next string) string {
+	following := url.Values{"after": {next}}
+	for name, values := range q {
+		if name != "after" {
+			following[name] = values
+		}
+	}
+	return path + "?" + following.Encode()
+}
+
+// setPage describes a page of a list.
+func setPage(h http.Header, page *store.Page, nextPath string) {
+	h["Cache-Control"] = noCache
+	if page.Partition != "" {
+		h["Runnel-Partition"] = []string{page.Partition}
+		setStaleness(h, page.Staleness)
+	}
+	if nextPath != "" {
+		h["Link"] = []string{"<" + nextPath + `>; rel="next"`}
+	}
+}
+
+// keysDocument is a page of keys.
+type keysDocument struct {
+	XMLName  xmlName          `json:"-" xml:"keys"`
+	Keys     []*entryDocument `json:"keys" xml:"entry"`
+	Prefixes []text           `json:"prefixes" xml:"prefix"`
+	Next     string           `json:"next,omitempty" xml:"next,omitempty"`
+
+	prefix   string
+	nextPath string
+}
+
+func texts(names []string) []text {
+	out := make([]text, len(names))
+	for i, name := range names {
+		out[i] = text(name)
+	}
+	return out
+}
+
+func (d *keysDocument) page() string { return "keys.html" }
+
+// Prefix and NextPath are for the page.
+func (d *keysDocument) Prefix() string   { return d.prefix }
+func (d *keysDocument) NextPath() string { return d.nextPath }
+
+// writeText writes a key or group a line: neither can hold a line break.
+func (d *keysDocument) writeText(b *bytes.Buffer) {
+	keys, prefixes := d.Keys, d.Prefixes
+	for len(keys) > 0 || len(prefixes) > 0 {
+		if len(prefixes) == 0 || len(keys) > 0 && keys[0].Key < prefixes[0] {
+			b.WriteString(string(keys[0].Key))
+			keys = keys[1:]
+		} else {
+			b.WriteString(string(prefixes[0]))
+			prefixes = prefixes[1:]
+		}
+		b.WriteByte('\n')
+	}
+}
+
+// postKey is POST /v1/keys: a write under a key that is made here, a UUID of
+// version 7, so that keys made later sort later.
+func (s *Server) postKey(w http.ResponseWriter, r *http.Request) error {
+	if _, ok := negotiate(r.Header["Accept"], offers); !ok {
+		return refuseForm(offers) // before anything is stored
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return err
+	}
+	p, err := s.readWrite(w, r, store.User.Key(id.String()), "ttl")
+	if err != nil {
+		return err
+	}
+	p.conditions = conditions{} // they would be about the list, which has no validators
+	written, err := s.put(r.Context(), p)
+	if err != nil {
+		return err
+	}
+	setWritten(w.Header(), &written.Entry)
+	w.Header()["Location"] = []string{keysPath + id.String()}
+	return s.respond(w, r, http.StatusCreated, headOf(&written.Entry))
+}

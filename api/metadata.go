@@ -1,0 +1,66 @@
+package api
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"unicode/utf8"
+)
+
+// metaHeader begins the canonical names of the headers that are kept as
+// metadata.
+const metaHeader = "Runnel-Meta-"
+
+// maxMetadataBytes bounds an entry's metadata, as JSON.
+const maxMetadataBytes = 8 << 10
+
+// readMetadata returns the metadata of a request as it is stored: a JSON
+// object, or nil when there is none.
+func readMetadata(h http.Header) ([]byte, error) {
+	var m metadata
+	for name, values := range h {
+		short, ok := strings.CutPrefix(name, metaHeader)
+		if !ok {
+			continue
+		}
+		value := strings.Join(values, ", ")
+		if short == "" || !utf8.ValidString(value) {
+			return nil, refuseHeader(name, "The header %s needs a name behind the last hyphen and a value in UTF-8.", name)
+		}
+		if m == nil {
+			m = metadata{}
+		}
+		m[strings.ToLower(short)] = value
+	}
+	if m == nil {
+		return nil, nil
+	}
+	stored, err := json.Marshal(m)
+	if err != nil {
+		return nil, err
+	}
+	if len(stored) > maxMetadataBytes {
+		return nil, refuseHeader(metaHeader+"*", "The metadata are larger than %d bytes.", maxMetadataBytes)
+	}
+	return stored, nil
+}
+
+// metadataOf decodes stored metadata; nil when there is none or when it is not
+// this package's.
+func metadataOf(stored []byte) metadata {
+	if len(stored) == 0 {
+		return nil
+	}
+	var m metadata
+	if json.Unmarshal(stored, &m) != nil {
+		return nil
+	}
+	return m
+}
+
+// setMetadata gives stored metadata back as headers.
+func setMetadata(h http.Header, stored []byte) {
+	for name, value := range metadataOf(stored) {
+		h.Set(metaHeader+name, value)
+	}
+}

@@ -1,0 +1,166 @@
+package api
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/runnelkv/runnel/store"
+)
+
+// newRegistry holds what is known of any process.
+func newRegistry() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}
+
+// metrics counts requests; the rest is read from the store when asked for.
+type metrics struct {
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	handler  http.Handler
+}
+
+func newMetrics(registry *prometheus.Registry, s *Server) *metrics {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "runnel_http_requests_total", Help: "Requests answered, by route, method and status.",
+		}, []string{"route", "method", "status"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "runnel_http_request_seconds", Help: "Time from a request's header to the end of its answer.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+		}, []string{"route", "method"}),
+		handler: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
+	}
+	registry.MustRegister(m.requests, m.seconds, newCollector(s))
+	return m
+}
+
+func (m *metrics) observe(w *response, method string, took time.Duration) {
+	method = knownMethod(method)
+	m.requests.WithLabelValues(w.route, method, statusText(w.status)).Inc()
+	m.seconds.WithLabelValues(w.route, method).Observe(took.Seconds())
+}
+
+// knownMethod bounds the values of a label: clients may invent methods.
+func knownMethod(method string) string {
+	switch method {
+	case "GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH":
+		return method
+	}
+	return "other"
+}
+
+// statusText is strconv.Itoa without allocating for the common ones.
+func statusText(status int) string {
+	switch status {
+	case 200:
+		return "200"
+	case 201:
+		return "201"
+	case 204:
+		return "204"
+	case 304:
+		return "304"
+	case 404:
+		return "404"
+	}
+	return strconv.Itoa(status)
+}
+
+// getMetrics is GET /metrics.
+func (s *Server) getMetrics(w http.ResponseWriter, r *http.Request) error {
+	if _, err := parameters(r); err != nil {
+		return err
+	}
+	s.metrics.handler.ServeHTTP(w, r)
+	return nil
+}
+
+// collector reads the figures of the store and the sync process.
+type collector struct {
+	s *Server
+
+	epoch, up, readable, writable, latency *prometheus.Desc
+	revision, lagRevisions, lagSeconds     *prometheus.Desc
+	passes, passSeconds, passAge           *prometheus.Desc
+	remaining                              *prometheus.Desc
+}
+
+func newCollector(s *Server) *collector {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("runnel_"+name, help, labels, nil)
+	}
+	return &collector{
+		s:            s,
+		epoch:        desc("epoch", "Epoch of the cluster map."),
+		up:           desc("partition_ready", "1 while the partition's state is ready.", "partition", "kind", "role"),
+		readable:     desc("partition_readable", "1 while the partition serves reads of every origin.", "partition"),
+		writable:     desc("partition_writable", "1 while the partition takes writes.", "partition"),
+		latency:      desc("partition_latency_seconds", "Smoothed time of recent operations.", "partition"),
+		revision:     desc("partition_revision", "Revision up to which the partition holds everything of the origin.", "partition", "origin"),
+		lagRevisions: desc("partition_lag_revisions", "Revisions of the origin that the partition does not hold yet.", "partition", "origin"),
+		lagSeconds:   desc("partition_lag_seconds", "Upper bound of the age of the partition's view of the origin.", "partition", "origin"),
+		passes:       desc("sync_passes_total", "Passes of the sync process in this process."),
+		passSeconds:  desc("sync_last_pass_seconds", "Duration of the last pass."),
+		passAge:      desc("sync_last_pass_timestamp_seconds", "When the last pass ended, in seconds since 1970."),
+		remaining:    desc("sync_target_remaining_revisions", "Revisions that the target lacks.", "partition"),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	st := c.s.store.Status()
+	gauge(c.epoch, float64(st.Epoch))
+	for i := range st.Partitions {
+		c.collectPartition(gauge, &st.Partitions[i])
+	}
+	if c.s.syncer == nil {
+		return
+	}
+	sync := c.s.syncer.SyncStatus()
+	ch <- prometheus.MustNewConstMetric(c.passes, prometheus.CounterValue, float64(sync.Passes))
+	gauge(c.passSeconds, sync.Took.Seconds())
+	if !sync.LastPass.IsZero() {
+		gauge(c.passAge, float64(sync.LastPass.UnixMilli())/1000)
+	}
+	for _, t := range sync.Targets {
+		gauge(c.remaining, float64(t.Remaining), t.Name)
+	}
+}
+
+func (c *collector) collectPartition(gauge func(*prometheus.Desc, float64, ...string), p *store.PartitionStatus) {
+	role := "replica"
+	if p.Master {
+		role = "master"
+	}
+	gauge(c.up, oneIf(p.State == store.Ready), p.Name, p.Kind, role)
+	gauge(c.readable, oneIf(p.Readable), p.Name)
+	gauge(c.writable, oneIf(p.Writable), p.Name)
+	gauge(c.latency, p.Latency.Seconds(), p.Name)
+	for _, o := range p.Origins {
+		gauge(c.revision, float64(o.Revision), p.Name, string(o.Origin))
+		gauge(c.lagRevisions, float64(o.LagRevisions), p.Name, string(o.Origin))
+		if o.Lag >= 0 {
+			gauge(c.lagSeconds, o.Lag.Seconds(), p.Name, string(o.Origin))
+		}
+	}
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,131 @@
+package api
+
+import (
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Header values that many answers share. They are never changed.
+var (
+	nosniff    = []string{"nosniff"}
+	noCache    = []string{"no-cache"} // a cache asks again before it answers
+	noStore    = []string{"no-store"}
+	varyAccept = []string{"Accept"}
+)
+
+var responses = sync.Pool{New: func() any { return new(response) }}
+
+// ServeHTTP is the middleware around every route: it names the request, counts
+// it, logs it, and turns a panic into an answer.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	started := time.Now()
+	rw := responses.Get().(*response)
+	*rw = response{ResponseWriter: w, id: s.requestID(r)}
+	h := w.Header()
+	h["X-Request-Id"] = []string{rw.id}
+	h["X-Content-Type-Options"] = nosniff
+
+	defer func() {
+		p := recover()
+		if p != nil && p != http.ErrAbortHandler {
+			s.panicked(rw, r, p)
+		}
+		s.finish(rw, r, time.Since(started))
+		broken := p != nil && (p == http.ErrAbortHandler || rw.cut)
+		*rw = response{}
+		responses.Put(rw)
+		if broken {
+			panic(http.ErrAbortHandler) // the client must see that the answer is not whole
+		}
+	}()
+	s.router.ServeHTTP(rw, r)
+}
+
+// panicked logs a mistake of the program, and answers if nothing was answered.
+func (s *Server) panicked(w *response, r *http.Request, p any) {
+	s.options.Logger.Error("panic", "request", w.id, "method", r.Method, "path", r.URL.EscapedPath(),
+		"panic", p, "stack", string(debug.Stack()))
+	if w.status != 0 {
+		w.cut = true
+		return
+	}
+	s.fail(w, r, refuse(kindInternal, ""))
+}
+
+func (s *Server) finish(w *response, r *http.Request, took time.Duration) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	s.metrics.observe(w, r.Method, took)
+	if s.options.Access == nil {
+		return
+	}
+	s.options.Access.LogAttrs(r.Context(), slog.LevelInfo, "request",
+		slog.String("request", w.id),
+		slog.String("remote", r.RemoteAddr),
+		slog.String("method", r.Method),
+		slog.String("uri", r.URL.RequestURI()),
+		slog.Int("status", w.status),
+		slog.Int64("bytes", w.bytes),
+		slog.Duration("took", took))
+}
+
+// requestID is the id that the client or a proxy gave the request, if it is fit
+// for logs, or a new one.
+func (s *Server) requestID(r *http.Request) string {
+	if given := r.Header["X-Request-Id"]; len(given) == 1 && saneID(given[0]) {
+		return given[0]
+	}
+	return s.requestPrefix + strconv.FormatUint(s.requests.Add(1), 36)
+}
+
+// maxIDBytes bounds a request id that comes from outside.
+const maxIDBytes = 128
+
+func saneID(id string) bool {
+	if id == "" || len(id) > maxIDBytes {
+		return false
+	}
+	for i := range len(id) {
+		switch c := id[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		case c == '-', c == '_', c == '.', c == ':', c == '/', c == '+', c == '=', c == '@':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// response remembers what was answered.
+type response struct {
+	http.ResponseWriter
+	id     string
+	route  string
+	status int   // 0 until the header was written
+	bytes  int64 // of the body
+	cut    bool  // the answer broke off in its middle
+}
+
+func (w *response) WriteHeader(status int) {
+	if w.status == 0 && status >= 200 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *response) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	n, err := w.ResponseWriter.Write(p)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }

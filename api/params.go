@@ -1,0 +1,115 @@
+package api
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/runnelkv/runnel/store"
+)
+
+// parameters returns the query's parameters. Any that is not among known is
+// refused, and so is one that is given twice: a misspelt one must not be
+// silently without effect.
+func parameters(r *http.Request, known ...string) (url.Values, error) {
+	if r.URL.RawQuery == "" {
+		return nil, nil
+	}
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, refuse(kindInvalidParameter, "The query is not well-formed.")
+	}
+	names := make([]string, 0, len(values))
+	for name := range values {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if !slices.Contains(known, name) {
+			return nil, refuseParameter(printable(name), "There is no parameter %q here; there are: %s.", name, orNone(known))
+		}
+		if len(values[name]) > 1 {
+			return nil, refuseParameter(name, "The parameter %q is given more than once.", name)
+		}
+	}
+	return values, nil
+}
+
+func orNone(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}
+
+// printable makes a name from outside fit for every form of an answer.
+func printable(s string) string {
+	quoted := strconv.Quote(s)
+	return quoted[1 : len(quoted)-1]
+}
+
+// readOptions reads the parameter consistency.
+func readOptions(q url.Values) (store.ReadOptions, error) {
+	if !q.Has("consistency") {
+		return store.ReadOptions{}, nil
+	}
+	switch c := store.Consistency(q.Get("consistency")); c {
+	case store.Any, store.FromMaster:
+		return store.ReadOptions{Consistency: c}, nil
+	case "session", "bounded", "quorum":
+		return store.ReadOptions{}, refuseParameter("consistency", "consistency=%s is not available yet; there are any and master.", c)
+	default:
+		return store.ReadOptions{}, refuseParameter("consistency", "consistency is any or master, not %q.", string(c))
+	}
+}
+
+// maxTTL keeps an expiry within what databases and RFC 3339 can hold.
+const maxTTL = 100 * 365 * 24 * time.Hour
+
+// timeToLive reads the parameter ttl; 0 without one.
+func timeToLive(q url.Values) (time.Duration, error) {
+	if !q.Has("ttl") {
+		return 0, nil
+	}
+	ttl, err := time.ParseDuration(q.Get("ttl"))
+	if err != nil || ttl < time.Millisecond || ttl > maxTTL {
+		return 0, refuseParameter("ttl", "ttl is a duration like 30s or 12h, from 1ms to %dh, not %q.", int(maxTTL.Hours()), q.Get("ttl"))
+	}
+	return ttl, nil
+}
+
+// pageLimit reads the parameter limit; 0 without one.
+func pageLimit(q url.Values) (int, error) {
+	if !q.Has("limit") {
+		return 0, nil
+	}
+	limit, err := strconv.Atoi(q.Get("limit"))
+	if err != nil || limit < 1 || limit > store.MaxLimit {
+		return 0, refuseParameter("limit", "limit is a number from 1 to %d, not %q.", store.MaxLimit, q.Get("limit"))
+	}
+	return limit, nil
+}
+
+// flag reads a parameter that is true or false; false without one.
+func flag(q url.Values, name string) (bool, error) {
+	switch v := q.Get(name); {
+	case v == "true":
+		return true, nil
+	case v == "false", !q.Has(name):
+		return false, nil
+	}
+	return false, refuseParameter(name, "%s is true or false, not %q.", name, q.Get(name))
+}
+
+// part reads a parameter that is a part of names; "" without one.
+func part(q url.Values, name string) (string, error) {
+	v := q.Get(name)
+	if len(v) > store.MaxKeyBytes || !utf8.ValidString(v) {
+		return "", refuseParameter(name, "%s is at most %d bytes of valid UTF-8.", name, store.MaxKeyBytes)
+	}
+	return v, nil
+}

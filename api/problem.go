@@ -1,0 +1,257 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// kind is one class of problem: what RFC 9457 calls its type, with the page
+// that explains it.
+type kind struct {
+	slug        string
+	status      int
+	title       string
+	explanation string
+}
+
+// The kinds of problem: the one table of error statuses.
+var (
+	kindInvalidKey = &kind{"invalid-key", 400, "Not a key",
+		"A key is 1 to 512 bytes (or fewer, if so configured) of valid UTF-8 without control characters. In a path it is percent-encoded and decoded exactly once; slashes, dots and spaces stand for themselves. Nothing was read or stored."}
+	kindInvalidParameter = &kind{"invalid-parameter", 400, "Not a parameter, or not a value of it",
+		"A parameter of the query is unknown here, given twice, or has a value that it cannot have. The member “parameter” names it. Nothing was read or stored."}
+	kindInvalidCursor = &kind{"invalid-cursor", 400, "Not a cursor of this list",
+		"“after” takes the cursor that a page of the same list gave as “next”, unchanged. A cursor carries the prefix and the delimiter of its list and does not continue another one. Start again without “after”."}
+	kindInvalidHeader = &kind{"invalid-header", 400, "Not a value of this header",
+		"A header has a value that it cannot have, for example an entity tag without quotes. The member “header” names it. Nothing was stored."}
+	kindIncompleteBody = &kind{"incomplete-body", 400, "The body is not whole",
+		"The connection ended, or the encoding of the body broke, before the announced end of the body. Nothing was stored. Send it again."}
+	kindCrossOrigin = &kind{"cross-origin", 403, "A page of another site may not change data here",
+		"A browser sent this request on behalf of a page that was not served by this server. Programs are not concerned; a page must be served from the same origin."}
+	kindNotFound = &kind{"not-found", 404, "No such key",
+		"The partition that answered (header Runnel-Partition) holds no entry of this key. A replica may be behind by as much as the header Runnel-Staleness says; ?consistency=master asks the key’s master."}
+	kindUnknownRoute = &kind{"unknown-route", 404, "No such resource",
+		"Nothing is served at this path. /openapi.yaml describes everything that is."}
+	kindMethod = &kind{"method-not-allowed", 405, "Not a method of this resource",
+		"The header Allow lists the methods that there are."}
+	kindNotAcceptable = &kind{"not-acceptable", 406, "None of the accepted forms is available",
+		"The header Accept allows none of the forms in which this can be answered. The member “available” lists them."}
+	kindTimeout = &kind{"request-timeout", 408, "The request took too long to arrive",
+		"The body did not arrive in the time that the server allows. Nothing was stored."}
+	kindPrecondition = &kind{"precondition-failed", 412, "The entry is not as the request requires",
+		"If-Match, If-None-Match or If-Unmodified-Since did not hold. For a write that was decided on the master, at the moment of writing, and nothing was stored: read the key again and decide anew."}
+	kindTooLarge = &kind{"too-large", 413, "The value is too large",
+		"The value exceeds what the server accepts. The member “max_bytes” says how much that is. Nothing was stored."}
+	kindEncoding = &kind{"unsupported-encoding", 415, "The body’s content coding is not kept",
+		"A value is stored as it is sent and given back without a Content-Encoding, so a coded body would be given back wrong. Send it without Content-Encoding."}
+	kindRange = &kind{"range-not-satisfiable", 416, "The value has no such range",
+		"No range of the header Range lies within the value. The header Content-Range says how long the value is."}
+	kindDifferentMasters = &kind{"different-masters", 422, "The keys have different masters",
+		"Keys are written together only if they have one master. Keys whose names hold the same {tag} do."}
+	kindInternal = &kind{"internal", 500, "Something went wrong inside",
+		"The cause is in the server’s log, under the request id that the header X-Request-Id gives."}
+	kindMasterUnavailable = &kind{"master-unavailable", 503, "The key’s master is not available",
+		"The master of this key takes no writes now (for a read: does not answer, and only it was asked). Nothing was stored. The request can be repeated as it is; Retry-After suggests when. Reads with consistency=any go on."}
+	kindOutcomeUnknown = &kind{"outcome-unknown", 503, "It is not known whether the write was stored",
+		"The connection to the master broke in the middle of the commit: the write was stored wholly or not at all. Read the key with consistency=master to find out, or repeat the write if that does no harm."}
+	kindNoPartition = &kind{"no-partition", 503, "No partition can answer",
+		"No partition that may answer this request is reachable and filled now. The request can be repeated; Retry-After suggests when."}
+	kindTimedOut = &kind{"timed-out", 503, "It took too long",
+		"The server gave the request up before it was done. A write that was under way may have been stored."}
+	kindShuttingDown = &kind{"shutting-down", 503, "The server is shutting down",
+		"The server ends what it accepted and takes nothing new. Nothing was stored. Ask another node, or this one in a moment."}
+	kindSyncElsewhere = &kind{"sync-elsewhere", 503, "The sync process does not run here",
+		"This server was started without the sync process. It runs in another process, or from a crontab; start a pass there with runnel sync --once."}
+	kindUnhealthy = &kind{"unhealthy", 503, "The server makes no progress",
+		"The sync process of this server has not completed a pass for too long. See /v1/status and the log."}
+	kindNotReady = &kind{"not-ready", 503, "The server cannot serve yet",
+		"No partition can be read (with ?write: no master can be written) through this server. See /v1/status."}
+)
+
+// kinds lists every kind, in the order of the index page.
+var kinds = []*kind{
+	kindInvalidKey, kindInvalidParameter, kindInvalidCursor, kindInvalidHeader, kindIncompleteBody, kindCrossOrigin,
+	kindNotFound, kindUnknownRoute, kindMethod, kindNotAcceptable, kindTimeout, kindPrecondition, kindTooLarge,
+	kindEncoding, kindRange, kindDifferentMasters, kindInternal, kindMasterUnavailable, kindOutcomeUnknown,
+	kindNoPartition, kindTimedOut, kindShuttingDown, kindSyncElsewhere, kindUnhealthy, kindNotReady,
+}
+
+// statusClientGone is logged, never sent: nobody is there to read it.
+const statusClientGone = 499
+
+// refusal is an error that says itself how it is answered.
+type refusal struct {
+	kind    *kind
+	detail  string
+	members problemMembers
+	retry   time.Duration // 0: no Retry-After, unless the status calls for one
+}
+
+func (e *refusal) Error() string { return e.kind.slug + ": " + e.detail }
+
+// refuse makes a refusal with a detail for whoever sent the request.
+func refuse(k *kind, format string, args ...any) *refusal {
+	return &refusal{kind: k, detail: fmt.Sprintf(format, args...)}
+}
+
+// refuseParameter refuses a parameter of the query.
+func refuseParameter(name, format string, args ...any) *refusal {
+	e := refuse(kindInvalidParameter, format, args...)
+	e.members.Parameter = name
+	return e
+}
+
+// refuseHeader refuses a header's value.
+func refuseHeader(name, format string, args ...any) *refusal {
+	e := refuse(kindInvalidHeader, format, args...)
+	e.members.Header = name
+	return e
+}
+
+func refuseTooLarge(limit int64) *refusal {
+	e := refuse(kindTooLarge, "The value is larger than %d bytes.", limit)
+	e.members.MaxBytes = limit
+	return e
+}
+
+// defaultRetry is what Retry-After says when nothing better is known.
+const defaultRetry = time.Second
+
+// refusalOf maps every error of the store to its kind.
+func refusalOf(err error) *refusal {
+	var (
+		own      *refusal
+		key      *store.KeyError
+		tooLarge *store.TooLargeError
+		master   *store.MasterError
+	)
+	switch {
+	case errors.As(err, &own):
+		return own
+	case errors.As(err, &key):
+		return refuse(kindInvalidKey, "The key %s.", key.Reason)
+	case errors.As(err, &tooLarge):
+		return refuseTooLarge(tooLarge.Limit)
+	case errors.Is(err, partition.ErrTooLarge):
+		return refuse(kindTooLarge, "The value does not fit what the master accepts.")
+	case errors.Is(err, store.ErrNotFound):
+		return refuse(kindNotFound, "The partition that answered holds no entry of this key.")
+	case errors.Is(err, store.ErrDifferentMasters):
+		return refuse(kindDifferentMasters, "The keys have more than one master.")
+	case errors.Is(err, store.ErrOutcomeUnknown):
+		return refuse(kindOutcomeUnknown, "The connection to the master broke during the commit.")
+	case errors.As(err, &master):
+		e := refuse(kindMasterUnavailable, "The master %s is not available.", master.Master)
+		e.retry, e.members.Master = master.RetryAfter, master.Master
+		return e
+	case errors.Is(err, store.ErrMasterUnavailable):
+		return refuse(kindMasterUnavailable, "The key's master is not available.")
+	case errors.Is(err, store.ErrClosed):
+		return refuse(kindShuttingDown, "The store is closed.")
+	case errors.Is(err, store.ErrNoPartition), errors.Is(err, partition.ErrUnavailable):
+		return refuse(kindNoPartition, "No partition can answer now.")
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return refuse(kindTimedOut, "The request was given up.")
+	}
+	return refuse(kindInternal, "The cause is in the log of this server.")
+}
+
+// fail answers with the problem that err is. It is the only writer of errors.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	rw := w.(*response)
+	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
+		rw.status = statusClientGone
+		return
+	}
+	e := refusalOf(err)
+	if e.kind.status >= 500 {
+		s.options.Logger.Error("request failed", "request", rw.id, "method", r.Method, "path", r.URL.EscapedPath(),
+			"problem", e.kind.slug, "error", err)
+	}
+	if rw.status != 0 {
+		rw.cut = true
+		panic(http.ErrAbortHandler) // too late for an answer: the client must see that this one is not whole
+	}
+	s.writeProblem(w, r, e)
+}
+
+func (s *Server) writeProblem(w http.ResponseWriter, r *http.Request, e *refusal) {
+	h := w.Header()
+	for _, name := range [...]string{"Etag", "Last-Modified", "Content-Length", "Accept-Ranges", "Content-Security-Policy"} {
+		delete(h, name)
+	}
+	h["Cache-Control"] = noStore
+	if e.kind.status == http.StatusServiceUnavailable {
+		h["Retry-After"] = []string{retryAfter(e.retry)}
+	}
+	p := problemOf(e, r, w.(*response).id)
+	offers := problemOffers
+	if isClassic(r) {
+		offers = classicProblemOffers
+	}
+	o, ok := negotiate(r.Header["Accept"], offers)
+	if !ok {
+		o = problemOffers[0] // better an unaccepted form than no explanation
+	}
+	s.write(w, r, answer{status: e.kind.status, document: p, offer: o})
+}
+
+// retryAfter is in whole seconds, at least one.
+func retryAfter(d time.Duration) string {
+	if d <= 0 {
+		d = defaultRetry
+	}
+	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
+}
+
+// problem is the document of RFC 9457.
+type problem struct {
+	XMLName  xmlName `json:"-" xml:"urn:ietf:rfc:7807 problem"`
+	Type     string  `json:"type" xml:"type"`
+	Title    string  `json:"title" xml:"title"`
+	Status   int     `json:"status" xml:"status"`
+	Detail   text    `json:"detail,omitempty" xml:"detail,omitempty"`
+	Instance string  `json:"instance,omitempty" xml:"instance,omitempty"`
+	Request  string  `json:"request_id,omitempty" xml:"request_id,omitempty"`
+	problemMembers
+	explanation string
+}
+
+// problemMembers are the members that single kinds add.
+type problemMembers struct {
+	Parameter string   `json:"parameter,omitempty" xml:"parameter,omitempty"`
+	Header    string   `json:"header,omitempty" xml:"header,omitempty"`
+	MaxBytes  int64    `json:"max_bytes,omitempty" xml:"max_bytes,omitempty"`
+	Master    string   `json:"master,omitempty" xml:"master,omitempty"`
+	Available []string `json:"available,omitempty" xml:"available>type,omitempty"`
+}
+
+func problemOf(e *refusal, r *http.Request, id string) *problem {
+	return &problem{
+		Type: problemsPath + e.kind.slug, Title: e.kind.title, Status: e.kind.status,
+		Detail: text(e.detail), Instance: r.URL.EscapedPath(), Request: id,
+		problemMembers: e.members, explanation: e.kind.explanation,
+	}
+}
+
+func (p *problem) page() string { return "problem.html" }
+
+// Explanation is for the page.
+func (p *problem) Explanation() string { return p.explanation }
+
+func (p *problem) writeText(b *bytes.Buffer) {
+	fmt.Fprintf(b, "%d %s\n", p.Status, p.Title)
+	if p.Detail != "" {
+		fmt.Fprintf(b, "%s\n", p.Detail)
+	}
+	fmt.Fprintf(b, "%s\nrequest %s\n", p.Type, p.Request)
+}

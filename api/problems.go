@@ -1,0 +1,68 @@
+package api
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"strings"
+)
+
+// listProblems is GET /problems.
+func (s *Server) listProblems(w http.ResponseWriter, r *http.Request) error {
+	if _, err := parameters(r); err != nil {
+		return err
+	}
+	d := &kindList{Kinds: make([]*kindDocument, len(kinds))}
+	for i, k := range kinds {
+		d.Kinds[i] = documentOf(k)
+	}
+	return s.respond(w, r, http.StatusOK, d)
+}
+
+// getProblem is GET /problems/{slug}, which the type of every problem leads to.
+func (s *Server) getProblem(w http.ResponseWriter, r *http.Request) error {
+	if _, err := parameters(r); err != nil {
+		return err
+	}
+	slug := strings.TrimPrefix(r.URL.Path, problemsPath)
+	for _, k := range kinds {
+		if k.slug == slug {
+			return s.respond(w, r, http.StatusOK, documentOf(k))
+		}
+	}
+	return refuse(kindUnknownRoute, "There is no problem of this name; /problems lists them all.")
+}
+
+// kindDocument explains one kind of problem.
+type kindDocument struct {
+	XMLName     xmlName `json:"-" xml:"problem_type"`
+	Type        string  `json:"type" xml:"type"`
+	Slug        string  `json:"slug" xml:"slug"`
+	Status      int     `json:"status" xml:"status"`
+	Title       string  `json:"title" xml:"title"`
+	Explanation string  `json:"explanation" xml:"explanation"`
+}
+
+func documentOf(k *kind) *kindDocument {
+	return &kindDocument{Type: problemsPath + k.slug, Slug: k.slug, Status: k.status, Title: k.title, Explanation: k.explanation}
+}
+
+func (d *kindDocument) page() string { return "kind.html" }
+
+func (d *kindDocument) writeText(b *bytes.Buffer) {
+	fmt.Fprintf(b, "%s\n%d %s\n\n%s\n", d.Type, d.Status, d.Title, d.Explanation)
+}
+
+// kindList is the index of all kinds.
+type kindList struct {
+	XMLName xmlName         `json:"-" xml:"problem_types"`
+	Kinds   []*kindDocument `json:"problems" xml:"problem_type"`
+}
+
+func (d *kindList) page() string { return "kinds.html" }
+
+func (d *kindList) writeText(b *bytes.Buffer) {
+	for _, k := range d.Kinds {
+		fmt.Fprintf(b, "%d %s: %s\n", k.Status, k.Type, k.Title)
+	}
+}

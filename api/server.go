@@ -1,0 +1,112 @@
+package api
+
+import (
+	"log/slog"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/mux"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Options is how a Server is made. Store is required.
+type Options struct {
+	Store    Store
+	Syncer   Syncer               // nil: the sync process runs elsewhere
+	Node     string               // the name of this process, for the status
+	Version  string               // of the program
+	Logger   *slog.Logger         // default slog.Default()
+	Access   *slog.Logger         // gets a line a request; nil: none
+	Registry *prometheus.Registry // default: a new one with the process's own metrics
+	Limits   Limits
+	// Ready adds a reason not to be ready, for example that the process is
+	// shutting down; nil: none.
+	Ready func() error
+	// SyncStall is how old the last pass may be before /healthz fails,
+	// default 2 minutes. It must exceed the schedule's interval.
+	SyncStall time.Duration
+}
+
+func (o Options) withDefaults() Options {
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Registry == nil {
+		o.Registry = newRegistry()
+	}
+	if o.Ready == nil {
+		o.Ready = func() error { return nil }
+	}
+	if o.SyncStall == 0 {
+		o.SyncStall = 2 * time.Minute
+	}
+	o.Limits = o.Limits.withDefaults()
+	return o
+}
+
+// Server answers the whole API. It is an http.Handler.
+type Server struct {
+	store   Store
+	syncer  Syncer
+	options Options
+	router  *mux.Router
+	metrics *metrics
+	pages   *pages
+	origins *http.CrossOriginProtection
+	started time.Time
+
+	requestPrefix string        // of the request ids that are made here
+	requests      atomic.Uint64 // made so far
+}
+
+// New returns a Server. It registers its metrics with the registry, so a
+// registry serves one Server.
+func New(o Options) *Server {
+	o = o.withDefaults()
+	s := &Server{
+		store:         o.Store,
+		syncer:        o.Syncer,
+		options:       o,
+		pages:         newPages(o.Version),
+		origins:       http.NewCrossOriginProtection(),
+		started:       time.Now(),
+		requestPrefix: strconv.FormatInt(time.Now().UnixMicro(), 36) + "-",
+	}
+	s.metrics = newMetrics(o.Registry, s)
+	s.router = s.newRouter()
+	return s
+}
+
+// newRouter holds every route. Those of keys stand first: routes are tried in
+// order.
+func (s *Server) newRouter() *mux.Router {
+	router := mux.NewRouter().SkipClean(true).UseEncodedPath()
+	under := func(prefix, variable string, m methods) {
+		router.PathPrefix(prefix).Name(prefix + "{" + variable + "}").Handler(s.resource(prefix+"{"+variable+"}", m))
+	}
+	at := func(path string, m methods) {
+		router.Path(path).Name(path).Handler(s.resource(path, m))
+	}
+	under(keysPath, "key", methods{"GET": s.getKey, "HEAD": s.getKey, "PUT": s.putKey, "DELETE": s.deleteKey})
+	at("/v1/keys", methods{"GET": s.listKeys, "HEAD": s.listKeys, "POST": s.postKey})
+
+	for _, c := range []classic{{s: s, path: bucketPath}, {s: s, path: canonicalPath}} {
+		at(c.path, methods{"GET": c.list, "HEAD": c.list})
+		under(c.path, "key", methods{"GET": c.get, "HEAD": c.get, "PUT": c.put, "POST": c.put, "DELETE": c.delete})
+	}
+
+	at("/v1/status", methods{"GET": s.getStatus, "HEAD": s.getStatus})
+	at("/v1/sync", methods{"POST": s.postSync})
+	at("/healthz", methods{"GET": s.getHealth, "HEAD": s.getHealth})
+	at("/readyz", methods{"GET": s.getReady, "HEAD": s.getReady})
+	at("/metrics", methods{"GET": s.getMetrics, "HEAD": s.getMetrics})
+	at("/openapi.yaml", methods{"GET": getOpenAPI, "HEAD": getOpenAPI})
+	at("/problems", methods{"GET": s.listProblems, "HEAD": s.listProblems})
+	under(problemsPath, "slug", methods{"GET": s.getProblem, "HEAD": s.getProblem})
+	at("/", methods{"GET": s.getIndex, "HEAD": s.getIndex})
+
+	router.NotFoundHandler = s.resource("unmatched", nil)
+	return router
+}

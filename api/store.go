@@ -1,0 +1,76 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"github.com/runnelkv/runnel/store"
+)
+
+// Store is what the API needs of a *store.Store.
+type Store interface {
+	Reader
+	Writer
+	// CheckName returns a *store.KeyError unless name is a key.
+	CheckName(name string) error
+	// MaxValueBytes is the largest value that is accepted.
+	MaxValueBytes() int64
+	// Status is what is known of the partitions, without asking them.
+	Status() store.Status
+}
+
+// Reader reads from any partition, or from the one that the options ask for.
+type Reader interface {
+	Get(ctx context.Context, key store.Key, o store.ReadOptions) (store.Read, error)
+	List(ctx context.Context, o store.ListOptions) (store.Page, error)
+	// Union lists all reachable partitions together.
+	Union(ctx context.Context, o store.ListOptions) (store.Page, error)
+}
+
+// Writer writes on the keys' master.
+type Writer interface {
+	// Put writes whatever stood before.
+	Put(ctx context.Context, e store.Entry) (store.Written, error)
+	// Revise decides over the current entries, which come without their values.
+	Revise(ctx context.Context, keys []store.Key, fn func(*store.View) error) error
+	// Spread applies committed entries to every reachable partition now, and
+	// says how many hold them.
+	Spread(ctx context.Context, entries []store.Entry) (reached int, err error)
+	// Master is the name of the key's master.
+	Master(key store.Key) string
+}
+
+var _ Store = (*store.Store)(nil)
+
+// Syncer is the sync process, where it runs in this process.
+type Syncer interface {
+	// Trigger runs a pass now, or joins the one that is running, and reports it.
+	Trigger(ctx context.Context) (SyncReport, error)
+	// SyncStatus is what is known of the passes so far.
+	SyncStatus() SyncStatus
+}
+
+// SyncReport is the outcome of one pass.
+type SyncReport struct {
+	Took    time.Duration
+	Targets []SyncTarget // in the order of the configuration
+}
+
+// SyncStatus is the state of the sync process.
+type SyncStatus struct {
+	Running  bool // passes are made here: by this process, or by another while it stands by
+	Standby  bool // another process holds the lease
+	LastPass time.Time
+	Took     time.Duration // of the last pass
+	Passes   int64         // since the process started
+	Targets  []SyncTarget
+}
+
+// SyncTarget is one partition that is copied to.
+type SyncTarget struct {
+	Name      string
+	State     string // a word of the sync process: "level", "catching_up", "unreachable", …
+	Err       error  // why it is not level, nil when it is
+	Copied    int64  // entries, in the last pass
+	Remaining int64  // revisions that it still lacks
+}

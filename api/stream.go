@@ -1,0 +1,121 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/runnelkv/runnel/store"
+)
+
+// streamKeys writes the whole list as NDJSON, page by page, in constant memory.
+// With a limit it ends there. An error in its middle is the last line, a problem,
+// and then the connection breaks, so that nobody takes the list for whole.
+func (s *Server) streamKeys(w http.ResponseWriter, r *http.Request, o store.ListOptions) error {
+	limit := o.Limit
+	if limit == 0 {
+		o.Limit = store.MaxLimit
+	}
+	page, err := s.store.List(r.Context(), o)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	setPage(h, &page, "")
+	h["Vary"] = varyAccept
+	h["Content-Type"] = []string{offerNDJSON.contentType}
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	st := newStream(w, s.options.Limits.Write)
+	for {
+		if st.writePage(&page, o.Values) != nil || page.Next == "" {
+			return nil // done, or the client is gone
+		}
+		if limit > 0 {
+			if o.Limit -= len(page.Entries) + len(page.Prefixes); o.Limit <= 0 {
+				return nil
+			}
+		}
+		o.After = page.Next
+		if page, err = s.store.List(r.Context(), o); err != nil {
+			st.writeError(problemOf(refusalOf(err), r, w.(*response).id))
+			return err
+		}
+	}
+}
+
+// stream writes lines of JSON, and gives the client a fresh deadline for each
+// page of them.
+type stream struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+	timeout time.Duration
+	buffer  bytes.Buffer
+	encoder *json.Encoder
+}
+
+func newStream(w http.ResponseWriter, timeout time.Duration) *stream {
+	st := &stream{w: w, control: http.NewResponseController(w), timeout: timeout}
+	st.encoder = json.NewEncoder(&st.buffer)
+	return st
+}
+
+// flushBytes is how much is gathered at most before it is sent.
+const flushBytes = 256 << 10
+
+// group is the line of names that a delimiter gathers.
+type group struct {
+	Prefix string `json:"prefix"`
+}
+
+// writePage writes a line for each entry and group, in the order of names.
+func (st *stream) writePage(page *store.Page, values bool) error {
+	entries, groups := page.Entries, page.Prefixes
+	for len(entries) > 0 || len(groups) > 0 {
+		if len(groups) > 0 && (len(entries) == 0 || groups[0] < store.Name(entries[0].Key)) {
+			if err := st.writeLine(group{groups[0]}); err != nil {
+				return err
+			}
+			groups = groups[1:]
+			continue
+		}
+		if err := st.writeLine(listed(&entries[0], values, formNDJSON)); err != nil {
+			return err
+		}
+		entries = entries[1:]
+	}
+	return st.flush()
+}
+
+func (st *stream) writeLine(line any) error {
+	if err := st.encoder.Encode(line); err != nil {
+		return err
+	}
+	if st.buffer.Len() < flushBytes {
+		return nil
+	}
+	return st.send()
+}
+
+func (st *stream) writeError(p *problem) {
+	if st.writeLine(p) == nil {
+		st.flush() // an error means that the client is gone
+	}
+}
+
+func (st *stream) send() error {
+	// A connection that knows no deadlines, as in tests, has none to extend.
+	st.control.SetWriteDeadline(time.Now().Add(st.timeout))
+	_, err := st.w.Write(st.buffer.Bytes())
+	st.buffer.Reset()
+	return err
+}
+
+func (st *stream) flush() error {
+	if err := st.send(); err != nil {
+		return err
+	}
+	return st.control.Flush()
+}

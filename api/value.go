@@ -1,0 +1,82 @@
+package api
+
+import (
+	"bytes"
+	"net/http"
+	"strconv"
+
+	"github.com/runnelkv/runnel/store"
+)
+
+var (
+	acceptRanges = []string{"bytes"}
+	// sandbox keeps a stored page from acting as a page of this server.
+	sandbox = []string{"sandbox"}
+)
+
+// writeValue answers with a value as it is stored.
+func writeValue(w http.ResponseWriter, r *http.Request, e *store.Entry) error {
+	h := w.Header()
+	setValidators(h, e, formRaw)
+	h["Accept-Ranges"] = acceptRanges
+	h["Content-Security-Policy"] = sandbox
+	if conditional(r.Header) {
+		same, err := notModified(r.Header, h["Etag"][0], e.ModifiedAt.Time())
+		if err != nil {
+			return err
+		}
+		if same {
+			delete(h, "Accept-Ranges")
+			w.WriteHeader(http.StatusNotModified)
+			return nil
+		}
+	}
+	if len(e.Metadata) > 0 {
+		setMetadata(h, e.Metadata)
+	}
+	contentType := e.ContentType
+	if contentType == "" {
+		contentType = defaultContentType // an empty one would be guessed
+	}
+	h["Content-Type"] = []string{contentType}
+	if r.Header["Range"] != nil && r.Method == http.MethodGet && ifRange(r.Header, e) {
+		return writeRange(w, r, e)
+	}
+	writeWhole(w, r, e.Value)
+	return nil
+}
+
+func writeWhole(w http.ResponseWriter, r *http.Request, value []byte) {
+	w.Header()["Content-Length"] = []string{strconv.Itoa(len(value))}
+	w.WriteHeader(http.StatusOK)
+	if r.Method != http.MethodHead {
+		w.Write(value) // an error means that the client is gone
+	}
+}
+
+// writeRange answers a request with a Range header. A unit that is not bytes,
+// or a header that is malformed, counts as none (RFC 9110, section 14.2).
+func writeRange(w http.ResponseWriter, r *http.Request, e *store.Entry) error {
+	spans, ok := parseRange(r.Header["Range"], e.Size)
+	h := w.Header()
+	switch {
+	case !ok:
+		writeWhole(w, r, e.Value)
+		return nil
+	case len(spans) == 0:
+		h["Content-Range"] = []string{"bytes */" + strconv.FormatInt(e.Size, 10)}
+		return refuse(kindRange, "The value has %d bytes.", e.Size)
+	case len(spans) == 1:
+		h["Content-Range"] = []string{spans[0].contentRange(e.Size)}
+		h["Content-Length"] = []string{strconv.FormatInt(spans[0].length(), 10)}
+		w.WriteHeader(http.StatusPartialContent)
+		w.Write(e.Value[spans[0].first : spans[0].last+1])
+		return nil
+	}
+	// The multipart form is the standard library's. Of the header it sees only
+	// the ranges: everything else has been decided.
+	plain := r.Clone(r.Context())
+	plain.Header = http.Header{"Range": {rangeHeader(spans)}}
+	http.ServeContent(w, plain, "", e.ModifiedAt.Time(), bytes.NewReader(e.Value))
+	return nil
+}
