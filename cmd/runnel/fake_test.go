@@ -132,6 +132,7 @@ func (f *fakeServer) get(w http.ResponseWriter, r *http.Request, key string) {
 	h.Set("Content-Type", e.contentType)
 	if r.Header.Get("Accept") == "application/json" && e.contentType != "application/json" {
 		h.Set("Content-Type", "application/json")
+		h.Set("ETag", strconv.Quote(strings.Trim(e.etag(), `"`)+"-json")) // another representation, another ETag
 		w.Write(f.line(key, true))
 		return
 	}

@@ -89,13 +89,14 @@ func (p *program) get(ctx context.Context, c *client, key string, o getOptions) 
 
 // entryJSON returns the whole entry that resp holds, as indented JSON. Accept: application/json is answered with the
 // entry, unless the value itself is JSON: then the value comes as it is, and the entry is put together from the header.
+// An entry is known by its key and revision; its ETag is that of the value, while the header's is that of the document.
 func entryJSON(key string, resp *http.Response) (string, error) {
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return "", err
 	}
 	var e entry
-	if json.Unmarshal(body, &e) == nil && e.Key == key && e.ETag == resp.Header.Get("ETag") {
+	if json.Unmarshal(body, &e) == nil && e.Key == key && strconv.FormatInt(e.Revision, 10) == resp.Header.Get("Runnel-Revision") {
 		return indent(body)
 	}
 	e = entryOf(key, body, resp.Header)
