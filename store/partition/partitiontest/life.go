@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -172,18 +173,18 @@ func checkClose(t *testing.T, s suite) {
 func checkCloseUnderWay(t *testing.T, s suite) {
 	n := settled(t, s)
 	p := n.open(t)
-	ended := make(chan struct{})
+	var ended atomic.Bool
 	b := batch()
 	b.Decide = func(c partition.Claim) ([]partition.Entry, error) {
 		go func() {
-			defer close(ended)
 			p.Close()
+			ended.Store(true)
 		}()
 		return []partition.Entry{at(put("k/late", "1"), alpha, c.First)}, awaitClosed(t.Context(), p)
 	}
 	_, err := p.Commit(t.Context(), b)
 	wantError(t, err, partition.ErrUnavailable)
-	<-ended
+	must(t, eventually(t.Context(), ended.Load))
 	wantSettled(t, n)
 }
 
