@@ -18,6 +18,8 @@ import (
 type exportOptions struct {
 	prefix string
 	resume bool
+
+	consistency string
 }
 
 func newExport(p *program) *cobra.Command {
@@ -34,7 +36,9 @@ it grows as FILE.partial. An interrupted export goes on with --resume behind the
 last whole line of FILE.partial. A connection that breaks is taken up again by
 itself.
 
-An export is not of one moment: each entry is as it was when it was read.`,
+An export is not of one moment: each entry is as it was when it was read. Any
+partition may answer; --consistency master misses nothing that was written
+before the export began.`,
 		Example: `  runnel export backup.ndjson
   runnel export backup.ndjson --resume
   runnel export --prefix photos/ - | gzip > photos.ndjson.gz`,
@@ -52,15 +56,21 @@ An export is not of one moment: each entry is as it was when it was read.`,
 				return err
 			}
 			if !toFile {
-				return p.exportTo(cmd.Context(), c, p.stdout, keyQuery{prefix: o.prefix, values: true})
+				return p.exportTo(cmd.Context(), c, p.stdout, o.query(""))
 			}
 			return p.exportFile(cmd.Context(), c, args[0], o)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.prefix, "prefix", "", "only the keys that begin with `PREFIX`")
+	f.StringVar(&o.consistency, "consistency", "", "who may answer: `any` or master (default any)")
 	f.BoolVar(&o.resume, "resume", false, "go on with what an interrupted export has left")
 	return cmd
+}
+
+// query chooses the entries of the export behind the key from.
+func (o exportOptions) query(from string) keyQuery {
+	return keyQuery{prefix: o.prefix, values: true, consistency: o.consistency, from: from}
 }
 
 // exportFile writes name by way of name.partial, which stays if it does not come to the end.
@@ -80,7 +90,7 @@ func (p *program) exportFile(ctx context.Context, c *client, name string, o expo
 	if err != nil {
 		return errors.Join(fmt.Errorf("take up %s: %w", f.Name(), err), f.Close())
 	}
-	err = p.exportTo(ctx, c, f, keyQuery{prefix: o.prefix, values: true, from: last})
+	err = p.exportTo(ctx, c, f, o.query(last))
 	if err = finishFile(f, err); err != nil {
 		return fmt.Errorf("%w; to go on from where it stopped, repeat the command with --resume", err)
 	}

@@ -139,6 +139,19 @@ func (f *fakeServer) get(w http.ResponseWriter, r *http.Request, key string) {
 	w.Write(e.value)
 }
 
+// consistencies returns what the lists asked for so far asked to be.
+func (f *fakeServer) consistencies() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var all []string
+	for _, r := range f.requests {
+		if r.URL.Path == "/v1/keys" {
+			all = append(all, r.URL.Query().Get("consistency"))
+		}
+	}
+	return all
+}
+
 func (f *fakeServer) put(w http.ResponseWriter, r *http.Request, key string) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil || int64(len(body)) != r.ContentLength {

@@ -22,6 +22,8 @@ type keyQuery struct {
 	delimiter string
 	values    bool
 	from      string // only keys after this one; empty for all
+
+	consistency string // any or master; empty for the server's choice
 }
 
 func (q keyQuery) params(after string) url.Values {
@@ -34,6 +36,7 @@ func (q keyQuery) params(after string) url.Values {
 	set("prefix", q.prefix)
 	set("delimiter", q.delimiter)
 	set("after", after)
+	set("consistency", q.consistency)
 	if q.values {
 		v.Set("values", "true")
 	}

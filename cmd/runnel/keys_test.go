@@ -273,3 +273,17 @@ func TestStreamGivesNoKeyTwice(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestListsAskForTheirConsistency(t *testing.T) {
+	empty := t.TempDir()
+	for _, tt := range []struct{ args, want string }{
+		{"list", ""}, {"export", ""}, {"list --consistency master", "master"}, {"list -d / --consistency master", "master"},
+		{"export --consistency master", "master"}, {"import --delete --yes " + empty, "master"},
+	} {
+		f := newFake(t)
+		f.ok(t, strings.Fields(tt.args)...)
+		if diff := cmp.Diff([]string{tt.want}, f.consistencies()); diff != "" {
+			t.Errorf("%s: %s", tt.args, diff)
+		}
+	}
+}

@@ -21,6 +21,8 @@ type listOptions struct {
 	json      bool
 	values    bool
 	long      bool
+
+	consistency string
 }
 
 func newList(p *program) *cobra.Command {
@@ -34,6 +36,9 @@ is streamed: it may be of any length. --limit ends it early.
 
 With --delimiter / a key that goes on after the next / stands for all keys of
 that common prefix, which is printed once: the list of a directory, so to say.
+
+Any partition may answer, so the list can be a moment old; --consistency master
+asks the masters.
 
 --long adds size, time, media type and ETag. --json prints one JSON object a
 line, {"prefix":…} for a common prefix; --values adds the values to it.`,
@@ -63,12 +68,13 @@ line, {"prefix":…} for a common prefix; --values adds the values to it.`,
 	f.IntVarP(&o.limit, "limit", "n", 0, "print at most this many; 0 for all")
 	f.BoolVar(&o.json, "json", false, "print one JSON object a line")
 	f.BoolVar(&o.values, "values", false, "with the values (implies --json)")
+	f.StringVar(&o.consistency, "consistency", "", "who may answer: `any` or master (default any)")
 	f.BoolVarP(&o.long, "long", "l", false, "print a table of size, time, type, ETag and key")
 	return cmd
 }
 
 func (p *program) list(ctx context.Context, c *client, prefix string, o listOptions) error {
-	q := keyQuery{prefix: prefix, delimiter: o.delimiter, values: o.values}
+	q := keyQuery{prefix: prefix, delimiter: o.delimiter, values: o.values, consistency: o.consistency}
 	listed := c.keys(ctx, q)
 	if o.delimiter != "" {
 		listed = c.keysAndPrefixes(ctx, q)
