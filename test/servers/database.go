@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -20,6 +21,8 @@ const (
 	// testPrefix is what Runnel itself puts before names when RUNNEL_ENV=test.
 	testPrefix = "test_"
 	staleAfter = time.Hour
+
+	accessDenied = 1045 // the server's error number
 )
 
 // Database creates a fresh database for t, dropped when t ends, and returns its
@@ -155,6 +158,15 @@ func isStale(name string, now time.Time) bool {
 	made, _, _ := strings.Cut(rest, "_")
 	seconds, err := strconv.ParseInt(made, 10, 64)
 	return ours && err == nil && now.Sub(time.Unix(seconds, 0)) > staleAfter
+}
+
+// numberOf returns the server's number of err, or 0.
+func numberOf(err error) uint16 {
+	var answer *mysql.MySQLError
+	if errors.As(err, &answer) {
+		return answer.Number
+	}
+	return 0
 }
 
 func nameOf(address string) string { return strings.TrimPrefix(mustParse(address).Path, "/") }

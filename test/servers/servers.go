@@ -194,6 +194,8 @@ func (s *Server) wait(timeout time.Duration) error {
 		switch {
 		case err == nil:
 			return nil
+		case numberOf(err) == accessDenied:
+			return err // and it will not change its mind
 		case !s.engine.running():
 			return fmt.Errorf("the server ended:\n%s", s.engine.logs())
 		}

@@ -31,8 +31,10 @@ if [ ! -d "$data" ]; then
 	mv "$data.new" "$data"
 fi
 
-# An init file holds one statement a line.
+# An init file holds one statement a line. MariaDB has a root@127.0.0.1 with no
+# password, which would be preferred to root@'%' for who comes from there.
 cat >"$directory/init.sql" <<SQL
+DROP USER IF EXISTS root@'127.0.0.1';
 CREATE USER IF NOT EXISTS root@'%' IDENTIFIED BY '$ROOT_PASSWORD';
 GRANT ALL PRIVILEGES ON *.* TO root@'%' WITH GRANT OPTION;
 SQL

@@ -1,0 +1,52 @@
+# Runnel. "make" builds it, "make help" lists what else there is.
+
+GO         ?= go
+VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME   ?= 10s
+
+# Two packages at a time: most of a package's time goes into waiting for the
+# servers and their disk, and several of them want 256 MiB each.
+TEST = $(GO) test -race -p 2
+
+.PHONY: build run test test-short test-faults test-long test-clean servers fuzz bench lint help
+
+build: ## build bin/runnel
+	$(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/runnel ./cmd/runnel
+
+run: build ## build, then serve the embedded default on 127.0.0.1:8080
+	bin/runnel serve
+
+test: servers ## run every test on real servers, preparing them first
+	$(TEST) -timeout 15m ./...
+
+test-short: ## run the tests that need no server
+	RUNNEL_TEST_SHORT=1 $(TEST) -timeout 5m ./...
+
+test-faults: servers ## run the tests of crashes, outages and pauses, once more and in full
+	$(TEST) -timeout 30m -count=1 -run 'Fault|Crash|Kill|Outage|Pause|Down' ./...
+
+test-long: servers ## run every test at full length (RUNNEL_TEST_LONG=1)
+	RUNNEL_TEST_LONG=1 $(TEST) -timeout 55m -count=1 ./...
+
+test-clean: ## remove the shared servers and the images that tests keep
+	sh test/servers/clean.sh
+
+# A server that cannot be had fails the tests that ask for it, not the others.
+servers: ## install what the servers need, make their images, start the shared ones
+	sh test/servers/prepare.sh
+	-$(TEST) -timeout 10m -count=1 -run '^TestSharedServerIsFoundAgain$$' ./test/servers
+
+fuzz: ## run each fuzz target for FUZZTIME (10s)
+	GO='$(GO)' sh .ci/fuzz $(FUZZTIME)
+
+bench: ## run the benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+lint: ## check formatting, go vet and staticcheck
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt -w: $$unformatted" >&2; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 14
