@@ -1,0 +1,250 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/robfig/cron/v3"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/runnelkv/runnel/api"
+	"github.com/runnelkv/runnel/config"
+	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/sync"
+)
+
+const serveLong = `Serve the HTTP API over the partitions of a configuration, with the sync process inside.
+
+Without --config it runs three embedded SQLite partitions in --data, the first of them the master: nothing to
+install, nothing to set up. With --config FILE it runs on the MySQL, MariaDB or SQLite databases that the file
+names, and creates missing databases and tables there when the account may.
+
+SIGTERM or an interrupt stops it: what was accepted is answered first. SIGHUP reads the file again: a new
+[[partition]] joins without a restart; a faulty file changes nothing.
+
+Until API keys are configured it listens on loopback addresses only.`
+
+type serveFlags struct {
+	configFlags
+	listen string
+	noSync bool
+}
+
+func newServe(p *program) *cobra.Command {
+	var f serveFlags
+	cmd := &cobra.Command{
+		Use:     "serve",
+		Short:   "Serve the HTTP API, with the sync process inside",
+		Long:    serveLong,
+		Example: "  runnel serve\n  runnel serve --data /var/lib/runnel --listen 127.0.0.1:9000\n  runnel serve --config /etc/runnel.toml",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return p.serve(cmd.Context(), f)
+		},
+	}
+	cmd.Flags().StringVarP(&f.file, "config", "c", "", "the configuration `FILE` (default: embedded partitions in --data)")
+	cmd.Flags().StringVar(&f.data, "data", "data", "the `DIR` of the embedded partitions, when there is no --config")
+	cmd.Flags().StringVar(&f.listen, "listen", "", "listen on `ADDR`, whatever the configuration says")
+	cmd.Flags().BoolVar(&f.noSync, "no-sync", false, "leave the sync process to 'runnel sync'")
+	cmd.MarkFlagsMutuallyExclusive("config", "data")
+	return cmd
+}
+
+// serve runs a node until ctx ends.
+func (p *program) serve(ctx context.Context, f serveFlags) error {
+	c, err := f.load()
+	if err != nil {
+		return err
+	}
+	if f.listen != "" {
+		c.HTTP.Listen = f.listen
+	}
+	log := newLogger(p.stderr, c.Log)
+	n, err := newNode(c, log, !f.noSync)
+	if err != nil {
+		return err
+	}
+	listener, err := listenLoopback(ctx, c.HTTP.Listen)
+	if err != nil {
+		return errors.Join(err, n.store.Close())
+	}
+	p.welcome(f, listener.Addr())
+	err = n.run(ctx, listener, f.configFlags)
+	return errors.Join(err, n.store.Close())
+}
+
+// listenLoopback listens on an address that only this machine can reach.
+func listenLoopback(ctx context.Context, address string) (net.Listener, error) {
+	tcp, err := net.ResolveTCPAddr("tcp", address)
+	if err != nil {
+		return nil, usageError("listen address %q: %v", address, err)
+	}
+	if !tcp.IP.IsLoopback() {
+		return nil, usageError("will not listen on %s: without API keys anyone who reaches it could write; "+
+			"use a loopback address such as 127.0.0.1:8080 behind a proxy that authenticates", address)
+	}
+	return (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+}
+
+// welcome tells how to use a server that was started without a configuration.
+func (p *program) welcome(f serveFlags, address net.Addr) {
+	url := "http://" + address.String()
+	if f.file != "" {
+		fmt.Fprintf(p.stdout, "runnel serves %s\n", url)
+		return
+	}
+	fmt.Fprintf(p.stdout, `runnel serves %[1]s from three SQLite partitions in %[2]s
+
+  curl -X PUT --data-binary 'hello' %[1]s/v1/keys/greeting     write a value
+  curl %[1]s/v1/keys/greeting                                 read it, from any partition
+  curl '%[1]s/v1/keys?prefix=gr'                              list keys
+  curl -X DELETE %[1]s/v1/keys/greeting                       delete it
+  curl %[1]s/v1/status                                        see the partitions
+
+Stop it with Ctrl-C; the data stays in %[2]s.
+`, url, f.data)
+}
+
+// node is everything that one 'runnel serve' runs.
+type node struct {
+	config *config.Config
+	log    *slog.Logger
+	store  *store.Store
+	syncer *sync.Syncer // nil: the sync process runs elsewhere
+	api    *api.Server
+}
+
+func newNode(c *config.Config, log *slog.Logger, withSync bool) (*node, error) {
+	wake := make(chan struct{}, 1)
+	s, err := openStore(c, log, func() {
+		select {
+		case wake <- struct{}{}:
+		default: // a pass is due already
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	n := &node{config: c, log: log, store: s}
+	if withSync {
+		if n.syncer, err = newSyncer(c, s, log, wake); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
+	n.api = api.New(n.apiOptions())
+	return n, nil
+}
+
+func (n *node) apiOptions() api.Options {
+	o := api.Options{
+		Store:     n.store,
+		Node:      hostName(),
+		Version:   buildVersion().Version,
+		Logger:    n.log,
+		SyncStall: syncStall(n.config.Sync.Schedule),
+	}
+	if n.log.Enabled(context.Background(), slog.LevelDebug) {
+		o.Access = n.log
+	}
+	if n.syncer != nil {
+		o.Syncer = passes{n.syncer}
+	}
+	return o
+}
+
+// run serves until ctx ends, then stops in the reverse order of starting:
+// requests first, then sync, then the store with what it has accepted.
+func (n *node) run(ctx context.Context, listener net.Listener, f configFlags) error {
+	background := context.WithoutCancel(ctx)
+	storeCtx, stopStore := context.WithCancel(background)
+	syncCtx, stopSync := context.WithCancel(background)
+	defer stopStore()
+	defer stopSync()
+	server := n.newServer()
+
+	var running errgroup.Group
+	failed, fail := context.WithCancelCause(ctx)
+	start := func(run func() error) {
+		running.Go(func() error {
+			err := run()
+			fail(err)
+			return err
+		})
+	}
+	start(func() error { return n.store.Run(storeCtx) })
+	if n.syncer != nil {
+		start(func() error { return n.syncer.Run(syncCtx) })
+	}
+	start(func() error { return ignore(server.Serve(listener), http.ErrServerClosed) })
+	if f.file != "" {
+		reloads, stop := notifyReload()
+		defer stop()
+		start(func() error { return n.reloadOn(failed, reloads, f) })
+	}
+
+	<-failed.Done()
+	n.log.Info("stopping: answering what was accepted")
+	shutdownCtx, cancel := context.WithTimeout(background, n.config.HTTP.ShutdownTimeout)
+	defer cancel()
+	shutdownErr := server.Shutdown(shutdownCtx)
+	if shutdownErr != nil {
+		shutdownErr = errors.Join(fmt.Errorf("some requests were still under way after %v: %w", n.config.HTTP.ShutdownTimeout, shutdownErr), server.Close())
+	}
+	stopSync()
+	stopStore()
+	return errors.Join(running.Wait(), shutdownErr)
+}
+
+func (n *node) newServer() *http.Server {
+	return &http.Server{
+		Handler:           n.api,
+		ReadHeaderTimeout: n.config.HTTP.ReadHeaderTimeout,
+		ReadTimeout:       n.config.HTTP.ReadTimeout,
+		WriteTimeout:      n.config.HTTP.WriteTimeout,
+		IdleTimeout:       n.config.HTTP.IdleTimeout,
+		MaxHeaderBytes:    int(n.config.HTTP.MaxHeaderBytes),
+		ErrorLog:          slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
+	}
+}
+
+func notifyReload() (<-chan os.Signal, func()) {
+	reloads := make(chan os.Signal, 1)
+	signal.Notify(reloads, syscall.SIGHUP)
+	return reloads, func() { signal.Stop(reloads) }
+}
+
+// syncStall is how long a healthy sync process may go without a pass: some
+// intervals of its schedule.
+func syncStall(schedule string) time.Duration {
+	const least = time.Minute
+	s, err := cron.ParseStandard(schedule)
+	if err != nil {
+		return least // config has checked it
+	}
+	next := s.Next(time.Now())
+	return max(least, 3*s.Next(next).Sub(next))
+}
+
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "unknown"
+	}
+	return name
+}
+
+func ignore(err, harmless error) error {
+	if errors.Is(err, harmless) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/runnelkv/runnel/api"
+	"github.com/runnelkv/runnel/config"
+	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/sync"
+)
+
+const syncLong = `Carry every change to every partition of a configuration: as a daemon on the configured schedule, or with --once for a
+single pass, for a crontab. 'runnel serve' does this by itself unless it was started with --no-sync. Several sync
+processes on the same partitions do no harm: one works, the others stand by.
+
+With --once it prints a line for each partition. Exit status: 0 every reachable partition is level; 1 some are not, or none
+is reachable; 2 the configuration is wrong.`
+
+func newSync(p *program) *cobra.Command {
+	var f configFlags
+	var once bool
+	cmd := &cobra.Command{
+		Use:     "sync",
+		Short:   "Carry every change to every partition",
+		Long:    syncLong,
+		Example: "  runnel sync --config /etc/runnel.toml\n  * * * * * runnel sync --once --config /etc/runnel.toml",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := f.load()
+			if err != nil {
+				return err
+			}
+			log := newLogger(p.stderr, c.Log)
+			if once {
+				return p.syncOnce(cmd.Context(), c, log)
+			}
+			return syncDaemon(cmd.Context(), c, log, f)
+		},
+	}
+	cmd.Flags().StringVarP(&f.file, "config", "c", "", "the configuration `FILE` (default: embedded partitions in --data)")
+	cmd.Flags().StringVar(&f.data, "data", "data", "the `DIR` of the embedded partitions, when there is no --config")
+	cmd.Flags().BoolVar(&once, "once", false, "make one pass and exit")
+	cmd.MarkFlagsMutuallyExclusive("config", "data")
+	return cmd
+}
+
+// syncOnce makes one pass and prints how every partition stands.
+func (p *program) syncOnce(ctx context.Context, c *config.Config, log *slog.Logger) error {
+	s, err := openStore(c, log, nil)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if err := s.Connect(ctx); err != nil && len(s.Origins()) == 0 {
+		return fmt.Errorf("no partition can be used:\n%w", err)
+	}
+	syncer, err := newSyncer(c, s, log, nil)
+	if err != nil {
+		return err
+	}
+	report, err := syncer.Pass(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprint(p.stdout, report)
+	if !report.Level() {
+		return &exitError{code: exitFailed, err: errSilent}
+	}
+	return nil
+}
+
+// syncDaemon makes passes on the schedule until ctx ends.
+func syncDaemon(ctx context.Context, c *config.Config, log *slog.Logger, f configFlags) error {
+	n := &node{config: c, log: log}
+	var err error
+	if n.store, err = openStore(c, log, nil); err != nil {
+		return err
+	}
+	if n.syncer, err = newSyncer(c, n.store, log, nil); err != nil {
+		return errors.Join(err, n.store.Close())
+	}
+	storeCtx, stopStore := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopStore()
+	running, failed := errgroup.WithContext(ctx)
+	running.Go(func() error { return n.store.Run(storeCtx) })
+	running.Go(func() error {
+		defer stopStore()
+		return n.syncer.Run(failed)
+	})
+	if f.file != "" {
+		reloads, stop := notifyReload()
+		defer stop()
+		running.Go(func() error { return n.reloadOn(failed, reloads, f) })
+	}
+	return errors.Join(running.Wait(), n.store.Close())
+}
+
+func newSyncer(c *config.Config, s *store.Store, log *slog.Logger, wake <-chan struct{}) (*sync.Syncer, error) {
+	schedule, err := sync.ParseSchedule(c.Sync.Schedule)
+	if err != nil {
+		return nil, err
+	}
+	return sync.New(s, sync.Options{
+		Schedule:     schedule,
+		BatchEntries: c.Sync.BatchEntries,
+		BatchBytes:   int64(c.Sync.BatchBytes),
+		Timeout:      c.Store.Timeout,
+		CopyTimeout:  c.Sync.Timeout,
+		BackoffMax:   c.Sync.BackoffMax,
+		LeaseTTL:     c.Sync.Lease,
+		Wake:         wake,
+		Logger:       log,
+	}), nil
+}
+
+// passes is the sync process as the API sees it.
+type passes struct{ *sync.Syncer }
+
+// Trigger implements api.Syncer.
+func (p passes) Trigger(ctx context.Context) (api.SyncReport, error) {
+	report, err := p.Pass(ctx)
+	if err != nil {
+		return api.SyncReport{}, err
+	}
+	r := api.SyncReport{Took: report.Took}
+	for _, t := range report.Targets {
+		target := syncTarget(t.TargetStatus)
+		target.Copied = t.Copied
+		r.Targets = append(r.Targets, target)
+	}
+	return r, nil
+}
+
+// SyncStatus implements api.Syncer.
+func (p passes) SyncStatus() api.SyncStatus {
+	st := p.Status()
+	s := api.SyncStatus{
+		Running:  st.Passes > 0,
+		LastPass: st.LastPass,
+		Took:     st.LastTook,
+		Passes:   st.Passes,
+	}
+	standby := 0
+	for _, t := range st.Targets {
+		s.Targets = append(s.Targets, syncTarget(t))
+		if t.Standby {
+			standby++
+		}
+	}
+	s.Standby = !st.Active && standby > 0
+	return s
+}
+
+func syncTarget(t sync.TargetStatus) api.SyncTarget {
+	return api.SyncTarget{Name: t.Name, State: string(t.State), Err: t.Err, Copied: t.Entries, Remaining: t.ToGo}
+}
