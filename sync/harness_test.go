@@ -1,0 +1,344 @@
+package sync
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// world is a set of databases and what was written to them. Processes
+// (type site) have handles of their own on them.
+type world struct {
+	t       testing.TB
+	masters []string
+	bases   map[string]*partition.Memory
+	names   []string
+	ledger  *ledger
+
+	mu      sync.Mutex
+	history map[partition.Origin][]partition.Entry // acknowledged, in order of revisions
+}
+
+// newWorld makes n partitions, p0 and on, of which the first are masters.
+func newWorld(t testing.TB, masters, n int) *world {
+	w := &world{t: t, bases: make(map[string]*partition.Memory), history: make(map[partition.Origin][]partition.Entry),
+		ledger: &ledger{durable: make(map[partition.Origin]partition.Revision)}}
+	for i := range masters {
+		w.masters = append(w.masters, fmt.Sprintf("p%d", i))
+	}
+	for range n {
+		w.add()
+	}
+	return w
+}
+
+// add makes another partition and returns its name.
+func (w *world) add() string {
+	name := fmt.Sprintf("p%d", len(w.names))
+	m := partition.NewMemory(name)
+	c := partition.Cluster{ID: "c", Epoch: 1, Masters: w.masters, Slots: make([]uint16, store.Slots)}
+	if _, err := m.Join(context.Background(), c); err != nil {
+		w.t.Fatal(err)
+	}
+	w.bases[name] = m
+	w.names = append(w.names, name)
+	return name
+}
+
+// write commits one entry on a master.
+func (w *world) write(master, key, value string) partition.Entry {
+	return w.commit(master, partition.Entry{Key: partition.Key("k/" + key), Value: []byte(value),
+		Checksum: partition.Checksum([]byte(value)), Size: int64(len(value))})
+}
+
+func (w *world) delete(master, key string) partition.Entry {
+	return w.commit(master, partition.Entry{Key: partition.Key("k/" + key), Deleted: true, Checksum: partition.Checksum(nil)})
+}
+
+func (w *world) commit(master string, e partition.Entry) partition.Entry {
+	w.mu.Lock() // so that history is in order
+	defer w.mu.Unlock()
+	c, err := w.bases[master].Commit(context.Background(), partition.Batch{Epoch: 1, Revisions: 1, Write: []partition.Entry{e}})
+	if err != nil {
+		w.t.Error(err)
+	}
+	e.Origin, e.Revision = partition.Origin(master), c.First
+	w.history[e.Origin] = append(w.history[e.Origin], e)
+	return e
+}
+
+func (w *world) position(name, origin string) partition.Position {
+	w.t.Helper()
+	all, err := w.bases[name].Positions(context.Background())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return all.Origins[partition.Origin(origin)]
+}
+
+// rows is everything a partition holds, tombstones included.
+func (w *world) rows(name string) map[partition.Key]partition.Entry {
+	w.t.Helper()
+	rows := make(map[partition.Key]partition.Entry)
+	for _, o := range w.masters {
+		snap, err := w.bases[name].Snapshot(context.Background(), partition.Origin(o), 0)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for {
+			entries, err := snap.Next(context.Background(), 1000, 1<<30)
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			for _, e := range entries {
+				e.ModifiedAt = 0
+				rows[e.Key] = e
+			}
+		}
+		_ = snap.Close()
+	}
+	return rows
+}
+
+// checkEqual checks that all partitions hold what was written: every live
+// entry byte for byte, no deleted key, and tombstones unless they are collected.
+func (w *world) checkEqual() {
+	w.t.Helper()
+	want := make(map[partition.Key]partition.Entry)
+	for _, entries := range w.history {
+		for _, e := range entries {
+			want[e.Key] = e
+		}
+	}
+	for _, name := range w.names {
+		got := w.rows(name)
+		for k, e := range want {
+			if _, held := got[k]; e.Deleted && !held && e.Revision <= w.position(name, string(e.Origin)).Collected {
+				delete(got, k)
+				continue
+			}
+			g := got[k]
+			g.Value = append([]byte(nil), g.Value...)
+			e.Value = append([]byte(nil), e.Value...)
+			if diff := gocmp.Diff(e, g); diff != "" {
+				w.t.Errorf("%s of %s (-written +held):\n%s", k, name, diff)
+			}
+			delete(got, k)
+		}
+		for k, e := range got {
+			w.t.Errorf("%s holds %s at %d, which nobody wrote", name, k, e.Revision)
+		}
+	}
+}
+
+// checkPositions checks invariant 2: a partition that says it is whole at r
+// holds, for every key changed at or before r, that change or a newer one.
+func (w *world) checkPositions() {
+	w.t.Helper()
+	for _, name := range w.names {
+		rows := w.rows(name)
+		for o, entries := range w.history {
+			p := w.position(name, string(o))
+			if string(o) == name || !isWhole(p) {
+				continue
+			}
+			last := make(map[partition.Key]partition.Entry)
+			for _, e := range entries {
+				if e.Revision <= p.Revision {
+					last[e.Key] = e
+				}
+			}
+			for k, e := range last {
+				row, held := rows[k]
+				if !held && e.Deleted && e.Revision <= p.Collected {
+					continue
+				}
+				if !held || row.Revision < e.Revision {
+					w.t.Errorf("%s is whole at %d of %s but holds %s at %d, not %d", name, p.Revision, o, k, row.Revision, e.Revision)
+				}
+			}
+		}
+	}
+	if err := w.ledger.err(); err != nil {
+		w.t.Error(err)
+	}
+}
+
+// ledger knows what the barriers of origins have made durable.
+type ledger struct {
+	mu      sync.Mutex
+	durable map[partition.Origin]partition.Revision
+	early   []string
+	calls   int
+}
+
+func (l *ledger) err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.early) > 0 {
+		return fmt.Errorf("copied before it was durable: %v", l.early)
+	}
+	return nil
+}
+
+// handle is one process's handle on a partition.
+type handle struct {
+	*partition.Memory
+	ledger *ledger
+	lame   bool // its barriers do nothing
+}
+
+func (h *handle) Barrier(ctx context.Context) error {
+	if h.lame {
+		return nil
+	}
+	own := partition.Origin(h.Name())
+	at, err := h.Memory.Positions(ctx)
+	if err != nil {
+		return err
+	}
+	if err := h.Memory.Barrier(ctx); err != nil {
+		return err
+	}
+	h.ledger.mu.Lock()
+	defer h.ledger.mu.Unlock()
+	h.ledger.calls++
+	h.ledger.durable[own] = max(h.ledger.durable[own], at.Origins[own].Revision)
+	return nil
+}
+
+func (h *handle) Apply(ctx context.Context, c partition.Copy) error {
+	h.ledger.mu.Lock()
+	if highest := max(c.To, c.Goal); highest > h.ledger.durable[c.Origin] {
+		h.ledger.early = append(h.ledger.early, fmt.Sprintf("%s to %s %d", h.Name(), c.Origin, highest))
+	}
+	h.ledger.mu.Unlock()
+	return h.Memory.Apply(ctx, c)
+}
+
+// site is one process: a cluster as its configuration has it, and a syncer.
+type site struct {
+	*Syncer
+	w       *world
+	handles map[string]*handle
+	wake    chan struct{}
+
+	mu       sync.Mutex
+	names    []string
+	faults   map[string]error
+	observed map[string]partition.Positions
+}
+
+func (w *world) site(change ...func(*Options)) *site {
+	c := &site{w: w, handles: make(map[string]*handle), wake: make(chan struct{}, 1),
+		faults: make(map[string]error), observed: make(map[string]partition.Positions)}
+	o := Options{Logger: slog.New(slog.DiscardHandler), Wake: c.wake}
+	for _, f := range change {
+		f(&o)
+	}
+	c.configure(w.names...)
+	c.Syncer = New(c, o)
+	return c
+}
+
+// configure sets which partitions the process knows.
+func (c *site) configure(names ...string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, name := range names {
+		if c.handles[name] == nil {
+			c.handles[name] = &handle{Memory: c.w.bases[name].Reopen(), ledger: c.w.ledger}
+		}
+	}
+	c.names = slices.Clone(names)
+}
+
+// fault sets what the store says of a partition.
+func (c *site) fault(name string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.faults[name] = err
+}
+
+func (c *site) Peers() []store.Peer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var peers []store.Peer
+	for _, name := range c.names {
+		peers = append(peers, store.Peer{Partition: c.handles[name], Err: c.faults[name]})
+	}
+	return peers
+}
+
+func (c *site) Origins() []store.Origin {
+	var origins []store.Origin
+	for _, name := range c.w.masters {
+		origins = append(origins, store.Origin(name))
+	}
+	return origins
+}
+
+func (c *site) Observe(name string, p partition.Positions) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.observed[name] = partition.Positions{Now: p.Now, Origins: maps.Clone(p.Origins)}
+}
+
+// pass makes a pass of its own and returns the report.
+func (c *site) pass() Report {
+	c.w.t.Helper()
+	r, err := c.Pass(c.w.t.Context())
+	if err != nil {
+		c.w.t.Fatal(err)
+	}
+	return r
+}
+
+// level makes a pass that has to end level.
+func (c *site) level() Report {
+	c.w.t.Helper()
+	r := c.pass()
+	if !r.Level() {
+		c.w.t.Fatalf("not level:\n%s", r)
+	}
+	return r
+}
+
+func (r Report) of(name string) TargetReport {
+	i := slices.IndexFunc(r.Targets, func(t TargetReport) bool { return t.Name == name })
+	return r.Targets[i]
+}
+
+func (s Status) of(name string) TargetStatus {
+	i := slices.IndexFunc(s.Targets, func(t TargetStatus) bool { return t.Name == name })
+	return s.Targets[i]
+}
+
+// failOn fails every operation of the given names.
+func failOn(err error, ops ...string) func(string) error {
+	return func(op string) error {
+		if slices.Contains(ops, op) {
+			return err
+		}
+		return nil
+	}
+}
+
+func sortedKeys(rows map[partition.Key]partition.Entry) []partition.Key {
+	return slices.SortedFunc(maps.Keys(rows), cmp.Compare[partition.Key])
+}
