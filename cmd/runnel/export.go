@@ -37,8 +37,9 @@ last whole line of FILE.partial. A connection that breaks is taken up again by
 itself.
 
 An export is not of one moment: each entry is as it was when it was read. Any
-partition may answer; --consistency master misses nothing that was written
-before the export began.`,
+partition may answer. With one master, --consistency master misses nothing that
+was written before the export began; with several, one of them answers, and what
+the others took in the last moments can be missing.`,
 		Example: `  runnel export backup.ndjson
   runnel export backup.ndjson --resume
   runnel export --prefix photos/ - | gzip > photos.ndjson.gz`,

@@ -38,7 +38,7 @@ With --delimiter / a key that goes on after the next / stands for all keys of
 that common prefix, which is printed once: the list of a directory, so to say.
 
 Any partition may answer, so the list can be a moment old; --consistency master
-asks the masters.
+asks the master, or with several masters one of them.
 
 --long adds size, time, media type and ETag. --json prints one JSON object a
 line, {"prefix":…} for a common prefix; --values adds the values to it.`,
