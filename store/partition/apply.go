@@ -9,10 +9,14 @@ import (
 
 // Apply implements Target.
 func (s *SQL) Apply(ctx context.Context, c Copy) error {
-	if err := c.check(s.MaxValueBytes()); err != nil {
-		return s.failed("apply", err)
+	err := s.usable(ctx)
+	if err == nil {
+		err = c.check(s.MaxValueBytes())
 	}
-	if err := fit(c.Entries, s.MaxValueBytes()); err != nil {
+	if err == nil {
+		err = fit(c.Entries, s.MaxValueBytes())
+	}
+	if err != nil {
 		return s.failed("apply", err)
 	}
 	return s.transact(ctx, "apply", func(ctx context.Context, conn *session) error {
@@ -76,7 +80,11 @@ var errDuplicate = errors.New("duplicate key")
 // Place implements Target. Locks on the positions keep Collect from removing,
 // under its feet, the tombstones that it would bring back.
 func (s *SQL) Place(ctx context.Context, entries []Entry) error {
-	if err := fit(entries, s.MaxValueBytes()); err != nil {
+	err := s.usable(ctx)
+	if err == nil {
+		err = fit(entries, s.MaxValueBytes())
+	}
+	if err != nil {
 		return s.failed("place", err)
 	}
 	return s.transact(ctx, "place", func(ctx context.Context, conn *session) error {

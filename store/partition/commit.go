@@ -10,26 +10,31 @@ import (
 
 // Commit implements Master.
 func (s *SQL) Commit(ctx context.Context, b Batch) (Claim, error) {
-	if b.Revisions < 1 {
-		return Claim{}, s.failed("commit", fmt.Errorf("claim of %d revisions", b.Revisions))
-	}
-	if b.Decide != nil {
-		b.Write = nil
-	}
-	if err := fit(b.Write, s.MaxValueBytes()); err != nil {
-		return Claim{}, s.failed("commit", err)
-	}
-	if err := checkClaimed(b.Write, 0, b.Revisions); err != nil {
-		return Claim{}, s.failed("commit", err)
-	}
-	b.Write = of(s.name, b.Write)
-	b.Heads = without(b.Heads, b.Read)
 	ctx, done, err := s.begin(ctx, "commit")
 	if err != nil {
 		return Claim{}, err
 	}
 	defer done()
+	if b.Decide != nil {
+		b.Write = nil
+	}
+	if err := b.check(s.MaxValueBytes()); err != nil {
+		return Claim{}, s.failed("commit", err)
+	}
+	b.Write = of(s.name, b.Write)
+	b.Heads = without(b.Heads, b.Read)
 	return s.commit(ctx, b)
+}
+
+// check refuses a batch that cannot succeed, before anything is sent.
+func (b *Batch) check(maxValueBytes int64) error {
+	if b.Revisions < 1 {
+		return fmt.Errorf("claim of %d revisions", b.Revisions)
+	}
+	if err := fit(b.Write, maxValueBytes); err != nil {
+		return err
+	}
+	return checkClaimed(b.Write, 0, b.Revisions)
 }
 
 func (s *SQL) commit(ctx context.Context, b Batch) (Claim, error) {

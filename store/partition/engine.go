@@ -146,14 +146,21 @@ func (s *SQL) Close() error {
 // begin opens an operation: its context ends with the caller's, with the
 // partition, and after the timeout.
 func (s *SQL) begin(ctx context.Context, op string) (context.Context, func(), error) {
-	if err := ctx.Err(); err != nil {
-		return nil, nil, s.failed(op, fmt.Errorf("%w: %w", ErrUnavailable, err))
-	}
-	if !s.ready.Load() || s.life.Err() != nil {
-		return nil, nil, s.failed(op, fmt.Errorf("%w: not prepared, or closed", ErrUnavailable))
+	if err := s.usable(ctx); err != nil {
+		return nil, nil, s.failed(op, err)
 	}
 	ctx, done := s.within(ctx)
 	return ctx, done, nil
+}
+
+func (s *SQL) usable(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	if !s.ready.Load() || s.life.Err() != nil {
+		return fmt.Errorf("%w: not prepared, or closed", ErrUnavailable)
+	}
+	return nil
 }
 
 func (s *SQL) within(ctx context.Context) (context.Context, func()) {

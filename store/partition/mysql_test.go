@@ -1,19 +1,270 @@
 package partition_test
 
 import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
 	"github.com/runnelkv/runnel/test/servers"
 )
 
+// onServers runs test with a server of each kind.
+func onServers(t *testing.T, test func(t *testing.T, server *servers.Server)) {
+	t.Run("MariaDB", func(t *testing.T) { test(t, servers.MariaDB(t)) })
+	t.Run("MySQL", func(t *testing.T) { test(t, servers.MySQL(t)) })
+}
+
+func prepared(t testing.TB, c partition.MySQL, o partition.Options) *partition.SQL {
+	t.Helper()
+	p := openMySQL(t, c, o)
+	if err := p.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestPrepareCreatesTheDatabase(t *testing.T) {
+	onServers(t, func(t *testing.T, server *servers.Server) {
+		p := prepared(t, mysqlOf(t, server.Vacant(t)), partition.Options{Name: "a"})
+		join(t, p)
+		if _, err := p.Commit(t.Context(), blind(1, 0)); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestMissingPrivilegesAreNamed(t *testing.T) {
+	onServers(t, func(t *testing.T, server *servers.Server) {
+		users := map[string]string{
+			"of nothing":      server.User(t, server.Database(t)),
+			"of no CREATE":    server.User(t, server.Database(t), "SELECT", "INSERT", "UPDATE", "DELETE"),
+			"of no database":  server.User(t, server.Vacant(t)),
+			"of SELECT alone": server.User(t, server.Database(t), "SELECT"),
+		}
+		for what, address := range users {
+			wantGrant(t, what, mysqlOf(t, address))
+		}
+		c := mysqlOf(t, server.Database(t))
+		c.Password = "wrong-password"
+		wantGrant(t, "with a wrong password", c)
+	})
+}
+
+func wantGrant(t *testing.T, what string, c partition.MySQL) {
+	t.Helper()
+	err := openMySQL(t, c, partition.Options{Name: "a"}).Prepare(t.Context())
+	if !errors.Is(err, partition.ErrRefused) {
+		t.Errorf("a user %s: %v, want ErrRefused", what, err)
+		return
+	}
+	text := err.Error()
+	if !strings.Contains(text, "GRANT SELECT, INSERT") || !strings.Contains(text, "TO '"+c.User+"'") {
+		t.Errorf("a user %s: no GRANT in %q", what, text)
+	}
+	if strings.Contains(text, c.Password) {
+		t.Errorf("a user %s: the password is in %q", what, text)
+	}
+}
+
+func TestGrantedPrivilegesSuffice(t *testing.T) {
+	onServers(t, func(t *testing.T, server *servers.Server) {
+		address := server.User(t, server.Vacant(t), "SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "ALTER", "INDEX", "DROP")
+		p := prepared(t, mysqlOf(t, address), partition.Options{Name: "a"})
+		join(t, p)
+		ctx, cancel := context.WithCancel(t.Context())
+		b := decided(1)
+		decide := b.Decide
+		b.Decide = func(c partition.Claim) ([]partition.Entry, error) { cancel(); return decide(c) }
+		_, err := p.Commit(ctx, b)
+		wantError(t, err, partition.ErrUnavailable)
+		if _, err := p.Commit(t.Context(), blind(1, 0)); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestServerThatIsDownIsUnavailable(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	p := openMySQL(t, partition.MySQL{Addr: l.Addr().String(), User: "u", Password: "p", Database: "d"}, partition.Options{Name: "a"})
+	wantError(t, p.Prepare(t.Context()), partition.ErrUnavailable)
+}
+
+// TestValuesUpToThePacketFit: the largest value that is promised is stored,
+// by every way that writes, and one byte more is refused.
+func TestValuesUpToThePacketFit(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts servers of its own")
+	}
+	small := map[string]*servers.Server{
+		"MariaDB": servers.NewMariaDB(t, "--max-allowed-packet=1M"),
+		"MySQL":   servers.NewMySQL(t, "--max-allowed-packet=1M"),
+	}
+	for name, server := range small {
+		t.Run(name, func(t *testing.T) { checkLargest(t, server) })
+	}
+	onServers(t, checkLargest)
+}
+
+func checkLargest(t *testing.T, server *servers.Server) {
+	p := prepared(t, mysqlOf(t, server.Database(t)), partition.Options{Name: "a", Timeout: time.Minute})
+	join(t, p)
+	value := bytes.Repeat([]byte("'"), int(p.MaxValueBytes()))
+	for _, e := range []partition.Entry{{Key: "k/largest"}, {Key: partition.Key("k/" + strings.Repeat("\x00", 1000)),
+		ContentType: strings.Repeat("\\", 1024), Metadata: bytes.Repeat([]byte("'"), 64<<10)}} {
+		e.Value, e.Checksum = value, partition.Checksum(value)
+		b := partition.Batch{Epoch: 1, Revisions: 1, Write: []partition.Entry{e}}
+		claim, err := p.Commit(t.Context(), b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.Revision = claim.First
+		wantIntact(t, p, e)
+		e.Origin, e.Revision = "other", 7+claim.First
+		if err := p.Place(t.Context(), []partition.Entry{e}); err != nil {
+			t.Fatal(err)
+		}
+		wantIntact(t, p, e)
+	}
+	many := partition.Batch{Epoch: 1, Revisions: 40} // the largest that travel as text
+	for i := range many.Revisions {
+		e := partition.Entry{Key: partition.Key(fmt.Sprintf("k/%d", i)), Revision: partition.Revision(i), Value: value[:64<<10],
+			Metadata: value[:64<<10], Checksum: partition.Checksum(value[:64<<10])}
+		many.Write = append(many.Write, e)
+	}
+	if _, err := p.Commit(t.Context(), many); err != nil {
+		t.Fatal(err)
+	}
+	over := partition.Entry{Key: "k/over", Value: append(value, 'x')}
+	_, err := p.Commit(t.Context(), partition.Batch{Epoch: 1, Revisions: 1, Write: []partition.Entry{over}})
+	wantError(t, err, partition.ErrTooLarge)
+}
+
+func wantIntact(t *testing.T, p partition.Partition, want partition.Entry) {
+	t.Helper()
+	got := getAll(t, p, []partition.Entry{want})
+	if len(got) != 1 || !got[0].Intact() || got[0].Revision != want.Revision || len(got[0].Value) != len(want.Value) {
+		t.Fatalf("%.20q was not read back as it was written", want.Key)
+	}
+}
+
+// TestCutCommitsStandWhollyOrNotAtAll drops the connection after each of many
+// numbers of bytes in either direction, while commits go on.
+func TestCutCommitsStandWhollyOrNotAtAll(t *testing.T) {
+	onServers(t, func(t *testing.T, server *servers.Server) {
+		address := server.Database(t)
+		sound := prepared(t, mysqlOf(t, address), partition.Options{Name: "a"})
+		join(t, sound)
+		outcomes := map[string]int{}
+		for round := range 60 {
+			b := blind(5, round)
+			if round%2 == 1 {
+				b = distinct(decided(5), round)
+			}
+			// A first commit makes the connection; the cut comes within the second.
+			x := newProxy(t, mysqlOf(t, address).Addr)
+			c := mysqlOf(t, address)
+			c.Addr = x.listener.Addr().String()
+			victim := prepared(t, c, partition.Options{Name: "a"})
+			if _, err := victim.Commit(t.Context(), partition.Batch{Epoch: 1, Revisions: 1}); err != nil {
+				t.Fatal(err)
+			}
+			x.cutAfter(int64(round*round), round%4 < 2)
+			_, err := victim.Commit(t.Context(), b)
+			outcomes[wantWhole(t, sound, round, err)]++
+			_ = victim.Close()
+			x.cut()
+		}
+		t.Log(outcomes)
+		if outcomes["unavailable"] == 0 || outcomes["unknown"] == 0 {
+			t.Errorf("the cuts did not meet every outcome: %v", outcomes)
+		}
+	})
+}
+
+// distinct gives the entries of a decision the keys of a round.
+func distinct(b partition.Batch, round int) partition.Batch {
+	decide := b.Decide
+	b.Decide = func(c partition.Claim) ([]partition.Entry, error) {
+		entries, err := decide(c)
+		for i := range entries {
+			entries[i].Key = partition.Key(fmt.Sprintf("k/%d", round*5+i))
+		}
+		return entries, err
+	}
+	return b
+}
+
+// wantWhole compares what a commit answered with what stands of it.
+func wantWhole(t *testing.T, p partition.Partition, round int, err error) string {
+	t.Helper()
+	// A commit on the sound handle waits until the server is done with the cut one.
+	if _, err := p.Commit(t.Context(), partition.Batch{Epoch: 1, Revisions: 1}); err != nil {
+		t.Fatal(err)
+	}
+	var of []partition.Entry
+	for i := range 5 {
+		of = append(of, partition.Entry{Key: partition.Key(fmt.Sprintf("k/%d", round*5+i))})
+	}
+	stands := len(getAll(t, p, of))
+	switch {
+	case err == nil && stands == 5:
+		return "done"
+	case errors.Is(err, partition.ErrUnavailable) && stands == 0:
+		return "unavailable"
+	case errors.Is(err, partition.ErrOutcomeUnknown) && (stands == 0 || stands == 5):
+		return "unknown"
+	}
+	t.Fatalf("round %d: %d of 5 entries stand after %v", round, stands, err)
+	return ""
+}
+
+// cutAfter drops all connections after n more bytes in one direction.
+func (x *proxy) cutAfter(n int64, toServer bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.limit, x.toServer, x.limited = n, toServer, true
+}
+
+// copy passes bytes on, until the limit of its direction is reached.
+func (x *proxy) copy(to, from net.Conn, toServer bool) {
+	buffer := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buffer)
+		pass, cut := x.allow(n, toServer)
+		if _, werr := to.Write(buffer[:pass]); werr != nil || err != nil {
+			return
+		}
+		if cut {
+			x.cut()
+			return
+		}
+	}
+}
+
+func (x *proxy) allow(n int, toServer bool) (pass int, cut bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.limited || x.toServer != toServer {
+		return n, false
+	}
+	pass = min(n, int(x.limit))
+	x.limit -= int64(pass)
+	return pass, pass < n
+}
+
 func BenchmarkMariaDB(b *testing.B) { benchmarkServer(b, servers.MariaDB(b)) }
 func BenchmarkMySQL(b *testing.B)   { benchmarkServer(b, servers.MySQL(b)) }
 
 func benchmarkServer(b *testing.B, server *servers.Server) {
-	p := openMySQL(b, mysqlOf(b, server.Database(b)), partition.Options{Name: "a"})
-	if err := p.Prepare(b.Context()); err != nil {
-		b.Fatal(err)
-	}
-	benchmark(b, p)
+	benchmark(b, prepared(b, mysqlOf(b, server.Database(b)), partition.Options{Name: "a"}))
 }

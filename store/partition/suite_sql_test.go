@@ -1,7 +1,6 @@
 package partition_test
 
 import (
-	"io"
 	"net"
 	"net/url"
 	"path/filepath"
@@ -86,6 +85,10 @@ type proxy struct {
 	mu    sync.Mutex
 	conns []net.Conn // both sides of all that were opened
 	dead  bool
+
+	limited  bool // limit holds for the bytes that go to the server, or come from it
+	toServer bool
+	limit    int64
 }
 
 func newProxy(t testing.TB, target string) *proxy {
@@ -114,8 +117,8 @@ func (x *proxy) accept() {
 		if !x.keep(client, server) {
 			return
 		}
-		x.running.Go(func() { defer server.Close(); _, _ = io.Copy(server, client) })
-		x.running.Go(func() { defer client.Close(); _, _ = io.Copy(client, server) })
+		x.running.Go(func() { defer server.Close(); x.copy(server, client, true) })
+		x.running.Go(func() { defer client.Close(); x.copy(client, server, false) })
 	}
 }
 

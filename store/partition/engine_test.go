@@ -1,0 +1,341 @@
+package partition_test
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	_ "modernc.org/sqlite"
+
+	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/test/servers"
+)
+
+// database is one database of any dialect: how a partition opens it, and a
+// way around Runnel.
+type database struct {
+	open func(o partition.Options) *partition.SQL
+	sql  *sql.DB
+}
+
+// prepared opens a prepared partition.
+func (d database) prepared(t *testing.T, o partition.Options) *partition.SQL {
+	t.Helper()
+	p := d.open(o)
+	if err := p.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// everywhere runs test on an empty database of each dialect.
+func everywhere(t *testing.T, test func(t *testing.T, d database)) {
+	t.Run("SQLite", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "runnel.db")
+		raw, err := sql.Open("sqlite", path+"?_pragma=busy_timeout(5000)")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { raw.Close() })
+		test(t, database{sql: raw, open: func(o partition.Options) *partition.SQL {
+			p, err := partition.OpenSQLite(path, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = p.Close() })
+			return p
+		}})
+	})
+	for name, server := range map[string]func(testing.TB) *servers.Server{"MariaDB": servers.MariaDB, "MySQL": servers.MySQL} {
+		t.Run(name, func(t *testing.T) {
+			address := server(t).Database(t)
+			test(t, database{sql: servers.Open(t, address), open: func(o partition.Options) *partition.SQL {
+				return openMySQL(t, mysqlOf(t, address), o)
+			}})
+		})
+	}
+}
+
+func exec(t *testing.T, db *sql.DB, statement string, args ...any) {
+	t.Helper()
+	if _, err := db.ExecContext(t.Context(), statement, args...); err != nil {
+		t.Fatalf("%s: %v", statement, err)
+	}
+}
+
+func wantError(t *testing.T, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Fatalf("error is %v, want %v", err, want)
+	}
+}
+
+func count(t *testing.T, db *sql.DB, table string) (n int) {
+	t.Helper()
+	if err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM "+table).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestPrepareRefusesANewerSchema(t *testing.T) {
+	everywhere(t, func(t *testing.T, d database) {
+		d.prepared(t, partition.Options{Name: "a", TablePrefix: "x_"})
+		exec(t, d.sql, "INSERT INTO x_schema_version (version_id, is_applied) VALUES (9999, 1)")
+		err := d.open(partition.Options{Name: "a", TablePrefix: "x_"}).Prepare(t.Context())
+		wantError(t, err, partition.ErrRefused)
+	})
+}
+
+func TestTablePrefixKeepsClustersApart(t *testing.T) {
+	everywhere(t, func(t *testing.T, d database) {
+		one := d.prepared(t, partition.Options{Name: "a", TablePrefix: "one_"})
+		two := d.prepared(t, partition.Options{Name: "a", TablePrefix: "two_"})
+		join(t, one)
+		if _, err := two.Cluster(t.Context()); !errors.Is(err, partition.ErrNoCluster) {
+			t.Fatalf("the second cluster sees the first's row: %v", err)
+		}
+		join(t, two)
+		if _, err := one.Commit(t.Context(), blind(3, 0)); err != nil {
+			t.Fatal(err)
+		}
+		if n, m := count(t, d.sql, "one_entries"), count(t, d.sql, "two_entries"); n != 3 || m != 0 {
+			t.Errorf("%d and %d entries, want 3 and 0", n, m)
+		}
+	})
+}
+
+func TestCommitOfAStaleEpochWritesNothing(t *testing.T) {
+	everywhere(t, func(t *testing.T, d database) {
+		p := d.prepared(t, partition.Options{Name: "a"})
+		join(t, p)
+		counters := map[string]partition.Revision{
+			"another epoch":          partition.Floor(2),
+			"an older epoch":         partition.Floor(1) - 1,
+			"the end of the epoch":   partition.Floor(2) - 3,
+			"a later epoch, written": partition.Floor(2) + 7,
+		}
+		for name, counter := range counters {
+			exec(t, d.sql, "UPDATE positions SET revision = ?", int64(counter))
+			for _, b := range []partition.Batch{blind(3, 0), decided(3), large(3)} {
+				_, err := p.Commit(t.Context(), b)
+				wantError(t, err, partition.ErrStaleEpoch)
+			}
+			positions, err := p.Positions(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := positions.Origins["a"].Revision; got != counter {
+				t.Errorf("%s: the counter moved from %d to %d", name, counter, got)
+			}
+		}
+		if n := count(t, d.sql, "entries"); n != 0 {
+			t.Errorf("%d entries were written", n)
+		}
+		exec(t, d.sql, "UPDATE positions SET revision = ?", int64(partition.Floor(1)+41))
+		if claim, err := p.Commit(t.Context(), blind(3, 0)); err != nil || claim.First != partition.Floor(1)+42 {
+			t.Errorf("back in its epoch it claims %d: %v", claim.First, err)
+		}
+	})
+}
+
+// decided is blind(n, 0) by way of a decision.
+func decided(n int) partition.Batch {
+	b := blind(n, 0)
+	write := b.Write
+	b.Write = nil
+	b.Decide = func(c partition.Claim) ([]partition.Entry, error) {
+		entries := slices.Clone(write)
+		for i := range entries {
+			entries[i].Revision += c.First
+		}
+		return entries, nil
+	}
+	return b
+}
+
+// large is blind(n, 0) with values that travel one by one.
+func large(n int) partition.Batch {
+	b := blind(n, 0)
+	for i := range b.Write {
+		b.Write[i].Value = bytes.Repeat([]byte(`'\`), 50<<10)
+		b.Write[i].Checksum = partition.Checksum(b.Write[i].Value)
+	}
+	return b
+}
+
+// awkward are entries whose columns hold every byte and what SQL gives a meaning.
+func awkward() []partition.Entry {
+	all := make([]byte, 256)
+	for i := range all {
+		all[i] = byte(i)
+	}
+	texts := []string{string(all), `'; DROP TABLE entries; --`, `\`, `\\'`, `'`, `''`, `"`, "`", "\x00", "\x1a", `%_\%`, "?", "{p}{key}{now}",
+		"\xbf'", "\x81'; --", "\xf0\x9f'", "日本語", "/* */ # --", "@runnel_first", "\r\n", "NULL", "0x41", "\xff\xfe"}
+	var entries []partition.Entry
+	for i, text := range texts {
+		entries = append(entries, partition.Entry{
+			Key: partition.Key("k/" + text), Revision: partition.Revision(i), ContentType: text,
+			Metadata: []byte(text), Value: []byte(text), Checksum: partition.Checksum([]byte(text)),
+			ExpiresAt: partition.Instant(i),
+		})
+	}
+	return entries
+}
+
+func TestEveryByteComesBack(t *testing.T) {
+	everywhere(t, func(t *testing.T, d database) {
+		p, copied := d.prepared(t, partition.Options{Name: "a"}), d.prepared(t, partition.Options{Name: "b", TablePrefix: "b_"})
+		join(t, p)
+		entries := awkward()
+		b := partition.Batch{Epoch: 1, Revisions: len(entries), Write: entries}
+		for range 2 { // the second replaces
+			claim, err := p.Commit(t.Context(), b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := slices.Clone(entries)
+			for i := range want {
+				want[i].Origin, want[i].ModifiedAt, want[i].Size = "a", claim.Now, int64(len(want[i].Value))
+				want[i].Revision += claim.First
+			}
+			wantSame(t, "commit", getAll(t, p, want), want)
+			listed, more, err := p.List(t.Context(), partition.Span{Limit: 100, Values: true})
+			if err != nil || more {
+				t.Fatal(more, err)
+			}
+			wantSame(t, "list", listed, want)
+			copyAll(t, p, copied, want)
+			wantSame(t, "copy", getAll(t, copied, want), want)
+		}
+	})
+}
+
+// copyAll applies what p wrote last to target, by a snapshot.
+func copyAll(t *testing.T, p, target partition.Partition, want []partition.Entry) {
+	t.Helper()
+	positions, err := target.Positions(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := positions.Origins["a"].Revision
+	s, err := p.Snapshot(t.Context(), "a", from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	entries, err := s.Next(t.Context(), len(want)+1, 1<<30)
+	if err != nil || len(entries) != len(want) {
+		t.Fatalf("%d entries in the snapshot, %v", len(entries), err)
+	}
+	if _, err := s.Next(t.Context(), 1, 1); err != io.EOF {
+		t.Fatalf("after the last: %v", err)
+	}
+	c := partition.Copy{Origin: "a", From: from, To: s.Position().Revision, Goal: s.Position().Revision, Entries: entries}
+	if err := target.Apply(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func getAll(t *testing.T, p partition.Partition, of []partition.Entry) []partition.Entry {
+	t.Helper()
+	var keys []partition.Key
+	for _, e := range of {
+		keys = append(keys, e.Key)
+	}
+	got, err := p.Get(t.Context(), keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func wantSame(t *testing.T, what string, got, want []partition.Entry) {
+	t.Helper()
+	order := func(a, b partition.Entry) int { return strings.Compare(string(a.Key), string(b.Key)) }
+	got, want = slices.Clone(got), slices.Clone(want)
+	slices.SortFunc(got, order)
+	slices.SortFunc(want, order)
+	if len(got) != len(want) {
+		t.Fatalf("%s: %d entries, want %d", what, len(got), len(want))
+	}
+	for i := range got {
+		if g, w := fmt.Sprintf("%q", fmt.Sprint(got[i])), fmt.Sprintf("%q", fmt.Sprint(want[i])); g != w {
+			t.Errorf("%s: got  %s\nwant %s", what, g, w)
+		}
+		if !got[i].Intact() {
+			t.Errorf("%s: %q is damaged", what, got[i].Key)
+		}
+	}
+}
+
+// TestRevisionsAreNeverGivenToTwoKeys: a second entry of one (origin,
+// revision) is an error; it must not be swallowed, nor change the first.
+func TestRevisionsAreNeverGivenToTwoKeys(t *testing.T) {
+	everywhere(t, func(t *testing.T, d database) {
+		p := d.prepared(t, partition.Options{Name: "a"})
+		join(t, p)
+		if _, err := p.Commit(t.Context(), blind(1, 0)); err != nil {
+			t.Fatal(err)
+		}
+		before := getAll(t, p, []partition.Entry{{Key: "k/0"}})
+		exec(t, d.sql, "UPDATE positions SET revision = ?", int64(partition.Floor(1))) // as after a lost fsync
+		other := blind(1, 1)
+		if _, err := p.Commit(t.Context(), other); err == nil {
+			t.Error("the revision was given out again")
+		}
+		e := other.Write[0]
+		e.Key, e.Origin, e.Revision = "k/placed", "a", partition.Floor(1)+1
+		if err := p.Place(t.Context(), []partition.Entry{e}); err == nil {
+			t.Error("an entry was swallowed")
+		}
+		wantSame(t, "before", getAll(t, p, []partition.Entry{{Key: "k/0"}, {Key: "k/1"}, {Key: "k/placed"}}), before)
+	})
+}
+
+func TestPartitionIsUnavailableUntilPrepared(t *testing.T) {
+	everywhere(t, func(t *testing.T, d database) {
+		p := d.open(partition.Options{Name: "a"})
+		_, err := p.Get(t.Context(), []partition.Key{"k/a"})
+		wantError(t, err, partition.ErrUnavailable)
+		_, err = p.Commit(context.Background(), blind(1, 0))
+		wantError(t, err, partition.ErrUnavailable)
+	})
+}
+
+func TestBatchesAreSplit(t *testing.T) {
+	everywhere(t, func(t *testing.T, d database) {
+		p := d.prepared(t, partition.Options{Name: "a"})
+		join(t, p)
+		b := partition.Batch{Epoch: 1, Revisions: 700}
+		for i := range b.Revisions {
+			value := bytes.Repeat([]byte("'\x00\\"), (i%40)*1000)
+			e := partition.Entry{Key: partition.Key(fmt.Sprintf("k/%03d", i)), Revision: partition.Revision(i),
+				Value: value, Checksum: partition.Checksum(value)}
+			b.Write, b.Read = append(b.Write, e), append(b.Read, e.Key)
+		}
+		for _, held := range []int{0, 700} {
+			claim, err := p.Commit(t.Context(), b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(claim.Current) != held {
+				t.Fatalf("%d entries stood, want %d", len(claim.Current), held)
+			}
+			for _, e := range getAll(t, p, b.Write) {
+				var i int
+				_, _ = fmt.Sscanf(string(e.Key), "k/%d", &i)
+				if !e.Intact() || e.Revision != claim.First+partition.Revision(i) || e.ModifiedAt != claim.Now {
+					t.Fatalf("%s is not as it was written: revision %d of %d", e.Key, e.Revision, claim.First)
+				}
+			}
+		}
+	})
+}
