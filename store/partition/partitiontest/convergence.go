@@ -46,24 +46,32 @@ func newHistory(r *rand.Rand) history {
 }
 
 // checkAnyOrder is invariant 3: steps of several origins in a random order,
-// some repeated, some placed ahead, always end in the newest entry of each key.
+// some repeated, some placed ahead, always end in the newest entry of each key,
+// also where they are copied from a copy. Each step keeps invariant 2.
 func checkAnyOrder(t *testing.T, s suite) {
 	r := seeded(t)
 	h := newHistory(r)
 	for range 3 {
-		p := s.node(t, "delta")
-		must(t, h.copyTo(t, p, r))
+		p, far := s.node(t, "delta"), s.node(t, "epsilon")
+		must(t, h.copyTo(t, p, far, r))
 		h.compare(t, p)
+		h.compare(t, far)
 	}
 }
 
-func (h history) copyTo(t *testing.T, p partition.Partition, r *rand.Rand) error {
+// copyTo brings everything to p, and from p to far.
+func (h history) copyTo(t *testing.T, p, far partition.Partition, r *rand.Rand) error {
 	var done []partition.Copy
 	at := map[partition.Origin]int{}
 	for !h.copied(at) {
 		origin := h.origins[r.IntN(len(h.origins))]
 		writes := h.writes[origin]
 		switch {
+		case r.IntN(6) == 0:
+			if err := follow(t, p, far, origin); err != nil {
+				return err
+			}
+			h.wantFollowed(t, p, far, origin)
 		case r.IntN(4) == 0 && len(writes) > 0:
 			i := r.IntN(len(writes))
 			if err := p.Place(t.Context(), writes[i:min(i+3, len(writes))]); err != nil {
@@ -81,9 +89,57 @@ func (h history) copyTo(t *testing.T, p partition.Partition, r *rand.Rand) error
 				return err
 			}
 			done, at[origin] = append(done, c), next
+			h.wantWhole(t, p, origin)
+		}
+	}
+	for _, o := range h.origins {
+		if err := follow(t, p, far, o); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// wantWhole is invariant 2: p holds every write of origin up to its position,
+// or a newer one of the same key.
+func (h history) wantWhole(t *testing.T, p partition.Partition, origin partition.Origin) {
+	t.Helper()
+	if lacking := h.lacking(t, p, origin); len(lacking) > 0 {
+		t.Errorf("at %d, %s lacks %s", position(t, p, origin).Revision, p.Name(), text(lacking))
+	}
+}
+
+// wantFollowed is what following one origin alone can give: what source holds
+// in the stream of another origin comes when that is followed.
+func (h history) wantFollowed(t *testing.T, source, p partition.Partition, origin partition.Origin) {
+	t.Helper()
+	for _, e := range h.lacking(t, p, origin) {
+		if stands := get(t, source, e.Key); len(stands) == 0 || stands[0].Origin == origin {
+			t.Errorf("at %d, %s lacks %s", position(t, p, origin).Revision, p.Name(), text([]partition.Entry{e}))
+		}
+	}
+}
+
+// lacking lists the writes of origin up to p's position for which p holds
+// neither them nor a newer one.
+func (h history) lacking(t *testing.T, p partition.Partition, origin partition.Origin) []partition.Entry {
+	t.Helper()
+	var keys []partition.Key
+	for k := range h.end {
+		keys = append(keys, k)
+	}
+	stands := map[partition.Key]partition.Revision{}
+	for _, e := range get(t, p, keys...) {
+		stands[e.Key] = e.Revision
+	}
+	reached := position(t, p, origin).Revision
+	var lacking []partition.Entry
+	for _, e := range h.writes[origin] {
+		if e.Revision <= reached && stands[e.Key] < e.Revision {
+			lacking = append(lacking, e)
+		}
+	}
+	return lacking
 }
 
 // copied says whether everything has been, when at writes of each origin have.
@@ -146,14 +202,14 @@ func checkCopiesOfMaster(t *testing.T, s suite) {
 			commit(t, master, entries...)
 		}
 		if r.IntN(2) == 0 {
-			must(t, follow(t, master, near))
+			must(t, follow(t, master, near, alpha))
 		}
 		if r.IntN(3) == 0 {
-			must(t, follow(t, near, far))
+			must(t, follow(t, near, far, alpha))
 		}
 	}
-	must(t, follow(t, master, near))
-	must(t, follow(t, near, far))
+	must(t, follow(t, master, near, alpha))
+	must(t, follow(t, near, far, alpha))
 	want := held(t, master, alpha)
 	for _, p := range []node{near, far} {
 		wantEntries(t, held(t, p, alpha), want)
@@ -163,10 +219,10 @@ func checkCopiesOfMaster(t *testing.T, s suite) {
 	}
 }
 
-// follow brings target to what source has of alpha, in one transaction.
-func follow(t *testing.T, source, target partition.Partition) error {
-	from := position(t, target, alpha).Revision
-	view, err := source.Snapshot(t.Context(), alpha, from)
+// follow brings target to what source has of origin, in one transaction.
+func follow(t *testing.T, source, target partition.Partition, origin partition.Origin) error {
+	from := position(t, target, origin).Revision
+	view, err := source.Snapshot(t.Context(), origin, from)
 	if err != nil {
 		return err
 	}
@@ -177,6 +233,6 @@ func follow(t *testing.T, source, target partition.Partition) error {
 	}
 	p := view.Position()
 	return target.Apply(t.Context(), partition.Copy{
-		Origin: alpha, From: from, To: p.Revision, Goal: p.Revision, SyncedAt: p.SyncedAt, Entries: entries,
+		Origin: origin, From: from, To: p.Revision, Goal: p.Revision, SyncedAt: p.SyncedAt, Entries: entries,
 	})
 }

@@ -51,6 +51,10 @@ var faults = []fault{
 		func(m *partition.Memory) partition.Partition { return forgetful{m} }},
 	{"loses tombstones in snapshots", "CopiesOfAMasterEndAsTheMaster",
 		func(m *partition.Memory) partition.Partition { return forgetful{m} }},
+	{"streams up to the position alone", "PlacedEntriesAreStreamed",
+		func(m *partition.Memory) partition.Partition { return shortSighted{m} }},
+	{"streams up to the position alone", "CopiesInAnyOrderEndTheSame",
+		func(m *partition.Memory) partition.Partition { return shortSighted{m} }},
 	{"reads the position after the rows", "ReadersNeverMissAWrite",
 		func(m *partition.Memory) partition.Partition { return latePosition{m} }},
 	{"reads the clock after the view", "ReadersNeverMissAWrite",
@@ -195,15 +199,31 @@ type forgetful struct{ *partition.Memory }
 
 func (p forgetful) Snapshot(ctx context.Context, o partition.Origin, after partition.Revision) (partition.Snapshot, error) {
 	s, err := p.Memory.Snapshot(ctx, o, after)
-	return forgetfulSnapshot{s}, err
+	return without{s, func(e partition.Entry) bool { return e.Deleted }}, err
 }
 
-type forgetfulSnapshot struct{ partition.Snapshot }
+// shortSighted leaves out what was placed beyond the position.
+type shortSighted struct{ *partition.Memory }
 
-func (s forgetfulSnapshot) Next(ctx context.Context, maxEntries int, maxBytes int64) ([]partition.Entry, error) {
+func (p shortSighted) Snapshot(ctx context.Context, o partition.Origin, after partition.Revision) (partition.Snapshot, error) {
+	s, err := p.Memory.Snapshot(ctx, o, after)
+	if err != nil {
+		return nil, err
+	}
+	at := s.Position().Revision
+	return without{s, func(e partition.Entry) bool { return e.Revision > at }}, nil
+}
+
+// without is a snapshot that leaves entries out.
+type without struct {
+	partition.Snapshot
+	out func(partition.Entry) bool
+}
+
+func (s without) Next(ctx context.Context, maxEntries int, maxBytes int64) ([]partition.Entry, error) {
 	for {
 		entries, err := s.Snapshot.Next(ctx, maxEntries, maxBytes)
-		entries = slices.DeleteFunc(entries, func(e partition.Entry) bool { return e.Deleted })
+		entries = slices.DeleteFunc(entries, s.out)
 		if err != nil || len(entries) > 0 {
 			return entries, err
 		}

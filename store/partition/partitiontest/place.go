@@ -12,6 +12,7 @@ var placeChecks = []check{
 	{"PlaceLeavesOutWhatThePositionHasReached", checkPlaceBehindPosition},
 	{"PlacedEntriesAreStreamed", checkPlacedStreamed},
 	{"ApplyPassesPlacedEntries", checkApplyPassesPlaced},
+	{"ApplyCarriesWhatWasPlacedAtTheSource", checkApplyCarriesPlaced},
 }
 
 func checkPlaceMovesNothing(t *testing.T, s suite) {
@@ -84,5 +85,18 @@ func checkApplyPassesPlaced(t *testing.T, s suite) {
 	wantEntries(t, held(t, p, alpha), []partition.Entry{placed[0], last})
 	if got := position(t, p, alpha).Revision; got != 9 {
 		t.Errorf("position is %d, want 9", got)
+	}
+}
+
+func checkApplyCarriesPlaced(t *testing.T, s suite) {
+	p := s.node(t, beta)
+	beyond := []partition.Entry{at(put("k/a", "2"), alpha, 8), at(deletion("k/b"), alpha, 9)}
+	must(t, p.Apply(t.Context(), partition.Copy{Origin: alpha, To: 5, Goal: 5, Entries: beyond}))
+	wantEntries(t, held(t, p, alpha), beyond)
+	older := at(put("k/b", "old"), alpha, 7)
+	must(t, p.Apply(t.Context(), partition.Copy{Origin: alpha, From: 5, To: 6, Goal: 6, Entries: []partition.Entry{older}}))
+	wantEntries(t, held(t, p, alpha), beyond)
+	if got := position(t, p, alpha).Revision; got != 6 {
+		t.Errorf("position is %d, want 6", got)
 	}
 }
