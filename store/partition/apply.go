@@ -118,9 +118,9 @@ func (s *SQL) ahead(ctx context.Context, conn *session, entries []Entry) ([]Entr
 
 const (
 	deletePosition  = `DELETE FROM {p}positions WHERE origin = ?`
-	selectOfOrigin  = `SELECT {key}, revision FROM {p}entries WHERE origin = ? ORDER BY revision LIMIT ?`
+	selectOfOrigin  = `SELECT {key}, revision FROM {p}entries {by_revision} WHERE origin = ? ORDER BY revision LIMIT ?`
 	deleteKeys      = `DELETE FROM {p}entries WHERE origin = ? AND revision <= ? AND {key} IN `
-	selectTombstone = `SELECT {key}, revision FROM {p}entries
+	selectTombstone = `SELECT {key}, revision FROM {p}entries {by_revision}
 		WHERE origin = ? AND revision > ? AND revision <= ? AND deleted = 1 ORDER BY revision LIMIT ?`
 	updateCollected = `UPDATE {p}positions SET collected = ? WHERE origin = ?`
 )

@@ -62,6 +62,9 @@ type dialect interface {
 	// forShare and forUpdate end a SELECT that locks what it reads.
 	forShare() string
 	forUpdate() string
+	// byRevision makes a SELECT go by the order of revisions: a planner that
+	// expects most of the table would read and sort all of it instead.
+	byRevision() string
 	// insertIgnore begins an INSERT that leaves a row that is there.
 	insertIgnore() string
 	// upsertNewer writes entries unless what stands is as new, in the open
@@ -81,7 +84,8 @@ type dialect interface {
 
 const (
 	defaultTimeout = 10 * time.Second
-	maxAttempts    = 20 // of a transaction that the database gave up for another
+	prepareTimeout = time.Minute // at least: migrations take their time
+	maxAttempts    = 20          // of a transaction that the database gave up for another
 )
 
 var prefixes = regexp.MustCompile(`^[A-Za-z0-9_]{0,32}$`)
@@ -118,7 +122,7 @@ func (s *SQL) MaxValueBytes() int64 { return s.dialect.maxValueBytes() }
 func (s *SQL) Prepare(ctx context.Context) error {
 	s.preparing.Lock()
 	defer s.preparing.Unlock()
-	ctx, done := s.within(ctx)
+	ctx, done := s.within(ctx, max(s.timeout, prepareTimeout))
 	defer done()
 	err := s.life.Err()
 	if err == nil {
@@ -149,7 +153,7 @@ func (s *SQL) begin(ctx context.Context, op string) (context.Context, func(), er
 	if err := s.usable(ctx); err != nil {
 		return nil, nil, s.failed(op, err)
 	}
-	ctx, done := s.within(ctx)
+	ctx, done := s.within(ctx, s.timeout)
 	return ctx, done, nil
 }
 
@@ -163,8 +167,8 @@ func (s *SQL) usable(ctx context.Context) error {
 	return nil
 }
 
-func (s *SQL) within(ctx context.Context) (context.Context, func()) {
-	inner, cancel := context.WithTimeout(ctx, s.timeout)
+func (s *SQL) within(ctx context.Context, timeout time.Duration) (context.Context, func()) {
+	inner, cancel := context.WithTimeout(ctx, timeout)
 	stop := context.AfterFunc(s.life, cancel)
 	return operation{inner, s.life}, func() { stop(); cancel() }
 }
@@ -207,8 +211,10 @@ func (s *SQL) explain(err error) error {
 	return s.dialect.explain(err)
 }
 
-// sql puts the names of tables into a statement.
-func (s *SQL) sql(statement string) string { return s.names.Replace(statement) }
+// sql puts the names of tables, and what the dialect wants, into a statement.
+func (s *SQL) sql(statement string) string {
+	return s.names.Replace(strings.ReplaceAll(statement, "{by_revision}", s.dialect.byRevision()))
+}
 
 // read runs f on a reading connection.
 func (s *SQL) read(ctx context.Context, op string, f func(context.Context, *session) error) error {

@@ -148,7 +148,7 @@ type mysqlConnector struct {
 // sessionSettings: STRICT_TRANS_TABLES makes a NULL in a NOT NULL column an
 // error, on which the guard against stale epochs rests; without
 // NO_BACKSLASH_ESCAPES a backslash escapes; snapshots may be written slowly.
-const sessionSettings = `SET sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', net_write_timeout = 600,
+const sessionSettings = `SET sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', autocommit = 1, net_write_timeout = 600,
 	innodb_lock_wait_timeout = %d; SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED`
 
 // Connect implements driver.Connector.
@@ -235,6 +235,7 @@ func (d *mysqlDB) beginSnapshot() []string {
 }
 func (d *mysqlDB) forShare() string     { return " LOCK IN SHARE MODE" } // MariaDB knows no FOR SHARE
 func (d *mysqlDB) forUpdate() string    { return " FOR UPDATE" }
+func (d *mysqlDB) byRevision() string   { return "FORCE INDEX (by_revision)" }
 func (d *mysqlDB) insertIgnore() string { return "INSERT IGNORE" }
 
 // clock is the time at which the statement began, whatever the time zone.

@@ -39,6 +39,7 @@ const (
 	errReadOnlyMode       = 1836
 	errConnectionKilled   = 1927 // MariaDB
 	errStatementTime      = 1969 // MariaDB
+	errBinlogFormat       = 1665
 	errSocketDenied       = 1698
 	errExecutionTime      = 3024 // MySQL
 	errSessionKilled      = 3169 // MySQL
@@ -96,6 +97,8 @@ func (d *mysqlDB) explain(err error) error {
 		return fmt.Errorf("%w: the user lacks a privilege: run %s (%w)", ErrRefused, d.grants, err)
 	case errPasswordExpired, errMustChangePassword, errAccountLocked, errAccountLockedMaria:
 		return fmt.Errorf("%w: the user's account must be opened again: %w", ErrRefused, err)
+	case errBinlogFormat:
+		return fmt.Errorf("%w: set binlog_format = ROW (or MIXED) on the server: %w", ErrRefused, err)
 	case errPacketTooLarge, errTooBigRow, errDataTooLong, errLongData:
 		return fmt.Errorf("%w: %w", ErrTooLarge, err)
 	case errDuplicateEntry:

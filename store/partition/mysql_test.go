@@ -240,6 +240,9 @@ func (x *proxy) copy(to, from net.Conn, toServer bool) {
 	buffer := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buffer)
+		if !toServer {
+			x.received.Add(int64(n))
+		}
 		pass, cut := x.allow(n, toServer)
 		if _, werr := to.Write(buffer[:pass]); werr != nil || err != nil {
 			return
@@ -267,4 +270,39 @@ func BenchmarkMySQL(b *testing.B)   { benchmarkServer(b, servers.MySQL(b)) }
 
 func benchmarkServer(b *testing.B, server *servers.Server) {
 	benchmark(b, prepared(b, mysqlOf(b, server.Database(b)), partition.Options{Name: "a"}))
+}
+
+// TestSnapshotClosedInMidStreamIsNotDrained counts what the server still
+// sends after a snapshot of much data was closed at its first entry.
+func TestSnapshotClosedInMidStreamIsNotDrained(t *testing.T) {
+	onServers(t, func(t *testing.T, server *servers.Server) {
+		c := mysqlOf(t, server.Database(t))
+		x := newProxy(t, c.Addr)
+		c.Addr = x.listener.Addr().String()
+		p := prepared(t, c, partition.Options{Name: "a"})
+		join(t, p)
+		value := make([]byte, 4<<20)
+		for i := range 12 {
+			e := partition.Entry{Key: partition.Key(fmt.Sprintf("k/%d", i)), Value: value, Checksum: partition.Checksum(value)}
+			if _, err := p.Commit(t.Context(), partition.Batch{Epoch: 1, Revisions: 1, Write: []partition.Entry{e}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 3 {
+			before := x.received.Load()
+			s, err := p.Snapshot(t.Context(), "a", 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Next(t.Context(), 1, 1); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if n := x.received.Load() - before; n > 32<<20 {
+				t.Errorf("%d MiB were read of 48, for one entry of 4", n>>20)
+			}
+		}
+	})
 }

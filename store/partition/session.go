@@ -54,6 +54,16 @@ func (c *session) rollback() {
 	c.inTx = err != nil && (c.idle == nil || !c.idle(err))
 }
 
+// hangUp ends the connection under rows that are still open, which could not
+// be closed otherwise without reading all of them. It must not be lent again.
+func (c *session) hangUp() {
+	if c.local {
+		return // nothing is under way that was not asked for
+	}
+	c.inTx = true
+	_ = c.conn.Raw(func(conn any) error { _ = conn.(driver.Conn).Close(); return nil })
+}
+
 // drop closes the connection instead of giving it back to its pool.
 func (c *session) drop() {
 	_ = c.conn.Raw(func(any) error { return driver.ErrBadConn })

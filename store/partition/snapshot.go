@@ -38,7 +38,7 @@ func (s *SQL) Snapshot(ctx context.Context, origin Origin, after Revision) (Snap
 	return n, nil
 }
 
-const selectAfter = `SELECT ` + entryColumns + ` FROM {p}entries WHERE origin = ? AND revision > ? ORDER BY revision`
+const selectAfter = `SELECT ` + entryColumns + ` FROM {p}entries {by_revision} WHERE origin = ? AND revision > ? ORDER BY revision`
 
 func (n *snapshot) open(ctx context.Context, origin Origin, after Revision) error {
 	var now Instant // before the view: the view holds everything up to it
@@ -78,7 +78,7 @@ func (n *snapshot) Next(ctx context.Context, maxEntries int, maxBytes int64) ([]
 	if n.done {
 		return nil, io.EOF
 	}
-	ctx, done := n.s.within(ctx)
+	ctx, done := n.s.within(ctx, n.s.timeout)
 	defer done()
 	stop := context.AfterFunc(ctx, n.end)
 	defer stop()
@@ -114,12 +114,15 @@ func (n *snapshot) Close() error {
 	if n.c == nil {
 		return nil
 	}
+	if n.rows != nil {
+		if !n.done {
+			n.c.hangUp()
+		}
+		_ = n.rows.Close() // after hanging up it fails, and says nothing new
+		n.rows = nil
+	}
 	if n.end != nil {
 		n.end()
-	}
-	if n.rows != nil {
-		_ = n.rows.Close() // of a cancelled query: fails, and says nothing new
-		n.rows = nil
 	}
 	n.c.release()
 	n.c = nil

@@ -186,7 +186,7 @@ func (d *sqliteDB) stream(ctx context.Context) (*session, error) { return d.lend
 func (d *sqliteDB) lend(ctx context.Context, pool *sql.DB) (*session, error) {
 	c, err := lend(ctx, pool)
 	if err == nil {
-		c.idle = nothingToRollBack
+		c.local, c.idle = true, nothingToRollBack
 	}
 	return c, err
 }
@@ -197,6 +197,7 @@ func (d *sqliteDB) beginWrite() string      { return "BEGIN IMMEDIATE" }
 func (d *sqliteDB) beginSnapshot() []string { return []string{"BEGIN"} } // the view is taken by the first SELECT
 func (d *sqliteDB) forShare() string        { return "" }                // a writer has the file to itself
 func (d *sqliteDB) forUpdate() string       { return "" }
+func (d *sqliteDB) byRevision() string      { return "INDEXED BY {p}entries_by_revision" }
 func (d *sqliteDB) insertIgnore() string    { return "INSERT OR IGNORE" }
 
 // clock is the host's: the database has no other.

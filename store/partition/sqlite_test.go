@@ -80,6 +80,22 @@ func benchmark(b *testing.B, p partition.Partition) {
 		}
 		b.ReportMetric(float64(64*b.N)/b.Elapsed().Seconds(), "reads/s")
 	})
+	b.Run("Apply2000", func(b *testing.B) {
+		c := partition.Copy{Origin: "z"}
+		for i := 0; b.Loop(); i++ {
+			c.From, c.To, c.Goal = partition.Revision(i*2000), partition.Revision((i+1)*2000), partition.Revision((i+1)*2000)
+			c.Entries = blind(2000, i).Write
+			for j := range c.Entries {
+				e := &c.Entries[j]
+				e.Origin, e.Revision = "z", c.From+partition.Revision(j)+1
+				e.Key = partition.Key(fmt.Sprintf("k/z/%d", e.Revision))
+			}
+			if err := p.Apply(ctx, c); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(2000*b.N)/b.Elapsed().Seconds(), "entries/s")
+	})
 	b.Run("Get1", func(b *testing.B) {
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/runnelkv/runnel/store/partition"
@@ -89,6 +90,8 @@ type proxy struct {
 	limited  bool // limit holds for the bytes that go to the server, or come from it
 	toServer bool
 	limit    int64
+
+	received atomic.Int64 // bytes from the server
 }
 
 func newProxy(t testing.TB, target string) *proxy {
