@@ -87,6 +87,7 @@ func (n *node) do(t *testing.T, method, target, body string, headers ...string) 
 	w := httptest.NewRecorder()
 	n.ServeHTTP(w, r)
 	checkAnswer(t, r, w)
+	n.checkDescribed(t, r, w)
 	return w
 }
 
