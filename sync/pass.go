@@ -108,9 +108,11 @@ func (s *Syncer) run(ctx context.Context, p *pass, j *job) {
 	l := j.lane
 	l.busy = false
 	close(l.done)
+	signal(s.freed)
 	if p.left--; p.left == 0 {
 		s.lastTook = time.Since(p.began)
 	}
+	signal(s.freed)
 	if l.again {
 		signal(s.kick)
 	}
@@ -163,22 +165,11 @@ func (j *job) standby() State {
 
 // report says how everything stands, the pass being over.
 func (s *Syncer) report(p *pass) Report {
-	r := s.reportNow()
-	r.Began, r.Took = p.began, time.Since(p.began)
+	r := Report{Began: p.began, Took: time.Since(p.began)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i, peer := range s.peers {
-		if i < len(r.Targets) {
-			r.Targets[i].Copied = peer.entries() - p.before[peer]
-		}
-	}
-	return r
-}
-
-func (s *Syncer) reportNow() Report {
-	var r Report
-	for _, t := range s.Status().Targets {
-		r.Targets = append(r.Targets, TargetReport{TargetStatus: t})
+	for _, peer := range s.peers {
+		r.Targets = append(r.Targets, TargetReport{peer.status(), peer.entries() - p.before[peer]})
 	}
 	return r
 }

@@ -94,6 +94,8 @@ type Syncer struct {
 	requests chan chan *pass  // passes that Pass asks a running Run for
 	trigger  chan struct{}    // a pass is asked for, nobody waits
 	kick     chan struct{}    // something that a pass left out can be done now
+	freed    chan struct{}    // a lane has become free
+	freed    chan struct{}    // a lane has become free
 	work     sync.WaitGroup   // lanes, late reads and collections under way
 	gates    map[string]*gate // by origin; used by Run's or Pass's goroutine alone
 
@@ -118,6 +120,8 @@ func New(c Cluster, o Options) *Syncer {
 		requests: make(chan chan *pass),
 		trigger:  make(chan struct{}, 1),
 		kick:     make(chan struct{}, 1),
+		freed:    make(chan struct{}, 1),
+		freed:    make(chan struct{}, 1),
 		gates:    make(map[string]*gate),
 	}
 }
@@ -145,7 +149,8 @@ func (s *Syncer) Pass(ctx context.Context) (Report, error) {
 	default:
 	}
 	answer := make(chan *pass, 1)
-	for range 2 { // a copy that was under way may be of an older snapshot
+	var first *pass
+	for range 2 { // a copy that was under way at first may be of an older snapshot
 		select {
 		case s.requests <- answer:
 		case s.turn <- struct{}{}:
@@ -158,11 +163,14 @@ func (s *Syncer) Pass(ctx context.Context) (Report, error) {
 		if err := p.wait(ctx); err != nil {
 			return Report{}, err
 		}
-		if r := s.report(p); r.Level() || len(p.joined) == 0 {
-			return r, nil
+		if first == nil {
+			first = p
+		}
+		if len(p.joined) == 0 {
+			break
 		}
 	}
-	return s.reportNow(), nil
+	return s.report(first), nil
 }
 
 func (s *Syncer) lonePass(ctx context.Context) (Report, error) {
