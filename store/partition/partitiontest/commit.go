@@ -214,7 +214,7 @@ func checkOverwrite(t *testing.T, s suite) {
 func checkLargeBatches(t *testing.T, s suite) {
 	p := s.node(t, alpha)
 	var entries []partition.Entry
-	for i := range 5000 {
+	for i := range 6000 { // more than fits the placeholders of a statement
 		entries = append(entries, put(fmt.Sprintf("k/%04d", i), fmt.Sprint("value ", i)))
 	}
 	want := stamped(alpha, commit(t, p, entries...), entries...)

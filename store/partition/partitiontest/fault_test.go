@@ -79,6 +79,13 @@ var faults = []fault{
 		func(m *partition.Memory) partition.Partition { return undead{m} }},
 }
 
+// pause lets others run, as a round trip to a server would.
+func pause() {
+	for range 20 {
+		runtime.Gosched()
+	}
+}
+
 // unguarded lets an older entry replace a newer one.
 type unguarded struct{ *partition.Memory }
 
@@ -149,7 +156,7 @@ func (p claimsEarly) Commit(ctx context.Context, b partition.Batch) (partition.C
 	if err != nil {
 		return claim, err
 	}
-	runtime.Gosched() // as a round trip to a server would
+	pause()
 	entries := slices.Clone(b.Write)
 	for i := range entries {
 		entries[i].Revision += claim.First
@@ -180,7 +187,7 @@ func (p piecemeal) Commit(ctx context.Context, b partition.Batch) (first partiti
 		if i == 0 {
 			first = claim
 		}
-		runtime.Gosched()
+		pause()
 	}
 	return first, nil
 }
@@ -245,7 +252,7 @@ func (p latePosition) Snapshot(ctx context.Context, o partition.Origin, after pa
 	if err != nil {
 		return nil, err
 	}
-	runtime.Gosched()
+	pause()
 	late, err := p.Memory.Snapshot(ctx, o, after)
 	if err != nil {
 		return nil, err
@@ -260,7 +267,7 @@ func (p lateClock) Snapshot(ctx context.Context, o partition.Origin, after parti
 	if err != nil {
 		return nil, err
 	}
-	runtime.Gosched()
+	pause()
 	positions, err := p.Positions(ctx)
 	if err != nil {
 		return nil, err
