@@ -108,7 +108,6 @@ func (s *Syncer) run(ctx context.Context, p *pass, j *job) {
 	l := j.lane
 	l.busy = false
 	close(l.done)
-	signal(s.freed)
 	if p.left--; p.left == 0 {
 		s.lastTook = time.Since(p.began)
 	}

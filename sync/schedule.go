@@ -63,7 +63,6 @@ func (s *Syncer) Run(ctx context.Context) error {
 				break
 			}
 			s.start(ctx, woken)
-		case <-s.freed: // wakes count again
 		case <-s.freed: // a wake that is pending can be taken now
 		case <-s.kick:
 			s.start(ctx, woken)

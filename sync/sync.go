@@ -95,7 +95,6 @@ type Syncer struct {
 	trigger  chan struct{}    // a pass is asked for, nobody waits
 	kick     chan struct{}    // something that a pass left out can be done now
 	freed    chan struct{}    // a lane has become free
-	freed    chan struct{}    // a lane has become free
 	work     sync.WaitGroup   // lanes, late reads and collections under way
 	gates    map[string]*gate // by origin; used by Run's or Pass's goroutine alone
 
@@ -120,7 +119,6 @@ func New(c Cluster, o Options) *Syncer {
 		requests: make(chan chan *pass),
 		trigger:  make(chan struct{}, 1),
 		kick:     make(chan struct{}, 1),
-		freed:    make(chan struct{}, 1),
 		freed:    make(chan struct{}, 1),
 		gates:    make(map[string]*gate),
 	}
