@@ -28,6 +28,11 @@ const maxTestValue = 4 << 20
 // newNode starts a node and waits until it can write.
 func newNode(t *testing.T, change ...func(*Options)) *node {
 	t.Helper()
+	return newNodeFor(t, change...)
+}
+
+func newNodeFor(t testing.TB, change ...func(*Options)) *node {
+	t.Helper()
 	n := &node{}
 	var members []partition.Partition
 	for _, name := range []string{"partition-0", "partition-1", "partition-2"} {
@@ -63,7 +68,7 @@ func newNode(t *testing.T, change ...func(*Options)) *node {
 }
 
 // eventually waits for a condition, with a deadline.
-func eventually(t *testing.T, what string, holds func() bool) {
+func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -74,7 +79,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 
 // do sends a request, with headers as pairs of name and value, and checks what
 // every answer promises.
-func (n *node) do(t *testing.T, method, target, body string, headers ...string) *httptest.ResponseRecorder {
+func (n *node) do(t testing.TB, method, target, body string, headers ...string) *httptest.ResponseRecorder {
 	t.Helper()
 	var reader io.Reader
 	if body != "" {
@@ -91,7 +96,7 @@ func (n *node) do(t *testing.T, method, target, body string, headers ...string) 
 	return w
 }
 
-func checkAnswer(t *testing.T, r *http.Request, w *httptest.ResponseRecorder) {
+func checkAnswer(t testing.TB, r *http.Request, w *httptest.ResponseRecorder) {
 	t.Helper()
 	h := w.Header()
 	if h.Get("X-Request-Id") == "" || h.Get("X-Content-Type-Options") != "nosniff" {

@@ -95,7 +95,7 @@ func quality(accept []string, o *offer) (q, rank int) {
 	for _, line := range accept {
 		for line != "" {
 			var element string
-			element, line = cutElement(line)
+			element, line = cutOutsideQuotes(line, ',')
 			rangeQ, rangeRank := weigh(element, o)
 			if rangeRank > rank {
 				q, rank = rangeQ, rangeRank
@@ -105,21 +105,21 @@ func quality(accept []string, o *offer) (q, rank int) {
 	return q, rank
 }
 
-// cutElement cuts the first element of a comma-separated list; commas in
-// quoted strings do not separate.
-func cutElement(list string) (element, rest string) {
+// cutOutsideQuotes cuts s at the first separator that is not in a quoted
+// string; without one, rest is empty.
+func cutOutsideQuotes(s string, separator byte) (before, rest string) {
 	quoted := false
-	for i := 0; i < len(list); i++ {
-		switch c := list[i]; {
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
 		case quoted && c == '\\':
 			i++
 		case c == '"':
 			quoted = !quoted
-		case c == ',' && !quoted:
-			return list[:i], list[i+1:]
+		case c == separator && !quoted:
+			return s[:i], s[i+1:]
 		}
 	}
-	return list, ""
+	return s, ""
 }
 
 // weigh is the weight and rank of one media range for the offer; rank 0 when it
@@ -153,7 +153,7 @@ func weigh(element string, o *offer) (q, rank int) {
 func weight(params string) (int, bool) {
 	for params != "" {
 		var param string
-		param, params, _ = strings.Cut(params, ";")
+		param, params = cutOutsideQuotes(params, ';')
 		name, value, _ := strings.Cut(strings.TrimSpace(param), "=")
 		if !strings.EqualFold(name, "q") {
 			continue

@@ -26,7 +26,7 @@ var description = sync.OnceValues(func() (*openapi3.T, error) {
 	return doc, doc.Validate(openapi3.NewLoader().Context)
 })
 
-func describe(t *testing.T) *openapi3.T {
+func describe(t testing.TB) *openapi3.T {
 	t.Helper()
 	doc, err := description()
 	if err != nil {
@@ -62,7 +62,7 @@ func TestOpenAPIDescribesEveryRoute(t *testing.T) {
 
 // checkDescribed holds an answer, and the request if it was accepted, against
 // openapi.yaml.
-func (n *node) checkDescribed(t *testing.T, r *http.Request, w *httptest.ResponseRecorder) {
+func (n *node) checkDescribed(t testing.TB, r *http.Request, w *httptest.ResponseRecorder) {
 	t.Helper()
 	var match mux.RouteMatch
 	if !n.router.Match(r, &match) || match.Route == nil {
@@ -91,7 +91,7 @@ func (n *node) checkDescribed(t *testing.T, r *http.Request, w *httptest.Respons
 	checkResponse(t, request, w)
 }
 
-func checkResponse(t *testing.T, request *openapi3filter.RequestValidationInput, w *httptest.ResponseRecorder) {
+func checkResponse(t testing.TB, request *openapi3filter.RequestValidationInput, w *httptest.ResponseRecorder) {
 	t.Helper()
 	r := request.Request
 	described := request.Route.Operation.Responses.Status(w.Code)

@@ -1,0 +1,102 @@
+package api
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"testing"
+
+	"github.com/runnelkv/runnel/store"
+)
+
+func TestNegotiate(t *testing.T) {
+	for _, c := range []struct {
+		accept []string
+		want   string // "": none
+	}{
+		{nil, "application/json"},
+		{[]string{""}, "application/json"},
+		{[]string{"*/*"}, "application/json"},
+		{[]string{"application/*"}, "application/json"},
+		{[]string{"text/*"}, "text/html"},
+		{[]string{"text/html"}, "text/html"},
+		{[]string{"TEXT/HTML"}, "text/html"},
+		{[]string{"application/xml, */*"}, "application/xml"},
+		{[]string{"*/*, application/xml"}, "application/xml"},
+		{[]string{"application/xml;q=0.1, */*;q=0.5"}, "application/json"},
+		{[]string{"application/json;q=0, */*"}, "application/xml"},
+		{[]string{"application/json;q=0"}, ""},
+		{[]string{"*/*;q=0"}, ""},
+		{[]string{"text/plain;q=0.5", "text/html;q=0.7"}, "text/html"},
+		{[]string{"text/plain; charset=utf-8; q=0.9, application/json;q=0.8"}, "text/plain"},
+		{[]string{"text/plain; x=\"a,b;q=0\", image/png"}, "text/plain"},
+		{[]string{"image/png"}, ""},
+		{[]string{"application/json;q=2"}, ""},
+		{[]string{"application/json;q=NaN"}, ""},
+		{[]string{"application/json;q=0.0001"}, ""},
+		{[]string{"application/json;q=x, text/plain;q=0.1"}, "text/plain"},
+		{[]string{"json"}, ""},
+		{[]string{",,,"}, ""},
+		{[]string{"*"}, ""},
+		{[]string{"*/html"}, ""},
+		{[]string{"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}, "text/html"},
+	} {
+		o, ok := negotiate(c.accept, offers)
+		if got := o.typ + "/" + o.subtype; ok != (c.want != "") || ok && got != c.want {
+			t.Errorf("Accept %q: %s, want %q", c.accept, got, c.want)
+		}
+	}
+}
+
+func FuzzAccept(f *testing.F) {
+	for _, s := range []string{"*/*", "text/html;q=0.5, */*", `a/b;c="\"`, ";q=", "text/*;q=1.000"} {
+		f.Add(s, "text/plain; charset=utf-8")
+	}
+	f.Fuzz(func(t *testing.T, accept, contentType string) {
+		among := append([]offer{rawOffer(contentType)}, listOffers...)
+		o, ok := negotiate([]string{accept}, among)
+		if ok && !slices.Contains(among, o) {
+			t.Errorf("%q: %+v was not offered", accept, o)
+		}
+		if _, any := negotiate([]string{accept, "*/*;q=0.001"}, listOffers); !any && accept != "" {
+			if _, named := negotiate([]string{accept}, listOffers); named {
+				t.Errorf("%q: accepting more leaves nothing", accept)
+			}
+		}
+	})
+}
+
+func TestNegotiationShortcutAllocatesNothing(t *testing.T) {
+	for _, accept := range [][]string{nil, {"*/*"}} {
+		if n := testing.AllocsPerRun(100, func() { negotiate(accept, offers) }); n != 0 {
+			t.Errorf("Accept %q: %v allocations", accept, n)
+		}
+	}
+	if n := testing.AllocsPerRun(100, func() { negotiate([]string{"text/html, */*;q=0.5"}, offers) }); n != 0 {
+		t.Errorf("parsing: %v allocations", n)
+	}
+}
+
+// discard is a ResponseWriter that keeps nothing.
+type discard struct{ header http.Header }
+
+func (d *discard) Header() http.Header         { return d.header }
+func (d *discard) Write(p []byte) (int, error) { return len(p), nil }
+func (d *discard) WriteHeader(int)             {}
+
+// TestRawValueStaysLean guards the hot path: what a GET of a value costs here
+// beyond the router and the store.
+func TestRawValueStaysLean(t *testing.T) {
+	e := &store.Entry{Key: "k/a", Revision: 1 << 41, ContentType: "text/plain", ModifiedAt: 1e15, Size: 3, Value: []byte("abc")}
+	r := httptest.NewRequest("GET", "/v1/keys/a", nil)
+	w := &discard{http.Header{}}
+	const most = 7 // three strings, their array, the content type's and the length's slices, the length
+	if n := testing.AllocsPerRun(100, func() {
+		clear(w.header)
+		if err := writeValue(w, r, e); err != nil {
+			t.Fatal(err)
+		}
+	}); n > most {
+		t.Errorf("%v allocations, more than %d", n, most)
+	}
+}
