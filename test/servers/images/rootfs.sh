@@ -22,7 +22,8 @@ proxy=
 eval "$(apt-config shell proxy Acquire::http::Proxy)"
 if [ -n "$proxy" ]; then export http_proxy="$proxy"; fi
 
-root=$(mktemp -d)
+# /tmp may be memory mounted nodev, where debootstrap refuses to work.
+root=$(mktemp -d -p /var/tmp)
 trap 'rm -rf --one-file-system "$root"' EXIT
 trap 'exit 1' INT TERM
 echo "debootstrap $suite from $mirror, with $package" >&2
