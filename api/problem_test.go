@@ -1,0 +1,182 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+func TestStoreErrorsHaveTheirProblems(t *testing.T) {
+	secret := errors.New("dial tcp 10.0.0.5:3306: password rejected")
+	for _, c := range []struct {
+		err    error
+		slug   string
+		status int
+		retry  string
+	}{
+		{&store.KeyError{Reason: "is empty"}, "invalid-key", 400, ""},
+		{fmt.Errorf("get: %w", store.ErrNotFound), "not-found", 404, ""},
+		{&store.TooLargeError{Limit: 7}, "too-large", 413, ""},
+		{fmt.Errorf("commit: %w", partition.ErrTooLarge), "too-large", 413, ""},
+		{store.ErrDifferentMasters, "different-masters", 422, ""},
+		{&store.MasterError{Master: "p0", RetryAfter: 1500 * time.Millisecond, Err: secret}, "master-unavailable", 503, "2"},
+		{fmt.Errorf("x: %w", store.ErrMasterUnavailable), "master-unavailable", 503, "1"},
+		{&store.MasterError{Master: "p0", Err: store.ErrOutcomeUnknown}, "outcome-unknown", 503, "1"},
+		{fmt.Errorf("%w: %w", store.ErrNoPartition, secret), "no-partition", 503, "1"},
+		{fmt.Errorf("x: %w", partition.ErrUnavailable), "no-partition", 503, "1"},
+		{store.ErrClosed, "shutting-down", 503, "1"},
+		{context.DeadlineExceeded, "timed-out", 503, "1"},
+		{secret, "internal", 500, ""},
+		{context.Canceled, "internal", 500, ""}, // but not because the client went
+	} {
+		n := newBroken(c.err)
+		w := httptest.NewRecorder()
+		n.ServeHTTP(w, httptest.NewRequest("GET", "/v1/keys/k", nil))
+		var p problem
+		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil {
+			t.Fatal(err)
+		}
+		if w.Code != c.status || p.Status != c.status || p.Type != "/problems/"+c.slug || w.Header().Get("Retry-After") != c.retry {
+			t.Errorf("%v: %d %v %s", c.err, w.Code, w.Header(), w.Body)
+		}
+		if strings.Contains(w.Body.String(), "10.0.0.5") || strings.Contains(fmt.Sprint(w.Header()), "10.0.0.5") {
+			t.Errorf("%v: internals leak: %s", c.err, w.Body)
+		}
+		if p.Instance != "/v1/keys/k" || p.Request != w.Header().Get("X-Request-Id") || p.Title == "" || p.Detail == "" {
+			t.Errorf("%+v", p)
+		}
+	}
+}
+
+// broken is a store of which every read fails, or panics.
+type broken struct {
+	Store
+	err error
+}
+
+func (b broken) CheckName(string) error { return nil }
+
+func (b broken) Get(context.Context, store.Key, store.ReadOptions) (store.Read, error) {
+	if b.err == nil {
+		panic("a mistake at 10.0.0.5")
+	}
+	return store.Read{}, b.err
+}
+
+func (b broken) Status() store.Status { return store.Status{} }
+
+func newBroken(err error) *Server {
+	return New(Options{Store: broken{err: err}, Logger: slog.New(slog.DiscardHandler)})
+}
+
+func TestPanicIsAnsweredAndLogged(t *testing.T) {
+	var log bytes.Buffer
+	s := New(Options{Store: broken{}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest("GET", "/v1/keys/k", nil)
+	r.Header.Set("X-Request-Id", "mine-7")
+	s.ServeHTTP(w, r)
+	if w.Code != 500 || strings.Contains(w.Body.String(), "10.0.0.5") || w.Header().Get("X-Request-Id") != "mine-7" {
+		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
+	}
+	if !strings.Contains(log.String(), "a mistake at 10.0.0.5") || !strings.Contains(log.String(), "mine-7") || !strings.Contains(log.String(), "problem_test.go") {
+		t.Errorf("log: %s", log.String())
+	}
+}
+
+func TestLeavingClientIsNoError(t *testing.T) {
+	var log bytes.Buffer
+	s := New(Options{Store: broken{err: context.Canceled}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/v1/keys/k", nil).WithContext(ctx))
+	if log.Len() > 0 {
+		t.Errorf("log: %s", log.String())
+	}
+}
+
+func TestProblemsInEveryForm(t *testing.T) {
+	n := newNode(t)
+	for accept, want := range map[string]string{
+		"":                                      "application/problem+json",
+		"image/png":                             "application/problem+json",
+		"application/json":                      "application/problem+json",
+		"application/problem+xml":               "application/problem+xml",
+		"text/xml":                              "application/problem+xml",
+		"text/html":                             "text/html; charset=utf-8",
+		"text/plain":                            "text/plain; charset=utf-8",
+		"application/problem+json, */*":         "application/problem+json",
+		"application/x-ndjson, text/html;q=0.1": "text/html; charset=utf-8",
+	} {
+		w := n.do(t, "GET", "/v1/keys/none", "", "Accept", accept)
+		if w.Code != 404 || w.Header().Get("Content-Type") != want || !strings.Contains(w.Body.String(), "No such key") || w.Header().Get("ETag") != "" {
+			t.Errorf("%s: %d %v %s", accept, w.Code, w.Header(), w.Body)
+		}
+	}
+	var p problem
+	if err := xml.Unmarshal(n.do(t, "PUT", "/v1/keys/%00", "v", "Accept", "application/xml").Body.Bytes(), &p); err != nil || p.Status != 400 || p.XMLName.Space != "urn:ietf:rfc:7807" {
+		t.Errorf("%+v %v", p, err)
+	}
+}
+
+func TestEveryProblemIsExplained(t *testing.T) {
+	n := newNode(t)
+	index := n.do(t, "GET", "/problems", "").Body.String()
+	seen := map[string]bool{}
+	for _, k := range kinds {
+		if seen[k.slug] || k.title == "" || len(k.explanation) < 40 || http.StatusText(k.status) == "" {
+			t.Errorf("kind %+v", k)
+		}
+		seen[k.slug] = true
+		for _, accept := range []string{"application/json", "text/html", "text/plain", "application/xml"} {
+			w := n.do(t, "GET", "/problems/"+k.slug, "", "Accept", accept)
+			if w.Code != 200 || !strings.Contains(w.Body.String(), k.slug) {
+				t.Errorf("%s as %s: %d %s", k.slug, accept, w.Code, w.Body)
+			}
+		}
+		if !strings.Contains(index, `"`+k.slug+`"`) {
+			t.Errorf("the index lacks %s", k.slug)
+		}
+	}
+	if w := n.do(t, "GET", "/problems/nothing", ""); w.Code != 404 {
+		t.Errorf("unknown slug: %d", w.Code)
+	}
+}
+
+func TestMasterAway(t *testing.T) {
+	n := newNode(t)
+	n.put(t, "k")
+	n.partitions[0].Fail(func(op string) error { return partition.ErrUnavailable })
+	for _, c := range [][]string{{"PUT", "/v1/keys/k"}, {"PUT", "/v1/keys/k?ttl=1s"}, {"DELETE", "/v1/keys/k"}, {"POST", "/v1/keys"}, {"PUT", "/bucket/k"}, {"PUT", "/canonicalbucket/k"}, {"GET", "/v1/keys/k?consistency=master"}, {"GET", "/canonicalbucket/k"}} {
+		w := n.do(t, c[0], c[1], "v", "Accept", "application/json")
+		if w.Code != 503 || !strings.Contains(w.Body.String(), "/problems/master-unavailable") || w.Header().Get("Retry-After") == "" {
+			t.Errorf("%s: %d %v %s", c, w.Code, w.Header(), w.Body)
+		}
+	}
+	eventually(t, "not ready to write", func() bool { return n.do(t, "GET", "/readyz?write", "").Code == 503 })
+}
+
+func TestOutcomeUnknown(t *testing.T) {
+	n := newNode(t)
+	n.partitions[0].Fail(func(op string) error {
+		if op == partition.OpCommitted {
+			return partition.ErrUnavailable
+		}
+		return nil
+	})
+	if w := n.do(t, "PUT", "/v1/keys/k", "v"); w.Code != 503 || !strings.Contains(w.Body.String(), "/problems/outcome-unknown") || w.Header().Get("Retry-After") == "" {
+		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
+	}
+}
