@@ -1,0 +1,186 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"bytes"
+	"log/slog"
+)
+
+// fakeSyncer reports what it is told to.
+type fakeSyncer struct {
+	status SyncStatus
+	err    error
+	passes int
+}
+
+func (f *fakeSyncer) SyncStatus() SyncStatus { return f.status }
+
+func (f *fakeSyncer) Trigger(context.Context) (SyncReport, error) {
+	f.passes++
+	return SyncReport{Took: 1500 * time.Microsecond, Targets: []SyncTarget{{Name: "partition-1", State: "level", Copied: 7}, {Name: "partition-2", State: "unreachable", Err: errors.New("<down>"), Remaining: 3}}}, f.err
+}
+
+func TestStatus(t *testing.T) {
+	syncer := &fakeSyncer{status: SyncStatus{Running: true, Passes: 3, LastPass: time.Now(), Took: time.Millisecond, Targets: []SyncTarget{{Name: "partition-1", State: "level"}}}}
+	n := newNode(t, func(o *Options) { o.Syncer = syncer })
+	n.put(t, "k")
+	var d statusDocument
+	if err := json.Unmarshal(n.do(t, "GET", "/v1/status", "").Body.Bytes(), &d); err != nil {
+		t.Fatal(err)
+	}
+	if d.Node != "node-a" || d.Version != "1.2.3" || len(d.ClusterID) != 32 || d.Epoch != 1 || len(d.Masters) != 1 || d.Masters[0] != "partition-0" || len(d.Partitions) != 3 {
+		t.Errorf("%+v", d)
+	}
+	p0, p1 := d.Partitions[0], d.Partitions[1]
+	if p0.Name != "partition-0" || p0.Kind != "memory" || p0.Role != "master" || p0.State != "ready" || !p0.Readable || !p0.Writable {
+		t.Errorf("master: %+v", p0)
+	}
+	if p1.Role != "replica" || p1.Writable || p1.Readable || p1.State != "filling" {
+		t.Errorf("replica: %+v", p1)
+	}
+	if !d.Sync.Running || d.Sync.Passes != 3 || d.Sync.LastPassMS != 1 || d.Sync.LastPassAt == nil || len(d.Sync.Targets) != 1 {
+		t.Errorf("sync: %+v", d.Sync)
+	}
+	for accept, want := range map[string]string{"text/html": "<td>partition-0</td>", "text/plain": "partition-0  memory  master   ready", "application/xml": "<name>partition-0</name>"} {
+		if w := n.do(t, "GET", "/v1/status", "", "Accept", accept); !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%s: %s", accept, w.Body)
+		}
+	}
+}
+
+func TestSyncOnRequest(t *testing.T) {
+	syncer := &fakeSyncer{}
+	n := newNode(t, func(o *Options) { o.Syncer = syncer })
+	for accept, want := range map[string]string{"": `"took_ms":1.5`, "application/xml": "<took_ms>1.5</took_ms>", "text/plain": "partition-1: level, 7 copied", "text/html": "&lt;down&gt;"} {
+		w := n.do(t, "POST", "/v1/sync", "", "Accept", accept)
+		if w.Code != 200 || !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%s: %d %s", accept, w.Code, w.Body)
+		}
+	}
+	if w := n.do(t, "POST", "/v1/sync", "", "Accept", "image/png"); w.Code != 406 || syncer.passes != 4 {
+		t.Errorf("%d after %d passes", w.Code, syncer.passes)
+	}
+	if w := n.do(t, "POST", "/v1/sync", "", "Sec-Fetch-Site", "cross-site"); w.Code != 403 || syncer.passes != 4 {
+		t.Errorf("cross-site: %d after %d passes", w.Code, syncer.passes)
+	}
+	if w := n.do(t, "GET", "/v1/sync", ""); w.Code != 405 || w.Header().Get("Allow") != "OPTIONS, POST" {
+		t.Errorf("GET: %d %v", w.Code, w.Header())
+	}
+	syncer.err = errors.New("10.0.0.5 refused")
+	if w := n.do(t, "POST", "/v1/sync", ""); w.Code != 500 || strings.Contains(w.Body.String(), "10.0.0.5") {
+		t.Errorf("failing: %d %s", w.Code, w.Body)
+	}
+	if w := newNode(t).do(t, "POST", "/v1/sync", ""); w.Code != 503 || !strings.Contains(w.Body.String(), "sync-elsewhere") {
+		t.Errorf("elsewhere: %d %s", w.Code, w.Body)
+	}
+}
+
+func TestHealthFollowsProgress(t *testing.T) {
+	syncer := &fakeSyncer{status: SyncStatus{Running: true}}
+	n := newNode(t, func(o *Options) { o.Syncer, o.SyncStall = syncer, time.Minute })
+	health := func() int { return n.do(t, "GET", "/healthz", "").Code }
+	if health() != 200 {
+		t.Error("a process that has just started is healthy")
+	}
+	n.started = time.Now().Add(-time.Hour)
+	if health() != 503 {
+		t.Error("no pass for an hour is not healthy")
+	}
+	syncer.status.LastPass = time.Now().Add(-30 * time.Second)
+	if health() != 200 {
+		t.Error("a pass half a minute ago is progress")
+	}
+	syncer.status.LastPass = time.Now().Add(-2 * time.Minute)
+	if w := n.do(t, "GET", "/healthz", ""); w.Code != 503 || !strings.Contains(w.Body.String(), "unhealthy") || w.Header().Get("Retry-After") == "" {
+		t.Errorf("stalled: %d %s", w.Code, w.Body)
+	}
+	syncer.status.Standby = true
+	if health() != 200 {
+		t.Error("who stands by makes no passes")
+	}
+}
+
+func TestReadiness(t *testing.T) {
+	var reason error
+	n := newNode(t, func(o *Options) { o.Ready = func() error { return reason } })
+	for _, target := range []string{"/readyz", "/readyz?write", "/readyz?write=true"} {
+		if w := n.do(t, "GET", target, ""); w.Code != 200 || w.Body.String() != "{\"status\":\"ok\"}\n" {
+			t.Errorf("%s: %d %s", target, w.Code, w.Body)
+		}
+	}
+	reason = errors.New("shutting down")
+	if w := n.do(t, "GET", "/readyz", ""); w.Code != 503 || !strings.Contains(w.Body.String(), "shutting down") {
+		t.Errorf("not ready: %d %s", w.Code, w.Body)
+	}
+	if w := newBrokenNode().do(t, "GET", "/readyz", ""); w.Code != 503 {
+		t.Errorf("no partition: %d", w.Code)
+	}
+}
+
+func newBrokenNode() *node { return &node{Server: newBroken(errors.New("down"))} }
+
+func TestMetrics(t *testing.T) {
+	n := newNode(t, func(o *Options) {
+		o.Syncer = &fakeSyncer{status: SyncStatus{Passes: 9, LastPass: time.Now(), Targets: []SyncTarget{{Name: "partition-1", Remaining: 4}}}}
+	})
+	n.put(t, "k")
+	n.do(t, "GET", "/v1/keys/k", "")
+	n.do(t, "GET", "/nowhere", "")
+	n.do(t, "BREW", "/v1/keys/k", "")
+	w := n.do(t, "GET", "/metrics", "")
+	for _, want := range []string{
+		`runnel_http_requests_total{method="GET",route="/v1/keys/{key}",status="200"} 1`,
+		`runnel_http_requests_total{method="PUT",route="/v1/keys/{key}",status="201"} 1`,
+		`runnel_http_requests_total{method="GET",route="unmatched",status="404"} 1`,
+		`runnel_http_requests_total{method="other",route="/v1/keys/{key}",status="405"} 1`,
+		`runnel_http_request_seconds_count{method="GET",route="/v1/keys/{key}"} 1`,
+		`runnel_partition_ready{kind="memory",partition="partition-0",role="master"} 1`,
+		`runnel_partition_writable{partition="partition-1"} 0`,
+		`runnel_partition_lag_revisions{origin="partition-0",partition="partition-0"} 0`,
+		`runnel_sync_passes_total 9`,
+		`runnel_sync_target_remaining_revisions{partition="partition-1"} 4`,
+		`go_goroutines`,
+	} {
+		if !strings.Contains(w.Body.String(), want) {
+			t.Errorf("the metrics lack %s", want)
+		}
+	}
+}
+
+func TestIndexLeadsToResources(t *testing.T) {
+	n := newNode(t, func(o *Options) { o.Syncer = &fakeSyncer{} })
+	var d indexDocument
+	if err := json.Unmarshal(n.do(t, "GET", "/", "").Body.Bytes(), &d); err != nil || len(d.Links) == 0 {
+		t.Fatalf("%+v %v", d, err)
+	}
+	for _, l := range d.Links {
+		if w := n.do(t, "GET", l.Path, ""); w.Code != 200 {
+			t.Errorf("%s: %d", l.Path, w.Code)
+		}
+	}
+	if w := n.do(t, "GET", "/openapi.yaml", ""); w.Header().Get("Content-Type") != "application/yaml" || !strings.HasPrefix(w.Body.String(), "openapi:") {
+		t.Errorf("openapi.yaml: %v", w.Header())
+	}
+}
+
+func TestAccessLog(t *testing.T) {
+	var log bytes.Buffer
+	n := newNode(t, func(o *Options) { o.Access = slog.New(slog.NewTextHandler(&log, nil)) })
+	log.Reset()
+	n.do(t, "PUT", "/v1/keys/a%0ab", "v", "X-Request-Id", "id-1")
+	line := log.String()
+	for _, want := range []string{"request=id-1", "method=PUT", "uri=/v1/keys/a%0ab", "status=400", "bytes=", "took="} {
+		if !strings.Contains(line, want) {
+			t.Errorf("%q lacks %s", line, want)
+		}
+	}
+	if strings.Count(line, "\n") != 1 {
+		t.Errorf("more than a line: %q", line)
+	}
+}

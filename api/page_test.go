@@ -1,0 +1,86 @@
+package api
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/xml"
+	"io"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var hostile = []string{
+	`<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `javascript:alert(1)`, `'onmouseover='alert(1)`,
+	`{{.}}`, `]]><x>`, `</title><script>alert(1)</script>`, `</style><script>`, "\u2028\u2029", "\u202egnp.exe", "&lt;b&gt;",
+}
+
+// live finds markup that only an unescaped key or value could have brought in.
+var live = regexp.MustCompile(`(?i)<script|<img|<x>|onerror=alert\(1\)>|href="javascript:|'onmouseover='`)
+
+func TestHostileKeysAndValuesAreEscaped(t *testing.T) {
+	n := newNode(t)
+	for _, s := range hostile {
+		if w := n.do(t, "PUT", pathOf(keysPath, s), s, "Content-Type", "text/x-"+"y; a=<script>", "Runnel-Meta-M", "<script>"); w.Code != 201 {
+			t.Fatalf("PUT %q: %d %s", s, w.Code, w.Body)
+		}
+	}
+	targets := []string{"/v1/keys", "/v1/keys?delimiter=%3Cscript%3E", "/v1/keys?prefix=%3Cscript%3E", "/bucket/", "/canonicalbucket/", "/v1/keys?limit=1", "/v1/status",
+		"/v1/keys/none%3Cscript%3E", "/v1/keys?limit=%3Cscript%3E", "/v1/keys?%3Cscript%3E", "/%3Cscript%3E", "/problems/%3Cscript%3E", "/bucket/%00%3Cscript%3E"}
+	for _, s := range hostile {
+		targets = append(targets, pathOf(keysPath, s), pathOf(bucketPath, s), pathOf(canonicalPath, s))
+	}
+	for _, target := range targets {
+		w := n.do(t, "GET", target, "", "Accept", "text/html")
+		if found := live.FindString(w.Body.String()); found != "" {
+			t.Errorf("%s holds %q:\n%s", target, found, w.Body)
+		}
+		if policy := w.Header().Get("Content-Security-Policy"); !strings.Contains(policy, "default-src 'none'") {
+			t.Errorf("%s: policy %q", target, policy)
+		}
+		asXML := n.do(t, "GET", target, "", "Accept", "application/xml")
+		for d := xml.NewDecoder(asXML.Body); ; {
+			token, err := d.Token()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Errorf("%s as XML: %v", target, err)
+				break
+			}
+			if e, ok := token.(xml.StartElement); ok && (e.Name.Local == "script" || e.Name.Local == "x") {
+				t.Errorf("%s as XML holds <%s>", target, e.Name.Local)
+			}
+		}
+		asJSON := n.do(t, "GET", target, "", "Accept", "application/json").Body.Bytes()
+		if !json.Valid(asJSON) || strings.Contains(string(asJSON), "<script") {
+			t.Errorf("%s as JSON: %s", target, asJSON)
+		}
+	}
+}
+
+func TestRawValuesCannotActAsThisOrigin(t *testing.T) {
+	n := newNode(t)
+	n.do(t, "PUT", "/v1/keys/page", "<script>alert(1)</script>", "Content-Type", "text/html")
+	for _, accept := range []string{"", "text/html"} {
+		w := n.do(t, "GET", "/v1/keys/page", "", "Accept", accept)
+		if w.Body.String() != "<script>alert(1)</script>" || w.Header().Get("Content-Security-Policy") != "sandbox" || w.Header().Get("Content-Type") != "text/html" {
+			t.Errorf("Accept %q: %v %s", accept, w.Header(), w.Body)
+		}
+	}
+}
+
+func TestPolicyAllowsTheStyleOfThePage(t *testing.T) {
+	n := newNode(t)
+	w := n.do(t, "GET", "/", "", "Accept", "text/html")
+	_, rest, _ := strings.Cut(w.Body.String(), "<style>")
+	style, _, ok := strings.Cut(rest, "</style>")
+	sum := sha256.Sum256([]byte(style))
+	if !ok || !strings.Contains(w.Header().Get("Content-Security-Policy"), "'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'") {
+		t.Errorf("%v %s", w.Header(), w.Body)
+	}
+	if strings.Contains(w.Body.String(), "http://") || strings.Contains(w.Body.String(), "https://") {
+		t.Error("the page refers to something outside")
+	}
+}
