@@ -28,9 +28,6 @@ const User Space = "k"
 // Key is the stored key of a name in the space.
 func (s Space) Key(name string) Key { return Key(string(s) + "/" + name) }
 
-// end is the first key after every key of the space.
-func (s Space) end() Key { return Key(string(s) + "0") } // '0' follows '/'
-
 // Name is the key's name without its space.
 func Name(k Key) string {
 	_, name, _ := strings.Cut(string(k), "/")

@@ -26,10 +26,13 @@ func (s *Store) List(ctx context.Context, o ListOptions) (Page, error) {
 	if c == nil {
 		return Page{}, ErrNoPartition
 	}
+	if o.Consistency == FromMaster && o.Partition == "" && len(c.Masters) > 1 {
+		return s.listMasters(ctx, c, o)
+	}
 	tried, failure := 0, error(nil)
 	for m := range s.listers(o.ReadOptions, c) {
 		tried++
-		page, err := s.listFrom(ctx, m, o)
+		page, err := s.listFrom(ctx, m, o, nil)
 		if err == nil {
 			page.Partition, page.Staleness = m.Name(), s.stalest(m, c)
 			return page, nil
@@ -42,9 +45,32 @@ func (s *Store) List(ctx context.Context, o ListOptions) (Page, error) {
 	return Page{}, s.unreadable(o.ReadOptions, Origin(c.Masters[0]), tried, failure)
 }
 
+// listMasters reads one page from all masters together, from each the keys
+// whose master it is.
+func (s *Store) listMasters(ctx context.Context, c *cluster, o ListOptions) (Page, error) {
+	pages := make([]Page, len(c.Masters))
+	errs := make([]error, len(c.Masters))
+	var group sync.WaitGroup
+	for i, name := range c.Masters {
+		m := s.member(name)
+		if m == nil || !m.reads.Load() {
+			return Page{}, s.unreadable(o.ReadOptions, Origin(name), 0, nil)
+		}
+		group.Go(func() {
+			pages[i], errs[i] = s.listFrom(ctx, m, o, func(k Key) bool { return c.master(k) == name })
+		})
+	}
+	group.Wait()
+	for i, err := range errs {
+		if err != nil {
+			return Page{}, s.unreadable(o.ReadOptions, Origin(c.Masters[i]), 1, err)
+		}
+	}
+	return union(pages, cmp.Or(o.Limit, DefaultLimit)), nil
+}
+
 // listers yields the members that may answer a listing: they must be whole for
-// every origin. With several masters, "master" cannot be one partition; the
-// first master that is whole answers.
+// every origin.
 func (s *Store) listers(o ReadOptions, c *cluster) func(func(*member) bool) {
 	return func(yield func(*member) bool) {
 		for m := range s.candidates(o, Origin(c.Masters[0])) {
@@ -76,7 +102,7 @@ func (s *Store) Union(ctx context.Context, o ListOptions) (Page, error) {
 	for i, m := range members {
 		errs[i] = m.fault()
 		if m.reads.Load() {
-			group.Go(func() { pages[i], errs[i] = s.listFrom(ctx, m, o) })
+			group.Go(func() { pages[i], errs[i] = s.listFrom(ctx, m, o, nil) })
 		}
 	}
 	group.Wait()
@@ -128,9 +154,10 @@ func union(pages []Page, limit int) Page {
 }
 
 // listFrom reads one page from one partition, in as many spans as groups and
-// expired entries make necessary.
-func (s *Store) listFrom(ctx context.Context, m *member, o ListOptions) (Page, error) {
-	l := lister{s: s, m: m, o: o, limit: min(cmp.Or(max(o.Limit, 0), DefaultLimit), MaxLimit)}
+// entries that do not count make necessary. Those count for which counts, if
+// given, says so.
+func (s *Store) listFrom(ctx context.Context, m *member, o ListOptions, counts func(Key) bool) (Page, error) {
+	l := lister{s: s, m: m, o: o, counts: counts, limit: min(cmp.Or(max(o.Limit, 0), DefaultLimit), MaxLimit)}
 	l.from = o.Space.Key(max(o.Prefix, after(o)))
 	l.to = successor(o.Space.Key(o.Prefix))
 	for more := true; more && l.room() > 0; {
@@ -171,16 +198,17 @@ func successor(prefix Key) Key {
 
 // lister gathers one page.
 type lister struct {
-	s     *Store
-	m     *member
-	o     ListOptions
-	limit int
-	from  Key // where the next span begins
-	to    Key
-	bytes int64
-	cut   bool // the page ends early for its bytes
-	page  Page
-	last  string // the last name or group of the page
+	s      *Store
+	m      *member
+	o      ListOptions
+	counts func(Key) bool // nil: all
+	limit  int
+	from   Key // where the next span begins
+	to     Key
+	bytes  int64
+	cut    bool // the page ends early for its bytes
+	page   Page
+	last   string // the last name or group of the page
 }
 
 // pageBytes bounds the values of one page.
@@ -204,6 +232,9 @@ func (l *lister) span(ctx context.Context) (more bool, err error) {
 		e := &entries[i]
 		if e.Key < l.from || !e.Live(l.s.now(e.Origin)) {
 			continue // of a group that was taken, or expired
+		}
+		if l.counts != nil && !l.counts(e.Key) {
+			continue
 		}
 		if l.room() == 0 {
 			return true, nil

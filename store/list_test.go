@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/partition"
 )
 
 // TestListAgreesWithAModel compares pages of random listings with what sorting
@@ -95,6 +97,29 @@ func walk(t *testing.T, list func(context.Context, store.ListOptions) (store.Pag
 			return items
 		}
 		o.After = page.Next
+	}
+}
+
+// TestListFromMastersIsCurrent lists what several masters have just written,
+// which no replica holds yet.
+func TestListFromMastersIsCurrent(t *testing.T) {
+	r := newRig(t, 3, options(), "p0", "p1")
+	var names []string
+	for i := range 100 {
+		names = append(names, fmt.Sprintf("%c/%d", 'a'+i%7, i))
+		r.put(t, names[i], names[i])
+	}
+	o := store.ListOptions{ReadOptions: store.ReadOptions{Consistency: store.FromMaster}, Space: store.User, Limit: 9, Values: true}
+	if got, want := walk(t, r.List, o), model(names, "", ""); !cmp.Equal(got, want) {
+		t.Error(cmp.Diff(want, got))
+	}
+	o.Delimiter = "/"
+	if got, want := walk(t, r.List, o), model(names, "", "/"); !cmp.Equal(got, want) {
+		t.Error(cmp.Diff(want, got))
+	}
+	r.parts[1].Fail(func(string) error { return partition.ErrUnavailable })
+	if _, err := r.List(t.Context(), o); !errors.Is(err, store.ErrMasterUnavailable) {
+		t.Errorf("with a master away: %v", err)
 	}
 }
 

@@ -226,4 +226,3 @@ func (b *lockedBuffer) tail() string {
 	s := b.String()
 	return s[max(0, len(s)-8<<10):]
 }
-

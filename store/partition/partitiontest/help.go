@@ -183,7 +183,7 @@ func drain(ctx context.Context, s partition.Snapshot, maxEntries int) ([]partiti
 			return nil, err
 		}
 		if len(entries) == 0 || len(entries) > maxEntries {
-			return nil, fmt.Errorf("Next gave %d entries of at most %d", len(entries), maxEntries)
+			return nil, fmt.Errorf("a call of Next gave %d entries of at most %d", len(entries), maxEntries)
 		}
 		all = append(all, entries...)
 	}

@@ -195,7 +195,7 @@ func awaitClosed(ctx context.Context, p partition.Partition) error {
 		return errors.Is(err, partition.ErrUnavailable)
 	})
 	if err != nil {
-		return fmt.Errorf("Close does not end calls: %w", err)
+		return fmt.Errorf("calls go on after Close: %w", err)
 	}
 	return nil
 }
