@@ -45,6 +45,20 @@ func TestTombstonesAreCollectedOncePassedByAll(t *testing.T) {
 	w.checkPositions()
 }
 
+// That a partition had passed a tombstone when it was last read is not enough.
+func TestNothingIsCollectedWhileAPartitionIsAway(t *testing.T) {
+	w := newWorld(t, 1, 3)
+	c := w.site()
+	w.delete("p0", "a")
+	c.level()
+	c.fault("p2", partition.ErrUnavailable)
+	c.pass()
+	c.pass()
+	if n := w.tombstones("p0"); n != 1 {
+		t.Errorf("%d tombstones", n)
+	}
+}
+
 func TestCollectionKeepsToItsIntervalAndGrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, 2)

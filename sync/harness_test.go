@@ -200,7 +200,16 @@ func (l *ledger) err() error {
 type handle struct {
 	*partition.Memory
 	ledger *ledger
-	lame   bool // its barriers do nothing
+	lame   bool   // its barriers do nothing
+	read   func() // called when its positions were read
+}
+
+func (h *handle) Positions(ctx context.Context) (partition.Positions, error) {
+	at, err := h.Memory.Positions(ctx)
+	if h.read != nil {
+		h.read()
+	}
+	return at, err
 }
 
 func (h *handle) Barrier(ctx context.Context) error {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/runnelkv/runnel/store/partition"
 )
@@ -75,6 +77,37 @@ func TestSkippedBarrierIsNoticed(t *testing.T) {
 	if w.ledger.err() == nil {
 		t.Fatalf("position %d was applied without a barrier, and the test did not see it", at)
 	}
+}
+
+func TestBarrierServesOnlyWhatWasThereBeforeIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 1)
+		c := w.site()
+		barriers, release := 0, make(chan struct{})
+		c.handles["p0"].Fail(func(op string) error {
+			if op == partition.OpBarrier {
+				barriers++
+				<-release
+			}
+			return nil
+		})
+		c.roll()
+		g := c.gate("p0")
+		var group sync.WaitGroup
+		for _, head := range []partition.Revision{10, 10, 5, 20} {
+			group.Go(func() {
+				if err := g.pass(t.Context(), c.peers[0], head); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+		}
+		close(release)
+		group.Wait()
+		if barriers != 2 {
+			t.Errorf("%d barriers", barriers)
+		}
+	})
 }
 
 func TestBarrierThatFailsStopsTheCopy(t *testing.T) {
@@ -199,6 +232,70 @@ func TestRelayNeverMakesWholeWhatHeadsBeyondIt(t *testing.T) {
 	w.checkEqual()
 }
 
+// p2 broke off on its way to what only the dead origin has. Whoever is relayed
+// from it is then on that way too, and not whole.
+func TestRelayHandsOnWhereItHeads(t *testing.T) {
+	w := newWorld(t, 1, 3)
+	c := w.site(func(o *Options) { o.BatchEntries = 1; o.CollectEvery = -1 })
+	w.write("p0", "moved", "old")
+	c.level()
+	w.write("p0", "moved", "older")
+	w.write("p0", "b", "1")
+	w.write("p0", "moved", "new")
+	w.write("p0", "c", "1")
+	c.configure("p0", "p2")
+	applies := 0
+	c.handles["p2"].Fail(func(op string) error {
+		if op == partition.OpApply {
+			if applies++; applies == 2 {
+				return partition.ErrUnavailable
+			}
+		}
+		return nil
+	})
+	c.pass()
+	c.handles["p2"].Fail(nil)
+	from := w.position("p2", "p0")
+	if from.Revision >= from.Goal {
+		t.Fatalf("p2 is at %+v", from)
+	}
+	c.configure("p0", "p1", "p2")
+	c.fault("p0", partition.ErrUnavailable)
+	if r := c.pass(); r.Level() {
+		t.Errorf("the report says\n%s", r)
+	}
+	if p := w.position("p1", "p0"); p.Revision != from.Revision || p.Goal != from.Goal {
+		t.Errorf("relayed to %+v from %+v", p, from)
+	}
+	w.checkPositions()
+	c.fault("p0", nil)
+	c.level()
+	w.checkEqual()
+}
+
+func TestRelayCarriesWhatWasPlacedBeyondItsPosition(t *testing.T) {
+	w := newWorld(t, 1, 3)
+	c := w.site(func(o *Options) { o.BatchEntries = 1; o.CollectEvery = -1 })
+	c.level()
+	w.write("p0", "a", "1")
+	c.configure("p0", "p1")
+	c.level()
+	for _, key := range []string{"a", "b"} {
+		if err := w.bases["p1"].Place(t.Context(), []partition.Entry{w.write("p0", key, "2")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.configure("p0", "p1", "p2")
+	c.fault("p0", partition.ErrUnavailable)
+	c.level()
+	if got, want := w.position("p2", "p0").Revision, w.position("p1", "p0").Revision; got != want {
+		t.Errorf("p2 is at %d, not %d", got, want)
+	}
+	if rows := w.rows("p2"); string(rows["k/a"].Value) != "2" || string(rows["k/b"].Value) != "2" {
+		t.Errorf("p2 holds %v", rows)
+	}
+}
+
 func TestUnreachableTargetDoesNotHoldOthersBackAndReturns(t *testing.T) {
 	w := newWorld(t, 1, 3)
 	c := w.site()
@@ -252,12 +349,14 @@ func TestProgressOfTheOriginIsNoLoss(t *testing.T) {
 	w := newWorld(t, 1, 2)
 	c, other := w.site(), w.site()
 	c.level()
-	first := true
+	first, originRead := true, make(chan struct{})
 	// Between c's reading of the origin and of the target, another process
 	// copies a new write: the target seems ahead of its origin.
+	c.handles["p0"].read = sync.OnceFunc(func() { close(originRead) })
 	c.handles["p1"].Fail(func(op string) error {
 		if op == partition.OpPositions && first {
 			first = false
+			<-originRead
 			w.write("p0", "a", "1")
 			other.level()
 		}

@@ -158,13 +158,19 @@ func TestFailureIsTriedAgainBetweenRarePasses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, 2)
 		c := w.site(hourly)
-		c.handles["p1"].Fail(func(string) error { return partition.ErrUnavailable })
-		defer c.running(t)()
-		c.handles["p1"].Fail(nil)
-		time.Sleep(time.Second)
-		synctest.Wait()
-		if st := c.Status().of("p1"); st.State != Level {
-			t.Errorf("status %+v", st)
+		for _, op := range []string{partition.OpPositions, partition.OpApply} {
+			c.handles["p1"].Fail(failOn(partition.ErrUnavailable, op))
+			stop := c.running(t)
+			w.write("p0", "a", op)
+			c.woken()
+			c.handles["p1"].Fail(nil)
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if st := c.Status().of("p1"); st.State != Level {
+				t.Errorf("after a failing %s: %+v", op, st)
+			}
+			w.checkEqual()
+			stop()
 		}
 	})
 }
@@ -176,8 +182,11 @@ func TestTargetThatTheStoreSeesAgainIsTriedRightAway(t *testing.T) {
 		c.handles["p1"].Fail(func(string) error { return partition.ErrUnavailable })
 		defer c.running(t)()
 		time.Sleep(10 * time.Minute) // the back-off is at its longest
+		for time.Until(c.Status().of("p1").NextTry) < 5*time.Second {
+			time.Sleep(time.Second)
+		}
 		c.fault("p1", partition.ErrUnavailable)
-		time.Sleep(time.Minute)
+		time.Sleep(time.Second)
 		c.handles["p1"].Fail(nil)
 		c.fault("p1", nil)
 		time.Sleep(time.Second)
