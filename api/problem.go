@@ -169,8 +169,11 @@ func refusalOf(err error) *refusal {
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	rw := w.(*response)
 	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
-		rw.status = statusClientGone
-		return
+		// The client is gone, or has only ended its own side of the connection,
+		// which looks the same from here: it must not take the absence of an
+		// answer for an empty one, nor half a list for a whole one.
+		rw.status, rw.cut = statusClientGone, true
+		panic(http.ErrAbortHandler)
 	}
 	e := refusalOf(err)
 	if e.kind.status >= 500 {

@@ -101,10 +101,15 @@ func TestLeavingClientIsNoError(t *testing.T) {
 	s := New(Options{Store: broken{err: context.Canceled}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
+	defer func() {
+		if p := recover(); p != http.ErrAbortHandler {
+			t.Errorf("the connection is not cut, but %v", p)
+		}
+		if log.Len() > 0 {
+			t.Errorf("log: %s", log.String())
+		}
+	}()
 	s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/v1/keys/k", nil).WithContext(ctx))
-	if log.Len() > 0 {
-		t.Errorf("log: %s", log.String())
-	}
 }
 
 func TestProblemsInEveryForm(t *testing.T) {
