@@ -10,19 +10,22 @@ import (
 type batch struct {
 	origin  Origin
 	updates []*update
-	decides bool // some update has a function
+	limit   int64 // of the bytes that functions write before the rest must wait
+	decides bool  // some update has a function
 	revs    int
 
 	claim   partition.Claim // of the attempt under way
 	current map[Key]Entry   // what stands, with what the batch's updates wrote so far
 	changed map[Key]bool
+	bytes   int64 // of the values written so far
+	ran     int   // updates that were run; the others wait for the next commit
 }
 
 // errNothingWritten makes a commit roll back: no update of it wrote anything.
 var errNothingWritten = errors.New("nothing was written")
 
-func newBatch(origin Origin, us []*update) *batch {
-	b := &batch{origin: origin, updates: us}
+func newBatch(origin Origin, us []*update, limit int64) *batch {
+	b := &batch{origin: origin, updates: us, limit: limit, ran: len(us)}
 	for _, u := range us {
 		b.revs += len(u.keys)
 		b.decides = b.decides || u.fn != nil
@@ -78,13 +81,19 @@ func (b *batch) reads() (values, heads []Key) {
 	return values, heads
 }
 
-// decide runs the updates in order, each seeing the writes of those before it.
+// decide runs the updates in order, each seeing the writes of those before it,
+// until they have written too much for one commit.
 func (b *batch) decide(claim partition.Claim) ([]Entry, error) {
 	b.begin(claim)
 	base := claim.First
+	b.ran = 0
 	for _, u := range b.updates {
+		if b.ran > 0 && b.bytes >= b.limit {
+			break
+		}
 		b.apply(u, base)
 		base += Revision(len(u.keys))
+		b.ran++
 	}
 	if len(b.changed) == 0 {
 		return nil, errNothingWritten
@@ -103,6 +112,7 @@ func (b *batch) begin(claim partition.Claim) {
 		b.current[e.Key] = e
 	}
 	b.changed = make(map[Key]bool)
+	b.bytes = 0
 }
 
 // apply runs one update over the current state; an error leaves it as it was.
@@ -116,8 +126,7 @@ func (b *batch) apply(u *update, base Revision) {
 		return
 	}
 	for _, e := range v.own {
-		b.current[e.Key] = e
-		b.changed[e.Key] = true
+		b.set(e)
 	}
 }
 
@@ -125,8 +134,13 @@ func (b *batch) put(u *update, revision Revision) {
 	old, ok := b.current[u.entry.Key]
 	u.created = !ok || !old.Live(b.claim.Now)
 	u.entry.Origin, u.entry.Revision, u.entry.ModifiedAt = b.origin, revision, b.claim.Now
-	b.current[u.entry.Key] = u.entry
-	b.changed[u.entry.Key] = true
+	b.set(u.entry)
+}
+
+func (b *batch) set(e Entry) {
+	b.current[e.Key] = e
+	b.changed[e.Key] = true
+	b.bytes += e.Size
 }
 
 // settle completes the Puts of a batch that needed no decision.

@@ -115,8 +115,9 @@ func (c *committer) drain(ctx context.Context) {
 		if len(us) == 0 {
 			return
 		}
-		err := c.commit(context.WithoutCancel(ctx), us)
-		for _, u := range us {
+		ran, err := c.commit(context.WithoutCancel(ctx), us)
+		c.putBack(us[ran:])
+		for _, u := range us[:ran] {
 			if err == nil {
 				u.done <- u.err
 			} else {
@@ -148,15 +149,30 @@ func (c *committer) take() []*update {
 	return us
 }
 
-// commit commits one batch. Its error is every update's; otherwise each has its own.
-func (c *committer) commit(ctx context.Context, us []*update) error {
+// putBack queues updates again that a commit had no room for, before all others.
+func (c *committer) putBack(us []*update) {
+	if len(us) == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.queue = slices.Concat(us, c.queue)
+	for _, u := range us {
+		c.bytes += u.bytes
+	}
+}
+
+// commit commits the updates, or the first of them if they write more than one
+// commit should: it returns how many. Its error is theirs; otherwise each has
+// its own.
+func (c *committer) commit(ctx context.Context, us []*update) (ran int, err error) {
 	if !c.m.writes.Load() {
-		return c.unavailable(nil)
+		return len(us), c.unavailable(nil)
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.m.options.Timeout)
 	defer cancel()
 	began := time.Now()
-	b := newBatch(Origin(c.m.Name()), us)
+	b := newBatch(Origin(c.m.Name()), us, c.m.options.BatchBytes)
 	claim, err := c.m.Commit(ctx, b.request())
 	if errors.Is(err, partition.ErrUnavailable) && ctx.Err() == nil { // perhaps only an old connection
 		claim, err = c.m.Commit(ctx, b.request())
@@ -166,28 +182,28 @@ func (c *committer) commit(ctx context.Context, us []*update) error {
 		c.m.took(time.Since(began))
 		b.settle(claim)
 		c.m.options.OnCommit()
-		return nil
+		return b.ran, nil
 	case errors.Is(err, errNothingWritten):
-		return nil
+		return b.ran, nil
 	case errors.Is(err, partition.ErrOutcomeUnknown):
-		return err
+		return b.ran, err
 	case errors.Is(err, partition.ErrTooLarge) && len(us) > 1:
-		return c.commitEach(ctx, us)
+		c.commitEach(ctx, us)
+		return len(us), nil
 	case errors.Is(err, partition.ErrTooLarge):
-		return &TooLargeError{Limit: c.m.MaxValueBytes()}
+		return len(us), &TooLargeError{Limit: c.m.MaxValueBytes()}
 	}
-	return c.unavailable(err)
+	return len(us), c.unavailable(err)
 }
 
 // commitEach commits updates one by one, so that one that cannot be stored
 // does not take the others with it.
-func (c *committer) commitEach(ctx context.Context, us []*update) error {
+func (c *committer) commitEach(ctx context.Context, us []*update) {
 	for _, u := range us {
-		if err := c.commit(context.WithoutCancel(ctx), []*update{u}); err != nil {
+		if _, err := c.commit(context.WithoutCancel(ctx), []*update{u}); err != nil {
 			u.err = err
 		}
 	}
-	return nil
 }
 
 func (c *committer) unavailable(cause error) error {

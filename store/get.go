@@ -63,7 +63,7 @@ func (m *member) lookUp(ctx context.Context, k Key, timeout time.Duration) (Entr
 
 // candidates yields the members that may answer a read of an origin's keys, in
 // the order in which to ask them: at random among those that are level, then
-// at random those that are catching up.
+// at random those that are late.
 func (s *Store) candidates(o ReadOptions, origin Origin) iter.Seq[*member] {
 	members := *s.members.Load()
 	return func(yield func(*member) bool) {
@@ -77,7 +77,7 @@ func (s *Store) candidates(o ReadOptions, origin Origin) iter.Seq[*member] {
 		for _, late := range []bool{false, true} {
 			for i := range members {
 				m := members[(first+i)%len(members)]
-				if m.catchingUp(origin) == late && m.whole(origin) && m.answers() && !yield(m) {
+				if m.late(origin) == late && m.whole(origin) && m.answers() && !yield(m) {
 					return
 				}
 			}
@@ -111,13 +111,14 @@ func (s *Store) unreadable(o ReadOptions, origin Origin, tried int, failure erro
 	return ErrNoPartition
 }
 
-// now is the estimated clock of an origin: the one clock that decides expiry.
+// now is the clock of an origin, the one clock that decides expiry; rather a
+// little early, as nothing may expire before its time.
 func (s *Store) now(o Origin) Instant {
-	now := partition.InstantOf(time.Now())
 	if m := s.member(string(o)); m != nil {
-		return now.Add(m.offset())
+		now, _ := m.clock()
+		return now
 	}
-	return now
+	return partition.InstantOf(time.Now())
 }
 
 // staleness bounds how old what the member answers about an origin can be. It
@@ -130,7 +131,11 @@ func (s *Store) staleness(m *member, o Origin) time.Duration {
 	if !ok || at.SyncedAt == 0 {
 		return -1
 	}
-	return max(0, s.now(o).Sub(at.SyncedAt))
+	now := partition.InstantOf(time.Now())
+	if origin := s.member(string(o)); origin != nil {
+		_, now = origin.clock()
+	}
+	return max(0, now.Sub(at.SyncedAt))
 }
 
 func isBreakerError(err error) bool {

@@ -25,6 +25,7 @@ type member struct {
 	latency   atomic.Int64                        // of recent operations in nanoseconds, smoothed
 	reads     atomic.Bool                         // joined, and the last attempt to reach it went well
 	writes    atomic.Bool                         // … and its head was compared with what others hold of it
+	lost      atomic.Bool                         // others hold newer revisions of it
 
 	mu         sync.Mutex // guards the fields below
 	isPrepared bool
@@ -37,8 +38,10 @@ type member struct {
 // known is what was last read of a partition's positions.
 type known struct {
 	partition.Positions
-	readAt time.Time     // by this process's clock, before the reading
-	offset time.Duration // the partition's clock minus this process's
+	readAt time.Time // by this process's clock, before the reading
+	// The partition's clock minus this process's lies between these: its clock
+	// was read at some time between asking and being answered.
+	offsetMin, offsetMax time.Duration
 }
 
 var errNotReached = fmt.Errorf("%w: not reached yet", partition.ErrUnavailable)
@@ -86,7 +89,8 @@ func (m *member) setBehind(is bool, own, highest Revision, holder string) {
 		m.behind = fmt.Errorf("its newest revision is %d, but %s holds %d of it: it has lost writes and takes no new ones", own, holder, highest)
 		m.say(slog.LevelError, "master is behind its copies", m.behind)
 	}
-	m.writes.Store(m.reads.Load() && m.behind == nil)
+	m.lost.Store(is)
+	m.writes.Store(m.reads.Load() && !is)
 }
 
 // setErr notes how the last attempt went. m.mu is held.
@@ -127,23 +131,41 @@ func (m *member) poll(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, min(m.options.Timeout, 2*time.Second))
 	defer cancel()
-	before := time.Now()
+	asked := time.Now()
 	p, err := m.Positions(ctx)
 	if err == nil {
-		m.observe(p, before)
-		m.took(time.Since(before))
+		answered := time.Now()
+		m.took(answered.Sub(asked))
+		m.observe(&known{Positions: p, readAt: asked,
+			offsetMin: p.Now.Time().Sub(answered), offsetMax: p.Now.Time().Sub(asked)})
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err == nil || ctx.Err() == nil || !errors.Is(err, context.Canceled) {
-		m.setErr(err)
+	switch {
+	case errors.Is(err, context.Canceled):
+		return // this process is stopping
+	case err != nil: // whoever answers next may be another database
+		m.isJoined = false
+		m.isPrepared = m.isPrepared && errors.Is(err, partition.ErrUnavailable)
 	}
+	m.setErr(err)
 }
 
-// observe takes positions that were asked for at the given time, unless newer
-// ones are known.
-func (m *member) observe(p partition.Positions, askedAt time.Time) {
-	k := &known{Positions: p, readAt: askedAt, offset: p.Now.Time().Sub(askedAt)}
+// heard takes positions that somebody else has just read, and who cannot say
+// when exactly: what is known of the clock stays, if anything is.
+func (m *member) heard(p partition.Positions) {
+	k := &known{Positions: p, readAt: time.Now()}
+	if old := m.known.Load(); old != nil {
+		k.offsetMin, k.offsetMax = old.offsetMin, old.offsetMax
+	} else {
+		k.offsetMin = p.Now.Time().Sub(k.readAt)
+		k.offsetMax = k.offsetMin
+	}
+	m.observe(k)
+}
+
+// observe takes what was read of the positions, unless newer ones are known.
+func (m *member) observe(k *known) {
 	for {
 		old := m.known.Load()
 		if old != nil && !k.readAt.After(old.readAt) {
@@ -196,12 +218,14 @@ func (m *member) position(o Origin) (partition.Position, bool) {
 	return at, ok
 }
 
-// offset is the member's clock minus this process's, as last seen.
-func (m *member) offset() time.Duration {
+// clock estimates the member's clock: surely not later than it is, and surely
+// not earlier, as far as it has not been set meanwhile.
+func (m *member) clock() (notAfter, notBefore Instant) {
+	now := partition.InstantOf(time.Now())
 	if k := m.known.Load(); k != nil {
-		return k.offset
+		return now.Add(k.offsetMin), now.Add(k.offsetMax)
 	}
-	return 0
+	return now, now
 }
 
 // whole reports whether the member has ever held everything of the origin.
@@ -217,6 +241,11 @@ func (m *member) whole(o Origin) bool {
 func (m *member) catchingUp(o Origin) bool {
 	at, _ := m.position(o)
 	return at.Revision < at.Goal
+}
+
+// late reports whether others should be asked about the origin first.
+func (m *member) late(o Origin) bool {
+	return m.catchingUp(o) || m.lost.Load() && m.Name() == string(o)
 }
 
 // answers reports whether reads can be sent to the member.

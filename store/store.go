@@ -7,7 +7,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
 )
@@ -114,11 +113,11 @@ func (s *Store) Close() error {
 // CheckName returns a *KeyError unless name is a key of this store.
 func (s *Store) CheckName(name string) error { return CheckName(name, s.options.MaxKeyBytes) }
 
-// MaxValueBytes is the largest value that every reachable partition accepts.
+// MaxValueBytes is the largest value that every partition reached so far accepts.
 func (s *Store) MaxValueBytes() int64 {
 	limit := s.options.MaxValueBytes
 	for _, m := range *s.members.Load() {
-		if m.joined() {
+		if m.prepared() {
 			limit = min(limit, m.MaxValueBytes())
 		}
 	}
@@ -167,6 +166,6 @@ func (s *Store) Origins() []Origin {
 // Observe takes positions that somebody has just read of a partition.
 func (s *Store) Observe(name string, p partition.Positions) {
 	if m := s.member(name); m != nil {
-		m.observe(p, time.Now())
+		m.heard(p)
 	}
 }

@@ -202,6 +202,124 @@ func TestUpdateIsExactUnderConcurrency(t *testing.T) {
 	}
 }
 
+// TestLargeUpdatesShareNoCommit queues decided writes that are too large to go
+// together: each commit may exceed the bound by one of them only.
+func TestLargeUpdatesShareNoCommit(t *testing.T) {
+	o := options()
+	o.BatchBytes = 1000
+	r := newRig(t, 1, o)
+	entered, release := make(chan struct{}, 100), make(chan struct{})
+	commits := 0
+	r.parts[0].Fail(func(op string) error {
+		if op == partition.OpCommit {
+			entered <- struct{}{}
+			<-release
+			commits++
+		}
+		return nil
+	})
+	var group sync.WaitGroup
+	const updates = 30
+	for i := range updates {
+		key := store.User.Key(fmt.Sprint(i))
+		group.Go(func() {
+			err := r.Revise(t.Context(), []store.Key{key}, func(v *store.View) error {
+				v.Put(store.Entry{Key: key, Value: make([]byte, 400)})
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	<-entered
+	close(release)
+	group.Wait()
+	if least := updates / 3; commits < least {
+		t.Errorf("%d updates of 400 bytes in %d commits of 1000: want at least %d", updates, commits, least)
+	}
+	page, err := r.List(t.Context(), store.ListOptions{Space: store.User})
+	if err != nil || len(page.Entries) != updates {
+		t.Errorf("%d stand, %v", len(page.Entries), err)
+	}
+}
+
+// TestReplacedDatabaseIsJoinedAnew swaps a replica for an empty database and a
+// foreign one while the store runs.
+func TestReplacedDatabaseIsJoinedAnew(t *testing.T) {
+	r := newRig(t, 1, options())
+	swap := &swapped{}
+	swap.set(partition.NewMemory("p1"))
+	if err := r.Add(swap); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "join", func() bool { return r.Peers()[1].Err == nil })
+
+	foreign := partition.NewMemory("p1")
+	_, err := foreign.Join(t.Context(), partition.Cluster{ID: "other", Name: "p1", Epoch: 1, Masters: []string{"p9"}, Slots: make([]uint16, store.Slots)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	swap.set(nil)
+	eventually(t, "outage", func() bool { return r.Peers()[1].Err != nil })
+	swap.set(foreign)
+	eventually(t, "refusal", func() bool { return r.Status().Partitions[1].State == store.Refused })
+	swap.set(partition.NewMemory("p1"))
+	eventually(t, "join of the empty one", func() bool { return r.Peers()[1].Err == nil })
+}
+
+// swapped is a partition whose database can be replaced; nil is an outage.
+type swapped struct {
+	partition.Partition
+	mu sync.Mutex
+	to *partition.Memory
+}
+
+func (s *swapped) set(p *partition.Memory) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.to = p
+}
+
+func (s *swapped) now() (*partition.Memory, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.to == nil {
+		return nil, partition.ErrUnavailable
+	}
+	return s.to, nil
+}
+
+func (*swapped) Name() string                    { return "p1" }
+func (*swapped) Kind() string                    { return "memory" }
+func (*swapped) MaxValueBytes() int64            { return 1 << 20 }
+func (*swapped) Close() error                    { return nil }
+func (s *swapped) Prepare(context.Context) error { _, err := s.now(); return err }
+
+func (s *swapped) Cluster(ctx context.Context) (partition.Cluster, error) {
+	p, err := s.now()
+	if err != nil {
+		return partition.Cluster{}, err
+	}
+	return p.Cluster(ctx)
+}
+
+func (s *swapped) Join(ctx context.Context, c partition.Cluster) (partition.Cluster, error) {
+	p, err := s.now()
+	if err != nil {
+		return partition.Cluster{}, err
+	}
+	return p.Join(ctx, c)
+}
+
+func (s *swapped) Positions(ctx context.Context) (partition.Positions, error) {
+	p, err := s.now()
+	if err != nil {
+		return partition.Positions{}, err
+	}
+	return p.Positions(ctx)
+}
+
 var errPlanned = errors.New("planned")
 
 func TestUpdateErrorAbortsItAlone(t *testing.T) {
