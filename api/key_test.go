@@ -29,7 +29,7 @@ func TestPutAnswersCreatedThenReplaced(t *testing.T) {
 			"Runnel-Partition": "partition-0", "Runnel-Staleness": "0", "Accept-Ranges": "bytes", "Vary": "Accept",
 			"Runnel-Revision":         strings.Trim(second.Header().Get("ETag"), `"`),
 			"Last-Modified":           second.Header().Get("Last-Modified"),
-			"Content-Security-Policy": "sandbox",
+			"Content-Security-Policy": "sandbox", "Cache-Control": "no-cache",
 		}
 		for name, value := range want {
 			if got := w.Header().Get(name); got != value {
@@ -138,6 +138,18 @@ func TestBinaryValuesInStructuredForms(t *testing.T) {
 		body := n.do(t, "GET", "/v1/keys/"+key, "", "Accept", "application/xml").Body
 		if err := xml.Unmarshal(body.Bytes(), &x); err != nil || x.Value.Encoding != "base64" || x.Value.Text != want {
 			t.Errorf("XML of %s: %+v %v", key, x, err)
+		}
+	}
+}
+
+func TestXMLHoldsWhatItCannotSpellAsBase64(t *testing.T) {
+	n := newNode(t)
+	const odd = "a\uffffb" // no character of XML, but fit for a key
+	n.put(t, odd)
+	for _, target := range []string{pathOf(keysPath, odd), "/v1/keys"} {
+		body := n.do(t, "GET", target, "", "Accept", "application/xml").Body.String()
+		if !strings.Contains(body, `<key encoding="base64">Ye+/v2I=</key>`) || strings.Contains(body, "\ufffd") {
+			t.Errorf("%s: %s", target, body)
 		}
 	}
 }

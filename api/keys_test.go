@@ -184,6 +184,9 @@ func TestStreamHoldsTheWholeList(t *testing.T) {
 		}
 	}
 	w := n.do(t, "GET", "/v1/keys?values=true&prefix=m", "", "Accept", "application/x-ndjson")
+	if w.Header().Get("Vary") != "Accept" || w.Header().Get("Cache-Control") != "no-cache" || w.Header().Get("Runnel-Partition") != "partition-0" {
+		t.Errorf("stream: %v", w.Header())
+	}
 	if !strings.Contains(w.Body.String(), `"value":"value of m"`) || strings.Count(w.Body.String(), "\n") != 1 {
 		t.Errorf("with values: %s", w.Body)
 	}
