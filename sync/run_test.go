@@ -187,6 +187,7 @@ func TestTargetThatTheStoreSeesAgainIsTriedRightAway(t *testing.T) {
 		}
 		c.fault("p1", partition.ErrUnavailable)
 		time.Sleep(time.Second)
+		synctest.Wait()
 		c.handles["p1"].Fail(nil)
 		c.fault("p1", nil)
 		time.Sleep(time.Second)
