@@ -32,7 +32,7 @@ func (s *Server) readValue(w http.ResponseWriter, r *http.Request) (value []byte
 		_, err = io.ReadFull(r.Body, value)
 	} else {
 		var b bytes.Buffer
-		_, err = b.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
+		_, err = b.ReadFrom(http.MaxBytesReader(unwrap(w), r.Body, limit))
 		value = b.Bytes()
 	}
 	if err != nil {
@@ -40,6 +40,10 @@ func (s *Server) readValue(w http.ResponseWriter, r *http.Request) (value []byte
 	}
 	return value, contentType, nil
 }
+
+// unwrap returns net/http's own writer, which MaxBytesReader tells to close the
+// connection when a body runs over.
+func unwrap(w http.ResponseWriter) http.ResponseWriter { return w.(*response).ResponseWriter }
 
 // bodyError says why a body could not be read. All its causes lie with the
 // client or the connection.

@@ -114,7 +114,14 @@ func newCollector(s *Server) *collector {
 }
 
 // Describe implements prometheus.Collector.
-func (c *collector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range [...]*prometheus.Desc{
+		c.epoch, c.up, c.readable, c.writable, c.latency, c.revision, c.lagRevisions, c.lagSeconds,
+		c.passes, c.passSeconds, c.passAge, c.remaining,
+	} {
+		ch <- d
+	}
+}
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {

@@ -100,7 +100,7 @@ func TestChunkedBodies(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused.Body.Close()
-	if refused.StatusCode != 413 || count(t, n) != 1 {
+	if refused.StatusCode != 413 || !refused.Close || count(t, n) != 1 {
 		t.Errorf("large: %d, %d keys", refused.StatusCode, count(t, n))
 	}
 	r, _ = http.NewRequest("PUT", server.URL+"/v1/keys/largest", io.LimitReader(zeros{}, maxTestValue))
