@@ -448,7 +448,7 @@ type writer struct {
 
 func (w *writer) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		if w.try(w.choose()) {
+		if w.try(w.choose()) != unable {
 			continue
 		}
 		select { // the server is down or refuses: do not run hot
@@ -523,15 +523,24 @@ func (w *writer) current(key string) int64 {
 	return revision
 }
 
-// try sends a write and notes what became of it; false: the server cannot now.
-func (w *writer) try(a attempt, r *http.Request) bool {
+// outcome is what became of a write.
+type outcome int
+
+const (
+	acknowledged outcome = iota
+	refused              // by its condition
+	unable               // the server cannot now, or nobody knows
+)
+
+// try sends a write and notes what became of it.
+func (w *writer) try(a attempt, r *http.Request) outcome {
 	a.began = time.Since(w.history.began)
 	resp, err := w.client.Do(r)
 	a.ended = time.Since(w.history.began)
 	if err != nil {
 		var dial *net.OpError
 		w.history.note(a, !errors.As(err, &dial) || dial.Op != "dial", "")
-		return false
+		return unable
 	}
 	defer resp.Body.Close()
 	body, _ := io.ReadAll(resp.Body)
@@ -543,10 +552,10 @@ func (w *writer) try(a attempt, r *http.Request) bool {
 		} else {
 			w.history.note(a, true, "")
 		}
-		return true
+		return acknowledged
 	case problem == "precondition-failed" || problem == "not-found":
 		w.history.note(a, false, "")
-		return true
+		return refused
 	case problem == "master-unavailable" && resp.Header.Get("Retry-After") != "":
 		w.history.note(a, false, "")
 	case problem == "outcome-unknown":
@@ -554,7 +563,7 @@ func (w *writer) try(a attempt, r *http.Request) bool {
 	default:
 		w.history.note(a, true, fmt.Sprintf("%s %s: %s: %s", r.Method, a.key, resp.Status, body))
 	}
-	return false
+	return unable
 }
 
 // problemOf is the last part of a problem's type, "" if it is none.
