@@ -433,7 +433,7 @@ func TestBodyIsWhatItsLengthSays(t *testing.T) {
 // one that looks right.
 func TestHalfClosedClientReadsNothingWrong(t *testing.T) {
 	n := serveStrict(t)
-	for range 50 {
+	for range 20 {
 		for _, target := range []string{"/v1/keys/present?consistency=master", "/v1/keys?consistency=master&values=true"} {
 			r := n.rawCut(t, wrong{method: "GET", target: target, header: "Accept: */*\r\n"}.text(), "GET")
 			if r.status != 0 && (r.status != 200 || !strings.Contains(r.body, "as it was")) {

@@ -1,0 +1,369 @@
+package test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/runnelkv/runnel/test/servers"
+)
+
+// serveIn runs "runnel serve" without a word of configuration in a directory,
+// which becomes the test's own.
+func serveIn(t *testing.T, dir string) *process {
+	t.Helper()
+	if _, err := binary(); err != nil { // built from here
+		t.Fatal(err)
+	}
+	t.Chdir(dir)
+	return serve(t)
+}
+
+// levelFor waits until a server shows so many partitions, all ready, readable
+// and at the same revision.
+func levelFor(t testing.TB, p *process, partitions int) nodeState {
+	t.Helper()
+	var s nodeState
+	eventually(t, time.Minute, fmt.Sprintf("%d partitions are level", partitions), func() error {
+		s = statusOf(t, p)
+		if len(s.Partitions) != partitions {
+			return fmt.Errorf("%d partitions", len(s.Partitions))
+		}
+		for _, one := range s.Partitions {
+			if one.State != "ready" || !one.Readable || len(one.Origins) == 0 || one.Origins[0].LagRevisions != 0 ||
+				one.Origins[0].Revision != s.Partitions[0].Origins[0].Revision {
+				return fmt.Errorf("%+v", one)
+			}
+		}
+		return nil
+	})
+	return s
+}
+
+// TestServeNeedsNothing: in an empty directory, without a configuration, three
+// partitions are served within seconds, become level, and are there again after
+// a restart.
+func TestServeNeedsNothing(t *testing.T) {
+	dir := t.TempDir()
+	began := time.Now()
+	node := serveIn(t, dir)
+	t.Logf("ready after %v", time.Since(began).Round(time.Millisecond))
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("ready only after %v", took)
+	}
+	for _, want := range []string{"runnel serves " + node.url, "curl -X PUT", node.url + "/v1/keys/greeting", "Ctrl-C"} {
+		if !strings.Contains(node.log.String(), want) {
+			t.Errorf("the greeting lacks %q:\n%s", want, node.log.String())
+		}
+	}
+	r := expect(t, exchange(t, "PUT", node.url+"/v1/keys/kept", "over a restart", "Content-Type: text/plain", "Runnel-Meta-Author: me"), 201)
+	etag := r.header.Get("ETag")
+	s := levelFor(t, node, 3)
+	if s.Partitions[0].Role != "master" || s.Partitions[1].Role != "replica" || s.Partitions[0].Kind != "sqlite" {
+		t.Errorf("status: %+v", s)
+	}
+	for i := range 3 {
+		name := fmt.Sprintf("partition-%d", i)
+		if value, _ := standing(t, openPartition(t, name, "sqlite:"+filepath.Join(dir, "data", name+".db")), "kept"); value != "over a restart" {
+			t.Errorf("%s holds %q", name, value)
+		}
+	}
+	if err := node.stop(t); err != nil {
+		t.Errorf("SIGTERM: %v", err)
+	}
+
+	again := serve(t)
+	r = expect(t, exchange(t, "GET", again.url+"/v1/keys/kept", ""), 200)
+	if r.body != "over a restart" || r.header.Get("ETag") != etag || r.header.Get("Runnel-Meta-Author") != "me" {
+		t.Errorf("after a restart: %q %v", r.body, r.header)
+	}
+	levelFor(t, again, 3)
+}
+
+// TestStopAnswersWhatWasAccepted: at SIGTERM every request that was accepted is
+// answered, also one whose body is still on its way, and everything that was
+// answered is there afterwards.
+func TestStopAnswersWhatWasAccepted(t *testing.T) {
+	data := t.TempDir()
+	node := serve(t, "--data", data)
+
+	slow := &classicNode{process: node}
+	late := slow.connect(t) // a request whose body is not whole when the signal comes
+	defer late.Close()
+	io.WriteString(late, "PUT /v1/keys/late HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf ")
+
+	var mu sync.Mutex
+	answered := map[string]bool{}
+	var writers sync.WaitGroup
+	for w := range 8 {
+		writers.Go(func() {
+			for i := 0; ; i++ {
+				key := fmt.Sprintf("w%d/%d", w, i)
+				status, err := put(node.url+"/v1/keys/"+key, key)
+				if err != nil {
+					return // the listener is closed
+				}
+				mu.Lock()
+				answered[key] = status == 201
+				mu.Unlock()
+			}
+		})
+	}
+	eventually(t, time.Minute, "500 writes are answered", func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		return wantAtLeast(len(answered), 500)
+	})
+	node.cmd.Process.Signal(syscall.SIGTERM)
+	eventually(t, time.Minute, "the server has begun to stop", func() error {
+		if !strings.Contains(node.log.String(), "stopping") {
+			return errors.New("it says nothing")
+		}
+		return nil
+	})
+	io.WriteString(late, "done")
+	if r := readReply(t, bufio.NewReader(late), "PUT"); r.status != 201 {
+		t.Errorf("the request that was under way: %d %s", r.status, r.body)
+	}
+	writers.Wait()
+	<-node.exited
+	if node.err != nil {
+		t.Errorf("the exit: %v", node.err)
+	}
+
+	master := openPartition(t, "partition-0", "sqlite:"+filepath.Join(data, "partition-0.db"))
+	for key, created := range answered {
+		if value, _ := standing(t, master, key); !created || value != key {
+			t.Errorf("%s was answered (201: %t) and holds %q", key, created, value)
+		}
+	}
+	if value, _ := standing(t, master, "late"); value != "half done" {
+		t.Errorf("late holds %q", value)
+	}
+	t.Logf("%d writes were answered", len(answered))
+}
+
+func wantAtLeast(got, want int) error {
+	if got < want {
+		return fmt.Errorf("%d of %d", got, want)
+	}
+	return nil
+}
+
+// TestHangUpAddsAPartition: SIGHUP reads the configuration again. A new
+// partition joins without a restart and is filled; a faulty file changes nothing
+// and says every fault.
+func TestHangUpAddsAPartition(t *testing.T) {
+	dir := t.TempDir()
+	file := writeConfig(t, "", "sqlite:"+filepath.Join(dir, "0.db"), "sqlite:"+filepath.Join(dir, "1.db"))
+	node := serve(t, "--config", file)
+	expect(t, exchange(t, "PUT", node.url+"/v1/keys/early", "before it joined"), 201)
+	before := levelFor(t, node, 2)
+
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hangUp := func(content, says string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		node.cmd.Process.Signal(syscall.SIGHUP)
+		eventually(t, time.Minute, "the log says "+says, func() error {
+			if !strings.Contains(node.log.String(), says) {
+				return errors.New(node.log.tail())
+			}
+			return nil
+		})
+	}
+	section := func(name, url string) string {
+		return fmt.Sprintf("[[partition]]\nname = %q\nurl = %q\n", name, url)
+	}
+	url := servers.MariaDB(t).Database(t)
+	hangUp(string(text)+section("partition-0", url)+"colour = \"red\"\n", "nothing changes")
+	for _, fault := range []string{"colour", "partition-0"} {
+		if !strings.Contains(node.log.String(), fault) {
+			t.Errorf("the log does not name %q:\n%s", fault, node.log.tail())
+		}
+	}
+	if strings.Contains(node.log.String(), "runnel@") || strings.Contains(node.log.String(), ":runnel") {
+		t.Errorf("the log shows a password:\n%s", node.log.tail())
+	}
+	if s := statusOf(t, node); len(s.Partitions) != len(before.Partitions) {
+		t.Errorf("a faulty file changed the partitions: %+v", s)
+	}
+	hangUp("not TOML = = =", "nothing changes")
+	expect(t, exchange(t, "GET", node.url+"/v1/keys/early?consistency=master", ""), 200)
+
+	hangUp(string(text)+section("partition-new", url), "partitions_added=1")
+	s := levelFor(t, node, 3)
+	if added := s.Partitions[2]; added.Name != "partition-new" || added.Kind != "mariadb" {
+		t.Errorf("added: %+v", added)
+	}
+	if value, _ := standing(t, openPartition(t, "partition-new", url), "early"); value != "before it joined" {
+		t.Errorf("the new partition holds %q", value)
+	}
+	expect(t, exchange(t, "PUT", node.url+"/canonicalbucket/late", "x"), 201)
+	if value, _ := standing(t, openPartition(t, "partition-new", url), "late"); value != "x" {
+		t.Errorf("the new partition holds %q of a later write", value)
+	}
+}
+
+// TestTestModeKeepsAwayFromProduction: K10. With RUNNEL_ENV=test every MySQL
+// database name gets the prefix test_, whatever the file says.
+func TestTestModeKeepsAwayFromProduction(t *testing.T) {
+	production := []string{servers.MariaDB(t).Database(t), servers.MySQL(t).Database(t)}
+	file := writeConfig(t, "", production...)
+	t.Setenv("RUNNEL_ENV", "test")
+	node := serve(t, "--config", file)
+	expect(t, exchange(t, "PUT", node.url+"/canonicalbucket/only", "a test"), 201)
+	for i, address := range production {
+		tables := 0
+		err := servers.Open(t, address).QueryRowContext(t.Context(),
+			"SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE()").Scan(&tables)
+		if err != nil || tables != 0 {
+			t.Errorf("the production database has %d tables: %v", tables, err)
+		}
+		name := fmt.Sprintf("partition-%d", i)
+		if value, _ := standing(t, openPartition(t, name, testDatabase(t, address)), "only"); value != "a test" {
+			t.Errorf("the test database of %s holds %q", name, value)
+		}
+	}
+}
+
+// testDatabase is an address with test_ before the database's name.
+func testDatabase(t testing.TB, address string) string {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path = "/test_" + strings.TrimPrefix(u.Path, "/")
+	return u.String()
+}
+
+// TestWrongDatabasesAreRefused: a database of another cluster, one that is
+// another partition already, and two partitions on one database. Each is said
+// clearly, and nothing is written there.
+func TestWrongDatabasesAreRefused(t *testing.T) {
+	mine, theirs := mixedDatabases(t), mixedDatabases(t)
+	for _, urls := range [][]string{mine, theirs} {
+		node := serve(t, "--config", writeConfig(t, "", urls...))
+		expect(t, exchange(t, "PUT", node.url+"/canonicalbucket/mine", urls[0]), 201)
+		levelFor(t, node, 3)
+		node.stop(t)
+	}
+
+	for i, says := range map[int]string{1: "belongs to another cluster", 2: "belongs to another cluster"} {
+		urls := []string{mine[0], mine[1], mine[2]}
+		urls[i] = theirs[i]
+		node := serve(t, "--config", writeConfig(t, "", urls...))
+		refusedAs(t, node, i, says)
+		expect(t, exchange(t, "PUT", node.url+"/canonicalbucket/mine", mine[0]), 201)
+		node.stop(t)
+		if value, _ := standing(t, openPartition(t, fmt.Sprintf("partition-%d", i), theirs[i]), "mine"); value != theirs[0] {
+			t.Errorf("the other cluster's %d holds %q", i, value)
+		}
+	}
+
+	swapped := serve(t, "--config", writeConfig(t, "", mine[0], mine[2], mine[1]))
+	refusedAs(t, swapped, 1, `already partition "partition-2"`)
+	refusedAs(t, swapped, 2, `already partition "partition-1"`)
+	swapped.stop(t)
+
+	// Two names that lead to one database, as the configuration cannot see.
+	alias := strings.Replace(mine[1], "127.0.0.1", "localhost", 1)
+	aliased := serve(t, "--config", writeConfig(t, "", mine[0], mine[1], mine[2], alias))
+	refusedAs(t, aliased, 3, `already partition "partition-1"; two partitions cannot share one`)
+	aliased.stop(t)
+
+	same := writeConfig(t, "", mine[0], mine[1], mine[1])
+	for _, args := range [][]string{{"config", "check", same}, {"serve", "--config", same}, {"sync", "--once", "--config", same}} {
+		_, err := runnel(t, args...)
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(err.Error(), "is the database of another partition too") {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+}
+
+// refusedAs waits until a server says of a partition that it is refused, and
+// why, in its status and its log.
+func refusedAs(t testing.TB, p *process, i int, says string) {
+	t.Helper()
+	eventually(t, time.Minute, fmt.Sprintf("partition %d is refused: %s", i, says), func() error {
+		one := statusOf(t, p).Partitions[i]
+		if one.State != "refused" || one.Readable || one.Writable || !strings.Contains(one.Error, says) {
+			return fmt.Errorf("%+v", one)
+		}
+		return nil
+	})
+	if log := strings.ReplaceAll(p.log.String(), `\"`, `"`); !strings.Contains(log, says) {
+		t.Errorf("the log does not say %q:\n%s", says, p.log.tail())
+	}
+}
+
+// TestMissingGrantIsNamed: an account that may not do what is needed is told
+// the GRANT to run, and once it has been run the partition joins by itself.
+func TestMissingGrantIsNamed(t *testing.T) {
+	for _, server := range []*servers.Server{servers.MariaDB(t), servers.MySQL(t)} {
+		address := server.Database(t)
+		limited := server.User(t, address, "SELECT", "INSERT")
+		u, err := url.Parse(limited)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := writeConfig(t, "", "sqlite:"+filepath.Join(t.TempDir(), "0.db"), limited)
+		node := serve(t, "--config", file)
+		grant := fmt.Sprintf("GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP ON `%s`.* TO '%s'@'%%'",
+			strings.ReplaceAll(strings.TrimPrefix(u.Path, "/"), "_", `\_`), u.User.Username())
+		refusedAs(t, node, 1, "lacks a privilege")
+		said := statusOf(t, node).Partitions[1].Error
+		if !strings.Contains(said, grant) {
+			t.Errorf("the message is no GRANT to run as it is:\n%s\n%s", said, grant)
+		}
+		if password, _ := u.User.Password(); strings.Contains(node.log.String()+said, password) {
+			t.Error("the message shows the password")
+		}
+		// An operator copies the statement out of the message.
+		from := strings.Index(said, "GRANT SELECT")
+		to := strings.Index(said, "@'%'")
+		if from < 0 || to < from {
+			continue
+		}
+		if _, err := servers.Open(t, address).ExecContext(t.Context(), said[from:to+len("@'%'")]); err != nil {
+			t.Errorf("the statement of the message: %v", err)
+		}
+		levelFor(t, node, 2)
+		node.stop(t)
+	}
+}
+
+// put stores a value over a connection of its own, so that none is idle when
+// the server stops; the error is that of the connection.
+func put(url, value string) (status int, err error) {
+	r, err := http.NewRequest("PUT", url, strings.NewReader(value))
+	if err != nil {
+		return 0, err
+	}
+	r.Close = true
+	resp, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode, err
+}
