@@ -3,6 +3,7 @@ package partition
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 )
 
@@ -36,12 +37,24 @@ func (s *SQL) Reset(ctx context.Context, origin Origin) error {
 	return err
 }
 
+// resetChunk removes some rows while it holds the place of the position, so that
+// nobody fills the origin under its feet: whoever has begun to is left alone.
 func (s *SQL) resetChunk(ctx context.Context, conn *session, origin Origin) (more bool, err error) {
+	_, err = conn.exec(ctx, s.sql(insertPosition), string(origin), 0, 0, 0)
+	if errors.Is(s.explain(err), errDuplicate) {
+		return false, fmt.Errorf("%w: somebody else fills %s already", ErrPositionMoved, origin)
+	}
+	if err != nil {
+		return false, err
+	}
 	keys, last, err := s.keys(ctx, conn, selectOfOrigin, string(origin), chunkRows)
 	if err != nil {
 		return false, err
 	}
-	_, err = s.remove(ctx, conn, origin, last, keys)
+	if _, err := s.remove(ctx, conn, origin, last, keys); err != nil {
+		return false, err
+	}
+	_, err = conn.exec(ctx, s.sql(deletePosition), string(origin))
 	return len(keys) == chunkRows, err
 }
 

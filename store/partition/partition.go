@@ -181,6 +181,7 @@ type Target interface {
 	// can be filled afresh. The position goes first: until the origin is
 	// whole again the partition is not readable for it. It is never called
 	// for the partition's own origin, and refuses that with ErrRefused.
+	// ErrPositionMoved: somebody has begun to fill it meanwhile, and is left alone.
 	Reset(ctx context.Context, origin Origin) error
 	// Collect removes tombstones of origin with a revision up to upTo, in
 	// bounded transactions that each raise Position.Collected first, and

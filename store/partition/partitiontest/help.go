@@ -32,6 +32,14 @@ func wantError(t *testing.T, err, want error) {
 	}
 }
 
+// unless returns err, unless it is the one that may come.
+func unless(err, mayCome error) error {
+	if errors.Is(err, mayCome) {
+		return nil
+	}
+	return err
+}
+
 // together runs functions at the same time and fails the check for each error.
 func together(t *testing.T, functions ...func() error) {
 	t.Helper()

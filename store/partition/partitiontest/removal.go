@@ -11,6 +11,7 @@ import (
 var removalChecks = []check{
 	{"ResetRemovesAnOriginWhole", checkReset},
 	{"ResetOfItsOwnOriginIsRefused", checkResetOwn},
+	{"ResetLeavesWhoFillsMeanwhileAlone", checkResetRace},
 	{"CollectRemovesTombstonesUpToARevision", checkCollect},
 	{"CollectAtAMasterKeepsItsCounter", checkCollectAtMaster},
 	{"CollectBeyondThePositionIsRefused", checkCollectBeyond},
@@ -57,6 +58,29 @@ func checkResetOwn(t *testing.T, s suite) {
 	wantEntries(t, held(t, p, alpha), stamped(alpha, claim, put("k/a", "1")))
 	if got := position(t, p, alpha).Revision; got != claim.First {
 		t.Errorf("position is %d, want %d", got, claim.First)
+	}
+}
+
+// checkResetRace has one process empty an origin, again and again, while another
+// fills it: what stands at the end is all that was applied, or nothing.
+func checkResetRace(t *testing.T, s suite) {
+	filler := s.node(t, alpha)
+	emptier := filler.open(t)
+	var many []partition.Entry
+	for i := range 2500 {
+		many = append(many, at(put(fmt.Sprintf("k/%04d", i), "v"), beta, partition.Revision(i+1)))
+	}
+	full := partition.Copy{Origin: beta, To: 2500, Goal: 2500, SyncedAt: 5, Entries: many}
+	for range 4 {
+		together(t,
+			func() error { return unless(filler.Apply(t.Context(), full), partition.ErrPositionMoved) },
+			func() error { return unless(emptier.Reset(t.Context(), beta), partition.ErrPositionMoved) },
+		)
+		if position(t, filler, beta).Revision == 0 {
+			wantEntries(t, held(t, filler, beta), nil)
+		} else {
+			wantEntries(t, held(t, filler, beta), many)
+		}
 	}
 }
 
