@@ -209,10 +209,10 @@ func (s *Server) delete(w http.ResponseWriter, r *http.Request, key store.Key) (
 		if err := c.check(&current, exists); err != nil {
 			return err
 		}
-		if !v.Delete(key) {
+		var deleted bool
+		if tombstone, deleted = v.Delete(key); !deleted {
 			return store.ErrNotFound
 		}
-		tombstone = tombstoneOf(v, key, store.Origin(master))
 		return nil
 	})
 	if err == nil || errors.Is(err, store.ErrNotFound) {

@@ -160,13 +160,14 @@ func (s *Store) listFrom(ctx context.Context, m *member, o ListOptions, counts f
 	l := lister{s: s, m: m, o: o, counts: counts, limit: min(cmp.Or(max(o.Limit, 0), DefaultLimit), MaxLimit)}
 	l.from = o.Space.Key(max(o.Prefix, after(o)))
 	l.to = successor(o.Space.Key(o.Prefix))
-	for more := true; more && l.room() > 0; {
+	more := true
+	for more && l.room() > 0 {
 		var err error
 		if more, err = l.span(ctx); err != nil {
 			return Page{}, err
 		}
 	}
-	if l.room() == 0 || l.cut {
+	if more {
 		l.page.Next = l.last
 	}
 	return l.page, nil

@@ -123,6 +123,22 @@ func TestListFromMastersIsCurrent(t *testing.T) {
 	}
 }
 
+func TestLastPageThatIsFullSaysSo(t *testing.T) {
+	r := newRig(t, 1, options())
+	r.put(t, "a", "1")
+	r.put(t, "b/1", "1")
+	for _, o := range []store.ListOptions{{Limit: 2}, {Limit: 2, Delimiter: "/"}} {
+		o.Space = store.User
+		if page, err := r.List(t.Context(), o); err != nil || page.Next != "" {
+			t.Errorf("%+v: next is %q, %v", o, page.Next, err)
+		}
+		o.Limit = 1
+		if page, err := r.List(t.Context(), o); err != nil || page.Next != "a" {
+			t.Errorf("%+v: next is %q, %v", o, page.Next, err)
+		}
+	}
+}
+
 func TestUnionShowsWhatAnyPartitionHolds(t *testing.T) {
 	r := newRig(t, 3, options())
 	r.put(t, "a", "1")

@@ -367,11 +367,11 @@ func TestUpdateSeesEarlierWritesOfItsBatch(t *testing.T) {
 		if !ok || again.Revision != first.Revision || first.Revision != v.Revision() {
 			return fmt.Errorf("got %+v, %v after writing %+v at %d", again, ok, first, v.Revision())
 		}
-		if v.Delete(b) {
+		if _, deleted := v.Delete(b); deleted {
 			return errors.New("deleted what was not there")
 		}
 		v.Put(store.Entry{Key: b, Value: []byte("2")})
-		if !v.Delete(b) {
+		if _, deleted := v.Delete(b); !deleted {
 			return errors.New("did not find what it wrote")
 		}
 		return nil

@@ -37,14 +37,13 @@ func (v *View) Put(e Entry) Entry {
 	return v.write(e)
 }
 
-// Delete writes a tombstone for a declared key, and reports whether there was
-// a live entry. It writes nothing when there was none.
-func (v *View) Delete(k Key) bool {
+// Delete writes a tombstone for a declared key and returns it. Where there is no
+// live entry it writes nothing, and says so.
+func (v *View) Delete(k Key) (tombstone Entry, deleted bool) {
 	if _, ok := v.Get(k); !ok {
-		return false
+		return Entry{}, false
 	}
-	v.write(Entry{Key: k, Deleted: true, Checksum: partition.Checksum(nil)})
-	return true
+	return v.write(Entry{Key: k, Deleted: true, Checksum: partition.Checksum(nil)}), true
 }
 
 // Now is the master database's clock.
