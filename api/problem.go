@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"strconv"
@@ -165,6 +166,18 @@ func refusalOf(err error) *refusal {
 	return refuse(kindInternal, "The cause is in the log of this server.")
 }
 
+// logLevel is how grave a failure of the server is. That something is away
+// is told once by who finds out, and not by each request that it meets.
+func (e *refusal) logLevel() slog.Level {
+	switch e.kind.status {
+	case http.StatusInternalServerError:
+		return slog.LevelError
+	case http.StatusServiceUnavailable:
+		return slog.LevelDebug
+	}
+	return slog.LevelWarn
+}
+
 // fail answers with the problem that err is. It is the only writer of errors.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	rw := w.(*response)
@@ -177,8 +190,8 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	e := refusalOf(err)
 	if e.kind.status >= 500 {
-		s.options.Logger.Error("request failed", "request", rw.id, "method", r.Method, "path", r.URL.EscapedPath(),
-			"problem", e.kind.slug, "error", err)
+		s.options.Logger.Log(r.Context(), e.logLevel(), "request failed", "request", rw.id, "method", r.Method,
+			"path", r.URL.EscapedPath(), "problem", e.kind.slug, "error", err)
 	}
 	if rw.status != 0 {
 		rw.cut = true

@@ -151,6 +151,7 @@ func (n *node) apiOptions() api.Options {
 		Version:   buildVersion().Version,
 		Logger:    n.log,
 		SyncStall: syncStall(n.config.Sync.Schedule),
+		Limits:    limits(n.config.HTTP),
 	}
 	if n.log.Enabled(context.Background(), slog.LevelDebug) {
 		o.Access = n.log
@@ -205,14 +206,21 @@ func (n *node) run(ctx context.Context, listener net.Listener, f configFlags) er
 }
 
 func (n *node) newServer() *http.Server {
-	return &http.Server{
-		Handler:           n.api,
-		ReadHeaderTimeout: n.config.HTTP.ReadHeaderTimeout,
-		ReadTimeout:       n.config.HTTP.ReadTimeout,
-		WriteTimeout:      n.config.HTTP.WriteTimeout,
-		IdleTimeout:       n.config.HTTP.IdleTimeout,
-		MaxHeaderBytes:    int(n.config.HTTP.MaxHeaderBytes),
-		ErrorLog:          slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
+	server := &http.Server{
+		Handler:  n.api,
+		ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
+	}
+	limits(n.config.HTTP).Apply(server)
+	return server
+}
+
+func limits(c config.HTTP) api.Limits {
+	return api.Limits{
+		Header:      c.ReadHeaderTimeout,
+		Body:        c.ReadTimeout,
+		Write:       c.WriteTimeout,
+		Idle:        c.IdleTimeout,
+		HeaderBytes: int(c.MaxHeaderBytes),
 	}
 }
 
