@@ -34,6 +34,7 @@ type mysqlDB struct {
 	names    *strings.Replacer
 	grants   string // the GRANT statement that an operator may have to run
 	database string
+	timeout  time.Duration // of one operation
 
 	connector mysqlConnector // of sessions in the database
 	server    mysqlConnector // of sessions in no database
@@ -68,9 +69,10 @@ func OpenMySQL(c MySQL, o Options) (*SQL, error) {
 	if c.Database == "" || len(c.Database) > 64 || strings.ContainsAny(c.Database, "`\x00") {
 		return nil, fmt.Errorf("database name %q", c.Database)
 	}
-	lockWait := max(1, int(cmp.Or(o.Timeout, defaultTimeout).Seconds()/3))
+	timeout := cmp.Or(max(o.Timeout, 0), defaultTimeout)
+	lockWait := max(1, int(timeout.Seconds()/3))
 	return newSQL(o, func(names *strings.Replacer) dialect {
-		d := &mysqlDB{origin: Origin(o.Name), names: names, database: c.Database, grants: c.grants()}
+		d := &mysqlDB{origin: Origin(o.Name), names: names, database: c.Database, timeout: timeout, grants: c.grants()}
 		d.server = mysqlConnector{config: config, lockWait: lockWait}
 		d.connector = mysqlConnector{config: config.Clone(), lockWait: lockWait}
 		d.connector.config.DBName = c.Database
@@ -172,7 +174,11 @@ func (c mysqlConnector) Connect(ctx context.Context) (driver.Conn, error) {
 func (c mysqlConnector) Driver() driver.Driver { return mysql.MySQLDriver{} }
 
 // connect creates the database when the server has none of that name.
+// connect takes no longer than any operation: only migrations have a reason to,
+// and a server that hangs must not hold up a start.
 func (d *mysqlDB) connect(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	defer cancel()
 	err := d.learn(ctx)
 	if mysqlNumber(err) != errUnknownDatabase {
 		return err

@@ -99,6 +99,25 @@ func TestServerThatIsDownIsUnavailable(t *testing.T) {
 	wantError(t, p.Prepare(t.Context()), partition.ErrUnavailable)
 }
 
+// TestPrepareGivesUpOnAServerThatHangs is about a server that is frozen:
+// connections to it are made, and nothing ever answers.
+func TestPrepareGivesUpOnAServerThatHangs(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	p := openMySQL(t, partition.MySQL{Addr: listener.Addr().String(), User: "root", Database: "x"},
+		partition.Options{Name: "a", Timeout: 300 * time.Millisecond})
+	began := time.Now()
+	if err := p.Prepare(t.Context()); !errors.Is(err, partition.ErrUnavailable) {
+		t.Errorf("Prepare: %v, want ErrUnavailable", err)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("Prepare took %v, though one operation may take 300ms", took)
+	}
+}
+
 // TestValuesUpToThePacketFit: the largest value that is promised is stored,
 // by every way that writes, and one byte more is refused.
 func TestValuesUpToThePacketFit(t *testing.T) {
