@@ -104,11 +104,12 @@ func (c *crashes) round(t *testing.T) {
 	if apart {
 		args = append(args, "--no-sync")
 	}
-	node := serve(t, args...)
+	node := serveUnready(t, args...)
 	victims := []*process{node}
-	if apart {
+	if apart { // at once: with two masters only sync makes a new cluster ready
 		victims = append(victims, start(t, "sync", "--config", c.file))
 	}
+	node.await(t, "/readyz?write")
 	c.judge(t)
 
 	stop := c.history.write(t, c.rng.Uint64(), node.url)
@@ -490,6 +491,7 @@ func (w *writer) choose() (attempt, *http.Request) {
 		r.Header.Set("Content-Type", a.kind)
 		r.Header.Set("Runnel-Meta-Dice", strconv.Itoa(dice))
 	}
+	r.Header.Set("Accept", "application/json") // the classic paths explain in HTML otherwise
 	if a.match != 0 {
 		r.Header.Set("If-Match", fmt.Sprintf(`"%d"`, a.match))
 	}
@@ -534,36 +536,41 @@ const (
 
 // try sends a write and notes what became of it.
 func (w *writer) try(a attempt, r *http.Request) outcome {
+	o, _ := w.send(a, r)
+	return o
+}
+
+// send is try, and returns the attempt with its revision and times.
+func (w *writer) send(a attempt, r *http.Request) (outcome, attempt) {
 	a.began = time.Since(w.history.began)
 	resp, err := w.client.Do(r)
 	a.ended = time.Since(w.history.began)
 	if err != nil {
 		var dial *net.OpError
 		w.history.note(a, !errors.As(err, &dial) || dial.Op != "dial", "")
-		return unable
+		return unable, a
 	}
 	defer resp.Body.Close()
 	body, _ := io.ReadAll(resp.Body)
+	fault := fmt.Sprintf("%s %s: %s: %s", r.Method, a.key, resp.Status, body)
 	switch problem := problemOf(body); {
 	case resp.StatusCode < 300:
-		a.revision, err = strconv.ParseInt(resp.Header.Get("Runnel-Revision"), 10, 64)
-		if err != nil {
-			w.history.note(a, true, fmt.Sprintf("%s %s: %s without Runnel-Revision", r.Method, a.key, resp.Status))
-		} else {
-			w.history.note(a, true, "")
+		if a.revision, err = strconv.ParseInt(resp.Header.Get("Runnel-Revision"), 10, 64); err == nil {
+			fault = ""
 		}
-		return acknowledged
+		w.history.note(a, true, fault)
+		return acknowledged, a
 	case problem == "precondition-failed" || problem == "not-found":
 		w.history.note(a, false, "")
-		return refused
+		return refused, a
 	case problem == "master-unavailable" && resp.Header.Get("Retry-After") != "":
 		w.history.note(a, false, "")
 	case problem == "outcome-unknown":
 		w.history.note(a, true, "")
 	default:
-		w.history.note(a, true, fmt.Sprintf("%s %s: %s: %s", r.Method, a.key, resp.Status, body))
+		w.history.note(a, true, fault)
 	}
-	return unable
+	return unable, a
 }
 
 // problemOf is the last part of a problem's type, "" if it is none.

@@ -1,0 +1,462 @@
+package test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/test/servers"
+)
+
+// outageConfig bounds a database operation so that outages are told quickly.
+const outageConfig = `[store]
+timeout = "2s"
+[sync]
+lease = "2s"
+backoff_max = "2s"
+`
+
+const (
+	// readBound is what a read may take while a partition is away: a
+	// second of patience with each that does not answer, and some for a busy machine.
+	readBound = 4 * time.Second
+	// writeBound is what a write may take while the master is away: a commit
+	// under way and its own, of store.timeout each, and some for a busy machine.
+	writeBound = 6 * time.Second
+	// startBound is what a start or a stop may take meanwhile.
+	startBound = 15 * time.Second
+	// freshWithin is how soon the others get new writes meanwhile.
+	freshWithin = 5 * time.Second
+)
+
+// outage is a way in which a server goes away and comes back.
+type outage struct {
+	name      string
+	away, end func(*servers.Server)
+}
+
+var outages = []outage{
+	{"stopped", (*servers.Server).Stop, (*servers.Server).Start},
+	{"paused", (*servers.Server).Pause, (*servers.Server).Unpause},
+}
+
+// TestOutageOfAReplica takes a replica's server away: everything else goes on.
+func TestOutageOfAReplica(t *testing.T) {
+	t.Parallel()
+	server := servers.NewMySQL(t)
+	file := writeConfig(t, outageConfig, servers.MariaDB(t).Database(t), server.Database(t), "sqlite:"+filepath.Join(t.TempDir(), "2.db"))
+	node := serve(t, "--config", file)
+	n := &outageTest{node: node, file: file, replicaLeft: openNamed(t, file, "partition-2")}
+	for i, o := range outages {
+		t.Run(o.name, func(t *testing.T) {
+			n.put(t, fmt.Sprintf("before/%d", i))
+			awaitEqual(t, file)
+			o.away(server)
+			back := sync.OnceFunc(func() { o.end(server) })
+			t.Cleanup(back)
+
+			reads := n.whileReading(t, func() {
+				n.putsGoOn(t, i)
+				n.othersStayFresh(t, i)
+				n.awaitState(t, "partition-1", "unreachable")
+				n.startsMeanwhile(t, "/readyz?write")
+			})
+			if reads.failed > 0 || reads.slowest > readBound {
+				t.Errorf("with a replica %s: %v", o.name, reads)
+			}
+			began := time.Now()
+			out, err := runnel(t, "sync", "--once", "--config", file)
+			t.Logf("sync --once took %v", time.Since(began).Round(time.Millisecond))
+			if !strings.Contains(out, "partition-1: unreachable") {
+				t.Errorf("sync --once does not name the partition that is away: %q, %v", out, err)
+			}
+
+			back()
+			at := time.Now()
+			awaitEqual(t, file)
+			t.Logf("%s: %v; caught up %v after it was back", o.name, reads, time.Since(at).Round(time.Millisecond))
+			n.awaitState(t, "partition-1", "ready")
+		})
+	}
+	if err := node.stop(t); err != nil {
+		t.Errorf("serve stopped with %v", err)
+	}
+	mustHold(t, "equal", unequal(readContents(t, file)))
+}
+
+// TestOutageOfTheMaster takes the master's server away: reads go on, writes are
+// refused in time, and work again when it is back.
+func TestOutageOfTheMaster(t *testing.T) {
+	t.Parallel()
+	server := servers.NewMariaDB(t)
+	file := writeConfig(t, outageConfig, server.Database(t), servers.MySQL(t).Database(t), "sqlite:"+filepath.Join(t.TempDir(), "2.db"))
+	node := serve(t, "--config", file)
+	n := &outageTest{node: node, file: file}
+	for i, o := range outages {
+		t.Run(o.name, func(t *testing.T) {
+			n.put(t, fmt.Sprintf("before/%d", i))
+			awaitEqual(t, file)
+			o.away(server)
+			back := sync.OnceFunc(func() { o.end(server) })
+			t.Cleanup(back)
+
+			var slowest time.Duration
+			reads := n.whileReading(t, func() {
+				slowest = n.writesAreRefused(t)
+				n.awaitState(t, "partition-0", "unreachable")
+				n.masterReadIsRefused(t)
+				n.startsMeanwhile(t, "/readyz")
+			})
+			if reads.failed > 0 || reads.slowest > readBound {
+				t.Errorf("with the master %s: %v", o.name, reads)
+			}
+
+			back()
+			at := time.Now()
+			n.h().awaitWrite(t, node.url)
+			t.Logf("%s: %v; refused writes took at most %v; writes worked %v after it was back",
+				o.name, reads, slowest.Round(time.Millisecond), time.Since(at).Round(time.Millisecond))
+			awaitEqual(t, file)
+		})
+	}
+	if err := node.stop(t); err != nil {
+		t.Errorf("serve stopped with %v", err)
+	}
+	all := readContents(t, file)
+	mustHold(t, "equal", unequal(all))
+	mustHold(t, "positions and rows", misplaced(all))
+	mustHold(t, "acknowledged writes", n.h().lost(all))
+}
+
+// TestSyncOnceTellsOutageFromLag holds sync --once to its exit status: 1 when a
+// reachable partition is not level, with a line that names it, else 0.
+func TestSyncOnceTellsOutageFromLag(t *testing.T) {
+	t.Parallel()
+	file := writeConfig(t, "", threeFiles(t)...)
+	node := serve(t, "--config", file, "--no-sync")
+	n := &outageTest{node: node, file: file}
+	n.put(t, "first")
+	mustRunOnce(t, file)
+	held := openNamed(t, file, "partition-2")
+	lease, err := held.Acquire(t.Context(), "another process", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.put(t, "second")
+	out, err := runnel(t, "sync", "--once", "--config", file)
+	if exitStatus(err) != 1 {
+		t.Errorf("with a partition that lags the exit status is %d: %v", exitStatus(err), err)
+	}
+	for _, line := range []string{"partition-0: level", "partition-1: level", "partition-2: standby"} {
+		if !strings.Contains(out, line) {
+			t.Errorf("no line %q in %q", line, out)
+		}
+	}
+	if err := held.Release(t.Context(), lease); err != nil {
+		t.Fatal(err)
+	}
+	mustRunOnce(t, file)
+	mustHold(t, "equal", unequal(readContents(t, file)))
+}
+
+func exitStatus(err error) int {
+	var exit interface{ ExitCode() int }
+	if err == nil || !errors.As(err, &exit) {
+		return 0
+	}
+	return exit.ExitCode()
+}
+
+// openNamed opens one partition of a configuration directly, until t ends.
+func openNamed(t testing.TB, file, name string) partition.Partition {
+	t.Helper()
+	parts := openDirectly(t, file)
+	t.Cleanup(func() { closeDirectly(t, parts) })
+	i := slices.IndexFunc(parts, func(p partition.Partition) bool { return p.Name() == name })
+	if i < 0 {
+		t.Fatalf("no partition is named %s", name)
+	}
+	return parts[i]
+}
+
+// outageTest is a node that stays up while something it needs goes away.
+type outageTest struct {
+	node        *process
+	file        string
+	replicaLeft partition.Partition
+	told        *history
+}
+
+// h is what clients of the node were told.
+func (n *outageTest) h() *history {
+	if n.told == nil {
+		n.told = newHistory()
+	}
+	return n.told
+}
+
+// put writes a key that has to be acknowledged.
+func (n *outageTest) put(t testing.TB, key string) attempt {
+	t.Helper()
+	a, r := putRequest(n.node.url, key, "value of "+key)
+	if outcome, a := n.writer().send(a, r); outcome == acknowledged {
+		return a
+	}
+	t.Fatalf("%s was not acknowledged", key)
+	return a
+}
+
+func (n *outageTest) writer() *writer {
+	return &writer{history: n.h(), url: n.node.url, client: &http.Client{Timeout: 30 * time.Second}}
+}
+
+func putRequest(url, key, value string) (attempt, *http.Request) {
+	a := attempt{key: key, kind: "text/plain", checksum: partition.Checksum([]byte(value)), size: int64(len(value))}
+	r, err := http.NewRequest(http.MethodPut, url+"/v1/keys/"+key, strings.NewReader(value))
+	if err != nil {
+		panic(err)
+	}
+	r.Header.Set("Content-Type", a.kind)
+	return a, r
+}
+
+// putsGoOn writes while a replica is away: nobody waits for it.
+func (n *outageTest) putsGoOn(t testing.TB, round int) {
+	t.Helper()
+	for i := range 20 {
+		a := n.put(t, fmt.Sprintf("meanwhile/%d/%d", round, i))
+		if took := a.ended - a.began; took > writeBound {
+			t.Errorf("a write took %v with a replica away", took)
+		}
+	}
+}
+
+// othersStayFresh measures how soon the replica that is left gets a new write,
+// several times over, as waits for the one that is away might hold it back.
+func (n *outageTest) othersStayFresh(t testing.TB, round int) {
+	t.Helper()
+	var slowest time.Duration
+	for i := range 5 {
+		began := time.Now()
+		a := n.put(t, fmt.Sprintf("fresh/%d/%d", round, i))
+		eventually(t, time.Minute, "a write reaches the replica that is left", func() error {
+			positions, err := n.replicaLeft.Positions(t.Context())
+			if err == nil && int64(positions.Origins["partition-0"].Revision) < a.revision {
+				err = fmt.Errorf("it is at %d, not %d", positions.Origins["partition-0"].Revision, a.revision)
+			}
+			return err
+		})
+		slowest = max(slowest, time.Since(began))
+	}
+	if slowest > freshWithin {
+		t.Errorf("the replica that is left got a write only after %v", slowest)
+	}
+	t.Logf("the replica that is left got each write within %v", slowest.Round(time.Millisecond))
+}
+
+// writesAreRefused sends writes, one by one and several at once, and returns
+// how long the slowest refusal took.
+func (n *outageTest) writesAreRefused(t testing.TB) (slowest time.Duration) {
+	t.Helper()
+	var group sync.WaitGroup
+	var mu sync.Mutex
+	unknown := 0
+	write := func(i int) {
+		a, r := putRequest(n.node.url, "refused", fmt.Sprintf("refused %v %d", time.Since(n.h().began), i))
+		problem, retryAfter, took := n.refusal(t, r)
+		mu.Lock()
+		defer mu.Unlock()
+		slowest = max(slowest, took)
+		switch {
+		case took > writeBound:
+			t.Errorf("write %d hung for %v", i, took)
+		case problem == "outcome-unknown" && i < 8: // it was under way as the master went
+			n.h().note(a, true, "")
+			unknown++
+		case problem != "master-unavailable" || retryAfter < 1:
+			t.Errorf("write %d got problem %q with Retry-After %d, want master-unavailable", i, problem, retryAfter)
+		}
+	}
+	for i := range 8 {
+		group.Go(func() { write(i) })
+	}
+	group.Wait()
+	for i := range 20 {
+		write(8 + i)
+	}
+	t.Logf("of 8 writes at once %d have an unknown outcome, 20 that followed none", unknown)
+	return slowest
+}
+
+// refusal sends a request that has to be refused with a 503, and returns the
+// problem and what Retry-After says.
+func (n *outageTest) refusal(t testing.TB, r *http.Request) (problem string, retryAfter int, took time.Duration) {
+	t.Helper()
+	began := time.Now()
+	resp, err := n.writer().client.Do(r)
+	if err != nil {
+		t.Errorf("%s %s: %v", r.Method, r.URL, err)
+		return "", 0, time.Since(began)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("%s %s: %s, want 503: %s %v", r.Method, r.URL, resp.Status, body, err)
+	}
+	retryAfter, _ = strconv.Atoi(resp.Header.Get("Retry-After"))
+	return problemOf(body), retryAfter, time.Since(began)
+}
+
+// masterReadIsRefused asks for what only the master can say.
+func (n *outageTest) masterReadIsRefused(t testing.TB) {
+	t.Helper()
+	r, err := http.NewRequest(http.MethodGet, n.node.url+"/v1/keys/before/0"+knownReads, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if problem, retryAfter, took := n.refusal(t, r); problem != "master-unavailable" || retryAfter < 1 || took > readBound {
+		t.Errorf("a read from the master got problem %q with Retry-After %d after %v", problem, retryAfter, took)
+	}
+}
+
+// awaitWrite waits until the node takes writes again, by itself.
+func (h *history) awaitWrite(t testing.TB, url string) {
+	t.Helper()
+	w := &writer{history: h, url: url, client: &http.Client{Timeout: 30 * time.Second}}
+	eventually(t, time.Minute, "writes work again", func() error {
+		a, r := putRequest(url, "again", "back")
+		if outcome, _ := w.send(a, r); outcome != acknowledged {
+			return errors.New("not acknowledged")
+		}
+		return nil
+	})
+}
+
+// awaitState waits until the status says so of a partition.
+func (n *outageTest) awaitState(t testing.TB, name, state string) {
+	t.Helper()
+	eventually(t, 30*time.Second, name+" is "+state, func() error {
+		resp, err := n.writer().client.Get(n.node.url + "/v1/status")
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		var status struct {
+			Partitions []struct{ Name, State, Error string }
+		}
+		if err := json.NewDecoder(resp.Body).Decode(&status); err != nil {
+			return err
+		}
+		for _, p := range status.Partitions {
+			if p.Name == name && p.State == state {
+				return nil
+			}
+		}
+		return fmt.Errorf("the status says %+v", status.Partitions)
+	})
+}
+
+// startsMeanwhile starts another node, which has to become ready without what is
+// away and to answer reads, and stops it again.
+func (n *outageTest) startsMeanwhile(t testing.TB, ready string) {
+	t.Helper()
+	began := time.Now()
+	other := serveUnready(t, "--config", n.file)
+	other.await(t, ready)
+	started := time.Since(began)
+	for range 5 {
+		if failure := readOnce(n.writer().client, other.url+"/v1/keys/before/0"); failure != "" {
+			t.Errorf("a node that was started meanwhile: %s", failure)
+		}
+	}
+	began = time.Now()
+	if err := other.stop(t); err != nil {
+		t.Errorf("a node that was started meanwhile stopped with %v", err)
+	}
+	stopped := time.Since(began)
+	if started > startBound || stopped > startBound {
+		t.Errorf("a node took %v to start and %v to stop meanwhile", started, stopped)
+	}
+	t.Logf("another node was ready after %v, and stopped within %v", started.Round(time.Millisecond), stopped.Round(time.Millisecond))
+}
+
+// readings is what readers met during an outage.
+type readings struct {
+	done, failed int
+	slowest      time.Duration
+	failure      string // the first
+}
+
+func (r readings) String() string {
+	return fmt.Sprintf("%d reads, %d failed %s, the slowest took %v", r.done, r.failed, r.failure, r.slowest.Round(time.Millisecond))
+}
+
+// whileReading has clients read what was written before, all the time that f
+// takes.
+func (n *outageTest) whileReading(t testing.TB, f func()) readings {
+	ctx, cancel := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	var mu sync.Mutex
+	var all readings
+	for range 4 {
+		client := n.writer().client
+		group.Go(func() {
+			for ctx.Err() == nil {
+				began := time.Now()
+				failure := readOnce(client, n.node.url+"/v1/keys/before/0")
+				took := time.Since(began)
+				mu.Lock()
+				all.done++
+				all.slowest = max(all.slowest, took)
+				if failure != "" {
+					all.failed++
+					all.failure = failure
+				}
+				mu.Unlock()
+				select { // leave the machine to the others
+				case <-ctx.Done():
+				case <-time.After(5 * time.Millisecond):
+				}
+			}
+		})
+	}
+	defer group.Wait()
+	defer cancel()
+	f()
+	eventually(t, time.Minute, "hundreds of reads", func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		if all.done < 300 {
+			return fmt.Errorf("only %d", all.done)
+		}
+		return nil
+	})
+	cancel()
+	group.Wait()
+	return all
+}
+
+// readOnce returns what is wrong with the answer, "" if nothing.
+func readOnce(client *http.Client, url string) string {
+	resp, err := client.Get(url)
+	if err != nil {
+		return err.Error()
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK || string(body) != "value of before/0" {
+		return fmt.Sprintf("%s: %s %v", resp.Status, body, err)
+	}
+	return ""
+}
