@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -366,4 +367,27 @@ func put(url, value string) (status int, err error) {
 	defer resp.Body.Close()
 	_, err = io.Copy(io.Discard, resp.Body)
 	return resp.StatusCode, err
+}
+
+// TestMetricsAreDocumented: /metrics gives what docs/operations.md lists, and
+// nothing of Runnel that it does not list.
+func TestMetricsAreDocumented(t *testing.T) {
+	node := serve(t, "--data", t.TempDir())
+	levelFor(t, node, 3)
+	page, err := os.ReadFile("../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	given := exchange(t, "GET", node.url+"/metrics", "").body
+	metric := regexp.MustCompile(`(?m)^# TYPE (runnel_\w+)`)
+	for _, m := range metric.FindAllStringSubmatch(given, -1) {
+		if !strings.Contains(string(page), "`"+m[1]+"`") {
+			t.Errorf("docs/operations.md does not list %s", m[1])
+		}
+	}
+	for _, m := range regexp.MustCompile("`(runnel_[a-z_]+)`").FindAllStringSubmatch(string(page), -1) {
+		if !strings.Contains(given, "# TYPE "+m[1]+" ") {
+			t.Errorf("docs/operations.md lists %s, which is not given", m[1])
+		}
+	}
 }

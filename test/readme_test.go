@@ -1,0 +1,274 @@
+package test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/runnelkv/runnel/test/servers"
+)
+
+// A README's commands stand in fenced blocks:
+//
+//	sh      run in order, in one bash, in a directory that starts empty
+//	text    what the sh block before it prints; … stands for anything in a line
+//	sql     run on the MariaDB and the MySQL server
+//
+// A block of make only has to name targets of the Makefile. The comment
+// "<!-- test: stop the server -->" ends the server that "make run" started.
+// Addresses, accounts and databases are replaced by those of the test.
+
+// fence is one fenced block.
+type fence struct {
+	language string
+	text     string
+	line     int
+	stop     bool // the comment stands before it
+}
+
+var fenced = regexp.MustCompile("(?ms)^(<!-- test: stop the server -->\n)?```([a-z]*)\n(.*?)^```$")
+
+func fencesOf(t testing.TB, file string) (fences []fence) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range fenced.FindAllSubmatchIndex(text, -1) {
+		fences = append(fences, fence{
+			language: string(text[m[4]:m[5]]), text: string(text[m[6]:m[7]]),
+			line: 1 + bytes.Count(text[:m[4]], []byte("\n")), stop: m[2] >= 0,
+		})
+	}
+	return fences
+}
+
+// TestReadmeSaysWhatHappens runs every command of README.md and compares what
+// it prints.
+func TestReadmeSaysWhatHappens(t *testing.T) {
+	tour := newTour(t)
+	var script strings.Builder
+	script.WriteString("set -euo pipefail\n")
+	var blocks, expected []fence // expected[i] belongs to blocks[i]
+	for _, f := range fencesOf(t, "../README.md") {
+		switch {
+		case f.language == "sh" && strings.HasPrefix(f.text, "make "):
+			hasTargets(t, f)
+		case f.language == "sh":
+			if f.stop {
+				fmt.Fprintf(&script, "kill %d; tail --pid=%d -f /dev/null\n", tour.node.cmd.Process.Pid, tour.node.cmd.Process.Pid)
+			}
+			fmt.Fprintf(&script, "%s\necho '@@@'\n", tour.here.Replace(f.text))
+			blocks, expected = append(blocks, f), append(expected, fence{})
+		case f.language == "text" && len(blocks) > 0:
+			expected[len(blocks)-1] = f
+		case f.language == "sql":
+			tour.grant(t, f.text)
+		default:
+			t.Errorf("README.md:%d: a block of %q is not run by this test", f.line, f.language)
+		}
+	}
+	if len(blocks) < 10 {
+		t.Fatalf("only %d blocks found", len(blocks))
+	}
+	printed := strings.Split(tour.bash(t, script.String()), "@@@\n")
+	for i, f := range blocks {
+		if i >= len(printed) || i == len(printed)-1 {
+			t.Errorf("README.md:%d: failed, or was not reached", f.line)
+			break
+		}
+		if !matches(expected[i].text, printed[i]) {
+			t.Errorf("README.md:%d printed\n%s\nand not\n%s", f.line, printed[i], expected[i].text)
+		}
+	}
+}
+
+// matches compares what was printed with what was said, line by line.
+func matches(said, printed string) bool {
+	pattern := strings.ReplaceAll(regexp.QuoteMeta(said), "…", ".*")
+	return regexp.MustCompile(`^` + pattern + `$`).MatchString(printed)
+}
+
+func TestMatchesKnowsTheDifference(t *testing.T) {
+	for _, c := range []struct {
+		said, printed string
+		same          bool
+	}{
+		{"a\nb\n", "a\nb\n", true}, {"a\n", "a\nb\n", false}, {"", "a\n", false}, {"a …\n", "a b c\n", true},
+		{"a …\n", "a b\nc\n", false}, {"a.c\n", "abc\n", false}, {"", "", true},
+	} {
+		if matches(c.said, c.printed) != c.same {
+			t.Errorf("%q against %q: not %t", c.printed, c.said, c.same)
+		}
+	}
+}
+
+// hasTargets checks that each make command names a target of the Makefile.
+func hasTargets(t testing.TB, f fence) {
+	t.Helper()
+	makefile, err := os.ReadFile("../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for command := range strings.Lines(f.text) {
+		target := strings.TrimSpace(strings.TrimPrefix(command, "make "))
+		if !regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(target) + `:`).Match(makefile) {
+			t.Errorf("README.md:%d: the Makefile has no target %q", f.line, target)
+		}
+	}
+}
+
+// tour is what the README's commands run against.
+type tour struct {
+	dir   string
+	node  *process // what "make run" starts
+	here  *strings.Replacer
+	mysql []*servers.Server
+	users []*url.URL // an account on each server, with its database
+}
+
+func newTour(t *testing.T) *tour {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := &tour{dir: t.TempDir(), mysql: []*servers.Server{servers.MariaDB(t), servers.MySQL(t)}}
+	if err := os.Mkdir(filepath.Join(to.dir, "bin"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(path, filepath.Join(to.dir, "bin", "runnel")); err != nil {
+		t.Fatal(err)
+	}
+	to.node = serve(t, "--data", filepath.Join(to.dir, "data"))
+	replace := []string{"127.0.0.1:8080", strings.TrimPrefix(to.node.url, "http://")}
+	for i, server := range to.mysql {
+		account, err := url.Parse(server.User(t, server.Vacant(t)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		to.users = append(to.users, account)
+		replace = append(replace, fmt.Sprintf("mysql://runnel:${DB_PASSWORD}@10.0.0.%d:3306/store_1", 5+i),
+			fmt.Sprintf("mysql://%s:${DB_PASSWORD}@%s%s", account.User.Username(), account.Host, account.Path))
+	}
+	to.here = strings.NewReplacer(replace...)
+	return to
+}
+
+// grant runs the README's SQL on both servers, for the test's own accounts and
+// databases.
+func (to *tour) grant(t testing.TB, statements string) {
+	t.Helper()
+	for i, server := range to.mysql {
+		account := to.users[i]
+		here := strings.NewReplacer("'runnel'", "'"+account.User.Username()+"'", "store_1", strings.TrimPrefix(account.Path, "/"))
+		db := servers.Open(t, server.Database(t)) // as root
+		if _, err := db.ExecContext(t.Context(), "DROP USER "+account.User.Username()+"@'%'"); err != nil {
+			t.Fatal(err)
+		}
+		for statement := range strings.Lines(statements) {
+			if _, err := db.ExecContext(t.Context(), here.Replace(strings.TrimSuffix(strings.TrimSpace(statement), ";"))); err != nil {
+				t.Errorf("%s: %v", statement, err)
+			}
+		}
+	}
+}
+
+// bash runs the script and returns what it printed. Everything it started is
+// gone afterwards.
+func (to *tour) bash(t testing.TB, script string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-c", script)
+	cmd.Dir = to.dir
+	cmd.Env = append(os.Environ(), "RUNNEL_SERVER="+to.node.url, "GORACE=halt_on_error=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	cmd.WaitDelay = 10 * time.Second
+	err := cmd.Run()
+	syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // no such group, when all went well
+	if err != nil {
+		t.Errorf("the commands: %v\n%s", err, errs.String())
+	}
+	for _, log := range []string{"runnel.log", "mysql.log"} {
+		text, _ := os.ReadFile(filepath.Join(to.dir, log))
+		if t.Failed() || bytes.Contains(text, []byte("DATA RACE")) {
+			t.Errorf("%s:\n%s", log, text)
+		}
+	}
+	return out.String()
+}
+
+// TestDocsNameTestsThatExist: every test that the guarantees and the parity
+// page name is in the tree.
+func TestDocsNameTestsThatExist(t *testing.T) {
+	source := testSources(t)
+	for _, page := range []string{"../docs/guarantees.md", "../docs/parity.md", "../docs/operations.md"} {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names := regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9_]+)(?:/([A-Za-z]+))?`").FindAllSubmatch(text, -1)
+		if len(names) == 0 && !strings.HasSuffix(page, "operations.md") {
+			t.Errorf("%s names no test", page)
+		}
+		for _, n := range names {
+			if !strings.Contains(source, "\nfunc "+string(n[1])+"(") {
+				t.Errorf("%s names %s, which is no test", page, n[1])
+			}
+			if len(n[2]) > 0 && !strings.Contains(source, `"`+string(n[2])+`"`) {
+				t.Errorf("%s names %s/%s, which is no check", page, n[1], n[2])
+			}
+		}
+	}
+}
+
+// testSources is the text of all tests, and of the suite they share.
+func testSources(t testing.TB) string {
+	t.Helper()
+	var all strings.Builder
+	err := filepath.WalkDir("..", func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") && !(strings.Contains(path, "partitiontest") && strings.HasSuffix(path, ".go")) {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		all.WriteString("\n")
+		all.Write(text)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all.String()
+}
+
+// TestGuaranteesAndParityLeaveNothingOut: each invariant of the design that is
+// promised today, and each row of the store this one continues, has its test.
+func TestGuaranteesAndParityLeaveNothingOut(t *testing.T) {
+	for page, rows := range map[string][]string{
+		"../docs/guarantees.md": {"1", "2", "3", "4", "5", "6", "7"},
+		"../docs/parity.md":     {"K1", "K2", "K3", "K4", "K5", "K6", "K7", "K8", "K9", "K10"},
+	} {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range rows {
+			if !regexp.MustCompile("(?m)^\\| " + row + " \\|.*`Test[A-Za-z]+").Match(text) {
+				t.Errorf("%s has no row %s with a test", page, row)
+			}
+		}
+	}
+}
