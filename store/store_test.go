@@ -202,48 +202,6 @@ func TestUpdateIsExactUnderConcurrency(t *testing.T) {
 	}
 }
 
-// TestLargeUpdatesShareNoCommit queues decided writes that are too large to go
-// together: each commit may exceed the bound by one of them only.
-func TestLargeUpdatesShareNoCommit(t *testing.T) {
-	o := options()
-	o.BatchBytes = 1000
-	r := newRig(t, 1, o)
-	entered, release := make(chan struct{}, 100), make(chan struct{})
-	commits := 0
-	r.parts[0].Fail(func(op string) error {
-		if op == partition.OpCommit {
-			entered <- struct{}{}
-			<-release
-			commits++
-		}
-		return nil
-	})
-	var group sync.WaitGroup
-	const updates = 30
-	for i := range updates {
-		key := store.User.Key(fmt.Sprint(i))
-		group.Go(func() {
-			err := r.Revise(t.Context(), []store.Key{key}, func(v *store.View) error {
-				v.Put(store.Entry{Key: key, Value: make([]byte, 400)})
-				return nil
-			})
-			if err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	<-entered
-	close(release)
-	group.Wait()
-	if least := updates / 3; commits < least {
-		t.Errorf("%d updates of 400 bytes in %d commits of 1000: want at least %d", updates, commits, least)
-	}
-	page, err := r.List(t.Context(), store.ListOptions{Space: store.User})
-	if err != nil || len(page.Entries) != updates {
-		t.Errorf("%d stand, %v", len(page.Entries), err)
-	}
-}
-
 // TestReplacedDatabaseIsJoinedAnew swaps a replica for an empty database and a
 // foreign one while the store runs.
 func TestReplacedDatabaseIsJoinedAnew(t *testing.T) {
@@ -424,8 +382,8 @@ func TestUnknownOutcomeIsSaidAndNotGuessed(t *testing.T) {
 		return nil
 	})
 	_, err := r.Put(t.Context(), store.Entry{Key: store.User.Key("a")})
-	if !errors.Is(err, store.ErrOutcomeUnknown) {
-		t.Fatalf("Put: %v; want ErrOutcomeUnknown", err)
+	if !errors.Is(err, store.ErrOutcomeUnknown) || errors.Is(err, store.ErrMasterUnavailable) {
+		t.Fatalf("Put: %v; want ErrOutcomeUnknown, and not that nothing was stored", err)
 	}
 }
 
@@ -663,6 +621,43 @@ func TestCloseAnswersWhatWasAccepted(t *testing.T) {
 		t.Errorf("%d stand, %d were accepted, %v", len(page), accepted, err)
 	}
 	s.Close()
+}
+
+func TestSpreadReachesEveryReachablePartition(t *testing.T) {
+	r := newRig(t, 3, options())
+	e := r.put(t, "a", "1")
+	r.level(t)
+	e = r.put(t, "a", "2")
+	before, err := r.parts[1].Positions(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.parts[0].Fail(func(op string) error {
+		if op == partition.OpPlace {
+			t.Error("the master was given its own entry")
+		}
+		return nil
+	})
+	if reached, err := r.Spread(t.Context(), []store.Entry{e}); err != nil || reached != 3 {
+		t.Errorf("reached %d, %v", reached, err)
+	}
+	for _, p := range r.parts {
+		if got, err := r.Get(t.Context(), e.Key, store.ReadOptions{Partition: p.Name()}); err != nil || string(got.Entry.Value) != "2" {
+			t.Errorf("%s has %q, %v", p.Name(), got.Entry.Value, err)
+		}
+	}
+	if after, err := r.parts[1].Positions(t.Context()); err != nil || after.Origins["p0"] != before.Origins["p0"] {
+		t.Errorf("the position moved from %+v to %+v, %v", before.Origins["p0"], after.Origins["p0"], err)
+	}
+	r.parts[2].Fail(func(op string) error {
+		if op == partition.OpPlace {
+			return partition.ErrUnavailable
+		}
+		return nil
+	})
+	if reached, err := r.Spread(t.Context(), []store.Entry{e}); !errors.Is(err, partition.ErrUnavailable) || reached != 2 {
+		t.Errorf("with one failing: reached %d, %v", reached, err)
+	}
 }
 
 func TestAddedPartitionJoinsWithoutRestart(t *testing.T) {

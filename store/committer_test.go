@@ -1,0 +1,121 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"testing"
+
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// newTestCommitter makes a committer of a writable master, not running yet.
+func newTestCommitter(t *testing.T, o Options) (*committer, *partition.Memory) {
+	t.Helper()
+	p := partition.NewMemory("p0")
+	if _, err := p.Join(t.Context(), found([]string{"p0"})); err != nil {
+		t.Fatal(err)
+	}
+	o.Logger = slog.New(slog.DiscardHandler)
+	m := newMember(p, o.withDefaults())
+	m.writes.Store(true)
+	return m.committer, p
+}
+
+func queued(t *testing.T, c *committer, u *update) *update {
+	t.Helper()
+	u.epoch, u.done = 1, make(chan error, 1)
+	if err := c.add(u); err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+// TestDecidedWritesShareACommitUpToItsBytes queues decided writes that are too
+// large to go together: a commit exceeds the bound by one of them at most, and
+// none is lost or run out of order.
+func TestDecidedWritesShareACommitUpToItsBytes(t *testing.T) {
+	c, p := newTestCommitter(t, Options{BatchBytes: 1000})
+	commits := 0
+	p.Fail(func(op string) error {
+		if op == partition.OpCommit {
+			commits++
+		}
+		return nil
+	})
+	var us []*update
+	var order []int
+	for i := range 30 {
+		key := User.Key(fmt.Sprint(i))
+		us = append(us, queued(t, c, &update{keys: []Key{key}, fn: func(v *View) error {
+			v.Put(Entry{Key: key, Value: make([]byte, 400)})
+			order = append(order, i)
+			return nil
+		}}))
+	}
+	c.drain(t.Context())
+	for i, u := range us {
+		if err := <-u.done; err != nil {
+			t.Errorf("update %d: %v", i, err)
+		}
+	}
+	if commits != 10 {
+		t.Errorf("%d commits of at most 1000 bytes and one write; want 10", commits)
+	}
+	for i, n := range order {
+		if i != n {
+			t.Fatalf("order is %v", order)
+		}
+	}
+}
+
+func TestPutsShareACommitUpToItsBounds(t *testing.T) {
+	for _, o := range []Options{{BatchBytes: 1000}, {BatchEntries: 2}} {
+		c, p := newTestCommitter(t, o)
+		commits := 0
+		p.Fail(func(op string) error {
+			if op == partition.OpCommit {
+				commits++
+			}
+			return nil
+		})
+		var us []*update
+		for i := range 10 {
+			e := Entry{Key: User.Key(fmt.Sprint(i)), Value: make([]byte, 400), Size: 400}
+			us = append(us, queued(t, c, &update{keys: []Key{e.Key}, entry: e, bytes: 400}))
+		}
+		c.drain(t.Context())
+		for _, u := range us {
+			if err := <-u.done; err != nil || !u.created {
+				t.Errorf("created %v, %v", u.created, err)
+			}
+		}
+		if commits != 5 || c.bytes != 0 {
+			t.Errorf("%+v: %d commits, %d bytes left; want 5 and none", o, commits, c.bytes)
+		}
+	}
+}
+
+func TestFullQueueRefusesWrites(t *testing.T) {
+	c, _ := newTestCommitter(t, Options{QueueEntries: 2})
+	queued(t, c, &update{keys: []Key{"k/a"}})
+	queued(t, c, &update{keys: []Key{"k/a"}})
+	if err := c.add(&update{keys: []Key{"k/a"}}); err == nil {
+		t.Error("a third update was queued")
+	}
+}
+
+func TestWriteThatNoCommitHasTakenIsWithdrawn(t *testing.T) {
+	c, p := newTestCommitter(t, Options{})
+	e := Entry{Key: "k/a", Value: []byte("1"), Size: 1}
+	u := queued(t, c, &update{keys: []Key{e.Key}, entry: e, bytes: 1})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := c.wait(ctx, u); err != context.Canceled {
+		t.Errorf("wait: %v", err)
+	}
+	c.drain(t.Context())
+	if entries, err := p.Get(t.Context(), []Key{e.Key}); err != nil || len(entries) != 0 || c.bytes != 0 {
+		t.Errorf("the withdrawn write stands: %v, %v, %d bytes", entries, err, c.bytes)
+	}
+}
