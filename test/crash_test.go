@@ -429,7 +429,8 @@ func (h *history) String() string {
 	n := h.acknowledged()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return fmt.Sprintf("%d writes acknowledged, %d of unknown outcome, %d refused", n, len(h.attempts)-n, h.refused)
+	return fmt.Sprintf("%d writes acknowledged, %d of unknown outcome, %d refused, the slowest answered after %v",
+		n, len(h.attempts)-n, h.refused, h.slowest.Round(time.Millisecond))
 }
 
 func (h *history) nextID() int64 {

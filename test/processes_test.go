@@ -75,13 +75,13 @@ func twoOfEach(t *testing.T, file string, inside bool) {
 	stop()
 	c.stop()
 
-	all := awaitEqual(t, file) // by the daemon that is left, and those inside
+	awaitEqual(t, file) // by the daemon that is left, and those inside
 	for _, p := range append(nodes, other) {
 		if err := p.stop(t); err != nil {
 			t.Errorf("runnel stopped with %v", err)
 		}
 	}
-	all = readContents(t, file)
+	all := readContents(t, file)
 	mustHold(t, "equal", unequal(all))
 	mustHold(t, "positions and rows", misplaced(all))
 	mustHold(t, "acknowledged writes", h.lost(all))
