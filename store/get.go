@@ -14,7 +14,7 @@ import (
 )
 
 // patience is how long a partition may take to answer a read before the next
-// one is asked as well.
+// one is asked. When nobody was faster, one gets the whole timeout.
 const patience = time.Second
 
 var errDamaged = errors.New("the stored value does not match its checksum")
@@ -28,30 +28,54 @@ func (s *Store) Get(ctx context.Context, k Key, o ReadOptions) (Read, error) {
 		return Read{}, ErrNoPartition
 	}
 	origin := Origin(c.master(k))
+	wait := min(patience, s.options.Timeout)
+	if o.only(origin) != "" {
+		wait = s.options.Timeout // there is nobody else to ask
+	}
 	tried, failure := 0, error(nil)
+	var slow *member // the first that did not answer in time
 	for m := range s.candidates(o, origin) {
 		tried++
-		e, found, err := m.lookUp(ctx, k, s.options.Timeout)
-		if err != nil {
-			if ctx.Err() != nil {
-				return Read{}, ctx.Err()
-			}
-			failure = err
-			continue
+		r, err := s.getFrom(ctx, m, k, wait)
+		if err == nil || errors.Is(err, ErrNotFound) {
+			return r, err
 		}
-		r := Read{Partition: m.Name(), Staleness: s.staleness(m, origin)}
-		if !found || !e.Live(s.now(origin)) {
-			return r, ErrNotFound
+		if ctx.Err() != nil {
+			return Read{}, ctx.Err()
 		}
-		r.Entry = e
-		return r, nil
+		failure = err
+		if slow == nil && errors.Is(err, context.DeadlineExceeded) {
+			slow = m
+		}
+	}
+	if left := s.options.Timeout - wait; slow != nil && left > 0 { // nobody was faster
+		r, err := s.getFrom(ctx, slow, k, left)
+		if err == nil || errors.Is(err, ErrNotFound) {
+			return r, err
+		}
+		failure = err
 	}
 	return Read{}, s.unreadable(o, origin, tried, failure)
 }
 
+// getFrom reads an entry from one member. ErrNotFound: it has no live one.
+func (s *Store) getFrom(ctx context.Context, m *member, k Key, timeout time.Duration) (Read, error) {
+	e, found, err := m.lookUp(ctx, k, timeout)
+	if err != nil {
+		return Read{}, err
+	}
+	origin := Origin(s.Master(k))
+	r := Read{Partition: m.Name(), Staleness: s.staleness(m, origin)}
+	if !found || !e.Live(s.now(origin)) {
+		return r, ErrNotFound
+	}
+	r.Entry = e
+	return r, nil
+}
+
 // lookUp reads an entry through the member's reader and checks its value.
 func (m *member) lookUp(ctx context.Context, k Key, timeout time.Duration) (Entry, bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, min(timeout, patience))
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	e, found, err := m.reader.get(ctx, k)
 	if err == nil && found && !e.Intact() {
