@@ -284,16 +284,6 @@ func openPartition(t testing.TB, name, url string) partition.Partition {
 	return p
 }
 
-// revisionOf reads how far a partition has come with an origin.
-func revisionOf(t testing.TB, p partition.Partition, origin partition.Origin) partition.Revision {
-	t.Helper()
-	positions, err := p.Positions(t.Context())
-	if err != nil {
-		t.Fatalf("positions of %s: %v", p.Name(), err)
-	}
-	return positions.Origins[origin].Revision
-}
-
 // syncLevel runs "runnel sync --once", as a crontab would, until every
 // partition is level.
 func syncLevel(t testing.TB, file string) {
