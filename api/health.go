@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"net/http"
 	"time"
-
-	"github.com/runnelkv/runnel/store"
 )
 
 // getHealth is GET /healthz: whether this process makes progress, which is more
@@ -46,21 +44,12 @@ func (s *Server) getReady(w http.ResponseWriter, r *http.Request) error {
 	}
 	st := s.store.Status()
 	switch {
-	case !anyPartition(st, func(p *store.PartitionStatus) bool { return p.Readable }):
-		return refuse(kindNotReady, "No partition can be read.")
-	case q.Has("write") && !anyPartition(st, func(p *store.PartitionStatus) bool { return p.Writable }):
+	case !st.Readable():
+		return refuse(kindNotReady, "The keys of some master cannot be read from any partition.")
+	case q.Has("write") && !st.Writable():
 		return refuse(kindNotReady, "No master can be written.")
 	}
 	return s.respondHealth(w, r)
-}
-
-func anyPartition(st store.Status, can func(*store.PartitionStatus) bool) bool {
-	for i := range st.Partitions {
-		if can(&st.Partitions[i]) {
-			return true
-		}
-	}
-	return false
 }
 
 func (s *Server) respondHealth(w http.ResponseWriter, r *http.Request) error {

@@ -47,6 +47,7 @@ type PartitionStatus struct {
 // OriginStatus says how far a partition has come with one origin.
 type OriginStatus struct {
 	Origin       Origin
+	Readable     bool // serves reads of this origin's keys
 	Revision     Revision
 	LagRevisions int64         // revisions of the origin that this partition does not hold yet
 	Lag          time.Duration // upper bound of how old its view of the origin is; negative: never whole
@@ -54,18 +55,29 @@ type OriginStatus struct {
 }
 
 // Status is what the store knows now; it asks nobody.
-func (s *Store) Status() Status {
-	st := Status{}
-	var masters []string
-	c := s.cluster.Load()
-	if c != nil {
-		st.ClusterID, st.Epoch, masters = c.ID, c.Epoch, c.Masters
+func (s *Store) Status() (st Status) {
+	if c := s.cluster.Load(); c != nil {
+		st.ClusterID, st.Epoch, st.Masters = c.ID, c.Epoch, c.Masters
 	}
-	st.Masters = masters
 	for _, m := range *s.members.Load() {
-		st.Partitions = append(st.Partitions, s.statusOf(m, masters))
+		st.Partitions = append(st.Partitions, s.statusOf(m, st.Masters))
 	}
 	return st
+}
+
+// Readable reports whether every key can be read from some partition.
+func (st Status) Readable() bool {
+	for i := range st.Masters {
+		if !slices.ContainsFunc(st.Partitions, func(p PartitionStatus) bool { return p.Origins[i].Readable }) {
+			return false
+		}
+	}
+	return len(st.Masters) > 0
+}
+
+// Writable reports whether some keys can be written.
+func (st Status) Writable() bool {
+	return slices.ContainsFunc(st.Partitions, func(p PartitionStatus) bool { return p.Writable })
 }
 
 func (s *Store) statusOf(m *member, masters []string) PartitionStatus {
@@ -79,15 +91,15 @@ func (s *Store) statusOf(m *member, masters []string) PartitionStatus {
 	if k := m.known.Load(); k != nil {
 		ps.ReadAt = k.readAt
 	}
-	ps.Readable, ps.Writable = m.answers() && len(masters) > 0, ps.Master && m.writes.Load()
-	catchingUp := false
+	ps.Readable, ps.Writable = len(masters) > 0, ps.Master && m.writes.Load()
+	whole, catchingUp := true, false
 	for _, name := range masters {
 		o := Origin(name)
-		ps.Origins = append(ps.Origins, s.originStatus(m, o))
-		ps.Readable = ps.Readable && m.whole(o)
-		catchingUp = catchingUp || m.catchingUp(o)
+		st := s.originStatus(m, o)
+		ps.Origins = append(ps.Origins, st)
+		ps.Readable = ps.Readable && st.Readable
+		whole, catchingUp = whole && m.whole(o), catchingUp || m.catchingUp(o)
 	}
-	whole := !slices.ContainsFunc(masters, func(name string) bool { return !m.whole(Origin(name)) })
 	switch behind := m.behindness(); {
 	case ps.Err != nil:
 		ps.State = stateOf(ps.Err)
@@ -115,7 +127,7 @@ func stateOf(err error) State {
 
 func (s *Store) originStatus(m *member, o Origin) OriginStatus {
 	at, _ := m.position(o)
-	st := OriginStatus{Origin: o, Revision: at.Revision, Lag: s.staleness(m, o)}
+	st := OriginStatus{Origin: o, Readable: m.answers() && m.whole(o), Revision: at.Revision, Lag: s.staleness(m, o)}
 	if at.SyncedAt != 0 && m.Name() != string(o) {
 		st.SyncedAt = time.Now().Add(-st.Lag)
 	}

@@ -472,6 +472,19 @@ func TestFillingPartitionServesNoReads(t *testing.T) {
 	})
 }
 
+func TestStatusIsReadableOnceEveryOriginIs(t *testing.T) {
+	r := newRig(t, 2, options(), "p0", "p1")
+	eventually(t, "readable status", func() bool { return r.Status().Readable() })
+	if st := r.Status(); st.Partitions[0].Readable || st.Partitions[1].Readable {
+		t.Errorf("a partition that lacks an origin is readable: %+v", st)
+	}
+	r.parts[1].Fail(func(string) error { return partition.ErrUnavailable })
+	eventually(t, "unreadable status", func() bool { return !r.Status().Readable() })
+	if st := r.Status(); !st.Writable() {
+		t.Errorf("the other master is not writable: %+v", st)
+	}
+}
+
 func TestExpiredEntryIsGoneBeforeItIsSwept(t *testing.T) {
 	var mu sync.Mutex
 	now := time.Now().Add(time.Hour) // the master's clock is far from ours
@@ -625,9 +638,9 @@ func TestCloseAnswersWhatWasAccepted(t *testing.T) {
 
 func TestSpreadReachesEveryReachablePartition(t *testing.T) {
 	r := newRig(t, 3, options())
-	e := r.put(t, "a", "1")
+	r.put(t, "a", "1")
 	r.level(t)
-	e = r.put(t, "a", "2")
+	e := r.put(t, "a", "2")
 	before, err := r.parts[1].Positions(t.Context())
 	if err != nil {
 		t.Fatal(err)

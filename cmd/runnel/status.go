@@ -109,9 +109,17 @@ func (p *program) statusRows(w io.Writer, part *partitionStatus) {
 	}
 	for _, o := range part.Origins {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\n",
-			own, o.Origin, o.Revision, revisions(o.LagRevisions), seconds(o.LagSeconds), p.ago(o.SyncedAt))
+			own, o.Origin, o.Revision, revisions(o.LagRevisions), seconds(o.LagSeconds), p.synced(part, &o))
 		own = "\t\t\t\t"
 	}
+}
+
+// synced is when a partition was last synced with an origin: never with itself.
+func (p *program) synced(part *partitionStatus, o *originStatus) string {
+	if o.SyncedAt == nil && o.Origin == part.Name {
+		return "-"
+	}
+	return p.ago(o.SyncedAt)
 }
 
 func (p *program) syncLine(s *syncStatus) string {
