@@ -255,6 +255,17 @@ func (d *sqliteDB) explain(err error) error {
 		return fmt.Errorf("%w: %s is damaged or no SQLite file; restore it, or move it away: %w", ErrRefused, d.path, err)
 	case sqlite3.SQLITE_TOOBIG:
 		return fmt.Errorf("%w: %w", ErrTooLarge, err)
+	case sqlite3.SQLITE_CONSTRAINT:
+		if isDuplicate(err) {
+			return fmt.Errorf("%w: %w", errDuplicate, err)
+		}
 	}
 	return err
+}
+
+// isDuplicate tells the violation of a unique key from that of other constraints.
+func isDuplicate(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) &&
+		(e.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY || e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE)
 }
