@@ -1,0 +1,263 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+const benchLong = `Measure a running server: how many requests a second it answers, and how long each takes.
+
+It writes keys under a prefix of its own, measures each case for --duration on --connections connections, of which
+each sends its next request when it has the answer to the last, and deletes the keys again, also when it is
+interrupted. The server is busy meanwhile, and its other users wait longer.
+
+Every answer is checked: a status or a length that is not as expected is an error, which is counted, shown, and makes
+the exit status 1.
+
+The cases are get (from any partition), get-master, put, put-if-match, list (pages of 100) and delete.`
+
+type benchFlags struct {
+	connections int
+	duration    time.Duration
+	warmup      time.Duration
+	requests    int64
+	keys        int
+	valueBytes  int
+	prefix      string
+	seed        uint64
+	cases       []string
+	json        bool
+	plan        bool
+}
+
+func newBench(p *program) *cobra.Command {
+	var f benchFlags
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure a running server",
+		Long:  benchLong,
+		Example: `  runnel bench
+  runnel bench --server http://127.0.0.1:9000 --connections 256 --duration 30s
+  runnel bench --cases get,put --value-bytes 1024 --json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.plan {
+				return p.benchPlan(cmd.Context())
+			}
+			return p.bench(cmd.Context(), f)
+		},
+	}
+	fs := cmd.Flags()
+	fs.IntVarP(&f.connections, "connections", "n", 64, "how many connections send requests at a time")
+	fs.DurationVarP(&f.duration, "duration", "d", 5*time.Second, "measure each case for this long at most")
+	fs.DurationVar(&f.warmup, "warmup", 500*time.Millisecond, "let each case run for this long before it is measured")
+	fs.Int64Var(&f.requests, "requests", 0, "send at most so many requests in each case; 0 is as many as the time allows")
+	fs.IntVar(&f.keys, "keys", 10_000, "how many keys to work on")
+	fs.IntVar(&f.valueBytes, "value-bytes", 100, "the size of each value")
+	fs.StringVar(&f.prefix, "prefix", "runnel-bench/", "put before the keys, and before a random part of it")
+	fs.Uint64Var(&f.seed, "seed", 1, "choose keys and values by this number")
+	fs.StringSliceVar(&f.cases, "cases", nil, "measure only these `CASES`, separated by commas")
+	fs.BoolVar(&f.json, "json", false, "print the results as JSON")
+	fs.BoolVar(&f.plan, "plan", false, "run the one measurement that standard input describes in JSON, and print its result")
+	return cmd
+}
+
+// benchPlan runs the plan on standard input, for test/bench.
+func (p *program) benchPlan(ctx context.Context) error {
+	var plan benchPlan
+	decoder := json.NewDecoder(p.stdin)
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&plan); err != nil {
+		return usageError("the plan on standard input: %v", err)
+	}
+	if err := plan.check(); err != nil {
+		return usageError("the plan on standard input: %v", err)
+	}
+	report, err := runBench(ctx, plan)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(p.stdout).Encode(report)
+}
+
+// benchCase is a plan with the name that tables give it.
+type benchCase struct {
+	name string
+	plan benchPlan
+}
+
+// benchResult is what was measured of a case.
+type benchResult struct {
+	Case string `json:"case"`
+	benchReport
+}
+
+// bench measures the server that the flags name.
+func (p *program) bench(ctx context.Context, f benchFlags) error {
+	base, err := p.benchBase(f)
+	if err != nil {
+		return err
+	}
+	cases := benchCases(base, f)
+	if err := checkBenchCases(cases, f.cases); err != nil {
+		return err
+	}
+	results, err := p.runBenchCases(ctx, cases, f.cases)
+	// Whatever was written goes again, also after an interrupt.
+	removed, removeErr := runBench(context.WithoutCancel(ctx), cases[len(cases)-1].plan)
+	if removeErr == nil && wantedBenchCase(f.cases, "delete") {
+		results = append(results, benchResult{"delete", *removed})
+	}
+	if removeErr == nil && removed.Errors > 0 {
+		removeErr = fmt.Errorf("%d keys below %s may be left: %v", removed.Errors, base.Prefix, removed.Samples)
+	}
+	return errors.Join(err, removeErr, p.printBench(results, f.json), benchErrors(results))
+}
+
+// runBenchCases writes the keys and measures each wanted case, all but the last, which removes them.
+func (p *program) runBenchCases(ctx context.Context, cases []benchCase, wanted []string) ([]benchResult, error) {
+	var results []benchResult
+	for i, c := range cases[:len(cases)-1] {
+		if i > 0 && !wantedBenchCase(wanted, c.name) {
+			continue
+		}
+		fmt.Fprintf(p.stderr, "%s…\n", c.name)
+		report, err := runBench(ctx, c.plan)
+		if err != nil {
+			return results, fmt.Errorf("%s: %w", c.name, err)
+		}
+		results = append(results, benchResult{c.name, *report})
+		if i == 0 && report.Errors > 0 {
+			return results, errors.New("the keys could not be written")
+		}
+	}
+	return results, nil
+}
+
+// benchBase is what all plans have in common.
+func (p *program) benchBase(f benchFlags) (benchPlan, error) {
+	c, err := p.client()
+	if err != nil {
+		return benchPlan{}, err
+	}
+	u, err := url.Parse(c.base)
+	if err != nil || u.Scheme != "http" || strings.Trim(u.Path, "/") != "" {
+		return benchPlan{}, usageError("bench measures a server at http://HOST:PORT, not %s", c.base)
+	}
+	if !regexp.MustCompile(`^[A-Za-z0-9/_-]{0,64}$`).MatchString(f.prefix) {
+		return benchPlan{}, usageError("--prefix %q is not made of at most 64 of A-Z a-z 0-9 / _ -", f.prefix)
+	}
+	port := u.Port()
+	if port == "" {
+		port = "80"
+	}
+	base := benchPlan{
+		Address: net.JoinHostPort(u.Hostname(), port), Connections: f.connections,
+		Prefix: f.prefix + strings.ToLower(rand.Text()[:10]) + "/", Keys: f.keys, Order: "random", ValueBytes: f.valueBytes, Seed: f.seed,
+		WarmupMS: int(f.warmup.Milliseconds()), DurationMS: int(f.duration.Milliseconds()), Requests: f.requests,
+	}
+	if c.key != "" {
+		base.Header = []string{"Authorization: Bearer " + c.key}
+	}
+	return base, nil
+}
+
+// benchFillTime bounds the writing of all keys, and their removal.
+const benchFillTime = 20 * time.Minute
+
+// benchCases are the cases in their order: the first writes the keys, the last removes them.
+func benchCases(base benchPlan, f benchFlags) []benchCase {
+	with := func(method, path, body string, bytes int64, headers ...string) benchPlan {
+		p := base
+		p.Method, p.Path, p.Body, p.BodyBytes = method, path, body, bytes
+		p.Header = append(slices.Clip(base.Header), headers...)
+		p.Expect = []int{200}
+		if method != "GET" {
+			p.Expect = []int{200, 201, 204}
+		}
+		return p
+	}
+	once := func(p benchPlan) benchPlan {
+		p.Order, p.WarmupMS, p.DurationMS, p.Requests = "once", 0, int(benchFillTime.Milliseconds()), 0
+		return p
+	}
+	const path = "/v1/keys/{key}"
+	const text = "Content-Type: text/plain"
+	remove := once(with("DELETE", path, "", -1))
+	remove.Expect = append(remove.Expect, 404) // of an interrupted fill
+	return []benchCase{
+		{"fill", once(with("PUT", path, "{value}", -1, text))},
+		{"get", with("GET", path, "", int64(f.valueBytes))},
+		{"get-master", with("GET", path+"?consistency=master", "", int64(f.valueBytes))},
+		{"put", with("PUT", path, "{value}", -1, text)},
+		{"put-if-match", with("PUT", path, "{value}", -1, text, "If-Match: {etag}")},
+		{"list", with("GET", "/v1/keys?limit=100&prefix="+url.QueryEscape(base.Prefix), "", -1)},
+		{"delete", remove},
+	}
+}
+
+// checkBenchCases refuses plans that cannot be run and names of cases that are not there.
+func checkBenchCases(cases []benchCase, wanted []string) error {
+	for _, name := range wanted {
+		if !slices.ContainsFunc(cases, func(c benchCase) bool { return c.name == name }) {
+			return usageError("there is no case %q; see 'runnel bench --help'", name)
+		}
+	}
+	for _, c := range cases {
+		if err := c.plan.check(); err != nil {
+			return usageError("%v", err)
+		}
+	}
+	return nil
+}
+
+func wantedBenchCase(wanted []string, name string) bool {
+	return len(wanted) == 0 || slices.Contains(wanted, name)
+}
+
+func (p *program) printBench(results []benchResult, asJSON bool) error {
+	if asJSON {
+		encoder := json.NewEncoder(p.stdout)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(results)
+	}
+	return writeBenchTable(p.stdout, results)
+}
+
+func writeBenchTable(w io.Writer, results []benchResult) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "CASE\tREQUESTS/S\tP50 MS\tP95 MS\tP99 MS\tP99.9 MS\tMAX MS\tREQUESTS\tERRORS\t")
+	for _, r := range results {
+		fmt.Fprintf(t, "%s\t%.0f\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t\n", r.Case, r.PerSecond, benchMS(r.P50), benchMS(r.P95),
+			benchMS(r.P99), benchMS(r.P999), benchMS(r.Max), r.Requests, r.Errors)
+	}
+	return t.Flush()
+}
+
+func benchMS(d time.Duration) string {
+	return fmt.Sprintf("%.2f", float64(d)/float64(time.Millisecond))
+}
+
+// benchErrors is an error that tells what went wrong in the cases, or nil.
+func benchErrors(results []benchResult) error {
+	var errs []error
+	for _, r := range results {
+		for text, n := range r.Samples {
+			errs = append(errs, fmt.Errorf("%s: %d times: %s", r.Case, n, text))
+		}
+	}
+	return errors.Join(errs...)
+}

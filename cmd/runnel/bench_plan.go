@@ -1,0 +1,191 @@
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A benchPlan is one measurement: one kind of request, again and again, on a fixed number of connections, each of which
+// sends its next request when it has the answer to the last one. It is what "runnel bench --plan" reads as JSON.
+//
+// Path, Header and Body may hold {key}, {key64} (the key in base64), {value} and {value64}. A header with {etag} makes
+// the writes conditional: each connection then has keys of its own and presents what the last answer gave it.
+type benchPlan struct {
+	Address     string   `json:"address"` // host:port
+	Method      string   `json:"method"`
+	Path        string   `json:"path"`
+	Header      []string `json:"header,omitempty"` // "Name: value"
+	Body        string   `json:"body,omitempty"`
+	Expect      []int    `json:"expect"`     // statuses that are right; any other is an error
+	BodyBytes   int64    `json:"body_bytes"` // of a right answer; negative: any length
+	Connections int      `json:"connections"`
+	Prefix      string   `json:"prefix"`      // of the keys, which end in eight digits
+	Keys        int      `json:"keys"`        // how many there are
+	Order       string   `json:"order"`       // "random", or "once": each key once
+	ValueBytes  int      `json:"value_bytes"` // of {value}, which no two requests share
+	Seed        uint64   `json:"seed"`
+	WarmupMS    int      `json:"warmup_ms"`
+	DurationMS  int      `json:"duration_ms"` // at most
+	Requests    int64    `json:"requests"`    // at most; 0: as many as the time allows
+}
+
+// Bounds of a plan, so that a slip of the pen cannot take a machine down.
+const (
+	maxBenchConnections = 1024
+	maxBenchKeys        = 99_999_999
+	maxBenchValueBytes  = 64 << 20
+	maxBenchDuration    = time.Hour
+	// benchStampBytes begin each value and differ in each: a server may skip a write that changes nothing. They are a
+	// multiple of three, so that their base64 can be put before the rest's.
+	benchStampBytes = 18
+)
+
+func (p *benchPlan) check() error {
+	duration := time.Duration(p.DurationMS+p.WarmupMS) * time.Millisecond
+	switch {
+	case p.Address == "" || p.Method == "" || !strings.HasPrefix(p.Path, "/") || len(p.Expect) == 0:
+		return errors.New("a plan needs an address, a method, a path and the statuses to expect")
+	case p.Connections < 1 || p.Connections > maxBenchConnections:
+		return fmt.Errorf("%d connections are not between 1 and %d", p.Connections, maxBenchConnections)
+	case p.Keys < 1 || p.Keys > maxBenchKeys:
+		return fmt.Errorf("%d keys are not between 1 and %d", p.Keys, maxBenchKeys)
+	case p.ValueBytes != 0 && p.ValueBytes < benchStampBytes || p.ValueBytes > maxBenchValueBytes:
+		return fmt.Errorf("a value of %d bytes is not between %d and %d", p.ValueBytes, benchStampBytes, maxBenchValueBytes)
+	case p.DurationMS < 1 || p.WarmupMS < 0 || duration > maxBenchDuration:
+		return fmt.Errorf("a run of %v is not between a millisecond and %v", duration, maxBenchDuration)
+	case p.Order != "random" && p.Order != "once":
+		return fmt.Errorf("the order %q is neither random nor once", p.Order)
+	case p.conditional() && (p.Keys < p.Connections || p.Order == "once"):
+		return errors.New("with {etag} each connection needs a key of its own, in random order")
+	case strings.ContainsAny(p.Method+p.Path+p.Prefix+strings.Join(p.Header, ""), "\r\n"):
+		return errors.New("a line break has no place in a request's head")
+	}
+	return nil
+}
+
+// conditional reports whether requests present an ETag.
+func (p *benchPlan) conditional() bool {
+	return slices.ContainsFunc(p.Header, func(h string) bool { return strings.Contains(h, "{etag}") })
+}
+
+// keyBytes is the length of every key.
+func (p *benchPlan) keyBytes() int { return len(p.Prefix) + benchDigits }
+
+// A benchTemplate is a plan's request, cut into constant parts and holes, so that building one is copying.
+type benchTemplate struct {
+	parts  []benchPart
+	prefix string
+	value  []byte // behind the stamp
+	value6 []byte // the same in base64
+}
+
+type benchPart struct {
+	text []byte
+	hole string // what follows the text, or ""
+}
+
+// benchBlanks are what one request fills the holes with.
+type benchBlanks struct {
+	key   int
+	stamp uint64 // of the value
+	etag  []byte
+}
+
+// template builds the request of p; without its conditional headers if bare.
+func (p *benchPlan) template(bare bool) *benchTemplate {
+	t := &benchTemplate{prefix: p.Prefix}
+	if p.ValueBytes > 0 {
+		t.value = benchNoise(p.Seed, p.ValueBytes-benchStampBytes)
+		t.value6 = base64.StdEncoding.AppendEncode(nil, t.value)
+	}
+	var head strings.Builder
+	fmt.Fprintf(&head, "%s %s HTTP/1.1\r\nHost: %s\r\n", p.Method, p.Path, p.Address)
+	for _, h := range p.Header {
+		if !bare || !strings.Contains(h, "{etag}") {
+			head.WriteString(h + "\r\n")
+		}
+	}
+	if p.Body != "" {
+		fmt.Fprintf(&head, "Content-Length: %d\r\n", p.contentLength())
+	}
+	t.cut(head.String() + "\r\n" + p.Body)
+	return t
+}
+
+// contentLength is the length of the body once its holes are filled.
+func (p *benchPlan) contentLength() int {
+	return len(strings.NewReplacer(
+		"{key}", strings.Repeat("k", p.keyBytes()),
+		"{key64}", strings.Repeat("k", base64.StdEncoding.EncodedLen(p.keyBytes())),
+		"{value}", strings.Repeat("v", p.ValueBytes),
+		"{value64}", strings.Repeat("v", base64.StdEncoding.EncodedLen(p.ValueBytes)),
+	).Replace(p.Body))
+}
+
+func (t *benchTemplate) cut(text string) {
+	for text != "" {
+		at, hole := len(text), ""
+		for _, h := range []string{"{key}", "{key64}", "{value}", "{value64}", "{etag}"} {
+			if i := strings.Index(text, h); i >= 0 && i < at {
+				at, hole = i, h
+			}
+		}
+		t.parts = append(t.parts, benchPart{[]byte(text[:at]), hole})
+		text = text[at+len(hole):]
+	}
+}
+
+// append adds one request to b.
+func (t *benchTemplate) append(b []byte, blanks benchBlanks) []byte {
+	for _, p := range t.parts {
+		b = append(b, p.text...)
+		switch p.hole {
+		case "{key}":
+			b = t.appendKey(b, blanks.key)
+		case "{key64}":
+			var key [64]byte
+			b = base64.StdEncoding.AppendEncode(b, t.appendKey(key[:0], blanks.key))
+		case "{value}":
+			b = append(appendBenchStamp(b, blanks.stamp), t.value...)
+		case "{value64}":
+			var stamp [benchStampBytes]byte
+			b = base64.StdEncoding.AppendEncode(b, appendBenchStamp(stamp[:0], blanks.stamp))
+			b = append(b, t.value6...)
+		case "{etag}":
+			b = append(b, blanks.etag...)
+		}
+	}
+	return b
+}
+
+const benchDigits = 8
+
+func (t *benchTemplate) appendKey(b []byte, n int) []byte {
+	b = append(b, t.prefix...)
+	return appendBenchNumber(b, uint64(n), benchDigits)
+}
+
+func appendBenchStamp(b []byte, n uint64) []byte { return appendBenchNumber(b, n, benchStampBytes) }
+
+// appendBenchNumber appends the last digits of n, with zeros before it.
+func appendBenchNumber(b []byte, n uint64, digits int) []byte {
+	var text [20]byte
+	s := strconv.AppendUint(text[:0], n, 10)
+	s = s[max(0, len(s)-digits):]
+	const zeros = "00000000000000000000"
+	return append(append(b, zeros[:digits-len(s)]...), s...)
+}
+
+// benchNoise returns bytes that do not compress well and are printable, so that every server takes them for text.
+func benchNoise(seed uint64, n int) []byte {
+	const alphabet = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+	random := rand.New(rand.NewPCG(seed, 1))
+	return bytes.Map(func(rune) rune { return rune(alphabet[random.IntN(len(alphabet))]) }, make([]byte, n))
+}
