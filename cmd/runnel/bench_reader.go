@@ -65,14 +65,13 @@ func (r *benchReader) read(hasBody bool) (benchAnswer, error) {
 	return a, err
 }
 
-// header returns the buffered bytes up to and with the empty line.
+// header moves the next header to the front of the buffer and returns it with its empty line.
 func (r *benchReader) header() ([]byte, error) {
-	if r.from == r.to {
-		r.from, r.to = 0, 0
-	}
+	r.to = copy(r.buffer, r.buffer[r.from:r.to]) // usually nothing
+	r.from = 0
 	for seen := 0; ; {
 		if i := bytes.Index(r.buffer[r.from+seen:r.to], []byte("\r\n\r\n")); i >= 0 {
-			if r.from+seen+i+4 > len(r.buffer)/2 {
+			if seen+i+4 > len(r.buffer)/2 {
 				return nil, errBenchHeader
 			}
 			return r.buffer[r.from : r.from+seen+i+4], nil
