@@ -87,6 +87,8 @@ func (s *Syncer) consider(ctx context.Context, p *pass, to *sight, origin partit
 		return
 	case o == woken && l.state == Standby:
 		return
+	case o == woken && l.rests(p.began):
+		return
 	}
 	j, state, err := p.view.plan(to, origin, o)
 	if j == nil {
@@ -95,18 +97,19 @@ func (s *Syncer) consider(ctx context.Context, p *pass, to *sight, origin partit
 	}
 	j.lane, j.gate = l, s.gate(origin)
 	p.left++
-	l.busy, l.again, l.done = true, false, make(chan struct{})
+	l.busy, l.again, l.due, l.done = true, false, false, make(chan struct{})
 	p.ended = append(p.ended, l.done)
 	s.work.Go(func() { s.run(ctx, p, j) })
 }
 
 // run does a job on its lane and notes how it went.
 func (s *Syncer) run(ctx context.Context, p *pass, j *job) {
+	before := s.copied(j.lane)
 	state, err := s.do(ctx, j)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := j.lane
-	l.busy = false
+	l.busy, l.rest = false, time.Now().Add(restAfter(l.Entries-before))
 	close(l.done)
 	if p.left--; p.left == 0 {
 		s.lastTook = time.Since(p.began)
@@ -126,6 +129,12 @@ func (s *Syncer) run(ctx context.Context, p *pass, j *job) {
 		l.pause.extend(s.options.BackoffMax)
 		l.set(state, err)
 	}
+}
+
+func (s *Syncer) copied(l *lane) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return l.Entries
 }
 
 // do copies until the target is level with what its source has, and returns

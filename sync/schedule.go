@@ -102,8 +102,12 @@ func (s *Syncer) nextTime(next time.Time) time.Time {
 			next = p.pause.earlier(next)
 		}
 		for _, l := range p.lanes {
-			if !l.busy && p.usable(time.Now()) {
-				next = l.pause.earlier(next)
+			if l.busy || !p.usable(time.Now()) {
+				continue
+			}
+			next = l.pause.earlier(next)
+			if l.due && l.rest.Before(next) {
+				next = l.rest
 			}
 		}
 	}

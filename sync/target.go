@@ -42,11 +42,36 @@ type lane struct {
 	busy   bool
 	done   chan struct{} // closed when the copy under way ends
 	again  bool          // a pass came by meanwhile
+	rest   time.Time     // until then no wake starts a copy
+	due    bool          // … and one wanted to
 	pause  pause
 	state  State
 	err    error
 	toGo   int64
 	totals
+}
+
+// A copy of many entries is followed by a rest, so that the next one is of many
+// too: a master that is written flat out keeps the machine for itself, instead
+// of sharing it with a copy, and its fsyncs, for every few of its commits. One of
+// few entries is followed by none: what comes next arrives at once.
+const (
+	fewEntries   = 16
+	restPerEntry = 100 * time.Microsecond
+	longestRest  = 50 * time.Millisecond
+)
+
+func restAfter(entries int64) time.Duration {
+	if entries < fewEntries {
+		return 0
+	}
+	return min(time.Duration(entries)*restPerEntry, longestRest)
+}
+
+// rests reports whether a wake has to wait, and has it come back. Syncer.mu is held.
+func (l *lane) rests(now time.Time) bool {
+	l.due = l.due || now.Before(l.rest)
+	return now.Before(l.rest)
 }
 
 // pause is the time that something is left alone after it failed.
