@@ -36,7 +36,7 @@ func (s *Store) Get(ctx context.Context, k Key, o ReadOptions) (Read, error) {
 	var slow *member // the first that did not answer in time
 	for m := range s.candidates(o, origin) {
 		tried++
-		r, err := s.getFrom(ctx, m, k, wait)
+		r, err := s.getFrom(ctx, m, k, origin, wait)
 		if err == nil || errors.Is(err, ErrNotFound) {
 			return r, err
 		}
@@ -49,7 +49,7 @@ func (s *Store) Get(ctx context.Context, k Key, o ReadOptions) (Read, error) {
 		}
 	}
 	if left := s.options.Timeout - wait; slow != nil && left > 0 { // nobody was faster
-		r, err := s.getFrom(ctx, slow, k, left)
+		r, err := s.getFrom(ctx, slow, k, origin, left)
 		if err == nil || errors.Is(err, ErrNotFound) {
 			return r, err
 		}
@@ -59,12 +59,11 @@ func (s *Store) Get(ctx context.Context, k Key, o ReadOptions) (Read, error) {
 }
 
 // getFrom reads an entry from one member. ErrNotFound: it has no live one.
-func (s *Store) getFrom(ctx context.Context, m *member, k Key, timeout time.Duration) (Read, error) {
+func (s *Store) getFrom(ctx context.Context, m *member, k Key, origin Origin, timeout time.Duration) (Read, error) {
 	e, found, err := m.lookUp(ctx, k, timeout)
 	if err != nil {
 		return Read{}, err
 	}
-	origin := Origin(s.Master(k))
 	r := Read{Partition: m.Name(), Staleness: s.staleness(m, origin)}
 	if !found || !e.Live(s.now(origin)) {
 		return r, ErrNotFound

@@ -69,6 +69,7 @@ func (p *program) serve(ctx context.Context, f serveFlags) error {
 		c.HTTP.Listen = f.listen
 	}
 	log := newLogger(p.stderr, c.Log)
+	p.tuneMemory(log)
 	n, err := newNode(c, log, !f.noSync)
 	if err != nil {
 		return err
