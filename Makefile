@@ -9,7 +9,7 @@ FUZZTIME   ?= 10s
 # servers and their disk, and several of them want 256 MiB each.
 TEST = $(GO) test -race -p 2
 
-.PHONY: build run test test-short test-faults test-long test-clean servers fuzz bench lint help
+.PHONY: build run test test-short test-faults test-long test-clean servers fuzz bench bench-quick bench-micro lint help
 
 build: ## build bin/runnel
 	$(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/runnel ./cmd/runnel
@@ -40,7 +40,15 @@ servers: ## install what the servers need, make their images, start the shared o
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	GO='$(GO)' sh .ci/fuzz $(FUZZTIME)
 
-bench: ## run the benchmarks
+bench: build ## measure every case beside ceiling and peers (half an hour on an idle machine)
+	sh test/bench/prepare.sh
+	$(GO) run ./test/bench -json bin/bench.json
+
+bench-quick: build ## print the main ratios beside their targets (under 3 minutes on an idle machine)
+	@sh test/bench/prepare.sh
+	@$(GO) run ./test/bench -quick
+
+bench-micro: ## run the Go benchmarks of single functions
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 lint: ## check formatting, go vet and staticcheck

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func rates(all ...float64) (rounds []report) {
+	for _, v := range all {
+		rounds = append(rounds, report{PerSecond: v, P99: time.Duration(v) * time.Millisecond})
+	}
+	return rounds
+}
+
+func TestSpreadIsMedianLowestAndHighest(t *testing.T) {
+	for _, c := range []struct {
+		rounds []report
+		want   spread
+	}{
+		{nil, spread{}},
+		{rates(7), spread{7, 7, 7}},
+		{rates(9, 1, 5), spread{5, 1, 9}},
+		{rates(4, 1, 2, 100), spread{3, 1, 100}},
+	} {
+		if got := spreadOf(c.rounds, rate); got != c.want {
+			t.Errorf("%v: %v, want %v", c.rounds, got, c.want)
+		}
+	}
+}
+
+func TestRatioComparesRoundWithRound(t *testing.T) {
+	p := point{"get", 64, 100}
+	q := ratio{name: "x", ours: "a", other: "b", ourPoint: p, otherPoint: p, metric: rate, target: 0.5}
+	all := []*measurement{
+		{System: "a", point: p, Rounds: rates(50, 10, 60)},
+		{System: "b", point: p, Rounds: rates(100, 10, 100)}, // the second round was disturbed for both
+	}
+	got := q.outcome(all)
+	if !got.Available || got.Ratio != (spread{0.6, 0.5, 1}) || !got.Met || got.Ours.Median != 50 {
+		t.Errorf("%+v", got)
+	}
+	q.atMost = true
+	if got := q.outcome(all); got.Met {
+		t.Errorf("0.6 is met as at most 0.5: %+v", got)
+	}
+	q.metric, q.atMost = p99, false
+	if got := q.outcome(all); got.Ratio.Median != 0.6 {
+		t.Errorf("by p99: %+v", got)
+	}
+}
+
+func TestNothingIsInvented(t *testing.T) {
+	p := point{"get", 64, 100}
+	q := ratio{name: "x", ours: "a", other: "b", ourPoint: p, otherPoint: p, metric: rate, target: 0.5}
+	failed := rates(100)
+	failed[0].Errors = 1
+	for name, all := range map[string][]*measurement{
+		"missing": {{System: "a", point: p, Rounds: rates(50)}},
+		"failed":  {{System: "a", point: p, Rounds: rates(50)}, {System: "b", point: p, Rounds: failed}},
+		"silent":  {{System: "a", point: p, Rounds: rates(50)}, {System: "b", point: p, Rounds: rates(0)}},
+	} {
+		o := q.outcome(all)
+		var b bytes.Buffer
+		if err := writeRatios(&b, []outcome{o}); err != nil || o.Available || o.Met || !strings.Contains(b.String(), "not available") {
+			t.Errorf("%s: %+v, %q", name, o, b.String())
+		}
+	}
+}
+
+func TestEveryRatioNamesWhatIsMeasured(t *testing.T) {
+	systems := map[string]map[string]shape{"ceiling": httpShapes(), "plain-mariadb": httpShapes(), "runnel-mariadb": runnelShapes(),
+		"runnel-embedded": runnelShapes(), "redis-webdis": webdisShapes, "etcd": etcdShapes}
+	for _, points := range [][]point{quickPoints(), fullPoints()} {
+		var all []*measurement
+		for system, shapes := range systems {
+			for _, p := range points {
+				if _, has := shapes[p.Case]; has {
+					all = append(all, &measurement{System: system, point: p, Rounds: rates(1)})
+				}
+			}
+		}
+		for _, o := range outcomes(all) {
+			if !o.Available {
+				t.Errorf("%s compares what is not measured", o.Name)
+			}
+		}
+	}
+}
+
+// TestClientMeasuresThroughRunnel holds the plans written here against the runnel that reads them.
+func TestClientMeasuresThroughRunnel(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "runnel")
+	if out, err := exec.Command("go", "build", "-o", path, "../../cmd/runnel").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	server := httptest.NewServer(ceiling())
+	defer server.Close()
+	s := &system{name: "ceiling", address: strings.TrimPrefix(server.URL, "http://"), shapes: httpShapes()}
+	b := &bench{stand: &stand{systems: []*system{s}}, client: client{path}, progress: io.Discard,
+		settings: settings{rounds: 2, duration: 100 * time.Millisecond, keys: 1000}}
+	points := []point{{"get", 4, 100}, {"put", 4, 100}, {"delete", 4, 100}, {"get", 2, 65536}, {"list", 2, 100}}
+	if err := b.run(t.Context(), points); err != nil {
+		t.Fatal(err)
+	}
+	if len(b.results) != 4 || failures(b.results) > 0 {
+		t.Fatalf("%d measurements, %d failures", len(b.results), failures(b.results))
+	}
+	for _, m := range b.results {
+		if len(m.Rounds) != 2 || m.Rounds[0].Requests == 0 || m.Rounds[1].PerSecond <= 0 || m.Rounds[1].P99 < m.Rounds[1].P50 {
+			t.Errorf("%s: %+v", m.point, m.Rounds)
+		}
+	}
+	if m := find(b.results, "ceiling", points[2]); m.Rounds[0].Requests != deleted {
+		t.Errorf("%d of %d keys were deleted", m.Rounds[0].Requests, deleted)
+	}
+}
+
+func TestLevelWaitsForTheSlowestOrigin(t *testing.T) {
+	asked := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked++
+		behind := max(0, 3-asked)
+		json.NewEncoder(w).Encode(map[string]any{"partitions": []any{
+			map[string]any{"origins": []any{map[string]any{"lag_revisions": 0}}},
+			map[string]any{"origins": []any{map[string]any{"lag_revisions": behind}, map[string]any{}}},
+		}})
+	}))
+	defer server.Close()
+	if err := level(t.Context(), server.URL); err != nil || asked != 3 {
+		t.Errorf("asked %d times: %v", asked, err)
+	}
+}
+
+func TestLevelGivesUpWithItsContext(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, `{"partitions":[{"origins":[{"lag_revisions":5}]}]}`)
+	}))
+	defer server.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := level(ctx, server.URL); err == nil {
+		t.Error("replicas that stay behind are level")
+	}
+}
+
+func TestSummaryOfReplication(t *testing.T) {
+	var times []time.Duration
+	for i := range 100 {
+		times = append(times, time.Duration(100-i)*time.Millisecond)
+	}
+	r := summarize("s", 0, times)
+	if r.P50 != 51*time.Millisecond || r.P99 != 100*time.Millisecond || r.Max != 100*time.Millisecond || r.Samples != 100 {
+		t.Errorf("%+v", r)
+	}
+	if r := summarize("s", 0, nil); r.Samples != 0 || r.P50 != 0 {
+		t.Errorf("of nothing: %+v", r)
+	}
+}
+
+func TestCommandLineIsChecked(t *testing.T) {
+	for _, args := range [][]string{{"-rounds", "-1"}, {"-keys", "3"}, {"-duration", "1ms"}, {"more"}} {
+		if _, err := parse(args, io.Discard); err == nil {
+			t.Errorf("%q is taken", args)
+		}
+	}
+	o, err := parse([]string{"-quick"}, io.Discard)
+	if err != nil || o.settings.rounds != 3 || o.settings.duration != 1500*time.Millisecond {
+		t.Errorf("%+v, %v", o, err)
+	}
+}

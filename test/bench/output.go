@@ -1,0 +1,122 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// A record is everything that a run found out.
+type record struct {
+	Command   string            `json:"command"`
+	Began     time.Time         `json:"began"`
+	Took      string            `json:"took"`
+	LoadFrom  string            `json:"load_before"` // of the machine: 1, 5, 15 minutes
+	LoadTo    string            `json:"load_after"`
+	Machine   string            `json:"machine"`
+	Versions  map[string]string `json:"versions"`
+	Missing   map[string]string `json:"not_available,omitempty"`
+	Resident  map[string]int64  `json:"resident_bytes"`
+	Keys      int               `json:"keys"`
+	Rounds    int               `json:"rounds"`
+	Seconds   float64           `json:"seconds_each"`
+	Seed      uint64            `json:"seed"`
+	Ratios    []outcome         `json:"ratios"`
+	Measured  []*measurement    `json:"measurements"`
+	Replicate []replication     `json:"replication,omitempty"`
+}
+
+func (r *record) writeJSON(path string) error {
+	text, err := json.MarshalIndent(r, "", " ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(text, '\n'), 0o644)
+}
+
+// writeHead writes where, when and with what was measured.
+func (r *record) writeHead(w io.Writer) {
+	fmt.Fprintf(w, "%s\n%s; load %s before, %s after; %s\n", r.Command, r.Machine, r.LoadFrom, r.LoadTo, r.Began.Format(time.RFC3339))
+	fmt.Fprintf(w, "%d keys, %d rounds of %.1f s, seed %d; took %s\n", r.Keys, r.Rounds, r.Seconds, r.Seed, r.Took)
+	for _, name := range slices.Sorted(maps.Keys(r.Versions)) {
+		fmt.Fprintf(w, "  %s: %s\n", name, r.Versions[name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Missing)) {
+		fmt.Fprintf(w, "  %s: NOT AVAILABLE: %s\n", name, r.Missing[name])
+	}
+	fmt.Fprintln(w)
+}
+
+// writeTable writes a line for each point and system.
+func (r *record) writeTable(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "CASE\tCLIENTS\tBYTES\tSYSTEM\tREQUESTS/S\tLOWEST–HIGHEST\tP50 MS\tP95\tP99\tP99.9\tSERVER µs\tERRORS")
+	all := slices.Clone(r.Measured)
+	slices.SortStableFunc(all, func(a, b *measurement) int {
+		return cmp.Or(cmp.Compare(a.ValueBytes, b.ValueBytes), strings.Compare(a.Case, b.Case), cmp.Compare(a.Clients, b.Clients))
+	})
+	for _, m := range all {
+		s := spreadOf(m.Rounds, rate)
+		fmt.Fprintf(t, "%s\t%d\t%d\t%s\t%.0f\t%.0f–%.0f", m.Case, m.Clients, m.ValueBytes, m.System, s.Median, s.Lowest, s.Most)
+		for _, x := range []metric{p50, p95, p99, p999, cpu} {
+			fmt.Fprintf(t, "\t%s", figure(spreadOf(m.Rounds, x).Median))
+		}
+		fmt.Fprintf(t, "\t%d\n", failures([]*measurement{m}))
+	}
+	return t.Flush()
+}
+
+// load is the machine's load now.
+func load() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	return strings.Join(strings.Fields(string(text))[:3], " ")
+}
+
+// machine describes the processors and the memory.
+func machine() string {
+	model, memory := "unknown processor", ""
+	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		if m := regexp.MustCompile(`(?m)^model name\s*: (.*)$`).FindSubmatch(text); m != nil {
+			model = string(m[1])
+		}
+	}
+	if text, err := os.ReadFile("/proc/meminfo"); err == nil {
+		line, _, _ := bytes.Cut(text, []byte("\n"))
+		memory = ", " + strings.Join(strings.Fields(string(line))[1:], " ")
+	}
+	return fmt.Sprintf("%d × %s%s, %s/%s", runtime.NumCPU(), model, memory, runtime.GOOS, runtime.GOARCH)
+}
+
+// versions asks every program for its version.
+func versions(runnel string) map[string]string {
+	gogc := cmp.Or(os.Getenv("GOGC"), "100, unless a program sets it")
+	all := map[string]string{"go": runtime.Version() + ", GOGC " + gogc}
+	for name, command := range map[string][]string{
+		"runnel":   {runnel, "version"},
+		"mariadbd": {"mariadbd", "--version"},
+		"redis":    {"redis-server", "--version"},
+		"webdis":   {"dpkg-query", "-W", "-f", "${Version}", "webdis"},
+		"etcd":     {"etcd", "--version"},
+	} {
+		out, err := exec.Command(command[0], command[1:]...).Output()
+		if err == nil {
+			line, _, _ := strings.Cut(string(out), "\n")
+			all[name] = strings.TrimSpace(line)
+		}
+	}
+	return all
+}

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"time"
+)
+
+// A plan is one measurement, as "runnel bench --plan" reads it; docs/cli.md and cmd/runnel/bench_plan.go explain it.
+type plan struct {
+	Address     string   `json:"address"`
+	Method      string   `json:"method"`
+	Path        string   `json:"path"`
+	Header      []string `json:"header,omitempty"`
+	Body        string   `json:"body,omitempty"`
+	Expect      []int    `json:"expect"`
+	BodyBytes   int64    `json:"body_bytes"`
+	Connections int      `json:"connections"`
+	Prefix      string   `json:"prefix"`
+	Keys        int      `json:"keys"`
+	Order       string   `json:"order"`
+	ValueBytes  int      `json:"value_bytes"`
+	Seed        uint64   `json:"seed"`
+	WarmupMS    int64    `json:"warmup_ms"`
+	DurationMS  int64    `json:"duration_ms"`
+	Requests    int64    `json:"requests"`
+}
+
+// A report is what came of a plan.
+type report struct {
+	Requests  int64            `json:"requests"`
+	Errors    int64            `json:"errors"`
+	Samples   map[string]int64 `json:"samples,omitempty"`
+	PerSecond float64          `json:"per_second"`
+	P50       time.Duration    `json:"p50_ns"`
+	P95       time.Duration    `json:"p95_ns"`
+	P99       time.Duration    `json:"p99_ns"`
+	P999      time.Duration    `json:"p999_ns"`
+	// ServerCPU is what the system's processes used, for each request of the measured time, and ClientCPU the same of
+	// the client. Both are from the whole run, scaled to the measured part of it.
+	ServerCPU time.Duration `json:"server_cpu_ns"`
+	ClientCPU time.Duration `json:"client_cpu_ns"`
+}
+
+// A client runs plans with the runnel at path.
+type client struct{ path string }
+
+// run runs p against the server of s and returns what was measured.
+func (c client) run(ctx context.Context, s *system, p plan) (report, error) {
+	input, err := json.Marshal(p)
+	if err != nil {
+		return report{}, err
+	}
+	cmd := exec.CommandContext(ctx, c.path, "bench", "--plan")
+	var out, errs bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), &out, &errs
+	before := s.cpu()
+	if err := cmd.Run(); err != nil {
+		return report{}, fmt.Errorf("measure %s: %w: %s", s.name, err, errs.String())
+	}
+	used := s.cpu() - before
+	var r report
+	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
+		return report{}, fmt.Errorf("measure %s: %w", s.name, err)
+	}
+	if r.Requests > 0 {
+		share := float64(p.DurationMS) / float64(p.DurationMS+p.WarmupMS) / float64(r.Requests)
+		r.ServerCPU = time.Duration(float64(used) * share)
+		r.ClientCPU = time.Duration(float64(cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime()) * share)
+	}
+	return r, nil
+}
