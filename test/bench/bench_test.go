@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +17,7 @@ import (
 
 func rates(all ...float64) (rounds []report) {
 	for _, v := range all {
-		rounds = append(rounds, report{PerSecond: v, P99: time.Duration(v) * time.Millisecond})
+		rounds = append(rounds, report{PerSecond: v, P50: time.Duration(v) * time.Millisecond, P99: time.Duration(v) * time.Millisecond})
 	}
 	return rounds
 }
@@ -79,12 +80,16 @@ func TestNothingIsInvented(t *testing.T) {
 func TestEveryRatioNamesWhatIsMeasured(t *testing.T) {
 	systems := map[string]map[string]shape{"ceiling": httpShapes(), "plain-mariadb": httpShapes(), "runnel-mariadb": runnelShapes(),
 		"runnel-embedded": runnelShapes(), "redis-webdis": webdisShapes, "etcd": etcdShapes}
+	bare := &system{name: "bare-mariadb", direct: map[string]direct{"put": nothing, "get": nothing}}
 	for _, points := range [][]point{quickPoints(), fullPoints()} {
 		var all []*measurement
-		for system, shapes := range systems {
+		for name, shapes := range systems {
 			for _, p := range points {
-				if _, has := shapes[p.Case]; has {
-					all = append(all, &measurement{System: system, point: p, Rounds: rates(1)})
+				if (&system{shapes: shapes}).has(p) {
+					all = append(all, &measurement{System: name, point: p, Rounds: rates(1)})
+				}
+				if bare.has(p) && find(all, bare.name, p) == nil {
+					all = append(all, &measurement{System: bare.name, point: p, Rounds: rates(1)})
 				}
 			}
 		}
@@ -152,6 +157,21 @@ func TestLevelGivesUpWithItsContext(t *testing.T) {
 	}
 }
 
+func nothing(context.Context, int, uint64) error { return nil }
+
+func TestDirectMeasuresEveryClient(t *testing.T) {
+	b := &bench{settings: settings{duration: 100 * time.Millisecond, keys: 1000}}
+	s := &system{direct: map[string]direct{"put": func(context.Context, int, uint64) error { time.Sleep(time.Millisecond); return nil }}}
+	r, err := b.measureDirect(t.Context(), s, point{"put", 4, 100})
+	if err != nil || r.Requests < 4 || r.Requests > 400 || r.P50 < time.Millisecond || r.P999 < r.P50 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	s.direct["put"] = func(context.Context, int, uint64) error { return io.ErrClosedPipe }
+	if _, err := b.measureDirect(t.Context(), s, point{"put", 4, 100}); err == nil {
+		t.Error("a failing operation is no error")
+	}
+}
+
 func TestSummaryOfReplication(t *testing.T) {
 	var times []time.Duration
 	for i := range 100 {
@@ -173,7 +193,23 @@ func TestCommandLineIsChecked(t *testing.T) {
 		}
 	}
 	o, err := parse([]string{"-quick"}, io.Discard)
-	if err != nil || o.settings.rounds != 3 || o.settings.duration != 1500*time.Millisecond {
+	if err != nil || o.settings.rounds != 3 || o.settings.duration != 1200*time.Millisecond {
 		t.Errorf("%+v, %v", o, err)
+	}
+}
+
+func TestOthersAreAllButOurs(t *testing.T) {
+	if got := busyOf("cpu  100 2 30 999 999 4 5 6 7 8"); got != 147*clockTick {
+		t.Errorf("busy for %v", got)
+	}
+	now := time.Now()
+	before := usage{at: now, all: time.Second, ours: time.Second}
+	after := usage{at: now.Add(time.Second), all: time.Second + time.Duration(runtime.NumCPU())*time.Second/2, ours: time.Second}
+	if got := before.others(after); got != 0.5 {
+		t.Errorf("others used %v", got)
+	}
+	after.ours = after.all
+	if got := before.others(after); got != 0 {
+		t.Errorf("all was ours, others used %v", got)
 	}
 }

@@ -20,8 +20,11 @@
 // The same client measures all of them: "runnel bench --plan", a process of its own, on the same processors as the servers. All
 // systems hold the same number of keys with values of the same size. In every round each system has its turn, in an order that differs from round
 // to round, so that a noisy machine hurts all alike; what is shown is the median of the rounds, with the lowest and the
-// highest. Before the next turn, Runnel's replicas are level again. All servers written in Go run with the same GOGC,
-// which is the one of the environment, unless the program sets it itself.
+// highest. Before the next turn, Runnel's replicas are level again. All servers written in Go run with the same GOGC:
+// the one of the environment, or else the one that "runnel serve" sets for itself.
+//
+// Each run says how much of the processors other programs used meanwhile: where that is more than a few percent, the figures are not to be
+// trusted, the ratios perhaps.
 //
 // An answer that is not as it should be is counted, and makes the command fail: a ratio with errors in it means nothing.
 package main

@@ -77,10 +77,15 @@ func newPlain(ctx context.Context, dsn string) (*plainStore, error) {
 	}
 	db.SetMaxOpenConns(plainConnections)
 	db.SetMaxIdleConns(plainConnections)
+	return preparePlain(ctx, db)
+}
+
+func preparePlain(ctx context.Context, db *sql.DB) (*plainStore, error) {
 	if _, err := db.ExecContext(ctx, plainTable); err != nil {
 		return nil, err
 	}
 	var p plainStore
+	var err error
 	for query, statement := range map[string]**sql.Stmt{plainGet: &p.get, plainPut: &p.put, plainDelete: &p.remove} {
 		if *statement, err = db.PrepareContext(ctx, query); err != nil {
 			return nil, err

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -42,7 +43,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	f.StringVar(&o.json, "json", "", "also write everything to `FILE`")
 	f.IntVar(&o.settings.rounds, "rounds", 0, "how many rounds (default 5, with -quick 3)")
 	f.IntVar(&o.settings.keys, "keys", 100_000, "how many keys each system holds")
-	f.DurationVar(&o.settings.duration, "duration", 0, "how long each measurement is (default 2s, with -quick 1.5s)")
+	f.DurationVar(&o.settings.duration, "duration", 0, "how long each measurement is (default 2s, with -quick 1.2s)")
 	f.DurationVar(&o.settings.warmup, "warmup", 300*time.Millisecond, "how long each runs before that")
 	f.Uint64Var(&o.settings.seed, "seed", 1, "chooses keys and values")
 	if err := f.Parse(args); err != nil {
@@ -53,7 +54,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	}
 	rounds, duration := 5, 2*time.Second
 	if o.quick {
-		rounds, duration = 3, 1500*time.Millisecond
+		rounds, duration = 3, 1200*time.Millisecond
 	}
 	if o.settings.rounds == 0 {
 		o.settings.rounds = rounds
@@ -92,6 +93,7 @@ func (o options) measure(ctx context.Context, s *stand, r *record, progress io.W
 	if err := s.open(ctx); err != nil {
 		return err
 	}
+	before := usageNow(s.started)
 	r.Missing, r.Resident = map[string]string{}, map[string]int64{}
 	for name, err := range s.missing {
 		r.Missing[name] = err.Error()
@@ -113,6 +115,7 @@ func (o options) measure(ctx context.Context, s *stand, r *record, progress io.W
 	for _, system := range s.systems {
 		r.Resident[system.name] = system.resident()
 	}
+	r.Others = before.others(usageNow(s.started))
 	r.Measured, r.Ratios = b.results, outcomes(b.results)
 	if n := failures(b.results); n > 0 {
 		err = errors.Join(err, fmt.Errorf("%d requests failed; see the table", n))
@@ -138,8 +141,14 @@ func (o options) print(r *record, stdout io.Writer) error {
 	return errors.Join(err, writeRatios(stdout, r.Ratios))
 }
 
+// gcPercent is what "runnel serve" sets for itself where GOGC does not say otherwise. The others in Go get the same.
+const gcPercent = 400
+
 // serve runs one of the bench's own servers until ctx ends.
 func serve(ctx context.Context, address string, args []string) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	handler := ceiling()
 	if args[0] == "plain" && len(args) == 2 {
 		p, err := newPlain(ctx, args[1])

@@ -80,6 +80,9 @@ func (b *bench) fill(ctx context.Context, valueBytes int) error {
 	errs := make([]error, len(b.stand.systems))
 	var group sync.WaitGroup
 	for i, s := range b.stand.systems {
+		if s.direct != nil {
+			continue
+		}
 		group.Go(func() {
 			_, errs[i] = b.strict(ctx, s, once(b.plan(s, point{"put", 64, valueBytes})))
 			if errs[i] == nil && s.settle != nil {
@@ -128,7 +131,7 @@ func (b *bench) round(ctx context.Context, round int, p point) error {
 	n := len(b.stand.systems)
 	for i := range n {
 		s := b.stand.systems[(i+round)%n]
-		if _, has := s.shapes[p.Case]; !has {
+		if !s.has(p) {
 			continue
 		}
 		r, err := b.measure(ctx, s, p)
@@ -143,6 +146,9 @@ func (b *bench) round(ctx context.Context, round int, p point) error {
 
 // measure measures a point on s, and waits until what it began is done.
 func (b *bench) measure(ctx context.Context, s *system, p point) (report, error) {
+	if s.direct != nil {
+		return b.measureDirect(ctx, s, p)
+	}
 	q := b.plan(s, p)
 	if p.Case == "delete" {
 		q.Prefix, q.Keys = "gone-", deleted
@@ -200,7 +206,7 @@ func sizes(points []point) []int {
 
 // quickPoints are those that the main ratios need.
 func quickPoints() []point {
-	return []point{{"get", 64, 100}, {"put", 64, 100}, {"put-if-match", 64, 100}}
+	return []point{{"get", 64, 100}, {"put", 64, 100}, {"put-if-match", 64, 100}, {"put", 1, 100}}
 }
 
 // fullPoints are all cases with all numbers of clients, and reads and writes of larger values.

@@ -24,6 +24,7 @@ type record struct {
 	Took      string            `json:"took"`
 	LoadFrom  string            `json:"load_before"` // of the machine: 1, 5, 15 minutes
 	LoadTo    string            `json:"load_after"`
+	Others    float64           `json:"other_programs"` // their share of the processors meanwhile, as far as known
 	Machine   string            `json:"machine"`
 	Versions  map[string]string `json:"versions"`
 	Missing   map[string]string `json:"not_available,omitempty"`
@@ -49,6 +50,7 @@ func (r *record) writeJSON(path string) error {
 func (r *record) writeHead(w io.Writer) {
 	fmt.Fprintf(w, "%s\n%s; load %s before, %s after; %s\n", r.Command, r.Machine, r.LoadFrom, r.LoadTo, r.Began.Format(time.RFC3339))
 	fmt.Fprintf(w, "%d keys, %d rounds of %.1f s, seed %d; took %s\n", r.Keys, r.Rounds, r.Seconds, r.Seed, r.Took)
+	fmt.Fprintf(w, "other programs and the kernel on its own account used %.0f %% of the processors\n", 100*r.Others)
 	for _, name := range slices.Sorted(maps.Keys(r.Versions)) {
 		fmt.Fprintf(w, "  %s: %s\n", name, r.Versions[name])
 	}
@@ -103,7 +105,7 @@ func machine() string {
 
 // versions asks every program for its version.
 func versions(runnel string) map[string]string {
-	gogc := cmp.Or(os.Getenv("GOGC"), "100, unless a program sets it")
+	gogc := cmp.Or(os.Getenv("GOGC"), fmt.Sprintf("%d", gcPercent))
 	all := map[string]string{"go": runtime.Version() + ", GOGC " + gogc}
 	for name, command := range map[string][]string{
 		"runnel":   {runnel, "version"},

@@ -76,10 +76,12 @@ func (s *stand) startEtcd(ctx context.Context) (*system, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := s.start("etcd", exec.Command("etcd", "--data-dir", filepath.Join(s.dir, "etcd"), "--name", "bench",
+	cmd := exec.Command("etcd", "--data-dir", filepath.Join(s.dir, "etcd"), "--name", "bench",
 		"--listen-client-urls", "http://"+address, "--advertise-client-urls", "http://"+address,
 		"--listen-peer-urls", "http://"+peer, "--initial-advertise-peer-urls", "http://"+peer, "--initial-cluster", "bench=http://"+peer,
-		"--quota-backend-bytes", strconv.Itoa(8<<30), "--log-level", "error"))
+		"--quota-backend-bytes", strconv.Itoa(8<<30), "--log-level", "error")
+	cmd.Env = append([]string{fmt.Sprintf("GOGC=%d", gcPercent)}, os.Environ()...) // of two the later one counts
+	p, err := s.start("etcd", cmd)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -9,8 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"database/sql"
 )
 
 // A system is a server, or several behind one address, that is measured.
@@ -21,6 +20,7 @@ type system struct {
 	// processes serve requests: their processor time and memory is the system's.
 	processes []*process
 	shapes    map[string]shape
+	direct    map[string]direct // in place of an address and shapes
 	// settle returns when the system does nothing any more on account of earlier requests; nil: it never does.
 	settle func(context.Context) error
 }
@@ -31,6 +31,16 @@ type shape struct {
 	header             []string
 	expect             []int
 	sized              bool // the answer is as long as the value
+}
+
+// has reports whether a point can be measured on s.
+func (s *system) has(p point) bool {
+	if s.direct != nil {
+		// One size, and one disk, which knows one writer at a time.
+		return s.direct[p.Case] != nil && p.ValueBytes == 100 && (s.name != "fsync" || p.Clients == 1)
+	}
+	_, has := s.shapes[p.Case]
+	return has
 }
 
 func (s *system) cpu() (total time.Duration) {
@@ -95,10 +105,15 @@ type stand struct {
 	systems  []*system
 	missing  map[string]error // systems that cannot be had
 	started  []*process
+	// databases are this program's own connections.
+	databases []*sql.DB
 }
 
 // close ends everything in the reverse order of starting, and removes the data.
 func (s *stand) close() error {
+	for _, db := range s.databases {
+		db.Close()
+	}
 	for i := len(s.started) - 1; i >= 0; i-- {
 		s.started[i].stop()
 	}
@@ -128,6 +143,8 @@ func (s *stand) open(ctx context.Context) error {
 		{"plain-mariadb", s.startPlain, dbErr},
 		{"redis-webdis", s.startRedis, nil},
 		{"etcd", s.startEtcd, nil},
+		{"bare-mariadb", s.startBare, dbErr},
+		{"fsync", s.startDisk, nil},
 	} {
 		err := c.needs
 		var system *system
