@@ -40,7 +40,7 @@ servers: ## install what the servers need, make their images, start the shared o
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	GO='$(GO)' sh .ci/fuzz $(FUZZTIME)
 
-bench: build ## measure every case beside ceiling and peers (half an hour on an idle machine)
+bench: build ## measure every case beside ceiling and peers (most of an hour on an idle machine)
 	sh test/bench/prepare.sh
 	$(GO) run ./test/bench -json bin/bench.json
 

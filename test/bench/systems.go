@@ -78,7 +78,7 @@ func runnelShapes() map[string]shape {
 	shapes := httpShapes()
 	shapes["get-master"] = shape{method: "GET", path: keysPath + "?consistency=master", expect: []int{200}, sized: true}
 	shapes["put-if-match"] = shape{method: "PUT", path: keysPath, body: "{value}", header: append([]string{"If-Match: {etag}"}, text...), expect: written}
-	shapes["list"] = shape{method: "GET", path: "/v1/keys?limit=100&after={key}", expect: []int{200}}
+	shapes["list"] = shape{method: "GET", path: "/v1/keys?limit=100&prefix=v100-", expect: []int{200}}
 	return shapes
 }
 
