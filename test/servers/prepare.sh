@@ -1,6 +1,6 @@
 #!/bin/sh
-# prepare.sh installs what the tests need and is not there: a C compiler for the
-# race detector; debootstrap, to build images, beside a Docker engine; a MariaDB
+# prepare.sh installs what the tests need and is not there: curl, for the commands
+# of the README; git, for the layout; a C compiler for the race detector; debootstrap, to build images, beside a Docker engine; a MariaDB
 # server without one. It does nothing, quickly, where all is there.
 set -eu
 PATH=$PATH:/usr/sbin:/usr/libexec
@@ -19,6 +19,8 @@ install() {
 	$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$@" >&2
 }
 
+command -v curl >/dev/null || install curl ca-certificates
+command -v git >/dev/null || install git
 if ! command -v gcc >/dev/null || [ ! -e /usr/include/stdlib.h ]; then install gcc libc6-dev; fi
 if answers; then
 	command -v debootstrap >/dev/null || install debootstrap
