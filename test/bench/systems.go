@@ -16,7 +16,6 @@ import (
 type system struct {
 	name    string
 	address string
-	version string
 	// processes serve requests: their processor time and memory is the system's.
 	processes []*process
 	shapes    map[string]shape
