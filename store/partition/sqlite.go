@@ -33,8 +33,9 @@ type sqliteDB struct {
 	streams  *sql.DB
 	selects  []*sql.Stmt // by the binary logarithm of the number of keys
 	writing  chan *session
-	upsert   string
-	newer    string
+	claimOf  string
+	upsert   rowStatements
+	newer    rowStatements
 	headsOf  string
 	wholesOf string
 }

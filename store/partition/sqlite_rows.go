@@ -23,7 +23,11 @@ const (
 )
 
 func (d *sqliteDB) statements() {
-	d.upsert, d.newer = d.names.Replace(onConflict), d.names.Replace(onConflict+onlyNewer)
+	d.claimOf = d.names.Replace(claimSQLite)
+	for i, n := range rowsAtOnce {
+		insert := insertEntries + strings.Repeat(placeholders(columnCount)+", ", n-1) + placeholders(columnCount) + onConflict
+		d.upsert[i], d.newer[i] = d.names.Replace(insert), d.names.Replace(insert+onlyNewer)
+	}
 	d.headsOf, d.wholesOf = d.names.Replace(selectHeadsIn), d.names.Replace(selectEntriesIn)
 }
 
@@ -55,7 +59,7 @@ func (d *sqliteDB) commit(ctx context.Context, b Batch) (Claim, error) {
 	if err != nil {
 		return Claim{}, err
 	}
-	if err := d.writeRows(inside, c, entries, d.upsert); err != nil {
+	if err := writeRows(inside, c, entries, &d.upsert); err != nil {
 		return Claim{}, err
 	}
 	return claim, finish(ctx, c, d)
@@ -63,7 +67,7 @@ func (d *sqliteDB) commit(ctx context.Context, b Batch) (Claim, error) {
 
 func (d *sqliteDB) claim(ctx context.Context, c *session, b Batch) (Claim, error) {
 	var claim Claim
-	err := c.queryRow(ctx, d.names.Replace(claimSQLite), []any{int64(b.Revisions), string(d.origin),
+	err := c.queryRow(ctx, d.claimOf, []any{int64(b.Revisions), string(d.origin),
 		int64(Floor(b.Epoch)), int64(Floor(b.Epoch + 1))}, &claim.First)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Claim{}, fmt.Errorf("%w: %d", ErrStaleEpoch, b.Epoch)
@@ -96,23 +100,24 @@ func (d *sqliteDB) in(ctx context.Context, c *session, statement string, keys []
 
 // upsertNewer implements dialect.
 func (d *sqliteDB) upsertNewer(ctx context.Context, c *session, entries []Entry) error {
-	return d.writeRows(ctx, c, entries, d.newer)
+	return writeRows(ctx, c, entries, &d.newer)
 }
 
 // rowsAtOnce are the numbers of rows for which statements are kept.
 var rowsAtOnce = [...]int{32, 8, 1}
 
-func (d *sqliteDB) writeRows(ctx context.Context, c *session, entries []Entry, conflict string) error {
-	args := make([]any, 0, rowsAtOnce[0]*columnCount)
-	for _, n := range rowsAtOnce {
-		statement := d.names.Replace(insertEntries) + strings.Repeat(placeholders(columnCount)+", ", n-1) +
-			placeholders(columnCount) + conflict
+// rowStatements are one statement in the sizes of rowsAtOnce.
+type rowStatements [len(rowsAtOnce)]string
+
+func writeRows(ctx context.Context, c *session, entries []Entry, statements *rowStatements) error {
+	args := make([]any, 0, min(len(entries), rowsAtOnce[0])*columnCount)
+	for i, n := range rowsAtOnce {
 		for ; len(entries) >= n; entries = entries[n:] {
 			args = args[:0]
 			for i := range entries[:n] {
 				args = entries[i].args(args)
 			}
-			if _, err := c.exec(ctx, statement, args...); err != nil {
+			if _, err := c.exec(ctx, statements[i], args...); err != nil {
 				return err
 			}
 		}
