@@ -95,7 +95,11 @@ func (n *snapshot) Next(ctx context.Context, maxEntries int, maxBytes int64) ([]
 
 func (n *snapshot) next(maxEntries int, maxBytes int64) ([]Entry, error) {
 	var entries []Entry
-	for len(entries) < max(maxEntries, 1) && n.rows.Next() {
+	for len(entries) < max(maxEntries, 1) {
+		if !n.rows.Next() {
+			n.done = n.rows.Err() == nil // known now, so that who closes it here need not drop the connection
+			break
+		}
 		e, err := n.row.scan(n.rows, true)
 		if err != nil {
 			return nil, err

@@ -1,0 +1,43 @@
+package partition_test
+
+import (
+	"testing"
+
+	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/test/servers"
+)
+
+// TestSnapshotReadToItsEndKeepsItsConnection: the sync process closes a
+// snapshot when it has the origin's newest entry, without asking for more.
+func TestSnapshotReadToItsEndKeepsItsConnection(t *testing.T) {
+	onServers(t, func(t *testing.T, server *servers.Server) {
+		c := mysqlOf(t, server.Database(t))
+		x := newProxy(t, c.Addr)
+		c.Addr = x.listener.Addr().String()
+		p := prepared(t, c, partition.Options{Name: "a"})
+		join(t, p)
+		if _, err := p.Commit(t.Context(), oneWrite("k/a")); err != nil {
+			t.Fatal(err)
+		}
+		var before int
+		for i := range 3 {
+			s, err := p.Snapshot(t.Context(), "a", 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if entries, err := s.Next(t.Context(), 10, 1<<20); err != nil || len(entries) != 1 {
+				t.Fatalf("%d entries, %v", len(entries), err)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			x.mu.Lock()
+			n := len(x.conns)
+			x.mu.Unlock()
+			if i > 0 && n != before {
+				t.Errorf("snapshot %d has taken a new connection", i)
+			}
+			before = n
+		}
+	})
+}
