@@ -1,0 +1,114 @@
+package store
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+
+	"github.com/zeebo/xxh3"
+)
+
+// TokenKind is what a token is for. Tokens of one kind are not taken for
+// another's.
+type TokenKind string
+
+// The kinds of token: a letter, and the version of the form.
+const (
+	SessionToken TokenKind = "s1" // what a client has seen or written
+	ChangesToken TokenKind = "c1" // how far a reader of the change feed has come
+)
+
+const (
+	maxTokenBytes  = 8 << 10 // longer ones cannot have been made here
+	maxOriginBytes = 64      // of a partition's name
+	maxMarks       = 128
+	checkBytes     = 4
+)
+
+// ErrToken: a text is not a token of the kind that is asked for, or not whole.
+var ErrToken = errors.New("not a token, or not a whole one")
+
+// A token is its kind and then, in base64url without padding, for each mark in
+// the order of the origins: how many bytes of the name are those of the one
+// before it, how many follow, these, and the revision (numbers as varints);
+// then 4 bytes of the xxh3 hash of all that. Equal vectors have equal tokens.
+// The hash finds damage: a token is no secret and no proof of anything.
+var tokenEncoding = base64.RawURLEncoding.Strict()
+
+// Token is the vector in text. It is at most some 15 bytes a mark and the names.
+func (v Vector) Token(kind TokenKind) string {
+	return string(v.AppendToken(make([]byte, 0, 512), kind))
+}
+
+// AppendToken appends the token to b.
+func (v Vector) AppendToken(b []byte, kind TokenKind) []byte {
+	var space [512]byte
+	raw := appendMarks(append(space[:0], kind...), v.marks)
+	raw = binary.BigEndian.AppendUint32(raw, uint32(xxh3.Hash(raw)))
+	return tokenEncoding.AppendEncode(append(b, kind...), raw[len(kind):])
+}
+
+func appendMarks(raw []byte, marks []Mark) []byte {
+	before := Origin("")
+	for _, m := range marks {
+		same := shared(before, m.Origin)
+		raw = binary.AppendUvarint(raw, uint64(same))
+		raw = binary.AppendUvarint(raw, uint64(len(m.Origin)-same))
+		raw = append(raw, m.Origin[same:]...)
+		raw = binary.AppendUvarint(raw, uint64(m.Revision))
+		before = m.Origin
+	}
+	return raw
+}
+
+// shared is how many bytes two names have in common at their beginnings.
+func shared(a, b Origin) (n int) {
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	return n
+}
+
+// ParseToken is the vector that Token wrote for this kind, and nothing but
+// that: ErrToken for any other text.
+func ParseToken(kind TokenKind, text string) (Vector, error) {
+	if len(text) > maxTokenBytes || len(text) < len(kind) || text[:len(kind)] != string(kind) {
+		return Vector{}, ErrToken
+	}
+	raw, err := tokenEncoding.AppendDecode([]byte(kind), []byte(text[len(kind):]))
+	end := len(raw) - checkBytes
+	if err != nil || end < len(kind) || binary.BigEndian.Uint32(raw[end:]) != uint32(xxh3.Hash(raw[:end])) {
+		return Vector{}, ErrToken
+	}
+	marks, ok := parseMarks(raw[len(kind):end])
+	v := Vector{marks}
+	if !ok || v.Token(kind) != text { // there is one form only
+		return Vector{}, ErrToken
+	}
+	return v, nil
+}
+
+func parseMarks(raw []byte) (marks []Mark, ok bool) {
+	before := Origin("")
+	for len(raw) > 0 {
+		same, n := binary.Uvarint(raw)
+		if n <= 0 || same > uint64(len(before)) {
+			return nil, false
+		}
+		raw = raw[n:]
+		more, n := binary.Uvarint(raw)
+		if n <= 0 || more > uint64(len(raw)-n) {
+			return nil, false
+		}
+		o := before[:same] + Origin(raw[n:n+int(more)])
+		raw = raw[n+int(more):]
+		revision, n := binary.Uvarint(raw)
+		if n <= 0 || Revision(revision) <= 0 || o <= before || len(o) > maxOriginBytes || len(marks) == maxMarks {
+			return nil, false
+		}
+		raw = raw[n:]
+		marks = append(marks, Mark{o, Revision(revision)})
+		before = o
+	}
+	return marks, true
+}
