@@ -172,6 +172,7 @@ func (m *member) observe(k *known) {
 			return
 		}
 		if m.known.CompareAndSwap(old, k) {
+			m.options.moved()
 			return
 		}
 	}

@@ -21,6 +21,8 @@ type Options struct {
 	Poll          time.Duration         // how often health and positions are read, default 1 s
 	Logger        *slog.Logger          // default slog.Default()
 	OnCommit      func()                // called after each commit that wrote something; must not block
+
+	moved func() // called when more is known of positions
 }
 
 func (o Options) withDefaults() Options {
@@ -34,6 +36,9 @@ func (o Options) withDefaults() Options {
 	o.Poll = defaultTo(o.Poll, time.Second)
 	if o.Logger == nil {
 		o.Logger = slog.Default()
+	}
+	if o.moved == nil {
+		o.moved = func() {}
 	}
 	if o.OnCommit == nil {
 		o.OnCommit = func() {}

@@ -17,6 +17,7 @@ type Store struct {
 	options Options
 	members atomic.Pointer[[]*member] // replaced as a whole by Add
 	cluster atomic.Pointer[cluster]   // nil until the first partition is joined
+	tail    *tail                     // reads changes for all who watch
 
 	joining sync.Mutex // serialises joins: the first one founds or finds the cluster
 
@@ -29,6 +30,8 @@ type Store struct {
 // Open makes a store of the partitions, without connecting to any. Close it.
 func Open(o Options) (*Store, error) {
 	s := &Store{options: o.withDefaults()}
+	s.tail = newTail(s)
+	s.options.wakeTail(s.tail)
 	if len(o.Partitions) == 0 {
 		return nil, errors.New("a store needs at least one partition")
 	}
@@ -63,6 +66,7 @@ func (s *Store) Run(ctx context.Context) error {
 	for _, m := range *s.members.Load() {
 		s.start(m)
 	}
+	s.work.Go(func() { s.tail.run(ctx) })
 	s.mu.Unlock()
 
 	<-ctx.Done()

@@ -1,0 +1,282 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// tail reads each new change once for all readers of this process that have
+// seen everything before. It keeps the last of what it has read: a reader that
+// is further behind reads by itself until it is level again, so that no reader
+// is buffered for, and none slows another.
+//
+// It reads while somebody watches, and for a moment after, as who polls comes back.
+type tail struct {
+	s    *Store
+	wake chan struct{} // buffered, 1: there may be something new
+	on   atomic.Bool   // somebody watches, or did just now
+
+	mu       sync.Mutex // guards the fields below
+	readers  int
+	leftAt   time.Time // when the last of them left
+	level    bool      // at is set
+	at       ChangeToken
+	rounds   []tailRound
+	first    int64 // number of rounds[0]
+	entries  int
+	bytes    int64
+	moved    chan struct{} // closed, and replaced, when something above has changed
+	closed   bool
+	barriers map[Origin]Revision // up to where a barrier made origins durable
+	fellOff  int64
+}
+
+// tailRound is what one round read. It never changes.
+type tailRound struct {
+	before, after ChangeToken
+	entries       []Entry
+	partition     string
+}
+
+// Bounds of what a tail keeps, and of one round.
+const (
+	tailEntries  = 8192
+	tailBytes    = 8 << 20
+	roundEntries = 1000
+	roundBytes   = 2 << 20
+)
+
+// linger is how long a tail goes on reading when nobody watches.
+const linger = 30 * time.Second
+
+func newTail(s *Store) *tail {
+	return &tail{s: s, wake: make(chan struct{}, 1), moved: make(chan struct{}), barriers: make(map[Origin]Revision)}
+}
+
+// wakeTail has the tail look for something new whenever there may be.
+func (o *Options) wakeTail(t *tail) {
+	committed := o.OnCommit
+	o.OnCommit = func() {
+		committed()
+		t.stir()
+	}
+	o.moved = t.stir
+}
+
+// stir makes the tail look for something new, if anybody watches. It never blocks.
+func (t *tail) stir() {
+	if !t.on.Load() {
+		return
+	}
+	select {
+	case t.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run reads until ctx ends.
+func (t *tail) run(ctx context.Context) {
+	defer t.close()
+	for {
+		timer := time.NewTimer(t.s.options.Poll) // after failures, and to stop lingering
+		if !t.watched() {
+			timer.Stop()
+		}
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-t.wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+		if t.watched() {
+			t.catchUp(ctx)
+		}
+	}
+}
+
+// watched reports whether there is anybody to read for, and forgets everything
+// if there is not.
+func (t *tail) watched() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.readers > 0 || t.level && time.Since(t.leftAt) < linger {
+		return true
+	}
+	t.reset()
+	t.on.Store(false)
+	return false
+}
+
+// reset makes the tail begin anew. t.mu is held.
+func (t *tail) reset() {
+	t.first += int64(len(t.rounds)) + 1 // whoever stood at the end does not stand there any more
+	t.level, t.at, t.rounds, t.entries, t.bytes = false, ChangeToken{}, nil, 0, 0
+}
+
+// catchUp reads rounds until there is nothing new.
+func (t *tail) catchUp(ctx context.Context) {
+	for more := true; more && ctx.Err() == nil; {
+		n, again, err := t.round(ctx)
+		if errors.Is(err, ErrResync) { // it could not read for so long
+			t.mu.Lock()
+			t.reset()
+			t.mu.Unlock()
+			again = true
+		} else if err != nil {
+			return // the next wake, or the timer, tries again
+		}
+		more = again
+		rest(ctx, n)
+	}
+}
+
+// rest leaves a master that is written flat out to its writers for a moment
+// after a round of many entries: the next one is of many too then.
+func rest(ctx context.Context, entries int) {
+	const few, most = 16, 50 * time.Millisecond
+	if entries < few {
+		return
+	}
+	timer := time.NewTimer(min(time.Duration(entries)*100*time.Microsecond, most))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// round reads what is new, or where everything stands if the tail is not level
+// with anything yet.
+func (t *tail) round(ctx context.Context) (entries int, more bool, err error) {
+	t.mu.Lock()
+	at, level := t.at, t.level
+	t.mu.Unlock()
+	if !level {
+		now, err := t.s.ChangesNow(ctx)
+		if err == nil {
+			t.begin(now)
+		}
+		return 0, false, err
+	}
+	if !t.s.mayHold(at) {
+		return 0, false, nil
+	}
+	var page Changes
+	err = t.s.fromSource(ctx, at, func(src *changeSource) error {
+		if err := src.mayContinue(at); err != nil {
+			return err
+		}
+		r := newChangeRead(src, at, nil)
+		r.matches, r.scans, r.bytes = roundEntries, roundEntries, roundBytes
+		err := r.run(ctx)
+		page = r.page
+		return err
+	})
+	if err == nil && !page.Next.equals(at) {
+		t.push(&page)
+	}
+	return len(page.Entries), page.More, err
+}
+
+// mayHold reports whether it is worth asking for what comes after the token: not
+// if the source would be a replica that is known to hold no more.
+func (s *Store) mayHold(t ChangeToken) bool {
+	c := s.cluster.Load()
+	if c == nil {
+		return false
+	}
+	members := s.changeMembers(c, t)
+	if len(members) == 0 {
+		return false
+	}
+	k := members[0].known.Load()
+	if s.sourceRank(c, members[0], k, t) != sourceGood {
+		return true
+	}
+	for o, at := range k.Origins {
+		if at.Revision > t.upTo(o) {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *tail) begin(at ChangeToken) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.at, t.level = at, true
+	t.announce()
+}
+
+// push keeps a round for the readers, and drops the oldest that are too many.
+func (t *tail) push(page *Changes) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.rounds = append(t.rounds, tailRound{before: t.at, after: page.Next, entries: page.Entries, partition: page.Partition})
+	t.at = page.Next
+	t.entries += len(page.Entries)
+	t.bytes += bytesOf(page.Entries)
+	for len(t.rounds) > 1 && (t.entries > tailEntries || t.bytes > tailBytes || len(t.rounds) > tailEntries) {
+		t.entries -= len(t.rounds[0].entries)
+		t.bytes -= bytesOf(t.rounds[0].entries)
+		t.rounds[0] = tailRound{}
+		t.rounds, t.first = t.rounds[1:], t.first+1
+	}
+	t.announce()
+}
+
+func bytesOf(entries []Entry) (sum int64) {
+	for i := range entries {
+		sum += entries[i].Size
+	}
+	return sum
+}
+
+// announce wakes everybody who waits. t.mu is held.
+func (t *tail) announce() {
+	close(t.moved)
+	t.moved = make(chan struct{})
+}
+
+func (t *tail) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
+	t.reset()
+	t.announce()
+}
+
+// enter and leave count a reader.
+func (t *tail) enter() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.readers++
+	t.on.Store(true)
+	t.stir()
+}
+
+func (t *tail) leave() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.readers--
+	t.leftAt = time.Now()
+	t.stir() // so that it notices when to stop
+}
+
+// settled is up to where a barrier has made an origin durable.
+func (t *tail) settled(o Origin) Revision {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.barriers[o]
+}
+
+func (t *tail) settle(o Origin, r Revision) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.barriers[o] = max(t.barriers[o], r)
+}

@@ -1,0 +1,310 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+var userChanges = store.ChangeOptions{Space: store.User, Values: true, Limit: store.MaxLimit}
+
+// readAll reads pages after t until there is no more.
+func (r *rig) readAll(t *testing.T, since store.ChangeToken, o store.ChangeOptions) ([]store.Entry, store.ChangeToken) {
+	t.Helper()
+	var all []store.Entry
+	for {
+		page, err := r.Changes(t.Context(), since, o)
+		if err != nil {
+			t.Fatalf("Changes(%q): %v", since, err)
+		}
+		all = append(all, page.Entries...)
+		since = page.Next
+		if !page.More {
+			return all, since
+		}
+	}
+}
+
+func names(entries []store.Entry) string {
+	var b strings.Builder
+	for _, e := range entries {
+		if e.Deleted {
+			b.WriteByte('-')
+		}
+		fmt.Fprintf(&b, "%s=%s ", store.Name(e.Key), e.Value)
+	}
+	return strings.TrimSpace(b.String())
+}
+
+func (r *rig) remove(t *testing.T, name string) {
+	t.Helper()
+	key := store.User.Key(name)
+	if err := r.Update(t.Context(), []store.Key{key}, func(v *store.View) error { v.Delete(key); return nil }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestChangesGiveTheLatestStateOfEachKeyInOrder(t *testing.T) {
+	r := newRig(t, 3, options())
+	r.put(t, "a", "1")
+	r.put(t, "b", "1")
+	r.put(t, "a", "2")
+	r.put(t, "c", "1")
+	r.remove(t, "b")
+	r.level(t)
+	all, end := r.readAll(t, store.ChangeToken{}, userChanges)
+	if got := names(all); got != "a=2 c=1 -b=" {
+		t.Errorf("from the beginning: %s", got)
+	}
+	r.put(t, "d", "1")
+	r.put(t, "a", "3")
+	r.level(t)
+	if all, _ = r.readAll(t, end, userChanges); names(all) != "d=1 a=3" {
+		t.Errorf("after that: %s", names(all))
+	}
+	one := userChanges
+	one.Limit = 1
+	if all, _ = r.readAll(t, store.ChangeToken{}, one); names(all) != "c=1 -b= d=1 a=3" {
+		t.Errorf("in pages of one: %s", names(all))
+	}
+	heads := userChanges
+	heads.Values, heads.Prefix = false, "d"
+	if all, _ = r.readAll(t, store.ChangeToken{}, heads); len(all) != 1 || all[0].Value != nil || all[0].Size != 1 {
+		t.Errorf("without values, by prefix: %+v", all)
+	}
+	now, err := r.ChangesNow(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all, _ = r.readAll(t, now, userChanges); len(all) != 0 {
+		t.Errorf("since now: %s", names(all))
+	}
+}
+
+// TestEveryTokenOfAPageResumesBehindItsEntry resumes after each single entry.
+func TestEveryTokenOfAPageResumesBehindItsEntry(t *testing.T) {
+	r := newRig(t, 3, options(), "p0", "p1")
+	for i := range 20 {
+		r.put(t, fmt.Sprintf("k%d", i), "v")
+	}
+	r.level(t)
+	page, err := r.Changes(t.Context(), store.ChangeToken{}, userChanges)
+	if err != nil || len(page.Entries) != 20 {
+		t.Fatalf("%d entries, %v", len(page.Entries), err)
+	}
+	i := 0
+	for _, token := range page.All() {
+		i++
+		parsed, err := store.ParseChangeToken(token.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		left, _ := r.readAll(t, parsed, userChanges)
+		if got := sorted(left); !slices.Equal(got, sorted(page.Entries[i:])) {
+			t.Errorf("behind entry %d: %v, want %v", i, got, sorted(page.Entries[i:]))
+		}
+	}
+}
+
+func sorted(entries []store.Entry) []string {
+	var all []string
+	for _, e := range entries {
+		all = append(all, string(e.Key))
+	}
+	slices.Sort(all)
+	return all
+}
+
+// TestChangesDoNotPassWhatWasPlacedAhead places an entry beyond the position:
+// what lies between is still to come, so the token must not pass it.
+func TestChangesDoNotPassWhatWasPlacedAhead(t *testing.T) {
+	r := newRig(t, 2, options())
+	r.put(t, "a", "1")
+	r.level(t)
+	r.put(t, "between", "1")
+	ahead := r.put(t, "ahead", "1")
+	if _, err := r.Spread(t.Context(), []store.Entry{ahead}); err != nil {
+		t.Fatal(err)
+	}
+	all, token := r.readAll(t, store.ChangeToken{}, userChanges)
+	if names(all) != "a=1" {
+		t.Errorf("before the copy: %s", names(all))
+	}
+	r.level(t)
+	if all, _ = r.readAll(t, token, userChanges); names(all) != "between=1 ahead=1" {
+		t.Errorf("after the copy: %s", names(all))
+	}
+}
+
+// TestChangesAreNotReadAmidACatchUp has the only replica hold a part of a
+// catch-up: its position says more than it holds.
+func TestChangesAreNotReadAmidACatchUp(t *testing.T) {
+	r := newRig(t, 2, options())
+	r.put(t, "a", "1")
+	r.level(t)
+	_, token := r.readAll(t, store.ChangeToken{}, userChanges)
+	r.put(t, "b", "1")
+	last := r.put(t, "c", "1")
+	at, err := r.parts[1].Positions(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := at.Origins["p0"].Revision
+	step := partition.Copy{Origin: "p0", From: from, To: from + 1, Goal: last.Revision}
+	if err := r.parts[1].Apply(t.Context(), step); err != nil { // b was overwritten meanwhile, let us say
+		t.Fatal(err)
+	}
+	page, err := r.Changes(t.Context(), token, userChanges)
+	if err != nil || page.Partition != "p0" {
+		t.Fatalf("read from %q, %v", page.Partition, err)
+	}
+	if names(page.Entries) != "b=1 c=1" {
+		t.Errorf("%s", names(page.Entries))
+	}
+}
+
+// away makes a partition fail everything until Fail(nil).
+func away(p *partition.Memory) {
+	p.Fail(func(string) error { return partition.ErrUnavailable })
+}
+
+// TestChangesNeverGoBack takes away the partition that gave the token: the other
+// one is behind it, and must not be read before it has caught up.
+func TestChangesNeverGoBack(t *testing.T) {
+	r := newRig(t, 2, options())
+	r.put(t, "a", "1")
+	r.level(t)
+	r.put(t, "b", "1")
+	page, err := r.Changes(t.Context(), store.ChangeToken{}, userChanges)
+	if err != nil || page.Partition != "p1" || names(page.Entries) != "a=1" {
+		t.Fatalf("%q: %s, %v", page.Partition, names(page.Entries), err)
+	}
+	away(r.parts[1])
+	eventually(t, "p1 away", func() bool { return r.Status().Partitions[1].Err != nil })
+	page, err = r.Changes(t.Context(), page.Next, userChanges)
+	if err != nil || page.Partition != "p0" || names(page.Entries) != "b=1" {
+		t.Fatalf("%q: %s, %v", page.Partition, names(page.Entries), err)
+	}
+	r.parts[1].Fail(nil)
+	away(r.parts[0])
+	eventually(t, "p0 away", func() bool { return r.Status().Partitions[0].Err != nil && r.Status().Partitions[1].Err == nil })
+	if page, err := r.Changes(t.Context(), page.Next, userChanges); !errors.Is(err, store.ErrNoPartition) {
+		t.Errorf("the partition behind gave %s, %v", names(page.Entries), err)
+	}
+	r.parts[0].Fail(nil)
+}
+
+func TestChangesTooOldAskForAResync(t *testing.T) {
+	r := newRig(t, 2, options())
+	r.put(t, "a", "1")
+	r.put(t, "b", "1")
+	r.level(t)
+	one := userChanges
+	one.Limit = 1
+	begun, err := r.Changes(t.Context(), store.ChangeToken{}, one)
+	if err != nil || names(begun.Entries) != "a=1" {
+		t.Fatal(names(begun.Entries), err)
+	}
+	_, old := r.readAll(t, store.ChangeToken{}, userChanges)
+	r.remove(t, "a")
+	r.put(t, "c", "1")
+	r.level(t)
+	r.collect(t)
+	for what, token := range map[string]store.ChangeToken{"level before": old, "amid the beginning": begun.Next} {
+		if page, err := r.Changes(t.Context(), token, userChanges); !errors.Is(err, store.ErrResync) {
+			t.Errorf("%s: %s, %v", what, names(page.Entries), err)
+		}
+	}
+	// Who begins now lacks nothing, however much was collected before.
+	page, err := r.Changes(t.Context(), store.ChangeToken{}, one)
+	for err == nil && page.More {
+		page, err = r.Changes(t.Context(), page.Next, one)
+	}
+	if err != nil {
+		t.Errorf("from the beginning: %v", err)
+	}
+}
+
+// collect collects every tombstone that there is.
+func (r *rig) collect(t *testing.T) {
+	t.Helper()
+	for _, p := range r.parts {
+		at, err := p.Positions(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for o, position := range at.Origins {
+			if _, err := p.Collect(t.Context(), o, position.Revision); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func TestWatchGivesWhatComes(t *testing.T) {
+	r := newRig(t, 2, options())
+	r.put(t, "a", "1")
+	r.level(t)
+	w := r.Watch(store.ChangeToken{}, userChanges)
+	defer w.Close()
+	next := func(want string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		page, err := w.Next(ctx)
+		if err != nil || names(page.Entries) != want {
+			t.Fatalf("%s, %v; want %s", names(page.Entries), err, want)
+		}
+	}
+	next("a=1")
+	for i := range 3 {
+		r.put(t, "b", fmt.Sprint(i))
+		r.level(t)
+		next(fmt.Sprintf("b=%d", i))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if page, err := w.Next(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("nothing changed, but %s, %v", names(page.Entries), err)
+	}
+	r.put(t, "c", "1")
+	r.level(t)
+	next("c=1")
+}
+
+func TestMangledChangeTokensAreRefused(t *testing.T) {
+	r := newRig(t, 2, options())
+	r.put(t, "a", "1")
+	r.level(t)
+	_, token := r.readAll(t, store.ChangeToken{}, userChanges)
+	text := token.String()
+	for i := range text {
+		b := []byte(text)
+		if b[i]++; b[i] > 'z' {
+			b[i] = 'A'
+		}
+		parsed, err := store.ParseChangeToken(string(b))
+		if err == nil { // then it is the cluster's tag that was hit
+			_, err = r.Changes(t.Context(), parsed, userChanges)
+		}
+		if !errors.Is(err, store.ErrToken) && !errors.Is(err, store.ErrForeignToken) {
+			t.Errorf("byte %d: %v", i, err)
+		}
+	}
+	for _, bad := range []string{"x", "%", text[1:], text + "A", text + text, strings.Repeat("A", 1<<20)} {
+		if _, err := store.ParseChangeToken(bad); !errors.Is(err, store.ErrToken) {
+			t.Errorf("%.40q: %v", bad, err)
+		}
+	}
+	other := newRig(t, 2, options())
+	if _, err := other.Changes(t.Context(), token, userChanges); !errors.Is(err, store.ErrForeignToken) {
+		t.Errorf("a token of another cluster: %v", err)
+	}
+}
