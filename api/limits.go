@@ -14,6 +14,7 @@ type Limits struct {
 	Write       time.Duration // to take the answer, or one page of a stream, default 120 s
 	Idle        time.Duration // between two requests of a connection, default 120 s
 	HeaderBytes int           // of a request's header, default 64 KiB
+	Heartbeat   time.Duration // between two signs of life in a stream of changes, default 15 s
 }
 
 func (l Limits) withDefaults() Limits {
@@ -22,6 +23,7 @@ func (l Limits) withDefaults() Limits {
 	l.Write = cmp.Or(l.Write, 2*time.Minute)
 	l.Idle = cmp.Or(l.Idle, 2*time.Minute)
 	l.HeaderBytes = cmp.Or(l.HeaderBytes, 64<<10)
+	l.Heartbeat = cmp.Or(l.Heartbeat, 15*time.Second)
 	return l
 }
 

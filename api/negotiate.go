@@ -15,6 +15,7 @@ const (
 	formHTML
 	formText
 	formNDJSON
+	formEvents
 )
 
 // offer is a form under a media type that a client can ask for.
@@ -32,6 +33,7 @@ var (
 	offerHTML        = offer{formHTML, "text", "html", "text/html; charset=utf-8"}
 	offerText        = offer{formText, "text", "plain", "text/plain; charset=utf-8"}
 	offerNDJSON      = offer{formNDJSON, "application", "x-ndjson", "application/x-ndjson"}
+	offerEvents      = offer{formEvents, "text", "event-stream", "text/event-stream"}
 	offerProblemJSON = offer{formJSON, "application", "problem+json", "application/problem+json"}
 	offerProblemXML  = offer{formXML, "application", "problem+xml", "application/problem+xml"}
 )
@@ -40,6 +42,7 @@ var (
 var (
 	offers               = []offer{offerJSON, offerXML, offerHTML, offerText, offerXML2}
 	listOffers           = []offer{offerJSON, offerXML, offerHTML, offerText, offerXML2, offerNDJSON}
+	changeOffers         = []offer{offerJSON, offerXML, offerHTML, offerText, offerXML2, offerNDJSON, offerEvents}
 	classicOffers        = []offer{offerHTML, offerXML, offerJSON, offerText, offerXML2}
 	problemOffers        = []offer{offerProblemJSON, jsonProblem("json"), offerProblemXML, offerHTML, offerText, xmlProblem("application"), xmlProblem("text")}
 	classicProblemOffers = []offer{offerHTML, offerProblemXML, offerProblemJSON, offerText, xmlProblem("application"), xmlProblem("text"), jsonProblem("json")}

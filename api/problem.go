@@ -48,6 +48,8 @@ var (
 		"The header Accept allows none of the forms in which this can be answered. The member “available” lists them."}
 	kindTimeout = &kind{"request-timeout", 408, "The request took too long to arrive",
 		"The body did not arrive in the time that the server allows. Nothing was stored."}
+	kindResync = &kind{"resync", 410, "The changes since then are not whole any more",
+		"Deletions that this reader has not been told of are collected by now, so what it holds may be of keys that are gone. Read /v1/changes from the beginning, without since, and drop every key that this does not bring; then go on with the token it ends with."}
 	kindPrecondition = &kind{"precondition-failed", 412, "The entry is not as the request requires",
 		"If-Match, If-None-Match or If-Unmodified-Since did not hold. For a write that was decided on the master, at the moment of writing, and nothing was stored: read the key again and decide anew."}
 	kindTooLarge = &kind{"too-large", 413, "The value is too large",
@@ -81,7 +83,7 @@ var (
 // kinds lists every kind, in the order of the index page.
 var kinds = []*kind{
 	kindInvalidKey, kindInvalidParameter, kindInvalidCursor, kindInvalidHeader, kindIncompleteBody, kindCrossOrigin,
-	kindNotFound, kindUnknownRoute, kindMethod, kindNotAcceptable, kindTimeout, kindPrecondition, kindTooLarge,
+	kindNotFound, kindUnknownRoute, kindMethod, kindNotAcceptable, kindTimeout, kindResync, kindPrecondition, kindTooLarge,
 	kindEncoding, kindRange, kindDifferentMasters, kindInternal, kindMasterUnavailable, kindOutcomeUnknown,
 	kindNoPartition, kindTimedOut, kindShuttingDown, kindSyncElsewhere, kindUnhealthy, kindNotReady,
 }
@@ -146,6 +148,8 @@ func refusalOf(err error) *refusal {
 		return refuse(kindTooLarge, "The value does not fit what the master accepts.")
 	case errors.Is(err, store.ErrNotFound):
 		return refuse(kindNotFound, "The partition that answered holds no entry of this key.")
+	case errors.Is(err, store.ErrResync):
+		return refuse(kindResync, "Deletions that came after this token are collected already.")
 	case errors.Is(err, store.ErrDifferentMasters):
 		return refuse(kindDifferentMasters, "The keys have more than one master.")
 	case errors.Is(err, store.ErrOutcomeUnknown):

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -56,6 +57,10 @@ type Server struct {
 	pages   *pages
 	origins *http.CrossOriginProtection
 	started time.Time
+	feeds   *feedMetrics
+
+	draining context.Context // has ended when streams are to end
+	drain    context.CancelFunc
 
 	requestPrefix string        // of the request ids that are made here
 	requests      atomic.Uint64 // made so far
@@ -74,7 +79,9 @@ func New(o Options) *Server {
 		started:       time.Now(),
 		requestPrefix: strconv.FormatInt(time.Now().UnixMicro(), 36) + "-",
 	}
+	s.draining, s.drain = context.WithCancel(context.Background())
 	s.metrics = newMetrics(o.Registry, s)
+	s.feeds = newFeedMetrics(o.Registry)
 	s.router = s.newRouter()
 	return s
 }
@@ -91,6 +98,8 @@ func (s *Server) newRouter() *mux.Router {
 	}
 	under(keysPath, "key", methods{"GET": s.getKey, "HEAD": s.getKey, "PUT": s.putKey, "DELETE": s.deleteKey})
 	at("/v1/keys", methods{"GET": s.listKeys, "HEAD": s.listKeys, "POST": s.postKey})
+
+	at(changesPath, methods{"GET": s.getChanges, "HEAD": s.getChanges})
 
 	for _, c := range []classic{{s: s, path: bucketPath}, {s: s, path: canonicalPath}} {
 		at(c.path, methods{"GET": c.list, "HEAD": c.list})

@@ -11,6 +11,7 @@ import (
 type Store interface {
 	Reader
 	Writer
+	Feed
 	// CheckName returns a *store.KeyError unless name is a key.
 	CheckName(name string) error
 	// MaxValueBytes is the largest value that is accepted.

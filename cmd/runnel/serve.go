@@ -212,6 +212,7 @@ func (n *node) newServer() *http.Server {
 		ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
 	}
 	limits(n.config.HTTP).Apply(server)
+	server.RegisterOnShutdown(n.api.Drain)
 	return server
 }
 

@@ -1,0 +1,247 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/runnelkv/runnel/store"
+)
+
+// Feed gives what changes, by tokens that are good on every node.
+type Feed interface {
+	// ChangesNow is the token of who wants only what changes from now on.
+	ChangesNow(ctx context.Context) (store.ChangeToken, error)
+	// Changes reads a page of what changed after a token, without waiting.
+	Changes(ctx context.Context, since store.ChangeToken, o store.ChangeOptions) (store.Changes, error)
+	// Watch returns a reader that waits for more. It must be closed.
+	Watch(since store.ChangeToken, o store.ChangeOptions) *store.Watch
+}
+
+const changesPath = "/v1/changes"
+
+// maxWait bounds a long poll.
+const maxWait = 5 * time.Minute
+
+// feed is a request for changes.
+type feed struct {
+	options store.ChangeOptions
+	since   store.ChangeToken
+	from    string // the parameter, or header, that gave since
+	now     bool
+	wait    time.Duration
+}
+
+// getChanges is GET and HEAD /v1/changes: a page, at once or when there is one,
+// or as NDJSON and as events a stream without an end.
+func (s *Server) getChanges(w http.ResponseWriter, r *http.Request) error {
+	q, err := parameters(r, "since", "prefix", "values", "wait", "limit")
+	if err != nil {
+		return err
+	}
+	chosen, ok := negotiate(r.Header["Accept"], changeOffers)
+	if !ok {
+		return refuseForm(changeOffers)
+	}
+	endless := chosen.form == formNDJSON || chosen.form == formEvents
+	f, err := readFeed(q, r.Header, endless)
+	if err != nil {
+		return err
+	}
+	if f.now {
+		if f.since, err = s.store.ChangesNow(r.Context()); err != nil {
+			return err
+		}
+	}
+	if endless {
+		return s.streamChanges(w, r, f, chosen)
+	}
+	return s.pageChanges(w, r, f, chosen)
+}
+
+// readFeed reads the parameters. A stream that is taken up again says so by
+// Last-Event-ID, beside a since that is still the first one's.
+func readFeed(q url.Values, h http.Header, endless bool) (f feed, err error) {
+	f.options = store.ChangeOptions{Space: store.User}
+	if f.options.Prefix, err = part(q, "prefix"); err != nil {
+		return f, err
+	}
+	if f.options.Values, err = flag(q, "values"); err != nil {
+		return f, err
+	}
+	if f.options.Limit, err = pageLimit(q); err != nil {
+		return f, err
+	}
+	if f.wait, err = waitFor(q); err != nil {
+		return f, err
+	}
+	for _, name := range []string{"wait", "limit"} {
+		if endless && q.Has(name) {
+			return f, refuseParameter(name, "A stream has no end and waits by itself: %s is for pages.", name)
+		}
+	}
+	text := q.Get("since")
+	f.from = "since"
+	if last := h.Get("Last-Event-ID"); endless && last != "" {
+		text, f.from = last, "Last-Event-ID"
+	} else if f.now = text == "now"; f.now {
+		return f, nil
+	}
+	if f.since, err = store.ParseChangeToken(text); err != nil {
+		return f, f.badToken()
+	}
+	return f, nil
+}
+
+func waitFor(q url.Values) (time.Duration, error) {
+	if !q.Has("wait") {
+		return 0, nil
+	}
+	wait, err := time.ParseDuration(q.Get("wait"))
+	if err != nil || wait < 0 || wait > maxWait {
+		return 0, refuseParameter("wait", "wait is a duration like 30s, at most %s, not %q.", maxWait, q.Get("wait"))
+	}
+	return wait, nil
+}
+
+func (f *feed) badToken() error {
+	if f.from == "Last-Event-ID" {
+		return refuseHeader(f.from, "Last-Event-ID takes the id of an event of this store's changes, unchanged.")
+	}
+	return refuseParameter(f.from, `since is "now", or a token that this store's changes gave, unchanged.`)
+}
+
+// first reads the first page, so that what is wrong with a token is answered
+// before anything else is.
+func (s *Server) first(ctx context.Context, f *feed) (store.Changes, error) {
+	page, err := s.store.Changes(ctx, f.since, f.options)
+	if errors.Is(err, store.ErrForeignToken) {
+		return page, f.badToken()
+	}
+	return page, err
+}
+
+func (s *Server) pageChanges(w http.ResponseWriter, r *http.Request, f feed, o offer) error {
+	page, err := s.first(r.Context(), &f)
+	if err == nil && len(page.Entries) == 0 && f.wait > 0 {
+		page, err = s.awaitChanges(w, r, f, page)
+	}
+	if err != nil {
+		return err
+	}
+	d := &changesDocument{Changes: make([]*changeDocument, len(page.Entries)), Next: page.Next.String(), More: page.More}
+	for i := range page.Entries {
+		d.Changes[i] = changeOf(&page.Entries[i], f.options.Values, o.form)
+	}
+	q := r.URL.Query()
+	q.Set("since", d.Next)
+	d.nextPath = changesPath + "?" + q.Encode()
+	h := w.Header()
+	h["Cache-Control"] = noStore
+	h["Link"] = []string{"<" + d.nextPath + `>; rel="next"`}
+	h["Runnel-Partition"] = []string{page.Partition}
+	s.write(w, r, answer{status: http.StatusOK, document: d, offer: o})
+	s.feeds.sent.Add(float64(len(page.Entries)))
+	return nil
+}
+
+// awaitChanges waits for something to follow an empty page. If nothing does in
+// time, the page that follows is empty too.
+func (s *Server) awaitChanges(w http.ResponseWriter, r *http.Request, f feed, page store.Changes) (store.Changes, error) {
+	ctx, cancel := s.endless(w, r)
+	defer cancel()
+	ctx, stop := context.WithTimeout(ctx, f.wait)
+	defer stop()
+	s.feeds.readers.WithLabelValues("poll").Inc()
+	defer s.feeds.readers.WithLabelValues("poll").Dec()
+	watch := s.store.Watch(page.Next, f.options)
+	defer watch.Close()
+	following, err := watch.Next(ctx)
+	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.options.Limits.Write))
+	if err != nil && ctx.Err() != nil && r.Context().Err() == nil && !errors.Is(err, store.ErrNoPartition) {
+		page.Next = watch.Token()
+		return page, nil
+	}
+	return following, err
+}
+
+// endless is the context of an answer that may take any time: it has no deadline
+// but those of its writes, and ends with the server's readiness to serve.
+func (s *Server) endless(w http.ResponseWriter, r *http.Request) (context.Context, context.CancelFunc) {
+	control := http.NewResponseController(w)
+	// A connection that knows no deadlines, as in tests, has none to lift.
+	control.SetReadDeadline(time.Time{}) // else it ends the request, and what is read is only that the client is gone
+	control.SetWriteDeadline(time.Time{})
+	ctx, cancel := context.WithCancel(r.Context())
+	stop := context.AfterFunc(s.draining, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+// Drain ends the streams of changes and the long polls, which nothing else would
+// end, so that the server can shut down. Their clients come back elsewhere with
+// the tokens that they have.
+func (s *Server) Drain() { s.drain() }
+
+// changesDocument is a page of changes.
+type changesDocument struct {
+	XMLName xmlName           `json:"-" xml:"changes"`
+	Changes []*changeDocument `json:"changes" xml:"entry"`
+	Next    string            `json:"next" xml:"next"`
+	More    bool              `json:"more" xml:"more"`
+
+	nextPath string
+}
+
+// changeDocument is the latest state of a key that changed.
+type changeDocument struct {
+	*entryDocument
+	Deleted bool   `json:"deleted" xml:"deleted"`
+	Next    string `json:"next,omitempty" xml:"-"` // the token behind it, in streams
+}
+
+func changeOf(e *store.Entry, values bool, f form) *changeDocument {
+	return &changeDocument{entryDocument: listed(e, values && !e.Deleted, f), Deleted: e.Deleted}
+}
+
+func (d *changesDocument) page() string { return "changes.html" }
+
+// NextPath is for the page.
+func (d *changesDocument) NextPath() string { return d.nextPath }
+
+// writeText writes a change a line: its revision, a sign, and the key, which
+// cannot hold a line break.
+func (d *changesDocument) writeText(b *bytes.Buffer) {
+	for _, c := range d.Changes {
+		sign := '+'
+		if c.Deleted {
+			sign = '-'
+		}
+		fmt.Fprintf(b, "%d %c %s\n", c.Revision, sign, c.Key)
+	}
+	fmt.Fprintf(b, "next %s\n", d.Next)
+}
+
+// feedMetrics count what is read of the changes.
+type feedMetrics struct {
+	readers *prometheus.GaugeVec
+	sent    prometheus.Counter
+}
+
+func newFeedMetrics(registry *prometheus.Registry) *feedMetrics {
+	m := &feedMetrics{
+		readers: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "runnel_changes_readers", Help: "Readers of changes under way, by form: events, ndjson, poll.",
+		}, []string{"form"}),
+		sent: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "runnel_changes_sent_total", Help: "Changes sent to readers.",
+		}),
+	}
+	registry.MustRegister(m.readers, m.sent)
+	return m
+}

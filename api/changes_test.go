@@ -1,0 +1,400 @@
+package api
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// changesPage is what a client sees of a page.
+type changesPage struct {
+	Changes []struct {
+		Key     string  `json:"key"`
+		Value   *string `json:"value"`
+		Deleted bool    `json:"deleted"`
+		Size    int64   `json:"size"`
+		Next    string  `json:"next"`
+	} `json:"changes"`
+	Next string `json:"next"`
+	More bool   `json:"more"`
+}
+
+func (p changesPage) String() string {
+	var b strings.Builder
+	for _, c := range p.Changes {
+		if c.Deleted {
+			b.WriteByte('-')
+		}
+		b.WriteString(c.Key)
+		if c.Value != nil {
+			b.WriteString("=" + *c.Value)
+		}
+		b.WriteByte(' ')
+	}
+	return strings.TrimSpace(b.String())
+}
+
+// changes reads a page.
+func (n *node) changes(t *testing.T, query string) changesPage {
+	t.Helper()
+	w := n.do(t, "GET", "/v1/changes?"+query, "")
+	var p changesPage
+	if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || w.Code != 200 {
+		t.Fatalf("%s: %d %s", query, w.Code, w.Body)
+	}
+	return p
+}
+
+// level copies everything from the master to the other partitions.
+func (n *node) level(t *testing.T) {
+	t.Helper()
+	ctx := t.Context()
+	master := partition.Origin(n.partitions[0].Name())
+	for _, p := range n.partitions[1:] {
+		at, err := p.Positions(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		from := at.Origins[master].Revision
+		snap, err := n.partitions[0].Snapshot(ctx, master, from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		head := snap.Position()
+		c := partition.Copy{Origin: master, From: from, To: head.Revision, Goal: head.Revision, SyncedAt: head.SyncedAt}
+		for {
+			more, err := snap.Next(ctx, 10_000, 1<<30)
+			if err != nil {
+				break
+			}
+			c.Entries = append(c.Entries, more...)
+		}
+		snap.Close()
+		if err := p.Apply(ctx, c); err != nil {
+			t.Fatal(err)
+		}
+		if at, err = p.Positions(ctx); err != nil {
+			t.Fatal(err)
+		}
+		n.store.Observe(p.Name(), at)
+	}
+}
+
+func TestChangesPages(t *testing.T) {
+	n := newNode(t)
+	n.put(t, "a")
+	n.put(t, "b/1")
+	n.put(t, "b/2")
+	n.do(t, "DELETE", "/v1/keys/a", "")
+	n.level(t)
+	p := n.changes(t, "")
+	if p.String() != "b/1 b/2 -a" || p.More {
+		t.Errorf("%s, more %v", p, p.More)
+	}
+	if p := n.changes(t, "values=true&prefix=b/"); p.String() != "b/1=value of b/1 b/2=value of b/2" {
+		t.Errorf("values: %s", p)
+	}
+	if p := n.changes(t, "since=now"); p.String() != "" || p.Next == "" {
+		t.Errorf("now: %s, next %q", p, p.Next)
+	}
+	one := n.changes(t, "limit=1")
+	if one.String() != "b/1" || !one.More {
+		t.Errorf("limit: %s, more %v", one, one.More)
+	}
+	if rest := n.changes(t, "since="+one.Next); rest.String() != "b/2 -a" {
+		t.Errorf("rest: %s", rest)
+	}
+	w := n.do(t, "GET", "/v1/changes?limit=1", "")
+	link := strings.TrimSuffix(strings.TrimPrefix(w.Header().Get("Link"), "<"), `>; rel="next"`)
+	if w := n.do(t, "GET", link, ""); !strings.Contains(w.Body.String(), `"b/2"`) {
+		t.Errorf("%s: %d %s", link, w.Code, w.Body)
+	}
+	for accept, want := range map[string]string{"text/plain": "+ b/1\n", "application/xml": "<key>b/1</key>", "text/html": ">b/1</a>"} {
+		w := n.do(t, "GET", "/v1/changes", "", "Accept", accept)
+		if w.Code != 200 || !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%s: %d %s", accept, w.Code, w.Body)
+		}
+		if accept == "application/xml" {
+			var d struct {
+				Change []struct {
+					Key     string `xml:"key"`
+					Deleted bool   `xml:"deleted"`
+				} `xml:"entry"`
+			}
+			if err := xml.Unmarshal(w.Body.Bytes(), &d); err != nil || len(d.Change) != 3 || !d.Change[2].Deleted {
+				t.Errorf("%+v, %v: %s", d, err, w.Body)
+			}
+		}
+	}
+}
+
+func TestChangesLongPoll(t *testing.T) {
+	n := newNode(t)
+	n.put(t, "a")
+	n.level(t)
+	now := n.changes(t, "since=now").Next
+	if p := n.changes(t, "wait=20ms&since="+now); p.String() != "" || p.Next != now {
+		t.Errorf("nothing changed, but %s, and %s became %s", p, now, p.Next)
+	}
+	answered := make(chan changesPage)
+	go func() { answered <- n.changes(t, "wait=1m&prefix=b&since="+now) }()
+	eventually(t, "somebody waits", func() bool { return n.polls(t) == 1 })
+	n.put(t, "other")
+	n.level(t)
+	n.put(t, "b")
+	n.level(t)
+	if p := <-answered; p.String() != "b" {
+		t.Errorf("%s", p)
+	}
+	if n.polls(t) != 0 {
+		t.Error("somebody waits still")
+	}
+}
+
+// polls counts the long polls under way.
+func (n *node) polls(t *testing.T) int { return n.gauge(t, `runnel_changes_readers{form="poll"}`) }
+
+func (n *node) gauge(t *testing.T, name string) (v int) {
+	t.Helper()
+	for line := range strings.Lines(n.do(t, "GET", "/metrics", "").Body.String()) {
+		if rest, ok := strings.CutPrefix(line, name+" "); ok {
+			fmt.Sscan(rest, &v)
+		}
+	}
+	return v
+}
+
+func TestBadChangesRequestsAreNamed(t *testing.T) {
+	n := newNode(t)
+	n.put(t, "a")
+	n.level(t)
+	token := n.changes(t, "").Next
+	const stream = "text/event-stream"
+	for _, c := range []struct{ query, accept, last, names string }{
+		{"since=x", "", "", "since"},
+		{"since=" + token + "A", "", "", "since"},
+		{"since=" + token[1:], "", "", "since"},
+		{"since=" + token + "&since=" + token, "", "", "since"},
+		{"since=now%20", "", "", "since"},
+		{"since=" + strings.Repeat("A", 20_000), "", "", "since"},
+		{"wait=", "", "", "wait"},
+		{"wait=x", "", "", "wait"},
+		{"wait=-1s", "", "", "wait"},
+		{"wait=5m1s", "", "", "wait"},
+		{"wait=1s", stream, "", "wait"},
+		{"limit=1", stream, "", "limit"},
+		{"limit=0", "", "", "limit"},
+		{"limit=1001", "", "", "limit"},
+		{"prefix=%ff", "", "", "prefix"},
+		{"prefix=" + strings.Repeat("a", 513), "", "", "prefix"},
+		{"values=yes", "", "", "values"},
+		{"after=x", "", "", "after"},
+		{"", stream, "x", "Last-Event-ID"},
+		{"since=" + token, stream, token[1:], "Last-Event-ID"},
+	} {
+		w := n.do(t, "GET", "/v1/changes?"+c.query, "", "Accept", c.accept, "Last-Event-ID", c.last)
+		if w.Code != 400 || !strings.Contains(w.Body.String(), `"`+c.names+`"`) {
+			t.Errorf("%.60s, Last-Event-ID %.10q: %d %.200s", c.query, c.last, w.Code, w.Body)
+		}
+	}
+	if w := n.do(t, "GET", "/v1/changes", "", "Accept", "image/png"); w.Code != 406 {
+		t.Errorf("image/png: %d", w.Code)
+	}
+	other := newNode(t)
+	if w := other.do(t, "GET", "/v1/changes?since="+token, ""); w.Code != 400 || !strings.Contains(w.Body.String(), `"since"`) {
+		t.Errorf("a token of another cluster: %d %s", w.Code, w.Body)
+	}
+}
+
+func TestChangesTooOldAre410(t *testing.T) {
+	n := newNode(t)
+	n.put(t, "a")
+	n.level(t)
+	token := n.changes(t, "").Next
+	n.do(t, "DELETE", "/v1/keys/a", "")
+	n.put(t, "b")
+	n.level(t)
+	for _, p := range n.partitions {
+		at, err := p.Positions(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for o, position := range at.Origins {
+			if _, err := p.Collect(t.Context(), o, position.Revision); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, accept := range []string{"application/json", "application/x-ndjson", "text/event-stream"} {
+		w := n.do(t, "GET", "/v1/changes?since="+token, "", "Accept", accept)
+		if w.Code != 410 || !strings.Contains(w.Body.String(), `"/problems/resync"`) {
+			t.Errorf("%s: %d %s", accept, w.Code, w.Body)
+		}
+	}
+}
+
+// events is a connection that reads a stream of events.
+type events struct {
+	t      *testing.T
+	cancel context.CancelFunc
+	body   io.ReadCloser
+	lines  *bufio.Reader
+	last   string // id of the last event
+}
+
+func listen(t *testing.T, server *httptest.Server, query, last string) *events {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	r, err := http.NewRequestWithContext(ctx, "GET", server.URL+"/v1/changes?"+query, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Accept", "text/event-stream")
+	if last != "" {
+		r.Header.Set("Last-Event-ID", last)
+	}
+	answer, err := server.Client().Do(r)
+	if err != nil || answer.StatusCode != 200 || answer.Header.Get("Content-Type") != "text/event-stream" {
+		t.Fatalf("%v, %v", answer, err)
+	}
+	e := &events{t: t, cancel: cancel, body: answer.Body, lines: bufio.NewReader(answer.Body)}
+	t.Cleanup(e.close)
+	return e
+}
+
+func (e *events) close() { e.cancel(); e.body.Close() }
+
+// next reads up to the next event with data, and returns its key.
+func (e *events) next() (string, error) {
+	for {
+		line, err := e.lines.ReadString('\n')
+		if err != nil {
+			return "", err
+		}
+		if id, ok := strings.CutPrefix(line, "id: "); ok {
+			e.last = strings.TrimSpace(id)
+		}
+		if data, ok := strings.CutPrefix(line, "data: "); ok {
+			var c struct {
+				Key string `json:"key"`
+			}
+			if err := json.Unmarshal([]byte(data), &c); err != nil {
+				return "", err
+			}
+			return c.Key, nil
+		}
+	}
+}
+
+func (e *events) want(key string) {
+	e.t.Helper()
+	if got, err := e.next(); got != key || err != nil {
+		e.t.Fatalf("got %q, %v; want %q", got, err, key)
+	}
+}
+
+// TestEventsOutliveTheServersDeadlines reads a stream for longer than the server
+// allows a request to be read or answered.
+func TestEventsOutliveTheServersDeadlines(t *testing.T) {
+	limits := Limits{Body: 100 * time.Millisecond, Write: 100 * time.Millisecond, Heartbeat: 20 * time.Millisecond}
+	n := newNode(t, func(o *Options) { o.Limits = limits })
+	server := n.serve(t, limits)
+	n.put(t, "a")
+	n.level(t)
+	e := listen(t, server, "", "")
+	e.want("a")
+	began, beats := time.Now(), 0
+	for time.Since(began) < 500*time.Millisecond {
+		line, err := e.lines.ReadString('\n')
+		if err != nil {
+			t.Fatalf("after %v: %v", time.Since(began), err)
+		}
+		if line == ":\n" {
+			beats++
+		}
+	}
+	if beats < 5 {
+		t.Errorf("%d heartbeats in %v", beats, time.Since(began))
+	}
+	n.put(t, "b")
+	n.level(t)
+	e.want("b")
+	// Cut off, it comes back with what it had last, on another connection.
+	e.close()
+	n.put(t, "c")
+	n.level(t)
+	listen(t, server, "since=now", e.last).want("c")
+	eventually(t, "the first reader is gone", func() bool { return n.gauge(t, `runnel_changes_readers{form="events"}`) <= 1 })
+}
+
+func TestNDJSONGoesOnWithAToken(t *testing.T) {
+	n := newNode(t)
+	server := n.serve(t, Limits{})
+	n.put(t, "a")
+	n.put(t, "b")
+	n.level(t)
+	read := func(since string, lines int) (keys, last string) {
+		r, _ := http.NewRequest("GET", server.URL+"/v1/changes?since="+url.QueryEscape(since), nil)
+		r.Header.Set("Accept", "application/x-ndjson")
+		answer, err := server.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		d := json.NewDecoder(answer.Body)
+		for range lines {
+			var c struct{ Key, Next string }
+			if err := d.Decode(&c); err != nil {
+				t.Fatal(err)
+			}
+			keys, last = keys+c.Key+" ", c.Next
+		}
+		return keys, last
+	}
+	keys, token := read("", 1)
+	if keys != "a " {
+		t.Errorf("%s", keys)
+	}
+	if keys, token = read(token, 1); keys != "b " {
+		t.Errorf("then %s", keys)
+	}
+	if keys, _ = read(token, 1); keys != " " {
+		t.Errorf("then, with nothing left, %q: want a line with a token alone", keys)
+	}
+}
+
+// TestDrainEndsStreams has streams and polls not keep a server from stopping.
+func TestDrainEndsStreams(t *testing.T) {
+	n := newNode(t)
+	server := n.serve(t, Limits{})
+	n.put(t, "a")
+	n.level(t)
+	e := listen(t, server, "", "")
+	e.want("a")
+	answered := make(chan changesPage)
+	go func() { answered <- n.changes(t, "wait=1m&since="+e.last) }()
+	eventually(t, "both wait", func() bool { return n.polls(t) == 1 })
+	n.Drain()
+	if key, err := e.next(); err != io.EOF {
+		t.Errorf("the stream gave %q, %v", key, err)
+	}
+	if p := <-answered; p.Next != e.last {
+		t.Errorf("the poll gave %s, %s", p, p.Next)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := server.Config.Shutdown(ctx); err != nil {
+		t.Error(err)
+	}
+}
