@@ -20,8 +20,21 @@ type update struct {
 	bytes  int64             // of entry's value
 	done   chan error        // receives the outcome once; buffered
 
+	together *together // if not nil, outcome is set and together is told instead of done
+	outcome  error
+
 	created bool  // of a Put: there was no live entry before
 	err     error // of fn, in the last attempt
+}
+
+// answer gives the outcome to whoever waits for it.
+func (u *update) answer(err error) {
+	if u.together == nil {
+		u.done <- err
+		return
+	}
+	u.outcome = err
+	u.together.finish()
 }
 
 // committer commits the updates of one master: those that queued while the
@@ -47,6 +60,36 @@ func (c *committer) add(u *update) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err := c.enqueue(u); err != nil {
+		return err
+	}
+	c.rouse()
+	return nil
+}
+
+// addAll queues updates that are waited for together, so that one commit can
+// take them all; those that the master does not take are answered why.
+func (c *committer) addAll(us []*update) {
+	var refusal error
+	if !c.m.writes.Load() {
+		refusal = c.unavailable(nil)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, u := range us {
+		err := refusal
+		if err == nil {
+			err = c.enqueue(u)
+		}
+		if err != nil {
+			u.answer(err)
+		}
+	}
+	c.rouse()
+}
+
+// enqueue queues an update if there is room. c.mu is held.
+func (c *committer) enqueue(u *update) error {
 	switch {
 	case c.closed:
 		return ErrClosed
@@ -55,11 +98,15 @@ func (c *committer) add(u *update) error {
 	}
 	c.queue = append(c.queue, u)
 	c.bytes += u.bytes
+	return nil
+}
+
+// rouse wakes run.
+func (c *committer) rouse() {
 	select {
 	case c.wake <- struct{}{}:
 	default:
 	}
-	return nil
 }
 
 // queueBytes bounds the values that wait in memory.
@@ -93,6 +140,22 @@ func (c *committer) withdraw(u *update) bool {
 	return true
 }
 
+// withdrawAll removes the updates of t that no commit has taken yet.
+func (c *committer) withdrawAll(t *together) []*update {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var gone []*update
+	c.queue = slices.DeleteFunc(c.queue, func(u *update) bool {
+		if u.together != t {
+			return false
+		}
+		gone = append(gone, u)
+		c.bytes -= u.bytes
+		return true
+	})
+	return gone
+}
+
 // run commits until ctx ends and what was accepted before is answered.
 func (c *committer) run(ctx context.Context) {
 	for {
@@ -119,9 +182,9 @@ func (c *committer) drain(ctx context.Context) {
 		c.putBack(us[ran:])
 		for _, u := range us[:ran] {
 			if err == nil {
-				u.done <- u.err
+				u.answer(u.err)
 			} else {
-				u.done <- err
+				u.answer(err)
 			}
 		}
 	}

@@ -21,13 +21,13 @@ type Written struct {
 // nothing was stored. ErrOutcomeUnknown: see there. An ended ctx is honoured as
 // long as the commit has not begun.
 func (s *Store) Update(ctx context.Context, keys []Key, fn func(*View) error) error {
-	return s.submit(ctx, keys, &update{keys: keys, fn: fn, values: true})
+	return s.submit(ctx, &update{keys: keys, fn: fn, values: true})
 }
 
 // Revise is Update for functions that do not need the values that stood: the
 // View's entries come without them, which spares reading them.
 func (s *Store) Revise(ctx context.Context, keys []Key, fn func(*View) error) error {
-	return s.submit(ctx, keys, &update{keys: keys, fn: fn})
+	return s.submit(ctx, &update{keys: keys, fn: fn})
 }
 
 // Put writes an entry, of which Key, ContentType, Metadata and Value count,
@@ -39,7 +39,7 @@ func (s *Store) Put(ctx context.Context, e Entry) (Written, error) {
 		return Written{}, &TooLargeError{Limit: limit}
 	}
 	u := &update{entry: e, keys: []Key{e.Key}, bytes: e.Size}
-	if err := s.submit(ctx, u.keys, u); err != nil {
+	if err := s.submit(ctx, u); err != nil {
 		return Written{}, err
 	}
 	return Written{Entry: u.entry, Created: u.created}, nil
@@ -56,25 +56,34 @@ func (s *Store) Master(k Key) string {
 }
 
 // submit hands an update to its master's committer and waits for the outcome.
-func (s *Store) submit(ctx context.Context, keys []Key, u *update) error {
-	c := s.cluster.Load()
-	if c == nil {
-		return &MasterError{Master: s.options.Masters[0], RetryAfter: s.options.Poll, Err: errNotReached}
+func (s *Store) submit(ctx context.Context, u *update) error {
+	m, err := s.masterOf(s.cluster.Load(), u)
+	if err != nil {
+		return err
 	}
-	name := c.master(keys[0])
-	for _, k := range keys[1:] {
-		if c.master(k) != name {
-			return ErrDifferentMasters
-		}
-	}
-	m := s.member(name)
-	if m == nil {
-		return &MasterError{Master: name, RetryAfter: s.options.Poll, Err: ErrUnknownPartition}
-	}
-	u.epoch = c.Epoch
 	u.done = make(chan error, 1)
 	if err := m.committer.add(u); err != nil {
 		return err
 	}
 	return m.committer.wait(ctx, u)
+}
+
+// masterOf is the master of the update's keys, by the map c, whose epoch the
+// update gets.
+func (s *Store) masterOf(c *cluster, u *update) (*member, error) {
+	if c == nil {
+		return nil, &MasterError{Master: s.options.Masters[0], RetryAfter: s.options.Poll, Err: errNotReached}
+	}
+	name := c.master(u.keys[0])
+	for _, k := range u.keys[1:] {
+		if c.master(k) != name {
+			return nil, ErrDifferentMasters
+		}
+	}
+	m := s.member(name)
+	if m == nil {
+		return nil, &MasterError{Master: name, RetryAfter: s.options.Poll, Err: ErrUnknownPartition}
+	}
+	u.epoch = c.Epoch
+	return m, nil
 }

@@ -1,0 +1,107 @@
+package store
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// Change is one write among many: an Update of one key.
+type Change struct {
+	// Entry is put whatever stood before, as by Put, unless Decide is set. Its
+	// Key says what is changed in either case.
+	Entry Entry
+	// Decide is the function of an Update of the key, as for Revise.
+	Decide func(*View) error
+
+	// Err is what Put or Revise would have returned. Without one, Entry is as
+	// it was put, and Created says that there was no live entry before.
+	Err     error
+	Created bool
+
+	key    [1]Key
+	update update
+}
+
+// UpdateEach makes many changes, each by itself: that one is refused or fails is
+// no other's concern. They are handed over at once, so that those of one master
+// share its next commits, and those of one key take effect in their order. It
+// returns when the outcome of each is known. A master's queue is as bounded as
+// ever: what it has no room for ends as ErrMasterUnavailable.
+func (s *Store) UpdateEach(ctx context.Context, changes []Change) {
+	t := &together{done: make(chan struct{})}
+	t.left.Store(int64(len(changes)) + 1) // one for this function, which is not done before all are queued
+	committers := make(map[*committer][]*update, 1)
+	cluster, limit := s.cluster.Load(), s.MaxValueBytes()
+	for i := range changes {
+		c := &changes[i]
+		u := c.prepare(t)
+		m, err := s.masterOf(cluster, u)
+		if err == nil && c.Decide == nil && u.bytes > limit {
+			err = &TooLargeError{Limit: limit}
+		}
+		if err != nil {
+			u.answer(err)
+			continue
+		}
+		committers[m.committer] = append(committers[m.committer], u)
+	}
+	for c, us := range committers {
+		c.addAll(us)
+	}
+	t.finish()
+	t.wait(ctx, committers)
+	for i := range changes {
+		changes[i].settle()
+	}
+}
+
+// prepare makes the update that the change is.
+func (c *Change) prepare(t *together) *update {
+	c.key[0] = c.Entry.Key
+	u := &c.update
+	*u = update{keys: c.key[:], fn: c.Decide, together: t}
+	if c.Decide == nil {
+		u.entry = c.Entry
+		u.entry.Size = int64(len(c.Entry.Value))
+		u.entry.Checksum = partition.Checksum(c.Entry.Value)
+		u.bytes = u.entry.Size
+	}
+	return u
+}
+
+func (c *Change) settle() {
+	c.Err = c.update.outcome
+	if c.Err == nil && c.Decide == nil {
+		c.Entry, c.Created = c.update.entry, c.update.created
+	}
+}
+
+// together is updates that are waited for at once.
+type together struct {
+	left atomic.Int64
+	done chan struct{} // closed when none is left
+}
+
+func (t *together) finish() {
+	if t.left.Add(-1) == 0 {
+		close(t.done)
+	}
+}
+
+// wait waits for all outcomes. When ctx ends, the updates that no commit has
+// taken yet are withdrawn; after that only the commits' outcome is the truth.
+func (t *together) wait(ctx context.Context, committers map[*committer][]*update) {
+	select {
+	case <-t.done:
+		return
+	case <-ctx.Done():
+	}
+	for c := range committers {
+		for _, u := range c.withdrawAll(t) {
+			u.answer(ctx.Err())
+		}
+	}
+	<-t.done
+}
