@@ -65,9 +65,13 @@ func setStaleness(h http.Header, d time.Duration) {
 	case d == 0:
 		h["Runnel-Staleness"] = notStale
 	case d > 0:
-		d = (d + time.Millisecond - 1).Truncate(time.Millisecond) // an upper bound rounds up
-		h["Runnel-Staleness"] = []string{strconv.FormatFloat(d.Seconds(), 'f', 3, 64)}
+		h["Runnel-Staleness"] = []string{strconv.FormatFloat(roundUp(d).Seconds(), 'f', 3, 64)}
 	}
+}
+
+// roundUp rounds to milliseconds, as an upper bound must.
+func roundUp(d time.Duration) time.Duration {
+	return (d + time.Millisecond - 1).Truncate(time.Millisecond)
 }
 
 // setValidators describes an entry, with the entity tag of the form it is
@@ -152,11 +156,20 @@ func (s *Server) readWrite(w http.ResponseWriter, r *http.Request, key store.Key
 
 // put stores an entry, blindly where nothing has to be decided.
 func (s *Server) put(ctx context.Context, p write) (store.Written, error) {
-	if p.ttl == 0 && p.conditions.none() {
+	if p.blind() {
 		return s.store.Put(ctx, p.entry)
 	}
 	var written store.Written
-	err := s.store.Revise(ctx, []store.Key{p.entry.Key}, func(v *store.View) error {
+	err := s.store.Revise(ctx, []store.Key{p.entry.Key}, p.decide(&written))
+	return written, err
+}
+
+// blind reports whether nothing has to be decided.
+func (p *write) blind() bool { return p.ttl == 0 && p.conditions.none() }
+
+// decide is the write as the function of an Update.
+func (p *write) decide(written *store.Written) func(*store.View) error {
+	return func(v *store.View) error {
 		current, exists := v.Get(p.entry.Key)
 		if err := p.conditions.check(&current, exists); err != nil {
 			return err
@@ -165,10 +178,9 @@ func (s *Server) put(ctx context.Context, p write) (store.Written, error) {
 		if p.ttl > 0 {
 			e.ExpiresAt = v.Now().Add(p.ttl)
 		}
-		written = store.Written{Entry: v.Put(e), Created: !exists}
+		*written = store.Written{Entry: v.Put(e), Created: !exists}
 		return nil
-	})
-	return written, err
+	}
 }
 
 // setWritten describes what a write has stored. Its origin is its master.
@@ -204,20 +216,25 @@ func (s *Server) delete(w http.ResponseWriter, r *http.Request, key store.Key) (
 		return tombstone, err
 	}
 	master := s.store.Master(key)
-	err = s.store.Revise(r.Context(), []store.Key{key}, func(v *store.View) error {
-		current, exists := v.Get(key)
-		if err := c.check(&current, exists); err != nil {
-			return err
-		}
-		var deleted bool
-		if tombstone, deleted = v.Delete(key); !deleted {
-			return store.ErrNotFound
-		}
-		return nil
-	})
+	err = s.store.Revise(r.Context(), []store.Key{key}, c.deletion(key, &tombstone))
 	if err == nil || errors.Is(err, store.ErrNotFound) {
 		w.Header()["Runnel-Partition"] = []string{master}
 		w.Header()["Runnel-Staleness"] = notStale
 	}
 	return tombstone, err
+}
+
+// deletion is the removal of key, if c holds, as the function of an Update.
+func (c *conditions) deletion(key store.Key, tombstone *store.Entry) func(*store.View) error {
+	return func(v *store.View) error {
+		current, exists := v.Get(key)
+		if err := c.check(&current, exists); err != nil {
+			return err
+		}
+		var deleted bool
+		if *tombstone, deleted = v.Delete(key); !deleted {
+			return store.ErrNotFound
+		}
+		return nil
+	}
 }

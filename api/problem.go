@@ -34,6 +34,10 @@ var (
 		"“after” takes the cursor that a page of the same list gave as “next”, unchanged. A cursor carries the prefix and the delimiter of its list and does not continue another one. Start again without “after”."}
 	kindInvalidHeader = &kind{"invalid-header", 400, "Not a value of this header",
 		"A header has a value that it cannot have, for example an entity tag without quotes. The member “header” names it. Nothing was stored."}
+	kindInvalidJSON = &kind{"invalid-json", 400, "Not the JSON that is asked for",
+		"The body of a batch or a transaction, or a line of it, is not JSON of the form that the API asks for: cut short, with a member given twice, with text that is not UTF-8, or of another type. A batch of lines goes on behind such a line; of an array or a transaction nothing was done."}
+	kindInvalidItem = &kind{"invalid-item", 400, "Not an operation",
+		"An operation of a batch or a transaction has a member that is unknown, missing, or has a value that it cannot have. The member “parameter” names it. In a batch this operation alone was not done; of a transaction nothing was."}
 	kindIncompleteBody = &kind{"incomplete-body", 400, "The body is not whole",
 		"The connection ended, or the encoding of the body broke, before the announced end of the body. Nothing was stored. Send it again."}
 	kindCrossOrigin = &kind{"cross-origin", 403, "A page of another site may not change data here",
@@ -56,6 +60,8 @@ var (
 		"The value exceeds what the server accepts. The member “max_bytes” says how much that is. Nothing was stored."}
 	kindEncoding = &kind{"unsupported-encoding", 415, "The body’s content coding is not kept",
 		"A value is stored as it is sent and given back without a Content-Encoding, so a coded body would be given back wrong. Send it without Content-Encoding."}
+	kindMediaType = &kind{"unsupported-media-type", 415, "The body’s media type is none that is read here",
+		"The header Content-Type names a form that this resource does not read. The member “available” lists those that it does."}
 	kindRange = &kind{"range-not-satisfiable", 416, "The value has no such range",
 		"No range of the header Range lies within the value. The header Content-Range says how long the value is."}
 	kindDifferentMasters = &kind{"different-masters", 422, "The keys have different masters",
@@ -82,9 +88,9 @@ var (
 
 // kinds lists every kind, in the order of the index page.
 var kinds = []*kind{
-	kindInvalidKey, kindInvalidParameter, kindInvalidCursor, kindInvalidHeader, kindIncompleteBody, kindCrossOrigin,
+	kindInvalidKey, kindInvalidParameter, kindInvalidCursor, kindInvalidHeader, kindInvalidJSON, kindInvalidItem, kindIncompleteBody, kindCrossOrigin,
 	kindNotFound, kindUnknownRoute, kindMethod, kindNotAcceptable, kindTimeout, kindResync, kindPrecondition, kindTooLarge,
-	kindEncoding, kindRange, kindDifferentMasters, kindInternal, kindMasterUnavailable, kindOutcomeUnknown,
+	kindEncoding, kindMediaType, kindRange, kindDifferentMasters, kindInternal, kindMasterUnavailable, kindOutcomeUnknown,
 	kindNoPartition, kindTimedOut, kindShuttingDown, kindSyncElsewhere, kindUnhealthy, kindNotReady,
 }
 

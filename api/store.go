@@ -23,6 +23,8 @@ type Store interface {
 // Reader reads from any partition, or from the one that the options ask for.
 type Reader interface {
 	Get(ctx context.Context, key store.Key, o store.ReadOptions) (store.Read, error)
+	// GetMany reads many keys in few statements, and calls each for every one in order.
+	GetMany(ctx context.Context, keys []store.Key, o store.ReadOptions, each func(i int, r store.Read, err error))
 	List(ctx context.Context, o store.ListOptions) (store.Page, error)
 	// Union lists all reachable partitions together.
 	Union(ctx context.Context, o store.ListOptions) (store.Page, error)
@@ -34,6 +36,8 @@ type Writer interface {
 	Put(ctx context.Context, e store.Entry) (store.Written, error)
 	// Revise decides over the current entries, which come without their values.
 	Revise(ctx context.Context, keys []store.Key, fn func(*store.View) error) error
+	// UpdateEach makes many changes, each by itself, in shared commits.
+	UpdateEach(ctx context.Context, changes []store.Change)
 	// Spread applies committed entries to every reachable partition now, and
 	// says how many hold them.
 	Spread(ctx context.Context, entries []store.Entry) (reached int, err error)

@@ -1,0 +1,164 @@
+package api
+
+import (
+	"bytes"
+	"errors"
+	"mime"
+	"net/http"
+
+	"github.com/runnelkv/runnel/store"
+)
+
+// Bounds of a batch.
+const (
+	maxBatchItems = 10_000   // of an array; lines are as many as come
+	maxBatchBytes = 16 << 20 // of an array, unless its largest value needs more
+	wholeBytes    = 4 << 20  // lines up to here, if announced, are read before they are done
+	windowItems   = 1024     // operations that are done together …
+	windowBytes   = 4 << 20  // … and bytes that they were decoded from
+)
+
+var (
+	arrayOffers     = []offer{offerJSON, offerNDJSON}
+	lineOffers      = []offer{offerNDJSON, offerJSON}
+	batchMediaTypes = []string{"application/json", "application/x-ndjson"}
+)
+
+// postBatch is POST /v1/batch: many operations on single keys, each with its own
+// outcome, gathered into few statements and commits.
+func (s *Server) postBatch(w http.ResponseWriter, r *http.Request) error {
+	q, err := parameters(r, "consistency")
+	if err != nil {
+		return err
+	}
+	o, err := readOptions(q)
+	if err != nil {
+		return err
+	}
+	lines, err := hasLines(r.Header)
+	if err != nil {
+		return err
+	}
+	among := arrayOffers
+	if lines {
+		among = lineOffers
+	}
+	chosen, ok := negotiate(r.Header["Accept"], among)
+	if !ok {
+		return refuseForm(among)
+	}
+	b := &batch{server: s, request: r, read: o, answer: newBatchAnswer(w, chosen, s.options.Limits.Write)}
+	if !lines {
+		return b.doArray(w)
+	}
+	if n := r.ContentLength; n >= 0 && n <= wholeBytes {
+		return b.doLines(w)
+	}
+	return b.doStream()
+}
+
+// hasLines reports whether the body is NDJSON; otherwise it is an array.
+func hasLines(h http.Header) (bool, error) {
+	if h["Content-Encoding"] != nil {
+		return false, refuse(kindEncoding, "The body of a batch has no Content-Encoding.")
+	}
+	mediaType, _, err := mime.ParseMediaType(h.Get("Content-Type"))
+	switch {
+	case h["Content-Type"] == nil, err == nil && mediaType == "application/json":
+		return false, nil
+	case err == nil && (mediaType == "application/x-ndjson" || mediaType == "application/ndjson"):
+		return true, nil
+	}
+	e := refuse(kindMediaType, "A batch is a JSON array, application/json, or lines of JSON, application/x-ndjson.")
+	e.members.Available = batchMediaTypes
+	return false, e
+}
+
+// batch is the operations of one request on their way.
+type batch struct {
+	server  *Server
+	request *http.Request
+	read    store.ReadOptions // of gets
+	wrote   bool              // something was written: gets that follow ask the master
+	answer  *batchAnswer
+
+	// Kept from one window to the next.
+	changes []store.Change
+	keys    []store.Key
+}
+
+// largestBody is the most bytes of one body that is not streamed.
+func (s *Server) largestBody() int64 { return max(maxBatchBytes, s.largestLine()) }
+
+// largestLine is the most bytes of one operation: a value may double when it is
+// escaped, or grow by a third as base64.
+func (s *Server) largestLine() int64 { return 2*s.store.MaxValueBytes() + 64<<10 }
+
+// doArray does an array once all of it was read and decoded.
+func (b *batch) doArray(w http.ResponseWriter) error {
+	body, err := readBody(w, b.request, b.server.largestBody())
+	if err != nil {
+		return err
+	}
+	ops, err := b.server.newOperations().array(body)
+	if err != nil {
+		return err
+	}
+	for len(ops) > 0 {
+		n := min(windowItems, len(ops))
+		if err := b.do(ops[:n]); err != nil {
+			return err
+		}
+		ops = ops[n:]
+	}
+	return b.answer.finish()
+}
+
+// doLines does lines that are read as a whole because they are few.
+func (b *batch) doLines(w http.ResponseWriter) error {
+	body, err := readBody(w, b.request, wholeBytes)
+	if err != nil {
+		return err
+	}
+	d := b.server.newOperations()
+	ops := make([]operation, 0, min(windowItems, bytes.Count(body, newline)+1))
+	for len(body) > 0 {
+		ops = ops[:0]
+		for len(body) > 0 && len(ops) < windowItems {
+			var line []byte
+			line, body, _ = bytes.Cut(body, newline)
+			ops = d.appendLine(ops, line)
+		}
+		if err := b.do(ops); err != nil {
+			return err
+		}
+	}
+	return b.answer.finish()
+}
+
+var newline = []byte("\n")
+
+// readBody reads a body whole.
+func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	if r.ContentLength > limit {
+		w.Header()["Connection"] = []string{"close"} // rather than read what is in vain
+		return nil, refuseBodyTooLarge(limit)
+	}
+	var body bytes.Buffer
+	if n := r.ContentLength; n > 0 {
+		body.Grow(int(min(n, trustedBytes)) + bytes.MinRead)
+	}
+	if _, err := body.ReadFrom(http.MaxBytesReader(unwrap(w), r.Body, limit)); err != nil {
+		if errors.As(err, new(*http.MaxBytesError)) {
+			return nil, refuseBodyTooLarge(limit)
+		}
+		return nil, bodyError(err, limit)
+	}
+	return body.Bytes(), nil
+}
+
+func refuseBodyTooLarge(limit int64) *refusal {
+	e := refuse(kindTooLarge, "The body is larger than %d bytes.", limit)
+	e.members.MaxBytes = limit
+	return e
+}

@@ -1,0 +1,340 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// result is a line of a batch's answer, as a client reads it.
+type result struct {
+	Index       int
+	Op, Key     string
+	Status      int
+	Value       *string
+	ValueBase64 []byte `json:"value_base64"`
+	ContentType string `json:"content_type"`
+	Size        int64
+	ETag        string
+	Revision    int64
+	ExpiresAt   string `json:"expires_at"`
+	Metadata    map[string]string
+	Partition   string
+	Staleness   *float64
+	Problem     *problem
+}
+
+// slug is the kind of the result's problem, or "".
+func (r *result) slug() string {
+	if r.Problem == nil {
+		return ""
+	}
+	return strings.TrimPrefix(r.Problem.Type, problemsPath)
+}
+
+// resultsOf reads an answer in either form.
+func resultsOf(t testing.TB, w *httptest.ResponseRecorder) []result {
+	t.Helper()
+	if w.Code != 200 {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	var rs []result
+	switch w.Header().Get("Content-Type") {
+	case "application/json":
+		var all struct{ Results []result }
+		if err := json.Unmarshal(w.Body.Bytes(), &all); err != nil {
+			t.Fatalf("%v in %s", err, w.Body)
+		}
+		rs = all.Results
+	case "application/x-ndjson":
+		for line := range strings.Lines(w.Body.String()) {
+			var r result
+			if err := json.Unmarshal([]byte(line), &r); err != nil {
+				t.Fatalf("%v in %s", err, line)
+			}
+			rs = append(rs, r)
+		}
+	}
+	for i, r := range rs {
+		if r.Index != i || r.Status >= 400 != (r.Problem != nil) || r.Problem != nil && r.Problem.Status != r.Status {
+			t.Errorf("result %d: %+v", i, r)
+		}
+	}
+	return rs
+}
+
+// forms are the ways to send a batch; each gets operations and must answer alike.
+var forms = map[string]func(n *node, t testing.TB, ops ...string) []result{
+	"array": func(n *node, t testing.TB, ops ...string) []result {
+		return resultsOf(t, n.do(t, "POST", "/v1/batch", "["+strings.Join(ops, ",")+"]", "Content-Type", "application/json"))
+	},
+	"lines": func(n *node, t testing.TB, ops ...string) []result {
+		return resultsOf(t, n.do(t, "POST", "/v1/batch", strings.Join(ops, "\n"), "Content-Type", "application/x-ndjson"))
+	},
+	"stream": func(n *node, t testing.TB, ops ...string) []result {
+		return resultsOf(t, n.stream(t, strings.Join(ops, "\n\n")+"\n"))
+	},
+}
+
+// stream sends lines without announcing how many bytes they are.
+func (n *node) stream(t testing.TB, body string, headers ...string) *httptest.ResponseRecorder {
+	t.Helper()
+	r := httptest.NewRequest("POST", "/v1/batch", struct{ *strings.Reader }{strings.NewReader(body)})
+	r.ContentLength = -1
+	r.Header.Set("Content-Type", "application/x-ndjson")
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	w := httptest.NewRecorder()
+	n.ServeHTTP(w, r)
+	checkAnswer(t, r, w)
+	n.checkDescribed(t, r, w)
+	return w
+}
+
+// outcomes says in short what came of each operation.
+func outcomes(rs []result) []string {
+	var all []string
+	for _, r := range rs {
+		s := fmt.Sprint(r.Status)
+		if r.Value != nil {
+			s += " " + *r.Value
+		}
+		if r.Problem != nil {
+			s += " " + r.slug()
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+func TestBatchAnswersEachOperationInOrder(t *testing.T) {
+	for form, batch := range forms {
+		t.Run(form, func(t *testing.T) {
+			n := newNode(t)
+			rs := batch(n, t,
+				`{"op":"put","key":"a","value":"1"}`,
+				`{"op":"get","key":"a"}`,
+				`{"op":"put","key":"a","value":"2","if_none_match":"*"}`,
+				`{"op":"put","key":"a","value":"3","if_match":"*","ttl":"1h"}`,
+				`{"op":"get","key":"a"}`,
+				`{"op":"delete","key":"a"}`,
+				`{"op":"get","key":"a"}`,
+				`{"op":"delete","key":"a"}`,
+				`{"op":"put","key":"a","value":"4","if_match":"\"1\""}`,
+				`{"op":"put","key":"b/ü \"\\","value_base64":"AP8=","content_type":"image/png","metadata":{"Author":"Ann"}}`,
+				`{"op":"get","key":"b/\u00fc \"\\"}`,
+				`{"op":"put","key":"b/ü \"\\","value":"\ud83d\ude00\n"}`,
+				`{"op":"get","key":"b/ü \"\\"}`,
+			)
+			want := []string{"201", "200 1", "412 precondition-failed", "204", "200 3", "204", "404 not-found", "404 not-found", "412 precondition-failed",
+				"201", "200", "204", "200 😀\n"}
+			if diff := cmp.Diff(want, outcomes(rs)); diff != "" {
+				t.Fatal(diff)
+			}
+			if rs[0].ETag != fmt.Sprintf("%q", fmt.Sprint(rs[0].Revision)) || rs[1].ETag != rs[0].ETag || rs[3].ExpiresAt == "" || rs[5].Revision <= rs[3].Revision {
+				t.Errorf("%+v", rs)
+			}
+			if g := rs[10]; string(g.ValueBase64) != "\x00\xff" || g.ContentType != "image/png" || g.Metadata["author"] != "Ann" || g.Key != `b/ü "\` || g.Size != 2 || g.Partition == "" || g.Staleness == nil {
+				t.Errorf("%+v", g)
+			}
+			if rs[12].ContentType != "application/octet-stream" {
+				t.Errorf("%+v", rs[12])
+			}
+		})
+	}
+}
+
+func TestBatchRefusesSingleOperationsAndDoesTheRest(t *testing.T) {
+	for form, batch := range forms {
+		t.Run(form, func(t *testing.T) {
+			n := newNode(t)
+			bad := map[string]string{
+				`7`:                                     "invalid-item",
+				`null`:                                  "invalid-item",
+				`"put"`:                                 "invalid-item",
+				`[{"op":"get","key":"a"}]`:              "invalid-item",
+				`{}`:                                    "invalid-item op",
+				`{"op":"get"}`:                          "invalid-item key",
+				`{"op":"get","key":null}`:               "invalid-item key",
+				`{"op":"post","key":"a"}`:               "invalid-item op",
+				`{"op":7,"key":"a"}`:                    "invalid-item op",
+				`{"OP":"get","key":"a"}`:                `invalid-item "OP"`,
+				`{"op":"get","key":"a","nope":{"x":1}}`: `invalid-item "nope"`,
+				`{"op":"get","key":""}`:                 "invalid-key",
+				`{"op":"get","key":"\u0000"}`:           "invalid-key",
+				`{"op":"put","key":"` + strings.Repeat("k", 513) + `","value":""}`:             "invalid-key",
+				`{"op":"get","key":"a","value":"x"}`:                                           "invalid-item value",
+				`{"op":"delete","key":"a","ttl":"1s"}`:                                         "invalid-item ttl",
+				`{"op":"put","key":"a"}`:                                                       "invalid-item value",
+				`{"op":"put","key":"a","value":1}`:                                             "invalid-item value",
+				`{"op":"put","key":"a","value":"x","value_base64":"eA=="}`:                     "invalid-item value_base64",
+				`{"op":"put","key":"a","value_base64":"?"}`:                                    "invalid-item value_base64",
+				`{"op":"put","key":"a","value":"x","ttl":"-1s"}`:                               "invalid-item ttl",
+				`{"op":"put","key":"a","value":"x","ttl":"1h1h1h1h1000000h"}`:                  "invalid-item ttl",
+				`{"op":"put","key":"a","value":"x","content_type":"no"}`:                       "invalid-item content_type",
+				`{"op":"put","key":"a","value":"x","if_match":"1"}`:                            "invalid-item if_match",
+				`{"op":"put","key":"a","value":"x","if_none_match":""}`:                        "invalid-item if_none_match",
+				`{"op":"put","key":"a","value":"x","metadata":[]}`:                             "invalid-item metadata",
+				`{"op":"put","key":"a","value":"x","metadata":{"a":"x\ny"}}`:                   "invalid-item metadata",
+				`{"op":"put","key":"a","value":"x","metadata":{"a b":"x"}}`:                    "invalid-item metadata",
+				`{"op":"put","key":"a","value":"` + strings.Repeat("v", maxTestValue+1) + `"}`: "too-large",
+			}
+			if form != "array" { // of which these would be the end
+				for _, line := range []string{
+					"not json", "{", `{"op":"get","key":"a"`, `{"op":"get","key":"a"} x`, `{"op":"get","key":"a"},`, "\xff", `{"op":"get","op":"get","key":"a"}`,
+					`{"op":"put","key":"a","value":"` + "\xc3\x28" + `"}`, `{"op":"put","key":"a","value":"\ud800"}`, `{"op":"get","key":"a",}`, strings.Repeat("[", 100_000), "\x00",
+				} {
+					bad[line] = "invalid-json"
+				}
+				bad[`{"op":"put","key":"a","value":"`+strings.Repeat("v", 2*maxTestValue+100_000)+`"}`] = "too-large"
+			}
+			var ops, want []string
+			for op, slug := range bad {
+				ops = append(ops, op, fmt.Sprintf(`{"op":"put","key":"ok/%d","value":""}`, len(ops)))
+				want = append(want, slug, "")
+			}
+			if form == "array" {
+				ops = shrink(ops) // together they must fit one body
+			}
+			rs := batch(n, t, ops...)
+			var got []string
+			for _, r := range rs {
+				s := r.slug()
+				if r.Problem != nil && r.Problem.Parameter != "" {
+					s += " " + r.Problem.Parameter
+				}
+				got = append(got, s)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(diff)
+			}
+			if w := n.do(t, "GET", "/v1/keys/a", ""); w.Code != 404 {
+				t.Errorf("a refused operation was done: %d %s", w.Code, w.Body)
+			}
+			page, err := n.store.List(t.Context(), store.ListOptions{Space: store.User, Prefix: "ok/", Limit: 1000, ReadOptions: store.ReadOptions{Consistency: store.FromMaster}})
+			if err != nil || len(page.Entries) != len(bad) {
+				t.Errorf("%d of %d good operations were done, %v", len(page.Entries), len(bad), err)
+			}
+		})
+	}
+}
+
+func shrink(ops []string) []string { return ops }
+
+func TestBatchRefusesWhatIsNoBatch(t *testing.T) {
+	n := newNode(t)
+	many := "[" + strings.Repeat(`{"op":"put","key":"a","value":""},`, maxBatchItems) + `{"op":"put","key":"a","value":""}]`
+	for _, c := range []struct{ path, body, contentType, accept, slug string }{
+		{"/v1/batch", ``, "application/json", "", "invalid-json"},
+		{"/v1/batch", `{"op":"put","key":"a","value":""}`, "application/json", "", "invalid-json"},
+		{"/v1/batch", `[{"op":"put","key":"a","value":""}`, "application/json", "", "invalid-json"},
+		{"/v1/batch", `[{"op":"put","key":"a","value":""}]]`, "application/json", "", "invalid-json"},
+		{"/v1/batch", `[{"op":"put","key":"a","value":""},]`, "application/json", "", "invalid-json"},
+		{"/v1/batch", `[{"op":"put","key":"a","value":"` + "\xff" + `"}]`, "application/json", "", "invalid-json"},
+		{"/v1/batch", `[{"op":"put","key":"a","value":"","value":""}]`, "application/json", "", "invalid-json"},
+		{"/v1/batch", "[" + strings.Repeat(`[`, 20_000), "application/json", "", "invalid-json"},
+		{"/v1/batch", many, "application/json", "", "too-large"},
+		{"/v1/batch", strings.Repeat(" ", maxBatchBytes+1), "application/json", "", "too-large"},
+		{"/v1/batch", `[{"op":"put","key":"a","value":""}]`, "text/plain", "", "unsupported-media-type"},
+		{"/v1/batch", `[{"op":"put","key":"a","value":""}]`, "application/x-www-form-urlencoded", "", "unsupported-media-type"},
+		{"/v1/batch", `[{"op":"put","key":"a","value":""}]`, "application/json", "text/html", "not-acceptable"},
+		{"/v1/batch?consistency=none", `[{"op":"put","key":"a","value":""}]`, "application/json", "", "invalid-parameter"},
+		{"/v1/batch?x=1", `[{"op":"put","key":"a","value":""}]`, "application/json", "", "invalid-parameter"},
+	} {
+		w := n.do(t, "POST", c.path, c.body, "Content-Type", c.contentType, "Accept", c.accept)
+		if !strings.Contains(w.Body.String(), "/problems/"+c.slug) && c.slug != "not-acceptable" || w.Code < 400 {
+			t.Errorf("%s %.60s: %d %s", c.path, c.body, w.Code, w.Body)
+		}
+	}
+	if w := n.do(t, "POST", "/v1/batch", `[]`, "Content-Encoding", "gzip"); w.Code != 415 {
+		t.Errorf("gzip: %d", w.Code)
+	}
+	if w := n.do(t, "GET", "/v1/keys/a?consistency=master", ""); w.Code != 404 {
+		t.Errorf("something was done: %d", w.Code)
+	}
+}
+
+func TestBatchIsAnsweredInTheFormThatIsAskedFor(t *testing.T) {
+	n := newNode(t)
+	for _, c := range []struct{ contentType, accept, want string }{
+		{"", "", "application/json"},
+		{"application/json; charset=utf-8", "*/*", "application/json"},
+		{"application/json", "application/x-ndjson", "application/x-ndjson"},
+		{"application/x-ndjson", "", "application/x-ndjson"},
+		{"application/x-ndjson", "application/json", "application/json"},
+	} {
+		body := `{"op":"get","key":"a"}`
+		if !strings.Contains(c.contentType, "ndjson") {
+			body = "[" + body + "]"
+		}
+		headers := []string{"Accept", c.accept}
+		if c.contentType != "" {
+			headers = append(headers, "Content-Type", c.contentType)
+		}
+		w := n.do(t, "POST", "/v1/batch", body, headers...)
+		if rs := resultsOf(t, w); w.Header().Get("Content-Type") != c.want || len(rs) != 1 || rs[0].Status != 404 {
+			t.Errorf("%+v: %v %s", c, w.Header(), w.Body)
+		}
+	}
+	for _, body := range []string{"", "\n\n"} {
+		if w := n.stream(t, body); w.Code != 200 || w.Body.Len() > 0 {
+			t.Errorf("no lines: %d %s", w.Code, w.Body)
+		}
+	}
+	if rs := resultsOf(t, n.do(t, "POST", "/v1/batch", "[]")); len(rs) != 0 {
+		t.Errorf("%+v", rs)
+	}
+}
+
+// TestBatchReadsItsOwnWrites: whatever partition answers reads, a get behind a
+// write of the same batch sees it. Nothing is synced here.
+func TestBatchReadsItsOwnWrites(t *testing.T) {
+	for form, batch := range forms {
+		n := newNode(t)
+		n.level(t)
+		var ops []string
+		for i := range 3000 {
+			ops = append(ops, fmt.Sprintf(`{"op":"put","key":"k%d","value":"%d"}`, i%7, i), fmt.Sprintf(`{"op":"get","key":"k%d"}`, (i+i/7)%7))
+		}
+		last := map[int]int{}
+		for i, r := range batch(n, t, ops...) {
+			j := i / 2
+			if i%2 == 0 {
+				last[j%7] = j
+				continue
+			}
+			want, written := last[(j+j/7)%7]
+			if written && (r.Status != 200 || *r.Value != fmt.Sprint(want)) || !written && r.Status != 404 {
+				t.Fatalf("%s: operation %d: %+v, want %d", form, i, r, want)
+			}
+		}
+	}
+}
+
+// level makes every partition whole, as a pass of the sync process does.
+func (n *node) level(t testing.TB) {
+	t.Helper()
+	for _, p := range n.partitions[1:] {
+		at, err := n.partitions[0].Positions(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		head := at.Origins["partition-0"].Revision
+		err = p.Apply(t.Context(), partition.Copy{Origin: "partition-0", To: head, Goal: head, SyncedAt: at.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at, err = p.Positions(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		n.store.Observe(p.Name(), at)
+	}
+}

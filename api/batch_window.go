@@ -1,0 +1,124 @@
+package api
+
+import (
+	"errors"
+
+	"github.com/runnelkv/runnel/store"
+)
+
+// do does a window of operations and answers them in order. They are done
+// together as far as no order between them can be told; where one reads what an
+// earlier one writes, or the reverse, they are done in turns.
+func (b *batch) do(ops []operation) error {
+	for len(ops) > 0 {
+		n := independent(ops)
+		b.doTogether(ops[:n])
+		if err := b.request.Context().Err(); err != nil {
+			return err // the client is gone
+		}
+		ops = ops[n:]
+	}
+	return nil
+}
+
+// independent counts the first operations of which no get has a key that
+// another one writes. Writes of one key are in order anyway.
+func independent(ops []operation) int {
+	reads := 0
+	for i := range ops {
+		if ops[i].reads() {
+			reads++
+		}
+	}
+	if reads == 0 || reads == len(ops) {
+		return len(ops)
+	}
+	read := make(map[store.Key]bool, len(ops))
+	for i := range ops {
+		o := &ops[i]
+		if o.failed != nil {
+			continue
+		}
+		before, seen := read[o.entry.Key]
+		if seen && before != o.reads() {
+			return i
+		}
+		read[o.entry.Key] = o.reads()
+	}
+	return len(ops)
+}
+
+// doTogether does operations that are independent: the writes, then the gets,
+// which answer the others on their way.
+func (b *batch) doTogether(ops []operation) {
+	b.keys, b.changes = b.keys[:0], b.changes[:0]
+	writes := 0
+	for i := range ops {
+		switch o := &ops[i]; {
+		case o.failed != nil:
+		case o.reads():
+			b.keys = append(b.keys, o.entry.Key)
+		default:
+			writes++
+		}
+	}
+	read := b.read
+	if b.wrote {
+		read.Consistency = store.FromMaster
+	}
+	b.write(ops, writes)
+	rest, changes := ops, b.changes // not answered yet
+	answerWrites := func() {
+		for len(rest) > 0 && (rest[0].failed != nil || !rest[0].reads()) {
+			changes = b.answerWrite(&rest[0], changes)
+			rest = rest[1:]
+		}
+	}
+	b.server.store.GetMany(b.request.Context(), b.keys, read, func(_ int, r store.Read, err error) {
+		answerWrites()
+		b.answer.got(&rest[0], &r, err)
+		rest = rest[1:]
+	})
+	answerWrites()
+}
+
+// write makes the changes among the operations, of which there are n.
+func (b *batch) write(ops []operation, n int) {
+	if n == 0 {
+		return
+	}
+	if cap(b.changes) < n {
+		b.changes = make([]store.Change, 0, min(max(n, 2*cap(b.changes)), windowItems))
+	}
+	b.changes = b.changes[:n]
+	i := 0
+	for j := range ops {
+		if o := &ops[j]; o.failed == nil && !o.reads() {
+			o.change(&b.changes[i])
+			i++
+		}
+	}
+	b.server.store.UpdateEach(b.request.Context(), b.changes)
+	for i := range b.changes {
+		err := b.changes[i].Err
+		b.wrote = b.wrote || err == nil || errors.Is(err, store.ErrOutcomeUnknown)
+	}
+}
+
+// answerWrite answers an operation that is no get, or that was refused, and
+// returns the changes behind its own.
+func (b *batch) answerWrite(o *operation, changes []store.Change) []store.Change {
+	if o.failed != nil {
+		b.answer.failed(o, &store.Read{}, o.failed)
+		return changes
+	}
+	switch c := &changes[0]; {
+	case c.Err != nil:
+		b.answer.failed(o, &store.Read{}, c.Err)
+	case o.written != nil:
+		b.answer.wrote(o, &o.written.Entry, o.written.Created)
+	default:
+		b.answer.wrote(o, &c.Entry, c.Created)
+	}
+	return changes[1:]
+}

@@ -1,0 +1,179 @@
+package api
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// conversation is a batch of lines over a connection, a line at a time.
+type conversation struct {
+	t       *testing.T
+	send    *io.PipeWriter
+	answers *bufio.Reader
+	body    io.Closer
+}
+
+func converse(t *testing.T, url string) *conversation {
+	t.Helper()
+	out, in := io.Pipe()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	t.Cleanup(cancel)
+	r, err := http.NewRequestWithContext(ctx, "POST", url+"/v1/batch", out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/x-ndjson")
+	first := make(chan struct{})
+	go func() { // the answer begins with the first result
+		defer close(first)
+		io.WriteString(in, `{"op":"put","key":"first","value":"1"}`+"\n")
+	}()
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-first
+	t.Cleanup(func() { answer.Body.Close() })
+	c := &conversation{t: t, send: in, answers: bufio.NewReader(answer.Body), body: answer.Body}
+	if first := c.read(); first.Status != 201 {
+		t.Fatalf("%+v", first)
+	}
+	return c
+}
+
+func (c *conversation) read() (r result) {
+	c.t.Helper()
+	line, err := c.answers.ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, &r)
+	}
+	if err != nil {
+		c.t.Fatalf("%v in %q", err, line)
+	}
+	return r
+}
+
+// limited serves a node that keeps limits.
+func limited(t *testing.T, l Limits) (*node, *httptest.Server) {
+	t.Helper()
+	n := newNode(t, func(o *Options) { o.Limits = l })
+	return n, n.serve(t, l)
+}
+
+// TestBatchIsStreamedBothWays: each line is answered before the next one is sent,
+// for longer than a whole request may take.
+func TestBatchIsStreamedBothWays(t *testing.T) {
+	_, server := limited(t, Limits{Body: 300 * time.Millisecond, Write: 300 * time.Millisecond})
+	c := converse(t, server.URL)
+	began := time.Now()
+	for i := 1; time.Since(began) < 900*time.Millisecond; i++ {
+		fmt.Fprintf(c.send, `{"op":"put","key":"k","value":"%d"}`+"\n", i)
+		fmt.Fprintf(c.send, `{"op":"get","key":"k"}`+"\n")
+		if r := c.read(); r.Index != 2*i-1 || r.Status/100 != 2 {
+			t.Fatalf("%+v", r)
+		}
+		if r := c.read(); r.Index != 2*i || r.Status != 200 || *r.Value != fmt.Sprint(i) {
+			t.Fatalf("%+v", r)
+		}
+	}
+	c.send.Close()
+	if rest, err := io.ReadAll(c.answers); err != nil || len(rest) > 0 {
+		t.Errorf("%q, %v", rest, err)
+	}
+	// The connection, and its deadlines, are as good as new.
+	for range 3 {
+		answer, err := http.Get(server.URL + "/v1/keys/k?consistency=master")
+		if err != nil || answer.StatusCode != 200 {
+			t.Fatalf("%v, %v", answer, err)
+		}
+		io.Copy(io.Discard, answer.Body)
+		answer.Body.Close()
+	}
+}
+
+// TestBrokenBatchSaysSo: what came before is done and answered; then comes a
+// problem, and no end.
+func TestBrokenBatchSaysSo(t *testing.T) {
+	n, server := limited(t, Limits{Body: 300 * time.Millisecond})
+	for name, end := range map[string]struct{ sent, slug string }{
+		"malformed chunk": {"zz\r\n", "incomplete-body"},
+		"silence":         {"", "request-timeout"},
+	} {
+		conn, err := net.Dial("tcp", server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		line := `{"op":"put","key":"` + strings.ReplaceAll(name, " ", "-") + `","value":""}` + "\n" + `{"op":"put","key":"half`
+		fmt.Fprintf(conn, "POST /v1/batch HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n%s", len(line), line, end.sent)
+		answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(answer.Body)
+		lines := strings.Split(strings.TrimSpace(string(body)), "\n")
+		if answer.StatusCode == 200 && (err == nil || len(lines) != 2 || !strings.Contains(lines[0], `"status":201`)) ||
+			!strings.Contains(lines[len(lines)-1], "/problems/"+end.slug) {
+			t.Errorf("%s: %d %q, %v", name, answer.StatusCode, lines, err)
+		}
+		if w := n.do(t, "GET", "/v1/keys/half", ""); w.Code != 404 {
+			t.Errorf("half a line was done: %d", w.Code)
+		}
+	}
+}
+
+// TestBatchEndsWithItsClient: neither the handler nor its reader stays behind,
+// whether the client goes or stops reading.
+func TestBatchEndsWithItsClient(t *testing.T) {
+	_, server := limited(t, Limits{Write: 300 * time.Millisecond})
+	c := converse(t, server.URL)
+	c.body.Close()
+	c.send.CloseWithError(io.ErrUnexpectedEOF)
+
+	deaf, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer deaf.Close()
+	fmt.Fprint(deaf, "POST /v1/batch HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n")
+	chunk := strings.Repeat(`{"op":"get","key":"none"}`+"\n", 1000)
+	deaf.SetWriteDeadline(time.Now().Add(5 * time.Second))
+	for range 3000 {
+		if _, err := fmt.Fprintf(deaf, "%x\r\n%s\r\n", len(chunk), chunk); err != nil {
+			break // the server has had enough
+		}
+	}
+	eventually(t, "nobody at work on a batch", func() bool {
+		stacks := make([]byte, 1<<20)
+		all := string(stacks[:runtime.Stack(stacks, true)])
+		return !strings.Contains(all, "api.(*lineReader)") && !strings.Contains(all, "api.(*batch)")
+	})
+}
+
+func TestBatchWithTheMasterAway(t *testing.T) {
+	n := newNode(t)
+	n.put(t, "k")
+	n.level(t)
+	n.partitions[0].Fail(func(string) error { return partition.ErrUnavailable })
+	for form, batch := range forms {
+		rs := batch(n, t, `{"op":"put","key":"k","value":""}`, `{"op":"get","key":"none"}`, `{"op":"delete","key":"k"}`, `{"op":"put","key":"k","value":"","ttl":"1s"}`)
+		for i, want := range []string{"master-unavailable", "not-found", "master-unavailable", "master-unavailable"} {
+			if rs[i].slug() != want || i != 1 && rs[i].Problem.Master != "partition-0" {
+				t.Errorf("%s, operation %d: %+v", form, i, rs[i])
+			}
+		}
+	}
+}
