@@ -10,7 +10,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/runnelkv/runnel/store"
-	"github.com/runnelkv/runnel/store/partition"
 )
 
 // result is a line of a batch's answer, as a client reads it.
@@ -316,25 +315,5 @@ func TestBatchReadsItsOwnWrites(t *testing.T) {
 				t.Fatalf("%s: operation %d: %+v, want %d", form, i, r, want)
 			}
 		}
-	}
-}
-
-// level makes every partition whole, as a pass of the sync process does.
-func (n *node) level(t testing.TB) {
-	t.Helper()
-	for _, p := range n.partitions[1:] {
-		at, err := n.partitions[0].Positions(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		head := at.Origins["partition-0"].Revision
-		err = p.Apply(t.Context(), partition.Copy{Origin: "partition-0", To: head, Goal: head, SyncedAt: at.Now})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if at, err = p.Positions(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		n.store.Observe(p.Name(), at)
 	}
 }
