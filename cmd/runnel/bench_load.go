@@ -86,6 +86,7 @@ type benchWorker struct {
 	next     int            // key, in order "once"
 	etags    map[int][]byte // of its own keys, with {etag}
 	own      []int          // the same keys
+	items    []int          // keys of the next request, with {items}
 
 	histogram benchHistogram
 	finished  time.Time // of its last answer
@@ -130,6 +131,7 @@ func (w *benchWorker) connect(ctx context.Context) error {
 		return err
 	}
 	w.conn, w.reader = conn, newBenchReader(conn)
+	w.reader.count.pattern = []byte(w.plan.Count)
 	limit := time.Duration(w.plan.WarmupMS+w.plan.DurationMS)*time.Millisecond + benchPatience
 	return conn.SetDeadline(time.Now().Add(limit))
 }
@@ -212,8 +214,12 @@ func (w *benchWorker) pick() (key int, more bool) {
 
 // exchange sends one request and reads and checks its answer.
 func (w *benchWorker) exchange(t *benchTemplate, key int) (benchAnswer, error) {
-	w.stamp++
-	w.request = t.append(w.request[:0], benchBlanks{key: key, stamp: w.stamp, etag: w.etags[key]})
+	w.stamp += uint64(1 + w.plan.Items)
+	w.items = w.items[:0]
+	for range w.plan.Items {
+		w.items = append(w.items, w.random.IntN(w.plan.Keys))
+	}
+	w.request = t.append(w.request[:0], benchBlanks{key: key, stamp: w.stamp, etag: w.etags[key], items: w.items})
 	if _, err := w.conn.Write(w.request); err != nil {
 		return benchAnswer{}, err
 	}
@@ -225,6 +231,8 @@ func (w *benchWorker) exchange(t *benchTemplate, key int) (benchAnswer, error) {
 		return a, benchStatusError(a.status)
 	case w.plan.BodyBytes >= 0 && a.bodyBytes != w.plan.BodyBytes:
 		return a, fmt.Errorf("status %d with a body of %d bytes instead of %d", a.status, a.bodyBytes, w.plan.BodyBytes)
+	case a.counted != w.plan.Items:
+		return a, fmt.Errorf("status %d with %d of %d items as expected", a.status, a.counted, w.plan.Items)
 	}
 	return a, nil
 }

@@ -16,7 +16,8 @@ import (
 // sends its next request when it has the answer to the last one. It is what "runnel bench --plan" reads as JSON.
 //
 // Path, Header and Body may hold {key}, {key64} (the key in base64), {value} and {value64}. A header with {etag} makes
-// the writes conditional: each connection then has keys of its own and presents what the last answer gave it.
+// the writes conditional: each connection then has keys of its own and presents what the last answer gave it. {items} in
+// the body is Item again and again, each with a key and a value of its own; the answer must then hold Count once for each.
 type benchPlan struct {
 	Address     string   `json:"address"` // host:port
 	Method      string   `json:"method"`
@@ -34,6 +35,9 @@ type benchPlan struct {
 	WarmupMS    int      `json:"warmup_ms"`
 	DurationMS  int      `json:"duration_ms"` // at most
 	Requests    int64    `json:"requests"`    // at most; 0: as many as the time allows
+	Items       int      `json:"items"`       // in each request
+	Item        string   `json:"item"`        // with what divides it from the next
+	Count       string   `json:"count"`
 }
 
 // Bounds of a plan, so that a slip of the pen cannot take a machine down.
@@ -42,6 +46,7 @@ const (
 	maxBenchKeys        = 99_999_999
 	maxBenchValueBytes  = 64 << 20
 	maxBenchDuration    = time.Hour
+	maxBenchItems       = 10_000
 	// benchStampBytes begin each value and differ in each: a server may skip a write that changes nothing. They are a
 	// multiple of three, so that their base64 can be put before the rest's.
 	benchStampBytes = 18
@@ -64,6 +69,10 @@ func (p *benchPlan) check() error {
 		return fmt.Errorf("the order %q is neither random nor once", p.Order)
 	case p.conditional() && (p.Keys < p.Connections || p.Order == "once"):
 		return errors.New("with {etag} each connection needs a key of its own, in random order")
+	case p.Items < 0 || p.Items > maxBenchItems || (p.Items > 0) != strings.Contains(p.Body, benchItems):
+		return fmt.Errorf("%d items are not between 0 and %d, or there is no place for them in the body", p.Items, maxBenchItems)
+	case p.Items > 0 && (p.Item == "" || p.Count == "" || p.Order == "once" || p.conditional()):
+		return errors.New("items need a text and what to count in the answer, and random order without {etag}")
 	case strings.ContainsAny(p.Method+p.Path+p.Prefix+strings.Join(p.Header, ""), "\r\n"):
 		return errors.New("a line break has no place in a request's head")
 	}
@@ -78,12 +87,16 @@ func (p *benchPlan) conditional() bool {
 // keyBytes is the length of every key.
 func (p *benchPlan) keyBytes() int { return len(p.Prefix) + benchDigits }
 
+// benchItems is the hole for items.
+const benchItems = "{items}"
+
 // A benchTemplate is a plan's request, cut into constant parts and holes, so that building one is copying.
 type benchTemplate struct {
 	parts  []benchPart
 	prefix string
-	value  []byte // behind the stamp
-	value6 []byte // the same in base64
+	value  []byte         // behind the stamp
+	value6 []byte         // the same in base64
+	item   *benchTemplate // of {items}, or nil
 }
 
 type benchPart struct {
@@ -96,6 +109,7 @@ type benchBlanks struct {
 	key   int
 	stamp uint64 // of the value
 	etag  []byte
+	items []int // keys of {items}, whose stamps follow the request's
 }
 
 // template builds the request of p; without its conditional headers if bare.
@@ -104,6 +118,10 @@ func (p *benchPlan) template(bare bool) *benchTemplate {
 	if p.ValueBytes > 0 {
 		t.value = benchNoise(p.Seed, p.ValueBytes-benchStampBytes)
 		t.value6 = base64.StdEncoding.AppendEncode(nil, t.value)
+	}
+	if p.Items > 0 {
+		t.item = &benchTemplate{prefix: t.prefix, value: t.value, value6: t.value6}
+		t.item.cut(p.Item)
 	}
 	var head strings.Builder
 	fmt.Fprintf(&head, "%s %s HTTP/1.1\r\nHost: %s\r\n", p.Method, p.Path, p.Address)
@@ -121,18 +139,20 @@ func (p *benchPlan) template(bare bool) *benchTemplate {
 
 // contentLength is the length of the body once its holes are filled.
 func (p *benchPlan) contentLength() int {
-	return len(strings.NewReplacer(
+	filled := strings.NewReplacer(
 		"{key}", strings.Repeat("k", p.keyBytes()),
 		"{key64}", strings.Repeat("k", base64.StdEncoding.EncodedLen(p.keyBytes())),
 		"{value}", strings.Repeat("v", p.ValueBytes),
 		"{value64}", strings.Repeat("v", base64.StdEncoding.EncodedLen(p.ValueBytes)),
-	).Replace(p.Body))
+	)
+	items := p.Items * len(filled.Replace(p.Item))
+	return items + len(filled.Replace(strings.ReplaceAll(p.Body, benchItems, "")))
 }
 
 func (t *benchTemplate) cut(text string) {
 	for text != "" {
 		at, hole := len(text), ""
-		for _, h := range []string{"{key}", "{key64}", "{value}", "{value64}", "{etag}"} {
+		for _, h := range []string{"{key}", "{key64}", "{value}", "{value64}", "{etag}", benchItems} {
 			if i := strings.Index(text, h); i >= 0 && i < at {
 				at, hole = i, h
 			}
@@ -160,6 +180,10 @@ func (t *benchTemplate) append(b []byte, blanks benchBlanks) []byte {
 			b = append(b, t.value6...)
 		case "{etag}":
 			b = append(b, blanks.etag...)
+		case benchItems:
+			for i, key := range blanks.items {
+				b = t.item.append(b, benchBlanks{key: key, stamp: blanks.stamp + uint64(i)})
+			}
 		}
 	}
 	return b

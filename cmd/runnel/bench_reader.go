@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -18,12 +19,14 @@ type benchReader struct {
 	buffer []byte
 	from   int // what is buffered and not yet taken is buffer[from:to]
 	to     int
+	count  benchCounter
 }
 
 // benchAnswer is what is kept of an answer. The ETag is valid until the next one is read.
 type benchAnswer struct {
 	status    int
 	bodyBytes int64
+	counted   int
 	etag      []byte
 	last      bool // the server closes the connection after it
 }
@@ -48,6 +51,7 @@ func (r *benchReader) read(hasBody bool) (benchAnswer, error) {
 		return a, err
 	}
 	r.from += len(header)
+	r.count.begin()
 	switch {
 	case a.status < 200:
 		return r.read(hasBody) // an interim answer
@@ -62,6 +66,7 @@ func (r *benchReader) read(hasBody bool) (benchAnswer, error) {
 	default:
 		err = errBenchFraming
 	}
+	a.counted = r.count.n
 	return a, err
 }
 
@@ -107,6 +112,7 @@ func (r *benchReader) fill() error {
 func (r *benchReader) skip(n int64) error {
 	for n > int64(r.to-r.from) {
 		n -= int64(r.to - r.from)
+		r.count.see(r.buffer[r.from:r.to])
 		r.from = r.to // what is buffered is dropped
 		got, err := r.source.Read(r.buffer[len(r.buffer)/2:])
 		if got == 0 {
@@ -117,6 +123,7 @@ func (r *benchReader) skip(n int64) error {
 		}
 		r.from, r.to = len(r.buffer)/2, len(r.buffer)/2+got
 	}
+	r.count.see(r.buffer[r.from : r.from+int(n)])
 	r.from += int(n)
 	return nil
 }
@@ -136,8 +143,11 @@ func (r *benchReader) chunks() (total int64, err error) {
 		if n == 0 {
 			return total, r.trailer()
 		}
-		if err := r.skip(n + 2); err != nil {
+		if err := r.skip(n); err != nil {
 			return total, err
+		}
+		if end, err := r.line(); err != nil || len(end) > 0 {
+			return total, cmp.Or(err, errBenchFraming)
 		}
 		total += n
 	}
