@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -78,25 +79,86 @@ func TestNothingIsInvented(t *testing.T) {
 }
 
 func TestEveryRatioNamesWhatIsMeasured(t *testing.T) {
-	systems := map[string]map[string]shape{"ceiling": httpShapes(), "plain-mariadb": httpShapes(), "runnel-mariadb": runnelShapes(),
-		"runnel-embedded": runnelShapes(), "redis-webdis": webdisShapes, "etcd": etcdShapes}
-	bare := &system{name: "bare-mariadb", direct: map[string]direct{"put": nothing, "get": nothing}}
-	for _, points := range [][]point{quickPoints(), fullPoints()} {
-		var all []*measurement
-		for name, shapes := range systems {
-			for _, p := range points {
-				if (&system{shapes: shapes}).has(p) {
-					all = append(all, &measurement{System: name, point: p, Rounds: rates(1)})
-				}
-				if bare.has(p) && find(all, bare.name, p) == nil {
-					all = append(all, &measurement{System: bare.name, point: p, Rounds: rates(1)})
-				}
-			}
-		}
-		for _, o := range outcomes(all) {
-			if !o.Available {
+	none := func(string, string) string { return "" }
+	for _, c := range []struct {
+		points []point
+		ran    []phase
+		long   bool
+	}{
+		{quickPoints(), []phase{mainPhase}, false},
+		{fullPoints(), []phase{mainPhase, growthPhase, replicationPhase}, false},
+		{fullPoints(), []phase{mainPhase, growthPhase, replicationPhase}, true},
+	} {
+		all := everyMeasurement(c.points, c.long)
+		ran := func(p phase) bool { return slices.Contains(c.ran, p) }
+		for _, o := range outcomes(all, ran, c.long, none) {
+			if !o.Available || o.Why != "" {
 				t.Errorf("%s compares what is not measured", o.Name)
 			}
+		}
+	}
+}
+
+// everyMeasurement is one round of everything that a run measures.
+func everyMeasurement(points []point, long bool) []*measurement {
+	b := &bench{long: long, settings: settings{keys: 100_000}, stand: &stand{}}
+	for name, shapes := range map[string]map[string]shape{"ceiling": httpShapes(), "plain-mariadb": httpShapes(), "runnel-mariadb": runnelShapes(),
+		"runnel-embedded": runnelShapes(), "redis-webdis": webdisShapes, "etcd": etcdShapes} {
+		b.stand.systems = append(b.stand.systems, &system{name: name, shapes: shapes})
+	}
+	b.stand.systems = append(b.stand.systems, &system{name: "bare-mariadb", direct: map[string]direct{"put": nothing, "get": nothing}})
+	b.noteAll(b.stand.systems, points)
+	systems := b.mainAsGrown()
+	for _, g := range b.grownSystems() {
+		systems = append(systems, &system{name: g.name, shapes: runnelShapes()})
+	}
+	b.noteAll(systems, growthPoints())
+	b.note("runnel-embedded-1e6", residentFilled, report{Value: 1})
+	b.note("runnel-embedded-1e6", residentStarted, report{Value: 1})
+	for _, name := range []string{"runnel-woken", "runnel-polled", "mariadb-replication"} {
+		b.note(name, lagIdle, rates(1)[0])
+		b.note(name, lagBusy, rates(1)[0])
+	}
+	for _, name := range []string{"runnel-mariadb", replicationName(0), replicationName(4), "mariadb-dump"} {
+		b.note(name, catchUp, rates(1)[0])
+		b.note(name, fresh, report{Value: 1})
+	}
+	return b.results
+}
+
+func (b *bench) noteAll(systems []*system, points []point) {
+	for _, s := range systems {
+		for _, p := range points {
+			if s.has(p) {
+				b.note(s.name, p, rates(1)[0])
+			}
+		}
+	}
+}
+
+// TestWhatIsLackingIsSaid: a case that a system lacks is not available, with the reason.
+func TestWhatIsLackingIsSaid(t *testing.T) {
+	reason := (&record{Missing: map[string]string{"etcd": "no such program", "runnel-mariadb batch-get": "status 404"}}).reason
+	ran := func(p phase) bool { return p == mainPhase }
+	why := map[string]string{}
+	for _, o := range outcomes(nil, ran, false, reason) {
+		if o.Available {
+			t.Errorf("%s is available", o.Name)
+		}
+		why[o.Name] = o.Why
+	}
+	if why["get-mariadb/etcd"] != "no such program" || why["batch-get/get-mariadb"] != "status 404" || why["get-mariadb/plain"] != "not measured" {
+		t.Errorf("%v", why)
+	}
+}
+
+func TestLimitHoldsOursAlone(t *testing.T) {
+	q := ratio{name: "x", ours: "a", ourPoint: lagIdle, metric: p50, target: 5, atMost: true}
+	for ms, met := range map[float64]bool{4: true, 6: false} {
+		o := q.outcome([]*measurement{{System: "a", point: lagIdle, Rounds: rates(ms)}})
+		var b bytes.Buffer
+		if err := writeRatios(&b, []outcome{o}); err != nil || !o.Available || o.Met != met || !strings.Contains(b.String(), "target ≤ 5:") {
+			t.Errorf("%v: %+v, %q", ms, o, b.String())
 		}
 	}
 }
@@ -110,12 +172,16 @@ func TestClientMeasuresThroughRunnel(t *testing.T) {
 	server := httptest.NewServer(ceiling())
 	defer server.Close()
 	s := &system{name: "ceiling", address: strings.TrimPrefix(server.URL, "http://"), shapes: httpShapes()}
-	b := &bench{stand: &stand{systems: []*system{s}}, client: client{path}, progress: io.Discard,
+	b := &bench{stand: &stand{systems: []*system{s}}, client: client{path}, progress: newProgress(io.Discard),
 		settings: settings{rounds: 2, duration: 100 * time.Millisecond, keys: 1000}}
 	points := []point{{"get", 4, 100}, {"put", 4, 100}, {"delete", 4, 100}, {"get", 2, 65536}, {"list", 2, 100}}
 	if err := b.run(t.Context(), points); err != nil {
 		t.Fatal(err)
 	}
+	if err := b.rounds(t.Context(), b.stand.systems, []point{{"get", 1, 1 << 20}}); err == nil && failures(b.results) == 0 {
+		t.Error("keys that were never written can be read")
+	}
+	b.results = b.results[:4]
 	if len(b.results) != 4 || failures(b.results) > 0 {
 		t.Fatalf("%d measurements, %d failures", len(b.results), failures(b.results))
 	}
@@ -172,25 +238,14 @@ func TestDirectMeasuresEveryClient(t *testing.T) {
 	}
 }
 
-func TestSummaryOfReplication(t *testing.T) {
-	var times []time.Duration
-	for i := range 100 {
-		times = append(times, time.Duration(100-i)*time.Millisecond)
-	}
-	r := summarize("s", 0, times)
-	if r.P50 != 51*time.Millisecond || r.P99 != 100*time.Millisecond || r.Max != 100*time.Millisecond || r.Samples != 100 {
-		t.Errorf("%+v", r)
-	}
-	if r := summarize("s", 0, nil); r.Samples != 0 || r.P50 != 0 {
-		t.Errorf("of nothing: %+v", r)
-	}
-}
-
 func TestCommandLineIsChecked(t *testing.T) {
-	for _, args := range [][]string{{"-rounds", "-1"}, {"-keys", "3"}, {"-duration", "1ms"}, {"more"}} {
+	for _, args := range [][]string{{"-rounds", "-1"}, {"-keys", "3"}, {"-duration", "1ms"}, {"more"}, {"-quick", "-long"}, {"-phases", "dance"}} {
 		if _, err := parse(args, io.Discard); err == nil {
 			t.Errorf("%q is taken", args)
 		}
+	}
+	if o, err := parse([]string{"-phases", "growth"}, io.Discard); err != nil || o.has(mainPhase) || !o.has(growthPhase) || o.settings.duration != time.Second {
+		t.Errorf("%+v, %v", o, err)
 	}
 	o, err := parse([]string{"-quick"}, io.Discard)
 	if err != nil || o.settings.rounds != 3 || o.settings.duration != 1200*time.Millisecond {

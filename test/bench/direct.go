@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -20,30 +19,27 @@ type direct func(ctx context.Context, key int, stamp uint64) error
 
 // startBare is MariaDB itself: prepared statements of database/sql, in autocommit, on the plain way's table.
 func (s *stand) startBare(ctx context.Context) (*system, error) {
-	db, err := sql.Open("mysql", s.dsn)
+	db, err := s.openDatabase(ctx, s.database, plainDatabase)
 	if err != nil {
 		return nil, err
 	}
-	s.databases = append(s.databases, db)
-	db.SetMaxOpenConns(256)
-	db.SetMaxIdleConns(256)
 	p, err := preparePlain(ctx, db)
 	if err != nil {
 		return nil, err
 	}
 	get := func(ctx context.Context, key int, _ uint64) error {
 		var value []byte
-		err := p.get.QueryRowContext(ctx, fmt.Sprintf("v100-%08d", key)).Scan(&value)
+		err := p.get.QueryRowContext(ctx, fmt.Sprintf(keyPrefix+"%08d", key)).Scan(&value)
 		if err == nil && len(value) != 100 {
 			err = fmt.Errorf("a value of %d bytes", len(value))
 		}
 		return err
 	}
 	put := func(ctx context.Context, key int, stamp uint64) error {
-		_, err := p.put.ExecContext(ctx, fmt.Sprintf("v100-%08d", key), fmt.Sprintf("%0100d", stamp))
+		_, err := p.put.ExecContext(ctx, fmt.Sprintf(keyPrefix+"%08d", key), fmt.Sprintf("%0100d", stamp))
 		return err
 	}
-	return &system{processes: []*process{s.database}, direct: map[string]direct{"get": get, "put": put}}, nil
+	return &system{processes: []*process{s.database.process}, direct: map[string]direct{"get": get, "put": put}}, nil
 }
 
 // startDisk is the disk below everything: 100 bytes appended to a file and brought to the disk, by one at a time.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -27,46 +29,73 @@ func main() {
 
 // options are the command line.
 type options struct {
-	quick       bool
-	replication bool
-	runnel      string
-	json        string
-	settings    settings
+	quick    bool
+	long     bool
+	phases   []string
+	runnel   string
+	out      string // where everything is written to, without the ending
+	settings settings
 }
 
 func parse(args []string, stderr io.Writer) (o options, err error) {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	f.BoolVar(&o.quick, "quick", false, "only the main ratios, in under three minutes")
-	f.BoolVar(&o.replication, "replication", false, "measure replication only")
+	f.BoolVar(&o.long, "long", false, "everything, 10^7 entries too, each measurement longer")
+	phases := f.String("phases", "", "only these `PHASES` of main, growth, replication, separated by commas")
 	f.StringVar(&o.runnel, "runnel", "bin/runnel", "the `PATH` of the binary to measure")
-	f.StringVar(&o.json, "json", "", "also write everything to `FILE`")
+	f.StringVar(&o.out, "out", "", "also write `FILE`.json, FILE.md and FILE.svg")
 	f.IntVar(&o.settings.rounds, "rounds", 0, "how many rounds (default 5, with -quick 3)")
 	f.IntVar(&o.settings.keys, "keys", 100_000, "how many keys each system holds")
-	f.DurationVar(&o.settings.duration, "duration", 0, "how long each measurement is (default 2s, with -quick 1.2s)")
-	f.DurationVar(&o.settings.warmup, "warmup", 300*time.Millisecond, "how long each runs before that")
+	f.DurationVar(&o.settings.duration, "duration", 0, "how long each measurement is (default 1s, with -quick 1.2s, with -long 3s)")
+	f.DurationVar(&o.settings.warmup, "warmup", 200*time.Millisecond, "how long each runs before that")
 	f.Uint64Var(&o.settings.seed, "seed", 1, "chooses keys and values")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
-	if f.NArg() > 0 {
-		return o, fmt.Errorf("%q is too much", f.Args())
+	if f.NArg() > 0 || o.quick && o.long {
+		return o, fmt.Errorf("%q is too much", args)
 	}
-	rounds, duration := 5, 2*time.Second
-	if o.quick {
+	if *phases != "" {
+		o.phases = strings.Split(*phases, ",")
+	}
+	o.defaults()
+	return o, o.check()
+}
+
+// defaults sets what the command line left open.
+func (o *options) defaults() {
+	rounds, duration := 5, time.Second
+	switch {
+	case o.quick:
 		rounds, duration = 3, 1200*time.Millisecond
+	case o.long:
+		duration = 3 * time.Second
 	}
-	if o.settings.rounds == 0 {
-		o.settings.rounds = rounds
+	o.settings.rounds = cmp.Or(o.settings.rounds, rounds)
+	o.settings.duration = cmp.Or(o.settings.duration, duration)
+	if o.phases == nil {
+		o.phases = []string{string(mainPhase), string(growthPhase), string(replicationPhase)}
 	}
-	if o.settings.duration == 0 {
-		o.settings.duration = duration
+	if o.quick {
+		o.phases = []string{string(mainPhase)}
+	}
+}
+
+func (o *options) check() error {
+	for _, p := range o.phases {
+		if !slices.Contains([]phase{mainPhase, growthPhase, replicationPhase}, phase(p)) {
+			return fmt.Errorf("there is no phase %q", p)
+		}
 	}
 	if o.settings.rounds < 1 || o.settings.keys < 1000 || o.settings.duration < 100*time.Millisecond {
-		return o, errors.New("it takes a round, 1000 keys and 100ms at least")
+		return errors.New("it takes a round, 1000 keys and 100ms at least")
 	}
-	return o, nil
+	return nil
 }
+
+// has reports whether a phase is to be run.
+func (o *options) has(p phase) bool { return slices.Contains(o.phases, string(p)) }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) >= 3 && args[0] == "serve" {
@@ -80,7 +109,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	s := &stand{dir: dir, runnel: o.runnel}
+	s := &stand{dir: dir, runnel: o.runnel, bufferPool: "1G"}
+	if o.long {
+		s.bufferPool = "8G"
+	}
 	r := &record{Command: "bench " + strings.Join(args, " "), Began: time.Now(), LoadFrom: load(), Machine: machine(), Versions: versions(o.runnel)}
 	err = errors.Join(o.measure(ctx, s, r, stderr), s.close())
 	r.Took, r.LoadTo = time.Since(r.Began).Round(time.Second).String(), load()
@@ -88,55 +120,72 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 }
 
 // measure opens the stand and measures what the options ask for.
-func (o options) measure(ctx context.Context, s *stand, r *record, progress io.Writer) error {
-	fmt.Fprintf(progress, "load before: %s\nstarting the servers\n", r.LoadFrom)
+func (o options) measure(ctx context.Context, s *stand, r *record, stderr io.Writer) error {
+	b := &bench{stand: s, client: client{o.runnel}, settings: o.settings, long: o.long, progress: newProgress(stderr)}
+	fmt.Fprintf(stderr, "load before: %s\nstarting the servers\n", r.LoadFrom)
 	if err := s.open(ctx); err != nil {
 		return err
 	}
-	before := usageNow(s.started)
-	r.Missing, r.Resident = map[string]string{}, map[string]int64{}
 	for name, err := range s.missing {
-		r.Missing[name] = err.Error()
-		fmt.Fprintf(progress, "%s is not available: %v\n", name, err)
+		fmt.Fprintf(stderr, "%s is not available: %v\n", name, err)
 	}
-	b := &bench{stand: s, client: client{o.runnel}, settings: o.settings, progress: progress}
-	points := fullPoints()
-	if o.quick {
-		points = quickPoints()
-	}
+	before := usageNow(s.started)
+	err := o.runPhases(ctx, b, r)
 	r.Keys, r.Rounds, r.Seconds, r.Seed = o.settings.keys, o.settings.rounds, o.settings.duration.Seconds(), o.settings.seed
-	var err error
-	if !o.replication {
-		err = b.run(ctx, points)
-	}
-	if err == nil && (o.replication || !o.quick) {
-		r.Replicate, err = b.replication(ctx)
-	}
-	for _, system := range s.systems {
-		r.Resident[system.name] = system.resident()
-	}
 	r.Others = before.others(usageNow(s.started))
-	r.Measured, r.Ratios = b.results, outcomes(b.results)
+	r.Missing = b.reasons()
+	r.Measured, r.Ratios = b.results, outcomes(b.results, o.has, o.long, r.reason)
 	if n := failures(b.results); n > 0 {
 		err = errors.Join(err, fmt.Errorf("%d requests failed; see the table", n))
 	}
 	return err
 }
 
+// runPhases runs those that the options ask for, in their order.
+func (o options) runPhases(ctx context.Context, b *bench, r *record) error {
+	points := fullPoints()
+	if o.quick {
+		points = quickPoints()
+	}
+	all := []struct {
+		name     phase
+		expected time.Duration
+		run      func(context.Context) error
+	}{
+		{mainPhase, b.expectedMain(points), func(ctx context.Context) error { return b.run(ctx, points) }},
+		{growthPhase, b.expectedGrowth(o.has(mainPhase)), b.growth},
+		{replicationPhase, b.expectedReplication(), b.replication},
+	}
+	for _, p := range all {
+		if o.has(p.name) {
+			b.progress.total += p.expected
+		}
+	}
+	for _, p := range all {
+		if !o.has(p.name) {
+			continue
+		}
+		if err := p.run(ctx); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		if p.name == mainPhase {
+			r.Resident = b.stand.resident()
+		}
+	}
+	return nil
+}
+
 // print writes what was found out.
 func (o options) print(r *record, stdout io.Writer) error {
 	var err error
-	if o.json != "" {
-		err = r.writeJSON(o.json)
+	if o.out != "" {
+		err = r.writeFiles(o.out)
 	}
 	r.writeHead(stdout)
 	if (!o.quick || failures(r.Measured) > 0) && len(r.Measured) > 0 {
 		err = errors.Join(err, r.writeTable(stdout))
 		fmt.Fprintln(stdout)
-	}
-	writeReplication(stdout, r.Replicate)
-	if len(r.Measured) == 0 {
-		return err
+		r.writeOthers(stdout)
 	}
 	return errors.Join(err, writeRatios(stdout, r.Ratios))
 }

@@ -2,9 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -50,17 +51,24 @@ type bench struct {
 	stand    *stand
 	client   client
 	settings settings
-	progress io.Writer
+	long     bool // measure what takes long, too
+	progress *progress
 	results  []*measurement
+	filled   map[int]bool // the sizes of values that the main systems have keys of
 }
 
 // plan is the plan of a point on s.
 func (b *bench) plan(s *system, p point) plan {
 	shape := s.shapes[p.Case]
+	keys := b.settings.keysOf(p.ValueBytes)
+	if p.ValueBytes == 100 && s.keys > 0 {
+		keys = s.keys
+	}
 	q := plan{
 		Address: s.address, Method: shape.method, Path: shape.path, Header: shape.header, Body: shape.body, Expect: shape.expect,
-		BodyBytes: -1, Connections: p.Clients, Prefix: fmt.Sprintf("v%d-", p.ValueBytes), Keys: b.settings.keysOf(p.ValueBytes), Order: "random",
+		BodyBytes: -1, Connections: p.Clients, Prefix: fmt.Sprintf("v%d-", p.ValueBytes), Keys: keys, Order: "random",
 		ValueBytes: p.ValueBytes, Seed: b.settings.seed, WarmupMS: b.settings.warmup.Milliseconds(), DurationMS: b.settings.duration.Milliseconds(),
+		Items: shape.items, Item: shape.item, Count: shape.count,
 	}
 	if shape.sized {
 		q.BodyBytes = int64(p.ValueBytes)
@@ -76,7 +84,7 @@ func once(p plan) plan {
 
 // fill writes every key of a size to every system, to all at the same time.
 func (b *bench) fill(ctx context.Context, valueBytes int) error {
-	fmt.Fprintf(b.progress, "writing %d keys of %d bytes to each system\n", b.settings.keysOf(valueBytes), valueBytes)
+	b.progress.begin("writing %d keys of %d bytes to each system", b.settings.keysOf(valueBytes), valueBytes)
 	errs := make([]error, len(b.stand.systems))
 	var group sync.WaitGroup
 	for i, s := range b.stand.systems {
@@ -91,12 +99,11 @@ func (b *bench) fill(ctx context.Context, valueBytes int) error {
 		})
 	}
 	group.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
+	if b.filled == nil {
+		b.filled = map[int]bool{}
 	}
-	return nil
+	b.filled[valueBytes] = true
+	return errors.Join(errs...)
 }
 
 // strict runs a plan, of which no request may fail.
@@ -108,17 +115,50 @@ func (b *bench) strict(ctx context.Context, s *system, p plan) (report, error) {
 	return r, err
 }
 
-// run measures every point on every system that has it: in each round each once.
+// run fills the main systems and measures every point on every one that has it.
 func (b *bench) run(ctx context.Context, points []point) error {
 	for _, size := range sizes(points) {
 		if err := b.fill(ctx, size); err != nil {
 			return err
 		}
+		b.progress.step(fillExpected, "")
+	}
+	return b.rounds(ctx, b.stand.systems, points)
+}
+
+// expectedMain is about how long the main phase takes.
+func (b *bench) expectedMain(points []point) time.Duration {
+	return b.expectedOf(b.stand.systems, points) + fillExpected*time.Duration(len(sizes(points)))
+}
+
+// reasons are why systems, and cases of systems ("runnel-mariadb get-session"), have no figures.
+func (b *bench) reasons() map[string]string {
+	all := map[string]string{}
+	for name, err := range b.stand.missing {
+		all[name], _, _ = strings.Cut(err.Error(), "\n")
+	}
+	for _, s := range b.stand.systems {
+		for name, why := range s.lacks {
+			all[s.name+" "+name] = why
+		}
+	}
+	return all
+}
+
+// fillExpected is about how long writing the keys of one size takes.
+const fillExpected = 15 * time.Second
+
+// rounds measures points on systems: in each round each once.
+func (b *bench) rounds(ctx context.Context, systems []*system, points []point) error {
+	for _, s := range systems {
+		if err := b.probe(ctx, s, points); err != nil {
+			return err
+		}
 	}
 	for round := range b.settings.rounds {
-		fmt.Fprintf(b.progress, "round %d of %d\n", round+1, b.settings.rounds)
+		b.progress.begin("round %d of %d", round+1, b.settings.rounds)
 		for _, p := range points {
-			if err := b.round(ctx, round, p); err != nil {
+			if err := b.round(ctx, systems, round, p); err != nil {
 				return err
 			}
 		}
@@ -127,10 +167,9 @@ func (b *bench) run(ctx context.Context, points []point) error {
 }
 
 // round measures a point on every system once, each time beginning with another.
-func (b *bench) round(ctx context.Context, round int, p point) error {
-	n := len(b.stand.systems)
-	for i := range n {
-		s := b.stand.systems[(i+round)%n]
+func (b *bench) round(ctx context.Context, systems []*system, round int, p point) error {
+	for i := range systems {
+		s := systems[(i+round)%len(systems)]
 		if !s.has(p) {
 			continue
 		}
@@ -138,8 +177,80 @@ func (b *bench) round(ctx context.Context, round int, p point) error {
 		if err != nil {
 			return err
 		}
-		m := b.measurement(s.name, p)
-		m.Rounds = append(m.Rounds, r)
+		b.note(s.name, p, r)
+		b.progress.step(b.expected(p), "round %d of %d: %s", round+1, b.settings.rounds, p)
+	}
+	return nil
+}
+
+// expected is about how long measuring a point on a system takes.
+func (b *bench) expected(p point) time.Duration {
+	d := b.settings.warmup + b.settings.duration + 200*time.Millisecond
+	switch {
+	case p.Case == "delete":
+		d = 2 * time.Second
+	case strings.Contains(p.Case, "put"):
+		d += 300 * time.Millisecond // until the replicas are level
+	}
+	return d
+}
+
+// expectedOf is about how long all rounds of points take on systems.
+func (b *bench) expectedOf(systems []*system, points []point) (total time.Duration) {
+	for _, s := range systems {
+		for _, p := range points {
+			if s.has(p) {
+				total += b.expected(p) * time.Duration(b.settings.rounds)
+			}
+		}
+	}
+	return total
+}
+
+// probe finds out which of the optional cases s does not have yet: one request says it.
+func (b *bench) probe(ctx context.Context, s *system, points []point) error {
+	s.lacks = map[string]string{}
+	for _, p := range points {
+		if !s.has(p) || !s.shapes[p.Case].optional || s.lacks[p.Case] != "" {
+			continue
+		}
+		q := b.plan(s, point{p.Case, 1, p.ValueBytes})
+		q.Requests, q.WarmupMS = 1, 0
+		if err := s.present(ctx, &q); err != nil {
+			s.lacks[p.Case] = err.Error()
+			continue
+		}
+		r, err := b.client.run(ctx, s, q)
+		if err != nil {
+			return err
+		}
+		for sample := range r.Samples {
+			s.lacks[p.Case] = fmt.Sprintf("%s %s: %s", q.Method, q.Path, sample)
+		}
+		if s.lacks[p.Case] != "" {
+			b.progress.begin("%s is not available on %s: %s", p.Case, s.name, s.lacks[p.Case])
+		}
+	}
+	return nil
+}
+
+// present puts the token of a write just before into the plan's header, where it asks for one.
+func (s *system) present(ctx context.Context, q *plan) error {
+	const hole = "{session}"
+	if !slices.ContainsFunc(q.Header, func(h string) bool { return strings.Contains(h, hole) }) {
+		return nil
+	}
+	header, err := put(ctx, "http://"+s.address+"/v1/keys/"+q.Prefix+"session")
+	if err != nil {
+		return err
+	}
+	token := header.Get("Runnel-Session")
+	if token == "" {
+		return errors.New("a PUT is answered without the header Runnel-Session")
+	}
+	q.Header = slices.Clone(q.Header)
+	for i, h := range q.Header {
+		q.Header[i] = strings.ReplaceAll(h, hole, token)
 	}
 	return nil
 }
@@ -159,20 +270,24 @@ func (b *bench) measure(ctx context.Context, s *system, p point) (report, error)
 		}
 		q = once(q)
 	}
+	if err := s.present(ctx, &q); err != nil {
+		return report{}, err
+	}
 	r, err := b.client.run(ctx, s, q)
-	if err == nil && s.settle != nil && p.Case != "get" {
+	if err == nil && s.settle != nil && !strings.HasPrefix(p.Case, "get") {
 		err = s.settle(ctx)
 	}
 	return r, err
 }
 
-func (b *bench) measurement(system string, p point) *measurement {
-	if m := find(b.results, system, p); m != nil {
-		return m
+// note adds what one round measured.
+func (b *bench) note(system string, p point, r report) {
+	m := find(b.results, system, p)
+	if m == nil {
+		m = &measurement{System: system, point: p}
+		b.results = append(b.results, m)
 	}
-	m := &measurement{System: system, point: p}
-	b.results = append(b.results, m)
-	return m
+	m.Rounds = append(m.Rounds, r)
 }
 
 func find(all []*measurement, system string, p point) *measurement {
@@ -206,17 +321,20 @@ func sizes(points []point) []int {
 
 // quickPoints are those that the main ratios need.
 func quickPoints() []point {
-	return []point{{"get", 64, 100}, {"put", 64, 100}, {"put-if-match", 64, 100}, {"put", 1, 100}}
+	return []point{{"get", 64, 100}, {"put", 64, 100}, {"put-if-match", 64, 100}, {"batch-get", 64, 100}, {"put", 1, 100}}
 }
 
-// fullPoints are all cases with all numbers of clients, and reads and writes of larger values.
+// fullPoints are reads and writes with all numbers of clients and all sizes of values, and everything else with 64 clients
+// and small values: a whole cross product would take hours and tell little more.
 func fullPoints() []point {
 	var points []point
 	for _, clients := range []int{1, 8, 64, 256} {
-		for _, c := range []string{"get", "get-master", "put", "put-if-match", "delete", "list"} {
-			points = append(points, point{c, clients, 100})
-		}
+		points = append(points, point{"get", clients, 100}, point{"put", clients, 100})
 	}
+	for _, c := range []string{"get-session", "get-master", "put-if-match", "delete", "list", "batch-get", "batch-put"} {
+		points = append(points, point{c, 64, 100})
+	}
+	points = append(points, point{"batch-get", 1, 100}, point{"batch-put", 1, 100})
 	for _, size := range []int{1 << 10, 64 << 10} {
 		points = append(points, point{"get", 64, size}, point{"put", 64, size})
 	}

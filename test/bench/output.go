@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -19,31 +20,38 @@ import (
 
 // A record is everything that a run found out.
 type record struct {
-	Command   string            `json:"command"`
-	Began     time.Time         `json:"began"`
-	Took      string            `json:"took"`
-	LoadFrom  string            `json:"load_before"` // of the machine: 1, 5, 15 minutes
-	LoadTo    string            `json:"load_after"`
-	Others    float64           `json:"other_programs"` // their share of the processors meanwhile, as far as known
-	Machine   string            `json:"machine"`
-	Versions  map[string]string `json:"versions"`
-	Missing   map[string]string `json:"not_available,omitempty"`
-	Resident  map[string]int64  `json:"resident_bytes"`
-	Keys      int               `json:"keys"`
-	Rounds    int               `json:"rounds"`
-	Seconds   float64           `json:"seconds_each"`
-	Seed      uint64            `json:"seed"`
-	Ratios    []outcome         `json:"ratios"`
-	Measured  []*measurement    `json:"measurements"`
-	Replicate []replication     `json:"replication,omitempty"`
+	Command  string            `json:"command"`
+	Began    time.Time         `json:"began"`
+	Took     string            `json:"took"`
+	LoadFrom string            `json:"load_before"` // of the machine: 1, 5, 15 minutes
+	LoadTo   string            `json:"load_after"`
+	Others   float64           `json:"other_programs"` // their share of the processors meanwhile, as far as known
+	Machine  string            `json:"machine"`
+	Versions map[string]string `json:"versions"`
+	Missing  map[string]string `json:"not_available,omitempty"`
+	Resident map[string]int64  `json:"resident_bytes,omitempty"` // by process, after the main phase
+	Keys     int               `json:"keys"`
+	Rounds   int               `json:"rounds"`
+	Seconds  float64           `json:"seconds_each"`
+	Seed     uint64            `json:"seed"`
+	Ratios   []outcome         `json:"ratios"`
+	Measured []*measurement    `json:"measurements"`
 }
 
-func (r *record) writeJSON(path string) error {
+// reason is why a case of a system has no figures, as far as that is known.
+func (r *record) reason(system, name string) string {
+	return cmp.Or(r.Missing[system], r.Missing[system+" "+name])
+}
+
+// writeFiles writes everything as JSON, as Markdown, and what can be drawn as SVG.
+func (r *record) writeFiles(path string) error {
 	text, err := json.MarshalIndent(r, "", " ")
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(path, append(text, '\n'), 0o644)
+	drawing, err := r.svg()
+	return errors.Join(err, os.WriteFile(path+".json", append(text, '\n'), 0o644),
+		os.WriteFile(path+".md", r.markdown(), 0o644), os.WriteFile(path+".svg", drawing, 0o644))
 }
 
 // writeHead writes where, when and with what was measured.
@@ -60,23 +68,61 @@ func (r *record) writeHead(w io.Writer) {
 	fmt.Fprintln(w)
 }
 
-// writeTable writes a line for each point and system.
-func (r *record) writeTable(w io.Writer) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "CASE\tCLIENTS\tBYTES\tSYSTEM\tREQUESTS/S\tLOWEST–HIGHEST\tP50 MS\tP95\tP99\tP99.9\tSERVER µs\tERRORS")
-	all := slices.Clone(r.Measured)
+// requests reports whether m measured requests, of which the table tells everything.
+func (m *measurement) requests() bool {
+	return m.Clients > 0 && m.point != lagIdle && m.point != lagBusy && m.point != catchUp && m.point != fresh
+}
+
+// sorted are the measurements of requests by size, case and number of clients.
+func (r *record) sorted() []*measurement {
+	all := slices.DeleteFunc(slices.Clone(r.Measured), func(m *measurement) bool { return !m.requests() })
 	slices.SortStableFunc(all, func(a, b *measurement) int {
 		return cmp.Or(cmp.Compare(a.ValueBytes, b.ValueBytes), strings.Compare(a.Case, b.Case), cmp.Compare(a.Clients, b.Clients))
 	})
-	for _, m := range all {
+	return all
+}
+
+// tableMetrics are what the table tells besides the rate: times to wait, and processor time of each request or key.
+var tableMetrics = []metric{p50, p95, p99, p999, cpu, clientCPU}
+
+// writeTable writes a line for each point and system.
+func (r *record) writeTable(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "CASE\tCLIENTS\tBYTES\tSYSTEM\tPER SECOND\tLOWEST–HIGHEST\tP50 MS\tP95\tP99\tP99.9\tSERVER µs\tCLIENT µs\tERRORS")
+	for _, m := range r.sorted() {
 		s := spreadOf(m.Rounds, rate)
 		fmt.Fprintf(t, "%s\t%d\t%d\t%s\t%.0f\t%.0f–%.0f", m.Case, m.Clients, m.ValueBytes, m.System, s.Median, s.Lowest, s.Most)
-		for _, x := range []metric{p50, p95, p99, p999, cpu} {
+		for _, x := range tableMetrics {
 			fmt.Fprintf(t, "\t%s", figure(spreadOf(m.Rounds, x).Median))
 		}
 		fmt.Fprintf(t, "\t%d\n", failures([]*measurement{m}))
 	}
 	return t.Flush()
+}
+
+// writeOthers writes what is no request: memory and replication.
+func (r *record) writeOthers(w io.Writer) {
+	for _, name := range slices.Sorted(maps.Keys(r.Resident)) {
+		fmt.Fprintf(w, "resident after the main phase: %s: %.0f MiB\n", name, float64(r.Resident[name])/(1<<20))
+	}
+	for _, m := range r.Measured {
+		switch m.point {
+		case residentFilled, residentStarted:
+			fmt.Fprintf(w, "%s: %s: %s MiB\n", m.Case, m.System, spreadOf(m.Rounds, mebibytes))
+		case lagIdle, lagBusy:
+			fmt.Fprintf(w, "%s: %s: p50 %s ms, p99 %s ms\n", m.Case, m.System, spreadOf(m.Rounds, p50), spreadOf(m.Rounds, p99))
+		case catchUp:
+			fmt.Fprintf(w, "%s: %s: %s entries/s\n", m.Case, m.System, spreadOf(m.Rounds, rate))
+		case fresh:
+			fmt.Fprintf(w, "%s: %s: %s s\n", m.Case, m.System, spreadOf(m.Rounds, seconds))
+		}
+	}
+	fmt.Fprintln(w)
+}
+
+// String writes the median with the lowest and the highest.
+func (s spread) String() string {
+	return fmt.Sprintf("%s (%s–%s)", figure(s.Median), figure(s.Lowest), figure(s.Most))
 }
 
 // load is the machine's load now.

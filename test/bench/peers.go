@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"os"
 	"os/exec"
@@ -13,7 +14,8 @@ import (
 	"time"
 )
 
-// startRedis starts redis-server, which is on disk with every write it answers, and webdis before it.
+// startRedis starts redis-server, which is on disk with every write it answers, and webdis before it. It does not rewrite
+// its file meanwhile: with large values that would stop writes for seconds, again and again, and take the disk from the others.
 func (s *stand) startRedis(ctx context.Context) (*system, error) {
 	for _, program := range []string{"redis-server", "webdis"} {
 		if _, err := exec.LookPath(program); err != nil {
@@ -29,7 +31,7 @@ func (s *stand) startRedis(ctx context.Context) (*system, error) {
 		return nil, err
 	}
 	store, err := s.start("redis", exec.Command("redis-server", "--bind", "127.0.0.1", "--port", portOf(redis), "--dir", dir,
-		"--appendonly", "yes", "--appendfsync", "always", "--save", "", "--daemonize", "no"))
+		"--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-percentage", "0", "--save", "", "--daemonize", "no"))
 	if err != nil {
 		return nil, err
 	}
@@ -88,17 +90,22 @@ func (s *stand) startEtcd(ctx context.Context) (*system, error) {
 	return &system{address: address, processes: []*process{p}, shapes: etcdShapes}, p.await(ctx, answers("http://"+address+"/health"))
 }
 
-// settleTimeout bounds the wait for replicas.
+// settleTimeout bounds the wait for replicas to become better.
 const settleTimeout = time.Minute
 
-// level returns when no partition of the runnel at url is behind.
+// level returns when no partition of the runnel at url is behind, or fails when they come no nearer for a minute.
 func level(ctx context.Context, url string) error {
-	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
-	defer cancel()
+	least, since := int64(math.MaxInt64), time.Now()
 	for tick := time.NewTicker(20 * time.Millisecond); ; {
 		behind, err := lag(ctx, url)
 		if err != nil || behind == 0 {
 			return err
+		}
+		if behind < least {
+			least, since = behind, time.Now()
+		}
+		if time.Since(since) > settleTimeout {
+			return fmt.Errorf("replicas of %s stay %d revisions behind", url, behind)
 		}
 		select {
 		case <-tick.C:

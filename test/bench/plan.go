@@ -27,9 +27,12 @@ type plan struct {
 	WarmupMS    int64    `json:"warmup_ms"`
 	DurationMS  int64    `json:"duration_ms"`
 	Requests    int64    `json:"requests"`
+	Items       int      `json:"items,omitempty"`
+	Item        string   `json:"item,omitempty"`
+	Count       string   `json:"count,omitempty"`
 }
 
-// A report is what came of a plan.
+// A report is what came of a plan, or of another measurement in a round.
 type report struct {
 	Requests  int64            `json:"requests"`
 	Errors    int64            `json:"errors"`
@@ -39,7 +42,9 @@ type report struct {
 	P95       time.Duration    `json:"p95_ns"`
 	P99       time.Duration    `json:"p99_ns"`
 	P999      time.Duration    `json:"p999_ns"`
-	// ServerCPU is what the system's processes used, for each request of the measured time, and ClientCPU the same of
+	// Value is what was measured where it is no rate: seconds, MiB.
+	Value float64 `json:"value,omitempty"`
+	// ServerCPU is what the system's processes used, for each request (of keys in batches: each key) of the measured time, and ClientCPU the same of
 	// the client. Both are from the whole run, scaled to the measured part of it.
 	ServerCPU time.Duration `json:"server_cpu_ns"`
 	ClientCPU time.Duration `json:"client_cpu_ns"`
@@ -71,5 +76,15 @@ func (c client) run(ctx context.Context, s *system, p plan) (report, error) {
 		r.ServerCPU = time.Duration(float64(used) * share)
 		r.ClientCPU = time.Duration(float64(cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime()) * share)
 	}
+	r.perItem(p.Items)
 	return r, nil
+}
+
+// perItem turns the rate and the processor time of requests into those of their items. Times to wait stay the requests'.
+func (r *report) perItem(items int) {
+	if items > 0 {
+		r.PerSecond *= float64(items)
+		r.ServerCPU /= time.Duration(items)
+		r.ClientCPU /= time.Duration(items)
+	}
 }

@@ -17,7 +17,7 @@ import (
 
 const (
 	startTimeout = time.Minute
-	stopTimeout  = 20 * time.Second
+	stopTimeout  = 5 * time.Second
 	// clockTick is the unit of /proc/PID/stat, the same on every Linux that Go supports.
 	clockTick = 10 * time.Millisecond
 )
@@ -39,6 +39,7 @@ func start(dir, name string, cmd *exec.Cmd) (*process, error) {
 	}
 	defer log.Close()
 	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that what it starts itself ends with it
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
@@ -46,13 +47,19 @@ func start(dir, name string, cmd *exec.Cmd) (*process, error) {
 	return p, nil
 }
 
-// stop ends the process in good order, or after a while by force.
+// stop ends the process and those that it started, in good order, or after a while by force.
 func (p *process) stop() {
-	p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.exited:
+		return
+	default:
+	}
+	group := -p.cmd.Process.Pid
+	syscall.Kill(group, syscall.SIGTERM)
 	select {
 	case <-p.exited:
 	case <-time.After(stopTimeout):
-		p.cmd.Process.Kill()
+		syscall.Kill(group, syscall.SIGKILL)
 		<-p.exited
 	}
 }

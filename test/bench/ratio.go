@@ -1,22 +1,26 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
 
-// A ratio compares two measurements of one run. Its target is from the issue that asked for this bench.
+// A ratio compares two measurements of one run, or holds one against a limit. Its target is from the issue that asked for this bench.
 type ratio struct {
 	name        string
-	ours, other string // systems
+	phase       phase  // that measures both
+	ours, other string // systems; without an other ours is the ratio
 	ourPoint    point
 	otherPoint  point
 	metric      metric
-	target      float64
-	atMost      bool // the target is a ceiling, not a floor
+	target      float64 // zero: none
+	atMost      bool    // the target is a ceiling, not a floor
 }
 
 type metric struct {
@@ -25,13 +29,29 @@ type metric struct {
 }
 
 var (
-	rate = metric{"requests/s", func(r report) float64 { return r.PerSecond }}
-	p50  = metric{"p50 ms", func(r report) float64 { return milliseconds(r.P50) }}
-	p95  = metric{"p95 ms", func(r report) float64 { return milliseconds(r.P95) }}
-	p99  = metric{"p99 ms", func(r report) float64 { return milliseconds(r.P99) }}
-	p999 = metric{"p99.9 ms", func(r report) float64 { return milliseconds(r.P999) }}
-	cpu  = metric{"server µs", func(r report) float64 { return float64(r.ServerCPU) / 1e3 }}
+	rate      = metric{"requests/s", func(r report) float64 { return r.PerSecond }}
+	p50       = metric{"p50 ms", func(r report) float64 { return milliseconds(r.P50) }}
+	p95       = metric{"p95 ms", func(r report) float64 { return milliseconds(r.P95) }}
+	p99       = metric{"p99 ms", func(r report) float64 { return milliseconds(r.P99) }}
+	p999      = metric{"p99.9 ms", func(r report) float64 { return milliseconds(r.P999) }}
+	cpu       = metric{"server µs", func(r report) float64 { return float64(r.ServerCPU) / 1e3 }}
+	clientCPU = metric{"client µs", func(r report) float64 { return float64(r.ClientCPU) / 1e3 }}
+
+	seconds   = metric{"s", func(r report) float64 { return r.Value }}
+	mebibytes = metric{"MiB", func(r report) float64 { return r.Value }}
 )
+
+// rateOf is the rate of a point by the name of what it counts.
+func rateOf(p point) metric {
+	m := rate
+	switch {
+	case strings.HasPrefix(p.Case, "batch"):
+		m.name = "keys/s"
+	case p == catchUp:
+		m.name = "entries/s"
+	}
+	return m
+}
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
@@ -62,75 +82,63 @@ type outcome struct {
 	Metric    string  `json:"metric"`
 	Ours      spread  `json:"ours"`
 	Other     spread  `json:"other"`
-	Ratio     spread  `json:"ratio"` // the median of the rounds' own ratios, the lowest and the highest
-	Target    float64 `json:"target"`
+	Ratio     spread  `json:"ratio"`    // the median of the rounds' own ratios, the lowest and the highest
+	Absolute  bool    `json:"absolute"` // ours itself is held against the target
+	Target    float64 `json:"target"`   // zero: none
 	AtMost    bool    `json:"at_most"`
 	Met       bool    `json:"met"`
 	Available bool    `json:"available"`
+	Why       string  `json:"why,omitempty"` // it is not available
 }
 
 // outcome compares round with round: what disturbs a round disturbs both.
 func (q ratio) outcome(all []*measurement) outcome {
-	o := outcome{Name: q.name, Metric: q.metric.name, Target: q.target, AtMost: q.atMost}
-	ours, other := find(all, q.ours, q.ourPoint), find(all, q.other, q.otherPoint)
-	if ours == nil || other == nil || failures([]*measurement{ours, other}) > 0 {
+	o := outcome{Name: q.name, Metric: q.metric.name, Target: q.target, AtMost: q.atMost, Absolute: q.other == ""}
+	ours := find(all, q.ours, q.ourPoint)
+	if ours == nil || failures([]*measurement{ours}) > 0 {
 		return o
 	}
-	o.Ours, o.Other = spreadOf(ours.Rounds, q.metric), spreadOf(other.Rounds, q.metric)
+	o.Ours = spreadOf(ours.Rounds, q.metric)
+	o.Ratio = o.Ours
+	if !o.Absolute {
+		var ok bool
+		if o.Other, o.Ratio, ok = q.against(ours, find(all, q.other, q.otherPoint)); !ok {
+			return o
+		}
+	}
+	o.Available = true
+	o.Met = q.target == 0 || o.Ratio.Median >= o.Target
+	if o.AtMost && q.target > 0 {
+		o.Met = o.Ratio.Median <= o.Target
+	}
+	return o
+}
+
+// against returns the other's figure and the ratio, if there is one.
+func (q ratio) against(ours, other *measurement) (figure, quotient spread, ok bool) {
+	if other == nil || failures([]*measurement{other}) > 0 {
+		return figure, quotient, false
+	}
 	var each []report // carriers of the ratios
 	for i := range min(len(ours.Rounds), len(other.Rounds)) {
 		if base := q.metric.value(other.Rounds[i]); base > 0 {
 			each = append(each, report{PerSecond: q.metric.value(ours.Rounds[i]) / base})
 		}
 	}
-	if len(each) == 0 {
-		return o
-	}
-	o.Available = true
-	o.Ratio = spreadOf(each, rate)
-	o.Met = o.Ratio.Median >= o.Target
-	if o.AtMost {
-		o.Met = o.Ratio.Median <= o.Target
-	}
-	return o
+	return spreadOf(other.Rounds, q.metric), spreadOf(each, rate), len(each) > 0
 }
 
-// ratios are the ones with a target that this bench measures.
-func ratios() []ratio {
-	get, put, match := point{"get", 64, 100}, point{"put", 64, 100}, point{"put-if-match", 64, 100}
-	alone := point{"put", 1, 100}
-	const mariadb, embedded = "runnel-mariadb", "runnel-embedded"
-	at := func(name, ours, other string, p point, target float64) ratio {
-		return ratio{name: name, ours: ours, other: other, ourPoint: p, otherPoint: p, metric: rate, target: target}
-	}
-	tail := func(name, ours string, p point) ratio {
-		return ratio{name: name, ours: ours, other: "ceiling", ourPoint: p, otherPoint: p, metric: p99, target: 2, atMost: true}
-	}
-	return []ratio{
-		at("get-mariadb/ceiling", mariadb, "ceiling", get, 0.75),
-		at("get-embedded/ceiling", embedded, "ceiling", get, 0.80),
-		at("get-mariadb/plain", mariadb, "plain-mariadb", get, 2.2),
-		at("put-mariadb/ceiling", mariadb, "ceiling", put, 0.55),
-		at("put-embedded/ceiling", embedded, "ceiling", put, 0.55),
-		at("put-mariadb/plain", mariadb, "plain-mariadb", put, 2.0),
-		{"put-if-match/put-mariadb", mariadb, mariadb, match, put, rate, 0.75, false},
-		at("get-mariadb/etcd", mariadb, "etcd", get, 3),
-		at("put-mariadb/etcd", mariadb, "etcd", put, 3),
-		at("get-embedded/etcd", embedded, "etcd", get, 3),
-		at("put-embedded/etcd", embedded, "etcd", put, 3),
-		at("get-embedded/redis-webdis", embedded, "redis-webdis", get, 0.85),
-		at("put-embedded/redis-webdis", embedded, "redis-webdis", put, 0.80),
-		tail("get-p99-mariadb/ceiling", mariadb, get),
-		tail("get-p99-embedded/ceiling", embedded, get),
-		tail("put-p99-mariadb/ceiling", mariadb, put),
-		tail("put-p99-embedded/ceiling", embedded, put),
-		{"put-p50-alone-mariadb/bare-upsert", mariadb, "bare-mariadb", alone, alone, p50, 1.5, true},
-	}
-}
-
-func outcomes(all []*measurement) (list []outcome) {
-	for _, q := range ratios() {
-		list = append(list, q.outcome(all))
+// outcomes are those of the phases that were run. reason says why a system, or a case of it, has no figures.
+func outcomes(all []*measurement, ran func(phase) bool, long bool, reason func(system, name string) string) (list []outcome) {
+	for _, q := range ratios(long) {
+		if !ran(q.phase) {
+			continue
+		}
+		o := q.outcome(all)
+		if !o.Available {
+			o.Why = cmp.Or(reason(q.ours, q.ourPoint.Case), reason(q.other, q.otherPoint.Case), "not measured")
+		}
+		list = append(list, o)
 	}
 	return list
 }
@@ -140,20 +148,43 @@ func writeRatios(w io.Writer, list []outcome) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, o := range list {
 		if !o.Available {
-			fmt.Fprintf(t, "%s\tnot available\t\t\t\n", o.Name)
+			fmt.Fprintf(t, "%s\tnot available\t\t\t(%s)\n", o.Name, o.Why)
 			continue
 		}
-		sign, verdict := "≥", "met"
-		if o.AtMost {
-			sign = "≤"
+		if o.Absolute {
+			fmt.Fprintf(t, "%s\t%s\t\t\t(%s–%s; %s; %s)\n", o.Name, figure(o.Ours.Median), figure(o.Ours.Lowest), figure(o.Ours.Most), o.aim(), o.Metric)
+			continue
 		}
-		if !o.Met {
-			verdict = "missed"
-		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%.2f\t(%.2f–%.2f; target %s %.2f: %s; %s)\n", o.Name, figure(o.Ours.Median), figure(o.Other.Median),
-			o.Ratio.Median, o.Ratio.Lowest, o.Ratio.Most, sign, o.Target, verdict, o.Metric)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%.2f\t(%.2f–%.2f; %s; %s)\n", o.Name, figure(o.Ours.Median), figure(o.Other.Median),
+			o.Ratio.Median, o.Ratio.Lowest, o.Ratio.Most, o.aim(), o.Metric)
 	}
 	return t.Flush()
+}
+
+// aim tells the target, and whether it is met.
+func (o outcome) aim() string {
+	switch {
+	case o.Target == 0:
+		return "no target"
+	case o.Met:
+		return fmt.Sprintf("target %s %s: met", o.sign(), o.target())
+	}
+	return fmt.Sprintf("target %s %s: missed", o.sign(), o.target())
+}
+
+func (o outcome) sign() string {
+	if o.AtMost {
+		return "≤"
+	}
+	return "≥"
+}
+
+// target is a ratio with two digits, or a limit as it was set.
+func (o outcome) target() string {
+	if o.Absolute {
+		return strconv.FormatFloat(o.Target, 'f', -1, 64)
+	}
+	return fmt.Sprintf("%.2f", o.Target)
 }
 
 // figure writes a number with three digits or all those before the point.

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -20,16 +21,12 @@ type system struct {
 	processes []*process
 	shapes    map[string]shape
 	direct    map[string]direct // in place of an address and shapes
+	// lacks are the cases that it turned out not to have, with the reason.
+	lacks map[string]string
+	urls  []string // of Runnel's partitions
+	keys  int      // of 100 bytes, where it is not the settings' number
 	// settle returns when the system does nothing any more on account of earlier requests; nil: it never does.
 	settle func(context.Context) error
-}
-
-// A shape is how a system writes a request of a case.
-type shape struct {
-	method, path, body string
-	header             []string
-	expect             []int
-	sized              bool // the answer is as long as the value
 }
 
 // has reports whether a point can be measured on s.
@@ -39,7 +36,14 @@ func (s *system) has(p point) bool {
 		return s.direct[p.Case] != nil && p.ValueBytes == 100 && (s.name != "fsync" || p.Clients == 1)
 	}
 	_, has := s.shapes[p.Case]
-	return has
+	return has && s.lacks[p.Case] == ""
+}
+
+// as is s under another name, for figures that are not to be mixed with those it has.
+func (s *system) as(name string) *system {
+	other := *s
+	other.name = name
+	return &other
 }
 
 func (s *system) cpu() (total time.Duration) {
@@ -56,66 +60,31 @@ func (s *system) resident() (total int64) {
 	return total
 }
 
-const keysPath = "/v1/keys/{key}"
-
-var (
-	written = []int{200, 201, 204}
-	text    = []string{"Content-Type: text/plain"}
-)
-
-// httpShapes are what the ceiling and the plain way take.
-func httpShapes() map[string]shape {
-	return map[string]shape{
-		"get":    {method: "GET", path: keysPath, expect: []int{200}, sized: true},
-		"put":    {method: "PUT", path: keysPath, body: "{value}", header: text, expect: written},
-		"delete": {method: "DELETE", path: keysPath, expect: written},
-	}
-}
-
-// runnelShapes are all of Runnel's cases.
-func runnelShapes() map[string]shape {
-	shapes := httpShapes()
-	shapes["get-master"] = shape{method: "GET", path: keysPath + "?consistency=master", expect: []int{200}, sized: true}
-	shapes["put-if-match"] = shape{method: "PUT", path: keysPath, body: "{value}", header: append([]string{"If-Match: {etag}"}, text...), expect: written}
-	shapes["list"] = shape{method: "GET", path: "/v1/keys?limit=100&prefix=v100-", expect: []int{200}}
-	return shapes
-}
-
-var webdisShapes = map[string]shape{
-	"get":    {method: "GET", path: "/GET/{key}.txt", expect: []int{200}, sized: true},
-	"put":    {method: "PUT", path: "/SET/{key}", body: "{value}", expect: []int{200}},
-	"delete": {method: "GET", path: "/DEL/{key}", expect: []int{200}},
-}
-
-// etcdShapes read from the member that is asked ("serializable"), as Runnel's any does: it is the cheaper way.
-var etcdShapes = map[string]shape{
-	"get":    {method: "POST", path: "/v3/kv/range", body: `{"key":"{key64}","serializable":true}`, expect: []int{200}},
-	"put":    {method: "POST", path: "/v3/kv/put", body: `{"key":"{key64}","value":"{value64}"}`, expect: []int{200}},
-	"delete": {method: "POST", path: "/v3/kv/deleterange", body: `{"key":"{key64}"}`, expect: []int{200}},
-}
-
 // A stand holds everything that a run started.
 type stand struct {
-	dir      string
-	runnel   string // path of the binary
-	database *process
-	dsn      string // of the plain way's database
-	address  string // of the database
-	systems  []*system
-	missing  map[string]error // systems that cannot be had
-	started  []*process
+	dir    string
+	runnel string // path of the binary
+	// bufferPool is that of each MariaDB server.
+	bufferPool string
+	database   *mariadb // that most are on
+	systems    []*system
+	grown      []*system        // those of the growth phase
+	missing    map[string]error // systems that cannot be had
+	started    []*process
 	// databases are this program's own connections.
 	databases []*sql.DB
 }
 
-// close ends everything in the reverse order of starting, and removes the data.
+// close ends everything and removes the data, so that nobody need wait for what a server would still write.
 func (s *stand) close() error {
 	for _, db := range s.databases {
 		db.Close()
 	}
-	for i := len(s.started) - 1; i >= 0; i-- {
-		s.started[i].stop()
+	var group sync.WaitGroup
+	for _, p := range s.started {
+		group.Go(p.stop)
 	}
+	group.Wait()
 	return os.RemoveAll(s.dir)
 }
 
@@ -130,15 +99,16 @@ func (s *stand) start(name string, cmd *exec.Cmd) (*process, error) {
 // open starts every system. One that cannot be had is left out, with its reason.
 func (s *stand) open(ctx context.Context) error {
 	s.missing = map[string]error{}
-	dbErr := s.startMariaDB(ctx)
+	var dbErr error
+	s.database, dbErr = s.startMariaDB(ctx, "mariadbd")
 	for _, c := range []struct {
 		name  string
 		start func(context.Context) (*system, error)
 		needs error
 	}{
 		{"ceiling", s.startCeiling, nil},
-		{"runnel-mariadb", s.startRunnelMariaDB, dbErr},
-		{"runnel-embedded", s.startRunnelEmbedded, nil},
+		{"runnel-mariadb", s.startRunnelOn(onMariaDB), dbErr},
+		{"runnel-embedded", s.startRunnelOn(embedded), nil},
 		{"plain-mariadb", s.startPlain, dbErr},
 		{"redis-webdis", s.startRedis, nil},
 		{"etcd", s.startEtcd, nil},
@@ -163,8 +133,10 @@ func (s *stand) open(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (s *stand) find(name string) *system {
-	for _, system := range s.systems {
+func (s *stand) find(name string) *system { return named(s.systems, name) }
+
+func named(systems []*system, name string) *system {
+	for _, system := range systems {
 		if system.name == name {
 			return system
 		}
@@ -172,57 +144,32 @@ func (s *stand) find(name string) *system {
 	return nil
 }
 
-const databasePassword = "runnel"
-
-// startMariaDB starts a server as the tests' servers are, but with a buffer pool that holds all the data.
-func (s *stand) startMariaDB(ctx context.Context) error {
-	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/usr/libexec")
-	if _, err := exec.LookPath("mariadbd"); err != nil {
-		return err
+// resident is the memory of every process, by its name.
+func (s *stand) resident() map[string]int64 {
+	all := map[string]int64{}
+	for _, p := range s.started {
+		all[p.name] = p.resident()
 	}
-	address, err := freeAddress()
-	if err != nil {
-		return err
-	}
-	dir := filepath.Join(s.dir, "mariadb")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return err
-	}
-	cmd := exec.Command("sh", "test/servers/images/serve.sh", "mariadbd", dir, "--bind-address=127.0.0.1", "--port="+portOf(address),
-		"--innodb-flush-log-at-trx-commit=1", "--innodb-buffer-pool-size=1G", "--innodb-log-file-size=512M", "--max-allowed-packet=64M", "--max-connections=500",
-		"--skip-name-resolve", "--performance-schema=OFF")
-	cmd.Env = append(os.Environ(), "ROOT_PASSWORD="+databasePassword)
-	if s.database, err = s.start("mariadbd", cmd); err != nil {
-		return err
-	}
-	s.address = address
-	s.dsn = fmt.Sprintf("root:%s@tcp(%s)/", databasePassword, address)
-	db, err := sql.Open("mysql", s.dsn)
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	if err := s.database.await(ctx, db.PingContext); err != nil {
-		return err
-	}
-	s.dsn += "bench_plain"
-	_, err = db.ExecContext(ctx, "CREATE DATABASE bench_plain")
-	return err
+	return all
 }
-
-func portOf(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
 
 func (s *stand) startCeiling(ctx context.Context) (*system, error) {
 	return s.startSelf(ctx, "ceiling")
 }
 
 func (s *stand) startPlain(ctx context.Context) (*system, error) {
-	system, err := s.startSelf(ctx, "plain", s.dsn)
+	if _, err := s.openDatabase(ctx, s.database, plainDatabase); err != nil {
+		return nil, err
+	}
+	system, err := s.startSelf(ctx, "plain", s.database.dsn+plainDatabase)
 	if err == nil {
-		system.processes = append(system.processes, s.database)
+		system.processes = append(system.processes, s.database.process)
 	}
 	return system, err
 }
+
+// plainDatabase is the plain way's.
+const plainDatabase = "bench_plain"
 
 // startSelf starts this program again as one of the handlers.
 func (s *stand) startSelf(ctx context.Context, args ...string) (*system, error) {
@@ -241,36 +188,60 @@ func (s *stand) startSelf(ctx context.Context, args ...string) (*system, error) 
 	return &system{address: address, processes: []*process{p}, shapes: httpShapes()}, p.await(ctx, answers("http://"+address+"/readyz"))
 }
 
-func (s *stand) startRunnelMariaDB(ctx context.Context) (*system, error) {
-	var b strings.Builder
-	for i := range 3 {
-		fmt.Fprintf(&b, "[[partition]]\nname = \"partition-%d\"\nurl = \"mysql://root:%s@%s/bench_%d\"\n", i, databasePassword, s.address, i)
+// partitions are the URLs of so many partitions of a system: databases on the server, or files.
+func (s *stand) partitions(name, kind string, n int) (urls []string) {
+	for i := range n {
+		if kind == onMariaDB {
+			urls = append(urls, s.database.url(fmt.Sprintf("%s_%d", strings.ReplaceAll(name, "-", "_"), i)))
+		} else {
+			urls = append(urls, fmt.Sprintf("sqlite:%s", filepath.Join(s.dir, name, fmt.Sprintf("partition-%d.db", i))))
+		}
 	}
-	file := filepath.Join(s.dir, "runnel.toml")
-	if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
+	return urls
+}
+
+// The kinds of partitions that are measured.
+const (
+	onMariaDB = "mariadb"
+	embedded  = "embedded"
+)
+
+// configure writes a configuration of partitions, which are named in their order, and returns its file.
+func (s *stand) configure(name string, urls []string) (file string, err error) {
+	var b strings.Builder
+	for i, url := range urls {
+		fmt.Fprintf(&b, "[[partition]]\nname = \"partition-%d\"\nurl = %q\n", i, url)
+	}
+	file = filepath.Join(s.dir, name+".toml")
+	return file, os.WriteFile(file, []byte(b.String()), 0o600)
+}
+
+// startRunnel starts "runnel serve" on partitions.
+func (s *stand) startRunnel(ctx context.Context, name string, urls []string, flags ...string) (*system, error) {
+	file, err := s.configure(name, urls)
+	if err != nil {
 		return nil, err
 	}
-	system, err := s.startRunnel(ctx, "runnel-mariadb", "--config", file)
-	if err == nil {
-		system.processes = append(system.processes, s.database)
-	}
-	return system, err
-}
-
-func (s *stand) startRunnelEmbedded(ctx context.Context) (*system, error) {
-	return s.startRunnel(ctx, "runnel-embedded", "--data", filepath.Join(s.dir, "data"))
-}
-
-func (s *stand) startRunnel(ctx context.Context, name string, args ...string) (*system, error) {
 	address, err := freeAddress()
 	if err != nil {
 		return nil, err
 	}
-	p, err := s.start(name, exec.Command(s.runnel, append([]string{"serve", "--listen", address}, args...)...))
+	p, err := s.start(name, exec.Command(s.runnel, append([]string{"serve", "--listen", address, "--config", file}, flags...)...))
 	if err != nil {
 		return nil, err
 	}
 	url := "http://" + address
-	system := &system{address: address, processes: []*process{p}, shapes: runnelShapes(), settle: func(ctx context.Context) error { return level(ctx, url) }}
+	system := &system{name: name, address: address, processes: []*process{p}, shapes: runnelShapes(), urls: urls,
+		settle: func(ctx context.Context) error { return level(ctx, url) }}
+	if strings.HasPrefix(urls[0], "mysql:") && s.database != nil {
+		system.processes = append(system.processes, s.database.process)
+	}
 	return system, errors.Join(p.await(ctx, answers(url+"/readyz?write")), p.await(ctx, answers(url+"/readyz")))
+}
+
+func (s *stand) startRunnelOn(kind string) func(context.Context) (*system, error) {
+	return func(ctx context.Context) (*system, error) {
+		name := "runnel-" + kind
+		return s.startRunnel(ctx, name, s.partitions(name, kind, 3))
+	}
 }

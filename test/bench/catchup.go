@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"time"
+)
+
+// What a replica catches up on: entries that are all new to it, in rounds; and everything, when it is new itself.
+const (
+	missedKeys     = 30_000
+	missedKeysLong = 200_000
+	freshKeys      = 1_000_000
+	freshRounds    = 3 // at most: each takes long
+)
+
+// The measurements: entries a second of those missed, and seconds until a fresh replica has them all.
+var (
+	catchUp = point{"catch-up", 1, 100}
+	fresh   = point{"fresh-replica", 1, 100}
+)
+
+// A catchingUp compares a Runnel of two partitions, of which one is on a replica's server, with MariaDB's replication to the same.
+type catchingUp struct {
+	*bench
+	replicas *replicas
+	urls     []string
+}
+
+func (b *bench) missed() int {
+	if b.long {
+		return missedKeysLong
+	}
+	return missedKeys
+}
+
+// syncOnce runs "runnel sync --once", which makes everything level or fails, and says how long it took from its start to its end.
+func (c *catchingUp) syncOnce(ctx context.Context, urls []string) (time.Duration, error) {
+	file, err := c.stand.configure("catch-up", urls)
+	if err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	out, err := exec.CommandContext(ctx, c.stand.runnel, "sync", "--once", "--config", file).CombinedOutput()
+	if err != nil {
+		return 0, fmt.Errorf("runnel sync --once: %w\n%s", err, out)
+	}
+	return time.Since(began), nil
+}
+
+// run measures the missed entries and then the fresh replica.
+func (c *catchingUp) run(ctx context.Context) error {
+	if err := statements(ctx, c.replicas.read[1], "STOP SLAVE"); err != nil { // one replica catches up, the other would take its processors
+		return err
+	}
+	c.urls = []string{c.stand.database.url("copy_0"), c.replicas.servers[0].url("copy_1")}
+	if _, err := c.syncOnce(ctx, c.urls); err != nil { // founds the cluster
+		return err
+	}
+	if err := c.afterOutage(ctx); err != nil {
+		return err
+	}
+	return c.freshReplica(ctx)
+}
+
+// afterOutage measures how fast a replica gets what was written while nobody synced it.
+func (c *catchingUp) afterOutage(ctx context.Context) error {
+	n := c.missed()
+	c.progress.begin("catching up on %d entries", n)
+	from, to, err := c.replicas.singles(ctx, "single-", n)
+	if err != nil {
+		return err
+	}
+	for round := range c.settings.rounds {
+		took, err := c.catchUpOnce(ctx, fmt.Sprintf("missed-%d-", round), n)
+		if err != nil {
+			return err
+		}
+		c.note("runnel-mariadb", catchUp, report{PerSecond: float64(n) / took.Seconds()})
+		for _, threads := range []int{0, 4} {
+			took, err := c.replayWith(ctx, threads, from, to)
+			if err != nil {
+				return err
+			}
+			c.note(replicationName(threads), catchUp, report{PerSecond: float64(n) / took.Seconds()})
+		}
+		c.progress.step(c.expectedMissed(), "catching up: round %d", round+1)
+	}
+	return nil
+}
+
+func (b *bench) expectedMissed() time.Duration { return time.Duration(b.missed()) * time.Second / 3000 }
+
+// catchUpOnce writes n entries to the master alone, and lets the other partition catch up.
+func (c *catchingUp) catchUpOnce(ctx context.Context, prefix string, n int) (time.Duration, error) {
+	parts, err := openCluster(ctx, c.urls)
+	if err != nil {
+		return 0, err
+	}
+	defer parts.close()
+	last, err := parts.load(ctx, prefix, n)
+	if err != nil {
+		return 0, err
+	}
+	took, err := c.syncOnce(ctx, c.urls)
+	if err == nil {
+		err = parts.await(ctx, last) // it said that it is level
+	}
+	return took, err
+}
+
+// replicationName names MariaDB's replication with its default of one applying thread, or with several.
+func replicationName(threads int) string {
+	if threads == 0 {
+		return "mariadb-replication"
+	}
+	return fmt.Sprintf("mariadb-replication-%d-threads", threads)
+}
+
+func (c *catchingUp) replayWith(ctx context.Context, threads int, from, to string) (time.Duration, error) {
+	if err := statements(ctx, c.replicas.read[0], "STOP SLAVE", fmt.Sprintf("SET GLOBAL slave_parallel_threads = %d", threads)); err != nil {
+		return 0, err
+	}
+	return c.replicas.replay(ctx, 0, from, to)
+}
+
+// freshReplica measures how long a replica takes that has nothing: Runnel's beside MariaDB's of 1,000-row
+// transactions, and beside a dump that is loaded.
+func (c *catchingUp) freshReplica(ctx context.Context) error {
+	c.progress.begin("a fresh replica of %d entries", freshKeys)
+	from, to, err := c.replicas.thousands(ctx, "fresh-", freshKeys)
+	if err != nil {
+		return err
+	}
+	if err := c.fillMaster(ctx); err != nil {
+		return err
+	}
+	for round := range min(freshRounds, c.settings.rounds) {
+		urls := []string{c.stand.database.url("fresh_0"), c.replicas.servers[0].url(fmt.Sprintf("fresh_1_%d", round))}
+		for name, measure := range map[string]func() (time.Duration, error){
+			"runnel-mariadb":      func() (time.Duration, error) { return c.syncOnce(ctx, urls) },
+			"mariadb-replication": func() (time.Duration, error) { return c.replayWith(ctx, 0, from, to) },
+			"mariadb-dump":        func() (time.Duration, error) { return c.dump(ctx) },
+		} {
+			took, err := measure()
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			c.note(name, fresh, report{Value: took.Seconds(), PerSecond: freshKeys / took.Seconds()})
+			c.progress.step(expectedFresh, "a fresh replica: round %d", round+1)
+		}
+	}
+	return nil
+}
+
+const expectedFresh = 10 * time.Second
+
+// fillMaster makes a Runnel of one partition that holds all entries.
+func (c *catchingUp) fillMaster(ctx context.Context) error {
+	urls := []string{c.stand.database.url("fresh_0")}
+	if _, err := c.syncOnce(ctx, urls); err != nil {
+		return err
+	}
+	parts, err := openCluster(ctx, urls)
+	if err != nil {
+		return err
+	}
+	defer parts.close()
+	_, err = parts.load(ctx, "fresh-", freshKeys)
+	return err
+}
+
+// dump copies the primary's table as its manual says, into a database that is dropped again.
+func (c *catchingUp) dump(ctx context.Context) (time.Duration, error) {
+	replica := c.replicas.read[0]
+	if err := statements(ctx, replica, "STOP SLAVE", "DROP DATABASE IF EXISTS dumped", "CREATE DATABASE dumped"); err != nil {
+		return 0, err
+	}
+	const pipe = `mariadb-dump --no-defaults -h 127.0.0.1 -P "$1" -u root --single-transaction bench_plain plain | mariadb --no-defaults -h 127.0.0.1 -P "$2" -u root dumped`
+	cmd := exec.CommandContext(ctx, "sh", "-c", pipe, "sh", portOf(c.replicas.primary.address), portOf(c.replicas.servers[0].address))
+	cmd.Env = append(cmd.Environ(), "MYSQL_PWD="+databasePassword)
+	began := time.Now()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("mariadb-dump: %w\n%s", err, out)
+	}
+	took := time.Since(began)
+	var n int
+	if err := replica.QueryRowContext(ctx, "SELECT COUNT(*) FROM dumped.plain").Scan(&n); err != nil || n < freshKeys {
+		return 0, fmt.Errorf("the dump has %d rows: %w", n, err)
+	}
+	return took, nil
+}

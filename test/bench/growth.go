@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// A grown is a Runnel of some size, loaded before it is measured.
+type grown struct {
+	name, kind       string
+	partitions, keys int
+}
+
+// The sizes and numbers of partitions. The main systems hold settings.keys entries in 3 partitions, which stands between.
+var (
+	growthKeys       = []int{10_000, 1_000_000}
+	growthLong       = 10_000_000
+	growthPartitions = []int{2, 4, 8}
+)
+
+func (b *bench) grownSystems() (all []grown) {
+	keys := growthKeys
+	if b.long {
+		keys = append(keys[:len(keys):len(keys)], growthLong)
+	}
+	for _, kind := range []string{onMariaDB, embedded} {
+		for _, n := range keys {
+			all = append(all, grown{fmt.Sprintf("runnel-%s-%s", kind, power(n)), kind, 3, n})
+		}
+		for _, n := range growthPartitions {
+			all = append(all, grown{fmt.Sprintf("runnel-%s-p%d", kind, n), kind, n, b.settings.keys})
+		}
+	}
+	return all
+}
+
+// power writes a power of ten as 1e5, and any other number as it is.
+func power(n int) string {
+	s := fmt.Sprint(n)
+	if strings.Trim(s, "0") == "1" {
+		return fmt.Sprintf("1e%d", len(s)-1)
+	}
+	return s
+}
+
+// loadRate is about how many entries a second get from the bench into all partitions. Only the time left is judged by it.
+const loadRate = 30_000
+
+func (g grown) expected() time.Duration {
+	return 2*time.Second + time.Duration(g.keys*g.partitions/3)*time.Second/loadRate
+}
+
+// growthPoints are measured at each size.
+func growthPoints() []point { return []point{{"get", 64, 100}, {"put", 64, 100}} }
+
+// growth measures how reads and writes fare with more entries and with more partitions.
+func (b *bench) growth(ctx context.Context) error {
+	if err := b.fillMain(ctx); err != nil {
+		return err
+	}
+	systems := b.mainAsGrown()
+	for _, g := range b.grownSystems() {
+		if err := b.needs(g.kind); err != nil {
+			b.stand.missing[g.name] = err
+			b.progress.step(g.expected(), "")
+			continue
+		}
+		b.progress.begin("loading %s: %d entries into %d partitions", g.name, g.keys, g.partitions)
+		s, err := b.grow(ctx, g)
+		if err != nil {
+			return fmt.Errorf("%s: %w", g.name, err)
+		}
+		systems = append(systems, s)
+		b.progress.step(g.expected(), "")
+	}
+	if err := b.idle(ctx); err != nil {
+		return err
+	}
+	return b.rounds(ctx, systems, growthPoints())
+}
+
+// fillMain writes the main systems' keys, unless the main phase has done so.
+func (b *bench) fillMain(ctx context.Context) error {
+	if b.filled[100] {
+		return nil
+	}
+	defer b.progress.step(fillExpected, "")
+	return b.fill(ctx, 100)
+}
+
+// expectedGrowth is about how long the growth phase takes.
+func (b *bench) expectedGrowth(filled bool) (total time.Duration) {
+	systems := b.mainAsGrown()
+	if !filled {
+		total += fillExpected
+	}
+	for _, g := range b.grownSystems() {
+		total += g.expected()
+		systems = append(systems, &system{shapes: runnelShapes()})
+	}
+	return total + 2*idleTime + b.expectedOf(systems, growthPoints())
+}
+
+// mainAsGrown are the main systems and the ceiling once more, to be measured in the same rounds as the others.
+func (b *bench) mainAsGrown() (all []*system) {
+	size := power(b.settings.keys)
+	for _, pair := range [][2]string{{"ceiling", "ceiling-growth"}, {"runnel-mariadb", "runnel-mariadb-" + size}, {"runnel-embedded", "runnel-embedded-" + size}} {
+		if s := b.stand.find(pair[0]); s != nil {
+			all = append(all, s.as(pair[1]))
+		}
+	}
+	return all
+}
+
+// needs is the reason why partitions of a kind cannot be had, or nil.
+func (b *bench) needs(kind string) error {
+	if kind == onMariaDB && b.stand.database == nil {
+		return b.stand.missing["runnel-mariadb"]
+	}
+	return nil
+}
+
+// grow starts and loads a system.
+func (b *bench) grow(ctx context.Context, g grown) (*system, error) {
+	s, err := b.stand.startRunnel(ctx, g.name, b.stand.partitions(g.name, g.kind, g.partitions))
+	if err != nil {
+		return nil, err
+	}
+	s.keys = g.keys
+	b.stand.grown = append(b.stand.grown, s)
+	return s, b.loadInto(ctx, s)
+}
+
+// loadInto writes all keys of s and returns when every partition has them.
+func (b *bench) loadInto(ctx context.Context, s *system) error {
+	c, err := openCluster(ctx, s.urls)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	last, err := c.load(ctx, keyPrefix, s.keys)
+	if err == nil {
+		err = c.await(ctx, last)
+	}
+	if err == nil {
+		err = s.settle(ctx)
+	}
+	return err
+}
+
+// idleTime is how long a server rests before its memory is looked at, and idleLooks how often that is done.
+const (
+	idleTime  = 5 * time.Second
+	idleLooks = 5
+)
+
+// The measurements of memory: after the filling, and after a start on what is there.
+var (
+	residentFilled  = point{"resident-filled", 0, 100}
+	residentStarted = point{"resident-started", 0, 100}
+)
+
+// idle measures the memory of the embedded server of 10^6 entries that does nothing: as the filling left it, and started anew.
+func (b *bench) idle(ctx context.Context) error {
+	const name = "runnel-embedded-1e6"
+	s := named(b.stand.grown, name)
+	if s == nil {
+		return nil
+	}
+	b.progress.begin("memory of %s, idle", name)
+	if err := b.look(ctx, s, residentFilled); err != nil {
+		return err
+	}
+	s.processes[0].stop()
+	b.progress.step(2*idleTime, "")
+	again, err := b.stand.startRunnel(ctx, name+"-again", s.urls)
+	if err != nil {
+		return err
+	}
+	s.address, s.processes, s.settle = again.address, again.processes, again.settle
+	if err := s.settle(ctx); err != nil {
+		return err
+	}
+	return b.look(ctx, s, residentStarted)
+}
+
+// look notes the memory of a resting server, several times.
+func (b *bench) look(ctx context.Context, s *system, p point) error {
+	for range idleLooks {
+		if err := pause(ctx, idleTime/idleLooks); err != nil {
+			return err
+		}
+		b.note(s.name, p, report{Value: float64(s.resident()) / (1 << 20)})
+	}
+	return nil
+}

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// A follower is a way of replication whose lag is measured: the time from a write's answer until every replica can read it.
+type follower struct {
+	name     string
+	write    func(ctx context.Context, key string) (mark string, err error)
+	replicas []*sql.DB
+	readable string // asks a replica, beside the replication, whether it has what args name
+	args     func(key, mark string) []any
+	// slow ones take samples side by side, and are asked less often.
+	slow bool
+}
+
+// The cases: alone, and beside 1,000 other writes a second.
+var (
+	lagIdle = point{"lag", 1, 100}
+	lagBusy = point{"lag-busy", lagWriters, 100}
+)
+
+const (
+	lagSamples     = 200
+	lagSamplesSlow = 60
+	lagPatience    = 10 * time.Second
+	lagOthers      = 1000 // writes a second
+	lagWriters     = 20
+)
+
+// every is the pause between samples, and poll that between questions to a replica.
+func (f *follower) every() (every, poll time.Duration, samples int) {
+	if f.slow {
+		return 50 * time.Millisecond, 5 * time.Millisecond, lagSamplesSlow
+	}
+	return 5 * time.Millisecond, 100 * time.Microsecond, lagSamples
+}
+
+func (f *follower) expected() time.Duration {
+	every, _, samples := f.every()
+	return time.Duration(samples)*every + 2*time.Second
+}
+
+// lag measures f once, while other writes go on in the second case.
+func (f *follower) lag(ctx context.Context, p point) (report, error) {
+	others, stop := context.WithCancel(ctx)
+	group, others := errgroup.WithContext(others)
+	if p == lagBusy {
+		for i := range lagWriters {
+			group.Go(func() error { return f.writeSteadily(others, fmt.Sprintf("other-%02d-", i), lagOthers/lagWriters) })
+		}
+	}
+	times, err := f.samples(others)
+	stop()
+	if groupErr := group.Wait(); groupErr != nil && !errors.Is(groupErr, context.Canceled) {
+		err = errors.Join(err, groupErr)
+	}
+	r := reportDirect(times, time.Second)
+	r.PerSecond = 0 // samples are no load
+	return r, err
+}
+
+// samples are the times that some writes took to every replica.
+func (f *follower) samples(ctx context.Context) (times []time.Duration, err error) {
+	every, _, n := f.every()
+	var mu sync.Mutex
+	group, ctx := errgroup.WithContext(ctx)
+	if !f.slow {
+		group.SetLimit(1)
+	}
+	for i := range n {
+		group.Go(func() error {
+			d, err := f.sample(ctx, fmt.Sprintf("sample-%04d", i))
+			mu.Lock()
+			defer mu.Unlock()
+			times = append(times, d)
+			return err
+		})
+		if err := pause(ctx, every); err != nil {
+			break // group tells why
+		}
+	}
+	return times, group.Wait()
+}
+
+// sample writes one key and returns how long after the answer the last replica can read it.
+func (f *follower) sample(ctx context.Context, key string) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, lagPatience)
+	defer cancel()
+	mark, err := f.write(ctx, key)
+	if err != nil {
+		return 0, err
+	}
+	answered := time.Now()
+	_, poll, _ := f.every()
+	for _, db := range f.replicas {
+		for {
+			var n int
+			if err := db.QueryRowContext(ctx, f.readable, f.args(key, mark)...).Scan(&n); err != nil {
+				return 0, fmt.Errorf("%s: wait for %s: %w", f.name, key, err)
+			}
+			if n > 0 {
+				break
+			}
+			if err := pause(ctx, poll); err != nil {
+				return 0, fmt.Errorf("%s: wait for %s: %w", f.name, key, err)
+			}
+		}
+	}
+	return time.Since(answered), nil
+}
+
+// writeSteadily writes so many keys a second until ctx ends. It does not catch up on what it could not write in time.
+func (f *follower) writeSteadily(ctx context.Context, prefix string, perSecond int) error {
+	tick := time.NewTicker(time.Second / time.Duration(perSecond))
+	defer tick.Stop()
+	for i := 0; ; i++ {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if _, err := f.write(ctx, fmt.Sprintf("%s%05d", prefix, i%10_000)); err != nil {
+			return err
+		}
+	}
+}
+
+// throughRunnel is the replication of a Runnel whose first partition is the master.
+func throughRunnel(name string, s *system, replicas []*sql.DB, slow bool) *follower {
+	return &follower{name: name, replicas: replicas, slow: slow,
+		write: func(ctx context.Context, key string) (string, error) {
+			header, err := put(ctx, "http://"+s.address+"/v1/keys/"+name+"-"+key)
+			return strings.Trim(header.Get("ETag"), `"`), err
+		},
+		readable: "SELECT COUNT(*) FROM entries WHERE origin = ? AND revision = ?",
+		args:     func(_, revision string) []any { return []any{string(master), revision} },
+	}
+}
+
+// throughMariaDB is MariaDB's own replication.
+func throughMariaDB(r *replicas) *follower {
+	return &follower{name: "mariadb-replication", replicas: r.read[:],
+		write: func(ctx context.Context, key string) (string, error) {
+			value := fmt.Sprintf("%0100d", time.Now().UnixNano())
+			_, err := r.write.ExecContext(ctx, plainPut, key, value)
+			return value, err
+		},
+		readable: "SELECT COUNT(*) FROM plain WHERE name = ? AND value = ?",
+		args:     func(key, value string) []any { return []any{key, value} },
+	}
+}
+
+// put writes 100 bytes and returns the answer's header.
+func put(ctx context.Context, url string) (http.Header, error) {
+	value := fmt.Sprintf("%0100d", time.Now().UnixNano())
+	r, err := http.NewRequestWithContext(ctx, http.MethodPut, url, strings.NewReader(value))
+	if err != nil {
+		return nil, err
+	}
+	resp, err := steady.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		return nil, err
+	}
+	if !slices.Contains(written, resp.StatusCode) || resp.Header.Get("ETag") == "" {
+		return nil, fmt.Errorf("PUT %s: %s", url, resp.Status)
+	}
+	return resp.Header, nil
+}
+
+// steady keeps a connection for each writer.
+var steady = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: lagWriters + lagSamplesSlow}}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/runnelkv/runnel/config"
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// A cluster is the partitions of a Runnel as the bench itself opens them, beside the processes that serve them. The first is the master.
+type cluster []partition.Partition
+
+const (
+	loadBatch = 2000 // entries in a transaction
+	master    = partition.Origin("partition-0")
+)
+
+// openCluster opens the partitions at URLs, which a Runnel has made before.
+func openCluster(ctx context.Context, urls []string) (c cluster, err error) {
+	for i, url := range urls {
+		p, err := openPartition(url, fmt.Sprintf("partition-%d", i))
+		if err == nil {
+			c = append(c, p)
+			err = p.Prepare(ctx)
+		}
+		if err != nil {
+			return nil, errors.Join(err, c.close())
+		}
+	}
+	return c, nil
+}
+
+func openPartition(url, name string) (partition.Partition, error) {
+	u, err := config.ParseURL(url)
+	if err != nil {
+		return nil, err
+	}
+	o := partition.Options{Name: name, Timeout: time.Minute, MaxConns: 2}
+	if u.Scheme == config.SQLite {
+		return partition.OpenSQLite(u.Path, o)
+	}
+	m := partition.MySQL{Addr: net.JoinHostPort(u.Host, strconv.Itoa(u.Port)), User: u.User, Password: u.Password.Reveal(), Database: u.Database}
+	return partition.OpenMySQL(m, o)
+}
+
+func (c cluster) close() error {
+	var errs []error
+	for _, p := range c {
+		errs = append(errs, p.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// load commits n entries of 100 bytes to the master, as a second process on it would, and returns the last revision.
+func (c cluster) load(ctx context.Context, prefix string, n int) (last partition.Revision, err error) {
+	known, err := c[0].Cluster(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for from := 0; from < n; from += loadBatch {
+		entries := loaded(prefix, from, min(n, from+loadBatch))
+		claim, err := c[0].Commit(ctx, partition.Batch{Epoch: known.Epoch, Revisions: len(entries), Write: entries})
+		if err != nil {
+			return 0, fmt.Errorf("load %s: %w", prefix, err)
+		}
+		last = claim.First + partition.Revision(len(entries)) - 1
+	}
+	return last, nil
+}
+
+// loaded are the entries of some keys, in the form that the client's own writes have.
+func loaded(prefix string, from, to int) (entries []partition.Entry) {
+	for i := from; i < to; i++ {
+		value := []byte(strings.Repeat(fmt.Sprintf("%010d", i), 10))
+		entries = append(entries, partition.Entry{Key: partition.Key(fmt.Sprintf("k/%s%08d", prefix, i)), Revision: partition.Revision(i - from),
+			ContentType: "text/plain", Size: int64(len(value)), Checksum: partition.Checksum(value), Value: value})
+	}
+	return entries
+}
+
+// await returns when every partition holds the master's writes up to a revision, or fails when none comes nearer for a minute.
+func (c cluster) await(ctx context.Context, last partition.Revision) error {
+	best, since := partition.Revision(0), time.Now()
+	for {
+		sum, level, err := c.held(ctx, last)
+		if err != nil || level {
+			return err
+		}
+		if sum > best {
+			best, since = sum, time.Now()
+		}
+		if time.Since(since) > settleTimeout {
+			return fmt.Errorf("the partitions do not come level with revision %d", last)
+		}
+		if err := pause(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// held adds up how far the partitions are, and says whether all are at least at last and readable.
+func (c cluster) held(ctx context.Context, last partition.Revision) (sum partition.Revision, level bool, err error) {
+	level = true
+	for i, p := range c {
+		all, err := p.Positions(ctx)
+		if err != nil {
+			return 0, false, err
+		}
+		at := all.Origins[master]
+		sum += at.Revision
+		level = level && at.Revision >= last && (i == 0 || at.SyncedAt > 0)
+	}
+	return sum, level, nil
+}

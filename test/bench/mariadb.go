@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+const databasePassword = "runnel"
+
+// A mariadb is a server that the bench started.
+type mariadb struct {
+	process *process
+	address string
+	dsn     string // without a database
+}
+
+// mariadbSettings are the same for all servers. The buffer pool holds all the data; the redo log is large enough that no
+// checkpoint stalls a run (the default of 96 MiB does). A binary log is only where replication reads it.
+func mariadbSettings(bufferPool string) []string {
+	return []string{"--bind-address=127.0.0.1", "--innodb-flush-log-at-trx-commit=1", "--innodb-buffer-pool-size=" + bufferPool,
+		"--innodb-log-file-size=1G", "--max-allowed-packet=64M", "--max-connections=1000", "--skip-name-resolve", "--performance-schema=OFF"}
+}
+
+// startMariaDB starts a server with the common settings and some of its own.
+func (s *stand) startMariaDB(ctx context.Context, name string, settings ...string) (*mariadb, error) {
+	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/usr/libexec")
+	if _, err := exec.LookPath("mariadbd"); err != nil {
+		return nil, err
+	}
+	address, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(s.dir, name)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err
+	}
+	args := append([]string{"test/servers/images/serve.sh", "mariadbd", dir, "--port=" + portOf(address)}, mariadbSettings(s.bufferPool)...)
+	cmd := exec.Command("sh", append(args, settings...)...)
+	// Servers that are made at the same time must not share a directory for temporary tables.
+	cmd.Env = append(os.Environ(), "ROOT_PASSWORD="+databasePassword, "TMPDIR="+dir)
+	m := &mariadb{address: address, dsn: fmt.Sprintf("root:%s@tcp(%s)/", databasePassword, address)}
+	if m.process, err = s.start(name, cmd); err != nil {
+		return nil, err
+	}
+	db, err := sql.Open("mysql", m.dsn)
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	return m, m.process.await(ctx, db.PingContext)
+}
+
+func portOf(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
+
+// url is a partition's, in the database of that name.
+func (m *mariadb) url(database string) string {
+	return fmt.Sprintf("mysql://root:%s@%s/%s", databasePassword, m.address, database)
+}
+
+// open opens connections of the bench's own, which end with the stand, to a database of that name. It creates it first.
+func (s *stand) openDatabase(ctx context.Context, m *mariadb, database string) (*sql.DB, error) {
+	root, err := sql.Open("mysql", m.dsn)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	if _, err := root.ExecContext(ctx, "CREATE DATABASE IF NOT EXISTS "+database); err != nil {
+		return nil, err
+	}
+	db, err := sql.Open("mysql", m.dsn+database+"?interpolateParams=true")
+	if err != nil {
+		return nil, err
+	}
+	s.databases = append(s.databases, db)
+	db.SetMaxOpenConns(256)
+	db.SetMaxIdleConns(256)
+	return db, nil
+}

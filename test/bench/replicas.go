@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// replicas are the servers that replication is measured on, each with its own data: a primary with two replicas by MariaDB's own
+// asynchronous replication, and on the same two replicas' servers two of Runnel's three partitions. The third is on the
+// main server, which has no binary log, as Runnel needs none.
+type replicas struct {
+	primary *mariadb
+	servers [2]*mariadb
+	write   *sql.DB    // the primary's plain table
+	read    [2]*sql.DB // the same on the replicas
+}
+
+// startReplicas starts the three servers, and the replication between them.
+func (s *stand) startReplicas(ctx context.Context) (*replicas, error) {
+	r := &replicas{}
+	group, starting := errgroup.WithContext(ctx)
+	start := func(m **mariadb, name string, settings ...string) {
+		group.Go(func() (err error) {
+			*m, err = s.startMariaDB(starting, name, settings...)
+			return err
+		})
+	}
+	// With sync_binlog a write that was answered is in the binary log after a power cut, as everything else here.
+	start(&r.primary, "primary", "--server-id=1", "--log-bin=primary", "--sync-binlog=1")
+	start(&r.servers[0], "replica-0", "--server-id=2")
+	start(&r.servers[1], "replica-1", "--server-id=3")
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return r, r.connect(ctx, s)
+}
+
+// connect makes the replicas follow the primary, and returns when its table is on both.
+func (r *replicas) connect(ctx context.Context, s *stand) (err error) {
+	if r.write, err = s.openDatabase(ctx, r.primary, plainDatabase); err != nil {
+		return err
+	}
+	for i, m := range r.servers {
+		if r.read[i], err = s.openDatabase(ctx, m, plainDatabase); err != nil {
+			return err
+		}
+		follow := fmt.Sprintf("CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT=%s, MASTER_USER='root', MASTER_PASSWORD='%s', MASTER_USE_GTID=slave_pos",
+			portOf(r.primary.address), databasePassword)
+		if err := statements(ctx, r.read[i], follow, "START SLAVE"); err != nil {
+			return err
+		}
+	}
+	if err := statements(ctx, r.write, plainTable); err != nil {
+		return err
+	}
+	at, err := r.position(ctx)
+	for i := range r.read {
+		err = errors.Join(err, r.reached(ctx, i, at))
+	}
+	return err
+}
+
+func statements(ctx context.Context, db *sql.DB, all ...string) error {
+	for _, query := range all {
+		if _, err := db.ExecContext(ctx, query); err != nil {
+			return fmt.Errorf("%.60s: %w", query, err)
+		}
+	}
+	return nil
+}
+
+// position is the primary's last transaction.
+func (r *replicas) position(ctx context.Context) (gtid string, err error) {
+	err = r.write.QueryRowContext(ctx, "SELECT @@GLOBAL.gtid_binlog_pos").Scan(&gtid)
+	return gtid, err
+}
+
+// replayTime bounds how long a replica may take.
+const replayTime = 20 * time.Minute
+
+// reached returns when a replica has applied the transaction.
+func (r *replicas) reached(ctx context.Context, replica int, gtid string) error {
+	var late int
+	err := r.read[replica].QueryRowContext(ctx, "SELECT MASTER_GTID_WAIT(?, ?)", gtid, int(replayTime.Seconds())).Scan(&late)
+	if err == nil && late != 0 {
+		err = fmt.Errorf("replica %d does not reach %s", replica, gtid)
+	}
+	return err
+}
+
+// replay makes a replica apply the transactions between two positions on an empty table, again, and says how long it takes.
+func (r *replicas) replay(ctx context.Context, replica int, from, to string) (time.Duration, error) {
+	db := r.read[replica]
+	err := statements(ctx, db, "STOP SLAVE", "TRUNCATE TABLE plain", "SET GLOBAL gtid_slave_pos = '"+from+"'")
+	if err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	err = errors.Join(statements(ctx, db, "START SLAVE"), r.reached(ctx, replica, to))
+	return time.Since(began), err
+}
+
+// singles writes n rows to the primary, each in a transaction of its own, and returns the positions before and after.
+func (r *replicas) singles(ctx context.Context, prefix string, n int) (from, to string, err error) {
+	const writers = 64
+	if from, err = r.position(ctx); err != nil {
+		return "", "", err
+	}
+	group, writing := errgroup.WithContext(ctx)
+	for w := range writers {
+		group.Go(func() error {
+			for i := w; i < n; i += writers {
+				if _, err := r.write.ExecContext(writing, plainPut, fmt.Sprintf("%s%08d", prefix, i), fmt.Sprintf("%0100d", i)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return "", "", err
+	}
+	to, err = r.position(ctx)
+	return from, to, err
+}
+
+// thousands writes n rows to the primary in transactions of 1,000.
+func (r *replicas) thousands(ctx context.Context, prefix string, n int) (from, to string, err error) {
+	if from, err = r.position(ctx); err != nil {
+		return "", "", err
+	}
+	for i := 0; i < n; i += 1000 {
+		query := []byte("INSERT INTO plain (name, value) VALUES ")
+		for j := i; j < min(n, i+1000); j++ {
+			query = fmt.Appendf(query, "('%s%08d','%0100d'),", prefix, j, j)
+		}
+		if err := statements(ctx, r.write, string(query[:len(query)-1])); err != nil {
+			return "", "", err
+		}
+	}
+	to, err = r.position(ctx)
+	return from, to, err
+}
