@@ -9,7 +9,7 @@ FUZZTIME   ?= 10s
 # servers and their disk, and several of them want 256 MiB each.
 TEST = $(GO) test -race -p 2
 
-.PHONY: build run test test-short test-faults test-long test-clean servers fuzz bench bench-quick bench-micro lint help
+.PHONY: build run test test-short test-faults test-long test-clean servers fuzz bench bench-quick bench-long bench-build bench-micro lint help
 
 build: ## build bin/runnel
 	$(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/runnel ./cmd/runnel
@@ -40,13 +40,19 @@ servers: ## install what the servers need, make their images, start the shared o
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	GO='$(GO)' sh .ci/fuzz $(FUZZTIME)
 
-bench: build ## measure every case beside ceiling and peers (most of an hour on an idle machine)
-	sh test/bench/prepare.sh
-	$(GO) run ./test/bench -json bin/bench.json
+bench: bench-build ## measure every case beside ceiling and peers, into bin/bench.{md,json,svg} (about 25 minutes on an idle machine)
+	bin/bench -out bin/bench
 
-bench-quick: build ## print the main ratios beside their targets (under 3 minutes on an idle machine)
+bench-quick: bench-build ## print the main ratios beside their targets (under 3 minutes on an idle machine)
+	@bin/bench -quick
+
+bench-long: bench-build ## the same as bench with 10^7 entries too, into bin/bench-long.* (more than an hour)
+	bin/bench -long -out bin/bench-long
+
+# Built, not run by "go run", which would not pass an interrupt on to it.
+bench-build: build
 	@sh test/bench/prepare.sh
-	@$(GO) run ./test/bench -quick
+	@$(GO) build -o bin/bench ./test/bench
 
 bench-micro: ## run the Go benchmarks of single functions
 	$(GO) test -run '^$$' -bench . -benchmem ./...

@@ -1,7 +1,8 @@
 // Command bench measures Runnel beside its ceiling and beside what a user would pick instead, all in one run.
 //
 //	make bench-quick   # the main ratios, one a line: name ours other ratio, in under three minutes
-//	make bench         # the whole table, as text and JSON
+//	make bench         # everything, as text, and in bin/bench.md, bin/bench.json and bin/bench.svg
+//	make bench-long    # with 10^7 entries, and each measurement longer
 //
 // # What it starts
 //
@@ -12,6 +13,8 @@
 //   - "runnel serve" over three databases there, and "runnel serve" over three SQLite partitions
 //   - plain: a handler that runs one prepared statement a request on the same MariaDB, without batching
 //   - ceiling: gorilla/mux and net/http answering from a map, which is what any handler in Go could reach
+//   - Runnels of 10^4 to 10^7 entries, and of 2, 4 and 8 partitions, loaded straight into their masters
+//   - a primary and two replicas with MariaDB's own replication, and Runnels with partitions on the same replicas
 //   - redis-server with appendfsync always behind webdis, and etcd behind its own JSON gateway, if installed (prepare.sh does that);
 //     what is not there is reported as not available
 //

@@ -25,10 +25,10 @@ func (p *progress) begin(format string, args ...any) {
 	fmt.Fprintf(p.w, "%s%s\n", p.left(), fmt.Sprintf(format, args...))
 }
 
-// step notes that what was expected to take d is done, and tells so now and then.
+// step notes that what was expected to take d is done, and tells so now and then, unless there is nothing to tell.
 func (p *progress) step(d time.Duration, format string, args ...any) {
 	p.done += d
-	if time.Since(p.told) >= progressEvery {
+	if format != "" && time.Since(p.told) >= progressEvery {
 		p.begin(format, args...)
 	}
 }
