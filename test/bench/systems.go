@@ -64,6 +64,7 @@ func (s *system) resident() (total int64) {
 type stand struct {
 	dir    string
 	runnel string // path of the binary
+	self   string // of this one, where it is not the one that runs
 	// bufferPool is that of each MariaDB server.
 	bufferPool string
 	database   *mariadb // that most are on
@@ -177,9 +178,11 @@ func (s *stand) startSelf(ctx context.Context, args ...string) (*system, error) 
 	if err != nil {
 		return nil, err
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
+	self := s.self
+	if self == "" {
+		if self, err = os.Executable(); err != nil {
+			return nil, err
+		}
 	}
 	p, err := s.start(args[0], exec.Command(self, append([]string{"serve", address}, args...)...))
 	if err != nil {
