@@ -1,21 +1,210 @@
 package api
 
 import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
+	"time"
+
+	"github.com/gorilla/mux"
+
+	"github.com/runnelkv/runnel/store"
 )
 
-// BenchmarkGetRaw is a GET of a value without the network, on a memory partition.
-func BenchmarkGetRaw(b *testing.B) {
-	n := newNodeFor(b)
-	n.do(b, "PUT", "/v1/keys/users/7", strings.Repeat("x", 100), "Content-Type", "text/plain")
-	r := httptest.NewRequest("GET", "/v1/keys/users/7", nil)
-	w := &discard{http.Header{}}
-	b.ReportAllocs()
-	for b.Loop() {
-		clear(w.header)
-		n.ServeHTTP(w, r)
+// quickStore answers at once from memory, so that what is measured is the way
+// there and back.
+type quickStore struct {
+	Store
+	read    store.Read
+	created bool
+}
+
+func newQuickStore() *quickStore {
+	return &quickStore{read: store.Read{
+		Partition: "partition-1", Staleness: 412 * time.Millisecond,
+		Entry: store.Entry{Key: "k/users/7", Origin: "partition-0", Revision: 1 << 41, ContentType: "text/plain",
+			ModifiedAt: 1.8e15, Size: 100, Value: bytes.Repeat([]byte("x"), 100)},
+	}}
+}
+
+func (*quickStore) CheckName(name string) error { return store.CheckName(name, store.MaxKeyBytes) }
+
+func (*quickStore) MaxValueBytes() int64 { return maxTestValue }
+
+func (q *quickStore) Get(_ context.Context, k store.Key, _ store.ReadOptions) (store.Read, error) {
+	if k != q.read.Entry.Key {
+		return store.Read{Partition: q.read.Partition, Staleness: q.read.Staleness}, store.ErrNotFound
+	}
+	return q.read, nil
+}
+
+func (q *quickStore) Put(_ context.Context, e store.Entry) (store.Written, error) {
+	e.Origin, e.Revision, e.ModifiedAt = "partition-0", 1<<41, 1.8e15
+	return store.Written{Entry: e, Created: q.created}, nil
+}
+
+func newQuickServer(s *quickStore) *Server {
+	return New(Options{Store: s, Logger: slog.New(slog.DiscardHandler)})
+}
+
+// newCeiling is what test/bench calls the ceiling: gorilla/mux answering from a map.
+func newCeiling() http.Handler {
+	var mu sync.RWMutex
+	values := map[string][]byte{"users": bytes.Repeat([]byte("x"), 100)}
+	router := mux.NewRouter()
+	router.HandleFunc("/v1/keys/{key}", func(w http.ResponseWriter, r *http.Request) {
+		mu.RLock()
+		value := values[mux.Vars(r)["key"]]
+		mu.RUnlock()
+		w.Header().Set("Content-Type", "text/plain")
+		w.Header().Set("Content-Length", strconv.Itoa(len(value)))
+		w.Write(value)
+	}).Methods(http.MethodGet)
+	router.HandleFunc("/v1/keys/{key}", func(w http.ResponseWriter, r *http.Request) {
+		value, err := io.ReadAll(r.Body)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		mu.Lock()
+		values[mux.Vars(r)["key"]] = value
+		mu.Unlock()
+		w.WriteHeader(http.StatusNoContent)
+	}).Methods(http.MethodPut)
+	return router
+}
+
+// answerer answers the same request again and again, without a network. As
+// net/http does, it has a new header map for each answer.
+type answerer struct {
+	handler http.Handler
+	request *http.Request
+	body    *strings.Reader
+	sent    string
+}
+
+func newAnswerer(h http.Handler, method, target, body string, headers ...string) *answerer {
+	a := &answerer{handler: h, sent: body, body: strings.NewReader(body)}
+	a.request = httptest.NewRequest(method, target, a.body)
+	for i := 0; i < len(headers); i += 2 {
+		a.request.Header.Set(headers[i], headers[i+1])
+	}
+	return a
+}
+
+func (a *answerer) answer() {
+	a.body.Reset(a.sent)
+	a.handler.ServeHTTP(&discard{http.Header{}}, a.request)
+}
+
+func BenchmarkAnswer(b *testing.B) {
+	ours := newQuickServer(newQuickStore())
+	value := strings.Repeat("x", 100)
+	for _, c := range []struct {
+		name string
+		a    *answerer
+	}{
+		{"GET/ceiling", newAnswerer(newCeiling(), "GET", "/v1/keys/users", "")},
+		{"GET/ours", newAnswerer(ours, "GET", "/v1/keys/users/7", "")},
+		{"GET/unknown", newAnswerer(ours, "GET", "/v1/keys/users/8", "")},
+		{"PUT/ceiling", newAnswerer(newCeiling(), "PUT", "/v1/keys/users", value, "Content-Type", "text/plain")},
+		{"PUT/ours", newAnswerer(ours, "PUT", "/v1/keys/users/7", value, "Content-Type", "text/plain")},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				c.a.answer()
+			}
+		})
 	}
 }
+
+// BenchmarkServed is the same with net/http and the kernel in between. What it
+// reports as cpu-ns/op is the processor time of both ends.
+func BenchmarkServed(b *testing.B) {
+	get := "GET /v1/keys/users%s HTTP/1.1\r\nHost: localhost\r\n\r\n"
+	put := "PUT /v1/keys/users%s HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n\r\n" + strings.Repeat("x", 100)
+	ours := newQuickServer(newQuickStore())
+	for _, c := range []struct {
+		name    string
+		handler http.Handler
+		limited bool
+		request string
+	}{
+		{"GET/ceiling", newCeiling(), false, fmt.Sprintf(get, "")},
+		{"GET/ours", ours, true, fmt.Sprintf(get, "/7")},
+		{"PUT/ceiling", newCeiling(), false, fmt.Sprintf(put, "")},
+		{"PUT/ours", ours, true, fmt.Sprintf(put, "/7")},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			server := httptest.NewUnstartedServer(c.handler)
+			if c.limited {
+				Limits{}.Apply(server.Config)
+			}
+			server.Start()
+			defer server.Close()
+			b.ReportAllocs()
+			served(b, server.Listener.Addr().String(), []byte(c.request))
+		})
+	}
+}
+
+// servedClients is how many connections ask at a time.
+const servedClients = 16
+
+func served(b *testing.B, address string, request []byte) {
+	var group sync.WaitGroup
+	before := cpuTime()
+	b.ResetTimer()
+	for i := range servedClients {
+		group.Go(func() {
+			if err := exchanges(address, request, (b.N+i)/servedClients); err != nil {
+				b.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	b.StopTimer()
+	b.ReportMetric(float64(cpuTime()-before)/float64(b.N), "cpu-ns/op")
+}
+
+// exchanges sends a request n times over one connection, and skips the answers
+// at as little cost as can be: all are as long as the first.
+func exchanges(address string, request []byte, n int) error {
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	buffer := make([]byte, 4096)
+	for range n {
+		if _, err := conn.Write(request); err != nil {
+			return err
+		}
+		got, err := conn.Read(buffer)
+		if err != nil {
+			return err
+		}
+		if !bytes.HasPrefix(buffer[:got], []byte("HTTP/1.1 20")) {
+			return fmt.Errorf("answered %q", buffer[:got])
+		}
+	}
+	return nil
+}
+
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
