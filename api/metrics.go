@@ -1,8 +1,11 @@
 package api
 
 import (
+	"maps"
 	"net/http"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,6 +27,9 @@ type metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	handler  http.Handler
+
+	tallies atomic.Pointer[map[tallyKey]*tally] // of both; replaced as a whole
+	adding  sync.Mutex                          // held while one is added
 }
 
 func newMetrics(registry *prometheus.Registry, s *Server) *metrics {
@@ -37,14 +43,43 @@ func newMetrics(registry *prometheus.Registry, s *Server) *metrics {
 		}, []string{"route", "method"}),
 		handler: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 	}
+	m.tallies.Store(&map[tallyKey]*tally{})
 	registry.MustRegister(m.requests, m.seconds, newCollector(s))
 	return m
 }
 
+// tally is where answers of one route, method and status are counted: what the
+// vectors hold under these labels, found without hashing each of them.
+type tally struct {
+	requests prometheus.Counter
+	seconds  prometheus.Observer
+}
+
+type tallyKey struct {
+	route, method string
+	status        int
+}
+
 func (m *metrics) observe(w *response, method string, took time.Duration) {
-	method = knownMethod(method)
-	m.requests.WithLabelValues(w.route, method, statusText(w.status)).Inc()
-	m.seconds.WithLabelValues(w.route, method).Observe(took.Seconds())
+	key := tallyKey{w.route, knownMethod(method), w.status}
+	t := (*m.tallies.Load())[key]
+	if t == nil {
+		t = m.add(key)
+	}
+	t.requests.Inc()
+	t.seconds.Observe(took.Seconds())
+}
+
+func (m *metrics) add(key tallyKey) *tally {
+	m.adding.Lock()
+	defer m.adding.Unlock()
+	tallies := maps.Clone(*m.tallies.Load())
+	tallies[key] = &tally{
+		requests: m.requests.WithLabelValues(key.route, key.method, strconv.Itoa(key.status)),
+		seconds:  m.seconds.WithLabelValues(key.route, key.method),
+	}
+	m.tallies.Store(&tallies)
+	return tallies[key]
 }
 
 // knownMethod bounds the values of a label: clients may invent methods.
@@ -54,23 +89,6 @@ func knownMethod(method string) string {
 		return method
 	}
 	return "other"
-}
-
-// statusText is strconv.Itoa without allocating for the common ones.
-func statusText(status int) string {
-	switch status {
-	case 200:
-		return "200"
-	case 201:
-		return "201"
-	case 204:
-		return "204"
-	case 304:
-		return "304"
-	case 404:
-		return "404"
-	}
-	return strconv.Itoa(status)
 }
 
 // getMetrics is GET /metrics.
