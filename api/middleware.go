@@ -42,7 +42,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			panic(http.ErrAbortHandler) // the client must see that the answer is not whole
 		}
 	}()
-	s.router.ServeHTTP(rw, r)
+	s.route(r).ServeHTTP(rw, r)
 }
 
 // panicked logs a mistake of the program, and answers if nothing was answered.

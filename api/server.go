@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -53,6 +54,7 @@ type Server struct {
 	syncer  Syncer
 	options Options
 	router  *mux.Router
+	keys    *resource // what the router has at keysPath
 	metrics *metrics
 	pages   *pages
 	origins *http.CrossOriginProtection
@@ -90,13 +92,15 @@ func New(o Options) *Server {
 // order.
 func (s *Server) newRouter() *mux.Router {
 	router := mux.NewRouter().SkipClean(true).UseEncodedPath()
-	under := func(prefix, variable string, m methods) {
-		router.PathPrefix(prefix).Name(prefix + "{" + variable + "}").Handler(s.resource(prefix+"{"+variable+"}", m))
+	under := func(prefix, variable string, m methods) *resource {
+		re := s.resource(prefix+"{"+variable+"}", m)
+		router.PathPrefix(prefix).Name(re.name).Handler(re)
+		return re
 	}
 	at := func(path string, m methods) {
 		router.Path(path).Name(path).Handler(s.resource(path, m))
 	}
-	under(keysPath, "key", methods{"GET": s.getKey, "HEAD": s.getKey, "PUT": s.putKey, "DELETE": s.deleteKey})
+	s.keys = under(keysPath, "key", methods{"GET": s.getKey, "HEAD": s.getKey, "PUT": s.putKey, "DELETE": s.deleteKey})
 	at("/v1/batch", methods{"POST": s.postBatch})
 	at("/v1/keys", methods{"GET": s.listKeys, "HEAD": s.listKeys, "POST": s.postKey})
 
@@ -119,4 +123,15 @@ func (s *Server) newRouter() *mux.Router {
 
 	router.NotFoundHandler = s.resource("unmatched", nil)
 	return router
+}
+
+// route returns what answers a request: the router, or at once what it would
+// find for a plain path of a key, which spares a regular expression, two values
+// in the request's context and two copies of the request. An escaped path that
+// says something else than the path itself is left to the router.
+func (s *Server) route(r *http.Request) http.Handler {
+	if r.URL.RawPath == "" && strings.HasPrefix(r.URL.Path, keysPath) {
+		return s.keys
+	}
+	return s.router
 }

@@ -1,0 +1,78 @@
+package api
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/gorilla/mux"
+)
+
+// byTheRouter answers as the router alone does, without the short cut to keys.
+func (n *node) byTheRouter(w http.ResponseWriter, r *http.Request) {
+	w.Header()["X-Request-Id"] = []string{"same"}
+	w.Header()["X-Content-Type-Options"] = nosniff
+	n.router.ServeHTTP(&response{ResponseWriter: w, id: "same"}, r)
+}
+
+// requestTargets are paths of keys and what only looks like them, as they stand in a request line.
+var requestTargets = []string{
+	"/v1/keys/a", "/v1/keys/", "/v1/keys", "/v1/keys//", "/v1/keys//a", "/v1/keys/a/", "/v1/keys/a//b", "/v1/keys/.", "/v1/keys/..",
+	"/v1/keys/../status", "/v1/keys/./a", "/v1/keys/a/../b", "/v1/keys/%2F", "/v1/keys/a%2Fb", "/v1/keys/%2E%2E", "/v1/keys/%2e%2e/a",
+	"/v1/keys%2Fa", "/v1%2Fkeys/a", "/%76%31/keys/a", "/v1/ke%79s/a", "/v1/keys/%00", "/v1/keys/%FF", "/v1/keys/%C3%A9", "/v1/keys/é",
+	"/v1/keys/a%20b", "/v1/keys/a+b", "/v1/keys/a?b", "/v1/keys/a%3Fb", "/v1/keys/a?ttl=1s&ttl=2s", "/v1/keys/?prefix=a", "/v1/keys/a;b",
+	"/v1/keys/a%25", "/v1/keys/{a}", "/v1/keys/%7Ba%7D", "/v1/keys/*", "/v1/keys/a*", "/v1/keys/%2A", "/V1/keys/a", "/v1/Keys/a", "/v1/keysa",
+	"//v1/keys/a", "/./v1/keys/a", "/x/../v1/keys/a", "/v1/./keys/a", "/v1//keys/a", "/", "/v1/status", "/bucket/a", "*",
+	"http://host/v1/keys/a", "http://host/v1/keys/a%2Fb", "/v1/keys/\"", "/v1/keys/a|b", "/v1/keys/!$&'()*+,;=:@",
+}
+
+// TestKeysAreRoutedAsByTheRouter: the short cut to keys answers what the router
+// answers, and is taken only where the router would come to the same resource.
+func TestKeysAreRoutedAsByTheRouter(t *testing.T) {
+	n := newNode(t)
+	n.do(t, "PUT", "/v1/keys/a", "value")
+	for _, target := range requestTargets {
+		u, err := url.ParseRequestURI(target)
+		if err != nil {
+			continue // net/http refuses it
+		}
+		for _, method := range []string{"GET", "HEAD", "OPTIONS", "POST", "PATCH", "GETS", "PUT", "DELETE"} {
+			request := func() *http.Request {
+				r := httptest.NewRequest(method, "/", nil)
+				r.URL, r.RequestURI = u, target
+				r.Header.Set("X-Request-Id", "same")
+				r.Header.Set("If-Match", `"1"`)          // so that no write
+				r.Header.Set("Content-Encoding", "gzip") // changes anything
+				return r
+			}
+			var match mux.RouteMatch
+			if got := n.route(request()); got != http.Handler(n.router) && (!n.router.Match(request(), &match) || match.Handler != got) {
+				t.Errorf("%s %s: the router would not come to %v", method, target, got.(*resource).name)
+			}
+			ours, routers := httptest.NewRecorder(), httptest.NewRecorder()
+			n.ServeHTTP(ours, request())
+			n.byTheRouter(routers, request())
+			if diff := cmp.Diff(answerOf(routers), answerOf(ours)); diff != "" {
+				t.Errorf("%s %s: the router (-) against the short cut (+):\n%s", method, target, diff)
+			}
+		}
+	}
+}
+
+// answerOf is an answer to compare: without what differs from one read to the next.
+func answerOf(w *httptest.ResponseRecorder) map[string]any {
+	h := w.Header().Clone()
+	h.Del("Runnel-Partition")
+	h.Del("Runnel-Staleness")
+	return map[string]any{"status": w.Code, "header": h, "body": w.Body.String()}
+}
+
+// TestPlainKeysSpareTheRouter: the short cut is there.
+func TestPlainKeysSpareTheRouter(t *testing.T) {
+	n := newNode(t)
+	if n.route(httptest.NewRequest("GET", "/v1/keys/a/b", nil)) != http.Handler(n.keys) {
+		t.Error("a plain path goes through the router")
+	}
+}
