@@ -150,6 +150,8 @@ func BenchmarkServed(b *testing.B) {
 			server := httptest.NewUnstartedServer(c.handler)
 			if c.limited {
 				Limits{}.Apply(server.Config)
+				prepare(server.Config)
+				server.Listener = listener{server.Listener}
 			}
 			server.Start()
 			defer server.Close()
@@ -207,4 +209,3 @@ func cpuTime() time.Duration {
 	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
-

@@ -92,7 +92,7 @@ func (c classic) put(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	status := c.spread(w, r, written.Entry, http.StatusCreated)
-	setWritten(w.Header(), &written.Entry)
+	setWritten(w.(*response), &written.Entry)
 	w.Header()["Location"] = []string{pathOf(c.path, store.Name(key))}
 	w.WriteHeader(status)
 	return nil

@@ -12,11 +12,15 @@ import (
 // etagOf is the entity tag of an entry in a form: its quoted revision, with
 // the form's suffix unless it is the value as stored. All of them are strong.
 func etagOf(rev store.Revision, f form) string {
-	b := make([]byte, 0, 32)
+	var b [32]byte
+	return string(appendETag(b[:0], rev, f))
+}
+
+func appendETag(b []byte, rev store.Revision, f form) []byte {
 	b = append(b, '"')
 	b = strconv.AppendInt(b, int64(rev), 10)
 	b = append(b, suffixes[f]...)
-	return string(append(b, '"'))
+	return append(b, '"')
 }
 
 var suffixes = [...]string{formRaw: "", formJSON: ".json", formXML: ".xml", formHTML: ".html", formText: ".txt", formNDJSON: ".ndjson"}

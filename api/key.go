@@ -40,17 +40,23 @@ func (s *Server) getKey(w http.ResponseWriter, r *http.Request) error {
 	case chosen.form == formRaw:
 		return writeValue(w, r, &read.Entry)
 	}
-	return s.writeEntry(w, r, &read.Entry, chosen)
+	e := read.Entry // a document keeps it, which a plain answer need not pay for
+	return s.writeEntry(w, r, &e, chosen)
 }
 
 // get reads an entry, and says in the header who answered and how stale that
 // can be, also when there is none.
 func (s *Server) get(w http.ResponseWriter, r *http.Request, key store.Key, o store.ReadOptions) (store.Read, error) {
 	read, err := s.store.Get(r.Context(), key, o)
-	h := w.Header()
+	rw := w.(*response)
+	h := rw.header
 	if read.Partition != "" {
-		h["Runnel-Partition"] = []string{read.Partition}
-		setStaleness(h, read.Staleness)
+		rw.set("Runnel-Partition", read.Partition)
+		if read.Staleness > 0 {
+			rw.set("Runnel-Staleness", seconds(read.Staleness))
+		} else {
+			setStaleness(h, read.Staleness)
+		}
 	}
 	h["Vary"] = varyAccept
 	h["Cache-Control"] = noCache
@@ -65,7 +71,7 @@ func setStaleness(h http.Header, d time.Duration) {
 	case d == 0:
 		h["Runnel-Staleness"] = notStale
 	case d > 0:
-		h["Runnel-Staleness"] = []string{strconv.FormatFloat(roundUp(d).Seconds(), 'f', 3, 64)}
+		h["Runnel-Staleness"] = []string{seconds(d)}
 	}
 }
 
@@ -76,23 +82,21 @@ func roundUp(d time.Duration) time.Duration {
 
 // setValidators describes an entry, with the entity tag of the form it is
 // answered in.
-func setValidators(h http.Header, e *store.Entry, f form) {
-	values := [...]string{
-		etagOf(e.Revision, f),
-		e.ModifiedAt.Time().Format(http.TimeFormat),
-		strconv.FormatInt(int64(e.Revision), 10),
-	}
-	h["Etag"] = values[0:1:1]
-	h["Last-Modified"] = values[1:2:2]
-	h["Runnel-Revision"] = values[2:3:3]
+func setValidators(w *response, e *store.Entry, f form) {
+	var b [96]byte
+	date := appendHTTPDate(b[:0], e.ModifiedAt.Time())
+	all := string(appendETag(date, e.Revision, f)) // one string for the three of them
+	etag := all[len(date):]
+	w.set("Etag", etag)
+	w.set("Last-Modified", all[:len(date)])
+	w.set("Runnel-Revision", etag[1:len(etag)-1-len(suffixes[f])])
 }
 
 // writeEntry answers with the whole entry as a document.
 func (s *Server) writeEntry(w http.ResponseWriter, r *http.Request, e *store.Entry, o offer) error {
-	h := w.Header()
-	setValidators(h, e, o.form)
+	setValidators(w.(*response), e, o.form)
 	if conditional(r.Header) {
-		same, err := notModified(r.Header, h["Etag"][0], e.ModifiedAt.Time())
+		same, err := notModified(r.Header, w.Header()["Etag"][0], e.ModifiedAt.Time())
 		if err != nil {
 			return err
 		}
@@ -119,13 +123,13 @@ func (s *Server) putKey(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	h := w.Header()
-	setWritten(h, &written.Entry)
+	rw := w.(*response)
+	setWritten(rw, &written.Entry)
 	if !written.Created {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	h["Location"] = []string{pathOf(keysPath, store.Name(key))}
+	rw.set("Location", pathOf(keysPath, store.Name(key)))
 	w.WriteHeader(http.StatusCreated)
 	return nil
 }
@@ -184,10 +188,10 @@ func (p *write) decide(written *store.Written) func(*store.View) error {
 }
 
 // setWritten describes what a write has stored. Its origin is its master.
-func setWritten(h http.Header, e *store.Entry) {
-	setValidators(h, e, formRaw)
-	h["Runnel-Partition"] = []string{string(e.Origin)}
-	h["Runnel-Staleness"] = notStale
+func setWritten(w *response, e *store.Entry) {
+	setValidators(w, e, formRaw)
+	w.set("Runnel-Partition", string(e.Origin))
+	w.header["Runnel-Staleness"] = notStale
 }
 
 // deleteKey is DELETE /v1/keys/{key}.

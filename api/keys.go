@@ -164,7 +164,7 @@ func (s *Server) postKey(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	setWritten(w.Header(), &written.Entry)
+	setWritten(w.(*response), &written.Entry)
 	w.Header()["Location"] = []string{keysPath + id.String()}
 	return s.respond(w, r, http.StatusCreated, headOf(&written.Entry))
 }

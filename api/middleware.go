@@ -17,26 +17,29 @@ var (
 	varyAccept = []string{"Accept"}
 )
 
-var responses = sync.Pool{New: func() any { return new(response) }}
+var responses = sync.Pool{New: func() any { return newResponse() }}
 
 // ServeHTTP is the middleware around every route: it names the request, counts
 // it, logs it, and turns a panic into an answer.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
 	rw := responses.Get().(*response)
-	*rw = response{ResponseWriter: w, id: s.requestID(r)}
-	h := w.Header()
-	h["X-Request-Id"] = []string{rw.id}
-	h["X-Content-Type-Options"] = nosniff
+	rw.begin(w, r)
+	rw.id = s.requestID(r)
+	rw.set("X-Request-Id", rw.id)
+	rw.header["X-Content-Type-Options"] = nosniff
 
 	defer func() {
 		p := recover()
 		if p != nil && p != http.ErrAbortHandler {
 			s.panicked(rw, r, p)
 		}
+		if p == nil && rw.status == 0 {
+			rw.WriteHeader(http.StatusOK)
+		}
 		s.finish(rw, r, time.Since(started))
 		broken := p != nil && (p == http.ErrAbortHandler || rw.cut)
-		*rw = response{}
+		rw.end()
 		responses.Put(rw)
 		if broken {
 			panic(http.ErrAbortHandler) // the client must see that the answer is not whole
@@ -80,7 +83,8 @@ func (s *Server) requestID(r *http.Request) string {
 	if given := r.Header["X-Request-Id"]; len(given) == 1 && saneID(given[0]) {
 		return given[0]
 	}
-	return s.requestPrefix + strconv.FormatUint(s.requests.Add(1), 36)
+	var b [64]byte
+	return string(strconv.AppendUint(append(b[:0], s.requestPrefix...), s.requests.Add(1), 36))
 }
 
 // maxIDBytes bounds a request id that comes from outside.
@@ -100,32 +104,3 @@ func saneID(id string) bool {
 	}
 	return true
 }
-
-// response remembers what was answered.
-type response struct {
-	http.ResponseWriter
-	id     string
-	route  string
-	status int   // 0 until the header was written
-	bytes  int64 // of the body
-	cut    bool  // the answer broke off in its middle
-}
-
-func (w *response) WriteHeader(status int) {
-	if w.status == 0 && status >= 200 {
-		w.status = status
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *response) Write(p []byte) (int, error) {
-	if w.status == 0 {
-		w.status = http.StatusOK
-	}
-	n, err := w.ResponseWriter.Write(p)
-	w.bytes += int64(n)
-	return n, err
-}
-
-// Unwrap lets http.ResponseController reach the connection.
-func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -2,11 +2,8 @@ package api
 
 import (
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"testing"
-
-	"github.com/runnelkv/runnel/store"
 )
 
 func TestNegotiate(t *testing.T) {
@@ -83,20 +80,3 @@ type discard struct{ header http.Header }
 func (d *discard) Header() http.Header         { return d.header }
 func (d *discard) Write(p []byte) (int, error) { return len(p), nil }
 func (d *discard) WriteHeader(int)             {}
-
-// TestRawValueStaysLean guards the hot path: what a GET of a value costs here
-// beyond the router and the store.
-func TestRawValueStaysLean(t *testing.T) {
-	e := &store.Entry{Key: "k/a", Revision: 1 << 41, ContentType: "text/plain", ModifiedAt: 1e15, Size: 3, Value: []byte("abc")}
-	r := httptest.NewRequest("GET", "/v1/keys/a", nil)
-	w := &discard{http.Header{}}
-	const most = 7 // three strings, their array, the content type's and the length's slices, the length
-	if n := testing.AllocsPerRun(100, func() {
-		clear(w.header)
-		if err := writeValue(w, r, e); err != nil {
-			t.Fatal(err)
-		}
-	}); n > most {
-		t.Errorf("%v allocations, more than %d", n, most)
-	}
-}

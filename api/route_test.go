@@ -12,9 +12,12 @@ import (
 
 // byTheRouter answers as the router alone does, without the short cut to keys.
 func (n *node) byTheRouter(w http.ResponseWriter, r *http.Request) {
-	w.Header()["X-Request-Id"] = []string{"same"}
-	w.Header()["X-Content-Type-Options"] = nosniff
-	n.router.ServeHTTP(&response{ResponseWriter: w, id: "same"}, r)
+	rw := newResponse()
+	rw.begin(w, r)
+	rw.id = "same"
+	rw.set("X-Request-Id", rw.id)
+	rw.header["X-Content-Type-Options"] = nosniff
+	n.router.ServeHTTP(rw, r)
 }
 
 // requestTargets are paths of keys and what only looks like them, as they stand in a request line.

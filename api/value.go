@@ -16,8 +16,9 @@ var (
 
 // writeValue answers with a value as it is stored.
 func writeValue(w http.ResponseWriter, r *http.Request, e *store.Entry) error {
-	h := w.Header()
-	setValidators(h, e, formRaw)
+	rw := w.(*response)
+	h := rw.header
+	setValidators(rw, e, formRaw)
 	h["Accept-Ranges"] = acceptRanges
 	h["Content-Security-Policy"] = sandbox
 	if conditional(r.Header) {
@@ -38,7 +39,7 @@ func writeValue(w http.ResponseWriter, r *http.Request, e *store.Entry) error {
 	if contentType == "" {
 		contentType = defaultContentType // an empty one would be guessed
 	}
-	h["Content-Type"] = []string{contentType}
+	rw.set("Content-Type", contentType)
 	if r.Header["Range"] != nil && r.Method == http.MethodGet && ifRange(r.Header, e) {
 		return writeRange(w, r, e)
 	}
@@ -47,7 +48,7 @@ func writeValue(w http.ResponseWriter, r *http.Request, e *store.Entry) error {
 }
 
 func writeWhole(w http.ResponseWriter, r *http.Request, value []byte) {
-	w.Header()["Content-Length"] = []string{strconv.Itoa(len(value))}
+	w.(*response).set("Content-Length", strconv.Itoa(len(value)))
 	w.WriteHeader(http.StatusOK)
 	if r.Method != http.MethodHead {
 		w.Write(value) // an error means that the client is gone

@@ -17,6 +17,8 @@ func (n *node) serve(t *testing.T, l Limits) *httptest.Server {
 	t.Helper()
 	server := httptest.NewUnstartedServer(n)
 	l.Apply(server.Config)
+	server.Config = prepare(server.Config)
+	server.Listener = listener{server.Listener}
 	server.Start()
 	t.Cleanup(server.Close)
 	return server

@@ -186,7 +186,7 @@ func (n *node) run(ctx context.Context, listener net.Listener, f configFlags) er
 	if n.syncer != nil {
 		start(func() error { return n.syncer.Run(syncCtx) })
 	}
-	start(func() error { return ignore(server.Serve(listener), http.ErrServerClosed) })
+	start(func() error { return ignore(api.Serve(server, listener), http.ErrServerClosed) })
 	if f.file != "" {
 		reloads, stop := notifyReload()
 		defer stop()

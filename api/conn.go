@@ -1,0 +1,184 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+)
+
+// Serve serves HTTP on a listener, until it is closed, at less cost for each
+// answer than server.Serve: see conn. It belongs to no server but one that runs
+// a Server, and not to TLS.
+func Serve(server *http.Server, l net.Listener) error {
+	return prepare(server).Serve(listener{l})
+}
+
+// prepare lets a server's handler find the connection of a request.
+func prepare(server *http.Server) *http.Server {
+	server.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		if c, ok := c.(*conn); ok {
+			return context.WithValue(ctx, connKey{}, c)
+		}
+		return ctx
+	}
+	return server
+}
+
+type connKey struct{}
+
+// connOf is the connection that a request came by; nil if Serve did not accept it.
+func connOf(r *http.Request) *conn {
+	c, _ := r.Context().Value(connKey{}).(*conn)
+	return c
+}
+
+type listener struct{ net.Listener }
+
+func (l listener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &conn{Conn: c}, nil
+}
+
+// conn is a connection that spares net/http two things at each request.
+//
+// Fields of a header that net/http only has to pass on, it is given itself: it
+// puts them behind the status line of the answer that net/http writes next.
+//
+// And a deadline that is moved, which net/http does eight times a request, is
+// only noted. The connection's own deadline stays where it is as long as it is
+// not behind the one that was asked for; when it comes, it is moved on.
+type conn struct {
+	net.Conn
+	reading, writing deadline
+	fields           []byte // for the next answer; whoever answers owns it
+}
+
+// A deadline is the one that is asked for, and what the connection knows of it.
+type deadline struct {
+	mu     sync.Mutex // guards the fields below
+	wanted int64      // ns since 1970; 0: none
+	armed  int64      // the connection's own; 0: none
+}
+
+// longAgo is behind the deadline in 1970 by which net/http ends the read that
+// waits for a client to go away, and before all others.
+const longAgo = int64(time.Hour)
+
+// step is how far a deadline is moved on at most: nearer than those that follow,
+// so that they need not move it.
+const step = 5 * time.Second
+
+// move notes a deadline, and arms it if the connection's own is behind it.
+func (d *deadline) move(t time.Time, arm func(time.Time) error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.wanted = 0; !t.IsZero() {
+		d.wanted = t.UnixNano()
+	}
+	if d.wanted == 0 || d.armed != 0 && d.armed <= d.wanted {
+		return nil
+	}
+	d.armed = d.wanted
+	return arm(t)
+}
+
+// ready makes a connection fit for use again after a deadline of long ago.
+func (d *deadline) ready(arm func(time.Time) error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.armed != 0 && d.armed < longAgo && d.armed != d.wanted {
+		d.rearm(time.Now(), arm)
+	}
+}
+
+// early reports whether an error is that of a deadline that came before the one
+// that is wanted. Then that one is armed, and what failed is to be done again.
+func (d *deadline) early(err error, arm func(time.Time) error) bool {
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	return (d.wanted == 0 || d.wanted > now.UnixNano()) && d.rearm(now, arm)
+}
+
+func (d *deadline) rearm(now time.Time, arm func(time.Time) error) bool {
+	d.armed = d.wanted
+	if d.wanted == 0 {
+		return arm(time.Time{}) == nil
+	}
+	d.armed = min(d.wanted, now.Add(step).UnixNano())
+	return arm(time.Unix(0, d.armed)) == nil
+}
+
+func (c *conn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
+func (c *conn) SetReadDeadline(t time.Time) error  { return c.reading.move(t, c.Conn.SetReadDeadline) }
+func (c *conn) SetWriteDeadline(t time.Time) error { return c.writing.move(t, c.Conn.SetWriteDeadline) }
+
+func (c *conn) Read(p []byte) (int, error) {
+	c.reading.ready(c.Conn.SetReadDeadline)
+	for {
+		n, err := c.Conn.Read(p)
+		if n > 0 || err == nil || !c.reading.early(err, c.Conn.SetReadDeadline) {
+			return n, err
+		}
+	}
+}
+
+func (c *conn) Write(p []byte) (int, error) {
+	if len(c.fields) == 0 {
+		return c.write(p)
+	}
+	end := bytes.IndexByte(p, '\n') + 1
+	if end == 0 || !bytes.HasPrefix(p, statusLine) {
+		return 0, errNoStatusLine
+	}
+	b := buffers.Get().(*bytes.Buffer)
+	b.Write(p[:end])
+	b.Write(c.fields)
+	b.Write(p[end:])
+	_, err := c.write(b.Bytes())
+	b.Reset()
+	buffers.Put(b)
+	c.fields = c.fields[:0]
+	if err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+var (
+	statusLine      = []byte("HTTP/1.")
+	errNoStatusLine = errors.New("net/http writes something other than a status line first")
+)
+
+func (c *conn) write(p []byte) (int, error) {
+	for done := 0; ; {
+		n, err := c.Conn.Write(p[done:])
+		done += n
+		if err == nil || !c.writing.early(err, c.Conn.SetWriteDeadline) {
+			return done, err
+		}
+	}
+}
+
+// CloseWrite is for net/http, which ends an answer with it before it closes a
+// connection whose client may still be sending.
+func (c *conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}

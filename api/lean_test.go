@@ -1,0 +1,46 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"testing"
+)
+
+// TestAnswersStayLean guards the hot path: what an answer costs beside net/http
+// and the store. Each number is what it takes now.
+func TestAnswersStayLean(t *testing.T) {
+	if raceEnabled {
+		t.Skip("a sync.Pool forgets at random while races are looked for")
+	}
+	replaced, made := newQuickStore(), newQuickStore()
+	made.created = true
+	for _, c := range []struct {
+		name  string
+		a     *answerer
+		alone float64 // allocations where net/http sends the header alone
+		most  float64 // on a connection of Serve
+	}{
+		{"GET 200", newAnswerer(newQuickServer(replaced), "GET", "/v1/keys/users/7", ""), 13, 5},
+		{"GET 200 JSON", newAnswerer(newQuickServer(replaced), "GET", "/v1/keys/users/7", "", "Accept", "application/json"), 19, 13},
+		{"GET 304", newAnswerer(newQuickServer(replaced), "GET", "/v1/keys/users/7", "", "If-None-Match", `"2199023255552"`), 11, 5},
+		{"GET 404", newAnswerer(newQuickServer(replaced), "GET", "/v1/keys/users/8", ""), 17, 14},
+		{"PUT 204", newAnswerer(newQuickServer(replaced), "PUT", "/v1/keys/users/7", "value", "Content-Type", "text/plain"), 10, 5},
+		{"PUT 201", newAnswerer(newQuickServer(made), "PUT", "/v1/keys/users/7", "value", "Content-Type", "text/plain"), 12, 6},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := &discard{http.Header{}}
+			answer := func() {
+				clear(w.header)
+				c.a.body.Reset(c.a.sent)
+				c.a.handler.ServeHTTP(w, c.a.request)
+			}
+			if n := testing.AllocsPerRun(200, answer); n > c.alone {
+				t.Errorf("%v allocations through net/http, more than %v", n, c.alone)
+			}
+			c.a.request = c.a.request.WithContext(context.WithValue(t.Context(), connKey{}, &conn{}))
+			if n := testing.AllocsPerRun(200, answer); n > c.most {
+				t.Errorf("%v allocations on our connection, more than %v", n, c.most)
+			}
+		})
+	}
+}

@@ -1,0 +1,133 @@
+package api
+
+import (
+	"maps"
+	"net/http"
+)
+
+// response remembers what was answered. On a connection of Listen it gathers
+// the header itself, in a map and an array that serve one answer after another.
+type response struct {
+	http.ResponseWriter
+	id     string
+	route  string
+	status int   // 0 until the header was written
+	bytes  int64 // of the body
+	cut    bool  // the answer broke off in its middle
+
+	conn   *conn       // nil: the header is ResponseWriter's
+	header http.Header // what Header returns: own, or ResponseWriter's
+	own    http.Header
+	values [maxValues]string // of fields in own
+	used   int               // of values
+	fields []byte            // of the header, as the connection is to send them
+}
+
+// maxValues is how many fields of one answer need no memory of their own.
+const maxValues = 12
+
+func newResponse() *response { return &response{own: make(http.Header, len(direct))} }
+
+// begin makes the response that of a request.
+func (w *response) begin(under http.ResponseWriter, r *http.Request) {
+	w.ResponseWriter = under
+	if w.conn = connOf(r); w.conn != nil {
+		w.header = w.own
+	} else {
+		w.header = under.Header()
+	}
+}
+
+// end forgets everything about the request.
+func (w *response) end() {
+	clear(w.own)
+	*w = response{own: w.own, fields: w.fields}
+}
+
+func (w *response) Header() http.Header { return w.header }
+
+// set gives a field of the header one value.
+func (w *response) set(name, value string) {
+	if w.conn == nil || w.used == len(w.values) {
+		w.header[name] = []string{value}
+		return
+	}
+	w.values[w.used] = value
+	w.used++
+	w.header[name] = w.values[w.used-1 : w.used : w.used]
+}
+
+func (w *response) WriteHeader(status int) {
+	if w.status != 0 || status < 200 || w.conn == nil {
+		if w.status == 0 && status >= 200 {
+			w.status = status
+		}
+		w.ResponseWriter.WriteHeader(status)
+		return
+	}
+	w.status = status
+	w.separate()
+	w.ResponseWriter.WriteHeader(status)
+	// Not before: until then a body that is being read may make net/http send a
+	// 100, which they do not belong to.
+	w.conn.fields, w.fields = w.fields, w.conn.fields[:0]
+}
+
+func (w *response) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	n, err := w.ResponseWriter.Write(p)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// FlushError sends what was written, for http.ResponseController.
+func (w *response) FlushError() error {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// direct are the fields that go straight to the connection, in the order in
+// which they are sent. net/http decides nothing by them; for each one that it
+// is spared it need not copy, sort and check it.
+var direct = [...]string{
+	"Accept-Ranges", "Cache-Control", "Content-Security-Policy", "Etag", "Last-Modified", "Location", "Runnel-Partition",
+	"Runnel-Revision", "Runnel-Staleness", "Vary", "X-Content-Type-Options", "X-Request-Id",
+}
+
+// separate divides the header into fields for the connection and what net/http
+// is to see.
+func (w *response) separate() {
+	b := w.fields[:0]
+	for _, name := range direct {
+		values := w.own[name]
+		if len(values) != 1 || !isFieldValue(values[0]) {
+			continue
+		}
+		b = append(b, name...)
+		b = append(b, ": "...)
+		b = append(b, values[0]...)
+		b = append(b, "\r\n"...)
+		delete(w.own, name)
+	}
+	w.fields = b
+	if len(w.own) > 0 {
+		maps.Copy(w.ResponseWriter.Header(), w.own)
+	}
+}
+
+// isFieldValue reports whether s can stand in a header as it is.
+func isFieldValue(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] == 0x7f {
+			return false
+		}
+	}
+	return s != "" && s[0] != ' ' && s[len(s)-1] != ' '
+}
