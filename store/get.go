@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"math/rand/v2"
 	"time"
 
@@ -34,7 +33,8 @@ func (s *Store) Get(ctx context.Context, k Key, o ReadOptions) (Read, error) {
 	}
 	tried, failure := 0, error(nil)
 	var slow *member // the first that did not answer in time
-	for m := range s.candidates(o, origin) {
+	turn := s.candidates(o, origin)
+	for m := turn.next(); m != nil; m = turn.next() {
 		tried++
 		r, err := s.getFrom(ctx, m, k, origin, wait)
 		if err == nil || errors.Is(err, ErrNotFound) {
@@ -59,13 +59,13 @@ func (s *Store) Get(ctx context.Context, k Key, o ReadOptions) (Read, error) {
 }
 
 // getFrom reads an entry from one member. ErrNotFound: it has no live one.
-func (s *Store) getFrom(ctx context.Context, m *member, k Key, origin Origin, timeout time.Duration) (Read, error) {
-	e, found, err := m.lookUp(ctx, k, timeout)
+func (s *Store) getFrom(ctx context.Context, m *member, k Key, origin Origin, wait time.Duration) (Read, error) {
+	e, found, err := m.lookUp(ctx, k, wait)
 	if err != nil {
 		return Read{}, err
 	}
 	r := Read{Partition: m.Name(), Staleness: s.staleness(m, origin)}
-	if !found || !e.Live(s.now(origin)) {
+	if !found || e.Deleted || e.ExpiresAt != 0 && !e.Live(s.now(origin)) {
 		return r, ErrNotFound
 	}
 	r.Entry = e
@@ -73,10 +73,8 @@ func (s *Store) getFrom(ctx context.Context, m *member, k Key, origin Origin, ti
 }
 
 // lookUp reads an entry through the member's reader and checks its value.
-func (m *member) lookUp(ctx context.Context, k Key, timeout time.Duration) (Entry, bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	e, found, err := m.reader.get(ctx, k)
+func (m *member) lookUp(ctx context.Context, k Key, wait time.Duration) (Entry, bool, error) {
+	e, found, err := m.reader.get(ctx, k, wait)
 	if err == nil && found && !e.Intact() {
 		m.options.Logger.Error("damaged entry", "partition", m.Name(), "key", string(k), "revision", int64(e.Revision))
 		return Entry{}, false, fmt.Errorf("%s of %s: %w", k, m.Name(), errDamaged)
@@ -84,26 +82,45 @@ func (m *member) lookUp(ctx context.Context, k Key, timeout time.Duration) (Entr
 	return e, found, err
 }
 
-// candidates yields the members that may answer a read of an origin's keys, in
+// turn goes through the members that may answer a read of an origin's keys, in
 // the order in which to ask them: at random among those that are level, then
 // at random those that are late.
-func (s *Store) candidates(o ReadOptions, origin Origin) iter.Seq[*member] {
+type turn struct {
+	members []*member
+	origin  Origin
+	first   int
+	asked   int  // of the members, in this round
+	late    bool // the round of those that are late
+}
+
+// candidates begins a turn. It names one member at most if o allows no other.
+func (s *Store) candidates(o ReadOptions, origin Origin) turn {
 	members := *s.members.Load()
-	return func(yield func(*member) bool) {
-		if name := o.only(origin); name != "" {
-			if m := s.member(name); m != nil && m.reads.Load() {
-				yield(m)
-			}
-			return
+	name := o.only(origin)
+	if name == "" {
+		return turn{members: members, origin: origin, first: rand.IntN(len(members))}
+	}
+	for i, m := range members {
+		if m.Name() == name && m.reads.Load() {
+			return turn{members: members[i : i+1]} // of no origin: whatever its state
 		}
-		first := rand.IntN(len(members))
-		for _, late := range []bool{false, true} {
-			for i := range members {
-				m := members[(first+i)%len(members)]
-				if m.late(origin) == late && m.whole(origin) && m.answers() && !yield(m) {
-					return
-				}
+	}
+	return turn{}
+}
+
+// next is the next member to ask, nil when there is none left.
+func (t *turn) next() *member {
+	for {
+		if t.asked == len(t.members) {
+			if t.late || t.origin == "" {
+				return nil
 			}
+			t.late, t.asked = true, 0
+		}
+		m := t.members[(t.first+t.asked)%len(t.members)]
+		t.asked++
+		if t.origin == "" || m.late(t.origin) == t.late && m.whole(t.origin) && m.answers() {
+			return m
 		}
 	}
 }

@@ -30,7 +30,11 @@ func (s *Store) List(ctx context.Context, o ListOptions) (Page, error) {
 		return s.listMasters(ctx, c, o)
 	}
 	tried, failure := 0, error(nil)
-	for m := range s.listers(o.ReadOptions, c) {
+	turn := s.candidates(o.ReadOptions, Origin(c.Masters[0]))
+	for m := turn.next(); m != nil; m = turn.next() {
+		if o.Partition == "" && !m.wholeFor(c) {
+			continue
+		}
 		tried++
 		page, err := s.listFrom(ctx, m, o, nil)
 		if err == nil {
@@ -69,18 +73,8 @@ func (s *Store) listMasters(ctx context.Context, c *cluster, o ListOptions) (Pag
 	return union(pages, cmp.Or(o.Limit, DefaultLimit)), nil
 }
 
-// listers yields the members that may answer a listing: they must be whole for
-// every origin.
-func (s *Store) listers(o ReadOptions, c *cluster) func(func(*member) bool) {
-	return func(yield func(*member) bool) {
-		for m := range s.candidates(o, Origin(c.Masters[0])) {
-			if (o.Partition != "" || m.wholeFor(c)) && !yield(m) {
-				return
-			}
-		}
-	}
-}
-
+// wholeFor reports whether the member may answer a listing: it must have held
+// everything of every origin.
 func (m *member) wholeFor(c *cluster) bool {
 	return !slices.ContainsFunc(c.Masters, func(name string) bool { return !m.whole(Origin(name)) })
 }

@@ -94,7 +94,8 @@ func (s *Store) ask(ctx context.Context, keys []Key, o ReadOptions, origin Origi
 	}
 	tried, failure := 0, error(nil)
 	var slow *member // the first that did not answer in time
-	for m := range s.candidates(o, origin) {
+	turn := s.candidates(o, origin)
+	for m := turn.next(); m != nil; m = turn.next() {
 		tried++
 		a, err := s.askMember(ctx, m, keys, origin, wait)
 		if err == nil {

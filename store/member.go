@@ -21,6 +21,7 @@ type member struct {
 	reader    *reader
 	committer *committer
 	breaker   *gobreaker.CircuitBreaker[struct{}] // over its reads
+	tripped   atomic.Bool                         // the breaker is not closed: ask it
 	known     atomic.Pointer[known]               // nil until its positions were read
 	latency   atomic.Int64                        // of recent operations in nanoseconds, smoothed
 	reads     atomic.Bool                         // joined, and the last attempt to reach it went well
@@ -55,6 +56,7 @@ func newMember(p partition.Partition, o Options) *member {
 		IsSuccessful: func(err error) bool {
 			return err == nil || !errors.Is(err, partition.ErrUnavailable)
 		},
+		OnStateChange: func(_ string, _, to gobreaker.State) { m.tripped.Store(to != gobreaker.StateClosed) },
 	})
 	m.reader = newReader(m)
 	m.committer = newCommitter(m)
@@ -251,5 +253,5 @@ func (m *member) late(o Origin) bool {
 
 // answers reports whether reads can be sent to the member.
 func (m *member) answers() bool {
-	return m.reads.Load() && m.breaker.State() != gobreaker.StateOpen
+	return m.reads.Load() && (!m.tripped.Load() || m.breaker.State() != gobreaker.StateOpen)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
@@ -13,56 +14,143 @@ import (
 // maxLookups bounds the keys of one coalesced read.
 const maxLookups = 128
 
-// lookup is a point read on its way through a reader.
+// lookup is a point read on its way through a reader. Whoever sets settled
+// writes the answer and then sends done; a caller that leaves sets it too, and
+// nobody answers. It is used again once a worker has answered it: nobody but
+// its caller knows it any more then.
 type lookup struct {
-	key   Key
-	done  chan struct{} // closed when the fields below are set
+	key     Key
+	until   time.Time     // the caller goes elsewhere then
+	done    chan struct{} // buffered: one token for each use
+	settled atomic.Bool
+	same    *lookup // another one of this key in its batch
+	place   int     // in its batch
+
 	entry Entry
 	found bool
+	late  bool // given up by the reader: the partition has not answered
 	err   error
 }
 
 // reader answers point reads of one partition. Those that queued while all its
 // workers were busy travel together in the next statement; a lone one goes at once.
 type reader struct {
-	m    *member
-	wake chan struct{} // one token for each worker that should look at the queue
+	m       *member
+	wake    chan struct{} // one token for each worker that should look at the queue
+	lookups sync.Pool
+	watch   *time.Timer // runs sweep
 
-	mu     sync.Mutex // guards the fields below
-	queue  []*lookup
-	closed bool
+	mu      sync.Mutex // guards the fields below
+	queue   []*lookup
+	flights []*flight
+	watched bool // watch will fire
+	closed  bool
 }
+
+// flight is what a worker has taken from the queue and not yet answered.
+type flight struct{ lookups []*lookup }
 
 func newReader(m *member) *reader {
-	return &reader{m: m, wake: make(chan struct{}, m.options.Readers)}
+	r := &reader{m: m, wake: make(chan struct{}, m.options.Readers)}
+	r.lookups.New = func() any { return &lookup{done: make(chan struct{}, 1)} }
+	r.watch = time.AfterFunc(time.Hour, r.sweep)
+	r.watch.Stop()
+	return r
 }
 
-// get reads one entry: a tombstone or an expired one too.
-func (r *reader) get(ctx context.Context, k Key) (Entry, bool, error) {
-	l := &lookup{key: k, done: make(chan struct{})}
+// get reads one entry: a tombstone or an expired one too. When the partition
+// does not answer within wait, or a little more, the error is a
+// context.DeadlineExceeded, and its statement goes on.
+func (r *reader) get(ctx context.Context, k Key, wait time.Duration) (e Entry, found bool, err error) {
+	l := r.lookups.Get().(*lookup)
+	l.key, l.until = k, time.Now().Add(wait)
+	if err := r.add(l); err != nil {
+		return Entry{}, false, err
+	}
+	select {
+	case <-l.done:
+	case <-ctx.Done():
+		if l.settled.CompareAndSwap(false, true) {
+			return Entry{}, false, r.gaveUp(context.Cause(ctx))
+		}
+		<-l.done
+	}
+	e, found, err = l.entry, l.found, l.err
+	if !l.late {
+		*l = lookup{done: l.done}
+		r.lookups.Put(l)
+	}
+	return e, found, err
+}
+
+func (r *reader) gaveUp(cause error) error {
+	return fmt.Errorf("read %s: %w: %w", r.m.Name(), partition.ErrUnavailable, cause)
+}
+
+func (r *reader) add(l *lookup) error {
 	r.mu.Lock()
 	if r.closed {
 		r.mu.Unlock()
-		return Entry{}, false, ErrClosed
+		return ErrClosed
 	}
 	r.queue = append(r.queue, l)
+	if !r.watched {
+		r.watched = true
+		r.watch.Reset(sweepEvery)
+	}
 	r.mu.Unlock()
 	select {
 	case r.wake <- struct{}{}:
 	default: // enough workers will look already
 	}
-	select {
-	case <-l.done:
-		return l.entry, l.found, l.err
-	case <-ctx.Done():
-		return Entry{}, false, fmt.Errorf("read %s: %w: %w", r.m.Name(), partition.ErrUnavailable, context.Cause(ctx))
+	return nil
+}
+
+// sweepEvery is how much longer than its patience a caller may wait. One timer
+// for all of them costs less than one each.
+const sweepEvery = 50 * time.Millisecond
+
+// sweep answers those that have waited long enough, as long as anybody waits.
+func (r *reader) sweep() {
+	now := time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	waiting := r.queue[:0]
+	for _, l := range r.queue {
+		if !r.expire(l, now) && !l.settled.Load() {
+			waiting = append(waiting, l)
+		}
 	}
+	clear(r.queue[len(waiting):])
+	r.queue = waiting
+	r.watched = len(waiting) > 0
+	for _, f := range r.flights {
+		for _, l := range f.lookups {
+			r.expire(l, now)
+			r.watched = true
+		}
+	}
+	if r.watched {
+		r.watch.Reset(sweepEvery)
+	}
+}
+
+func (r *reader) expire(l *lookup, now time.Time) bool {
+	if now.Before(l.until) || !l.settled.CompareAndSwap(false, true) {
+		return false
+	}
+	l.late, l.err = true, r.gaveUp(context.DeadlineExceeded)
+	l.done <- struct{}{}
+	return true
 }
 
 // run answers reads until ctx ends and what was accepted before is answered.
 func (r *reader) run(ctx context.Context) {
-	keys := make([]Key, 0, maxLookups)
-	byKey := make(map[Key][]*lookup, maxLookups)
+	w := &readWorker{r: r, limit: newLimit(context.WithoutCancel(ctx), r.m.options.Timeout)}
+	defer w.limit.stop()
+	r.mu.Lock()
+	r.flights = append(r.flights, &w.flight)
+	r.mu.Unlock()
 	for {
 		select {
 		case <-r.wake:
@@ -70,66 +158,134 @@ func (r *reader) run(ctx context.Context) {
 			r.mu.Lock()
 			r.closed = true
 			r.mu.Unlock()
-			for ls := r.take(); len(ls) > 0; ls = r.take() {
-				r.answer(context.WithoutCancel(ctx), ls, keys, byKey)
+			for w.take() {
+				w.answer()
 			}
 			return
 		}
-		for ls := r.take(); len(ls) > 0; ls = r.take() {
-			r.answer(context.WithoutCancel(ctx), ls, keys, byKey)
+		for w.take() {
+			w.answer()
 		}
 	}
 }
 
-func (r *reader) take() []*lookup {
+// readWorker runs the statements of a reader, one after the other. What it
+// needs for one is kept for the next.
+type readWorker struct {
+	r      *reader
+	limit  *limit
+	flight flight
+	batch  []*lookup       // what flight shows
+	keys   []Key           // of the batch, each once
+	firsts map[Key]*lookup // the first lookup of each key, if there are many
+}
+
+// take begins a flight with what is queued.
+func (w *readWorker) take() bool {
+	r := w.r
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.queue) <= maxLookups {
-		ls := r.queue
-		r.queue = nil
-		return ls
+	if n := len(r.queue); n <= maxLookups {
+		w.batch, r.queue = r.queue, w.batch[:0]
+	} else {
+		w.batch = append(w.batch[:0], r.queue[:maxLookups]...)
+		r.queue = append(r.queue[:0], r.queue[maxLookups:]...)
 	}
-	ls := r.queue[:maxLookups:maxLookups]
-	r.queue = r.queue[maxLookups:]
-	return ls
+	w.flight.lookups = w.batch
+	return len(w.batch) > 0
 }
 
-// answer reads the lookups' keys in one statement. keys and byKey are the
-// worker's own, kept between calls.
-func (r *reader) answer(ctx context.Context, ls []*lookup, keys []Key, byKey map[Key][]*lookup) {
-	keys = keys[:0]
-	clear(byKey)
-	for _, l := range ls {
-		if byKey[l.key] == nil {
-			keys = append(keys, l.key)
+// land ends the flight: from here on nobody else answers its lookups.
+func (w *readWorker) land() {
+	w.r.mu.Lock()
+	defer w.r.mu.Unlock()
+	w.flight.lookups = nil
+}
+
+// answer reads the batch's keys in one statement.
+func (w *readWorker) answer() {
+	w.gather()
+	entries, err := w.read()
+	w.land()
+	for i := range entries {
+		for l := w.first(entries[i].Key); l != nil; {
+			next := l.same // after settling, l is somebody else's
+			w.settle(l, &entries[i], nil)
+			l = next
 		}
-		byKey[l.key] = append(byKey[l.key], l)
 	}
-	entries, err := r.read(ctx, keys)
-	for _, e := range entries {
-		for _, l := range byKey[e.Key] {
-			l.entry, l.found = e, true
+	for _, l := range w.batch {
+		if l != nil {
+			w.settle(l, nil, err)
 		}
 	}
-	for _, l := range ls {
-		l.err = err
-		close(l.done)
+	clear(w.keys)
+	clear(w.batch)
+	clear(w.firsts)
+}
+
+func (w *readWorker) settle(l *lookup, e *Entry, err error) {
+	w.batch[l.place] = nil
+	if !l.settled.CompareAndSwap(false, true) {
+		return
+	}
+	if l.err = err; e != nil {
+		l.entry, l.found = *e, true
+	}
+	l.done <- struct{}{}
+}
+
+// fewLookups are found by going through them; more, through a map.
+const fewLookups = 8
+
+// gather lists the keys of the batch and chains the lookups of one key.
+func (w *readWorker) gather() {
+	w.keys = w.keys[:0]
+	if len(w.batch) > fewLookups && w.firsts == nil {
+		w.firsts = make(map[Key]*lookup, maxLookups)
+	}
+	for i, l := range w.batch {
+		l.place = i
+		first := w.firstOf(l.key, w.batch[:i])
+		if first != nil {
+			l.same, first.same = first.same, l
+			continue
+		}
+		w.keys = append(w.keys, l.key)
+		if len(w.batch) > fewLookups {
+			w.firsts[l.key] = l
+		}
 	}
 }
 
-func (r *reader) read(ctx context.Context, keys []Key) (entries []Entry, err error) {
+func (w *readWorker) first(k Key) *lookup { return w.firstOf(k, w.batch) }
+
+func (w *readWorker) firstOf(k Key, among []*lookup) *lookup {
+	if len(w.batch) > fewLookups {
+		return w.firsts[k]
+	}
+	for _, l := range among {
+		if l != nil && l.key == k {
+			return l
+		}
+	}
+	return nil
+}
+
+func (w *readWorker) read() (entries []Entry, err error) {
+	m := w.r.m
 	began := time.Now()
-	_, err = r.m.breaker.Execute(func() (struct{}, error) {
-		ctx, cancel := context.WithTimeout(ctx, r.m.options.Timeout)
-		defer cancel()
+	_, err = m.breaker.Execute(func() (struct{}, error) {
+		ctx := w.limit.begin()
+		defer w.limit.end()
 		var err error
-		entries, err = r.m.Get(ctx, keys)
+		entries, err = m.Get(ctx, w.keys)
 		return struct{}{}, err
 	})
 	if err == nil {
-		r.m.took(time.Since(began))
+		m.took(time.Since(began))
 	}
-	return entries, r.m.broken(err)
+	return entries, m.broken(err)
 }
 
 // broken turns the breaker's own errors into ErrUnavailable.
