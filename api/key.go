@@ -164,7 +164,8 @@ func (s *Server) put(ctx context.Context, p write) (store.Written, error) {
 		return s.store.Put(ctx, p.entry)
 	}
 	var written store.Written
-	err := s.store.Revise(ctx, []store.Key{p.entry.Key}, p.decide(&written))
+	d := store.Decision{Keys: []store.Key{p.entry.Key}, Bytes: int64(len(p.entry.Value))}
+	err := s.store.Decide(ctx, d, p.decide(&written))
 	return written, err
 }
 

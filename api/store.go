@@ -36,6 +36,8 @@ type Writer interface {
 	Put(ctx context.Context, e store.Entry) (store.Written, error)
 	// Revise decides over the current entries, which come without their values.
 	Revise(ctx context.Context, keys []store.Key, fn func(*store.View) error) error
+	// Decide is Revise, of values whose bytes it is told.
+	Decide(ctx context.Context, d store.Decision, fn func(*store.View) error) error
 	// UpdateEach makes many changes, each by itself, in shared commits.
 	UpdateEach(ctx context.Context, changes []store.Change)
 	// Spread applies committed entries to every reachable partition now, and

@@ -6,7 +6,8 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// batch is the updates of one commit, and the state they work on.
+// batch is the updates of one commit, and the state they work on. A committer
+// has one, and uses it again.
 type batch struct {
 	origin  Origin
 	updates []*update
@@ -14,71 +15,109 @@ type batch struct {
 	decides bool  // some update has a function
 	revs    int
 
+	at    map[Key]int // the place of each declared key among stands
+	order []int       // places of the updates' keys, one update's after the other's
+	stand []standing
+
 	claim   partition.Claim // of the attempt under way
-	current map[Key]Entry   // what stands, with what the batch's updates wrote so far
-	changed map[Key]bool
-	bytes   int64 // of the values written so far
-	ran     int   // updates that were run; the others wait for the next commit
+	changed int             // keys
+	bytes   int64           // of the values written so far
+	ran     int             // updates that were run; the others wait for the next commit
+
+	read, heads []Key   // what the request asks for
+	write       []Entry // what is written
+}
+
+// standing is what stands for a key, with what the batch's updates wrote so far.
+type standing struct {
+	key     Key
+	value   bool // it is needed with its value
+	found   bool
+	changed bool
+	write   int // its place in a request that needs no decision, and 1
+	entry   Entry
 }
 
 // errNothingWritten makes a commit roll back: no update of it wrote anything.
 var errNothingWritten = errors.New("nothing was written")
 
-func newBatch(origin Origin, us []*update, limit int64) *batch {
-	b := &batch{origin: origin, updates: us, limit: limit, ran: len(us)}
+func newBatch(origin Origin, limit int64) *batch {
+	return &batch{origin: origin, limit: limit, at: make(map[Key]int)}
+}
+
+// fill makes it the batch of these updates.
+func (b *batch) fill(us []*update) {
+	b.updates, b.ran, b.revs, b.decides = us, len(us), 0, false
 	for _, u := range us {
+		u.first = len(b.order)
 		b.revs += len(u.keys)
 		b.decides = b.decides || u.fn != nil
+		for _, k := range u.keys {
+			i := b.place(k)
+			b.order = append(b.order, i)
+			b.stand[i].value = b.stand[i].value || u.values
+		}
 	}
-	return b
+}
+
+func (b *batch) place(k Key) int {
+	i, ok := b.at[k]
+	if !ok {
+		i = len(b.stand)
+		b.at[k] = i
+		b.stand = append(b.stand, standing{key: k})
+	}
+	return i
+}
+
+// keepKeys bounds the room that is kept from one commit for the next.
+const keepKeys = 8192
+
+// empty drops what the batch holds, so that only the room for it is kept.
+func (b *batch) empty() {
+	if len(b.at) > keepKeys {
+		*b = *newBatch(b.origin, b.limit)
+		return
+	}
+	clear(b.at)
+	clear(b.stand)
+	clear(b.read)
+	clear(b.heads)
+	clear(b.write)
+	b.updates, b.claim = nil, partition.Claim{}
+	b.order, b.stand = b.order[:0], b.stand[:0]
+	b.read, b.heads, b.write = b.read[:0], b.heads[:0], b.write[:0]
 }
 
 // request is the batch in the partition's terms. Puts alone need no decision:
 // the last one of each key is written as it is.
 func (b *batch) request() partition.Batch {
-	r := partition.Batch{Epoch: b.updates[0].epoch, Revisions: b.revs}
-	r.Read, r.Heads = b.reads()
+	b.read, b.heads, b.write = b.read[:0], b.heads[:0], b.write[:0]
+	for i := range b.stand {
+		s := &b.stand[i]
+		if s.write = 0; s.value {
+			b.read = append(b.read, s.key)
+		} else {
+			b.heads = append(b.heads, s.key)
+		}
+	}
+	r := partition.Batch{Epoch: b.updates[0].epoch, Revisions: b.revs, Read: b.read, Heads: b.heads}
 	if b.decides {
 		r.Decide = b.decide
 		return r
 	}
-	at := make(map[Key]int, len(b.updates))
-	r.Write = make([]Entry, 0, len(b.updates))
 	for i, u := range b.updates {
 		e := u.entry
 		e.Origin, e.Revision = b.origin, Revision(i) // one key each: the offset is the index
-		if j, ok := at[e.Key]; ok {
-			r.Write[j] = e
-			continue
-		}
-		at[e.Key] = len(r.Write)
-		r.Write = append(r.Write, e)
-	}
-	return r
-}
-
-// reads lists the distinct keys whose entries are needed, with and without
-// their values.
-func (b *batch) reads() (values, heads []Key) {
-	const withValue, headOnly = 2, 1
-	need := make(map[Key]int, len(b.updates))
-	for _, u := range b.updates {
-		want := headOnly
-		if u.values {
-			want = withValue
-		}
-		for _, k := range u.keys {
-			need[k] = max(need[k], want)
-		}
-	}
-	for k, want := range need {
-		if want == withValue {
-			values = append(values, k)
+		if s := &b.stand[b.order[i]]; s.write > 0 {
+			b.write[s.write-1] = e
 		} else {
-			heads = append(heads, k)
+			b.write = append(b.write, e)
+			s.write = len(b.write)
 		}
 	}
-	return values, heads
+	r.Write = b.write
+	return r
 }
 
 // decide runs the updates in order, each seeing the writes of those before it,
@@ -95,24 +134,30 @@ func (b *batch) decide(claim partition.Claim) ([]Entry, error) {
 		base += Revision(len(u.keys))
 		b.ran++
 	}
-	if len(b.changed) == 0 {
+	if b.changed == 0 {
 		return nil, errNothingWritten
 	}
-	entries := make([]Entry, 0, len(b.changed))
-	for k := range b.changed {
-		entries = append(entries, b.current[k])
+	b.write = b.write[:0]
+	for i := range b.stand {
+		if b.stand[i].changed {
+			b.write = append(b.write, b.stand[i].entry)
+		}
 	}
-	return entries, nil
+	return b.write, nil
 }
 
+// begin takes what stands before the attempt.
 func (b *batch) begin(claim partition.Claim) {
-	b.claim = claim
-	b.current = make(map[Key]Entry, len(claim.Current))
-	for _, e := range claim.Current {
-		b.current[e.Key] = e
+	b.claim, b.changed, b.bytes = claim, 0, 0
+	for i := range b.stand {
+		s := &b.stand[i]
+		s.found, s.changed, s.entry = false, false, Entry{}
 	}
-	b.changed = make(map[Key]bool)
-	b.bytes = 0
+	for i := range claim.Current {
+		if j, ok := b.at[claim.Current[i].Key]; ok {
+			b.stand[j].found, b.stand[j].entry = true, claim.Current[i]
+		}
+	}
 }
 
 // apply runs one update over the current state; an error leaves it as it was.
@@ -121,25 +166,31 @@ func (b *batch) apply(u *update, base Revision) {
 		b.put(u, base)
 		return
 	}
-	v := View{batch: b, keys: u.keys, base: base}
+	v := View{batch: b, update: u, base: base}
 	if u.err = u.fn(&v); u.err != nil {
 		return
 	}
-	for _, e := range v.own {
-		b.set(e)
+	for i := range v.own {
+		b.set(u.index(v.own[i].Key), u, v.own[i])
 	}
 }
 
 func (b *batch) put(u *update, revision Revision) {
-	old, ok := b.current[u.entry.Key]
-	u.created = !ok || !old.Live(b.claim.Now)
+	s := b.standing(u, 0)
+	u.created = !s.found || !s.entry.Live(b.claim.Now)
 	u.entry.Origin, u.entry.Revision, u.entry.ModifiedAt = b.origin, revision, b.claim.Now
-	b.set(u.entry)
+	b.set(0, u, u.entry)
 }
 
-func (b *batch) set(e Entry) {
-	b.current[e.Key] = e
-	b.changed[e.Key] = true
+// standing is what stands for the update's i-th key.
+func (b *batch) standing(u *update, i int) *standing { return &b.stand[b.order[u.first+i]] }
+
+func (b *batch) set(i int, u *update, e Entry) {
+	s := b.standing(u, i)
+	if s.entry, s.found = e, true; !s.changed {
+		s.changed = true
+		b.changed++
+	}
 	b.bytes += e.Size
 }
 

@@ -14,15 +14,17 @@ import (
 type update struct {
 	epoch  int64
 	keys   []Key
+	key    [1]Key            // what keys of a Put is made of
 	values bool              // fn needs the values that stood
 	fn     func(*View) error // nil: a Put of entry
 	entry  Entry             // of a Put; completed by the commit
-	bytes  int64             // of entry's value
+	bytes  int64             // of the values it carries
 	done   chan error        // receives the outcome once; buffered
 
 	together *together // if not nil, outcome is set and together is told instead of done
 	outcome  error
 
+	first   int   // where its keys are in the batch's order
 	created bool  // of a Put: there was no live entry before
 	err     error // of fn, in the last attempt
 }
@@ -40,8 +42,11 @@ func (u *update) answer(err error) {
 // committer commits the updates of one master: those that queued while the
 // last commit was in flight go together in the next one.
 type committer struct {
-	m    *member
-	wake chan struct{} // buffered, 1: something was queued
+	m     *member
+	wake  chan struct{} // buffered, 1: something was queued
+	limit *limit        // of the commits; it and what follows are the drain's alone
+	taken []*update
+	batch *batch
 
 	mu     sync.Mutex // guards the fields below
 	queue  []*update
@@ -50,7 +55,12 @@ type committer struct {
 }
 
 func newCommitter(m *member) *committer {
-	return &committer{m: m, wake: make(chan struct{}, 1)}
+	return &committer{
+		m:     m,
+		wake:  make(chan struct{}, 1),
+		limit: newLimit(context.Background(), m.options.Timeout),
+		batch: newBatch(Origin(m.Name()), m.options.BatchBytes),
+	}
 }
 
 // add queues an update, or says why the master takes none.
@@ -158,27 +168,28 @@ func (c *committer) withdrawAll(t *together) []*update {
 
 // run commits until ctx ends and what was accepted before is answered.
 func (c *committer) run(ctx context.Context) {
+	defer c.limit.stop()
 	for {
 		select {
 		case <-c.wake:
-			c.drain(ctx)
+			c.drain()
 		case <-ctx.Done():
 			c.mu.Lock()
 			c.closed = true
 			c.mu.Unlock()
-			c.drain(ctx)
+			c.drain()
 			return
 		}
 	}
 }
 
-func (c *committer) drain(ctx context.Context) {
+func (c *committer) drain() {
 	for {
 		us := c.take()
 		if len(us) == 0 {
 			return
 		}
-		ran, err := c.commit(context.WithoutCancel(ctx), us)
+		ran, err := c.commit(us)
 		c.putBack(us[ran:])
 		for _, u := range us[:ran] {
 			if err == nil {
@@ -187,29 +198,60 @@ func (c *committer) drain(ctx context.Context) {
 				u.answer(err)
 			}
 		}
+		clear(us)
 	}
 }
 
 // take removes the next batch from the queue: bounded by count and bytes, at
-// least one, and of one epoch.
+// least one, and of one epoch. Behind large ones that must wait for the next
+// commit, small ones are taken before their turn: they all wait at once, so
+// any order is right; but for updates that came together, which keep theirs.
 func (c *committer) take() []*update {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n, bytes := 0, int64(0)
-	for n < len(c.queue) && n < c.m.options.BatchEntries {
-		u := c.queue[n]
-		if n > 0 && (bytes+u.bytes > c.m.options.BatchBytes || u.epoch != c.queue[0].epoch) {
-			break
+	us, rest := c.taken[:0], c.queue[:0]
+	left := budget{entries: c.m.options.BatchEntries, bytes: c.m.options.BatchBytes, small: c.m.options.BatchBytes / 4}
+	epoch := int64(0)
+	for _, u := range c.queue {
+		if len(us) == 0 {
+			epoch = u.epoch
 		}
-		bytes += u.bytes
-		n++
+		if u.epoch == epoch && left.admits(u, len(us) == 0) {
+			us = append(us, u)
+			c.bytes -= u.bytes
+		} else {
+			rest = append(rest, u)
+		}
 	}
-	us := slices.Clone(c.queue[:n])
-	rest := copy(c.queue, c.queue[n:])
-	clear(c.queue[rest:])
-	c.queue = c.queue[:rest]
-	c.bytes -= bytes
+	clear(c.queue[len(rest):])
+	c.queue, c.taken = rest, us
 	return us
+}
+
+// budget is what a batch can still take.
+type budget struct {
+	entries int
+	bytes   int64
+	small   int64 // bytes of small writes, beyond the others
+	full    bool  // a large one has to wait, and so has every other
+}
+
+// smallWrite is the most bytes of a write that need not wait behind large ones.
+const smallWrite = 16 << 10
+
+func (b *budget) admits(u *update, first bool) bool {
+	overtakes := u.bytes <= smallWrite && u.together == nil
+	switch {
+	case first, b.entries > 0 && u.bytes <= b.bytes && (!b.full || overtakes):
+		b.bytes -= u.bytes
+	case b.entries > 0 && u.bytes <= b.small && overtakes:
+		b.small -= u.bytes
+	default:
+		b.full = true
+		return false
+	}
+	b.entries--
+	return true
 }
 
 // putBack queues updates again that a commit had no room for, before all others.
@@ -228,30 +270,21 @@ func (c *committer) putBack(us []*update) {
 // commit commits the updates, or the first of them if they write more than one
 // commit should: it returns how many. Its error is theirs; otherwise each has
 // its own.
-func (c *committer) commit(ctx context.Context, us []*update) (ran int, err error) {
+func (c *committer) commit(us []*update) (ran int, err error) {
 	if !c.m.writes.Load() {
 		return len(us), c.unavailable(nil)
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.m.options.Timeout)
-	defer cancel()
-	began := time.Now()
-	b := newBatch(Origin(c.m.Name()), us, c.m.options.BatchBytes)
-	claim, err := c.m.Commit(ctx, b.request())
-	if errors.Is(err, partition.ErrUnavailable) && ctx.Err() == nil { // perhaps only an old connection
-		claim, err = c.m.Commit(ctx, b.request())
-	}
+	c.batch.fill(us)
+	err = c.attempt()
+	ran = c.batch.ran
+	c.batch.empty()
 	switch {
-	case err == nil:
-		c.m.took(time.Since(began))
-		b.settle(claim)
-		c.m.options.OnCommit()
-		return b.ran, nil
-	case errors.Is(err, errNothingWritten):
-		return b.ran, nil
+	case err == nil, errors.Is(err, errNothingWritten):
+		return ran, nil
 	case errors.Is(err, partition.ErrOutcomeUnknown):
-		return b.ran, err
+		return ran, err
 	case errors.Is(err, partition.ErrTooLarge) && len(us) > 1:
-		c.commitEach(ctx, us)
+		c.commitEach(us)
 		return len(us), nil
 	case errors.Is(err, partition.ErrTooLarge):
 		return len(us), &TooLargeError{Limit: c.m.MaxValueBytes()}
@@ -259,11 +292,29 @@ func (c *committer) commit(ctx context.Context, us []*update) (ran int, err erro
 	return len(us), c.unavailable(err)
 }
 
+// attempt commits the batch, at the second try if the first met only an old connection.
+func (c *committer) attempt() error {
+	ctx := c.limit.begin()
+	defer c.limit.end()
+	began := time.Now()
+	claim, err := c.m.Commit(ctx, c.batch.request())
+	if errors.Is(err, partition.ErrUnavailable) && ctx.Err() == nil {
+		claim, err = c.m.Commit(ctx, c.batch.request())
+	}
+	if err != nil {
+		return err
+	}
+	c.m.took(time.Since(began))
+	c.batch.settle(claim)
+	c.m.options.OnCommit()
+	return nil
+}
+
 // commitEach commits updates one by one, so that one that cannot be stored
 // does not take the others with it.
-func (c *committer) commitEach(ctx context.Context, us []*update) {
-	for _, u := range us {
-		if _, err := c.commit(context.WithoutCancel(ctx), []*update{u}); err != nil {
+func (c *committer) commitEach(us []*update) {
+	for i, u := range us {
+		if _, err := c.commit(us[i : i+1]); err != nil {
 			u.err = err
 		}
 	}

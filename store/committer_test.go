@@ -53,7 +53,7 @@ func TestDecidedWritesShareACommitUpToItsBytes(t *testing.T) {
 			return nil
 		}}))
 	}
-	c.drain(t.Context())
+	c.drain()
 	for i, u := range us {
 		if err := <-u.done; err != nil {
 			t.Errorf("update %d: %v", i, err)
@@ -84,7 +84,7 @@ func TestPutsShareACommitUpToItsBounds(t *testing.T) {
 			e := Entry{Key: User.Key(fmt.Sprint(i)), Value: make([]byte, 400), Size: 400}
 			us = append(us, queued(t, c, &update{keys: []Key{e.Key}, entry: e, bytes: 400}))
 		}
-		c.drain(t.Context())
+		c.drain()
 		for _, u := range us {
 			if err := <-u.done; err != nil || !u.created {
 				t.Errorf("created %v, %v", u.created, err)
@@ -114,8 +114,75 @@ func TestWriteThatNoCommitHasTakenIsWithdrawn(t *testing.T) {
 	if err := c.wait(ctx, u); err != context.Canceled {
 		t.Errorf("wait: %v", err)
 	}
-	c.drain(t.Context())
+	c.drain()
 	if entries, err := p.Get(t.Context(), []Key{e.Key}); err != nil || len(entries) != 0 || c.bytes != 0 {
 		t.Errorf("the withdrawn write stands: %v, %v, %d bytes", entries, err, c.bytes)
+	}
+}
+
+// TestSmallWritesDoNotWaitBehindLargeOnes queues large writes that need a
+// commit each, then small ones: these go with the first, as many as have room,
+// and the large ones are neither overtaken by each other nor delayed.
+func TestSmallWritesDoNotWaitBehindLargeOnes(t *testing.T) {
+	c, _ := newTestCommitter(t, Options{BatchBytes: 1 << 20})
+	var us []*update
+	for i := range 40 {
+		e := Entry{Key: User.Key(fmt.Sprint(i)), Value: make([]byte, 700<<10)}
+		if i >= 4 {
+			e.Value = e.Value[:10<<10]
+		}
+		e.Size = int64(len(e.Value))
+		us = append(us, queued(t, c, &update{keys: []Key{e.Key}, entry: e, bytes: e.Size}))
+	}
+	for commit := range 4 {
+		took := c.take()
+		if took[0] != us[commit] {
+			t.Fatalf("commit %d does not begin with the large write whose turn it is", commit)
+		}
+		small, bytes := took[1:], int64(0)
+		for _, u := range took {
+			bytes += u.bytes
+		}
+		if commit == 0 && len(small) < 30 || bytes > 1<<20+1<<18 {
+			t.Errorf("commit %d takes %d small writes along, %d bytes in all", commit, len(small), bytes)
+		}
+		clear(took)
+	}
+	if rest := c.take(); len(rest) != 0 || c.bytes != 0 {
+		t.Errorf("%d updates and %d bytes are left", len(rest), c.bytes)
+	}
+}
+
+// TestChangesThatCameTogetherKeepTheirOrder: a small one must not overtake a
+// large one of its key.
+func TestChangesThatCameTogetherKeepTheirOrder(t *testing.T) {
+	c, _ := newTestCommitter(t, Options{BatchBytes: 1 << 20})
+	ours := &together{done: make(chan struct{})}
+	var us []*update
+	for i := range 20 {
+		u := &update{keys: []Key{"k/a"}, bytes: 700 << 10, together: ours}
+		if i%2 == 1 {
+			u.bytes = 1 << 10
+		}
+		us = append(us, queued(t, c, u))
+	}
+	for len(us) > 0 {
+		for i, u := range c.take() {
+			if u != us[i] {
+				t.Fatal("an update was taken before its turn")
+			}
+		}
+		us = us[len(c.taken):]
+	}
+}
+
+func TestDecidedWritesAreBoundedByTheirBytes(t *testing.T) {
+	c, _ := newTestCommitter(t, Options{BatchBytes: 1000, MaxValueBytes: 1000})
+	fn := func(*View) error { return nil }
+	for range 64 {
+		queued(t, c, &update{keys: []Key{"k/a"}, fn: fn, bytes: 1000})
+	}
+	if err := c.add(&update{keys: []Key{"k/a"}, fn: fn, bytes: 1000}); err == nil {
+		t.Error("a write beyond the bound was queued")
 	}
 }

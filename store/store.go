@@ -19,6 +19,8 @@ type Store struct {
 	cluster atomic.Pointer[cluster]   // nil until the first partition is joined
 	tail    *tail                     // reads changes for all who watch
 
+	updates sync.Pool // of *update
+
 	joining sync.Mutex // serialises joins: the first one founds or finds the cluster
 
 	mu     sync.Mutex     // guards the fields below

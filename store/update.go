@@ -21,13 +21,29 @@ type Written struct {
 // nothing was stored. ErrOutcomeUnknown: see there. An ended ctx is honoured as
 // long as the commit has not begun.
 func (s *Store) Update(ctx context.Context, keys []Key, fn func(*View) error) error {
-	return s.submit(ctx, &update{keys: keys, fn: fn, values: true})
+	return s.Decide(ctx, Decision{Keys: keys, Values: true}, fn)
 }
 
 // Revise is Update for functions that do not need the values that stood: the
 // View's entries come without them, which spares reading them.
 func (s *Store) Revise(ctx context.Context, keys []Key, fn func(*View) error) error {
-	return s.submit(ctx, &update{keys: keys, fn: fn})
+	return s.Decide(ctx, Decision{Keys: keys}, fn)
+}
+
+// Decision says what an Update works on.
+type Decision struct {
+	Keys   []Key // distinct
+	Values bool  // the function needs the values that stood
+	Bytes  int64 // of the values that the function carries: memory while it waits, and share of a commit
+}
+
+// Decide is Update or Revise, as d says.
+func (s *Store) Decide(ctx context.Context, d Decision, fn func(*View) error) error {
+	u := s.newUpdate()
+	u.keys, u.values, u.bytes, u.fn = d.Keys, d.Values, d.Bytes, fn
+	err := s.submit(ctx, u)
+	s.free(u)
+	return err
 }
 
 // Put writes an entry, of which Key, ContentType, Metadata and Value count,
@@ -38,11 +54,16 @@ func (s *Store) Put(ctx context.Context, e Entry) (Written, error) {
 	if limit := s.MaxValueBytes(); e.Size > limit {
 		return Written{}, &TooLargeError{Limit: limit}
 	}
-	u := &update{entry: e, keys: []Key{e.Key}, bytes: e.Size}
+	u := s.newUpdate()
+	u.entry, u.bytes, u.key[0] = e, e.Size, e.Key
+	u.keys = u.key[:]
 	if err := s.submit(ctx, u); err != nil {
+		s.free(u)
 		return Written{}, err
 	}
-	return Written{Entry: u.entry, Created: u.created}, nil
+	w := Written{Entry: u.entry, Created: u.created}
+	s.free(u)
+	return w, nil
 }
 
 // Master is the name of the partition that accepts writes of the key, "" while
@@ -61,7 +82,6 @@ func (s *Store) submit(ctx context.Context, u *update) error {
 	if err != nil {
 		return err
 	}
-	u.done = make(chan error, 1)
 	if err := m.committer.add(u); err != nil {
 		return err
 	}
@@ -86,4 +106,19 @@ func (s *Store) masterOf(c *cluster, u *update) (*member, error) {
 	}
 	u.epoch = c.Epoch
 	return m, nil
+}
+
+// newUpdate is an update that was used before, or a new one.
+func (s *Store) newUpdate() *update {
+	if u, ok := s.updates.Get().(*update); ok {
+		return u
+	}
+	return &update{done: make(chan error, 1)}
+}
+
+// free gives an update back that its committer has forgotten: its outcome was
+// received, or it was never queued, or was withdrawn.
+func (s *Store) free(u *update) {
+	*u = update{done: u.done}
+	s.updates.Put(u)
 }

@@ -12,7 +12,8 @@ type Change struct {
 	// Entry is put whatever stood before, as by Put, unless Decide is set. Its
 	// Key says what is changed in either case.
 	Entry Entry
-	// Decide is the function of an Update of the key, as for Revise.
+	// Decide is the function of an Update of the key, as for Revise. If it puts
+	// the Value of Entry, that counts for the bounds of the queue and the commit.
 	Decide func(*View) error
 
 	// Err is what Put or Revise would have returned. Without one, Entry is as
@@ -61,12 +62,11 @@ func (s *Store) UpdateEach(ctx context.Context, changes []Change) {
 func (c *Change) prepare(t *together) *update {
 	c.key[0] = c.Entry.Key
 	u := &c.update
-	*u = update{keys: c.key[:], fn: c.Decide, together: t}
+	*u = update{keys: c.key[:], fn: c.Decide, together: t, bytes: int64(len(c.Entry.Value))}
 	if c.Decide == nil {
 		u.entry = c.Entry
-		u.entry.Size = int64(len(c.Entry.Value))
+		u.entry.Size = u.bytes
 		u.entry.Checksum = partition.Checksum(c.Entry.Value)
-		u.bytes = u.entry.Size
 	}
 	return u
 }

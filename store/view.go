@@ -11,21 +11,20 @@ import (
 // entries on their master, under the lock that orders all its writers. It is
 // used only inside the function.
 type View struct {
-	batch *batch
-	keys  []Key
-	base  Revision // the update's first revision; key i gets base+i
-	own   []Entry  // what it wrote, in the order of first writing
+	batch  *batch
+	update *update
+	base   Revision // the update's first revision; key i gets base+i
+	own    []Entry  // what it wrote, in the order of first writing
 }
 
 // Get returns the live entry of a declared key. Inside Revise its value is nil.
 func (v *View) Get(k Key) (Entry, bool) {
-	v.index(k)
+	s := v.batch.standing(v.update, v.update.index(k))
 	if i := v.written(k); i >= 0 {
 		e := v.own[i]
 		return e, e.Live(v.batch.claim.Now)
 	}
-	e, ok := v.batch.current[k]
-	return e, ok && e.Live(v.batch.claim.Now)
+	return s.entry, s.found && s.entry.Live(v.batch.claim.Now)
 }
 
 // Put writes an entry, of which Key, ContentType, Metadata, ExpiresAt and Value
@@ -54,7 +53,7 @@ func (v *View) Now() Instant { return v.batch.claim.Now }
 func (v *View) Revision() Revision { return v.base }
 
 func (v *View) write(e Entry) Entry {
-	i := v.index(e.Key)
+	i := v.update.index(e.Key)
 	e.Origin = v.batch.origin
 	e.Revision = v.base + Revision(i)
 	e.ModifiedAt = v.batch.claim.Now
@@ -72,8 +71,8 @@ func (v *View) written(k Key) int {
 
 // index is the key's place among the declared ones. An undeclared key is a
 // mistake in the program.
-func (v *View) index(k Key) int {
-	i := slices.Index(v.keys, k)
+func (u *update) index(k Key) int {
+	i := slices.Index(u.keys, k)
 	if i < 0 {
 		panic(fmt.Sprintf("store: key %q was not declared to Update", k))
 	}
