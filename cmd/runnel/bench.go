@@ -27,7 +27,8 @@ interrupted. The server is busy meanwhile, and its other users wait longer.
 Every answer is checked: a status or a length that is not as expected is an error, which is counted, shown, and makes
 the exit status 1.
 
-The cases are get (from any partition), get-master, put, put-if-match, list (pages of 100) and delete.`
+The cases are get (from any partition), get-master, put, put-if-match, batch-get and batch-put (of 1,000 keys a request, or
+as many as make 1 MiB, on an eighth of the connections), list (pages of 100) and delete.`
 
 type benchFlags struct {
 	connections int
@@ -196,6 +197,12 @@ func benchCases(base benchPlan, f benchFlags) []benchCase {
 	}
 	const path = "/v1/keys/{key}"
 	const text = "Content-Type: text/plain"
+	batch := func(item, count string) benchPlan {
+		p := with("POST", "/v1/batch", benchItems, -1, "Content-Type: application/x-ndjson", "Accept: application/x-ndjson")
+		p.Items, p.Item, p.Count = benchBatch(f.valueBytes), item+"\n", count
+		p.Connections = (p.Connections + 7) / 8 // on all of them seconds of work would queue up
+		return p
+	}
 	remove := once(with("DELETE", path, "", -1))
 	remove.Expect = append(remove.Expect, 404) // of an interrupted fill
 	return []benchCase{
@@ -204,10 +211,15 @@ func benchCases(base benchPlan, f benchFlags) []benchCase {
 		{"get-master", with("GET", path+"?consistency=master", "", int64(f.valueBytes))},
 		{"put", with("PUT", path, "{value}", -1, text)},
 		{"put-if-match", with("PUT", path, "{value}", -1, text, "If-Match: {etag}")},
+		{"batch-get", batch(`{"op":"get","key":"{key}"}`, `"status":200`)},
+		{"batch-put", batch(`{"op":"put","key":"{key}","value":"{value}"}`, `"status":20`)},
 		{"list", with("GET", "/v1/keys?limit=100&prefix="+url.QueryEscape(base.Prefix), "", -1)},
 		{"delete", remove},
 	}
 }
+
+// benchBatch is how many values of a size a batch holds.
+func benchBatch(valueBytes int) int { return min(1000, max(1, 1<<20/max(1, valueBytes))) }
 
 // checkBenchCases refuses plans that cannot be run and names of cases that are not there.
 func checkBenchCases(cases []benchCase, wanted []string) error {

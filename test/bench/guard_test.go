@@ -160,3 +160,31 @@ func TestGuardForgivesADiskThatIsSlow(t *testing.T) {
 		}
 	}
 }
+
+// TestEveryCaseOfRunnelIsAnswered holds the shapes against the real server: each is answered as it should be, or is one that
+// this Runnel says it does not have yet.
+func TestEveryCaseOfRunnelIsAnswered(t *testing.T) {
+	s := guardStand(t)
+	s.systems = []*system{s.find(ourEmbedded)}
+	b := &bench{stand: s, client: client{s.runnel}, progress: newProgress(io.Discard), settings: settings{rounds: 1, duration: 100 * time.Millisecond, keys: 1000, seed: 1}}
+	var points []point
+	for name := range runnelShapes() {
+		if name != "delete" { // which writes as many keys as it deletes, and is the ceiling's too
+			points = append(points, point{name, 2, 100})
+		}
+	}
+	if err := b.run(t.Context(), points); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range points {
+		m := find(b.results, ourEmbedded, p)
+		if why := s.systems[0].lacks[p.Case]; why != "" {
+			t.Logf("%s is not available: %s", p.Case, why)
+		} else if m == nil || failures(b.results) > 0 {
+			t.Errorf("%s: %+v", p.Case, m)
+		}
+	}
+	if s.systems[0].lacks["batch-get"] != "" || s.systems[0].lacks["batch-put"] != "" {
+		t.Error("batches are not measured")
+	}
+}

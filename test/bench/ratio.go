@@ -100,6 +100,10 @@ func (q ratio) outcome(all []*measurement) outcome {
 	}
 	o.Ours = spreadOf(ours.Rounds, q.metric)
 	o.Ratio = o.Ours
+	if o.Ours.Median == 0 {
+		o.Why = "nothing was answered within the time of a measurement"
+		return o
+	}
 	if !o.Absolute {
 		var ok bool
 		if o.Other, o.Ratio, ok = q.against(ours, find(all, q.other, q.otherPoint)); !ok {
@@ -136,7 +140,7 @@ func outcomes(all []*measurement, ran func(phase) bool, long bool, reason func(s
 		}
 		o := q.outcome(all)
 		if !o.Available {
-			o.Why = cmp.Or(reason(q.ours, q.ourPoint.Case), reason(q.other, q.otherPoint.Case), "not measured")
+			o.Why = cmp.Or(o.Why, reason(q.ours, q.ourPoint.Case), reason(q.other, q.otherPoint.Case), "not measured")
 		}
 		list = append(list, o)
 	}

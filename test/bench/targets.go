@@ -57,14 +57,14 @@ func peerRatios() []ratio {
 
 // caseRatios compare cases with each other, and the slow ends.
 func caseRatios() []ratio {
-	match, batch, alone := point{"put-if-match", 64, 100}, point{"batch-get", 64, 100}, point{"put", 1, 100}
+	match, alone := point{"put-if-match", 64, 100}, point{"put", 1, 100}
 	tail := func(name, ours string, p point) ratio {
 		return ratio{name, mainPhase, ours, "ceiling", p, p, p99, 2, true}
 	}
 	return []ratio{
 		{"put-if-match/put-mariadb", mainPhase, ourMariaDB, ourMariaDB, match, putMany, rate, 0.75, false},
-		{"batch-get/get-mariadb", mainPhase, ourMariaDB, ourMariaDB, batch, getMany, rateOf(batch), 5, false},
-		{"batch-get/get-embedded", mainPhase, ourEmbedded, ourEmbedded, batch, getMany, rateOf(batch), 5, false},
+		{"batch-get/get-mariadb", mainPhase, ourMariaDB, ourMariaDB, batchGet, getMany, rateOf(batchGet), 5, false},
+		{"batch-get/get-embedded", mainPhase, ourEmbedded, ourEmbedded, batchGet, getMany, rateOf(batchGet), 5, false},
 		tail("get-p99-mariadb/ceiling", ourMariaDB, getMany),
 		tail("get-p99-embedded/ceiling", ourEmbedded, getMany),
 		tail("put-p99-mariadb/ceiling", ourMariaDB, putMany),
