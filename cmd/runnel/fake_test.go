@@ -31,6 +31,7 @@ type fakeServer struct {
 	mu sync.Mutex // guards what follows
 	// breakAfter, if positive, breaks the next stream off after so many lines.
 	breakAfter int
+	cutBatches int // so many of the next batches break off in the middle of their answer
 	entries    map[string]*fakeEntry
 	revision   int64
 	puts       []string // keys, in the order they arrived
@@ -89,10 +90,12 @@ func (f *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	f.requests = append(f.requests, r)
 	f.mu.Unlock()
-	if f.before != nil && f.before(w, r, key) {
-		return
+	if r.URL.Path != "/v1/batch" && f.before != nil && f.before(w, r, key) {
+		return // of a batch each operation is asked about
 	}
 	switch {
+	case r.URL.Path == "/v1/batch":
+		f.batch(w, r)
 	case isKey && r.Method == http.MethodGet:
 		f.get(w, r, key)
 	case isKey && r.Method == http.MethodPut:
@@ -112,6 +115,56 @@ func refuse(w http.ResponseWriter, status int, slug, detail string) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(status)
 	json.NewEncoder(w).Encode(map[string]any{"type": "/problems/" + slug, "title": slug, "status": status, "detail": detail})
+}
+
+// batch answers each line as the single request would be.
+func (f *fakeServer) batch(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		refuse(w, 400, "incomplete-body", "the body was cut short")
+		return
+	}
+	f.mu.Lock()
+	cut := f.cutBatches > 0
+	if cut {
+		f.cutBatches--
+	}
+	f.mu.Unlock()
+	lines := json.NewDecoder(bytes.NewReader(body))
+	for i := 0; ; i++ {
+		if cut && i == 1 {
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		}
+		var o operation
+		if err := lines.Decode(&o); err != nil {
+			return
+		}
+		var value []byte
+		if o.Value != nil {
+			value = []byte(*o.Value)
+		} else {
+			value = *o.ValueBase64
+		}
+		path := keyPath(o.Key)
+		if o.TTL != "" {
+			path += "?ttl=" + o.TTL
+		}
+		one := httptest.NewRequest(http.MethodPut, path, bytes.NewReader(value))
+		one.Header.Set("Content-Type", o.ContentType)
+		for name, text := range o.Metadata {
+			one.Header.Set(metaHeader+name, text)
+		}
+		answer := httptest.NewRecorder()
+		f.ServeHTTP(answer, one)
+		result := map[string]any{"index": i, "op": o.Op, "key": o.Key, "status": answer.Code}
+		if answer.Code >= 400 {
+			result["problem"] = json.RawMessage(answer.Body.Bytes())
+		}
+		if err := json.NewEncoder(w).Encode(result); err != nil {
+			return
+		}
+	}
 }
 
 func (f *fakeServer) get(w http.ResponseWriter, r *http.Request, key string) {

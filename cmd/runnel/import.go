@@ -64,7 +64,7 @@ file is removed at the end.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.prefix, "prefix", "", "put `PREFIX` before each key")
-	f.IntVarP(&o.parallel, "parallel", "j", 32, "how many entries to store at a time")
+	f.IntVarP(&o.parallel, "parallel", "j", 8, "how many requests to make at a time")
 	f.StringVar(&o.resume, "resume", "", "keep the progress in `FILE`, and go on from what it says")
 	f.BoolVar(&o.delete, "delete", false, "after a directory, delete the keys under --prefix that have no file")
 	f.BoolVar(&o.yes, "yes", false, "do not ask before deleting")

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -147,7 +148,8 @@ func readState(t *testing.T, file string) checkpointState {
 func TestInterruptedImportOfLinesResumes(t *testing.T) {
 	for _, source := range []string{"file", "stdin"} {
 		t.Run(source, func(t *testing.T) {
-			path, want := writeLines(t, 1000)
+			const lines = 20_000 // more than is in flight at once
+			path, want := writeLines(t, lines)
 			text, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)
@@ -163,7 +165,7 @@ func TestInterruptedImportOfLinesResumes(t *testing.T) {
 				t.Fatalf("%+v", o)
 			}
 			s := readState(t, at)
-			if s.Line < 300 || s.Line > 440 {
+			if s.Line > lines/2 {
 				t.Errorf("the checkpoint is at line %d after 400 puts", s.Line)
 			}
 			done := f.values()
@@ -176,7 +178,7 @@ func TestInterruptedImportOfLinesResumes(t *testing.T) {
 			if o := (cli{stdin: stdin}).run(t, f, "import", path, "--resume", at); o.code != exitOK {
 				t.Fatalf("%+v", o)
 			}
-			if got, most := len(f.puts), 1000-int(s.Line); got != most {
+			if got, most := len(f.puts), lines-int(s.Line); got != most {
 				t.Errorf("resuming stored %d entries, want the %d above the checkpoint", got, most)
 			}
 			if diff := cmp.Diff(want, f.values()); diff != "" {
@@ -233,7 +235,7 @@ func TestCheckpointOfAnotherImportIsRefused(t *testing.T) {
 }
 
 func TestImportStopsWhenTheServerIsAway(t *testing.T) {
-	path, _ := writeLines(t, 1000)
+	path, _ := writeLines(t, 20_000)
 	f := newFake(t)
 	var seen atomic.Int64
 	f.before = func(w http.ResponseWriter, _ *http.Request, _ string) bool {
@@ -248,8 +250,14 @@ func TestImportStopsWhenTheServerIsAway(t *testing.T) {
 	if o.code != exitFailed || !strings.Contains(o.stderr, "runnel: the import stopped at line ") || !strings.Contains(o.stderr, "503 master-unavailable") {
 		t.Errorf("%+v", o)
 	}
-	if n := seen.Load(); n > 110 {
-		t.Errorf("%d requests were made of a server that is away", n)
+	batches := 0
+	for _, r := range f.requests {
+		if r.URL.Path == "/v1/batch" {
+			batches++
+		}
+	}
+	if batches == 0 || batches > 8 {
+		t.Errorf("%d requests were made of a server that is away", batches)
 	}
 }
 
@@ -340,7 +348,7 @@ func TestInterruptedImportOfATreeResumes(t *testing.T) {
 	if diff := cmp.Diff(files, f.values()); diff != "" {
 		t.Error(diff)
 	}
-	if below < 150 || len(f.puts) != len(files)-below {
+	if len(f.puts) != len(files)-below {
 		t.Errorf("%d files below the checkpoint, %d stored on resuming, of %d", below, len(f.puts), len(files))
 	}
 }
@@ -563,4 +571,67 @@ func TestTransferTakesItemsThatFillItsMemory(t *testing.T) {
 			t.Errorf("stored %d of 5, %d at a time; want 1 at a time", tr.stored, most.Load())
 		}
 	})
+}
+
+// TestImportRepeatsWhatTheServerCouldNotTake: of a batch, what was refused for the moment is sent once more, and
+// nothing else is.
+func TestImportRepeatsWhatTheServerCouldNotTake(t *testing.T) {
+	path, want := writeLines(t, 3000)
+	f := newFake(t)
+	var refused sync.Map
+	f.before = func(w http.ResponseWriter, r *http.Request, key string) bool {
+		if _, again := refused.LoadOrStore(key, true); again || !strings.HasSuffix(key, "7") {
+			return false
+		}
+		slug := "master-unavailable"
+		if strings.HasSuffix(key, "77") {
+			slug = "outcome-unknown"
+		}
+		w.Header().Set("Retry-After", "1")
+		refuse(w, 503, slug, "not just now")
+		return true
+	}
+	f.ok(t, "import", path, "--retry", "1m")
+	if diff := cmp.Diff(want, f.values()); diff != "" {
+		t.Error(diff)
+	}
+	if len(f.puts) != len(want) {
+		t.Errorf("%d puts of %d entries", len(f.puts), len(want))
+	}
+}
+
+// TestImportRepeatsABatchThatBrokeOff: the results that came count, and the rest is sent once more.
+func TestImportRepeatsABatchThatBrokeOff(t *testing.T) {
+	path, want := writeLines(t, 3000)
+	f := newFake(t)
+	f.cutBatches = 3
+	f.ok(t, "import", path, "--retry", "1m")
+	if diff := cmp.Diff(want, f.values()); diff != "" {
+		t.Error(diff)
+	}
+	if f.cutBatches != 0 {
+		t.Errorf("%d batches were to break off and did not", f.cutBatches)
+	}
+}
+
+// TestImportSendsManyEntriesInOneRequest, but a large file alone.
+func TestImportSendsManyEntriesInOneRequest(t *testing.T) {
+	files := map[string]string{"large": strings.Repeat("x", wholeFileBytes+1)}
+	for i := range 500 {
+		files[fmt.Sprintf("f%03d", i)] = "\xff" + strconv.Itoa(i)
+	}
+	f := newFake(t)
+	f.ok(t, "import", writeTree(t, files), "-j", "1")
+	if diff := cmp.Diff(files, f.values()); diff != "" {
+		t.Error(diff)
+	}
+	batches := 0
+	for _, r := range f.requests {
+		if r.URL.Path == "/v1/batch" {
+			batches++
+		}
+	}
+	if batches < 2 || batches > 100 {
+		t.Errorf("%d requests for 500 small files", batches)
+	}
 }

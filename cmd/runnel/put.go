@@ -77,6 +77,8 @@ type value struct {
 	open        func() (io.ReadCloser, error)
 	size        int64
 	contentType string
+	whole       []byte // all of it, if isWhole
+	isWhole     bool
 }
 
 // maxStdinBytes bounds what is held in memory of a value from standard input.
@@ -110,6 +112,8 @@ func bytesValue(b []byte, contentType string) value {
 	return value{
 		open:        func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil },
 		size:        int64(len(b)),
+		whole:       b,
+		isWhole:     true,
 		contentType: contentType,
 	}
 }

@@ -15,6 +15,9 @@ import (
 const (
 	// transferBytes bounds the memory that entries in flight hold, beside the largest of them.
 	transferBytes = 64 << 20
+	// groupItems and groupBytes bound the entries of one request.
+	groupItems = 1000
+	groupBytes = 4 << 20
 	// maxFailuresShown bounds how many failures are kept for the report.
 	maxFailuresShown = 20
 )
@@ -42,15 +45,19 @@ func (t *transfer) run(ctx context.Context, src importSource) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	memory := semaphore.NewWeighted(transferBytes)
-	work := make(chan item) // unbuffered: what is in it is in flight
+	work := make(chan item, groupItems)
 	var workers sync.WaitGroup
 	for range t.o.parallel {
 		workers.Go(func() {
-			for it := range work {
-				if err := t.one(ctx, it); err != nil {
-					stop(err)
+			for group := nextGroup(work); len(group) > 0; group = nextGroup(work) {
+				if ctx.Err() == nil { // what waits when it ends is not begun
+					if err := t.store(ctx, group); err != nil {
+						stop(err)
+					}
 				}
-				memory.Release(heldBy(it))
+				for _, it := range group {
+					memory.Release(heldBy(it))
+				}
 			}
 		})
 	}
@@ -61,6 +68,28 @@ func (t *transfer) run(ctx context.Context, src importSource) error {
 		return cause
 	}
 	return err
+}
+
+// nextGroup waits for an item and takes those that wait behind it, as many as make a request; none when there are no
+// more. So a source that is slower than the server has its items stored as they come.
+func nextGroup(work <-chan item) []item {
+	it, ok := <-work
+	if !ok {
+		return nil
+	}
+	group, weight := []item{it}, it.weight
+	for len(group) < groupItems && weight < groupBytes {
+		select {
+		case it, ok := <-work:
+			if !ok {
+				return group
+			}
+			group, weight = append(group, it), weight+it.weight
+		default:
+			return group
+		}
+	}
+	return group
 }
 
 func heldBy(it item) int64 { return min(it.weight, transferBytes) }
@@ -84,16 +113,43 @@ func (t *transfer) feed(ctx context.Context, src importSource, memory *semaphore
 	return nil
 }
 
-// one stores one item. Its own failure is noted; the error returned is one that the next item would meet as well.
-func (t *transfer) one(ctx context.Context, it item) error {
-	e, err := it.load()
-	if err == nil && !e.expired {
-		err = t.c.store(ctx, &e)
+// store stores a group of items: those that are small together, in one request. Failures of their own are noted; the
+// error returned is one that the next items would meet as well.
+func (t *transfer) store(ctx context.Context, group []item) error {
+	entries := make([]loaded, len(group))
+	errs := make([]error, len(group))
+	var small []*loaded
+	var smalls []int // their indexes
+	for i, it := range group {
+		entries[i], errs[i] = it.load()
+		if errs[i] == nil && !entries[i].expired && entries[i].value.isWhole {
+			small, smalls = append(small, &entries[i]), append(smalls, i)
+		}
 	}
+	if len(small) > 1 {
+		for i, err := range t.c.storeAll(ctx, small) {
+			errs[smalls[i]] = err
+		}
+	}
+	var away error
+	for i, it := range group {
+		e := &entries[i]
+		if errs[i] == nil && !e.expired && (!e.value.isWhole || len(small) == 1) {
+			errs[i] = t.c.store(ctx, e)
+		}
+		if err := t.settle(it, e, errs[i]); err != nil && away == nil {
+			away = err
+		}
+	}
+	return away
+}
+
+// settle notes what came of an item, unless that says something about the server alone.
+func (t *transfer) settle(it item, e *loaded, err error) error {
 	if err != nil && serverAway(err) {
 		return fmt.Errorf("the import stopped at %s: %w", it.where, err)
 	}
-	t.note(it, &e, err)
+	t.note(it, e, err)
 	if err != nil {
 		t.checkpoint.fail(it.after)
 		return nil
