@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"strings"
 )
@@ -140,7 +141,8 @@ func (s *Store) present(c *Changes, o ChangeOptions) error {
 		case !o.Values:
 			e.Value = nil
 		case !e.Intact():
-			return errDamaged
+			s.options.Logger.Error("damaged entry", "partition", c.Partition, "key", string(e.Key), "revision", int64(e.Revision))
+			return fmt.Errorf("%s of %s: %w", e.Key, c.Partition, errDamaged)
 		}
 	}
 	return nil

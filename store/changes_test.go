@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -306,5 +307,150 @@ func TestMangledChangeTokensAreRefused(t *testing.T) {
 	other := newRig(t, 2, options())
 	if _, err := other.Changes(t.Context(), token, userChanges); !errors.Is(err, store.ErrForeignToken) {
 		t.Errorf("a token of another cluster: %v", err)
+	}
+}
+
+// TestChangesOfAMasterWaitForItsBarrier reads from a lone master whose barrier
+// fails: what is visible there may not be durable, and must not be given.
+func TestChangesOfAMasterWaitForItsBarrier(t *testing.T) {
+	r := newRig(t, 1, options())
+	r.put(t, "a", "1")
+	r.parts[0].Fail(func(op string) error {
+		if op == partition.OpBarrier {
+			return partition.ErrUnavailable
+		}
+		return nil
+	})
+	if page, err := r.Changes(t.Context(), store.ChangeToken{}, userChanges); !errors.Is(err, store.ErrNoPartition) {
+		t.Errorf("without a barrier: %s, %v", names(page.Entries), err)
+	}
+	if _, err := r.ChangesNow(t.Context()); !errors.Is(err, store.ErrNoPartition) {
+		t.Errorf("now, without a barrier: %v", err)
+	}
+	r.parts[0].Fail(nil)
+	if page, err := r.Changes(t.Context(), store.ChangeToken{}, userChanges); err != nil || names(page.Entries) != "a=1" {
+		t.Errorf("with one: %s, %v", names(page.Entries), err)
+	}
+}
+
+// TestWatchThatFallsBehindMissesNothing leaves a reader standing while more
+// changes than the tail keeps.
+func TestWatchThatFallsBehindMissesNothing(t *testing.T) {
+	r := newRig(t, 1, options())
+	now, err := r.ChangesNow(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	stalled, quick := r.Watch(now, userChanges), r.Watch(now, userChanges)
+	defer stalled.Close()
+	defer quick.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	r.put(t, "first", "1")
+	if page, err := stalled.Next(ctx); err != nil || names(page.Entries) != "first=1" {
+		t.Fatal(names(page.Entries), err)
+	}
+	moment, end := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer end()
+	if _, err := stalled.Next(moment); !errors.Is(err, context.DeadlineExceeded) { // it is level with the tail now
+		t.Fatal(err)
+	}
+	const keys = 12_000 // the tail keeps 8192
+	var group sync.WaitGroup
+	for i := range 8 {
+		group.Go(func() {
+			for k := i; k < keys; k += 8 {
+				r.Put(ctx, store.Entry{Key: store.User.Key(fmt.Sprint(k))})
+			}
+		})
+	}
+	for _, c := range []struct {
+		w    *store.Watch
+		want int
+	}{{quick, keys + 1}, {stalled, keys}} {
+		seen := map[store.Key]bool{}
+		for len(seen) < c.want {
+			page, err := c.w.Next(ctx)
+			if err != nil {
+				t.Fatalf("%d of %d, then %v", len(seen), c.want, err)
+			}
+			for _, e := range page.Entries {
+				seen[e.Key] = true
+			}
+		}
+	}
+	group.Wait()
+}
+
+// TestPagesOfARarePrefixAreBounded reads a prefix that matches one entry in many.
+func TestPagesOfARarePrefixAreBounded(t *testing.T) {
+	r := newRig(t, 1, options())
+	entries := make([]store.Entry, 25_000)
+	for i := range entries {
+		entries[i] = store.Entry{Key: store.User.Key(fmt.Sprint("common/", i)), Origin: "p0", Revision: 1<<40 + store.Revision(i) + 1, Checksum: partition.Checksum(nil)}
+	}
+	entries[24_000].Key = store.User.Key("rare/1")
+	r.parts[0].Plant(entries...)
+	if _, err := r.parts[0].Commit(t.Context(), partition.Batch{Epoch: 1, Revisions: len(entries) + 1,
+		Write: []store.Entry{{Key: store.User.Key("last"), Revision: store.Revision(len(entries))}}}); err != nil {
+		t.Fatal(err)
+	}
+	o := userChanges
+	o.Prefix = "rare/"
+	var since store.ChangeToken
+	pages := 0
+	for {
+		page, err := r.Changes(t.Context(), since, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages++
+		if since = page.Next; len(page.Entries) > 0 {
+			break
+		}
+		if !page.More {
+			t.Fatalf("nothing in %d pages", pages)
+		}
+	}
+	if pages != 3 {
+		t.Errorf("%d pages, want 3 of 10,000 entries each", pages)
+	}
+}
+
+// TestExpiredEntriesComeAsDeleted reads an entry before and after its time.
+func TestExpiredEntriesComeAsDeleted(t *testing.T) {
+	r := newRig(t, 1, options())
+	key := store.User.Key("a")
+	err := r.Update(t.Context(), []store.Key{key}, func(v *store.View) error {
+		v.Put(store.Entry{Key: key, Value: []byte("1"), ExpiresAt: v.Now().Add(300 * time.Millisecond)})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all, _ := r.readAll(t, store.ChangeToken{}, userChanges); names(all) != "a=1" || all[0].ExpiresAt == 0 {
+		t.Errorf("before: %s", names(all))
+	}
+	eventually(t, "expiry", func() bool {
+		all, _ := r.readAll(t, store.ChangeToken{}, userChanges)
+		return names(all) == "-a="
+	})
+}
+
+// TestDamagedChangesAreReadElsewhere damages the value on the replica that is
+// read, and then everywhere.
+func TestDamagedChangesAreReadElsewhere(t *testing.T) {
+	r := newRig(t, 2, options())
+	e := r.put(t, "a", "1")
+	r.level(t)
+	damaged := e
+	damaged.Value = []byte("x")
+	r.parts[1].Plant(damaged)
+	if page, err := r.Changes(t.Context(), store.ChangeToken{}, userChanges); err != nil || names(page.Entries) != "a=1" {
+		t.Errorf("one copy damaged: %s, %v", names(page.Entries), err)
+	}
+	r.parts[0].Plant(damaged)
+	if page, err := r.Changes(t.Context(), store.ChangeToken{}, userChanges); err == nil {
+		t.Errorf("all copies damaged: %s", names(page.Entries))
 	}
 }
