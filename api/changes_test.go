@@ -2,18 +2,23 @@ package api
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
 )
 
@@ -255,7 +260,12 @@ type events struct {
 
 func listen(t *testing.T, server *httptest.Server, query, last string) *events {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	return listenBy(t, server.Client(), server, query, last)
+}
+
+func listenBy(t *testing.T, client *http.Client, server *httptest.Server, query, last string) *events {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	r, err := http.NewRequestWithContext(ctx, "GET", server.URL+"/v1/changes?"+query, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -264,7 +274,7 @@ func listen(t *testing.T, server *httptest.Server, query, last string) *events {
 	if last != "" {
 		r.Header.Set("Last-Event-ID", last)
 	}
-	answer, err := server.Client().Do(r)
+	answer, err := client.Do(r)
 	if err != nil || answer.StatusCode != 200 || answer.Header.Get("Content-Type") != "text/event-stream" {
 		t.Fatalf("%v, %v", answer, err)
 	}
@@ -275,15 +285,17 @@ func listen(t *testing.T, server *httptest.Server, query, last string) *events {
 
 func (e *events) close() { e.cancel(); e.body.Close() }
 
-// next reads up to the next event with data, and returns its key.
+// next reads up to the end of the next event with data, and returns its key. As
+// in browsers, an id counts once its event is whole.
 func (e *events) next() (string, error) {
+	id, key := e.last, ""
 	for {
 		line, err := e.lines.ReadString('\n')
 		if err != nil {
 			return "", err
 		}
-		if id, ok := strings.CutPrefix(line, "id: "); ok {
-			e.last = strings.TrimSpace(id)
+		if text, ok := strings.CutPrefix(line, "id: "); ok {
+			id = strings.TrimSpace(text)
 		}
 		if data, ok := strings.CutPrefix(line, "data: "); ok {
 			var c struct {
@@ -292,7 +304,13 @@ func (e *events) next() (string, error) {
 			if err := json.Unmarshal([]byte(data), &c); err != nil {
 				return "", err
 			}
-			return c.Key, nil
+			key = c.Key
+		}
+		if line != "\n" {
+			continue
+		}
+		if e.last = id; key != "" {
+			return key, nil
 		}
 	}
 }
@@ -397,4 +415,92 @@ func TestDrainEndsStreams(t *testing.T) {
 	if err := server.Config.Shutdown(ctx); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestAStalledReaderSlowsNobody has one reader take nothing while others read
+// many times what the sockets between hold. It is cut off, and comes back.
+func TestAStalledReaderSlowsNobody(t *testing.T) {
+	limits := Limits{Write: 5 * time.Second}
+	n := newNode(t, func(o *Options) { o.Limits = limits })
+	server := n.serve(t, limits)
+	n.put(t, "first")
+	n.level(t)
+	narrow := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		if err == nil {
+			err = conn.(*net.TCPConn).SetReadBuffer(64 << 10)
+		}
+		return conn, err
+	}}}
+	defer narrow.CloseIdleConnections()
+	stalled := listenBy(t, narrow, server, "values=true", "")
+	stalled.want("first")
+	var others []*events
+	for range 4 {
+		e := listen(t, server, "values=true", "")
+		e.want("first")
+		others = append(others, e)
+	}
+	const keys, size = 80, 128 << 10
+	key := func(i int) string { return fmt.Sprintf("k%03d", i) }
+	var group sync.WaitGroup
+	for _, e := range others {
+		group.Go(func() {
+			for i := range keys {
+				if got, err := e.next(); got != key(i) || err != nil {
+					t.Errorf("change %d: %q, %v", i, got, err)
+					return
+				}
+			}
+		})
+	}
+	value := bytes.Repeat([]byte("v"), size)
+	for i := range keys {
+		if _, err := n.store.Put(t.Context(), store.Entry{Key: store.User.Key(key(i)), Value: value}); err != nil {
+			t.Fatal(err)
+		}
+		n.level(t)
+	}
+	group.Wait()
+	eventually(t, "the stalled reader is cut off", func() bool { return n.gauge(t, `runnel_changes_readers{form="events"}`) == len(others) })
+	seen := map[string]bool{}
+	for {
+		got, err := stalled.next()
+		if err != nil {
+			break
+		}
+		seen[got] = true
+	}
+	if len(seen) == keys {
+		t.Fatal("it was not stalled")
+	}
+	back := listen(t, server, "values=true", stalled.last)
+	for len(seen) < keys {
+		got, err := back.next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen[got] = true
+	}
+}
+
+// TestReadersLeaveNothingBehind counts goroutines before and after readers.
+func TestReadersLeaveNothingBehind(t *testing.T) {
+	n := newNode(t)
+	server := n.serve(t, Limits{})
+	n.put(t, "a")
+	n.level(t)
+	listen(t, server, "", "").close() // whatever is started once
+	eventually(t, "it is gone", func() bool { return n.gauge(t, `runnel_changes_readers{form="events"}`) == 0 })
+	server.CloseClientConnections()
+	server.Client().CloseIdleConnections()
+	before := runtime.NumGoroutine()
+	for range 20 {
+		e := listen(t, server, "", "")
+		e.want("a")
+		e.close()
+		n.changes(t, "since="+e.last+"&wait=1ms")
+	}
+	server.Client().CloseIdleConnections()
+	eventually(t, "as many goroutines as before", func() bool { return runtime.NumGoroutine() <= before+2 })
 }
