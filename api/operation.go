@@ -181,15 +181,15 @@ func (d *operations) end() error {
 	return nil
 }
 
-// refuseJSON says where something is not JSON, or passes a refusal on.
-func refuseJSON(err error) *refusal {
-	if e, ok := errors.AsType[*refusal](err); ok {
-		return e
+// refuseJSON says where something is not JSON. Any other error it passes on.
+func refuseJSON(err error) error {
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return refuse(kindInvalidJSON, "The JSON is cut short.")
 	}
 	e, ok := errors.AsType[*jsontext.SyntacticError](err)
 	switch {
 	case !ok:
-		return refuse(kindInvalidJSON, "The JSON is cut short.")
+		return err
 	case errors.Is(e, jsontext.ErrDuplicateName):
 		return refuse(kindInvalidJSON, "A member is given twice at byte %d.", e.ByteOffset)
 	}

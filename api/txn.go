@@ -1,0 +1,349 @@
+package api
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/runnelkv/runnel/store"
+)
+
+// maxTxnOperations bounds the conditions and operations of a transaction: all of
+// them are decided while every other writer of the master waits.
+const maxTxnOperations = 256
+
+var txnOffers = []offer{offerJSON}
+
+// postTxn is POST /v1/txn: operations that are done all or none, on the keys'
+// one master, after conditions that hold at that moment.
+func (s *Server) postTxn(w http.ResponseWriter, r *http.Request) error {
+	if _, err := parameters(r); err != nil {
+		return err
+	}
+	if err := requireJSON(r.Header); err != nil {
+		return err
+	}
+	if _, ok := negotiate(r.Header["Accept"], txnOffers); !ok {
+		return refuseForm(txnOffers)
+	}
+	body, err := readBody(w, r, s.largestBody())
+	if err != nil {
+		return err
+	}
+	t, err := s.newOperations().transaction(body)
+	if err != nil {
+		return err
+	}
+	d := t.decision()
+	if err := s.sharedMaster(d.Keys); err != nil {
+		return err
+	}
+	if err := s.store.Decide(r.Context(), d, t.decide); err != nil {
+		return err
+	}
+	master := s.store.Master(d.Keys[0])
+	answer := t.answer(master)
+	h := w.Header()
+	h["Content-Type"] = []string{offerJSON.contentType}
+	h["Content-Length"] = []string{strconv.Itoa(len(answer))}
+	h["Vary"] = varyAccept
+	h["Cache-Control"] = noStore
+	h["Runnel-Partition"] = []string{master}
+	w.WriteHeader(http.StatusOK)
+	w.Write(answer) // an error means that the client is gone
+	return nil
+}
+
+func requireJSON(h http.Header) error {
+	lines, err := hasLines(h)
+	if err == nil && lines {
+		e := refuse(kindMediaType, "A transaction is a JSON object, application/json.")
+		e.members.Available = []string{"application/json"}
+		return e
+	}
+	return err
+}
+
+// sharedMaster refuses keys of several masters, and says which they are.
+func (s *Server) sharedMaster(keys []store.Key) error {
+	first := s.store.Master(keys[0])
+	for _, k := range keys[1:] {
+		if m := s.store.Master(k); m != first {
+			return refuse(kindDifferentMasters, "The master of %q is %s, that of %q is %s. Keys share a master if their names hold the same {tag}, as in %q.",
+				store.Name(keys[0]), first, store.Name(k), m, "{tag}/"+store.Name(k))
+		}
+	}
+	return nil
+}
+
+// transaction is the body of POST /v1/txn, and what came of it.
+type transaction struct {
+	conditions      []requirement
+	then, otherwise []operation
+
+	succeeded bool
+	outcomes  []outcome // of the operations that were done
+}
+
+// requirement is one condition of a transaction.
+type requirement struct {
+	key    store.Key
+	etag   tags
+	absent bool // otherwise, without an etag: it exists
+}
+
+func (q *requirement) holds(v *store.View) bool {
+	e, exists := v.Get(q.key)
+	switch {
+	case q.absent:
+		return !exists
+	case q.etag.given:
+		return exists && q.etag.names(e.Revision, false)
+	}
+	return exists
+}
+
+// outcome is what an operation of a transaction found or wrote.
+type outcome struct {
+	entry store.Entry
+	found bool // there was a live entry
+}
+
+// decision says what the transaction works on.
+func (t *transaction) decision() store.Decision {
+	var d store.Decision
+	seen := make(map[store.Key]bool)
+	add := func(k store.Key) {
+		if !seen[k] {
+			seen[k] = true
+			d.Keys = append(d.Keys, k)
+		}
+	}
+	for i := range t.conditions {
+		add(t.conditions[i].key)
+	}
+	for _, ops := range [...][]operation{t.then, t.otherwise} {
+		for i := range ops {
+			add(ops[i].entry.Key)
+			d.Values = d.Values || ops[i].reads()
+			d.Bytes += int64(len(ops[i].entry.Value))
+		}
+	}
+	return d
+}
+
+// decide is the transaction as the function of an Update. It may run again.
+func (t *transaction) decide(v *store.View) error {
+	t.succeeded = true
+	for i := range t.conditions {
+		t.succeeded = t.succeeded && t.conditions[i].holds(v)
+	}
+	ops := t.chosen()
+	t.outcomes = t.outcomes[:0]
+	for i := range ops {
+		done, err := ops[i].do(v)
+		if err != nil {
+			return err
+		}
+		t.outcomes = append(t.outcomes, done)
+	}
+	return nil
+}
+
+func (t *transaction) chosen() []operation {
+	if t.succeeded {
+		return t.then
+	}
+	return t.otherwise
+}
+
+// do does an operation inside an Update.
+func (o *operation) do(v *store.View) (done outcome, err error) {
+	done.entry, done.found = v.Get(o.entry.Key)
+	switch o.name {
+	case "get":
+		if done.found && !done.entry.Intact() {
+			return done, refuse(kindNoPartition, "The master's copy of a value is damaged.")
+		}
+	case "delete":
+		done.entry, done.found = v.Delete(o.entry.Key)
+	case "put":
+		e := o.entry
+		if o.ttl > 0 {
+			e.ExpiresAt = v.Now().Add(o.ttl)
+		}
+		done.entry = v.Put(e)
+	}
+	return done, nil
+}
+
+// answer is the document of what was done.
+func (t *transaction) answer(master string) []byte {
+	rs := &results{b: strconv.AppendBool([]byte(`{"succeeded":`), t.succeeded)}
+	rs.b = append(rs.b, `,"results":[`...)
+	ops := t.chosen()
+	for i := range t.outcomes {
+		o, done := &ops[i], &t.outcomes[i]
+		read := store.Read{Entry: done.entry, Partition: master}
+		switch {
+		case o.name == "put":
+			rs.wrote(o, &done.entry, !done.found)
+		case !done.found:
+			rs.failed(o, &store.Read{}, store.ErrNotFound)
+		case o.name == "delete":
+			rs.wrote(o, &done.entry, false)
+		default:
+			rs.got(o, &read)
+		}
+	}
+	return append(rs.b, "]}\n"...)
+}
+
+// transaction decodes a transaction. What is wrong with any part of it is wrong
+// with all.
+func (d *operations) transaction(body []byte) (*transaction, error) {
+	d.reset(body)
+	if d.decoder.PeekKind() != '{' {
+		return nil, refuse(kindInvalidJSON, "The body is not a JSON object.")
+	}
+	if _, err := d.decoder.ReadToken(); err != nil {
+		return nil, refuseJSON(err)
+	}
+	t := &transaction{}
+	for d.decoder.PeekKind() != '}' {
+		name, err := d.decoder.ReadValue()
+		if err == nil {
+			err = d.part(t, name)
+		}
+		if err != nil {
+			return nil, refuseJSON(err)
+		}
+		if len(t.conditions)+len(t.then)+len(t.otherwise) > maxTxnOperations {
+			return nil, refuse(kindTooLarge, "A transaction has at most %d conditions and operations.", maxTxnOperations)
+		}
+	}
+	if _, err := d.decoder.ReadToken(); err != nil {
+		return nil, refuseJSON(err)
+	}
+	if len(t.conditions)+len(t.then)+len(t.otherwise) == 0 {
+		return nil, refuseItem("then", "A transaction needs an operation or a condition.")
+	}
+	return t, d.end()
+}
+
+// part decodes one member of a transaction.
+func (d *operations) part(t *transaction, name jsontext.Value) error {
+	switch string(name) {
+	case `"if"`:
+		return d.each("if", func() error {
+			q, err := d.requirement()
+			t.conditions = append(t.conditions, q)
+			return err
+		})
+	case `"then"`:
+		return d.each("then", func() error { return d.inTransaction(&t.then) })
+	case `"else"`:
+		return d.each("else", func() error { return d.inTransaction(&t.otherwise) })
+	}
+	return refuseItem(shorten(name), "There is no member %s of a transaction; there are if, then and else.", shorten(name))
+}
+
+// each calls read for every element of the array that comes next.
+func (d *operations) each(member string, read func() error) error {
+	if d.decoder.PeekKind() != '[' {
+		return refuseItem(member, "The member %s is an array.", member)
+	}
+	if _, err := d.decoder.ReadToken(); err != nil {
+		return err
+	}
+	for n := 0; d.decoder.PeekKind() != ']'; n++ {
+		if n > maxTxnOperations {
+			return nil // which is refused for it
+		}
+		if err := read(); err != nil {
+			return err
+		}
+	}
+	_, err := d.decoder.ReadToken()
+	return err
+}
+
+func (d *operations) inTransaction(ops *[]operation) error {
+	var o operation
+	if err := d.read(&o); err != nil {
+		return err
+	}
+	if own := o.given & (memberMatch | memberNoneMatch); own != 0 && o.failed == nil {
+		return refuseItem(own.first(), "The conditions of a transaction stand in its member if.")
+	}
+	*ops = append(*ops, o)
+	return o.failed
+}
+
+// requirement decodes a condition.
+func (d *operations) requirement() (q requirement, err error) {
+	if d.decoder.PeekKind() != '{' {
+		return q, refuseItem("if", "A condition is an object.")
+	}
+	if _, err := d.decoder.ReadToken(); err != nil {
+		return q, err
+	}
+	kinds := 0
+	for d.decoder.PeekKind() != '}' {
+		name, err := d.decoder.ReadValue()
+		if err != nil {
+			return q, err
+		}
+		which := string(name)
+		value, err := d.decoder.ReadValue()
+		if err != nil {
+			return q, err
+		}
+		if which != `"key"` {
+			kinds++
+		}
+		if err := d.setRequirement(&q, which, value); err != nil {
+			return q, err
+		}
+	}
+	switch {
+	case q.key == "":
+		return q, refuseItem("key", "A condition needs the member key.")
+	case kinds != 1:
+		return q, refuseItem("if", "A condition has exactly one of etag, absent and exists.")
+	}
+	_, err = d.decoder.ReadToken()
+	return q, err
+}
+
+func (d *operations) setRequirement(q *requirement, quoted string, value jsontext.Value) error {
+	switch quoted {
+	case `"absent"`, `"exists"`:
+		if string(value) != "true" {
+			return refuseItem(quoted[1:len(quoted)-1], "The member %s is true.", quoted)
+		}
+		q.absent = quoted == `"absent"`
+		return nil
+	case `"key"`, `"etag"`:
+	default:
+		return refuseItem(shorten([]byte(quoted)), "There is no member %s of a condition; there are key, etag, absent and exists.", shorten([]byte(quoted)))
+	}
+	if value.Kind() != '"' {
+		return refuseItem(quoted[1:len(quoted)-1], "The member %s is a string.", quoted)
+	}
+	text, err := unquote(value)
+	if err != nil {
+		return err
+	}
+	if quoted == `"key"` {
+		var o operation
+		err = d.setKey(&o, text)
+		q.key = o.entry.Key
+		return err
+	}
+	if q.etag, err = itemTags("etag", text); err == nil && len(q.etag.list) != 1 {
+		err = refuseItem("etag", "The member etag is one entity tag, as ETag gives it, with its quotes.")
+	}
+	return err
+}
