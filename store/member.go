@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,6 +44,7 @@ type known struct {
 	// The partition's clock minus this process's lies between these: its clock
 	// was read at some time between asking and being answered.
 	offsetMin, offsetMax time.Duration
+	moved                map[Origin]time.Time // when positions were moved after the reading
 }
 
 var errNotReached = fmt.Errorf("%w: not reached yet", partition.ErrUnavailable)
@@ -173,7 +175,46 @@ func (m *member) observe(k *known) {
 		if old != nil && !k.readAt.After(old.readAt) {
 			return
 		}
-		if m.known.CompareAndSwap(old, k) {
+		if m.known.CompareAndSwap(old, k.after(old)) {
+			m.options.moved()
+			return
+		}
+	}
+}
+
+// after is k, but for positions that were moved after k was asked for.
+func (k *known) after(old *known) *known {
+	if old == nil {
+		return k
+	}
+	for o, at := range old.moved {
+		if !at.Before(k.readAt) {
+			k = k.with(old.Origins[o], at)
+		}
+	}
+	return k
+}
+
+// with is k with one position that was moved since.
+func (k *known) with(p partition.Position, movedAt time.Time) *known {
+	next := *k
+	if next.Origins, next.moved = maps.Clone(k.Origins), maps.Clone(k.moved); next.moved == nil {
+		next.moved = make(map[Origin]time.Time)
+	}
+	next.Origins[p.Origin], next.moved[p.Origin] = p, movedAt
+	return &next
+}
+
+// advance takes a position that somebody has just moved; what is known of the
+// others, and as of when, stays.
+func (m *member) advance(p partition.Position) {
+	now := time.Now()
+	for {
+		old := m.known.Load()
+		if old == nil || old.Origins == nil {
+			return // nothing is known yet, and soon will be
+		}
+		if m.known.CompareAndSwap(old, old.with(p, now)) {
 			m.options.moved()
 			return
 		}

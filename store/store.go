@@ -169,6 +169,13 @@ func (s *Store) Origins() []Origin {
 	return origins
 }
 
+// Advance takes a position that somebody has just moved.
+func (s *Store) Advance(name string, at partition.Position) {
+	if m := s.member(name); m != nil {
+		m.advance(at)
+	}
+}
+
 // Observe takes positions that somebody has just read of a partition.
 func (s *Store) Observe(name string, p partition.Positions) {
 	if m := s.member(name); m != nil {

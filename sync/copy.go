@@ -15,6 +15,7 @@ import (
 type job struct {
 	lane   *lane
 	gate   *gate
+	share  *share // nil: reads for itself
 	to     *peer
 	from   *peer
 	origin partition.Origin
@@ -71,7 +72,7 @@ func (s *Syncer) copy(ctx context.Context, j *job) (State, error) {
 	if err := c.run(ctx); err != nil {
 		return "", err
 	}
-	if _, err := j.to.learn(ctx); err != nil { // so that reads, and the next pass, know at once
+	if err := c.tell(ctx); err != nil {
 		return "", err
 	}
 	if c.goal > c.head || c.synced == 0 {
@@ -104,6 +105,7 @@ func (s *Syncer) open(ctx context.Context, j *job) (partition.Snapshot, error) {
 		return snap, err
 	}
 	_ = snap.Close() // nothing was read of it
+	j.share = nil
 	if !j.direct() {
 		return nil, j.fromSource(errTooOld)
 	}
@@ -116,6 +118,13 @@ func (s *Syncer) open(ctx context.Context, j *job) (partition.Snapshot, error) {
 func (s *Syncer) snapshot(ctx context.Context, j *job) (partition.Snapshot, error) {
 	bound, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
+	if j.share != nil {
+		snap, err := j.share.tap(bound, j)
+		if !errors.Is(err, errAlone) {
+			return snap, j.fromSource(err)
+		}
+		j.share = nil
+	}
 	snap, err := j.from.Snapshot(bound, j.origin, j.at.Revision)
 	return snap, j.fromSource(err)
 }
@@ -191,6 +200,19 @@ func newCourse(s *Syncer, j *job, snap partition.Snapshot) *course {
 		c.mark = head.Collected
 	}
 	return c
+}
+
+// tell makes known how far the target is now, so that reads, and the next
+// pass, know at once. One that was being filled is asked.
+func (c *course) tell(ctx context.Context) error {
+	at := c.j.at
+	if at.SyncedAt == 0 {
+		_, err := c.j.to.learn(ctx)
+		return err
+	}
+	at.Revision, at.Goal, at.SyncedAt = c.at, c.goal, max(at.SyncedAt, c.synced)
+	c.j.to.advance(c.j.lane, at)
+	return nil
 }
 
 // step is a batch on its way. last says that the snapshot holds no more.

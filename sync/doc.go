@@ -13,6 +13,8 @@
 // while it applies the one before. Each Apply moves the target's position by
 // compare-and-set, rows and position together. The last one brings the
 // target to the snapshot's head and says of which moment it now holds everything.
+// Targets at about the same position share one snapshot. After a copy of much, while
+// more is being committed, a lane rests; see rest.go for how that bounds the lag.
 // When an origin cannot be reached, the partition that holds most of it is the
 // source in its place. On scheduled passes a level target is told that it still is.
 //

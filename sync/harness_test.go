@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 
@@ -200,8 +201,9 @@ func (l *ledger) err() error {
 type handle struct {
 	*partition.Memory
 	ledger *ledger
-	lame   bool   // its barriers do nothing
-	read   func() // called when its positions were read
+	lame   bool                            // its barriers do nothing
+	cost   func(entries int) time.Duration // of an Apply; nil: none
+	read   func()                          // called when its positions were read
 }
 
 func (h *handle) Positions(ctx context.Context) (partition.Positions, error) {
@@ -210,6 +212,29 @@ func (h *handle) Positions(ctx context.Context) (partition.Positions, error) {
 		h.read()
 	}
 	return at, err
+}
+
+func (h *handle) Snapshot(ctx context.Context, o partition.Origin, after partition.Revision) (partition.Snapshot, error) {
+	snap, err := h.Memory.Snapshot(ctx, o, after)
+	return &query{Snapshot: snap}, err
+}
+
+// query is a snapshot that has failed for good once it has failed, as those of
+// databases are.
+type query struct {
+	partition.Snapshot
+	err error
+}
+
+func (q *query) Next(ctx context.Context, maxEntries int, maxBytes int64) ([]partition.Entry, error) {
+	if q.err != nil {
+		return nil, q.err
+	}
+	entries, err := q.Snapshot.Next(ctx, maxEntries, maxBytes)
+	if err != nil && !errors.Is(err, io.EOF) {
+		q.err = err
+	}
+	return entries, err
 }
 
 func (h *handle) Barrier(ctx context.Context) error {
@@ -232,6 +257,9 @@ func (h *handle) Barrier(ctx context.Context) error {
 }
 
 func (h *handle) Apply(ctx context.Context, c partition.Copy) error {
+	if h.cost != nil {
+		time.Sleep(h.cost(len(c.Entries)))
+	}
 	h.ledger.mu.Lock()
 	if highest := max(c.To, c.Goal); highest > h.ledger.durable[c.Origin] {
 		h.ledger.early = append(h.ledger.early, fmt.Sprintf("%s to %s %d", h.Name(), c.Origin, highest))
@@ -306,6 +334,14 @@ func (c *site) Observe(name string, p partition.Positions) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.observed[name] = partition.Positions{Now: p.Now, Origins: maps.Clone(p.Origins)}
+}
+
+func (c *site) Advance(name string, at partition.Position) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if all, ok := c.observed[name]; ok {
+		all.Origins[at.Origin] = at
+	}
 }
 
 // pass makes a pass of its own and returns the report.

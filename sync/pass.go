@@ -17,6 +17,8 @@ type pass struct {
 	ended  []<-chan struct{} // copies it started
 	joined []<-chan struct{} // copies and readings that were under way already
 	left   int               // copies it started that go on; guarded by Syncer.mu
+	shares map[shareKey]*share
+	moving map[partition.Origin]bool // origins of which a lane is free that does not rest
 }
 
 // wait returns once everything that the pass started or joined has ended.
@@ -37,7 +39,7 @@ func (p *pass) wait(ctx context.Context) error {
 func (s *Syncer) start(ctx context.Context, o occasion) *pass {
 	began := time.Now()
 	v := s.look(ctx, o)
-	p := &pass{view: v, began: began, before: make(map[*peer]int64)}
+	p := &pass{view: v, began: began, before: make(map[*peer]int64), shares: make(map[shareKey]*share)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.passes++
@@ -46,12 +48,19 @@ func (s *Syncer) start(ctx context.Context, o occasion) *pass {
 	if v.late != nil {
 		p.joined = append(p.joined, v.late)
 	}
+	p.moving = s.moving(began)
+	var jobs []*job
 	for i := range v.sights {
 		to := &v.sights[i]
 		p.before[to.peer] = to.peer.entries()
 		for _, origin := range v.origins {
-			s.consider(ctx, p, to, origin, o)
+			if j := s.consider(p, to, origin, o); j != nil {
+				jobs = append(jobs, j)
+			}
 		}
+	}
+	for _, j := range jobs { // their shares are complete
+		s.work.Go(func() { s.run(ctx, p, j) })
 	}
 	if p.left == 0 {
 		s.lastTook = time.Since(began)
@@ -59,63 +68,67 @@ func (s *Syncer) start(ctx context.Context, o occasion) *pass {
 	return p
 }
 
-// endPauses forgets the pauses that are over; what they delayed is looked at
-// by the pass that calls this. Syncer.mu is held.
+// endPauses forgets the pauses and rests that are over; what they delayed is
+// looked at by the pass that calls this. Syncer.mu is held.
 func (s *Syncer) endPauses(now time.Time) {
 	for _, p := range s.peers {
 		p.pause.end(now)
 		for _, l := range p.lanes {
 			l.pause.end(now)
+			if !s.resting(l, now, false) {
+				l.rest = rest{}
+			}
 		}
 	}
 }
 
-// consider starts a lane's copy if the lane is free and has something to do.
-// Syncer.mu is held.
-func (s *Syncer) consider(ctx context.Context, p *pass, to *sight, origin partition.Origin, o occasion) {
+// consider takes a lane if it is free and has something to do, and returns the
+// job to run on it. Syncer.mu is held.
+func (s *Syncer) consider(p *pass, to *sight, origin partition.Origin, o occasion) *job {
 	own := to.peer.Name() == string(origin)
 	if !to.ok && (own || to.peer.lanes[origin] == nil) {
-		return
+		return nil
 	}
 	l := to.peer.lane(origin)
 	switch {
 	case l.busy:
 		l.again = true
 		p.joined = append(p.joined, l.done)
-		return
+		return nil
 	case !to.ok || (o < asked && !l.pause.over(p.began)):
-		return
+		return nil
 	case o == woken && l.state == Standby:
-		return
-	case o == woken && l.rests(p.began):
-		return
+		return nil
+	case o == woken && s.resting(l, p.began, p.moving[origin]):
+		l.rest.due = true
+		return nil
 	}
 	j, state, err := p.view.plan(to, origin, o)
 	if j == nil {
 		l.set(state, err)
-		return
+		return nil
 	}
-	j.lane, j.gate = l, s.gate(origin)
+	j.lane, j.gate, j.share = l, s.gate(origin), p.shareFor(j, s.options.BatchEntries)
 	p.left++
-	l.busy, l.again, l.due, l.done = true, false, false, make(chan struct{})
+	l.busy, l.again, l.rest, l.done = true, false, rest{}, make(chan struct{})
 	p.ended = append(p.ended, l.done)
-	s.work.Go(func() { s.run(ctx, p, j) })
+	return j
 }
 
 // run does a job on its lane and notes how it went.
 func (s *Syncer) run(ctx context.Context, p *pass, j *job) {
-	before := s.copied(j.lane)
+	began, before := time.Now(), s.copied(j.lane)
 	state, err := s.do(ctx, j)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := j.lane
-	l.busy, l.rest = false, time.Now().Add(restAfter(l.Entries-before))
+	l.busy = false
 	close(l.done)
 	if p.left--; p.left == 0 {
 		s.lastTook = time.Since(p.began)
 	}
 	signal(s.freed)
-	if l.again {
+	if !s.restNow(l, l.Entries-before, time.Since(began)) && l.again {
 		signal(s.kick)
 	}
 	switch {
@@ -138,12 +151,13 @@ func (s *Syncer) copied(l *lane) int64 {
 }
 
 // do copies until the target is level with what its source has, and returns
-// the lane's state. A position that somebody else moved is read again.
+// the lane's state. A position that somebody else moved is read again; so is that
+// of a target that was too slow for its share.
 func (s *Syncer) do(ctx context.Context, j *job) (State, error) {
 	state, err := s.copy(ctx, j)
-	for tries := 0; errors.Is(err, partition.ErrPositionMoved) && tries < 3; tries++ {
+	for tries := 0; (errors.Is(err, partition.ErrPositionMoved) || errors.Is(err, errAlone)) && tries < 3; tries++ {
 		if j.at, err = j.reread(ctx); err == nil {
-			j.beat = 0
+			j.beat, j.share = 0, nil
 			state, err = s.copy(ctx, j)
 		}
 	}

@@ -103,36 +103,6 @@ func TestLongCopyHoldsNobodyElseBack(t *testing.T) {
 	})
 }
 
-// TestLargeCopyIsFollowedByARest: what changes after a copy of many entries is
-// gathered for a while, and then copied without a further wake.
-func TestLargeCopyIsFollowedByARest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 1, 2)
-		c := w.site(hourly)
-		defer c.running(t)()
-		for i := range 200 {
-			w.write("p0", fmt.Sprint(i), "v")
-		}
-		c.woken()
-		copied := w.position("p1", "p0").Revision
-		at := w.write("p0", "next", "v").Revision
-		c.woken()
-		if got := w.position("p1", "p0").Revision; got != copied {
-			t.Errorf("p1 has gone on to %d at once", got)
-		}
-		time.Sleep(200 * restPerEntry)
-		synctest.Wait()
-		if got := w.position("p1", "p0").Revision; got != at {
-			t.Errorf("p1 is at %d after the rest, not %d", got, at)
-		}
-		at = w.write("p0", "alone", "v").Revision
-		c.woken()
-		if got := w.position("p1", "p0").Revision; got != at {
-			t.Errorf("p1 is at %d after a copy of one entry, not %d at once", got, at)
-		}
-	})
-}
-
 func TestPartitionThatHangsHoldsNobodyElseBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, 3)

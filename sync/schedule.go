@@ -47,23 +47,21 @@ func (s *Syncer) Run(ctx context.Context) error {
 	next, wake := time.Now(), s.options.Wake
 	for {
 		timer := time.NewTimer(time.Until(s.nextTime(next)))
-		open := wake
-		if !s.anyIdle() {
-			open = nil // stays pending until a lane is free
-		}
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return nil
 		case <-timer.C:
 			next = s.onTimer(ctx, next)
-		case _, ok := <-open:
+		case _, ok := <-wake:
 			if !ok {
 				wake = nil
 				break
 			}
-			s.start(ctx, woken)
-		case <-s.freed: // a wake that is pending can be taken now
+			if s.woke() {
+				s.start(ctx, woken)
+			}
+		case <-s.freed: // the timer has to be set anew
 		case <-s.kick:
 			s.start(ctx, woken)
 		case <-s.trigger:
@@ -106,29 +104,10 @@ func (s *Syncer) nextTime(next time.Time) time.Time {
 				continue
 			}
 			next = l.pause.earlier(next)
-			if l.due && l.rest.Before(next) {
-				next = l.rest
+			if end := s.restEnds(l); l.rest.due && end.Before(next) {
+				next = end
 			}
 		}
 	}
 	return next
-}
-
-// anyIdle reports whether a woken pass could do anything.
-func (s *Syncer) anyIdle() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	lanes, now := 0, time.Now()
-	for _, p := range s.peers {
-		for o, l := range p.lanes {
-			if string(o) == p.Name() || !p.usable(now) {
-				continue
-			}
-			lanes++
-			if !l.busy {
-				return true
-			}
-		}
-	}
-	return lanes == 0
 }

@@ -25,6 +25,8 @@ type Cluster interface {
 	Origins() []store.Origin
 	// Observe is told positions that were just read, so that reads learn at once.
 	Observe(name string, p partition.Positions)
+	// Advance is told one position that was just moved.
+	Advance(name string, at partition.Position)
 }
 
 // Options is how a Syncer is made. The zero value of a field means its default.
@@ -94,7 +96,7 @@ type Syncer struct {
 	requests chan chan *pass  // passes that Pass asks a running Run for
 	trigger  chan struct{}    // a pass is asked for, nobody waits
 	kick     chan struct{}    // something that a pass left out can be done now
-	freed    chan struct{}    // a lane has become free
+	freed    chan struct{}    // a copy has ended: there may be a pause or a rest to wait for
 	work     sync.WaitGroup   // lanes, late reads and collections under way
 	gates    map[string]*gate // by origin; used by Run's or Pass's goroutine alone
 
@@ -103,6 +105,8 @@ type Syncer struct {
 	passes     int64
 	lastPass   time.Time
 	lastTook   time.Duration
+	lastWake   time.Time
+	flowing    bool // the last wake came soon after the one before
 	mark       *mark
 	considered time.Time
 	collecting bool

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -41,37 +42,14 @@ type lane struct {
 	origin partition.Origin
 	busy   bool
 	done   chan struct{} // closed when the copy under way ends
-	again  bool          // a pass came by meanwhile
-	rest   time.Time     // until then no wake starts a copy
-	due    bool          // … and one wanted to
+	again  bool          // a pass or a wake came by meanwhile
+	moved  int64         // the last reading of positions that had begun when it moved the target's
+	rest   rest
 	pause  pause
 	state  State
 	err    error
 	toGo   int64
 	totals
-}
-
-// A copy of many entries is followed by a rest, so that the next one is of many
-// too: a master that is written flat out keeps the machine for itself, instead
-// of sharing it with a copy, and its fsyncs, for every few of its commits. One of
-// few entries is followed by none: what comes next arrives at once.
-const (
-	fewEntries   = 16
-	restPerEntry = 100 * time.Microsecond
-	longestRest  = 50 * time.Millisecond
-)
-
-func restAfter(entries int64) time.Duration {
-	if entries < fewEntries {
-		return 0
-	}
-	return min(time.Duration(entries)*restPerEntry, longestRest)
-}
-
-// rests reports whether a wake has to wait, and has it come back. Syncer.mu is held.
-func (l *lane) rests(now time.Time) bool {
-	l.due = l.due || now.Before(l.rest)
-	return now.Before(l.rest)
 }
 
 // pause is the time that something is left alone after it failed.
@@ -204,8 +182,31 @@ func (p *peer) learnt(ticket int64, at partition.Positions) {
 		p.s.log.Info("sync reaches the partition again", "partition", p.Name())
 	}
 	if ticket > p.learned {
+		p.keepMoved(ticket, at)
 		p.learned, p.known, p.read, p.stale = ticket, at, true, false
 	}
+}
+
+// keepMoved corrects what was read where lanes have moved on since the reading
+// began. Syncer.mu is held, and at is nobody else's yet.
+func (p *peer) keepMoved(ticket int64, at partition.Positions) {
+	for o, l := range p.lanes {
+		if l.moved >= ticket {
+			at.Origins[o] = p.known.Origins[o]
+		}
+	}
+}
+
+// advance notes a position that was just moved, and tells the store: nobody
+// needs to read it.
+func (p *peer) advance(l *lane, at partition.Position) {
+	p.s.mu.Lock()
+	origins := maps.Clone(p.known.Origins) // others may be reading it
+	origins[at.Origin] = at
+	p.known.Origins = origins
+	l.moved = p.asked
+	p.s.mu.Unlock()
+	p.s.cluster.Advance(p.Name(), at)
 }
 
 func (p *peer) failed(err error) {

@@ -1,0 +1,44 @@
+package store
+
+import (
+	"testing"
+	"time"
+
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// TestMovedPositionOutlivesAPollThatWasUnderWay: a poll that was asked for before
+// a position was moved does not take it back, a later one does.
+func TestMovedPositionOutlivesAPollThatWasUnderWay(t *testing.T) {
+	told := 0
+	m := newMember(partition.NewMemory("p1"), Options{moved: func() { told++ }})
+	read := func(asked time.Time, revision Revision) {
+		m.observe(&known{readAt: asked, Positions: partition.Positions{
+			Origins: map[Origin]partition.Position{"p0": {Origin: "p0", Revision: revision}, "p9": {Origin: "p9", Revision: revision}}}})
+	}
+	at := func(o Origin) Revision {
+		p, _ := m.position(o)
+		return p.Revision
+	}
+	m.advance(partition.Position{Origin: "p0", Revision: 3})
+	if _, known := m.position("p0"); known {
+		t.Error("a position is known of a partition that was never read")
+	}
+	began := time.Now().Add(-time.Second)
+	read(began, 5)
+	m.advance(partition.Position{Origin: "p0", Revision: 7})
+	if at("p0") != 7 || at("p9") != 5 {
+		t.Errorf("at %d and %d after the move", at("p0"), at("p9"))
+	}
+	read(began.Add(time.Millisecond), 6)
+	if at("p0") != 7 || at("p9") != 6 {
+		t.Errorf("at %d and %d after a poll that began before the move", at("p0"), at("p9"))
+	}
+	read(time.Now().Add(time.Second), 2) // it was reset
+	if told != 4 {
+		t.Errorf("told %d times of 4 changes", told)
+	}
+	if at("p0") != 2 {
+		t.Errorf("at %d after a later poll", at("p0"))
+	}
+}

@@ -1,0 +1,320 @@
+package sync
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// flood writes commits at a steady rate, each with a wake, and watches how far
+// behind the targets fall.
+type flood struct {
+	c        *site
+	interval time.Duration
+	each     int // entries of a commit
+	keys     int // how many different ones; 0: every entry has a new one
+	n        int
+	since    map[string][]pending // commits that a target has not got
+	worst    map[string]time.Duration
+}
+
+type pending struct {
+	at       time.Time
+	revision partition.Revision
+}
+
+func newFlood(c *site, interval time.Duration, each, keys int) *flood {
+	return &flood{c: c, interval: interval, each: each, keys: keys,
+		since: make(map[string][]pending), worst: make(map[string]time.Duration)}
+}
+
+// run goes on for a while, and returns the longest that a commit was missing
+// on any target.
+func (f *flood) run(d time.Duration) (worst time.Duration) {
+	f.worst = make(map[string]time.Duration)
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		f.commit()
+		time.Sleep(f.interval)
+		f.look()
+	}
+	for _, lag := range f.worst {
+		worst = max(worst, lag)
+	}
+	return worst
+}
+
+func (f *flood) commit() {
+	batch := partition.Batch{Epoch: 1, Revisions: f.each}
+	for i := range f.each {
+		k := f.n
+		if f.keys > 0 {
+			k %= f.keys
+		}
+		f.n++
+		batch.Write = append(batch.Write, partition.Entry{Key: partition.Key(fmt.Sprint("k/", k)), Revision: partition.Revision(i), Checksum: partition.Checksum(nil)})
+	}
+	claim, err := f.c.w.bases["p0"].Commit(f.c.w.t.Context(), batch)
+	if err != nil {
+		f.c.w.t.Fatal(err)
+	}
+	last := pending{time.Now(), claim.First + partition.Revision(f.each-1)}
+	for _, name := range f.c.w.names[1:] {
+		f.since[name] = append(f.since[name], last)
+	}
+	signal(f.c.wake)
+}
+
+// look notes which commits have arrived, and how old the oldest of the others is.
+func (f *flood) look() {
+	for _, name := range f.c.w.names[1:] {
+		at := f.c.w.position(name, "p0").Revision
+		missing := f.since[name]
+		for len(missing) > 0 && missing[0].revision <= at {
+			missing = missing[1:]
+		}
+		if f.since[name] = missing; len(missing) > 0 {
+			f.worst[name] = max(f.worst[name], time.Since(missing[0].at))
+		}
+	}
+}
+
+// cost is what an Apply takes: a while, and more for each entry.
+func cost(fixed, each time.Duration) func(int) time.Duration {
+	return func(n int) time.Duration { return fixed + time.Duration(n)*each }
+}
+
+func (c *site) batches(name string) int64 { return c.Status().of(name).Batches }
+
+// TestFloodLeavesTheMachineToTheMaster: beside a master that is written flat
+// out the lanes work a share of the time, in step with each other.
+func TestFloodLeavesTheMachineToTheMaster(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 3)
+		c := w.site()
+		var busy [2]atomic.Int64
+		for i, name := range w.names[1:] {
+			takes := cost(3*time.Millisecond+time.Duration(i)*time.Millisecond, 10*time.Microsecond)
+			c.handles[name].cost = func(n int) time.Duration {
+				busy[i].Add(int64(takes(n)))
+				return takes(n)
+			}
+		}
+		defer c.running(t)()
+		f := newFlood(c, 5*time.Millisecond, 40, 5000)
+		f.run(time.Second)
+		busy[0].Store(0)
+		busy[1].Store(0)
+		copies, barriers := c.batches("p1"), w.ledger.calls
+		lag := f.run(4 * time.Second)
+		copies, barriers = c.batches("p1")-copies, w.ledger.calls-barriers
+		for i, name := range w.names[1:] {
+			if share := time.Duration(busy[i].Load()).Seconds() / 4; share > 0.34 {
+				t.Errorf("%s was worked on for %.2f of the time", name, share)
+			}
+		}
+		if float64(barriers) > 1.3*float64(copies) {
+			t.Errorf("%d barriers for %d copies to each target", barriers, copies)
+		}
+		if lag > time.Second {
+			t.Errorf("a commit was missing for %v", lag)
+		}
+	})
+}
+
+// TestLagIsBoundedAsLongAsTheTargetCanKeepUp: a copy must take a share of the
+// time that the commits it carries took. Up to which share does not matter.
+func TestLagIsBoundedAsLongAsTheTargetCanKeepUp(t *testing.T) {
+	for _, each := range []time.Duration{100 * time.Microsecond, 175 * time.Microsecond, 225 * time.Microsecond} {
+		t.Run(fmt.Sprint(each), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 1, 2)
+				c := w.site(hourly)
+				c.handles["p1"].cost = cost(4*time.Millisecond, each)
+				defer c.running(t)()
+				f := newFlood(c, 10*time.Millisecond, 40, 8000) // 4,000 entries a second, so that 250 µs are too long
+				f.run(3 * time.Second)
+				if lag := f.run(6 * time.Second); lag > 3*time.Second {
+					t.Errorf("a commit was missing for %v", lag)
+				}
+			})
+		})
+	}
+}
+
+// TestLaneThatHasFallenBehindDoesNotRest: a target that takes copies more slowly than
+// commits come is at work all the time.
+func TestLaneThatHasFallenBehindDoesNotRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 2)
+		c := w.site(hourly)
+		var busy atomic.Int64
+		c.handles["p1"].cost = func(n int) time.Duration {
+			d := 4*time.Millisecond + time.Duration(n)*300*time.Microsecond
+			busy.Add(int64(d))
+			return d
+		}
+		defer c.running(t)()
+		f := newFlood(c, 10*time.Millisecond, 40, 0)
+		f.run(6 * time.Second)
+		busy.Store(0)
+		f.run(20 * time.Second)
+		if d := time.Duration(busy.Load()); d < 19*time.Second {
+			t.Errorf("it was at work for %v of 20 s", d)
+		}
+	})
+}
+
+// TestSteadyLoadIsCopiedAtOnce: 1,000 commits a second of one entry each are not
+// gathered: none waits for longer than two copies.
+func TestSteadyLoadIsCopiedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 2)
+		c := w.site(hourly)
+		c.handles["p1"].cost = cost(2*time.Millisecond, 10*time.Microsecond)
+		defer c.running(t)()
+		f := newFlood(c, time.Millisecond, 1, 0)
+		if lag := f.run(2 * time.Second); lag > 5*time.Millisecond {
+			t.Errorf("a commit was missing for %v", lag)
+		}
+	})
+}
+
+// flooded is a site whose only lane is at rest after a flood.
+func flooded(t *testing.T) (*site, *flood) {
+	w := newWorld(t, 1, 2)
+	c := w.site(hourly)
+	c.handles["p1"].cost = cost(20*time.Millisecond, 10*time.Microsecond)
+	return c, newFlood(c, 5*time.Millisecond, 40, 5000)
+}
+
+// untilRest goes on with the flood until the lane has a good part of a long rest ahead.
+func (f *flood) untilRest(t *testing.T) {
+	t.Helper()
+	f.run(time.Second)
+	for range 10_000 {
+		f.run(f.interval)
+		f.c.Syncer.mu.Lock()
+		l := f.c.peers[1].lanes["p0"]
+		left := time.Until(l.rest.end)
+		resting := !l.busy && left > 3*quiet
+		f.c.Syncer.mu.Unlock()
+		if resting {
+			return
+		}
+	}
+	t.Fatal("it never rests")
+}
+
+func TestRestEndsWithTheCommits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, f := flooded(t)
+		defer c.running(t)()
+		f.untilRest(t)
+		f.commit()
+		last := f.since["p1"][len(f.since["p1"])-1].revision
+		time.Sleep(quiet + 100*time.Millisecond) // a copy of what has gathered takes less
+		synctest.Wait()
+		if got := c.w.position("p1", "p0").Revision; got != last {
+			t.Errorf("p1 is at %d, not %d, long after the last commit", got, last)
+		}
+	})
+}
+
+// TestFirstCommitAfterQuietIsCopiedAtOnce: also when the rest is not over that
+// the commits before have earned the lane.
+func TestFirstCommitAfterQuietIsCopiedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, f := flooded(t)
+		c.handles["p1"].cost = cost(10*time.Millisecond, 10*time.Microsecond)
+		defer c.running(t)()
+		f.run(time.Second)
+		l := c.peers[1].lanes["p0"]
+		for started := false; !started; {
+			f.run(f.interval)
+			synctest.Wait()
+			c.Syncer.mu.Lock()
+			started = l.busy && !l.again
+			c.Syncer.mu.Unlock()
+		}
+		time.Sleep(quiet - f.interval)
+		synctest.Wait()
+		c.Syncer.mu.Lock()
+		rests := !l.busy && time.Now().Before(l.rest.end)
+		c.Syncer.mu.Unlock()
+		if !rests {
+			t.Fatal("it does not rest")
+		}
+		c.handles["p1"].cost = nil
+		f.commit()
+		synctest.Wait()
+		if got := c.w.position("p1", "p0").Revision; got != f.since["p1"][len(f.since["p1"])-1].revision {
+			t.Errorf("p1 is at %d, and not at the only commit for %v", got, quiet)
+		}
+	})
+}
+
+// TestOneLargeCommitIsFollowedByNoRest: nothing says that more of it will come.
+func TestOneLargeCommitIsFollowedByNoRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 2)
+		c := w.site(hourly)
+		c.handles["p1"].cost = cost(3*time.Millisecond, 10*time.Microsecond)
+		defer c.running(t)()
+		f := newFlood(c, time.Millisecond, 1500, 0)
+		time.Sleep(time.Second) // the first pass is over
+		f.commit()
+		time.Sleep(18*time.Millisecond + time.Microsecond)
+		synctest.Wait()
+		if got, want := w.position("p1", "p0").Revision, f.since["p1"][0].revision; got != want {
+			t.Fatalf("p1 is at %d, not %d", got, want)
+		}
+		c.handles["p1"].cost = nil
+		at := w.write("p0", "next", "v").Revision
+		c.woken()
+		if got := w.position("p1", "p0").Revision; got != at {
+			t.Errorf("p1 is at %d, not at once at %d", got, at)
+		}
+	})
+}
+
+// TestNothingIsReadDuringARest: commits that nobody copies yet cost the master no reading.
+func TestNothingIsReadDuringARest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, f := flooded(t)
+		defer c.running(t)()
+		f.untilRest(t)
+		reads := 0
+		c.handles["p0"].Fail(func(string) error { reads++; return nil })
+		f.run(2 * quiet)
+		if reads > 0 {
+			t.Errorf("the master was asked %d times", reads)
+		}
+	})
+}
+
+// TestRestWithNothingToDoAfterwardsIsOver: a wake may come so late that its
+// commit has been copied already.
+func TestRestWithNothingToDoAfterwardsIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, f := flooded(t)
+		defer c.running(t)()
+		f.untilRest(t)
+		time.Sleep(time.Second)
+		c.Syncer.mu.Lock()
+		now := time.Now()
+		s, l := c.Syncer, c.peers[1].lanes["p0"]
+		s.lastWake, l.rest = now, rest{half: now, end: now.Add(time.Millisecond), due: true}
+		c.Syncer.mu.Unlock()
+		passes := c.Status().Passes
+		c.handles["p0"].Fail(func(string) error { time.Sleep(time.Millisecond); return nil })
+		signal(s.freed)
+		time.Sleep(time.Second)
+		if n := c.Status().Passes - passes; n != 1 {
+			t.Errorf("%d passes after the rest", n)
+		}
+	})
+}

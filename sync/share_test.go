@@ -1,0 +1,170 @@
+package sync
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// count counts the operations of a handle.
+func (h *handle) count(ops ...string) *int {
+	n := new(int)
+	h.Fail(func(op string) error {
+		if failOn(errors.New("counted"), ops...)(op) != nil {
+			*n++
+		}
+		return nil
+	})
+	return n
+}
+
+func TestTargetsSideBySideReadTheOriginOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 4)
+		c := w.site(hourly)
+		defer c.running(t)()
+		w.write("p0", "first", "1")
+		c.woken()
+		snapshots := c.handles["p0"].count(partition.OpSnapshot)
+		asked := []*int{c.handles["p1"].count(partition.OpPositions), c.handles["p2"].count(partition.OpPositions)}
+		at := w.write("p0", "a", "2").Revision
+		c.woken()
+		if *snapshots != 1 {
+			t.Errorf("%d snapshots for 3 targets", *snapshots)
+		}
+		for i, n := range asked {
+			if *n > 0 {
+				t.Errorf("p%d was asked for its position %d times", i+1, *n)
+			}
+			if got := c.observed[w.names[i+1]].Origins["p0"].Revision; got != at {
+				t.Errorf("the store was told %d of p%d, not %d", got, i+1, at)
+			}
+		}
+		w.checkEqual()
+		w.checkPositions()
+	})
+}
+
+// TestTargetsAtDifferentPositionsShareWhatTheyLack: each gets what is beyond its own.
+func TestTargetsAtDifferentPositionsShareWhatTheyLack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 3)
+		c := w.site(hourly, func(o *Options) { o.BatchEntries = 2 })
+		defer c.running(t)()
+		w.write("p0", "0", "v")
+		c.woken()
+		c.fault("p2", partition.ErrUnavailable)
+		w.write("p0", "1", "v")
+		c.woken()
+		c.fault("p2", nil)
+		w.write("p0", "2", "v")
+		before := c.Status().of("p1").Entries
+		snapshots := c.handles["p0"].count(partition.OpSnapshot)
+		c.woken()
+		if n := c.Status().of("p1").Entries - before; *snapshots != 1 || n != 1 {
+			t.Errorf("%d snapshots, %d entries for p1", *snapshots, n)
+		}
+		w.checkEqual()
+		w.checkPositions()
+	})
+}
+
+// TestSlowTargetLeavesItsShare: it holds nobody back, and reads for itself what
+// the others have had long ago.
+func TestSlowTargetLeavesItsShare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 3)
+		c := w.site(hourly, func(o *Options) { o.BatchEntries = 2 })
+		defer c.running(t)()
+		w.write("p0", "first", "v")
+		c.woken()
+		release := make(chan struct{})
+		c.handles["p2"].Fail(func(op string) error {
+			if op == partition.OpApply {
+				<-release
+			}
+			return nil
+		})
+		snapshots := c.handles["p0"].count(partition.OpSnapshot)
+		var at partition.Revision
+		for i := range 30 * windowBatches {
+			at = w.write("p0", fmt.Sprint(i%(20*windowBatches)), "v").Revision
+		}
+		c.woken()
+		if got := w.position("p1", "p0").Revision; got != at {
+			t.Errorf("p1 is at %d, not %d, while p2 is slow", got, at)
+		}
+		close(release)
+		synctest.Wait()
+		if *snapshots < 2 {
+			t.Error("p2 has not read for itself")
+		}
+		w.checkEqual()
+		w.checkPositions()
+	})
+}
+
+// TestFailureOfOneLeavesTheOthersOfItsShare: whoever reads for all may end in the middle.
+func TestFailureOfOneLeavesTheOthersOfItsShare(t *testing.T) {
+	for _, op := range []string{partition.OpSnapshot, partition.OpNext} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, 1, 4)
+			c := w.site(hourly)
+			defer c.running(t)()
+			w.write("p0", "first", "v")
+			c.woken()
+			failed := false
+			c.handles["p0"].Fail(func(got string) error {
+				if got == op && !failed {
+					failed = true
+					return partition.ErrUnavailable
+				}
+				return nil
+			})
+			at := w.write("p0", "a", "v").Revision
+			c.woken()
+			level := 0
+			for _, name := range w.names[1:] {
+				if w.position(name, "p0").Revision == at {
+					level++
+				}
+			}
+			if level != 2 {
+				t.Errorf("after a failing %s %d targets are level, not the 2 that did not fail", op, level)
+			}
+			time.Sleep(time.Second)
+			synctest.Wait()
+			w.checkEqual()
+			w.checkPositions()
+		})
+	}
+}
+
+// TestReadingUnderWayTakesNoCopyBack: positions that were read before a copy, and
+// arrive after it, do not make the next pass copy once more.
+func TestReadingUnderWayTakesNoCopyBack(t *testing.T) {
+	w := newWorld(t, 1, 2)
+	c := w.site()
+	w.write("p0", "a", "1")
+	c.pass()
+	var at partition.Revision
+	c.handles["p1"].read = func() {
+		at = w.write("p0", "a", "2").Revision
+		if err := c.start(t.Context(), woken).wait(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := c.peers[1].learn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.peers[1].known.Origins["p0"].Revision; got != at {
+		t.Errorf("p1 is believed to be at %d, not %d", got, at)
+	}
+	if got := c.observed["p1"].Origins["p0"].Revision; got != at {
+		t.Errorf("the store was told %d, not %d", got, at)
+	}
+}
