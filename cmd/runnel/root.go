@@ -52,7 +52,7 @@ func newRoot(p *program) *cobra.Command {
 	)
 	addGroup(root, groupServer, serverCommands(p)...)
 	addGroup(root, groupClient,
-		newGet(p), newPut(p), newDelete(p), newList(p), newStatus(p), newImport(p), newExport(p), newBench(p))
+		newGet(p), newPut(p), newDelete(p), newList(p), newWatch(p), newStatus(p), newImport(p), newExport(p), newBench(p))
 	root.AddCommand(newVersion(p))
 	trackRunning(p, root)
 	return root
