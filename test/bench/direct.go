@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -63,7 +64,7 @@ func (b *bench) measureDirect(ctx context.Context, s *system, p point) (report, 
 	start := time.Now().Add(b.settings.warmup)
 	end := start.Add(b.settings.duration)
 	times, errs := make([][]time.Duration, p.Clients), make([]error, p.Clients)
-	before := s.cpu()
+	before, client := s.cpu(), usedBy(syscall.RUSAGE_SELF)
 	var group sync.WaitGroup
 	for i := range p.Clients {
 		group.Go(func() {
@@ -83,6 +84,7 @@ func (b *bench) measureDirect(ctx context.Context, s *system, p point) (report, 
 	if r.Requests > 0 {
 		whole := float64(b.settings.warmup+b.settings.duration) / float64(b.settings.duration)
 		r.ServerCPU = time.Duration(float64(s.cpu()-before) / whole / float64(r.Requests))
+		r.ClientCPU = time.Duration(float64(usedBy(syscall.RUSAGE_SELF)-client) / whole / float64(r.Requests))
 	}
 	return r, errors.Join(errs...)
 }

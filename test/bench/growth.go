@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -57,6 +58,7 @@ func growthPoints() []point { return []point{{"get", 64, 100}, {"put", 64, 100}}
 
 // growth measures how reads and writes fare with more entries and with more partitions.
 func (b *bench) growth(ctx context.Context) error {
+	defer b.stand.stopGrown()
 	if err := b.fillMain(ctx); err != nil {
 		return err
 	}
@@ -79,6 +81,15 @@ func (b *bench) growth(ctx context.Context) error {
 		return err
 	}
 	return b.rounds(ctx, systems, growthPoints())
+}
+
+// stopGrown ends what growth started, so that nothing of it disturbs what is measured next.
+func (s *stand) stopGrown() {
+	var group sync.WaitGroup
+	for _, system := range s.grown {
+		group.Go(system.processes[0].stop)
+	}
+	group.Wait()
 }
 
 // fillMain writes the main systems' keys, unless the main phase has done so.

@@ -20,13 +20,17 @@ func usageNow(servers []*process) usage {
 	for _, p := range servers {
 		u.ours += p.cpu()
 	}
-	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
-		var r syscall.Rusage
-		if syscall.Getrusage(who, &r) == nil {
-			u.ours += time.Duration(r.Utime.Nano() + r.Stime.Nano())
-		}
-	}
+	u.ours += usedBy(syscall.RUSAGE_SELF) + usedBy(syscall.RUSAGE_CHILDREN)
 	return u
+}
+
+// usedBy is the processor time of this process, or of those that it started and that have ended.
+func usedBy(who int) time.Duration {
+	var r syscall.Rusage
+	if syscall.Getrusage(who, &r) != nil {
+		return 0
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
 // others is the share of the processors that others used between u and later.
