@@ -44,10 +44,12 @@ func (l listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: c}, nil
+	return newConn(c), nil
 }
 
-// conn is a connection that spares net/http two things at each request.
+func newConn(c net.Conn) *conn { return &conn{Conn: c, watch: watch{ended: make(chan struct{}, 1)}} }
+
+// conn is a connection that spares net/http three things at each request.
 //
 // Fields of a header that net/http only has to pass on, it is given itself: it
 // puts them behind the status line of the answer that net/http writes next.
@@ -55,9 +57,14 @@ func (l listener) Accept() (net.Conn, error) {
 // And a deadline that is moved, which net/http does eight times a request, is
 // only noted. The connection's own deadline stays where it is as long as it is
 // not behind the one that was asked for; when it comes, it is moved on.
+//
+// And the read of one byte by which net/http sees, while it answers, that a
+// client goes away, and which it ends when it has answered, is begun only when
+// an answer takes its time: see watch.
 type conn struct {
 	net.Conn
 	reading, writing deadline
+	watch            watch
 	fields           []byte // for the next answer; whoever answers owns it
 }
 
@@ -66,37 +73,51 @@ type deadline struct {
 	mu     sync.Mutex // guards the fields below
 	wanted int64      // ns since 1970; 0: none
 	armed  int64      // the connection's own; 0: none
+	users  int        // reads, or writes, that are under way
 }
 
-// longAgo is behind the deadline in 1970 by which net/http ends the read that
-// waits for a client to go away, and before all others.
+// longAgo is behind the deadline in 1970 by which net/http ends a read, and
+// before all others.
 const longAgo = int64(time.Hour)
 
 // step is how far a deadline is moved on at most: nearer than those that follow,
 // so that they need not move it.
 const step = 5 * time.Second
 
-// move notes a deadline, and arms it if the connection's own is behind it.
+// move notes a deadline, and arms it if the connection's own is behind it; one
+// of long ago only if it is to end something.
 func (d *deadline) move(t time.Time, arm func(time.Time) error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.wanted = 0; !t.IsZero() {
 		d.wanted = t.UnixNano()
 	}
-	if d.wanted == 0 || d.armed != 0 && d.armed <= d.wanted {
+	if d.wanted == 0 || d.armed != 0 && d.armed <= d.wanted || d.wanted < longAgo && d.users == 0 {
 		return nil
 	}
 	d.armed = d.wanted
 	return arm(t)
 }
 
-// ready makes a connection fit for use again after a deadline of long ago.
-func (d *deadline) ready(arm func(time.Time) error) {
+// begin precedes a use of the connection, which it makes fit for it after a
+// deadline of long ago. False: that one still stands. Otherwise end follows.
+func (d *deadline) begin(arm func(time.Time) error) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.armed != 0 && d.armed < longAgo && d.armed != d.wanted {
+	if d.wanted != 0 && d.wanted < longAgo {
+		return false
+	}
+	if d.armed != 0 && d.armed < longAgo {
 		d.rearm(time.Now(), arm)
 	}
+	d.users++
+	return true
+}
+
+func (d *deadline) end() {
+	d.mu.Lock()
+	d.users--
+	d.mu.Unlock()
 }
 
 // early reports whether an error is that of a deadline that came before the one
@@ -124,11 +145,21 @@ func (c *conn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
-func (c *conn) SetReadDeadline(t time.Time) error  { return c.reading.move(t, c.Conn.SetReadDeadline) }
+func (c *conn) SetReadDeadline(t time.Time) error {
+	c.watch.end(!t.IsZero() && t.UnixNano() < longAgo)
+	return c.reading.move(t, c.Conn.SetReadDeadline)
+}
+
 func (c *conn) SetWriteDeadline(t time.Time) error { return c.writing.move(t, c.Conn.SetWriteDeadline) }
 
 func (c *conn) Read(p []byte) (int, error) {
-	c.reading.ready(c.Conn.SetReadDeadline)
+	if cap(p) == 1 && c.watch.wait() {
+		return 0, os.ErrDeadlineExceeded
+	}
+	if !c.reading.begin(c.Conn.SetReadDeadline) {
+		return 0, os.ErrDeadlineExceeded
+	}
+	defer c.reading.end()
 	for {
 		n, err := c.Conn.Read(p)
 		if n > 0 || err == nil || !c.reading.early(err, c.Conn.SetReadDeadline) {
@@ -165,6 +196,10 @@ var (
 )
 
 func (c *conn) write(p []byte) (int, error) {
+	if !c.writing.begin(c.Conn.SetWriteDeadline) {
+		return 0, os.ErrDeadlineExceeded
+	}
+	defer c.writing.end()
 	for done := 0; ; {
 		n, err := c.Conn.Write(p[done:])
 		done += n
