@@ -298,7 +298,7 @@ func (c *committer) attempt() error {
 	defer c.limit.end()
 	began := time.Now()
 	claim, err := c.m.Commit(ctx, c.batch.request())
-	if errors.Is(err, partition.ErrUnavailable) && ctx.Err() == nil {
+	if errors.Is(err, partition.ErrUnavailable) && !errors.Is(err, partition.ErrOutcomeUnknown) && ctx.Err() == nil {
 		claim, err = c.m.Commit(ctx, c.batch.request())
 	}
 	if err != nil {

@@ -297,3 +297,27 @@ func TestUpdateEachIsWithdrawnOnlyBeforeItsCommit(t *testing.T) {
 		t.Errorf("%d of %d were done", done, len(cs))
 	}
 }
+
+// TestUnknownOutcomeIsNotTriedAgain: what may stand already must not be decided
+// once more over itself, whatever else the error is.
+func TestUnknownOutcomeIsNotTriedAgain(t *testing.T) {
+	r := newRig(t, 1, options())
+	r.put(t, "a", "1")
+	r.parts[0].Fail(func(op string) error {
+		if op == partition.OpCommitted {
+			return partition.ErrUnavailable
+		}
+		return nil
+	})
+	key, decided := store.User.Key("a"), 0
+	err := r.Revise(t.Context(), []store.Key{key}, func(v *store.View) error {
+		decided++
+		if _, deleted := v.Delete(key); !deleted {
+			return store.ErrNotFound
+		}
+		return nil
+	})
+	if !errors.Is(err, store.ErrOutcomeUnknown) || decided != 1 {
+		t.Errorf("%v after deciding %d times", err, decided)
+	}
+}
