@@ -103,7 +103,7 @@ func (s *Server) newRouter() *mux.Router {
 	s.keys = under(keysPath, "key", methods{"GET": s.getKey, "HEAD": s.getKey, "PUT": s.putKey, "DELETE": s.deleteKey})
 	at("/v1/batch", methods{"POST": s.postBatch})
 	at("/v1/txn", methods{"POST": s.postTxn})
-	at("/v1/keys", methods{"GET": s.listKeys, "HEAD": s.listKeys, "POST": s.postKey})
+	at("/v1/keys", methods{"GET": s.listKeys, "HEAD": s.listKeys, "POST": s.postKey, "DELETE": s.deleteKeys})
 
 	at(changesPath, methods{"GET": s.getChanges, "HEAD": s.getChanges})
 

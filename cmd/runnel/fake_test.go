@@ -102,6 +102,8 @@ func (f *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.put(w, r, key)
 	case isKey && r.Method == http.MethodDelete:
 		f.delete(w, r, key)
+	case r.URL.Path == "/v1/keys" && r.Method == http.MethodDelete:
+		f.deleteSome(w, r)
 	case r.URL.Path == "/v1/keys":
 		f.list(w, r)
 	case r.URL.Path == "/v1/status":
@@ -259,6 +261,31 @@ func (f *fakeServer) delete(w http.ResponseWriter, r *http.Request, key string) 
 		delete(f.entries, key)
 		w.WriteHeader(http.StatusNoContent)
 	}
+}
+
+// deleteSome answers DELETE /v1/keys. Its cursor is a count: what is deleted need not be skipped.
+func (f *fakeServer) deleteSome(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	if (q.Get("prefix") == "") != (q.Get("all") == "true") {
+		refuse(w, 400, "invalid-parameter", "which keys?")
+		return
+	}
+	limit, _ := strconv.Atoi(q.Get("limit"))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	step := deletedStep{}
+	for _, k := range slices.Sorted(maps.Keys(f.entries)) {
+		if !strings.HasPrefix(k, q.Get("prefix")) {
+			continue
+		}
+		if step.Deleted == int64(limit) {
+			step.Next = "more"
+			break
+		}
+		delete(f.entries, k)
+		step.Deleted++
+	}
+	json.NewEncoder(w).Encode(&step)
 }
 
 // line is one entry as JSON, with mu held.

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -81,10 +79,7 @@ func (m *mirror) confirmed(keys []doomed) bool {
 	if len(keys) > shown {
 		fmt.Fprintf(m.p.stderr, "  … and %d more\n", len(keys)-shown)
 	}
-	fmt.Fprintf(m.p.stderr, "delete these %d keys, which have no file? [y/N] ", len(keys))
-	answer, _ := bufio.NewReader(m.p.stdin).ReadString('\n') // no answer is no
-	answer = strings.ToLower(strings.TrimSpace(answer))
-	return answer == "y" || answer == "yes"
+	return m.p.agreed(fmt.Sprintf("delete these %d keys, which have no file?", len(keys)))
 }
 
 func (m *mirror) drop(ctx context.Context, d doomed) error {

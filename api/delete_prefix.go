@@ -1,0 +1,106 @@
+package api
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/runnelkv/runnel/store"
+)
+
+// deleteKeys is DELETE /v1/keys: the keys that begin with a prefix, so many at a
+// time. Each is deleted if it is there when its deletion is decided, also when it
+// was changed after it was found; there is no moment at which all are gone.
+func (s *Server) deleteKeys(w http.ResponseWriter, r *http.Request) error {
+	q, err := parameters(r, "prefix", "after", "limit", "all")
+	if err != nil {
+		return err
+	}
+	o, err := deletionOptions(q)
+	if err != nil {
+		return err
+	}
+	for _, name := range [...]string{"If-Match", "If-None-Match", "If-Unmodified-Since"} {
+		if r.Header[name] != nil {
+			return refuseHeader(name, "%s is about one key, and this deletes many.", name)
+		}
+	}
+	if _, ok := negotiate(r.Header["Accept"], offers); !ok {
+		return refuseForm(offers) // before anything is done
+	}
+	page, err := s.store.List(r.Context(), o)
+	if err != nil {
+		return err
+	}
+	d := &deletedDocument{}
+	if d.Deleted, err = s.deleteAll(r, page.Entries); err != nil {
+		return err
+	}
+	if page.Next != "" {
+		d.Next = cursor{o.Prefix, "", page.Next}.String()
+	}
+	w.Header()["Cache-Control"] = noStore
+	return s.respond(w, r, http.StatusOK, d)
+}
+
+// deletionOptions reads what to delete. All keys must be asked for expressly.
+func deletionOptions(q url.Values) (o store.ListOptions, err error) {
+	if o, err = listOptions(q); err != nil {
+		return o, err
+	}
+	all, err := flag(q, "all")
+	switch {
+	case err != nil:
+		return o, err
+	case o.Prefix == "" && !all:
+		return o, refuseParameter("prefix", "Without a prefix every key would be deleted. Say all=true if that is meant.")
+	case o.Prefix != "" && all:
+		return o, refuseParameter("all", "Either prefix or all=true says what to delete.")
+	}
+	if o.Delimiter != "" {
+		return o, refuse(kindInvalidCursor, "The cursor belongs to a list with a delimiter.")
+	}
+	if o.Limit == 0 {
+		o.Limit = store.MaxLimit
+	}
+	o.Consistency = store.FromMaster
+	return o, nil
+}
+
+// deleteAll deletes entries and counts those that were still there.
+func (s *Server) deleteAll(r *http.Request, entries []store.Entry) (deleted int, err error) {
+	changes := make([]store.Change, len(entries))
+	var none conditions
+	for i := range entries {
+		changes[i].Entry.Key = entries[i].Key
+		changes[i].Decide = none.deletion(entries[i].Key, new(store.Entry))
+	}
+	s.store.UpdateEach(r.Context(), changes)
+	for i := range changes {
+		switch e := changes[i].Err; {
+		case e == nil:
+			deleted++
+		case !errors.Is(e, store.ErrNotFound) && !errors.Is(err, store.ErrOutcomeUnknown):
+			err = e
+		}
+	}
+	return deleted, err
+}
+
+// deletedDocument says how far a deletion has come.
+type deletedDocument struct {
+	XMLName xmlName `json:"-" xml:"deleted"`
+	Deleted int     `json:"deleted" xml:"count"`
+	Next    string  `json:"next,omitempty" xml:"next,omitempty"`
+}
+
+func (d *deletedDocument) page() string { return "deleted.html" }
+
+func (d *deletedDocument) writeText(b *bytes.Buffer) {
+	fmt.Fprintf(b, "deleted %d\n", d.Deleted)
+	if d.Next != "" {
+		fmt.Fprintf(b, "next: %s\n", d.Next)
+	}
+}

@@ -1,0 +1,110 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// names lists the keys on the master.
+func (n *node) names(t testing.TB) []string {
+	t.Helper()
+	page, err := n.store.List(t.Context(), store.ListOptions{Space: store.User, Limit: 1000, ReadOptions: store.ReadOptions{Consistency: store.FromMaster}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range page.Entries {
+		names = append(names, store.Name(e.Key))
+	}
+	return names
+}
+
+func TestKeysOfAPrefixAreDeletedInSteps(t *testing.T) {
+	n := newNode(t)
+	for i := range 25 {
+		n.put(t, fmt.Sprintf("p/%02d", i))
+	}
+	for _, name := range []string{"o", "p", "p0", "q/1"} {
+		n.put(t, name)
+	}
+	var deleted []int
+	for query := "prefix=p%2F&limit=10"; query != ""; {
+		w := n.do(t, "DELETE", "/v1/keys?"+query, "")
+		var d deletedDocument
+		if err := json.Unmarshal(w.Body.Bytes(), &d); err != nil || w.Code != 200 {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+		deleted = append(deleted, d.Deleted)
+		query = ""
+		if d.Next != "" {
+			query = "limit=10&after=" + url.QueryEscape(d.Next)
+			n.put(t, fmt.Sprintf("p/%d0x", len(deleted))) // behind the cursor: it is found
+		}
+	}
+	if fmt.Sprint(deleted) != "[10 10 7]" || fmt.Sprint(n.names(t)) != "[o p p0 q/1]" {
+		t.Errorf("deleted %v, left %v", deleted, n.names(t))
+	}
+	for _, accept := range []string{"application/json", "application/xml", "text/html", "text/plain"} {
+		if w := n.do(t, "DELETE", "/v1/keys?prefix=none", "", "Accept", accept); w.Code != 200 || !strings.Contains(w.Body.String(), "0") {
+			t.Errorf("%s: %d %s", accept, w.Code, w.Body)
+		}
+	}
+	if w := n.do(t, "DELETE", "/v1/keys?all=true", ""); w.Code != 200 || len(n.names(t)) != 0 {
+		t.Errorf("all: %d, left %v", w.Code, n.names(t))
+	}
+}
+
+func TestDeletionThatIsNotMeantIsRefused(t *testing.T) {
+	n := newNode(t)
+	n.put(t, "a/b")
+	n.put(t, "a/c")
+	grouped := cursor{"a", "/", "a/"}.String()
+	everything := cursor{"", "", "a"}.String()
+	for _, query := range []string{
+		"", "prefix=", "all=false", "all=1", "prefix=a&all=true", "prefix=a&limit=0", "prefix=a&limit=1001", "prefix=a&limit=x", "prefix=%FF",
+		"prefix=a&prefix=b", "prefix=a&delimiter=/", "prefix=a&consistency=any", "after=x", "prefix=a&after=" + grouped, "after=" + grouped,
+		"prefix=b&after=" + cursor{"a", "", "a"}.String(), "after=" + everything, "prefix=a&values=true",
+	} {
+		if w := n.do(t, "DELETE", "/v1/keys?"+query, ""); w.Code != 400 {
+			t.Errorf("%s: %d %s", query, w.Code, w.Body)
+		}
+	}
+	for _, header := range []string{"If-Match", "If-None-Match", "If-Unmodified-Since"} {
+		if w := n.do(t, "DELETE", "/v1/keys?prefix=a", "", header, `"1"`); w.Code != 400 || !strings.Contains(w.Body.String(), "invalid-header") {
+			t.Errorf("%s: %d %s", header, w.Code, w.Body)
+		}
+	}
+	if w := n.do(t, "DELETE", "/v1/keys?prefix=a", "", "Accept", "image/png"); w.Code != 406 {
+		t.Errorf("%d", w.Code)
+	}
+	if w := n.do(t, "DELETE", "/v1/keys?prefix=a", "", "Sec-Fetch-Site", "cross-site"); w.Code != 403 {
+		t.Errorf("%d", w.Code)
+	}
+	if left := n.names(t); len(left) != 2 {
+		t.Errorf("left %v", left)
+	}
+}
+
+func TestDeletionOfAPrefixWithoutItsMaster(t *testing.T) {
+	n := newNode(t)
+	n.put(t, "a")
+	n.partitions[0].Fail(func(op string) error {
+		if op == partition.OpCommitted {
+			return partition.ErrUnavailable
+		}
+		return nil
+	})
+	if w := n.do(t, "DELETE", "/v1/keys?prefix=a", ""); w.Code != 503 || !strings.Contains(w.Body.String(), "outcome-unknown") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	n.partitions[0].Fail(func(string) error { return partition.ErrUnavailable })
+	if w := n.do(t, "DELETE", "/v1/keys?prefix=a", ""); w.Code != 503 || !strings.Contains(w.Body.String(), "master-unavailable") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
