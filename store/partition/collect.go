@@ -128,7 +128,7 @@ func (s *SQL) remove(ctx context.Context, conn *session, origin Origin, last Rev
 	for _, k := range keys {
 		args = append(args, []byte(k))
 	}
-	done, err := conn.conn.ExecContext(ctx, s.sql(deleteKeys)+placeholders(len(keys)), args...)
+	done, err := conn.execOnce(ctx, s.sql(deleteKeys)+placeholders(len(keys)), args...)
 	if err != nil {
 		return 0, err
 	}

@@ -16,7 +16,7 @@ const selectLease = `SELECT holder, fence, expires_at FROM {p}lease WHERE id = 1
 // Acquire implements Target.
 func (s *SQL) Acquire(ctx context.Context, holder string, ttl time.Duration) (l Lease, err error) {
 	err = s.transact(ctx, "acquire", func(ctx context.Context, conn *session) error {
-		_, err := conn.conn.ExecContext(ctx, s.timed(updateLease), holder, holder, ttl.Microseconds(), holder)
+		_, err := conn.execOnce(ctx, s.timed(updateLease), holder, holder, ttl.Microseconds(), holder)
 		if err != nil {
 			return err
 		}

@@ -112,7 +112,7 @@ const (
 // any row, so Now is never later than what is told about it.
 func (s *SQL) Positions(ctx context.Context) (p Positions, err error) {
 	err = s.read(ctx, "positions", func(ctx context.Context, c *session) error {
-		rows, err := c.query(ctx, s.timed(selectPositions))
+		rows, err := c.queryOnce(ctx, s.timed(selectPositions))
 		if err != nil {
 			return err
 		}
@@ -122,7 +122,7 @@ func (s *SQL) Positions(ctx context.Context) (p Positions, err error) {
 	return p, err
 }
 
-func scanPositions(rows *sql.Rows) (Positions, error) {
+func scanPositions(rows rows) (Positions, error) {
 	defer rows.Close()
 	all := Positions{Origins: make(map[Origin]Position)}
 	for rows.Next() {

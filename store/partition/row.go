@@ -44,12 +44,21 @@ type row struct {
 	expiresAt                         sql.NullInt64
 	checksum, size                    int64
 
-	last Origin // origins repeat: the string is shared
+	last     Origin // origins repeat: the string is shared
+	lastType string // so do content types
+}
+
+// rows are the rows of a query: those of database/sql, or SQLite's own.
+type rows interface {
+	Next() bool
+	Scan(into ...any) error
+	Err() error
+	Close() error
 }
 
 // scanEntries appends the entries of rows, and closes rows. Columns are
 // entryColumns or, without values, headColumns.
-func scanEntries(rows *sql.Rows, entries []Entry, values bool) ([]Entry, error) {
+func scanEntries(rows rows, entries []Entry, values bool) ([]Entry, error) {
 	defer rows.Close()
 	var r row
 	for rows.Next() {
@@ -65,7 +74,10 @@ func scanEntries(rows *sql.Rows, entries []Entry, values bool) ([]Entry, error) 
 	return entries, rows.Close()
 }
 
-func (r *row) scan(rows *sql.Rows, values bool) (Entry, error) {
+func (r *row) scan(rows rows, values bool) (Entry, error) {
+	if own, ok := rows.(*liteRows); ok {
+		return r.lite(own.st, values), nil
+	}
 	into := []any{&r.key, &r.origin, &r.revision, &r.deleted, &r.contentType, &r.metadata,
 		&r.modifiedAt, &r.expiresAt, &r.checksum, &r.size, &r.value}
 	if !values {

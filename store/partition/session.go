@@ -10,9 +10,9 @@ import (
 // session is one connection in the hands of one goroutine. A connection that
 // may still be inside a transaction is never lent again: release drops it.
 type session struct {
-	conn  *sql.Conn
-	stmts map[string]*sql.Stmt // prepared and kept, when the dialect keeps connections
-	inTx  bool
+	conn *sql.Conn
+	lite *liteConn // in place of conn: SQLite without database/sql
+	inTx bool
 	// idle says that a failed ROLLBACK only means that there was nothing to roll back.
 	idle  func(error) bool
 	local bool           // the database runs in this process: a COMMIT is not waited for in vain
@@ -31,7 +31,7 @@ func (c *session) release() {
 
 func (c *session) begin(ctx context.Context, statement string) error {
 	c.inTx = true // also when it fails: nobody knows how far it came
-	_, err := c.conn.ExecContext(ctx, statement)
+	_, err := c.exec(ctx, statement)
 	return err
 }
 
@@ -39,7 +39,7 @@ func (c *session) commit(ctx context.Context) error {
 	if c.local {
 		ctx = context.WithoutCancel(ctx)
 	}
-	if _, err := c.conn.ExecContext(ctx, "COMMIT"); err != nil {
+	if _, err := c.exec(ctx, "COMMIT"); err != nil {
 		return err
 	}
 	c.inTx = false
@@ -50,7 +50,7 @@ func (c *session) commit(ctx context.Context) error {
 func (c *session) rollback() {
 	ctx, cancel := context.WithTimeout(context.Background(), rollbackTimeout)
 	defer cancel()
-	_, err := c.conn.ExecContext(ctx, "ROLLBACK")
+	_, err := c.exec(ctx, "ROLLBACK")
 	c.inTx = err != nil && (c.idle == nil || !c.idle(err))
 }
 
@@ -66,6 +66,10 @@ func (c *session) hangUp() {
 
 // drop closes the connection instead of giving it back to its pool.
 func (c *session) drop() {
+	if c.lite != nil {
+		_ = c.lite.close()
+		return
+	}
 	_ = c.conn.Raw(func(any) error { return driver.ErrBadConn })
 	_ = c.conn.Close()
 }
@@ -85,26 +89,46 @@ func lend(ctx context.Context, pool *sql.DB) (*session, error) {
 	}}, nil
 }
 
+// exec runs a statement that is worth keeping, where connections keep statements.
 func (c *session) exec(ctx context.Context, statement string, args ...any) (sql.Result, error) {
-	if c.stmts == nil {
+	if c.lite == nil {
 		return c.conn.ExecContext(ctx, statement, args...)
 	}
-	st, err := c.prepared(ctx, statement)
-	if err != nil {
-		return nil, err
-	}
-	return st.ExecContext(ctx, args...)
+	n, err := c.lite.exec(ctx, statement, args)
+	return driver.RowsAffected(n), err
 }
 
-func (c *session) query(ctx context.Context, statement string, args ...any) (*sql.Rows, error) {
-	if c.stmts == nil {
-		return c.conn.QueryContext(ctx, statement, args...)
+// execOnce runs a statement whose text is of this time only.
+func (c *session) execOnce(ctx context.Context, statement string, args ...any) (sql.Result, error) {
+	if c.lite == nil {
+		return c.conn.ExecContext(ctx, statement, args...)
 	}
-	st, err := c.prepared(ctx, statement)
+	n, err := c.lite.execOnce(ctx, statement, args)
+	return driver.RowsAffected(n), err
+}
+
+func (c *session) query(ctx context.Context, statement string, args ...any) (rows, error) {
+	return c.rows(ctx, statement, true, args)
+}
+
+// queryOnce runs a query whose text is of this time only.
+func (c *session) queryOnce(ctx context.Context, statement string, args ...any) (rows, error) {
+	return c.rows(ctx, statement, false, args)
+}
+
+func (c *session) rows(ctx context.Context, statement string, keep bool, args []any) (rows, error) {
+	if c.lite == nil {
+		r, err := c.conn.QueryContext(ctx, statement, args...)
+		if err != nil {
+			return nil, err
+		}
+		return r, nil
+	}
+	r, err := c.lite.query(ctx, statement, keep, args)
 	if err != nil {
 		return nil, err
 	}
-	return st.QueryContext(ctx, args...)
+	return r, nil
 }
 
 // queryRow scans the only row of a query, or fails with sql.ErrNoRows.
@@ -113,6 +137,20 @@ func (c *session) queryRow(ctx context.Context, statement string, args []any, in
 	if err != nil {
 		return err
 	}
+	return only(rows, into)
+}
+
+// queryRowOnce is queryRow for a statement whose text is of this time only.
+func (c *session) queryRowOnce(ctx context.Context, statement string, into ...any) error {
+	rows, err := c.queryOnce(ctx, statement)
+	if err != nil {
+		return err
+	}
+	return only(rows, into)
+}
+
+// only scans the first of the rows, and closes them.
+func only(rows rows, into []any) error {
 	defer rows.Close()
 	if !rows.Next() {
 		if err := rows.Err(); err != nil {
@@ -124,17 +162,4 @@ func (c *session) queryRow(ctx context.Context, statement string, args []any, in
 		return err
 	}
 	return rows.Close()
-}
-
-// prepared keeps the statement for the next time.
-func (c *session) prepared(ctx context.Context, statement string) (*sql.Stmt, error) {
-	if st := c.stmts[statement]; st != nil {
-		return st, nil
-	}
-	st, err := c.conn.PrepareContext(ctx, statement)
-	if err != nil {
-		return nil, err
-	}
-	c.stmts[statement] = st
-	return st, nil
 }

@@ -2,7 +2,6 @@ package partition
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"io"
 )
@@ -13,7 +12,7 @@ type snapshot struct {
 	s        *SQL
 	c        *session
 	position Position
-	rows     *sql.Rows
+	rows     rows
 	end      context.CancelFunc // of the query
 	row      row
 	done     bool
@@ -42,12 +41,12 @@ const selectAfter = `SELECT ` + entryColumns + ` FROM {p}entries {by_revision} W
 
 func (n *snapshot) open(ctx context.Context, origin Origin, after Revision) error {
 	var now Instant // before the view: the view holds everything up to it
-	if err := n.c.queryRow(ctx, n.s.timed(selectClock), nil, &now); err != nil {
+	if err := n.c.queryRowOnce(ctx, n.s.timed(selectClock), &now); err != nil {
 		return err
 	}
 	n.c.inTx = true
 	for _, statement := range n.s.dialect.beginSnapshot() {
-		if _, err := n.c.conn.ExecContext(ctx, statement); err != nil {
+		if _, err := n.c.exec(ctx, statement); err != nil {
 			return err
 		}
 	}

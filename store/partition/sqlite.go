@@ -27,17 +27,13 @@ type sqliteDB struct {
 	maxConns int
 	timeout  time.Duration
 
-	mu       sync.Mutex // guards the pools while they are opened and closed
-	write    *sql.DB
-	read     *sql.DB
-	streams  *sql.DB
-	selects  []*sql.Stmt // by the binary logarithm of the number of keys
-	writing  chan *session
-	claimOf  string
-	upsert   rowStatements
-	newer    rowStatements
-	headsOf  string
-	wholesOf string
+	mu      sync.Mutex // guards ready while the connections are opened and closed
+	ready   bool
+	readers *litePool
+	streams *litePool
+	writing chan *liteConn // the one writing connection, or nil before its first use
+
+	texts sqliteTexts
 }
 
 // OpenSQLite returns the partition in the file at path. Nothing is opened
@@ -55,7 +51,7 @@ func OpenSQLite(path string, o Options) (*SQL, error) {
 		if d.timeout <= 0 {
 			d.timeout = defaultTimeout
 		}
-		d.statements()
+		d.texts = textsOf(names)
 		return d
 	})
 }
@@ -76,22 +72,22 @@ func (d *sqliteDB) maxValueBytes() int64 { return maxSQLiteValue }
 func (d *sqliteDB) connect(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.write != nil {
-		return d.write.PingContext(ctx)
+	if d.ready {
+		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(d.path), 0o750); err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
-	write, err := sql.Open("sqlite", d.dsn("journal_mode(WAL)", "synchronous(FULL)",
-		fmt.Sprintf("wal_autocheckpoint(%d)", autocheckpoint), "cache_size(-32768)"))
+	write, err := d.openWriter(ctx)
 	if err != nil {
 		return err
 	}
-	write.SetMaxOpenConns(2) // the writer's, which is kept, and one for migrations
-	if err := eventually(ctx, func() error { return write.PingContext(ctx) }); err != nil {
-		return errors.Join(err, write.Close())
-	}
-	return d.openPools(write)
+	d.readers = newPool(d.maxConns, d.openReader)
+	d.streams = newPool(0, d.openStream)
+	d.writing = make(chan *liteConn, 1)
+	d.writing <- write
+	d.ready = true
+	return nil
 }
 
 // eventually repeats f while another process has the file locked in a way
@@ -110,22 +106,23 @@ func eventually(ctx context.Context, f func() error) error {
 	}
 }
 
-func (d *sqliteDB) openPools(write *sql.DB) error {
-	read, err := sql.Open("sqlite", d.dsn("query_only(1)", "cache_size(-8192)"))
-	if err != nil {
-		return errors.Join(err, write.Close())
-	}
-	read.SetMaxOpenConns(d.maxConns)
-	read.SetMaxIdleConns(d.maxConns)
-	streams, err := sql.Open("sqlite", d.dsn("query_only(1)"))
-	if err != nil {
-		return errors.Join(err, write.Close(), read.Close())
-	}
-	streams.SetMaxIdleConns(2)
-	d.write, d.read, d.streams = write, read, streams
-	d.writing = make(chan *session, 1)
-	d.writing <- nil // no connection yet
-	return nil
+// openWriter opens a connection that writes. The journal mode is the file's,
+// and stays; the page size is that of a file which is made now.
+func (d *sqliteDB) openWriter(ctx context.Context) (c *liteConn, err error) {
+	err = eventually(ctx, func() error {
+		c, err = openLite(ctx, d.path, d.timeout, "journal_mode=WAL", "synchronous=FULL", "temp_store=MEMORY",
+			fmt.Sprintf("wal_autocheckpoint=%d", autocheckpoint), "cache_size=-32768")
+		return err
+	})
+	return c, err
+}
+
+func (d *sqliteDB) openReader(ctx context.Context) (*liteConn, error) {
+	return openLite(ctx, d.path, d.timeout, "query_only=1", "cache_size=-8192")
+}
+
+func (d *sqliteDB) openStream(ctx context.Context) (*liteConn, error) {
+	return openLite(ctx, d.path, d.timeout, "query_only=1")
 }
 
 // dsn is a file: URI, in which no character of the path has a meaning.
@@ -141,55 +138,64 @@ func (d *sqliteDB) dsn(pragmas ...string) string {
 // migrate may meet another process that does the same: each migration is one
 // transaction, so that whoever comes second fails and finds it done.
 func (d *sqliteDB) migrate(ctx context.Context) error {
-	var err error
+	db, err := sql.Open("sqlite", d.dsn("synchronous(FULL)"))
+	if err != nil {
+		return err
+	}
+	db.SetMaxOpenConns(1)
 	for range 5 {
-		err = eventually(ctx, func() error { return migrate(ctx, d.write, goose.DialectSQLite3, "sqlite", d.names) })
+		err = eventually(ctx, func() error { return migrate(ctx, db, goose.DialectSQLite3, "sqlite", d.names) })
 		if err == nil || errors.Is(err, ErrRefused) || ctx.Err() != nil {
-			return err
+			break
 		}
 	}
-	return err
+	return errors.Join(err, db.Close())
 }
 
-// writer lends the one writing connection of this process, with its
-// statements.
+// writer lends the one writing connection of this process.
 func (d *sqliteDB) writer(ctx context.Context) (*session, error) {
+	var c *liteConn
 	select {
-	case c, open := <-d.writing:
-		if !open {
+	case lent, open := <-d.writing:
+		if c = lent; !open {
 			return nil, fmt.Errorf("%w: closed", ErrUnavailable)
-		}
-		if c != nil {
-			return c, nil
 		}
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	conn, err := d.write.Conn(ctx)
-	if err != nil {
-		d.writing <- nil
-		return nil, err
+	if c == nil {
+		var err error
+		if c, err = d.openWriter(ctx); err != nil {
+			d.writing <- nil
+			return nil, err
+		}
 	}
-	return &session{conn: conn, stmts: make(map[string]*sql.Stmt), local: true, idle: nothingToRollBack, back: d.takeBack}, nil
+	return &session{lite: c, local: true, idle: nothingToRollBack, back: d.takeBack}, nil
 }
 
 func (d *sqliteDB) takeBack(c *session) {
 	if c.inTx {
 		c.drop()
-		c = nil
+		c.lite = nil
 	}
-	d.writing <- c
+	d.writing <- c.lite
 }
 
-func (d *sqliteDB) reader(ctx context.Context) (*session, error) { return d.lend(ctx, d.read) }
+func (d *sqliteDB) reader(ctx context.Context) (*session, error) { return d.lend(ctx, d.readers) }
 func (d *sqliteDB) stream(ctx context.Context) (*session, error) { return d.lend(ctx, d.streams) }
 
-func (d *sqliteDB) lend(ctx context.Context, pool *sql.DB) (*session, error) {
-	c, err := lend(ctx, pool)
-	if err == nil {
-		c.local, c.idle = true, nothingToRollBack
+func (d *sqliteDB) lend(ctx context.Context, pool *litePool) (*session, error) {
+	c, err := pool.take(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return c, err
+	return &session{lite: c, local: true, idle: nothingToRollBack, back: func(s *session) {
+		if s.inTx {
+			pool.drop(c)
+			return
+		}
+		pool.give(c)
+	}}, nil
 }
 
 func nothingToRollBack(err error) bool { return sqliteCode(err) == sqlite3.SQLITE_ERROR }
@@ -211,26 +217,32 @@ func (d *sqliteDB) barrier(context.Context, *session) error { return nil }
 func (d *sqliteDB) close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.write == nil {
+	if !d.ready {
 		return nil
 	}
+	d.ready = false
+	err := errors.Join(d.streams.close(), d.readers.close())
 	// A writer under way has its context cancelled, and comes back soon.
 	c := <-d.writing
 	close(d.writing)
-	var err error
 	if c != nil {
-		err = c.conn.Close()
+		err = errors.Join(err, c.close())
 	}
-	err = errors.Join(err, d.streams.Close(), d.read.Close(), d.write.Close())
-	d.write = nil
 	return err
 }
 
 // sqliteCode is the primary result code in err, or 0.
-func sqliteCode(err error) int {
-	var e *sqlite.Error
-	if errors.As(err, &e) {
-		return e.Code() & 0xff
+func sqliteCode(err error) int { return extendedCode(err) & 0xff }
+
+// extendedCode is the result code in err, whoever has called SQLite, or 0.
+func extendedCode(err error) int {
+	var own *liteError
+	if errors.As(err, &own) {
+		return int(own.code)
+	}
+	var driver *sqlite.Error
+	if errors.As(err, &driver) {
+		return driver.Code()
 	}
 	return 0
 }
@@ -266,7 +278,6 @@ func (d *sqliteDB) explain(err error) error {
 
 // isDuplicate tells the violation of a unique key from that of other constraints.
 func isDuplicate(err error) bool {
-	var e *sqlite.Error
-	return errors.As(err, &e) &&
-		(e.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY || e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE)
+	code := extendedCode(err)
+	return code == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY || code == sqlite3.SQLITE_CONSTRAINT_UNIQUE
 }

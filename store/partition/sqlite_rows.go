@@ -1,11 +1,13 @@
 package partition
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"math/bits"
+	"slices"
 	"strings"
 	"time"
 )
@@ -22,13 +24,24 @@ const (
 	selectHeadsIn   = `SELECT ` + headColumns + ` FROM {p}entries WHERE {key} IN `
 )
 
-func (d *sqliteDB) statements() {
-	d.claimOf = d.names.Replace(claimSQLite)
+// sqliteTexts are the statements of the hot paths, with the names put in.
+type sqliteTexts struct {
+	claim         string
+	upsert, newer rowStatements
+	wholes, heads [maxKeysLog + 1]string // by the binary logarithm of the number of keys
+}
+
+func textsOf(names *strings.Replacer) sqliteTexts {
+	t := sqliteTexts{claim: names.Replace(claimSQLite)}
 	for i, n := range rowsAtOnce {
 		insert := insertEntries + strings.Repeat(placeholders(columnCount)+", ", n-1) + placeholders(columnCount) + onConflict
-		d.upsert[i], d.newer[i] = d.names.Replace(insert), d.names.Replace(insert+onlyNewer)
+		t.upsert[i], t.newer[i] = names.Replace(insert), names.Replace(insert+onlyNewer)
 	}
-	d.headsOf, d.wholesOf = d.names.Replace(selectHeadsIn), d.names.Replace(selectEntriesIn)
+	for i := range t.wholes {
+		t.wholes[i] = names.Replace(selectEntriesIn) + placeholders(1<<i)
+		t.heads[i] = names.Replace(selectHeadsIn) + placeholders(1<<i)
+	}
+	return t
 }
 
 const claimSQLite = `UPDATE {p}positions SET revision = revision + ?1
@@ -59,7 +72,7 @@ func (d *sqliteDB) commit(ctx context.Context, b Batch) (Claim, error) {
 	if err != nil {
 		return Claim{}, err
 	}
-	if err := writeRows(inside, c, entries, &d.upsert); err != nil {
+	if err := c.lite.write(inside, entries, &d.texts.upsert); err != nil {
 		return Claim{}, err
 	}
 	return claim, finish(ctx, c, d)
@@ -67,7 +80,7 @@ func (d *sqliteDB) commit(ctx context.Context, b Batch) (Claim, error) {
 
 func (d *sqliteDB) claim(ctx context.Context, c *session, b Batch) (Claim, error) {
 	var claim Claim
-	err := c.queryRow(ctx, d.claimOf, []any{int64(b.Revisions), string(d.origin),
+	err := c.queryRow(ctx, d.texts.claim, []any{int64(b.Revisions), string(d.origin),
 		int64(Floor(b.Epoch)), int64(Floor(b.Epoch + 1))}, &claim.First)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Claim{}, fmt.Errorf("%w: %d", ErrStaleEpoch, b.Epoch)
@@ -76,31 +89,31 @@ func (d *sqliteDB) claim(ctx context.Context, c *session, b Batch) (Claim, error
 		return Claim{}, err
 	}
 	claim.Now = InstantOf(time.Now())
-	for _, keys := range inChunks(b.Read) {
-		if claim.Current, err = d.in(ctx, c, d.wholesOf, keys, claim.Current); err != nil {
-			return Claim{}, err
-		}
+	if claim.Current, err = d.in(ctx, c.lite, &d.texts.wholes, b.Read, nil); err != nil {
+		return Claim{}, err
 	}
-	for _, keys := range inChunks(b.Heads) {
-		if claim.Current, err = d.in(ctx, c, d.headsOf, keys, claim.Current); err != nil {
-			return Claim{}, err
-		}
-	}
-	return claim, nil
+	claim.Current, err = d.in(ctx, c.lite, &d.texts.heads, b.Heads, claim.Current)
+	return claim, err
 }
 
-func (d *sqliteDB) in(ctx context.Context, c *session, statement string, keys []Key, entries []Entry) ([]Entry, error) {
-	size := ceil2(len(keys))
-	rows, err := c.query(ctx, statement+placeholders(size), padded(keys, size)...)
-	if err != nil {
-		return nil, err
+// in appends what stands for keys to entries.
+func (d *sqliteDB) in(ctx context.Context, c *liteConn, texts *[maxKeysLog + 1]string, keys []Key, entries []Entry) ([]Entry, error) {
+	entries = slices.Grow(entries, len(keys))
+	for len(keys) > 0 {
+		chunk := keys[:min(len(keys), maxKeysAtOnce)]
+		keys = keys[len(chunk):]
+		log := bits.Len(uint(len(chunk) - 1))
+		var err error
+		if entries, err = c.entries(ctx, texts[log], chunk, 1<<log, entries, texts == &d.texts.wholes); err != nil {
+			return nil, err
+		}
 	}
-	return scanEntries(rows, entries, statement == d.wholesOf)
+	return entries, nil
 }
 
 // upsertNewer implements dialect.
 func (d *sqliteDB) upsertNewer(ctx context.Context, c *session, entries []Entry) error {
-	return writeRows(ctx, c, entries, &d.newer)
+	return c.lite.write(ctx, entries, &d.texts.newer)
 }
 
 // rowsAtOnce are the numbers of rows for which statements are kept.
@@ -109,15 +122,21 @@ var rowsAtOnce = [...]int{32, 8, 1}
 // rowStatements are one statement in the sizes of rowsAtOnce.
 type rowStatements [len(rowsAtOnce)]string
 
-func writeRows(ctx context.Context, c *session, entries []Entry, statements *rowStatements) error {
-	args := make([]any, 0, min(len(entries), rowsAtOnce[0])*columnCount)
+// write runs an upsert of entries, in as few statements as rowsAtOnce allows.
+func (c *liteConn) write(ctx context.Context, entries []Entry, statements *rowStatements) error {
 	for i, n := range rowsAtOnce {
+		if len(entries) < n {
+			continue
+		}
+		st, err := c.statement(ctx, statements[i])
+		if err != nil {
+			return err
+		}
 		for ; len(entries) >= n; entries = entries[n:] {
-			args = args[:0]
-			for i := range entries[:n] {
-				args = entries[i].args(args)
+			if err := ctx.Err(); err != nil {
+				return err
 			}
-			if _, err := c.exec(ctx, statements[i], args...); err != nil {
+			if err := st.upsert(entries[:n]); err != nil {
 				return err
 			}
 		}
@@ -125,69 +144,70 @@ func writeRows(ctx context.Context, c *session, entries []Entry, statements *row
 	return nil
 }
 
-// maxKeysAtOnce bounds the keys of one SELECT.
-const maxKeysAtOnce = 256
-
-// inChunks splits keys into pieces for one SELECT each.
-func inChunks(keys []Key) [][]Key {
-	var chunks [][]Key
-	for len(keys) > maxKeysAtOnce {
-		chunks, keys = append(chunks, keys[:maxKeysAtOnce]), keys[maxKeysAtOnce:]
+// upsert runs a statement that inserts as many rows as there are entries.
+func (st *liteStmt) upsert(entries []Entry) error {
+	room := 1
+	for i := range entries {
+		e := &entries[i]
+		room += len(e.Key) + len(e.Origin) + len(e.ContentType) + len(e.Metadata) + len(e.Value)
 	}
-	if len(keys) > 0 {
-		chunks = append(chunks, keys)
+	if err := st.reserve(room); err != nil {
+		return err
 	}
-	return chunks
+	for i := range entries {
+		if err := st.bindEntry(i*columnCount, &entries[i]); err != nil {
+			return err
+		}
+	}
+	defer st.reset()
+	_, err := st.step()
+	return err
 }
 
-// ceil2 is the next power of two: few statements serve all numbers of keys.
-func ceil2(n int) int { return 1 << bits.Len(uint(n-1)) }
-
-// padded repeats the last key up to size: IN does not mind.
-func padded(keys []Key, size int) []any {
-	args := make([]any, size)
-	for i := range args {
-		args[i] = []byte(keys[min(i, len(keys)-1)])
+// bindEntry binds the entry's columns to the arguments after i.
+func (st *liteStmt) bindEntry(i int, e *Entry) error {
+	deleted := int64(0)
+	if e.Deleted {
+		deleted = 1
 	}
-	return args
+	metadata, expires := st.bindNull, st.bindNull
+	if len(e.Metadata) > 0 {
+		metadata = func(i int) error { return bindBlob(st, i, e.Metadata) }
+	}
+	if e.ExpiresAt != 0 {
+		expires = func(i int) error { return st.bindInt(i, int64(e.ExpiresAt)) }
+	}
+	return cmp.Or(
+		bindBlob(st, i+1, string(e.Key)),
+		st.bindText(i+2, string(e.Origin)),
+		st.bindInt(i+3, int64(e.Revision)),
+		st.bindInt(i+4, deleted),
+		bindBlob(st, i+5, e.ContentType),
+		metadata(i+6),
+		st.bindInt(i+7, int64(e.ModifiedAt)),
+		expires(i+8),
+		st.bindInt(i+9, int64(e.Checksum)),
+		st.bindInt(i+10, int64(len(e.Value))),
+		bindBlob(st, i+11, e.Value))
 }
+
+// maxKeysLog bounds the keys of one SELECT, as a binary logarithm. Few
+// statements serve all numbers of keys: the powers of two.
+const (
+	maxKeysLog    = 8
+	maxKeysAtOnce = 1 << maxKeysLog
+)
 
 // get implements dialect. Point reads wait for nobody, so the context is looked
-// at before them only: having the driver watch it costs a tenth of a read.
+// at before them only: having somebody watch it costs a tenth of a read.
 func (d *sqliteDB) get(ctx context.Context, keys []Key) ([]Entry, error) {
-	ctx = context.WithoutCancel(ctx)
-	entries := make([]Entry, 0, len(keys))
-	for _, chunk := range inChunks(keys) {
-		size := ceil2(len(chunk))
-		st, err := d.selecting(ctx, size)
-		if err != nil {
-			return nil, err
-		}
-		rows, err := st.QueryContext(ctx, padded(chunk, size)...)
-		if err != nil {
-			return nil, err
-		}
-		if entries, err = scanEntries(rows, entries, true); err != nil {
-			return nil, err
-		}
+	if len(keys) == 0 {
+		return nil, nil
 	}
-	return entries, nil
-}
-
-// selecting is the kept statement that selects size keys.
-func (d *sqliteDB) selecting(ctx context.Context, size int) (*sql.Stmt, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	i := bits.TrailingZeros(uint(size))
-	for len(d.selects) <= i {
-		d.selects = append(d.selects, nil)
+	c, err := d.readers.take(ctx)
+	if err != nil {
+		return nil, err
 	}
-	if d.selects[i] == nil {
-		st, err := d.read.PrepareContext(ctx, d.wholesOf+placeholders(size))
-		if err != nil {
-			return nil, err
-		}
-		d.selects[i] = st
-	}
-	return d.selects[i], nil
+	defer d.readers.give(c)
+	return d.in(ctx, c, &d.texts.wholes, keys, nil)
 }
