@@ -27,16 +27,13 @@ const (
 // sqliteTexts are the statements of the hot paths, with the names put in.
 type sqliteTexts struct {
 	claim         string
-	upsert, newer rowStatements
+	upsert, newer string
 	wholes, heads [maxKeysLog + 1]string // by the binary logarithm of the number of keys
 }
 
 func textsOf(names *strings.Replacer) sqliteTexts {
-	t := sqliteTexts{claim: names.Replace(claimSQLite)}
-	for i, n := range rowsAtOnce {
-		insert := insertEntries + strings.Repeat(placeholders(columnCount)+", ", n-1) + placeholders(columnCount) + onConflict
-		t.upsert[i], t.newer[i] = names.Replace(insert), names.Replace(insert+onlyNewer)
-	}
+	insert := insertEntries + placeholders(columnCount) + onConflict
+	t := sqliteTexts{claim: names.Replace(claimSQLite), upsert: names.Replace(insert), newer: names.Replace(insert + onlyNewer)}
 	for i := range t.wholes {
 		t.wholes[i] = names.Replace(selectEntriesIn) + placeholders(1<<i)
 		t.heads[i] = names.Replace(selectHeadsIn) + placeholders(1<<i)
@@ -72,7 +69,7 @@ func (d *sqliteDB) commit(ctx context.Context, b Batch) (Claim, error) {
 	if err != nil {
 		return Claim{}, err
 	}
-	if err := c.lite.write(inside, entries, &d.texts.upsert); err != nil {
+	if err := c.lite.write(inside, entries, d.texts.upsert); err != nil {
 		return Claim{}, err
 	}
 	return claim, finish(ctx, c, d)
@@ -113,59 +110,36 @@ func (d *sqliteDB) in(ctx context.Context, c *liteConn, texts *[maxKeysLog + 1]s
 
 // upsertNewer implements dialect.
 func (d *sqliteDB) upsertNewer(ctx context.Context, c *session, entries []Entry) error {
-	return c.lite.write(ctx, entries, &d.texts.newer)
+	return c.lite.write(ctx, entries, d.texts.newer)
 }
 
-// rowsAtOnce are the numbers of rows for which statements are kept.
-var rowsAtOnce = [...]int{32, 8, 1}
-
-// rowStatements are one statement in the sizes of rowsAtOnce.
-type rowStatements [len(rowsAtOnce)]string
-
-// write runs an upsert of entries, in as few statements as rowsAtOnce allows.
-func (c *liteConn) write(ctx context.Context, entries []Entry, statements *rowStatements) error {
-	for i, n := range rowsAtOnce {
-		if len(entries) < n {
-			continue
-		}
-		st, err := c.statement(ctx, statements[i])
-		if err != nil {
-			return err
-		}
-		for ; len(entries) >= n; entries = entries[n:] {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			if err := st.upsert(entries[:n]); err != nil {
-				return err
-			}
+// write runs an upsert for each of the entries: rows of one statement cost
+// more, as SQLite first puts them aside and can take them back together.
+func (c *liteConn) write(ctx context.Context, entries []Entry, upsert string) error {
+	st, err := c.statement(ctx, upsert)
+	for i := 0; i < len(entries) && err == nil; i++ {
+		if err = ctx.Err(); err == nil {
+			err = st.upsert(&entries[i])
 		}
 	}
-	return nil
-}
-
-// upsert runs a statement that inserts as many rows as there are entries.
-func (st *liteStmt) upsert(entries []Entry) error {
-	room := 1
-	for i := range entries {
-		e := &entries[i]
-		room += len(e.Key) + len(e.Origin) + len(e.ContentType) + len(e.Metadata) + len(e.Value)
-	}
-	if err := st.reserve(room); err != nil {
-		return err
-	}
-	for i := range entries {
-		if err := st.bindEntry(i*columnCount, &entries[i]); err != nil {
-			return err
-		}
-	}
-	defer st.reset()
-	_, err := st.step()
 	return err
 }
 
-// bindEntry binds the entry's columns to the arguments after i.
-func (st *liteStmt) bindEntry(i int, e *Entry) error {
+func (st *liteStmt) upsert(e *Entry) error {
+	err := st.reserve(1 + len(e.Key) + len(e.Origin) + len(e.ContentType) + len(e.Metadata) + len(e.Value))
+	if err == nil {
+		err = st.bindEntry(e)
+	}
+	if err != nil {
+		return err
+	}
+	defer st.reset()
+	_, err = st.step()
+	return err
+}
+
+// bindEntry binds the columns of e as the arguments.
+func (st *liteStmt) bindEntry(e *Entry) error {
 	deleted := int64(0)
 	if e.Deleted {
 		deleted = 1
@@ -178,17 +152,17 @@ func (st *liteStmt) bindEntry(i int, e *Entry) error {
 		expires = func(i int) error { return st.bindInt(i, int64(e.ExpiresAt)) }
 	}
 	return cmp.Or(
-		bindBlob(st, i+1, string(e.Key)),
-		st.bindText(i+2, string(e.Origin)),
-		st.bindInt(i+3, int64(e.Revision)),
-		st.bindInt(i+4, deleted),
-		bindBlob(st, i+5, e.ContentType),
-		metadata(i+6),
-		st.bindInt(i+7, int64(e.ModifiedAt)),
-		expires(i+8),
-		st.bindInt(i+9, int64(e.Checksum)),
-		st.bindInt(i+10, int64(len(e.Value))),
-		bindBlob(st, i+11, e.Value))
+		bindBlob(st, 1, string(e.Key)),
+		st.bindText(2, string(e.Origin)),
+		st.bindInt(3, int64(e.Revision)),
+		st.bindInt(4, deleted),
+		bindBlob(st, 5, e.ContentType),
+		metadata(6),
+		st.bindInt(7, int64(e.ModifiedAt)),
+		expires(8),
+		st.bindInt(9, int64(e.Checksum)),
+		st.bindInt(10, int64(len(e.Value))),
+		bindBlob(st, 11, e.Value))
 }
 
 // maxKeysLog bounds the keys of one SELECT, as a binary logarithm. Few
