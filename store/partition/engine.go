@@ -21,6 +21,7 @@ type SQL struct {
 	names   *strings.Replacer // placeholders in statements → table and column names
 	timeout time.Duration
 	log     *slog.Logger
+	local   bool // the database runs in this process: Get waits for nothing that a timer would end
 
 	preparing sync.Mutex  // held during Prepare
 	ready     atomic.Bool // Prepare has succeeded

@@ -1,10 +1,12 @@
 package partition
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -33,7 +35,11 @@ type sqliteDB struct {
 	streams *litePool
 	writing chan *liteConn // the one writing connection, or nil before its first use
 
+	checkpoints *checkpointer
+	logPages    int64 // of the checkpointer
+
 	texts sqliteTexts
+	log   *slog.Logger
 }
 
 // OpenSQLite returns the partition in the file at path. Nothing is opened
@@ -43,8 +49,10 @@ func OpenSQLite(path string, o Options) (*SQL, error) {
 	if path == "" || err != nil {
 		return nil, fmt.Errorf("path %q of an SQLite file: %w", path, errors.Join(err, os.ErrInvalid))
 	}
-	return newSQL(o, func(names *strings.Replacer) dialect {
-		d := &sqliteDB{path: absolute, origin: Origin(o.Name), names: names, maxConns: o.MaxConns, timeout: o.Timeout}
+	o.Logger = cmp.Or(o.Logger, slog.Default())
+	s, err := newSQL(o, func(names *strings.Replacer) dialect {
+		d := &sqliteDB{path: absolute, origin: Origin(o.Name), names: names, maxConns: o.MaxConns, timeout: o.Timeout,
+			logPages: logPages, log: o.Logger}
 		if d.maxConns <= 0 {
 			d.maxConns = defaultReaders
 		}
@@ -54,6 +62,10 @@ func OpenSQLite(path string, o Options) (*SQL, error) {
 		d.texts = textsOf(names)
 		return d
 	})
+	if err == nil {
+		s.local = true
+	}
+	return s, err
 }
 
 const (
@@ -61,9 +73,8 @@ const (
 	// maxSQLiteValue leaves room for the other columns under
 	// SQLITE_MAX_LENGTH, which is 1e9 and bounds a whole row.
 	maxSQLiteValue = 1_000_000_000 - 1<<20
-	// autocheckpoint is in pages of 4 KiB. More of them make commits faster
-	// and the WAL file bigger: 16 MiB here.
-	autocheckpoint = 4096
+	// coldAfter is how long a reading connection stays open that nobody uses.
+	coldAfter = 10 * time.Second
 )
 
 func (d *sqliteDB) kind() string         { return "sqlite" }
@@ -86,6 +97,9 @@ func (d *sqliteDB) connect(ctx context.Context) error {
 	d.streams = newPool(0, d.openStream)
 	d.writing = make(chan *liteConn, 1)
 	d.writing <- write
+	d.checkpoints = &checkpointer{open: d.openCheckpointer, writing: d.writing, pages: d.logPages, tidy: d.trim,
+		log: d.log.With("partition", d.origin)}
+	d.checkpoints.start()
 	d.ready = true
 	return nil
 }
@@ -110,8 +124,8 @@ func eventually(ctx context.Context, f func() error) error {
 // and stays; the page size is that of a file which is made now.
 func (d *sqliteDB) openWriter(ctx context.Context) (c *liteConn, err error) {
 	err = eventually(ctx, func() error {
-		c, err = openLite(ctx, d.path, d.timeout, "journal_mode=WAL", "synchronous=FULL", "temp_store=MEMORY",
-			fmt.Sprintf("wal_autocheckpoint=%d", autocheckpoint), "cache_size=-32768")
+		c, err = openLite(ctx, d.path, d.timeout, "journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=0",
+			"temp_store=MEMORY", "cache_size=-32768")
 		return err
 	})
 	return c, err
@@ -123,6 +137,18 @@ func (d *sqliteDB) openReader(ctx context.Context) (*liteConn, error) {
 
 func (d *sqliteDB) openStream(ctx context.Context) (*liteConn, error) {
 	return openLite(ctx, d.path, d.timeout, "query_only=1")
+}
+
+func (d *sqliteDB) openCheckpointer(ctx context.Context) (*liteConn, error) {
+	return openLite(ctx, d.path, d.timeout, "synchronous=FULL", "wal_autocheckpoint=0",
+		fmt.Sprintf("busy_timeout=%d", readersEnd))
+}
+
+// trim closes what has not been used for a while, and gives its memory back.
+func (d *sqliteDB) trim() {
+	since := time.Now().Add(-coldAfter)
+	d.readers.trim(since)
+	d.streams.trim(since)
 }
 
 // dsn is a file: URI, in which no character of the path has a meaning.
@@ -177,6 +203,8 @@ func (d *sqliteDB) takeBack(c *session) {
 	if c.inTx {
 		c.drop()
 		c.lite = nil
+	} else {
+		d.checkpoints.written(c.lite)
 	}
 	d.writing <- c.lite
 }
@@ -221,7 +249,7 @@ func (d *sqliteDB) close() error {
 		return nil
 	}
 	d.ready = false
-	err := errors.Join(d.streams.close(), d.readers.close())
+	err := errors.Join(d.checkpoints.stop(), d.streams.close(), d.readers.close())
 	// A writer under way has its context cancelled, and comes back soon.
 	c := <-d.writing
 	close(d.writing)

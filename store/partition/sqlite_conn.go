@@ -129,8 +129,8 @@ func (c *liteConn) patiently(ctx context.Context, f func() (*liteStmt, error)) (
 		}
 		if begun.IsZero() {
 			begun = time.Now()
-		} else if time.Since(begun) > c.limit {
-			return nil, err
+		} else if time.Since(begun) > c.limit || ctx.Err() != nil { // Err may know of an end before Done
+			return nil, errors.Join(ctx.Err(), err)
 		}
 		select {
 		case <-ctx.Done():

@@ -241,3 +241,5 @@ func pointerAt(p uintptr) uintptr {
 	}
 	return uintptr(binary.NativeEndian.Uint64(b))
 }
+
+func int32At(p uintptr) int32 { return int32(binary.NativeEndian.Uint32(libc.GoBytes(p, 4))) }
