@@ -97,7 +97,7 @@ func (d *sqliteDB) connect(ctx context.Context) error {
 	d.streams = newPool(0, d.openStream)
 	d.writing = make(chan *liteConn, 1)
 	d.writing <- write
-	d.checkpoints = &checkpointer{open: d.openCheckpointer, writing: d.writing, pages: d.logPages, tidy: d.trim,
+	d.checkpoints = &checkpointer{path: d.path, open: d.openCheckpointer, writing: d.writing, pages: d.logPages, tidy: d.trim,
 		log: d.log.With("partition", d.origin)}
 	d.checkpoints.start()
 	d.ready = true

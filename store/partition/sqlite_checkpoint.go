@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,10 @@ const (
 	// readersEnd is how many milliseconds such a checkpoint waits for readers
 	// of the log, so that it can begin again: several times what a Get takes.
 	readersEnd = 20
+	// calmPages is how much a log may grow between two looks for an idle one,
+	// and smallLog the size in bytes of a file that stays as it is.
+	calmPages = 50
+	smallLog  = 1 << 20
 	// tidyEvery is how often somebody looks for what an idle partition can give back.
 	tidyEvery = 5 * time.Second
 )
@@ -36,6 +41,7 @@ const (
 // which writers that never rest would put off for ever. So the most is copied
 // beside them, and the little that is left while they wait.
 type checkpointer struct {
+	path    string
 	open    func(context.Context) (*liteConn, error)
 	writing chan *liteConn // the writers' turn
 	pages   int64          // logPages, but in tests
@@ -150,14 +156,15 @@ func (k *checkpointer) copyMost(ctx context.Context) error {
 }
 
 // rest gives back the disk and the memory that a log and its writer have used
-// once nothing has been written for a while, by whatever process.
+// once little has been written for a while, by whatever process: the notes of
+// a sync process that finds nothing to copy do not keep a log long.
 func (k *checkpointer) rest(ctx context.Context) error {
 	if err := k.connect(ctx); err != nil {
 		return err
 	}
 	log, err := k.conn.checkpoint(lib.SQLITE_CHECKPOINT_NOOP)
-	idle := err == nil && log.pages > 0 && log.pages == k.last
-	if k.last = log.pages; !idle {
+	grown := log.pages - k.last
+	if k.last = log.pages; err != nil || grown < 0 || grown > calmPages || !k.worth() {
 		return err
 	}
 	if _, err := k.conn.checkpoint(lib.SQLITE_CHECKPOINT_PASSIVE); err != nil {
@@ -171,6 +178,13 @@ func (k *checkpointer) rest(ctx context.Context) error {
 		}
 		return err
 	})
+}
+
+// worth says whether the log's file, which is as long as the log ever was, has
+// anything to give back.
+func (k *checkpointer) worth() bool {
+	info, err := os.Stat(k.path + "-wal")
+	return err == nil && info.Size() > smallLog
 }
 
 func (k *checkpointer) connect(ctx context.Context) (err error) {
