@@ -115,7 +115,11 @@ func (s *Server) putKey(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	p, err := s.readWrite(w, r, key, "ttl")
+	copies, err := s.copies(r)
+	if err != nil {
+		return err
+	}
+	p, err := s.readWrite(w, r, key, "ttl", "copies")
 	if err != nil {
 		return err
 	}
@@ -124,13 +128,16 @@ func (s *Server) putKey(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	rw := w.(*response)
-	setWritten(rw, &written.Entry)
-	if !written.Created {
-		w.WriteHeader(http.StatusNoContent)
-		return nil
+	status := http.StatusNoContent
+	if written.Created {
+		rw.set("Location", pathOf(keysPath, store.Name(key)))
+		status = http.StatusCreated
 	}
-	rw.set("Location", pathOf(keysPath, store.Name(key)))
-	w.WriteHeader(http.StatusCreated)
+	if copies > 0 && !s.copied(rw, r, written.Entry, copies) {
+		status = http.StatusAccepted
+	}
+	setWritten(rw, &written.Entry)
+	w.WriteHeader(status)
 	return nil
 }
 

@@ -321,3 +321,36 @@ func TestUnknownOutcomeIsNotTriedAgain(t *testing.T) {
 		t.Errorf("%v after deciding %d times", err, decided)
 	}
 }
+
+// TestCopyWaitsNoLongerThanAnOperation: a partition that hangs costs its timeout,
+// and one that can take its place is asked only if it fails in time.
+func TestCopyWaitsNoLongerThanAnOperation(t *testing.T) {
+	o := options()
+	o.Timeout = 200 * time.Millisecond
+	r := newRig(t, 3, o)
+	e := r.put(t, "a", "1")
+	r.level(t)
+	e = r.put(t, "a", "2")
+	hang := make(chan struct{})
+	defer close(hang)
+	for _, p := range r.parts[1:] {
+		p.Fail(func(op string) error {
+			if op == partition.OpPlace {
+				select {
+				case <-hang:
+				case <-time.After(time.Second):
+				}
+			}
+			return nil
+		})
+	}
+	held, err := r.Copy(t.Context(), e, 2)
+	if held != 1 || err == nil {
+		t.Errorf("%d copies, %v", held, err)
+	}
+	r.parts[1].Fail(nil)
+	r.parts[2].Fail(nil)
+	if held, err := r.Copy(t.Context(), e, 3); held != 3 || err != nil {
+		t.Errorf("%d copies, %v", held, err)
+	}
+}
