@@ -47,7 +47,9 @@ type mysqlDB struct {
 	packet    atomic.Int64 // max_allowed_packet
 	closeOnce sync.Once
 
-	insert, upsert, newer, claim, heads, wholes string // statements with names in them
+	upsert, newer        upsert
+	claim, heads, wholes string // statements with names in them
+	self                 []byte // origin as a literal
 }
 
 const (
@@ -126,8 +128,14 @@ func (d *mysqlDB) open(maxConns int) {
 	for _, p := range []*sql.DB{d.pool, d.streams} {
 		p.SetConnMaxIdleTime(time.Minute)
 	}
-	d.committer = newLinks(1, d.dial)
+	d.committer = newLinks(1, d.dialWriter)
 	d.readers = newLinks(readers, d.dial)
+}
+
+func (d *mysqlDB) statements() {
+	d.upsert, d.newer = newUpsert(d.names, upsertMySQL), newUpsert(d.names, newerMySQL)
+	d.claim, d.self = d.names.Replace(claimMySQL), appendBytes(nil, d.origin)
+	d.heads, d.wholes = d.names.Replace(selectHeadsIn), d.names.Replace(selectEntriesIn)
 }
 
 func (d *mysqlDB) kind() string {
@@ -149,9 +157,10 @@ type mysqlConnector struct {
 
 // sessionSettings: STRICT_TRANS_TABLES makes a NULL in a NOT NULL column an
 // error, on which the guard against stale epochs rests; without
-// NO_BACKSLASH_ESCAPES a backslash escapes; snapshots may be written slowly.
+// NO_BACKSLASH_ESCAPES a backslash escapes; snapshots may be written slowly; in
+// binary, literals are bytes.
 const sessionSettings = `SET sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', autocommit = 1, net_write_timeout = 600,
-	innodb_lock_wait_timeout = %d; SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED`
+	innodb_lock_wait_timeout = %d; SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; SET NAMES binary`
 
 // Connect implements driver.Connector.
 func (c mysqlConnector) Connect(ctx context.Context) (driver.Conn, error) {

@@ -17,6 +17,7 @@ const (
 	errTooManyConnections = 1040
 	errDatabaseDenied     = 1044
 	errAccessDenied       = 1045
+	errNull               = 1048 // a column that must not be NULL would be
 	errNotReady           = 1047 // Galera: the node is not in its cluster
 	errUnknownDatabase    = 1049
 	errShutdown           = 1053

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"strings"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -13,27 +15,57 @@ import (
 
 // link is a connection of the driver, kept and used by one goroutine at a
 // time. Without database/sql in between, reading many keys is almost twice as
-// fast (PERFORMANCE.md).
+// fast (PERFORMANCE.md). The driver is given no context that can end: it would
+// wake a goroutine of its own around every statement. A deadline on the socket
+// does the same for nothing.
 type link struct {
 	conn   driver.Conn
-	id     int64  // of the session, for KILL
-	text   []byte // the statement being built; its memory is used again
-	inTx   bool   // a transaction may be open
-	broken bool   // the connection must not be used again
+	raw    net.Conn // what conn speaks through
+	id     int64    // of the session, for KILL
+	text   []byte   // the statement being built; its memory is used again
+	inTx   bool     // a transaction may be open
+	broken bool     // the connection must not be used again
+	last   int64    // what the session's LAST_INSERT_ID was set to last
 }
 
+// driverBuffer is what the driver reads at once: as much as the longest text
+// that it has sent, so the first is padded. From its usual 4 KiB, reading many
+// rows takes a system call for every twenty.
+const driverBuffer = 64 << 10
+
 func (d *mysqlDB) dial(ctx context.Context) (*link, error) {
-	conn, err := d.connector.Connect(ctx)
+	l := &link{}
+	connector := d.connector
+	connector.config = d.connector.config.Clone()
+	connector.config.DialFunc = func(ctx context.Context, network, address string) (conn net.Conn, err error) {
+		l.raw, err = new(net.Dialer).DialContext(ctx, network, address)
+		return l.raw, err
+	}
+	var err error
+	if l.conn, err = connector.Connect(ctx); err != nil {
+		return nil, err
+	}
+	err = l.bounded(ctx, func() error {
+		return l.run("SELECT CONNECTION_ID()"+strings.Repeat(" ", driverBuffer), func(_ int, row []driver.Value) error {
+			l.id = intOf(row[0])
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, errors.Join(err, l.conn.Close())
+	}
+	return l, nil
+}
+
+// dialWriter opens a link whose statements are always in a transaction, so
+// that none has to begin it.
+func (d *mysqlDB) dialWriter(ctx context.Context) (*link, error) {
+	l, err := d.dial(ctx)
 	if err != nil {
 		return nil, err
 	}
-	l := &link{conn: conn}
-	err = l.run(ctx, "SELECT CONNECTION_ID()", func(_ int, row []driver.Value) error {
-		l.id = intOf(row[0])
-		return nil
-	})
-	if err != nil {
-		return nil, errors.Join(err, conn.Close())
+	if err := l.bounded(ctx, func() error { return l.run("SET autocommit = 0", nothing) }); err != nil {
+		return nil, errors.Join(err, l.conn.Close())
 	}
 	return l, nil
 }
@@ -47,21 +79,33 @@ func (l *link) alive(ctx context.Context) bool {
 // each, with the number of its result among those that have columns. A
 // row's bytes are good until the next. It returns nil when all statements
 // have succeeded.
-func (l *link) run(ctx context.Context, text string, each func(result int, row []driver.Value) error) (err error) {
-	defer func() {
-		var server *mysql.MySQLError
-		if err != nil && (!errors.As(err, &server) || cutShort(err)) {
-			l.broken = true
-		}
-	}()
-	rows, err := l.conn.(driver.QueryerContext).QueryContext(ctx, text, nil)
+func (l *link) run(text string, each func(result int, row []driver.Value) error) error {
+	rows, err := l.conn.(driver.QueryerContext).QueryContext(context.Background(), text, nil)
 	if err != nil {
-		return err
+		return l.noted(err)
 	}
 	if err := scan(rows, each); err != nil {
-		return errors.Join(err, closed(rows))
+		return l.noted(errors.Join(err, closed(rows)))
 	}
-	return rows.Close()
+	return l.noted(rows.Close())
+}
+
+// exec sends statements that have no rows in one packet, and tells what each
+// of them did.
+func (l *link) exec(text string) (mysql.Result, error) {
+	done, err := l.conn.(driver.ExecerContext).ExecContext(context.Background(), text, nil)
+	if err != nil {
+		return nil, l.noted(err)
+	}
+	return done.(mysql.Result), nil
+}
+
+// noted gives the connection up on an error that leaves it in an unknown state.
+func (l *link) noted(err error) error {
+	if err != nil && (mysqlNumber(err) == 0 || cutShort(err)) {
+		l.broken = true
+	}
+	return err
 }
 
 // closed ends rows that have failed; what Close then says is no news.
@@ -91,21 +135,19 @@ func scan(rows driver.Rows, each func(result int, row []driver.Value) error) err
 	}
 }
 
-// exec runs a prepared statement with binary arguments, which the server
+// execArgs runs a prepared statement with binary arguments, which the server
 // takes up to max_allowed_packet as they are.
-func (l *link) exec(ctx context.Context, statement string, args []any) error {
-	st, err := l.conn.(driver.ConnPrepareContext).PrepareContext(ctx, statement)
+func (l *link) execArgs(statement string, args []any) error {
+	st, err := l.conn.(driver.ConnPrepareContext).PrepareContext(context.Background(), statement)
 	if err != nil {
-		l.broken = mysqlNumber(err) == 0
-		return err
+		return l.noted(err)
 	}
 	named := make([]driver.NamedValue, len(args))
 	for i, a := range args {
 		named[i] = driver.NamedValue{Ordinal: i + 1, Value: a}
 	}
-	_, err = st.(driver.StmtExecContext).ExecContext(ctx, named)
-	l.broken = l.broken || err != nil && mysqlNumber(err) == 0
-	return errors.Join(err, st.Close())
+	_, err = st.(driver.StmtExecContext).ExecContext(context.Background(), named)
+	return errors.Join(l.noted(err), st.Close())
 }
 
 // rest leaves no transaction open, or gives the connection up.
@@ -115,7 +157,7 @@ func (l *link) rest() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), rollbackTimeout)
 	defer cancel()
-	l.inTx = l.run(ctx, "ROLLBACK", nothing) != nil
+	l.inTx = l.bounded(ctx, func() error { return l.run("ROLLBACK", nothing) }) != nil
 }
 
 func nothing(int, []driver.Value) error { return nil }
@@ -196,30 +238,51 @@ func (p *links) close() (err error) {
 	return err
 }
 
+// longAgo is a deadline that makes whoever waits for a socket give up.
+var longAgo = time.Unix(1, 0)
+
+// bounded runs f, and cuts the connection under it when ctx ends.
+func (l *link) bounded(ctx context.Context, f func() error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = l.raw.SetDeadline(longAgo) })
+	err := f()
+	if stop() {
+		return err
+	}
+	l.broken = true
+	if err != nil {
+		return fmt.Errorf("%w (%w)", ctx.Err(), err)
+	}
+	return nil
+}
+
 // killGrace is how long a commit whose time is over may take to answer.
 const killGrace = time.Second
 
 // killable runs f, whose statements may commit. When ctx ends, the server is
 // asked to interrupt the session, and its answer is awaited a while: hanging up
 // would leave a statement waiting for a lock that it then commits under.
-func (d *mysqlDB) killable(ctx context.Context, l *link, f func(context.Context) error) error {
+func (d *mysqlDB) killable(ctx context.Context, l *link, f func() error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	killed := make(chan struct{})
+	over, killed := make(chan struct{}), make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(killed)
-		grace, done := context.WithTimeout(inner, killGrace)
+		grace, done := context.WithTimeout(context.Background(), killGrace)
 		defer done()
 		_, _ = d.pool.ExecContext(grace, fmt.Sprintf("KILL QUERY %d", l.id)) // or else the grace ends
-		<-grace.Done()
-		cancel()
+		select {
+		case <-grace.Done():
+		case <-over:
+		}
+		_ = l.raw.SetDeadline(longAgo)
 	})
-	err := f(inner)
+	err := f()
 	if !stop() {
-		cancel()
+		close(over)
 		<-killed
 		l.broken = true // the interruption may still be under way
 	}

@@ -25,7 +25,6 @@ func (d *mysqlDB) chunkBytes() int {
 // rows gives the entries to small in chunks for one statement each, and those
 // with large values to large.
 func (d *mysqlDB) rows(entries []Entry, small func([]Entry) error, large func(Entry) error) error {
-	limit := d.chunkBytes()
 	for len(entries) > 0 {
 		if len(entries[0].Value) > largeValue {
 			if err := large(entries[0]); err != nil {
@@ -34,11 +33,7 @@ func (d *mysqlDB) rows(entries []Entry, small func([]Entry) error, large func(En
 			entries = entries[1:]
 			continue
 		}
-		n, size := 0, 0
-		for n < len(entries) && size < limit && len(entries[n].Value) <= largeValue {
-			size += rowBytes(&entries[n])
-			n++
-		}
+		n := d.chunk(entries)
 		if err := small(entries[:n]); err != nil {
 			return err
 		}
@@ -47,33 +42,31 @@ func (d *mysqlDB) rows(entries []Entry, small func([]Entry) error, large func(En
 	return nil
 }
 
+// chunk counts the entries, from the first, that go into one statement.
+func (d *mysqlDB) chunk(entries []Entry) int {
+	n, size, limit := 0, 0, d.chunkBytes()
+	for n < len(entries) && size < limit && len(entries[n].Value) <= largeValue {
+		size += rowBytes(&entries[n])
+		n++
+	}
+	return n
+}
+
 // rowBytes estimates the text of a row, as if a tenth of its bytes were escaped.
 func rowBytes(e *Entry) int {
 	n := len(e.Key) + len(e.Origin) + len(e.ContentType) + len(e.Metadata) + len(e.Value)
 	return n + n/10 + 150
 }
 
-// appendInsert appends the upsert of a chunk.
-func (d *mysqlDB) appendInsert(text []byte, entries []Entry, conflict string, relative bool) []byte {
-	text = append(text, d.insert...)
-	for i := range entries {
-		if i > 0 {
-			text = append(text, ',')
-		}
-		text = appendRow(text, &entries[i], relative)
-	}
-	return append(text, conflict...)
-}
-
 // upsertNewer implements dialect.
 func (d *mysqlDB) upsertNewer(ctx context.Context, c *session, entries []Entry) error {
 	var text []byte
 	return d.rows(entries, func(chunk []Entry) error {
-		text = d.appendInsert(text[:0], chunk, d.newer, false)
+		text = appendUpsert(text[:0], chunk, &d.newer, given)
 		_, err := c.conn.ExecContext(ctx, string(text))
 		return err
 	}, func(e Entry) error {
-		st, err := c.conn.PrepareContext(ctx, d.insert+placeholders(columnCount)+d.newer)
+		st, err := c.conn.PrepareContext(ctx, d.newer.one)
 		if err != nil {
 			return err
 		}
@@ -96,9 +89,11 @@ func (d *mysqlDB) get(ctx context.Context, keys []Key) ([]Entry, error) {
 	entries := make([]Entry, 0, min(len(keys), maxKeysAtOnce))
 	for chunk := range slices.Chunk(keys, maxKeysAtOnce) {
 		l.text = appendKeys(append(l.text[:0], d.wholes...), chunk)
-		err := l.run(ctx, string(l.text), func(_ int, row []driver.Value) error {
-			entries = append(entries, entryOf(row, true))
-			return nil
+		err := l.bounded(ctx, func() error {
+			return l.run(string(l.text), func(_ int, row []driver.Value) error {
+				entries = append(entries, entryOf(row, true))
+				return nil
+			})
 		})
 		if err != nil {
 			return nil, err
