@@ -18,6 +18,9 @@ func (s *SQL) Apply(ctx context.Context, c Copy) error {
 	if err != nil {
 		return s.failed("apply", err)
 	}
+	if done, err := s.applyQuickly(ctx, c); done {
+		return s.failed("apply", err)
+	}
 	return s.transact(ctx, "apply", func(ctx context.Context, conn *session) error {
 		if err := s.checkFence(ctx, conn, c.Fence); err != nil {
 			return err
@@ -27,6 +30,26 @@ func (s *SQL) Apply(ctx context.Context, c Copy) error {
 		}
 		return s.dialect.upsertNewer(ctx, conn, c.Entries)
 	})
+}
+
+// shortcut is a dialect that has a quicker way to make a step than a transaction
+// statement by statement. Unless it is done the quicker way has changed
+// nothing, and the error, if any, does not count.
+type shortcut interface {
+	applyQuickly(ctx context.Context, c Copy) (done bool, err error)
+}
+
+func (s *SQL) applyQuickly(ctx context.Context, c Copy) (done bool, err error) {
+	quick, has := s.dialect.(shortcut)
+	if !has {
+		return false, nil
+	}
+	ctx, end, err := s.begin(ctx, "apply")
+	if err != nil {
+		return true, err
+	}
+	defer end()
+	return quick.applyQuickly(ctx, c)
 }
 
 const selectFence = `SELECT fence FROM {p}lease WHERE id = 1`

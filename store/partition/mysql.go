@@ -41,6 +41,7 @@ type mysqlDB struct {
 	pool      *sql.DB
 	streams   *sql.DB
 	committer *links
+	appliers  *links
 	readers   *links
 
 	mariaDB   atomic.Bool
@@ -49,6 +50,7 @@ type mysqlDB struct {
 
 	upsert, newer        upsert
 	claim, heads, wholes string // statements with names in them
+	step, fence          string
 	self                 []byte // origin as a literal
 }
 
@@ -119,21 +121,23 @@ func (c MySQL) grants() string {
 
 // open makes the pools. They connect when they are used.
 func (d *mysqlDB) open(maxConns int) {
-	readers := max(2, maxConns/3)
+	readers, appliers := max(2, maxConns/3), max(1, maxConns/6)
 	d.pool = sql.OpenDB(d.connector)
-	d.pool.SetMaxOpenConns(max(3, maxConns-readers-1))
-	d.pool.SetMaxIdleConns(max(3, maxConns-readers-1))
+	d.pool.SetMaxOpenConns(max(3, maxConns-readers-appliers-1))
+	d.pool.SetMaxIdleConns(max(3, maxConns-readers-appliers-1))
 	d.streams = sql.OpenDB(d.connector)
 	d.streams.SetMaxIdleConns(2)
 	for _, p := range []*sql.DB{d.pool, d.streams} {
 		p.SetConnMaxIdleTime(time.Minute)
 	}
 	d.committer = newLinks(1, d.dialWriter)
+	d.appliers = newLinks(appliers, d.dialWriter)
 	d.readers = newLinks(readers, d.dial)
 }
 
 func (d *mysqlDB) statements() {
 	d.upsert, d.newer = newUpsert(d.names, upsertMySQL), newUpsert(d.names, newerMySQL)
+	d.step, d.fence = d.names.Replace(updateStep), d.names.Replace(underFence)
 	d.claim, d.self = d.names.Replace(claimMySQL), appendBytes(nil, d.origin)
 	d.heads, d.wholes = d.names.Replace(selectHeadsIn), d.names.Replace(selectEntriesIn)
 }
@@ -268,7 +272,7 @@ func (d *mysqlDB) barrier(ctx context.Context, c *session) error {
 
 func (d *mysqlDB) close() (err error) {
 	d.closeOnce.Do(func() {
-		err = errors.Join(d.readers.close(), d.committer.close(), d.streams.Close(), d.pool.Close())
+		err = errors.Join(d.readers.close(), d.committer.close(), d.appliers.close(), d.streams.Close(), d.pool.Close())
 	})
 	return err
 }

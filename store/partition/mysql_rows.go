@@ -11,8 +11,8 @@ import (
 const largeValue = 64 << 10
 
 // maxChunkBytes bounds the text of one packet, roughly; a chunk may exceed it
-// by one row.
-const maxChunkBytes = 1 << 20
+// by one row. The driver keeps a buffer of up to 256 KiB for the next packet.
+const maxChunkBytes = 240 << 10
 
 // chunkBytes is a quarter of a packet at most. Chunks are measured before
 // escaping, which may double them, by one row too much, and begin behind

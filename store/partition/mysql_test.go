@@ -259,7 +259,9 @@ func (x *proxy) copy(to, from net.Conn, toServer bool) {
 	buffer := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buffer)
-		if !toServer {
+		if toServer {
+			x.packets.Add(1)
+		} else {
 			x.received.Add(int64(n))
 		}
 		pass, cut := x.allow(n, toServer)

@@ -92,6 +92,7 @@ type proxy struct {
 	limit    int64
 
 	received atomic.Int64 // bytes from the server
+	packets  atomic.Int64 // to the server, as long as they are small
 }
 
 func newProxy(t testing.TB, target string) *proxy {
