@@ -40,6 +40,7 @@ type turn struct {
 	known   bool     // the server has told the claim
 	stale   bool     // … and it was of another epoch
 	results []result // of the statements in the text
+	copier  copier
 }
 
 // result says what a result of the text holds.
@@ -237,27 +238,6 @@ func (t *turn) scan(i int, row []driver.Value) error {
 		t.l.last = int64(t.claim.First) + int64(t.b.Revisions) - 1
 		return nil
 	}
-	t.claim.Current = append(t.claim.Current, entryOf(row, t.results[i] == wholesResult))
+	t.claim.Current = append(t.claim.Current, t.copier.entry(row, t.results[i] == wholesResult))
 	return nil
-}
-
-// entryOf copies a row of entryColumns or headColumns.
-func entryOf(row []driver.Value, values bool) Entry {
-	e := Entry{
-		Key:         Key(bytesOf(row[0])),
-		Origin:      Origin(bytesOf(row[1])),
-		Revision:    Revision(intOf(row[2])),
-		Deleted:     intOf(row[3]) != 0,
-		ContentType: string(bytesOf(row[4])),
-		Metadata:    slices.Clone(bytesOf(row[5])),
-		ModifiedAt:  Instant(intOf(row[6])),
-		ExpiresAt:   Instant(intOf(row[7])),
-		Checksum:    uint64(intOf(row[8])),
-		Size:        intOf(row[9]),
-	}
-	if values {
-		value := bytesOf(row[10])
-		e.Value = append(make([]byte, 0, len(value)), value...) // never nil
-	}
-	return e
 }

@@ -20,12 +20,14 @@ import (
 // does the same for nothing.
 type link struct {
 	conn   driver.Conn
-	raw    net.Conn // what conn speaks through
-	id     int64    // of the session, for KILL
-	text   []byte   // the statement being built; its memory is used again
-	inTx   bool     // a transaction may be open
-	broken bool     // the connection must not be used again
-	last   int64    // what the session's LAST_INSERT_ID was set to last
+	raw    net.Conn                                // what conn speaks through
+	id     int64                                   // of the session, for KILL
+	text   []byte                                  // the statement being built; its memory is used again
+	inTx   bool                                    // a transaction may be open
+	gets   [len(getShapes)]driver.StmtQueryContext // prepared when they are needed
+	args   []driver.NamedValue
+	broken bool  // the connection must not be used again
+	last   int64 // what the session's LAST_INSERT_ID was set to last
 }
 
 // driverBuffer is what the driver reads at once: as much as the longest text
@@ -84,6 +86,10 @@ func (l *link) run(text string, each func(result int, row []driver.Value) error)
 	if err != nil {
 		return l.noted(err)
 	}
+	return l.scan(rows, each)
+}
+
+func (l *link) scan(rows driver.Rows, each func(result int, row []driver.Value) error) error {
 	if err := scan(rows, each); err != nil {
 		return l.noted(errors.Join(err, closed(rows)))
 	}

@@ -1,10 +1,6 @@
 package partition
 
-import (
-	"context"
-	"database/sql/driver"
-	"slices"
-)
+import "context"
 
 // largeValue is from where on a value travels in a statement of its own with
 // binary arguments: escaping could double it.
@@ -74,30 +70,4 @@ func (d *mysqlDB) upsertNewer(ctx context.Context, c *session, entries []Entry) 
 		_, err = st.ExecContext(ctx, e.args(nil)...)
 		return err
 	})
-}
-
-// get implements dialect.
-func (d *mysqlDB) get(ctx context.Context, keys []Key) ([]Entry, error) {
-	if len(keys) == 0 {
-		return nil, nil
-	}
-	l, err := d.readers.take(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer d.readers.give(l)
-	entries := make([]Entry, 0, min(len(keys), maxKeysAtOnce))
-	for chunk := range slices.Chunk(keys, maxKeysAtOnce) {
-		l.text = appendKeys(append(l.text[:0], d.wholes...), chunk)
-		err := l.bounded(ctx, func() error {
-			return l.run(string(l.text), func(_ int, row []driver.Value) error {
-				entries = append(entries, entryOf(row, true))
-				return nil
-			})
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	return entries, nil
 }

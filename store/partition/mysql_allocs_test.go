@@ -1,0 +1,71 @@
+package partition
+
+import (
+	"database/sql/driver"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func textDB() *mysqlDB {
+	d := &mysqlDB{origin: "partition-0", names: strings.NewReplacer("{p}", "", "{key}", "`key`")}
+	d.packet.Store(64 << 20)
+	d.statements()
+	return d
+}
+
+func someBatch(n int) *Batch {
+	b := &Batch{Epoch: 1, Revisions: n}
+	for i := range n {
+		b.Write = append(b.Write, Entry{Key: Key(fmt.Sprintf("k/%d", i)), Origin: "partition-0", Revision: Revision(i),
+			ContentType: "text/plain", Value: make([]byte, 100)})
+	}
+	return b
+}
+
+// TestCommitTextTakesNoMemory: the text of a commit is built in place,
+// whatever the number of its entries.
+func TestCommitTextTakesNoMemory(t *testing.T) {
+	d, b := textDB(), someBatch(64)
+	var text []byte
+	allocs := testing.AllocsPerRun(100, func() {
+		text = d.appendClaim(text[:0], b)
+		text = appendUpsert(text, b.Write, &d.upsert, told)
+	})
+	if allocs > 6 { // the claim's arguments
+		t.Errorf("the text of a commit takes %v allocations", allocs)
+	}
+}
+
+// TestPlainRowsLeaveOutWhatIsNull: a row with metadata or an expiry brings
+// the whole row back.
+func TestPlainRowsLeaveOutWhatIsNull(t *testing.T) {
+	d, b := textDB(), someBatch(3)
+	plain := string(appendUpsert(nil, b.Write, &d.upsert, given))
+	if strings.Contains(plain, "VALUES(metadata)") || strings.Contains(plain, "expires_at,") {
+		t.Errorf("NULLs are written out: %s", plain)
+	}
+	for name, change := range map[string]func(*Entry){
+		"metadata": func(e *Entry) { e.Metadata = []byte("{}") }, "expiry": func(e *Entry) { e.ExpiresAt = 7 },
+	} {
+		b := someBatch(3)
+		change(&b.Write[2])
+		if whole := string(appendUpsert(nil, b.Write, &d.upsert, given)); !strings.Contains(whole, "metadata, modified_at, expires_at") {
+			t.Errorf("the %s of the last row is lost: %s", name, whole)
+		}
+	}
+}
+
+func TestRowsAreCopiedWithTwoAllocations(t *testing.T) {
+	row := []driver.Value{[]byte("k/some key of a usual length, or a little more"), []byte("partition-0"), int64(1 << 40), int64(0), []byte("text/plain"), nil,
+		int64(1_700_000_000_000_000), nil, int64(77), int64(100), make([]byte, 100)}
+	var c copier
+	var e Entry
+	allocs := testing.AllocsPerRun(100, func() { e = c.entry(row, true) })
+	if allocs > 2 { // the key and the value
+		t.Errorf("a row takes %v allocations", allocs)
+	}
+	if e.Origin != "partition-0" || e.ContentType != "text/plain" || len(e.Value) != 100 || e.Revision != 1<<40 {
+		t.Errorf("%+v", e)
+	}
+}
