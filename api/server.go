@@ -22,7 +22,9 @@ type Options struct {
 	Logger   *slog.Logger         // default slog.Default()
 	Access   *slog.Logger         // gets a line a request; nil: none
 	Registry *prometheus.Registry // default: a new one with the process's own metrics
-	Limits   Limits
+	// Collectors are further metrics for the registry.
+	Collectors []prometheus.Collector
+	Limits     Limits
 	// Ready adds a reason not to be ready, for example that the process is
 	// shutting down; nil: none.
 	Ready func() error
@@ -84,6 +86,7 @@ func New(o Options) *Server {
 	s.draining, s.drain = context.WithCancel(context.Background())
 	s.metrics = newMetrics(o.Registry, s)
 	s.feeds = newFeedMetrics(o.Registry)
+	o.Registry.MustRegister(o.Collectors...)
 	s.router = s.newRouter()
 	return s
 }

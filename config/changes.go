@@ -28,6 +28,11 @@ func Changes(old, new *Config) Difference {
 		}
 	}
 	d.comparePartitions(old.Partitions, new.Partitions)
+	if !slices.EqualFunc(old.Webhooks, new.Webhooks, func(a, b Webhook) bool {
+		return a.URL == b.URL && a.Prefix == b.Prefix && a.Secret.Equal(b.Secret)
+	}) {
+		d.Restart = append(d.Restart, "webhook")
+	}
 	return d
 }
 

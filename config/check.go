@@ -36,6 +36,7 @@ func (c *checker) config(cfg *Config) {
 	c.log(cfg.Log)
 	c.partitions(cfg.Partitions)
 	c.masters(cfg.Store.Masters, cfg.Partitions)
+	c.webhooks(cfg.Webhooks)
 }
 
 func (c *checker) http(h HTTP) {

@@ -20,6 +20,7 @@ type Config struct {
 	Sync       Sync        `toml:"sync" json:"sync"`
 	Log        Log         `toml:"log" json:"log"`
 	Partitions []Partition `toml:"partition" json:"partition"` // in the order of the file
+	Webhooks   []Webhook   `toml:"webhook" json:"webhook"`     // in the order of the file
 }
 
 // HTTP is the server's address and its patience.
@@ -82,6 +83,13 @@ type Partition struct {
 	URL            URL    `toml:"url" json:"url"`                                         // with the password of PasswordFile, if there is one
 	PasswordFile   string `toml:"password_file,omitempty" json:"password_file,omitempty"` // already read
 	MaxConnections int    `toml:"max_connections" json:"max_connections"`
+}
+
+// Webhook is an address that is told what changes.
+type Webhook struct {
+	URL    string `toml:"url" json:"url"`       // http or https
+	Prefix string `toml:"prefix" json:"prefix"` // of the keys it is told of; "" for all
+	Secret Secret `toml:"secret" json:"secret"` // signs what is sent
 }
 
 // Default returns what runs without a file: three SQLite partitions, partition-0 to partition-2, in dataDir, the

@@ -59,6 +59,12 @@ func (d *decoder) value(key string, value any, field reflect.Value) {
 		d.list(key, value, dst)
 	case *[]Partition:
 		d.partitions(key, value, dst)
+	case *[]Webhook:
+		d.webhooks(key, value, dst)
+	case *Secret:
+		if text, ok := d.text(key, value, "a string"); ok {
+			*dst = NewSecret(text)
+		}
 	default:
 		d.other(key, value, field)
 	}

@@ -58,7 +58,9 @@ func TestExampleLoadsWithAllItShows(t *testing.T) {
 		t.Fatal(err)
 	}
 	source := strings.ReplaceAll(wholeExample(), "/run/secrets/db", secret)
-	c, err := Parse("example.toml", []byte(source), func(name string) (string, bool) { return "from " + name, name == "DB_PASSWORD" })
+	c, err := Parse("example.toml", []byte(source), func(name string) (string, bool) {
+		return "from " + name, name == "DB_PASSWORD" || name == "HOOK_SECRET"
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,6 +137,9 @@ func limits() map[string]string {
 		"partition.name":          "1..64 of `A-Za-z0-9_.-`",
 		"partition.url":           "`mysql://` `sqlite:`",
 		"partition.password_file": "path",
+		"webhook.url":             "`http://` `https://`",
+		"webhook.prefix":          "0..512 bytes",
+		"webhook.secret":          "at least 16 bytes",
 	}
 	for key, limits := range c.ranges {
 		if section, name, _ := strings.Cut(key, "]."); strings.HasPrefix(section, "partition[") {
@@ -162,9 +167,9 @@ func docType(kind reflect.Type) string {
 // docDefault is what the example shows, but for keys that have no default.
 func docDefault(key string) string {
 	switch key {
-	case "partition.name", "partition.url":
+	case "partition.name", "partition.url", "webhook.url", "webhook.secret":
 		return "required"
-	case "partition.password_file":
+	case "partition.password_file", "webhook.prefix":
 		return "none"
 	case "store.masters":
 		return "the first partition"

@@ -18,7 +18,7 @@ const good = "[[partition]]\nname = 'p'\nurl = 'sqlite:p.db'\n"
 const (
 	unknownHTTP = "unknown key; known here: listen, read_header_timeout, read_timeout, write_timeout, idle_timeout, " +
 		"shutdown_timeout, max_header_bytes"
-	unknownTop       = "unknown key; known here: http, store, sync, log, partition"
+	unknownTop       = "unknown key; known here: http, store, sync, log, partition, webhook"
 	unknownPartition = "unknown key; known here: name, url, password_file, max_connections"
 	badSize          = `must be a whole number of bytes, or one with a unit, such as "16MiB" or "8MB" ` +
 		`(B, KB, MB, GB are powers of 1000; KiB, MiB, GiB of 1024)`

@@ -122,6 +122,8 @@ type node struct {
 	store  *store.Store
 	syncer *sync.Syncer // nil: the sync process runs elsewhere
 	api    *api.Server
+
+	webhooks *sync.Webhooks // nil: none, or the sync process runs elsewhere
 }
 
 func newNode(c *config.Config, log *slog.Logger, withSync bool) (*node, error) {
@@ -140,6 +142,7 @@ func newNode(c *config.Config, log *slog.Logger, withSync bool) (*node, error) {
 		if n.syncer, err = newSyncer(c, s, log, wake); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
+		n.webhooks = n.newWebhooks()
 	}
 	n.api = api.New(n.apiOptions())
 	return n, nil
@@ -159,6 +162,9 @@ func (n *node) apiOptions() api.Options {
 	}
 	if n.syncer != nil {
 		o.Syncer = passes{n.syncer}
+	}
+	if n.webhooks != nil {
+		o.Collectors = append(o.Collectors, hookCollector{n.webhooks})
 	}
 	return o
 }
@@ -183,8 +189,11 @@ func (n *node) run(ctx context.Context, listener net.Listener, f configFlags) er
 		})
 	}
 	start(func() error { return n.store.Run(storeCtx) })
+	syncEnded := make(chan struct{})
 	if n.syncer != nil {
-		start(func() error { return n.syncer.Run(syncCtx) })
+		start(func() error { defer close(syncEnded); return n.runSync(syncCtx) })
+	} else {
+		close(syncEnded)
 	}
 	start(func() error { return ignore(api.Serve(server, listener), http.ErrServerClosed) })
 	if f.file != "" {
@@ -202,6 +211,7 @@ func (n *node) run(ctx context.Context, listener net.Listener, f configFlags) er
 		shutdownErr = errors.Join(fmt.Errorf("some requests were still under way after %v: %w", n.config.HTTP.ShutdownTimeout, shutdownErr), server.Close())
 	}
 	stopSync()
+	<-syncEnded // it gives its leases up, some of them by writing
 	stopStore()
 	return errors.Join(running.Wait(), shutdownErr)
 }

@@ -85,13 +85,14 @@ func syncDaemon(ctx context.Context, c *config.Config, log *slog.Logger, f confi
 	if n.syncer, err = newSyncer(c, n.store, log, nil); err != nil {
 		return errors.Join(err, n.store.Close())
 	}
+	n.webhooks = n.newWebhooks()
 	storeCtx, stopStore := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopStore()
 	running, failed := errgroup.WithContext(ctx)
 	running.Go(func() error { return n.store.Run(storeCtx) })
 	running.Go(func() error {
 		defer stopStore()
-		return n.syncer.Run(failed)
+		return n.runSync(failed)
 	})
 	if f.file != "" {
 		reloads, stop := notifyReload()
