@@ -107,7 +107,7 @@ type collector struct {
 	epoch, up, readable, writable, latency *prometheus.Desc
 	revision, lagRevisions, lagSeconds     *prometheus.Desc
 	passes, passSeconds, passAge           *prometheus.Desc
-	remaining                              *prometheus.Desc
+	remaining, swept, collected            *prometheus.Desc
 }
 
 func newCollector(s *Server) *collector {
@@ -127,6 +127,8 @@ func newCollector(s *Server) *collector {
 		passes:       desc("sync_passes_total", "Passes of the sync process in this process."),
 		passSeconds:  desc("sync_last_pass_seconds", "Duration of the last pass."),
 		passAge:      desc("sync_last_pass_timestamp_seconds", "When the last pass ended, in seconds since 1970."),
+		swept:        desc("sync_swept_total", "Expired entries made tombstones on the partition.", "partition"),
+		collected:    desc("sync_collected_total", "Tombstones removed from the partition.", "partition"),
 		remaining:    desc("sync_target_remaining_revisions", "Revisions that the target lacks.", "partition"),
 	}
 }
@@ -135,7 +137,7 @@ func newCollector(s *Server) *collector {
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range [...]*prometheus.Desc{
 		c.epoch, c.up, c.readable, c.writable, c.latency, c.revision, c.lagRevisions, c.lagSeconds,
-		c.passes, c.passSeconds, c.passAge, c.remaining,
+		c.passes, c.passSeconds, c.passAge, c.remaining, c.swept, c.collected,
 	} {
 		ch <- d
 	}
@@ -162,6 +164,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for _, t := range sync.Targets {
 		gauge(c.remaining, float64(t.Remaining), t.Name)
+		ch <- prometheus.MustNewConstMetric(c.swept, prometheus.CounterValue, float64(t.Swept), t.Name)
+		ch <- prometheus.MustNewConstMetric(c.collected, prometheus.CounterValue, float64(t.Collected), t.Name)
 	}
 }
 

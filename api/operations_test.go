@@ -127,7 +127,7 @@ func newBrokenNode() *node { return &node{Server: newBroken(errors.New("down"))}
 
 func TestMetrics(t *testing.T) {
 	n := newNode(t, func(o *Options) {
-		o.Syncer = &fakeSyncer{status: SyncStatus{Passes: 9, LastPass: time.Now(), Targets: []SyncTarget{{Name: "partition-1", Remaining: 4}}}}
+		o.Syncer = &fakeSyncer{status: SyncStatus{Passes: 9, LastPass: time.Now(), Targets: []SyncTarget{{Name: "partition-1", Remaining: 4, Swept: 5, Collected: 6}}}}
 	})
 	n.put(t, "k")
 	n.do(t, "GET", "/v1/keys/k", "")
@@ -145,6 +145,8 @@ func TestMetrics(t *testing.T) {
 		`runnel_partition_lag_revisions{origin="partition-0",partition="partition-0"} 0`,
 		`runnel_sync_passes_total 9`,
 		`runnel_sync_target_remaining_revisions{partition="partition-1"} 4`,
+		`runnel_sync_swept_total{partition="partition-1"} 5`,
+		`runnel_sync_collected_total{partition="partition-1"} 6`,
 		`go_goroutines`,
 	} {
 		if !strings.Contains(w.Body.String(), want) {

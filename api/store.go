@@ -83,4 +83,6 @@ type SyncTarget struct {
 	Err       error  // why it is not level, nil when it is
 	Copied    int64  // entries, in the last pass
 	Remaining int64  // revisions that it still lacks
+	Swept     int64  // expired entries made tombstones on it, since the sync process began
+	Collected int64  // tombstones removed from it, since then
 }

@@ -60,6 +60,8 @@ type targetDocument struct {
 	Error     text   `json:"error,omitempty" xml:"error,omitempty"`
 	Copied    int64  `json:"copied" xml:"copied"`
 	Remaining int64  `json:"remaining" xml:"remaining"`
+	Swept     int64  `json:"swept,omitempty" xml:"swept,omitempty"`
+	Collected int64  `json:"collected,omitempty" xml:"collected,omitempty"`
 }
 
 // syncStatusOf documents the sync process; nil is one that runs elsewhere.
@@ -77,7 +79,7 @@ func syncStatusOf(syncer Syncer) syncDocument {
 func targetsOf(targets []SyncTarget) []targetDocument {
 	out := make([]targetDocument, len(targets))
 	for i, t := range targets {
-		out[i] = targetDocument{Name: text(t.Name), State: t.State, Copied: t.Copied, Remaining: t.Remaining}
+		out[i] = targetDocument{Name: text(t.Name), State: t.State, Copied: t.Copied, Remaining: t.Remaining, Swept: t.Swept, Collected: t.Collected}
 		if t.Err != nil {
 			out[i].Error = text(t.Err.Error())
 		}

@@ -28,6 +28,10 @@ type world struct {
 	names   []string
 	ledger  *ledger
 
+	clock map[string]time.Duration // how wrong the clocks of partitions are
+
+	unlocked bool // a sweep's commit lets the test write while it is under way
+
 	mu      sync.Mutex
 	history map[partition.Origin][]partition.Entry // acknowledged, in order of revisions
 }
@@ -48,7 +52,7 @@ func newWorld(t testing.TB, masters, n int) *world {
 // add makes another partition and returns its name.
 func (w *world) add() string {
 	name := fmt.Sprintf("p%d", len(w.names))
-	m := partition.NewMemory(name)
+	m := partition.NewMemory(name, partition.MemoryClock(func() time.Time { return time.Now().Add(w.clock[name]) }))
 	c := partition.Cluster{ID: "c", Epoch: 1, Masters: w.masters, Slots: make([]uint16, store.Slots)}
 	if _, err := m.Join(context.Background(), c); err != nil {
 		w.t.Fatal(err)
@@ -62,6 +66,16 @@ func (w *world) add() string {
 func (w *world) write(master, key, value string) partition.Entry {
 	return w.commit(master, partition.Entry{Key: partition.Key("k/" + key), Value: []byte(value),
 		Checksum: partition.Checksum([]byte(value)), Size: int64(len(value))})
+}
+
+// expiring is write of an entry that lives so long by its master's clock.
+func (w *world) expiring(master, key string, ttl time.Duration) partition.Entry {
+	at, err := w.bases[master].Positions(context.Background())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return w.commit(master, partition.Entry{Key: partition.Key("k/" + key), Value: []byte("soon gone"),
+		Checksum: partition.Checksum([]byte("soon gone")), Size: 9, ExpiresAt: at.Now.Add(ttl)})
 }
 
 func (w *world) delete(master, key string) partition.Entry {
@@ -200,6 +214,7 @@ func (l *ledger) err() error {
 // handle is one process's handle on a partition.
 type handle struct {
 	*partition.Memory
+	w      *world
 	ledger *ledger
 	lame   bool                            // its barriers do nothing
 	cost   func(entries int) time.Duration // of an Apply; nil: none
@@ -212,6 +227,42 @@ func (h *handle) Positions(ctx context.Context) (partition.Positions, error) {
 		h.read()
 	}
 	return at, err
+}
+
+// Commit is a sweep's: what it has written belongs to the history.
+func (h *handle) Commit(ctx context.Context, b partition.Batch) (partition.Claim, error) {
+	if !h.w.unlocked {
+		h.w.mu.Lock() // so that history is in order
+		defer h.w.mu.Unlock()
+	}
+	var written []partition.Entry
+	decide := b.Decide
+	b.Decide = func(c partition.Claim) (entries []partition.Entry, err error) {
+		written, err = decide(c)
+		return written, err
+	}
+	c, err := h.Memory.Commit(ctx, b)
+	if err == nil || errors.Is(err, partition.ErrOutcomeUnknown) {
+		for _, e := range written {
+			e.ModifiedAt = 0
+			h.w.history[e.Origin] = append(h.w.history[e.Origin], e)
+			h.w.sweptEarly(c, e)
+		}
+	}
+	return c, err
+}
+
+// sweptEarly checks that what a sweep has buried was over. w.mu is held.
+func (w *world) sweptEarly(c partition.Claim, tombstone partition.Entry) {
+	entries := w.history[tombstone.Origin]
+	for i := len(entries) - 2; i >= 0; i-- {
+		if e := entries[i]; e.Key == tombstone.Key {
+			if c.Now != 0 && e.Live(c.Now) {
+				w.t.Errorf("%s of %d is swept, which lives until %d, at %d", e.Key, e.Revision, e.ExpiresAt, c.Now)
+			}
+			return
+		}
+	}
 }
 
 func (h *handle) Snapshot(ctx context.Context, o partition.Origin, after partition.Revision) (partition.Snapshot, error) {
@@ -299,7 +350,7 @@ func (c *site) configure(names ...string) {
 	defer c.mu.Unlock()
 	for _, name := range names {
 		if c.handles[name] == nil {
-			c.handles[name] = &handle{Memory: c.w.bases[name].Reopen(), ledger: c.w.ledger}
+			c.handles[name] = &handle{Memory: c.w.bases[name].Reopen(), w: c.w, ledger: c.w.ledger}
 		}
 	}
 	c.names = slices.Clone(names)

@@ -115,7 +115,10 @@ func (g *game) write() {
 		k := g.rng.IntN(12)
 		master := g.w.masters[k%len(g.w.masters)]
 		key := fmt.Sprint("key", k)
-		if g.rng.IntN(3) == 0 {
+		if g.rng.IntN(4) == 0 {
+			ttl := time.Duration(g.rng.IntN(300)) * time.Microsecond
+			g.say("write %s at %d for %v", key, g.w.expiring(master, key, ttl).Revision, ttl)
+		} else if g.rng.IntN(3) == 0 {
 			g.say("delete %s at %d", key, g.w.delete(master, key).Revision)
 		} else {
 			g.say("write %s at %d", key, g.w.write(master, key, fmt.Sprint(g.rng.Uint64())).Revision)
@@ -207,6 +210,7 @@ func (g *game) heal(c *site) {
 // settle makes quiet passes: all must be equal then, and stay so when
 // tombstones are collected.
 func (g *game) settle() {
+	time.Sleep(time.Millisecond) // everything that was to expire has
 	for _, c := range g.sites {
 		g.heal(c)
 	}

@@ -81,6 +81,7 @@ func (s *Syncer) onTimer(ctx context.Context, next time.Time) time.Time {
 		return next
 	}
 	v := s.start(ctx, scheduled).view
+	s.sweepSometimes(ctx, v)
 	s.collectSometimes(ctx, v)
 	return s.options.Schedule.Next(time.Now())
 }

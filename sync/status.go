@@ -73,6 +73,7 @@ type TargetStatus struct {
 	Refills   int64     // begun
 	Errors    int64     // copies that failed
 	Collected int64     // tombstones removed
+	Swept     int64     // expired entries of which it is the master, made tombstones
 	ToGo      int64     // entries to go, at most; counted in revisions
 	Origins   []OriginStatus
 }
@@ -99,7 +100,7 @@ func (s *Syncer) Status() Status {
 
 // status sums the peer's lanes up. Syncer.mu is held.
 func (p *peer) status() TargetStatus {
-	t := TargetStatus{Name: p.Name(), State: Level, Collected: p.collected, Standby: p.lease.isStandby()}
+	t := TargetStatus{Name: p.Name(), State: Level, Collected: p.collected, Swept: p.swept, Standby: p.lease.isStandby()}
 	var sum totals
 	for o, l := range p.lanes {
 		sum.add(l.totals)

@@ -40,6 +40,7 @@ type Options struct {
 	LeaseTTL     time.Duration // how long a target waits for a process that died, default 15 s
 	Holder       string        // names this process in leases, unique; default host-pid-random
 
+	SweepEvery     time.Duration // between two sweeps of expired entries, default 10 s; negative: never
 	CollectEvery   time.Duration // between two collections of tombstones, default 1 min; negative: never
 	TombstoneGrace time.Duration // how long this process must have known a tombstone to be passed by all, default none
 
@@ -57,6 +58,7 @@ func (o Options) withDefaults() Options {
 	o.CopyTimeout = defaultTo(o.CopyTimeout, time.Minute)
 	o.BackoffMax = defaultTo(o.BackoffMax, 30*time.Second)
 	o.LeaseTTL = defaultTo(o.LeaseTTL, 15*time.Second)
+	o.SweepEvery = defaultTo(o.SweepEvery, 10*time.Second)
 	o.CollectEvery = defaultTo(o.CollectEvery, time.Minute)
 	if o.Holder == "" {
 		o.Holder = newHolder()
@@ -110,6 +112,8 @@ type Syncer struct {
 	mark       *mark
 	considered time.Time
 	collecting bool
+	sweeping   bool
+	swept      time.Time // when the last sweep began
 }
 
 // New makes a syncer; nothing happens before Run or Pass.
@@ -142,7 +146,7 @@ func signal(c chan<- struct{}) {
 // Pass makes one pass over everything and waits until every target is done or
 // has failed; the report says how each stands. While Run is at work, it is Run
 // that makes the pass, and copies under way count to it. Otherwise Pass
-// also collects tombstones, and gives the leases up at the end. The error is ctx's.
+// also sweeps expired entries, collects tombstones, and gives the leases up at the end. The error is ctx's.
 func (s *Syncer) Pass(ctx context.Context) (Report, error) {
 	select {
 	case s.turn <- struct{}{}:
@@ -183,6 +187,9 @@ func (s *Syncer) lonePass(ctx context.Context) (Report, error) {
 	p := s.start(ctx, alone)
 	s.beginMark(p.view)
 	if err := p.wait(ctx); err != nil {
+		return Report{}, err
+	}
+	if err := s.sweepNow(ctx, p.view); err != nil {
 		return Report{}, err
 	}
 	s.collectNow(ctx, s.look(ctx, alone))

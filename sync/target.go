@@ -33,6 +33,7 @@ type peer struct {
 	lanes   map[partition.Origin]*lane
 
 	collected int64 // tombstones removed
+	swept     int64 // entries that had expired
 }
 
 // lane is the copying of one origin to one target. Its fields are guarded by

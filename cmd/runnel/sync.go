@@ -159,5 +159,6 @@ func (p passes) SyncStatus() api.SyncStatus {
 }
 
 func syncTarget(t sync.TargetStatus) api.SyncTarget {
-	return api.SyncTarget{Name: t.Name, State: string(t.State), Err: t.Err, Copied: t.Entries, Remaining: t.ToGo}
+	return api.SyncTarget{Name: t.Name, State: string(t.State), Err: t.Err, Copied: t.Entries, Remaining: t.ToGo,
+		Swept: t.Swept, Collected: t.Collected}
 }

@@ -66,6 +66,8 @@ type dialect interface {
 	// byRevision makes a SELECT go by the order of revisions: a planner that
 	// expects most of the table would read and sort all of it instead.
 	byRevision() string
+	// byExpiry makes one go by the times of expiry.
+	byExpiry() string
 	// insertIgnore begins an INSERT that leaves a row that is there.
 	insertIgnore() string
 	// upsertNewer writes entries unless what stands is as new, in the open
@@ -214,7 +216,8 @@ func (s *SQL) explain(err error) error {
 
 // sql puts the names of tables, and what the dialect wants, into a statement.
 func (s *SQL) sql(statement string) string {
-	return s.names.Replace(strings.ReplaceAll(statement, "{by_revision}", s.dialect.byRevision()))
+	return s.names.Replace(strings.ReplaceAll(strings.ReplaceAll(statement,
+		"{by_revision}", s.dialect.byRevision()), "{by_expiry}", s.dialect.byExpiry()))
 }
 
 // read runs f on a reading connection.

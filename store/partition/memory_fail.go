@@ -15,6 +15,7 @@ const (
 	OpGet       = "get"
 	OpList      = "list"
 	OpPositions = "positions"
+	OpExpired   = "expired"
 	OpSnapshot  = "snapshot"
 	OpNext      = "next" // of a Snapshot
 	OpBarrier   = "barrier"

@@ -255,6 +255,7 @@ func (d *mysqlDB) beginSnapshot() []string {
 func (d *mysqlDB) forShare() string     { return " LOCK IN SHARE MODE" } // MariaDB knows no FOR SHARE
 func (d *mysqlDB) forUpdate() string    { return " FOR UPDATE" }
 func (d *mysqlDB) byRevision() string   { return "FORCE INDEX (by_revision)" }
+func (d *mysqlDB) byExpiry() string     { return "FORCE INDEX (by_expiry)" }
 func (d *mysqlDB) insertIgnore() string { return "INSERT IGNORE" }
 
 // clock is the time at which the statement began, whatever the time zone.

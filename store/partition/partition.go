@@ -65,6 +65,9 @@ type Master interface {
 	// ErrUnavailable, ErrTooLarge: nothing happened. ErrOutcomeUnknown: see there.
 	// An error of b.Decide rolls back and is returned as it is.
 	Commit(ctx context.Context, b Batch) (Claim, error)
+	// Expired lists keys of entries of the partition's own origin that are no
+	// tombstones and have expired by its own clock: those that expired first, at most limit.
+	Expired(ctx context.Context, limit int) ([]Key, error)
 }
 
 // Batch is what one group commit asks of its master.

@@ -233,6 +233,7 @@ func (d *sqliteDB) beginSnapshot() []string { return []string{"BEGIN"} } // the 
 func (d *sqliteDB) forShare() string        { return "" }                // a writer has the file to itself
 func (d *sqliteDB) forUpdate() string       { return "" }
 func (d *sqliteDB) byRevision() string      { return "INDEXED BY {p}entries_by_revision" }
+func (d *sqliteDB) byExpiry() string        { return "INDEXED BY {p}entries_by_expiry" }
 func (d *sqliteDB) insertIgnore() string    { return "INSERT OR IGNORE" }
 
 // clock is the host's: the database has no other.

@@ -67,6 +67,10 @@ var faults = []fault{
 		func(m *partition.Memory) partition.Partition { return greedy{m} }},
 	{"collects too far", "CollectAtAMasterKeepsItsCounter",
 		func(m *partition.Memory) partition.Partition { return greedy{m} }},
+	{"sweeps what lives", "ExpiredListsItsOwnEntriesThatAreOver",
+		func(m *partition.Memory) partition.Partition { return hasty{m} }},
+	{"sweeps without end", "ExpiredListsNoMoreThanAsked",
+		func(m *partition.Memory) partition.Partition { return hasty{m} }},
 	{"gives a held lease away", "LeaseIsHeldAgainstOthers",
 		func(m *partition.Memory) partition.Partition { return generous{m} }},
 	{"gives a held lease away", "LeaseRacesHaveOneHolder",
@@ -322,6 +326,19 @@ func (p greedy) Collect(ctx context.Context, o partition.Origin, upTo partition.
 		return p.Memory.Collect(ctx, o, upTo)
 	}
 	return n, err
+}
+
+// hasty lists everything that will expire some day.
+type hasty struct{ *partition.Memory }
+
+func (p hasty) Expired(ctx context.Context, limit int) (keys []partition.Key, err error) {
+	entries, _, err := p.Memory.List(ctx, partition.Span{Limit: 1000})
+	for _, e := range entries {
+		if e.ExpiresAt != 0 {
+			keys = append(keys, e.Key)
+		}
+	}
+	return keys, err
 }
 
 // generous takes the lease from its holder for whoever asks.

@@ -100,6 +100,7 @@ var calls = []call{
 		_, _, err := p.List(ctx, partition.Span{Limit: 1})
 		return err
 	}},
+	{"Expired", func(ctx context.Context, p partition.Partition) error { _, err := p.Expired(ctx, 1); return err }},
 	{"Positions", func(ctx context.Context, p partition.Partition) error { _, err := p.Positions(ctx); return err }},
 	{"Snapshot", func(ctx context.Context, p partition.Partition) error {
 		s, err := p.Snapshot(ctx, alpha, 0)
