@@ -78,6 +78,7 @@ func (c *checker) sync(s Sync) {
 	c.duration("sync.timeout", s.Timeout, 100*time.Millisecond, 24*time.Hour)
 	c.duration("sync.backoff_max", s.BackoffMax, time.Second, time.Hour)
 	c.duration("sync.lease", s.Lease, time.Second, 10*time.Minute)
+	c.duration("sync.tombstone_grace", s.TombstoneGrace, 0, 30*24*time.Hour)
 }
 
 func (c *checker) log(l Log) {

@@ -60,6 +60,8 @@ type Sync struct {
 	Timeout      time.Duration `toml:"timeout" json:"timeout"` // of reading or applying one batch
 	BackoffMax   time.Duration `toml:"backoff_max" json:"backoff_max"`
 	Lease        time.Duration `toml:"lease" json:"lease"`
+	// TombstoneGrace is how long deletions are kept after every partition has passed them, for readers of changes.
+	TombstoneGrace time.Duration `toml:"tombstone_grace" json:"tombstone_grace"`
 }
 
 // Log is what is logged, and how.
@@ -133,6 +135,8 @@ func base() *Config {
 			Timeout:      30 * time.Second,
 			BackoffMax:   30 * time.Second,
 			Lease:        15 * time.Second,
+
+			TombstoneGrace: time.Hour,
 		},
 		Log: Log{Level: slog.LevelInfo, Format: FormatText},
 	}

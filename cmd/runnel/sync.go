@@ -60,6 +60,7 @@ func (p *program) syncOnce(ctx context.Context, c *config.Config, log *slog.Logg
 	if err := s.Connect(ctx); err != nil && len(s.Origins()) == 0 {
 		return fmt.Errorf("no partition can be used:\n%w", err)
 	}
+	c.Sync.TombstoneGrace = 0 // nobody would remember for how long
 	syncer, err := newSyncer(c, s, log, nil)
 	if err != nil {
 		return err
@@ -115,8 +116,10 @@ func newSyncer(c *config.Config, s *store.Store, log *slog.Logger, wake <-chan s
 		CopyTimeout:  c.Sync.Timeout,
 		BackoffMax:   c.Sync.BackoffMax,
 		LeaseTTL:     c.Sync.Lease,
-		Wake:         wake,
-		Logger:       log,
+
+		TombstoneGrace: c.Sync.TombstoneGrace,
+		Wake:           wake,
+		Logger:         log,
 	}), nil
 }
 
