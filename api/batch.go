@@ -5,6 +5,8 @@ import (
 	"errors"
 	"mime"
 	"net/http"
+	"slices"
+	"sync"
 
 	"github.com/runnelkv/runnel/store"
 )
@@ -47,14 +49,18 @@ func (s *Server) postBatch(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return refuseForm(among)
 	}
-	b := &batch{server: s, request: r, read: o, answer: newBatchAnswer(w, chosen, s.options.Limits.Write)}
-	if !lines {
-		return b.doArray(w)
+	b := batches.Get().(*batch)
+	b.server, b.request, b.read, b.answer = s, r, o, newBatchAnswer(w, chosen, s.options.Limits.Write, b.out)
+	switch n := r.ContentLength; {
+	case !lines:
+		err = b.doArray(w)
+	case n >= 0 && n <= wholeBytes:
+		err = b.doLines(w)
+	default:
+		err = b.doStream()
 	}
-	if n := r.ContentLength; n >= 0 && n <= wholeBytes {
-		return b.doLines(w)
-	}
-	return b.doStream()
+	b.free()
+	return err
 }
 
 // hasLines reports whether the body is NDJSON; otherwise it is an array.
@@ -82,9 +88,26 @@ type batch struct {
 	wrote   bool              // something was written: gets that follow ask the master
 	answer  *batchAnswer
 
-	// Kept from one window to the next.
+	// Kept from one window to the next, and from one batch to another.
+	ops     []operation
 	changes []store.Change
 	keys    []store.Key
+	out     []byte
+}
+
+var batches = sync.Pool{New: func() any { return new(batch) }}
+
+// free keeps the batch's memory for another one, unless it is much.
+func (b *batch) free() {
+	kept := batch{ops: b.ops, changes: b.changes, keys: b.keys, out: b.answer.b[:0]}
+	if cap(kept.ops) > windowItems || cap(kept.out) > 2*flushBytes {
+		kept.ops, kept.out = nil, nil
+	}
+	clear(kept.ops[:cap(kept.ops)])
+	clear(kept.changes[:cap(kept.changes)])
+	clear(kept.keys[:cap(kept.keys)])
+	*b = kept
+	batches.Put(b)
 }
 
 // largestBody is the most bytes of one body that is not streamed.
@@ -100,11 +123,11 @@ func (b *batch) doArray(w http.ResponseWriter) error {
 	if err != nil {
 		return err
 	}
-	ops, err := b.server.newOperations().array(body)
+	b.ops, err = b.server.newOperations().array(b.ops[:0], body)
 	if err != nil {
 		return err
 	}
-	for len(ops) > 0 {
+	for ops := b.ops; len(ops) > 0; {
 		n := min(windowItems, len(ops))
 		if err := b.do(ops[:n]); err != nil {
 			return err
@@ -121,15 +144,15 @@ func (b *batch) doLines(w http.ResponseWriter) error {
 		return err
 	}
 	d := b.server.newOperations()
-	ops := make([]operation, 0, min(windowItems, bytes.Count(body, newline)+1))
+	b.ops = slices.Grow(b.ops[:0], min(windowItems, bytes.Count(body, newline)+1))
 	for len(body) > 0 {
-		ops = ops[:0]
-		for len(body) > 0 && len(ops) < windowItems {
+		b.ops = b.ops[:0]
+		for len(body) > 0 && len(b.ops) < windowItems {
 			var line []byte
 			line, body, _ = bytes.Cut(body, newline)
-			ops = d.appendLine(ops, line)
+			b.ops = d.appendLine(b.ops, line)
 		}
-		if err := b.do(ops); err != nil {
+		if err := b.do(b.ops); err != nil {
 			return err
 		}
 	}

@@ -18,9 +18,9 @@ type batchAnswer struct {
 	err     error // of sending: the client is gone
 }
 
-func newBatchAnswer(w http.ResponseWriter, o offer, timeout time.Duration) *batchAnswer {
+func newBatchAnswer(w http.ResponseWriter, o offer, timeout time.Duration, buffer []byte) *batchAnswer {
 	a := &batchAnswer{w: w, control: http.NewResponseController(w), offer: o, timeout: timeout}
-	a.lines = o.form == formNDJSON
+	a.b, a.lines = buffer, o.form == formNDJSON
 	return a
 }
 

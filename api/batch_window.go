@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/runnelkv/runnel/store"
 )
@@ -87,10 +88,7 @@ func (b *batch) write(ops []operation, n int) {
 	if n == 0 {
 		return
 	}
-	if cap(b.changes) < n {
-		b.changes = make([]store.Change, 0, min(max(n, 2*cap(b.changes)), windowItems))
-	}
-	b.changes = b.changes[:n]
+	b.changes = slices.Grow(b.changes, n)[:n]
 	i := 0
 	for j := range ops {
 		if o := &ops[j]; o.failed == nil && !o.reads() {

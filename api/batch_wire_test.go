@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -176,4 +177,76 @@ func TestBatchWithTheMasterAway(t *testing.T) {
 			}
 		}
 	}
+}
+
+// endless is lines that are made as they are read.
+type endless struct {
+	line []byte
+	at   int
+	left atomic.Int64 // bytes; the last line is whole
+}
+
+func (e *endless) Read(p []byte) (n int, err error) {
+	for n < len(p) && (e.left.Load() > 0 || e.at > 0) {
+		m := copy(p[n:], e.line[e.at:])
+		n, e.at = n+m, (e.at+m)%len(e.line)
+		e.left.Add(-int64(m))
+	}
+	if n == 0 {
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// settled waits until nothing more of the lines is taken.
+func (e *endless) settled() {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for before := int64(-1); before != e.left.Load(); <-tick.C {
+		before = e.left.Load()
+	}
+}
+
+// TestBatchTakesMemoryForAWindow, and not for all of its lines, also when a
+// commit takes so long that all of them could come meanwhile.
+func TestBatchTakesMemoryForAWindow(t *testing.T) {
+	n := newNode(t)
+	server := n.serve(t, Limits{})
+	const sent, most = 96 << 20, 48 << 20
+	lines := &endless{line: []byte(`{"op":"put","key":"k","value":"` + strings.Repeat("v", 4000) + `"}` + "\n")}
+	lines.left.Store(sent)
+	var commits, held atomic.Int64
+	base := heap()
+	n.partitions[0].Fail(func(op string) error {
+		if op == partition.OpCommit && commits.Add(1) == 3 {
+			lines.settled()
+			held.Store(heap() - base)
+		}
+		return nil
+	})
+	answer, err := http.Post(server.URL+"/v1/batch", "application/x-ndjson", lines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	results := 0
+	for scanner := bufio.NewScanner(answer.Body); scanner.Scan(); results++ {
+		if !strings.Contains(scanner.Text(), `"status":20`) {
+			t.Fatal(scanner.Text())
+		}
+	}
+	if results < sent/len(lines.line) {
+		t.Errorf("%d results for %d lines", results, sent/len(lines.line))
+	}
+	if held.Load() == 0 || held.Load() > most {
+		t.Errorf("%d MiB of %d were held", held.Load()>>20, sent>>20)
+	}
+}
+
+// heap is the bytes that are in use, garbage left out.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
 	"mime"
 	"net/http"
@@ -112,5 +113,37 @@ func checkResponse(t testing.TB, request *openapi3filter.RequestValidationInput,
 	})
 	if err != nil {
 		t.Errorf("%s %s: the answer %d is not as in openapi.yaml: %v", r.Method, r.URL, w.Code, err)
+	}
+}
+
+// TestOpenAPIDescribesOperations: what the server takes as an operation, and what
+// it refuses for its members, openapi.yaml says as well.
+func TestOpenAPIDescribesOperations(t *testing.T) {
+	n := newNode(t)
+	schema := describe(t).Components.Schemas["Operation"].Value
+	for op, ok := range map[string]bool{
+		`{"op":"put","key":"k","value":"v"}`:                                                   true,
+		`{"op":"put","key":"k","value_base64":"AP8=","content_type":"text/plain","ttl":"30s"}`: true,
+		`{"op":"put","key":"k","value":"v","if_match":"*","metadata":{"a":"b"}}`:               true,
+		`{"op":"delete","key":"k","if_none_match":"\"1\""}`:                                    true,
+		`{"op":"get","key":"k"}`:                                                               true,
+		`{"op":"get"}`:                                                                         false,
+		`{"key":"k"}`:                                                                          false,
+		`{"op":"list","key":"k"}`:                                                              false,
+		`{"op":"get","key":7}`:                                                                 false,
+		`{"op":"get","key":"k","revision":1}`:                                                  false,
+		`{"op":"put","key":"k","value":{}}`:                                                    false,
+		`{"op":"put","key":"k","value":"","metadata":{"a":1}}`:                                 false,
+		`[]`: false,
+	} {
+		var document any
+		if err := json.Unmarshal([]byte(op), &document); err != nil {
+			t.Fatal(err)
+		}
+		described := schema.VisitJSON(document) == nil
+		taken := forms["array"](n, t, op)[0].Status != http.StatusBadRequest
+		if described != ok || taken != ok {
+			t.Errorf("%s: described %v, taken %v, want %v", op, described, taken, ok)
+		}
 	}
 }

@@ -31,7 +31,7 @@ func (o *operation) reads() bool { return o.name == "get" }
 
 // change is a put or a delete as the store takes it.
 func (o *operation) change(c *store.Change) {
-	c.Entry, c.Decide = o.entry, nil
+	c.Entry, c.Decide, c.Created, c.Err = o.entry, nil, false, nil
 	if o.name == "put" && o.blind() {
 		return
 	}

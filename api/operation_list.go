@@ -2,28 +2,27 @@ package api
 
 import "bytes"
 
-// array decodes the operations of an array. An error says that it is none, or
-// has too many.
-func (d *operations) array(body []byte) ([]operation, error) {
+// array decodes the operations of an array and appends them to ops. An error
+// says that it is none, or has too many.
+func (d *operations) array(ops []operation, body []byte) ([]operation, error) {
 	d.reset(body)
 	if d.decoder.PeekKind() != '[' {
-		return nil, refuse(kindInvalidJSON, "The body is not a JSON array.")
+		return ops, refuse(kindInvalidJSON, "The body is not a JSON array.")
 	}
 	if _, err := d.decoder.ReadToken(); err != nil {
-		return nil, refuseJSON(err)
+		return ops, refuseJSON(err)
 	}
-	var ops []operation
 	for d.decoder.PeekKind() != ']' {
 		if len(ops) == maxBatchItems {
-			return nil, refuse(kindTooLarge, "An array has at most %d operations; lines can be as many as there are.", maxBatchItems)
+			return ops, refuse(kindTooLarge, "An array has at most %d operations; lines can be as many as there are.", maxBatchItems)
 		}
 		ops = append(ops, operation{})
 		if err := d.read(&ops[len(ops)-1]); err != nil {
-			return nil, refuseJSON(err)
+			return ops, refuseJSON(err)
 		}
 	}
 	if _, err := d.decoder.ReadToken(); err != nil {
-		return nil, refuseJSON(err)
+		return ops, refuseJSON(err)
 	}
 	return ops, d.end()
 }

@@ -19,6 +19,13 @@ const (
 // would have returned, as soon as that is known, so that only some MiB of values
 // are held at a time. An error of one key is no other's.
 func (s *Store) GetMany(ctx context.Context, keys []Key, o ReadOptions, each func(i int, r Read, err error)) {
+	if o.Consistency != "" && o.Consistency != Any && o.Consistency != FromMaster {
+		for i, k := range keys { // what is asked of each answer is Get's to know
+			r, err := s.Get(ctx, k, o)
+			each(i, r, err)
+		}
+		return
+	}
 	size := manyFirst
 	for done := 0; done < len(keys); {
 		some := keys[done:min(done+size, len(keys))]
