@@ -305,6 +305,7 @@ func (c *committer) attempt() error {
 		return err
 	}
 	c.m.took(time.Since(began))
+	c.m.committed(claim.First + Revision(c.batch.revs) - 1)
 	c.batch.settle(claim)
 	c.m.options.OnCommit()
 	return nil

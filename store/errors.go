@@ -58,3 +58,44 @@ func (e *MasterError) Error() string {
 func (e *MasterError) Is(target error) bool { return target == ErrMasterUnavailable }
 
 func (e *MasterError) Unwrap() error { return e.Err }
+
+// SessionError: nobody who can answer holds all that the session has seen, and
+// the key's master does not answer, or has lost some of it.
+type SessionError struct {
+	Master     string
+	RetryAfter time.Duration
+	Err        error // why the master could not be asked
+}
+
+func (e *SessionError) Error() string {
+	return fmt.Sprintf("no partition that answers has reached the session: %v", e.Err)
+}
+
+func (e *SessionError) Unwrap() error { return e.Err }
+
+// StalenessError: nobody who can answer is known to be as fresh as was asked for.
+type StalenessError struct {
+	Max        time.Duration
+	RetryAfter time.Duration
+	Err        error // why the master could not be asked
+}
+
+func (e *StalenessError) Error() string {
+	return fmt.Sprintf("no partition that answers is at most %v stale: %v", e.Max, e.Err)
+}
+
+func (e *StalenessError) Unwrap() error { return e.Err }
+
+// CopiesError: fewer partitions answered than a Quorum asked for. Asked is more
+// than Configured when there are not so many at all.
+type CopiesError struct {
+	Asked, Answered, Configured int
+	RetryAfter                  time.Duration
+	Err                         error // of the last that failed
+}
+
+func (e *CopiesError) Error() string {
+	return fmt.Sprintf("%d partitions answered, %d of %d were asked for: %v", e.Answered, e.Asked, e.Configured, e.Err)
+}
+
+func (e *CopiesError) Unwrap() error { return e.Err }

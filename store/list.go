@@ -29,24 +29,39 @@ func (s *Store) List(ctx context.Context, o ListOptions) (Page, error) {
 	if o.Consistency == FromMaster && o.Partition == "" && len(c.Masters) > 1 {
 		return s.listMasters(ctx, c, o)
 	}
-	tried, failure := 0, error(nil)
-	turn := s.candidates(o.ReadOptions, Origin(c.Masters[0]))
-	for m := turn.next(); m != nil; m = turn.next() {
-		if o.Partition == "" && !m.wholeFor(c) {
-			continue
-		}
-		tried++
-		page, err := s.listFrom(ctx, m, o, nil)
-		if err == nil {
-			page.Partition, page.Staleness = m.Name(), s.stalest(m, c)
-			return page, nil
-		}
-		if ctx.Err() != nil {
-			return Page{}, ctx.Err()
-		}
-		failure = err
+	q := s.quest(c, Origin(c.Masters[0]), o.ReadOptions)
+	q.every = true
+	var page Page
+	err := s.seek(ctx, &q, func(m *member, _ time.Duration) (err error) {
+		page, err = s.listOf(ctx, m, o, &q)
+		return err
+	})
+	if err != nil && q.picky && len(c.Masters) > 1 && ctx.Err() == nil {
+		return s.listMasters(ctx, c, o) // no single one holds all that was seen
 	}
-	return Page{}, s.unreadable(o.ReadOptions, Origin(c.Masters[0]), tried, failure)
+	if err != nil {
+		return Page{}, err
+	}
+	return page, nil
+}
+
+// listOf reads one page from one member. If more than Any is asked of it, it
+// must still be what it was once the page is read: keys that are absent prove
+// nothing else.
+func (s *Store) listOf(ctx context.Context, m *member, o ListOptions, q *quest) (Page, error) {
+	staleness := s.provenOf(m, q.c)
+	page, err := s.listSeen(ctx, m, o, nil)
+	if err != nil {
+		return Page{}, err
+	}
+	if q.picky && !(q.whole(m) && q.reached(m)) {
+		return Page{}, errFarBehind
+	}
+	page.Partition, page.Staleness = m.Name(), staleness()
+	if q.tooStale(page.Staleness) {
+		return Page{}, errFarBehind
+	}
+	return page, nil
 }
 
 // listMasters reads one page from all masters together, from each the keys
@@ -57,20 +72,45 @@ func (s *Store) listMasters(ctx context.Context, c *cluster, o ListOptions) (Pag
 	var group sync.WaitGroup
 	for i, name := range c.Masters {
 		m := s.member(name)
+		q := s.quest(c, Origin(name), o.ReadOptions)
 		if m == nil || !m.reads.Load() {
-			return Page{}, s.unreadable(o.ReadOptions, Origin(name), 0, nil)
+			return Page{}, q.unreadable()
 		}
 		group.Go(func() {
-			pages[i], errs[i] = s.listFrom(ctx, m, o, func(k Key) bool { return c.master(k) == name })
+			if errs[i] = s.confirm(ctx, m, &q); errs[i] != nil {
+				return
+			}
+			pages[i], errs[i] = s.listSeen(ctx, m, o, func(k Key) bool { return c.master(k) == name })
 		})
 	}
 	group.Wait()
 	for i, err := range errs {
 		if err != nil {
-			return Page{}, s.unreadable(o.ReadOptions, Origin(c.Masters[i]), 1, err)
+			q := s.quest(c, Origin(c.Masters[i]), o.ReadOptions)
+			q.failure, q.tried = err, 1
+			return Page{}, q.unreadable()
 		}
 	}
 	return union(pages, cmp.Or(o.Limit, DefaultLimit)), nil
+}
+
+// listSeen is listFrom with all that the page shows: what is deleted is absent,
+// so that it shows everything up to the positions that are read after it.
+func (s *Store) listSeen(ctx context.Context, m *member, o ListOptions, counts func(Key) bool) (Page, error) {
+	page, err := s.listFrom(ctx, m, o, counts)
+	if err != nil {
+		return Page{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
+	defer cancel()
+	p, err := m.learn(ctx)
+	if err != nil {
+		return Page{}, err
+	}
+	for o, at := range p.Origins {
+		page.Seen = page.Seen.With(Mark{o, at.Revision})
+	}
+	return page, nil
 }
 
 // wholeFor reports whether the member may answer a listing: it must have held
@@ -79,11 +119,26 @@ func (m *member) wholeFor(c *cluster) bool {
 	return !slices.ContainsFunc(c.Masters, func(name string) bool { return !m.whole(Origin(name)) })
 }
 
-func (s *Store) stalest(m *member, c *cluster) (d time.Duration) {
-	for _, name := range c.Masters {
-		d = max(d, s.staleness(m, Origin(name)))
+// stalest bounds how old what the member holds of any origin can be; negative
+// while that is unknown of one.
+func (s *Store) stalest(m *member, c *cluster) time.Duration { return s.provenOf(m, c)() }
+
+// provenOf is stalest later on, by what is proven of the member now.
+func (s *Store) provenOf(m *member, c *cluster) func() time.Duration {
+	proven := make([]Instant, len(c.Masters))
+	for i, name := range c.Masters {
+		proven[i] = m.proven(Origin(name))
 	}
-	return d
+	return func() (d time.Duration) {
+		for i, name := range c.Masters {
+			one := s.age(m, Origin(name), proven[i])
+			if one < 0 {
+				return one
+			}
+			d = max(d, one)
+		}
+		return d
+	}
 }
 
 // Union reads one page of the names of all reachable partitions together; of a
@@ -133,6 +188,9 @@ func union(pages []Page, limit int) Page {
 	}
 	slices.Sort(names)
 	page := Page{Next: horizon}
+	for _, p := range pages {
+		page.Seen = page.Seen.Merge(p.Seen)
+	}
 	if len(names) > limit {
 		names = names[:limit]
 		page.Next = names[limit-1]
@@ -164,6 +222,7 @@ func (s *Store) listFrom(ctx context.Context, m *member, o ListOptions, counts f
 	if more {
 		l.page.Next = l.last
 	}
+	l.page.Seen = VectorOf(l.seen...)
 	return l.page, nil
 }
 
@@ -203,6 +262,7 @@ type lister struct {
 	bytes  int64
 	cut    bool // the page ends early for its bytes
 	page   Page
+	seen   marks
 	last   string // the last name or group of the page
 }
 
@@ -225,14 +285,16 @@ func (l *lister) span(ctx context.Context) (more bool, err error) {
 	}
 	for i := range entries {
 		e := &entries[i]
-		if e.Key < l.from || !e.Live(l.s.now(e.Origin)) {
-			continue // of a group that was taken, or expired
+		if e.Key < l.from || l.counts != nil && !l.counts(e.Key) {
+			continue // of a group that was taken, or another's
 		}
-		if l.counts != nil && !l.counts(e.Key) {
-			continue
-		}
-		if l.room() == 0 {
+		live := e.Live(l.s.now(e.Origin))
+		if live && l.room() == 0 {
 			return true, nil
+		}
+		l.seen.add(Mark{e.Origin, e.Revision})
+		if !live {
+			continue
 		}
 		if err := l.take(ctx, e); err != nil {
 			return false, err

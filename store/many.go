@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"time"
 )
 
@@ -27,6 +26,13 @@ func (s *Store) GetMany(ctx context.Context, keys []Key, o ReadOptions, each fun
 		return
 	}
 	size := manyFirst
+	if o.Consistency == Quorum {
+		for i, k := range keys {
+			r, err := s.Get(ctx, k, o)
+			each(i, r, err)
+		}
+		return
+	}
 	for done := 0; done < len(keys); {
 		some := keys[done:min(done+size, len(keys))]
 		bytes := int64(0)
@@ -87,65 +93,72 @@ func (s *Store) askFor(ctx context.Context, byMaster [][]Key, o ReadOptions, c *
 	all := make([]*answers, len(byMaster))
 	for i, keys := range byMaster {
 		if len(keys) > 0 {
-			all[i] = s.ask(ctx, keys, o, Origin(c.Masters[i]))
+			all[i] = s.askFirst(ctx, keys, o, c, Origin(c.Masters[i]))
 		}
 	}
 	return all
 }
 
-// ask reads keys of one origin from the first candidate that answers.
-func (s *Store) ask(ctx context.Context, keys []Key, o ReadOptions, origin Origin) *answers {
-	wait := min(patience, s.options.Timeout)
-	if o.only(origin) != "" {
-		wait = s.options.Timeout // there is nobody else to ask
+// askFirst reads keys of one origin from the first candidate that answers.
+func (s *Store) askFirst(ctx context.Context, keys []Key, o ReadOptions, c *cluster, origin Origin) (a *answers) {
+	q := s.quest(c, origin, o)
+	err := s.seek(ctx, &q, func(m *member, wait time.Duration) (err error) {
+		a, err = s.askMember(ctx, m, keys, &q, wait)
+		return err
+	})
+	if err != nil {
+		return &answers{err: err}
 	}
-	tried, failure := 0, error(nil)
-	var slow *member // the first that did not answer in time
-	turn := s.candidates(o, origin)
-	for m := turn.next(); m != nil; m = turn.next() {
-		tried++
-		a, err := s.askMember(ctx, m, keys, origin, wait)
-		if err == nil {
-			return a
-		}
-		if ctx.Err() != nil {
-			return &answers{err: ctx.Err()}
-		}
-		failure = err
-		if slow == nil && errors.Is(err, context.DeadlineExceeded) {
-			slow = m
-		}
-	}
-	if left := s.options.Timeout - wait; slow != nil && left > 0 { // nobody was faster
-		a, err := s.askMember(ctx, slow, keys, origin, left)
-		if err == nil {
-			return a
-		}
-		failure = err
-	}
-	return &answers{err: s.unreadable(o, origin, tried, failure)}
+	return a
 }
 
-func (s *Store) askMember(ctx context.Context, m *member, keys []Key, origin Origin, timeout time.Duration) (*answers, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+func (s *Store) askMember(ctx context.Context, m *member, keys []Key, q *quest, wait time.Duration) (*answers, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	a := &answers{read: Read{Partition: m.Name()}}
+	proven := m.proven(q.origin)
+	entries, err := m.readAll(ctx, keys)
+	if err == nil && q.picky && len(entries) < len(keys) && m.Name() != string(q.origin) {
+		entries, err = s.readAgain(ctx, m, keys, q, entries)
+	}
+	if err != nil {
+		return nil, err
+	}
+	a := &answers{entries: entries, at: make(map[Key]int, len(entries)), now: s.now(q.origin)}
+	a.read = Read{Partition: m.Name(), Staleness: s.age(m, q.origin, proven)}
+	for i := range a.entries {
+		a.at[a.entries[i].Key] = i
+	}
+	if q.tooStale(a.read.Staleness) {
+		return nil, errFarBehind
+	}
+	return a, nil
+}
+
+// readAgain is lookAgain for many keys, of which some were not found.
+func (s *Store) readAgain(ctx context.Context, m *member, keys []Key, q *quest, found []Entry) ([]Entry, error) {
+	before, _ := m.position(q.origin)
+	if err := s.prove(ctx, m, q); err != nil {
+		return nil, err
+	}
+	if after, _ := m.position(q.origin); after.Revision == before.Revision {
+		return found, nil
+	}
+	return m.readAll(ctx, keys)
+}
+
+// readAll reads entries in a statement of their own.
+func (m *member) readAll(ctx context.Context, keys []Key) (entries []Entry, err error) {
 	began := time.Now()
-	_, err := m.breaker.Execute(func() (struct{}, error) {
+	_, err = m.breaker.Execute(func() (struct{}, error) {
 		var err error
-		a.entries, err = m.Get(ctx, keys)
+		entries, err = m.Get(ctx, keys)
 		return struct{}{}, err
 	})
 	if err != nil {
 		return nil, m.broken(err)
 	}
 	m.took(time.Since(began))
-	a.read.Staleness, a.now = s.staleness(m, origin), s.now(origin)
-	a.at = make(map[Key]int, len(a.entries))
-	for i := range a.entries {
-		a.at[a.entries[i].Key] = i
-	}
-	return a, nil
+	return entries, nil
 }
 
 // of is the answer about one key. A damaged entry is read elsewhere.
@@ -154,13 +167,17 @@ func (a *answers) of(ctx context.Context, s *Store, k Key, o ReadOptions) (Read,
 		return Read{}, a.err
 	}
 	i, found := a.at[k]
-	if !found || !a.entries[i].Live(a.now) {
+	if !found {
 		return a.read, ErrNotFound
+	}
+	r := a.read
+	r.Seen = Mark{a.entries[i].Origin, a.entries[i].Revision}
+	if !a.entries[i].Live(a.now) {
+		return r, ErrNotFound
 	}
 	if !a.entries[i].Intact() {
 		return s.Get(ctx, k, o)
 	}
-	r := a.read
 	r.Entry = a.entries[i]
 	return r, nil
 }

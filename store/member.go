@@ -24,6 +24,8 @@ type member struct {
 	breaker   *gobreaker.CircuitBreaker[struct{}] // over its reads
 	tripped   atomic.Bool                         // the breaker is not closed: ask it
 	known     atomic.Pointer[known]               // nil until its positions were read
+	head      atomic.Int64                        // a revision that this process has committed on it, the newest
+	asking    atomic.Bool                         // its positions are being read for a session that waits
 	latency   atomic.Int64                        // of recent operations in nanoseconds, smoothed
 	reads     atomic.Bool                         // joined, and the last attempt to reach it went well
 	writes    atomic.Bool                         // … and its head was compared with what others hold of it
@@ -45,6 +47,9 @@ type known struct {
 	// was read at some time between asking and being answered.
 	offsetMin, offsetMax time.Duration
 	moved                map[Origin]time.Time // when positions were moved after the reading
+	// Per origin, up to where it holds everything. That is less than its
+	// position while it is amid a catch-up in several steps.
+	held map[Origin]Revision
 }
 
 var errNotReached = fmt.Errorf("%w: not reached yet", partition.ErrUnavailable)
@@ -140,8 +145,7 @@ func (m *member) poll(ctx context.Context) {
 	if err == nil {
 		answered := time.Now()
 		m.took(answered.Sub(asked))
-		m.observe(&known{Positions: p, readAt: asked,
-			offsetMin: p.Now.Time().Sub(answered), offsetMax: p.Now.Time().Sub(asked)})
+		m.observe(knownOf(p, asked, answered))
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -175,7 +179,9 @@ func (m *member) observe(k *known) {
 		if old != nil && !k.readAt.After(old.readAt) {
 			return
 		}
+		k.hold(old)
 		if m.known.CompareAndSwap(old, k.after(old)) {
+			m.recede(k.Origins[Origin(m.Name())].Revision)
 			m.options.moved()
 			return
 		}
@@ -201,6 +207,8 @@ func (k *known) with(p partition.Position, movedAt time.Time) *known {
 	if next.Origins, next.moved = maps.Clone(k.Origins), maps.Clone(k.moved); next.moved == nil {
 		next.moved = make(map[Origin]time.Time)
 	}
+	next.held = maps.Clone(k.held)
+	next.held[p.Origin] = held(p, k.held[p.Origin])
 	next.Origins[p.Origin], next.moved[p.Origin] = p, movedAt
 	return &next
 }
@@ -218,6 +226,22 @@ func (m *member) advance(p partition.Position) {
 			m.options.moved()
 			return
 		}
+	}
+}
+
+// committed notes a revision that was committed on the member.
+func (m *member) committed(to Revision) {
+	for old := m.head.Load(); old < int64(to) && !m.head.CompareAndSwap(old, int64(to)); {
+		old = m.head.Load()
+	}
+}
+
+// recede forgets what was committed if the member does not hold it: another
+// database may have taken its place. It may also have been read too early; then
+// less is known than could be.
+func (m *member) recede(to Revision) {
+	if old := m.head.Load(); old > int64(to) {
+		m.head.CompareAndSwap(old, int64(to))
 	}
 }
 

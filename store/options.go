@@ -1,7 +1,9 @@
 package store
 
 import (
+	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
@@ -19,11 +21,23 @@ type Options struct {
 	Readers       int                   // concurrent point reads of one partition, default 2
 	Timeout       time.Duration         // bound of one database operation, default 5 s
 	Poll          time.Duration         // how often health and positions are read, default 1 s
+	Read          ReadChoice            // who is asked first among those that qualify, default ReadRandom
+	Local         string                // for ReadLocal: the name of the partition
+	SessionWait   time.Duration         // how long a session waits for a replica, default 250 ms; negative: not at all
 	Logger        *slog.Logger          // default slog.Default()
 	OnCommit      func()                // called after each commit that wrote something; must not block
 
 	moved func() // called when more is known of positions
 }
+
+// ReadChoice is who is asked first among the partitions that may answer a read.
+type ReadChoice string
+
+const (
+	ReadRandom  ReadChoice = "random"  // any of them: they are loaded alike
+	ReadNearest ReadChoice = "nearest" // the one that has answered fastest lately
+	ReadLocal   ReadChoice = "local"   // Options.Local
+)
 
 func (o Options) withDefaults() Options {
 	o.MaxKeyBytes = defaultTo(o.MaxKeyBytes, MaxKeyBytes)
@@ -33,6 +47,8 @@ func (o Options) withDefaults() Options {
 	o.QueueEntries = defaultTo(o.QueueEntries, 16384)
 	o.Readers = defaultTo(o.Readers, 2)
 	o.Timeout = defaultTo(o.Timeout, 5*time.Second)
+	o.Read = defaultTo(o.Read, ReadRandom)
+	o.SessionWait = defaultTo(o.SessionWait, 250*time.Millisecond)
 	o.Poll = defaultTo(o.Poll, time.Second)
 	if o.Logger == nil {
 		o.Logger = slog.Default()
@@ -52,4 +68,17 @@ func defaultTo[T comparable](v, def T) T {
 		return def
 	}
 	return v
+}
+
+func (o Options) checkRead() error {
+	switch o.Read {
+	case ReadRandom, ReadNearest:
+		return nil
+	case ReadLocal:
+		if slices.ContainsFunc(o.Partitions, func(p partition.Partition) bool { return p.Name() == o.Local }) {
+			return nil
+		}
+		return fmt.Errorf("local partition %q: %w", o.Local, ErrUnknownPartition)
+	}
+	return fmt.Errorf("%q is no way to choose who is read from", o.Read)
 }

@@ -8,24 +8,41 @@ type Consistency string
 const (
 	// Any partition that is ready for the key's origin may answer.
 	Any Consistency = "any"
+	// InSession is Any: that an answer is no older than ReadOptions.Session
+	// holds for every consistency.
+	InSession Consistency = "session"
+	// Bounded: whoever answers is not staler than ReadOptions.MaxStaleness.
+	Bounded Consistency = "bounded"
+	// Quorum: ReadOptions.Copies partitions are asked, and the newest entry wins.
+	Quorum Consistency = "quorum"
 	// FromMaster asks the key's master and nobody else.
 	FromMaster Consistency = "master"
 )
 
 // ReadOptions says who may answer a read. The zero value is Any.
 type ReadOptions struct {
-	Consistency Consistency
-	Partition   string // only this partition, whatever its state of filling; for verification and operators
+	Consistency  Consistency
+	Session      Vector        // the answer is no older than this
+	MaxStaleness time.Duration // for Bounded
+	Copies       int           // for Quorum: how many, or one of the constants below
+	Partition    string        // only this partition, whatever its state of filling or the session; for verification and operators
 }
+
+// What ReadOptions.Copies can be besides a number of partitions.
+const (
+	MajorityOfCopies = -1 // more than half of the configured partitions
+	AllCopies        = -2
+)
 
 // Read is the answer of a Get.
 type Read struct {
 	Entry     Entry         // set unless the error is ErrNotFound
 	Partition string        // who answered, also for ErrNotFound
-	Staleness time.Duration // upper bound of how old the answer can be; zero from the master
+	Staleness time.Duration // upper bound of how old the answer can be; zero from the master, negative while unknown
+	Seen      Mark          // of the entry, or of the tombstone or expired entry for ErrNotFound; zero when there was none
 }
 
-// ListOptions selects a page of a listing.
+// ListOptions selects a page of a listing. Quorum is Any for it.
 type ListOptions struct {
 	ReadOptions
 	Space     Space
@@ -41,6 +58,7 @@ type Page struct {
 	Entries   []Entry
 	Prefixes  []string // groups, with the prefix and ending in the delimiter
 	Next      string   // After of the next page; "" when this is the last
-	Partition string   // who answered
+	Partition string   // who answered; "" when several did together
 	Staleness time.Duration
+	Seen      Vector // of what the page was made from
 }

@@ -18,6 +18,7 @@ type Store struct {
 	members atomic.Pointer[[]*member] // replaced as a whole by Add
 	cluster atomic.Pointer[cluster]   // nil until the first partition is joined
 	tail    *tail                     // reads changes for all who watch
+	news    news                      // of positions
 
 	updates sync.Pool // of *update
 
@@ -34,11 +35,16 @@ func Open(o Options) (*Store, error) {
 	s := &Store{options: o.withDefaults()}
 	s.tail = newTail(s)
 	s.options.wakeTail(s.tail)
+	stir := s.options.moved
+	s.options.moved = func() { stir(); s.news.tell() }
 	if len(o.Partitions) == 0 {
 		return nil, errors.New("a store needs at least one partition")
 	}
 	if len(s.options.Masters) == 0 {
 		s.options.Masters = []string{o.Partitions[0].Name()}
+	}
+	if err := s.options.checkRead(); err != nil {
+		return nil, err
 	}
 	members := make([]*member, 0, len(o.Partitions))
 	for _, p := range o.Partitions {

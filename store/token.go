@@ -40,10 +40,21 @@ func (v Vector) Token(kind TokenKind) string {
 	return string(v.AppendToken(make([]byte, 0, 512), kind))
 }
 
+// TokenWith is the token of v.With(m), without making that vector.
+func (v Vector) TokenWith(kind TokenKind, m Mark) string {
+	if len(v.marks) > 0 || m.Revision <= 0 {
+		return v.With(m).Token(kind)
+	}
+	marks := [1]Mark{m}
+	return string(appendToken(make([]byte, 0, 128), kind, marks[:]))
+}
+
 // AppendToken appends the token to b.
-func (v Vector) AppendToken(b []byte, kind TokenKind) []byte {
+func (v Vector) AppendToken(b []byte, kind TokenKind) []byte { return appendToken(b, kind, v.marks) }
+
+func appendToken(b []byte, kind TokenKind, marks []Mark) []byte {
 	var space [512]byte
-	raw := appendMarks(append(space[:0], kind...), v.marks)
+	raw := appendMarks(append(space[:0], kind...), marks)
 	raw = binary.BigEndian.AppendUint32(raw, uint32(xxh3.Hash(raw)))
 	return tokenEncoding.AppendEncode(append(b, kind...), raw[len(kind):])
 }

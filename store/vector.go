@@ -89,3 +89,16 @@ func (v Vector) Equal(other Vector) bool { return slices.Equal(v.marks, other.ma
 func (v Vector) find(o Origin) (int, bool) {
 	return slices.BinarySearchFunc(v.marks, o, func(m Mark, o Origin) int { return cmp.Compare(m.Origin, o) })
 }
+
+// marks is a vector in the making: one an origin, in no order.
+type marks []Mark
+
+func (ms *marks) add(m Mark) {
+	for i := range *ms {
+		if (*ms)[i].Origin == m.Origin {
+			(*ms)[i].Revision = max((*ms)[i].Revision, m.Revision)
+			return
+		}
+	}
+	*ms = append(*ms, m)
+}
