@@ -4,11 +4,14 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"github.com/runnelkv/runnel/store"
 )
 
 func TestBadInputIsNamedAndNothingIsStored(t *testing.T) {
 	n := newNode(t)
 	long := strings.Repeat("k", 513)
+	emptySession := store.Vector{}.Token(store.SessionToken)
 	for _, c := range []struct {
 		name, method, target, slug string
 		member                     string // parameter or header that must be named
@@ -37,8 +40,36 @@ func TestBadInputIsNamedAndNothingIsStored(t *testing.T) {
 		{"ttl overflow", "PUT", "/v1/keys/k?ttl=99999999999999h", "invalid-parameter", "ttl", nil},
 		{"ttl twice", "PUT", "/v1/keys/k?ttl=1s&ttl=2s", "invalid-parameter", "ttl", nil},
 		{"unknown parameter", "PUT", "/v1/keys/k?tll=1s", "invalid-parameter", "tll", nil},
-		{"later parameter", "PUT", "/v1/keys/k?copies=2", "invalid-parameter", "copies", nil},
+		{"later parameter", "PUT", "/v1/keys/k?buffered=true", "invalid-parameter", "buffered", nil},
 		{"parameter of reads", "PUT", "/v1/keys/k?consistency=any", "invalid-parameter", "consistency", nil},
+		{"consistency", "GET", "/v1/keys/k?consistency=strong", "invalid-parameter", "consistency", nil},
+		{"bounded by nothing", "GET", "/v1/keys/k?consistency=bounded", "invalid-parameter", "max_staleness", nil},
+		{"max_staleness negative", "GET", "/v1/keys/k?max_staleness=-5s", "invalid-parameter", "max_staleness", nil},
+		{"max_staleness zero", "GET", "/v1/keys/k?max_staleness=0s", "invalid-parameter", "max_staleness", nil},
+		{"max_staleness huge", "GET", "/v1/keys/k?max_staleness=999999999999h", "invalid-parameter", "max_staleness", nil},
+		{"max_staleness long", "GET", "/v1/keys/k?max_staleness=9000h", "invalid-parameter", "max_staleness", nil},
+		{"max_staleness empty", "GET", "/v1/keys/k?consistency=bounded&max_staleness=", "invalid-parameter", "max_staleness", nil},
+		{"max_staleness word", "GET", "/v1/keys?max_staleness=fresh", "invalid-parameter", "max_staleness", nil},
+		{"max_staleness of any", "GET", "/v1/keys/k?consistency=any&max_staleness=5s", "invalid-parameter", "max_staleness", nil},
+		{"r negative", "GET", "/v1/keys/k?r=-1", "invalid-parameter", "r", nil},
+		{"r like a constant", "GET", "/v1/keys/k?consistency=quorum&r=-2", "invalid-parameter", "r", nil},
+		{"r zero", "GET", "/v1/keys/k?r=0", "invalid-parameter", "r", nil},
+		{"r more than there are", "GET", "/v1/keys/k?r=4", "invalid-parameter", "r", nil},
+		{"r huge", "GET", "/v1/keys/k?r=9223372036854775807", "invalid-parameter", "r", nil},
+		{"r overflow", "GET", "/v1/keys/k?r=99999999999999999999", "invalid-parameter", "r", nil},
+		{"r word", "GET", "/v1/keys/k?r=most", "invalid-parameter", "r", nil},
+		{"r of master", "GET", "/v1/keys/k?consistency=master&r=2", "invalid-parameter", "r", nil},
+		{"r of a list", "GET", "/v1/keys?r=2", "invalid-parameter", "r", nil},
+		{"quorum of a list", "GET", "/v1/keys?consistency=quorum", "invalid-parameter", "consistency", nil},
+		{"session of a read", "GET", "/v1/keys/k", "invalid-header", "Runnel-Session", []string{"Runnel-Session", "s1AAAA"}},
+		{"session empty", "GET", "/v1/keys/k", "invalid-header", "Runnel-Session", []string{"Runnel-Session", ""}},
+		{"session twice", "GET", "/v1/keys/k", "invalid-header", "Runnel-Session", []string{"Runnel-Session", emptySession, "Runnel-Session", emptySession}},
+		{"session of the change feed", "GET", "/v1/keys/k", "invalid-header", "Runnel-Session", []string{"Runnel-Session", store.Vector{}.Token(store.ChangesToken)}},
+		{"session of a write", "PUT", "/v1/keys/k", "invalid-header", "Runnel-Session", []string{"Runnel-Session", "x"}},
+		{"session of a delete", "DELETE", "/v1/keys/k", "invalid-header", "Runnel-Session", []string{"Runnel-Session", "x"}},
+		{"session of a list", "GET", "/v1/keys", "invalid-header", "Runnel-Session", []string{"Runnel-Session", emptySession + "A"}},
+		{"session of a batch", "POST", "/v1/batch", "invalid-header", "Runnel-Session", []string{"Runnel-Session", "x"}},
+		{"session of a transaction", "POST", "/v1/txn", "invalid-header", "Runnel-Session", []string{"Runnel-Session", "x", "Content-Type", "application/json"}},
 		{"hostile parameter", "GET", "/v1/keys/k?%3Cscript%3E=1", "invalid-parameter", "<script>", nil},
 		{"malformed query", "PUT", "/v1/keys/k?ttl=%zz", "invalid-parameter", "", nil},
 		{"limit zero", "GET", "/v1/keys?limit=0", "invalid-parameter", "limit", nil},

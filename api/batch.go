@@ -29,11 +29,11 @@ var (
 // postBatch is POST /v1/batch: many operations on single keys, each with its own
 // outcome, gathered into few statements and commits.
 func (s *Server) postBatch(w http.ResponseWriter, r *http.Request) error {
-	q, err := parameters(r, "consistency")
+	q, err := parameters(r, readParams...)
 	if err != nil {
 		return err
 	}
-	o, err := readOptions(q)
+	o, err := readOptions(r.Header, q)
 	if err != nil {
 		return err
 	}

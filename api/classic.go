@@ -26,7 +26,7 @@ func (c classic) list(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	o, err := listOptions(q)
+	o, err := listOptions(nil, q)
 	if err != nil {
 		return err
 	}

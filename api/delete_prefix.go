@@ -18,7 +18,7 @@ func (s *Server) deleteKeys(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	o, err := deletionOptions(q)
+	o, err := deletionOptions(r.Header, q)
 	if err != nil {
 		return err
 	}
@@ -35,9 +35,11 @@ func (s *Server) deleteKeys(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	d := &deletedDocument{}
-	if d.Deleted, err = s.deleteAll(r, page.Entries); err != nil {
+	wrote, err := s.deleteAll(r, page.Entries, d)
+	if err != nil {
 		return err
 	}
+	w.Header()[sessionHeader] = []string{o.Session.Merge(page.Seen).Merge(wrote).Token(store.SessionToken)}
 	if page.Next != "" {
 		d.Next = cursor{o.Prefix, "", page.Next}.String()
 	}
@@ -46,8 +48,8 @@ func (s *Server) deleteKeys(w http.ResponseWriter, r *http.Request) error {
 }
 
 // deletionOptions reads what to delete. All keys must be asked for expressly.
-func deletionOptions(q url.Values) (o store.ListOptions, err error) {
-	if o, err = listOptions(q); err != nil {
+func deletionOptions(h http.Header, q url.Values) (o store.ListOptions, err error) {
+	if o, err = listOptions(h, q); err != nil {
 		return o, err
 	}
 	all, err := flag(q, "all")
@@ -69,24 +71,27 @@ func deletionOptions(q url.Values) (o store.ListOptions, err error) {
 	return o, nil
 }
 
-// deleteAll deletes entries and counts those that were still there.
-func (s *Server) deleteAll(r *http.Request, entries []store.Entry) (deleted int, err error) {
+// deleteAll deletes entries, counts those that were still there, and returns
+// how far it has written.
+func (s *Server) deleteAll(r *http.Request, entries []store.Entry, d *deletedDocument) (wrote store.Vector, err error) {
 	changes := make([]store.Change, len(entries))
+	tombstones := make([]store.Entry, len(entries))
 	var none conditions
 	for i := range entries {
 		changes[i].Entry.Key = entries[i].Key
-		changes[i].Decide = none.deletion(entries[i].Key, new(store.Entry))
+		changes[i].Decide = none.deletion(entries[i].Key, &tombstones[i])
 	}
 	s.store.UpdateEach(r.Context(), changes)
 	for i := range changes {
 		switch e := changes[i].Err; {
 		case e == nil:
-			deleted++
+			d.Deleted++
+			wrote = wrote.With(store.Mark{Origin: tombstones[i].Origin, Revision: tombstones[i].Revision})
 		case !errors.Is(e, store.ErrNotFound) && !errors.Is(err, store.ErrOutcomeUnknown):
 			err = e
 		}
 	}
-	return deleted, err
+	return wrote, err
 }
 
 // deletedDocument says how far a deletion has come.

@@ -16,11 +16,11 @@ func (s *Server) getKey(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	q, err := parameters(r, "consistency")
+	q, err := parameters(r, readParams...)
 	if err != nil {
 		return err
 	}
-	o, err := readOptions(q)
+	o, err := readOptions(r.Header, q)
 	if err != nil {
 		return err
 	}
@@ -51,6 +51,7 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, key store.Key, o st
 	rw := w.(*response)
 	h := rw.header
 	if read.Partition != "" {
+		setSession(rw, o.Session, read.Seen)
 		rw.set("Runnel-Partition", read.Partition)
 		if read.Staleness > 0 {
 			rw.set("Runnel-Staleness", seconds(read.Staleness))
@@ -137,6 +138,7 @@ func (s *Server) putKey(w http.ResponseWriter, r *http.Request) error {
 		status = http.StatusAccepted
 	}
 	setWritten(rw, &written.Entry)
+	setSession(rw, p.session, store.Mark{Origin: written.Entry.Origin, Revision: written.Entry.Revision})
 	w.WriteHeader(status)
 	return nil
 }
@@ -146,6 +148,7 @@ type write struct {
 	entry      store.Entry
 	ttl        time.Duration // 0: for ever
 	conditions conditions
+	session    store.Vector // of the client
 }
 
 // readWrite decodes a write of key. The body comes last: whatever can be
@@ -159,6 +162,9 @@ func (s *Server) readWrite(w http.ResponseWriter, r *http.Request, key store.Key
 		return p, err
 	}
 	if p.conditions, err = readConditions(r.Header); err != nil {
+		return p, err
+	}
+	if p.session, err = readSession(r.Header); err != nil {
 		return p, err
 	}
 	p.entry, err = s.readEntry(w, r, key)
@@ -211,7 +217,14 @@ func (s *Server) deleteKey(w http.ResponseWriter, r *http.Request) error {
 	if _, err := parameters(r); err != nil {
 		return err
 	}
+	session, err := readSession(r.Header)
+	if err != nil {
+		return err
+	}
 	tombstone, err := s.delete(w, r, key)
+	if err == nil || errors.Is(err, store.ErrNotFound) {
+		setSession(w.(*response), session, store.Mark{Origin: tombstone.Origin, Revision: tombstone.Revision})
+	}
 	if err != nil {
 		return err
 	}

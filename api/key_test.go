@@ -410,7 +410,7 @@ func count(t *testing.T, n *node) int {
 func TestConsistency(t *testing.T) {
 	n := newNode(t)
 	n.do(t, "PUT", "/v1/keys/k", "v")
-	for query, want := range map[string]int{"": 200, "?consistency=any": 200, "?consistency=master": 200, "?consistency=session": 400, "?consistency=bounded": 400, "?consistency=quorum": 400, "?consistency=": 400, "?consistency=Any": 400} {
+	for query, want := range map[string]int{"": 200, "?consistency=any": 200, "?consistency=master": 200, "?consistency=session": 200, "?consistency=bounded&max_staleness=5s": 200, "?max_staleness=5s": 200, "?consistency=quorum&r=1": 200, "?r=1": 200, "?consistency=": 400, "?consistency=Any": 400} {
 		if w := n.do(t, "GET", "/v1/keys/k"+query, ""); w.Code != want {
 			t.Errorf("%s: %d %s", query, w.Code, w.Body)
 		}

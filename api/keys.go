@@ -12,11 +12,11 @@ import (
 
 // listKeys is GET and HEAD /v1/keys.
 func (s *Server) listKeys(w http.ResponseWriter, r *http.Request) error {
-	q, err := parameters(r, "prefix", "delimiter", "after", "limit", "values", "consistency")
+	q, err := parameters(r, "prefix", "delimiter", "after", "limit", "values", "consistency", "max_staleness")
 	if err != nil {
 		return err
 	}
-	o, err := listOptions(q)
+	o, err := listOptions(r.Header, q)
 	if err != nil {
 		return err
 	}
@@ -43,6 +43,7 @@ func (s *Server) listKeys(w http.ResponseWriter, r *http.Request) error {
 		d.nextPath = nextPath("/v1/keys", q, d.Next)
 	}
 	setPage(w.Header(), &page, d.nextPath)
+	w.Header()[sessionHeader] = []string{o.Session.Merge(page.Seen).Token(store.SessionToken)}
 	s.write(w, r, answer{status: http.StatusOK, document: d, offer: chosen})
 	return nil
 }
@@ -57,10 +58,13 @@ func listed(e *store.Entry, values bool, f form) *entryDocument {
 
 // listOptions reads the parameters of a list. A cursor brings the filters of
 // its list; given beside it they must be the same.
-func listOptions(q url.Values) (o store.ListOptions, err error) {
+func listOptions(h http.Header, q url.Values) (o store.ListOptions, err error) {
 	o.Space = store.User
-	if o.ReadOptions, err = readOptions(q); err != nil {
+	if o.ReadOptions, err = readOptions(h, q); err != nil {
 		return o, err
+	}
+	if o.Consistency == store.Quorum {
+		return o, refuseParameter("consistency", "A list comes from one partition: consistency is any, session, bounded or master.")
 	}
 	if o.Prefix, err = part(q, "prefix"); err != nil {
 		return o, err
@@ -164,7 +168,9 @@ func (s *Server) postKey(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	setWritten(w.(*response), &written.Entry)
+	rw := w.(*response)
+	setWritten(rw, &written.Entry)
+	setSession(rw, p.session, store.Mark{Origin: written.Entry.Origin, Revision: written.Entry.Revision})
 	w.Header()["Location"] = []string{keysPath + id.String()}
 	return s.respond(w, r, http.StatusCreated, headOf(&written.Entry))
 }

@@ -52,21 +52,6 @@ func printable(s string) string {
 	return quoted[1 : len(quoted)-1]
 }
 
-// readOptions reads the parameter consistency.
-func readOptions(q url.Values) (store.ReadOptions, error) {
-	if !q.Has("consistency") {
-		return store.ReadOptions{}, nil
-	}
-	switch c := store.Consistency(q.Get("consistency")); c {
-	case store.Any, store.FromMaster:
-		return store.ReadOptions{Consistency: c}, nil
-	case "session", "bounded", "quorum":
-		return store.ReadOptions{}, refuseParameter("consistency", "consistency=%s is not available yet; there are any and master.", c)
-	default:
-		return store.ReadOptions{}, refuseParameter("consistency", "consistency is any or master, not %q.", string(c))
-	}
-}
-
 // maxTTL keeps an expiry within what databases and RFC 3339 can hold.
 const maxTTL = 100 * 365 * 24 * time.Hour
 

@@ -74,6 +74,12 @@ var (
 		"The connection to the master broke in the middle of the commit: the write was stored wholly or not at all. Read the key with consistency=master to find out, or repeat the write if that does no harm."}
 	kindNoPartition = &kind{"no-partition", 503, "No partition can answer",
 		"No partition that may answer this request is reachable and filled now. The request can be repeated; Retry-After suggests when."}
+	kindSession = &kind{"session-unavailable", 503, "Nobody who answers has seen as much as the session",
+		"The header Runnel-Session says what this client has written and read. No partition that answers now is as far, and the key’s master, which is, does not answer. (Or a master was replaced by an older state of itself, or the token is of another cluster.) The request can be repeated; Retry-After suggests when. Without the header older data can be read."}
+	kindTooStale = &kind{"too-stale", 503, "Nobody who answers is as fresh as was asked for",
+		"No partition that answers now is proven to be at most max_staleness behind, and the key’s master, which never is, does not answer. The request can be repeated; Retry-After suggests when. With a larger max_staleness older data can be read."}
+	kindTooFewPartitions = &kind{"too-few-partitions", 503, "Fewer partitions answered than were asked for",
+		"A read with consistency=quorum asks r partitions that have once been filled, others in place of those that fail, and fewer than r have answered. The request can be repeated, or asked of fewer; Retry-After suggests when."}
 	kindTimedOut = &kind{"timed-out", 503, "It took too long",
 		"The server gave the request up before it was done. A write that was under way may have been stored."}
 	kindShuttingDown = &kind{"shutting-down", 503, "The server is shutting down",
@@ -91,7 +97,7 @@ var kinds = []*kind{
 	kindInvalidKey, kindInvalidParameter, kindInvalidCursor, kindInvalidHeader, kindInvalidJSON, kindInvalidItem, kindIncompleteBody, kindCrossOrigin,
 	kindNotFound, kindUnknownRoute, kindMethod, kindNotAcceptable, kindTimeout, kindResync, kindPrecondition, kindTooLarge,
 	kindEncoding, kindMediaType, kindRange, kindDifferentMasters, kindInternal, kindMasterUnavailable, kindOutcomeUnknown,
-	kindNoPartition, kindTimedOut, kindShuttingDown, kindSyncElsewhere, kindUnhealthy, kindNotReady,
+	kindNoPartition, kindSession, kindTooStale, kindTooFewPartitions, kindTimedOut, kindShuttingDown, kindSyncElsewhere, kindUnhealthy, kindNotReady,
 }
 
 // statusClientGone is logged, never sent: nobody is there to read it.
@@ -160,6 +166,11 @@ func refusalOf(err error) *refusal {
 		return refuse(kindDifferentMasters, "The keys have more than one master.")
 	case errors.Is(err, store.ErrOutcomeUnknown):
 		return refuse(kindOutcomeUnknown, "The connection to the master broke during the commit.")
+	}
+	if e := refusalOfRead(err); e != nil {
+		return e
+	}
+	switch {
 	case errors.As(err, &master):
 		e := refuse(kindMasterUnavailable, "The master %s is not available.", master.Master)
 		e.retry, e.members.Master = master.RetryAfter, master.Master
@@ -174,6 +185,32 @@ func refusalOf(err error) *refusal {
 		return refuse(kindTimedOut, "The request was given up.")
 	}
 	return refuse(kindInternal, "The cause is in the log of this server.")
+}
+
+// refusalOfRead maps what a read can ask for and not get; nil for all else.
+func refusalOfRead(err error) *refusal {
+	var (
+		session *store.SessionError
+		stale   *store.StalenessError
+		few     *store.CopiesError
+	)
+	switch {
+	case errors.As(err, &session):
+		e := refuse(kindSession, "No partition that answers has reached the session.")
+		e.retry, e.members.Master = session.RetryAfter, session.Master
+		return e
+	case errors.As(err, &stale):
+		e := refuse(kindTooStale, "No partition that answers is known to be at most %v behind.", stale.Max)
+		e.retry = stale.RetryAfter
+		return e
+	case errors.As(err, &few) && few.Asked > few.Configured:
+		return refuseParameter("r", "r is at most %d, the number of partitions, not %d.", few.Configured, few.Asked)
+	case errors.As(err, &few):
+		e := refuse(kindTooFewPartitions, "Of %d partitions that were asked for, %d answered.", few.Asked, few.Answered)
+		e.retry = few.RetryAfter
+		return e
+	}
+	return nil
 }
 
 // logLevel is how grave a failure of the server is. That something is away

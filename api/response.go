@@ -24,7 +24,7 @@ type response struct {
 }
 
 // maxValues is how many fields of one answer need no memory of their own.
-const maxValues = 12
+const maxValues = 13
 
 func newResponse() *response { return &response{own: make(http.Header, len(direct))} }
 
@@ -98,7 +98,7 @@ func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // is spared it need not copy, sort and check it.
 var direct = [...]string{
 	"Accept-Ranges", "Cache-Control", "Content-Security-Policy", "Etag", "Last-Modified", "Location", "Runnel-Partition",
-	"Runnel-Revision", "Runnel-Staleness", "Vary", "X-Content-Type-Options", "X-Request-Id",
+	"Runnel-Revision", "Runnel-Session", "Runnel-Staleness", "Vary", "X-Content-Type-Options", "X-Request-Id",
 }
 
 // separate divides the header into fields for the connection and what net/http

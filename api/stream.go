@@ -23,6 +23,7 @@ func (s *Server) streamKeys(w http.ResponseWriter, r *http.Request, o store.List
 	}
 	h := w.Header()
 	setPage(h, &page, "")
+	h[sessionHeader] = []string{o.Session.Merge(page.Seen).Token(store.SessionToken)}
 	h["Vary"] = varyAccept
 	h["Content-Type"] = []string{offerNDJSON.contentType}
 	if r.Method == http.MethodHead {

@@ -27,6 +27,10 @@ func (s *Server) postTxn(w http.ResponseWriter, r *http.Request) error {
 	if _, ok := negotiate(r.Header["Accept"], txnOffers); !ok {
 		return refuseForm(txnOffers)
 	}
+	session, err := readSession(r.Header)
+	if err != nil {
+		return err
+	}
 	body, err := readBody(w, r, s.largestBody())
 	if err != nil {
 		return err
@@ -50,6 +54,7 @@ func (s *Server) postTxn(w http.ResponseWriter, r *http.Request) error {
 	h["Vary"] = varyAccept
 	h["Cache-Control"] = noStore
 	h["Runnel-Partition"] = []string{master}
+	h[sessionHeader] = []string{t.seen(session, master).Token(store.SessionToken)}
 	w.WriteHeader(http.StatusOK)
 	w.Write(answer) // an error means that the client is gone
 	return nil
@@ -82,6 +87,7 @@ type transaction struct {
 	conditions      []requirement
 	then, otherwise []operation
 
+	before    store.Revision // of everything that stood when it was decided
 	succeeded bool
 	outcomes  []outcome // of the operations that were done
 }
@@ -110,6 +116,16 @@ type outcome struct {
 	found bool // there was a live entry
 }
 
+// seen is the session in which the transaction was done. Its conditions have
+// seen what its master held, and that master can have entries of older ones.
+func (t *transaction) seen(session store.Vector, master string) store.Vector {
+	session = session.With(store.Mark{Origin: store.Origin(master), Revision: t.before})
+	for i := range t.outcomes {
+		session = session.With(store.Mark{Origin: t.outcomes[i].entry.Origin, Revision: t.outcomes[i].entry.Revision})
+	}
+	return session
+}
+
 // decision says what the transaction works on.
 func (t *transaction) decision() store.Decision {
 	var d store.Decision
@@ -135,6 +151,7 @@ func (t *transaction) decision() store.Decision {
 
 // decide is the transaction as the function of an Update. It may run again.
 func (t *transaction) decide(v *store.View) error {
+	t.before = v.Revision() - 1
 	t.succeeded = true
 	for i := range t.conditions {
 		t.succeeded = t.succeeded && t.conditions[i].holds(v)

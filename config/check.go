@@ -36,6 +36,7 @@ func (c *checker) config(cfg *Config) {
 	c.log(cfg.Log)
 	c.partitions(cfg.Partitions)
 	c.masters(cfg.Store.Masters, cfg.Partitions)
+	c.local(cfg.Store, cfg.Partitions)
 	c.webhooks(cfg.Webhooks)
 }
 
@@ -53,12 +54,11 @@ var tablePrefix = regexp.MustCompile(`^[A-Za-z0-9_]{0,32}$`)
 
 func (c *checker) store(s Store) {
 	switch s.Read {
-	case ReadRandom:
-	case "nearest", "local":
-		c.rule("store.read", fmt.Sprintf(`%q is not built yet and comes with a later version; use "random"`, s.Read))
+	case ReadRandom, ReadNearest, ReadLocal:
 	default:
-		c.rule("store.read", `must be "random"`)
+		c.rule("store.read", `must be "random", "nearest" or "local"`)
 	}
+	c.duration("store.session_wait", s.SessionWait, 0, 10*time.Second)
 	c.size("store.max_key_bytes", s.MaxKeyBytes, 1, 512)
 	c.size("store.max_value_bytes", s.MaxValueBytes, 1, GiB)
 	if !tablePrefix.MatchString(s.TablePrefix) {
@@ -169,6 +169,18 @@ func (c *checker) masters(masters []string, partitions []Partition) {
 		case !known && !unnamed && len(partitions) > 0:
 			c.rule(key, fmt.Sprintf("no partition is named %q", master))
 		}
+	}
+}
+
+func (c *checker) local(s Store, partitions []Partition) {
+	known := slices.ContainsFunc(partitions, func(p Partition) bool { return p.Name == s.Local })
+	switch {
+	case s.Read == ReadLocal && s.Local == "":
+		c.rule("store.local", `must name a partition, with read = "local"`)
+	case s.Read == ReadLocal && !known && len(partitions) > 0:
+		c.rule("store.local", fmt.Sprintf("no partition is named %q", s.Local))
+	case s.Read != ReadLocal && s.Local != "":
+		c.rule("store.local", `has no effect without read = "local"`)
 	}
 }
 

@@ -38,6 +38,8 @@ type HTTP struct {
 type Store struct {
 	Masters            []string      `toml:"masters" json:"masters"` // names of partitions, never empty
 	Read               Read          `toml:"read" json:"read"`
+	Local              string        `toml:"local" json:"local"` // with ReadLocal, a partition's name
+	SessionWait        time.Duration `toml:"session_wait" json:"session_wait"`
 	MaxKeyBytes        Size          `toml:"max_key_bytes" json:"max_key_bytes"`
 	MaxValueBytes      Size          `toml:"max_value_bytes" json:"max_value_bytes"`
 	TablePrefix        string        `toml:"table_prefix" json:"table_prefix"`
@@ -49,8 +51,12 @@ type Store struct {
 // Read is how a read chooses among the partitions that qualify.
 type Read string
 
-// ReadRandom spreads reads evenly. It is the only choice for now.
-const ReadRandom Read = "random"
+// The ways there are.
+const (
+	ReadRandom  Read = "random"  // spreads reads evenly
+	ReadNearest Read = "nearest" // the partition that has answered fastest lately
+	ReadLocal   Read = "local"   // Store.Local
+)
 
 // Sync is the pace of the sync process.
 type Sync struct {
@@ -122,6 +128,7 @@ func base() *Config {
 		},
 		Store: Store{
 			Read:               ReadRandom,
+			SessionWait:        250 * time.Millisecond,
 			MaxKeyBytes:        512,
 			MaxValueBytes:      16 * MiB,
 			Timeout:            5 * time.Second,

@@ -129,7 +129,8 @@ func limits() map[string]string {
 	ranges := map[string]string{
 		"http.listen":             "host:port",
 		"store.masters":           "names of partitions",
-		"store.read":              "`random`",
+		"store.read":              "`random` `nearest` `local`",
+		"store.local":             "name of a partition",
 		"store.table_prefix":      "0..32 of `A-Za-z0-9_`",
 		"sync.schedule":           "cron",
 		"log.level":               "`debug` `info` `warn` `error`",

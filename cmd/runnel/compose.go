@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/runnelkv/runnel/config"
 	"github.com/runnelkv/runnel/store"
@@ -55,6 +56,9 @@ func openStore(c *config.Config, log *slog.Logger, onCommit func()) (*store.Stor
 		MaxValueBytes: int64(c.Store.MaxValueBytes),
 		BatchEntries:  c.Store.CommitBatchEntries,
 		BatchBytes:    int64(c.Store.CommitBatchBytes),
+		Read:          store.ReadChoice(c.Store.Read),
+		Local:         c.Store.Local,
+		SessionWait:   sessionWait(c.Store.SessionWait),
 		Timeout:       c.Store.Timeout,
 		Logger:        log,
 		OnCommit:      onCommit,
@@ -63,6 +67,14 @@ func openStore(c *config.Config, log *slog.Logger, onCommit func()) (*store.Stor
 		return nil, errors.Join(err, closeAll(parts))
 	}
 	return s, nil
+}
+
+// sessionWait is the configured time, of which 0 means none.
+func sessionWait(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
 }
 
 func openPartitions(c *config.Config, sections []config.Partition, log *slog.Logger) ([]partition.Partition, error) {

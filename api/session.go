@@ -1,0 +1,102 @@
+package api
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/runnelkv/runnel/store"
+)
+
+// sessionHeader carries what a client has seen and written, from answer to
+// request: see store.Vector.
+const sessionHeader = "Runnel-Session"
+
+// readSession reads the header Runnel-Session; the zero Vector without one.
+func readSession(h http.Header) (store.Vector, error) {
+	values := h[sessionHeader]
+	if len(values) == 0 {
+		return store.Vector{}, nil
+	}
+	if len(values) == 1 {
+		if v, err := store.ParseToken(store.SessionToken, values[0]); err == nil {
+			return v, nil
+		}
+	}
+	return store.Vector{}, refuseHeader(sessionHeader, "%s takes the token that an answer gave, once and unchanged.", sessionHeader)
+}
+
+// setSession answers with the session, in which this has been seen too.
+func setSession(w *response, session store.Vector, seen store.Mark) {
+	w.set(sessionHeader, session.TokenWith(store.SessionToken, seen))
+}
+
+// readParams are the parameters of a read of keys. A list has the first two.
+var readParams = []string{"consistency", "max_staleness", "r"}
+
+// readOptions reads what a read asks of whoever answers it. max_staleness and r
+// say by themselves what consistency they are for.
+func readOptions(h http.Header, q url.Values) (o store.ReadOptions, err error) {
+	if o.Session, err = readSession(h); err != nil || len(q) == 0 {
+		return o, err
+	}
+	if o.Consistency, err = consistency(q); err != nil {
+		return o, err
+	}
+	switch {
+	case q.Has("max_staleness") && o.Consistency != store.Bounded:
+		return o, refuseParameter("max_staleness", "max_staleness goes with consistency=bounded, not with consistency=%s.", o.Consistency)
+	case q.Has("r") && o.Consistency != store.Quorum:
+		return o, refuseParameter("r", "r goes with consistency=quorum, not with consistency=%s.", o.Consistency)
+	case o.Consistency == store.Bounded:
+		o.MaxStaleness, err = maxStaleness(q)
+	case o.Consistency == store.Quorum:
+		o.Copies, err = copies(q)
+	}
+	return o, err
+}
+
+func consistency(q url.Values) (store.Consistency, error) {
+	switch c := store.Consistency(q.Get("consistency")); {
+	case q.Has("consistency"):
+		switch c {
+		case store.Any, store.InSession, store.Bounded, store.Quorum, store.FromMaster:
+			return c, nil
+		}
+		return "", refuseParameter("consistency", "consistency is any, session, bounded, quorum or master, not %q.", string(c))
+	case q.Has("max_staleness"):
+		return store.Bounded, nil
+	case q.Has("r"):
+		return store.Quorum, nil
+	}
+	return store.Any, nil
+}
+
+// longestStaleness is more than anybody can mean.
+const longestStaleness = 365 * 24 * time.Hour
+
+func maxStaleness(q url.Values) (time.Duration, error) {
+	d, err := time.ParseDuration(q.Get("max_staleness"))
+	if err != nil || d < time.Millisecond || d > longestStaleness {
+		return 0, refuseParameter("max_staleness", "max_staleness is a duration like 500ms or 5s, from 1ms to %dh, and bounded needs one; not %q.",
+			int(longestStaleness.Hours()), q.Get("max_staleness"))
+	}
+	return d, nil
+}
+
+// copies reads the parameter r. Whether there are so many the store knows.
+func copies(q url.Values) (int, error) {
+	switch r := q.Get("r"); {
+	case r == "all":
+		return store.AllCopies, nil
+	case r == "quorum", !q.Has("r"):
+		return store.MajorityOfCopies, nil
+	default:
+		n, err := strconv.Atoi(r)
+		if err != nil || n < 1 {
+			return 0, refuseParameter("r", "r is a number of partitions from 1, quorum or all, not %q.", r)
+		}
+		return n, nil
+	}
+}

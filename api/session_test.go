@@ -1,0 +1,102 @@
+package api
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// TestAnswersCarryTheSession: each read and write gives the session back with
+// what it saw or wrote, and with nothing less than it was given.
+func TestAnswersCarryTheSession(t *testing.T) {
+	n := newNode(t)
+	var session store.Vector
+	step := func(method, target, body string, status int, headers ...string) {
+		t.Helper()
+		token := session.Token(store.SessionToken)
+		w := n.do(t, method, target, body, append(headers, "Runnel-Session", token)...)
+		got, err := store.ParseToken(store.SessionToken, w.Header().Get("Runnel-Session"))
+		if w.Code != status || err != nil || len(w.Header()["Runnel-Session"]) != 1 {
+			t.Fatalf("%s %s: %d %s, session %q: %v", method, target, w.Code, w.Body, w.Header()["Runnel-Session"], err)
+		}
+		if !got.Covers(session) {
+			t.Errorf("%s %s: the session went from %v to %v", method, target, session, got)
+		}
+		if wrote := method != "GET" && method != "HEAD" && status < 300; wrote && got.Equal(session) {
+			t.Errorf("%s %s: the session does not hold what was written", method, target)
+		}
+		session = got
+	}
+	step("GET", "/v1/keys/a", "", 404)
+	if !session.IsZero() {
+		t.Errorf("nothing was seen, and the session is %v", session)
+	}
+	step("PUT", "/v1/keys/a", "1", 201)
+	step("PUT", "/v1/keys/a", "2", 204)
+	step("PUT", "/v1/keys/a", "3", 204, "If-Match", "*")
+	step("POST", "/v1/keys", "1", 201)
+	step("POST", "/v1/txn", `{"then":[{"op":"put","key":"b","value":"1"}]}`, 200)
+	written := session
+	step("GET", "/v1/keys/a", "", 200)
+	step("GET", "/v1/keys/a", "", 200, "Accept", "application/json")
+	step("HEAD", "/v1/keys/a", "", 200)
+	step("GET", "/v1/keys/a", "", 304, "If-None-Match", "*")
+	step("GET", "/v1/keys", "", 200)
+	step("GET", "/v1/keys", "", 200, "Accept", "application/x-ndjson")
+	if !session.Equal(written) {
+		t.Errorf("reads made %v of %v, though nothing was written", session, written)
+	}
+	session = store.Vector{}
+	step("GET", "/v1/keys/a", "", 200)
+	if session.IsZero() {
+		t.Error("the session does not hold what was read")
+	}
+	step("DELETE", "/v1/keys/a", "", 204)
+	step("DELETE", "/v1/keys?prefix=b", "", 200)
+	session = store.Vector{}
+	step("GET", "/v1/keys/a", "", 404)
+	if session.IsZero() {
+		t.Error("the session does not hold the tombstone that was read")
+	}
+}
+
+// TestSessionReadsItsOwnWrites: with sync held back, a session reads what it has
+// written, from the master, and gets a problem that says so when that is away.
+func TestSessionReadsItsOwnWrites(t *testing.T) {
+	n := newNode(t)
+	n.do(t, "PUT", "/v1/keys/a", "1")
+	n.level(t)
+	token := n.do(t, "PUT", "/v1/keys/a", "2").Header().Get("Runnel-Session")
+	batch := `[{"op":"get","key":"a"}]`
+	for range 10 {
+		if w := n.do(t, "GET", "/v1/keys/a", "", "Runnel-Session", token); w.Code != 200 || w.Body.String() != "2" || w.Header().Get("Runnel-Partition") != "partition-0" {
+			t.Fatalf("%d %s from %s", w.Code, w.Body, w.Header().Get("Runnel-Partition"))
+		}
+		var done struct{ Results []struct{ Value string } }
+		w := n.do(t, "POST", "/v1/batch", batch, "Content-Type", "application/json", "Runnel-Session", token)
+		if err := json.Unmarshal(w.Body.Bytes(), &done); err != nil || len(done.Results) != 1 || done.Results[0].Value != "2" {
+			t.Fatalf("batch: %s, %v", w.Body, err)
+		}
+	}
+	n.partitions[0].Fail(func(string) error { return partition.ErrUnavailable })
+	eventually(t, "unreachable master", func() bool { return n.store.Status().Partitions[0].State == store.Unreachable })
+	for _, target := range []string{"/v1/keys/a", "/v1/keys", "/v1/keys/a?max_staleness=1h", "/v1/keys/a?r=2"} {
+		w := n.do(t, "GET", target, "", "Runnel-Session", token)
+		var p problem
+		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || w.Code != 503 || p.Type != "/problems/session-unavailable" || w.Header().Get("Retry-After") == "" {
+			t.Errorf("GET %s with the master away: %d %s", target, w.Code, w.Body)
+		}
+	}
+	if w := n.do(t, "GET", "/v1/keys/a", ""); w.Code != 200 || w.Body.String() != "1" {
+		t.Errorf("without a session: %d %s", w.Code, w.Body)
+	}
+	for target, slug := range map[string]string{"/v1/keys/a?max_staleness=1ms": "too-stale", "/v1/keys/a?r=all": "too-few-partitions"} {
+		w := n.do(t, "GET", target, "")
+		var p problem
+		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || w.Code != 503 || p.Type != "/problems/"+slug {
+			t.Errorf("GET %s with the master away: %d %s", target, w.Code, w.Body)
+		}
+	}
+}
