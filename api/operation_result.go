@@ -117,7 +117,7 @@ func (rs *results) answeredBy(r *store.Read) {
 	}
 	rs.text(`,"partition":`, r.Partition)
 	if d := r.Staleness; d >= 0 {
-		rs.b = strconv.AppendFloat(append(rs.b, `,"staleness":`...), roundUp(d).Seconds(), 'f', -1, 64)
+		rs.b = strconv.AppendFloat(append(rs.b, `,"staleness":`...), roundUp(d).Seconds(), 'f', 3, 64)
 	}
 }
 

@@ -6,17 +6,18 @@ import (
 )
 
 // Bounds of one step of a GetMany: the first reads manyFirst keys, those that
-// follow as many as should hold manyBytes of values.
+// follow as many as should hold manyBytes of values by what the one before held.
 const (
-	manyFirst = 128
-	manyMost  = 1024
+	manyFirst = 64
+	manyMost  = 256 // what a partition reads in one statement
 	manyBytes = 4 << 20
 )
 
 // GetMany reads the entries of many keys in few statements, each as Get reads
 // one. It calls each for every key in their order, with its index and what Get
-// would have returned, as soon as that is known, so that only some MiB of values
-// are held at a time. An error of one key is no other's.
+// would have returned, as soon as that is known, so that some MiB of values are
+// held at a time; where large ones follow small ones, manyMost of them at worst.
+// An error of one key is no other's.
 func (s *Store) GetMany(ctx context.Context, keys []Key, o ReadOptions, each func(i int, r Read, err error)) {
 	if o.Consistency != "" && o.Consistency != Any && o.Consistency != FromMaster {
 		for i, k := range keys { // what is asked of each answer is Get's to know

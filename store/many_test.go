@@ -98,7 +98,7 @@ func TestGetManyTakesFewStatements(t *testing.T) {
 	})
 	r.put(t, "7", "x")
 	r.getMany(t, keys, store.ReadOptions{})
-	if n := gets.Swap(0); n > 4 {
+	if n := gets.Swap(0); n > 13 {
 		t.Errorf("%d statements for 3000 small entries", n)
 	}
 	for i := range 200 {
