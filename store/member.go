@@ -43,13 +43,25 @@ type member struct {
 type known struct {
 	partition.Positions
 	readAt time.Time // by this process's clock, before the reading
-	// The partition's clock minus this process's lies between these: its clock
-	// was read at some time between asking and being answered.
-	offsetMin, offsetMax time.Duration
-	moved                map[Origin]time.Time // when positions were moved after the reading
+	clock  clockReading
+	moved  map[Origin]time.Time // when positions were moved after the reading
 	// Per origin, up to where it holds everything. That is less than its
 	// position while it is amid a catch-up in several steps.
 	held map[Origin]Revision
+}
+
+// clockReading is a look at a partition's clock, which happened at some time between asking
+// and being answered. These times are monotonic: what the host's clock is set to
+// meanwhile makes nothing expire early, or late.
+type clockReading struct {
+	now             Instant
+	asked, answered time.Time
+}
+
+// bounds are what the clock is now, at least and at most, as far as it has not
+// been set since.
+func (c clockReading) bounds() (notAfter, notBefore Instant) {
+	return c.now.Add(time.Since(c.answered)), c.now.Add(time.Since(c.asked))
 }
 
 var errNotReached = fmt.Errorf("%w: not reached yet", partition.ErrUnavailable)
@@ -164,10 +176,9 @@ func (m *member) poll(ctx context.Context) {
 func (m *member) heard(p partition.Positions) {
 	k := &known{Positions: p, readAt: time.Now()}
 	if old := m.known.Load(); old != nil {
-		k.offsetMin, k.offsetMax = old.offsetMin, old.offsetMax
+		k.clock = old.clock
 	} else {
-		k.offsetMin = p.Now.Time().Sub(k.readAt)
-		k.offsetMax = k.offsetMin
+		k.clock = clockReading{p.Now, k.readAt, k.readAt}
 	}
 	m.observe(k)
 }
@@ -289,10 +300,10 @@ func (m *member) position(o Origin) (partition.Position, bool) {
 // clock estimates the member's clock: surely not later than it is, and surely
 // not earlier, as far as it has not been set meanwhile.
 func (m *member) clock() (notAfter, notBefore Instant) {
-	now := partition.InstantOf(time.Now())
 	if k := m.known.Load(); k != nil {
-		return now.Add(k.offsetMin), now.Add(k.offsetMax)
+		return k.clock.bounds()
 	}
+	now := partition.InstantOf(time.Now())
 	return now, now
 }
 

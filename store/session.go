@@ -196,8 +196,7 @@ func (m *member) learn(ctx context.Context) (partition.Positions, error) {
 
 // knownOf is what a reading of positions says that took from asked to answered.
 func knownOf(p partition.Positions, asked, answered time.Time) *known {
-	return &known{Positions: p, readAt: asked,
-		offsetMin: p.Now.Time().Sub(answered), offsetMax: p.Now.Time().Sub(asked)}
+	return &known{Positions: p, readAt: asked, clock: clockReading{p.Now, asked, answered}}
 }
 
 // Between two readings of positions that nobody has asked for, while a session waits.
