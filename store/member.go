@@ -25,6 +25,7 @@ type member struct {
 	tripped   atomic.Bool                         // the breaker is not closed: ask it
 	known     atomic.Pointer[known]               // nil until its positions were read
 	head      atomic.Int64                        // a revision that this process has committed on it, the newest
+	vain      atomic.Pointer[vain]                // of a session that waited for others to reach it
 	asking    atomic.Bool                         // its positions are being read for a session that waits
 	latency   atomic.Int64                        // of recent operations in nanoseconds, smoothed
 	reads     atomic.Bool                         // joined, and the last attempt to reach it went well

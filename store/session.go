@@ -208,11 +208,23 @@ const (
 // await waits until some member is known to qualify, at most Options.SessionWait:
 // it hears of every position that anybody in this process reads, and has those
 // of the replicas read meanwhile.
-func (s *Store) await(ctx context.Context, q *quest) bool {
+func (s *Store) await(outer context.Context, q *quest) (ok bool) {
 	if s.options.SessionWait < 0 || !slices.ContainsFunc(q.members, q.mayCatchUp) {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.options.SessionWait)
+	before := q.furthest()
+	if master := s.member(string(q.origin)); master != nil && master.answers() {
+		if v := master.vain.Load(); v != nil && v.held == before && time.Since(v.at) < s.options.Poll {
+			s.askAll(q)
+			return false
+		}
+		defer func() {
+			if !ok && outer.Err() == nil && q.furthest() == before {
+				master.vain.Store(&vain{held: before, at: time.Now()})
+			}
+		}()
+	}
+	ctx, cancel := context.WithTimeout(outer, s.options.SessionWait)
 	defer cancel()
 	pause := firstPause
 	tick := time.NewTimer(0)
@@ -227,11 +239,7 @@ func (s *Store) await(ctx context.Context, q *quest) bool {
 			return false
 		case <-news:
 		case <-tick.C:
-			for _, m := range q.members {
-				if q.mayCatchUp(m) {
-					s.ask(m)
-				}
-			}
+			s.askAll(q)
 			tick.Reset(pause)
 			pause = min(2*pause, longestPause)
 		}
@@ -241,6 +249,31 @@ func (s *Store) await(ctx context.Context, q *quest) bool {
 // mayCatchUp reports whether it is worth waiting for the member.
 func (q *quest) mayCatchUp(m *member) bool {
 	return m.Name() != string(q.origin) && q.whole(m) && m.answers()
+}
+
+// vain is a wait during which no replica came any further: until one does, or
+// for Options.Poll, the master is asked at once.
+type vain struct {
+	held Revision // the furthest of them, of this origin
+	at   time.Time
+}
+
+// furthest is up to where some replica holds everything of the origin.
+func (q *quest) furthest() (r Revision) {
+	for _, m := range q.members {
+		if q.mayCatchUp(m) {
+			r = max(r, m.held(q.origin))
+		}
+	}
+	return r
+}
+
+func (s *Store) askAll(q *quest) {
+	for _, m := range q.members {
+		if q.mayCatchUp(m) {
+			s.ask(m)
+		}
+	}
 }
 
 // ask has the member's positions read, unless somebody does so already.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/runnelkv/runnel/store"
@@ -376,6 +377,43 @@ func TestSessionWaitsForAReplica(t *testing.T) {
 	if err := <-answered; err != nil {
 		t.Error(err)
 	}
+}
+
+// TestSessionsDoNotWaitInVainAgainAndAgain: while no replica comes any further,
+// one wait shows it, and the master answers the others at once.
+func TestSessionsDoNotWaitInVainAgainAndAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := options()
+		o.Poll, o.SessionWait = time.Minute, time.Second
+		r := newRig(t, 2, o)
+		r.put(t, "a", "1")
+		r.level(t)
+		e := r.put(t, "a", "2")
+		in := store.ReadOptions{Session: store.VectorOf(store.Mark{Origin: e.Origin, Revision: e.Revision})}
+		began := time.Now()
+		for range 50 {
+			if got, err := r.Get(t.Context(), e.Key, in); err != nil || got.Entry.Revision != e.Revision {
+				t.Fatalf("Get: %+v, %v", got, err)
+			}
+			synctest.Wait()
+		}
+		if took := time.Since(began); took != o.SessionWait {
+			t.Errorf("50 reads took %v, which is not one wait of %v", took, o.SessionWait)
+		}
+		time.Sleep(time.Millisecond) // positions are told apart by when they were read
+		r.level(t)
+		e = r.put(t, "a", "3")
+		in.Session = store.VectorOf(store.Mark{Origin: e.Origin, Revision: e.Revision})
+		began = time.Now()
+		for range 50 {
+			if _, err := r.Get(t.Context(), e.Key, in); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(began); took != o.SessionWait {
+			t.Errorf("after the replica had come further 50 reads took %v, not one more wait", took)
+		}
+	})
 }
 
 // TestLostWritesAreNotServedToTheirSession: a master that was replaced by an
