@@ -19,7 +19,8 @@ type client struct {
 	timeout time.Duration
 	retry   time.Duration
 	http    *http.Client
-	trace   io.Writer // gets a line a request; nil for none
+	session *sessionFile // nil for none
+	trace   io.Writer    // gets a line a request; nil for none
 
 	now  func() time.Time
 	wait func(context.Context, time.Duration) error
@@ -104,6 +105,10 @@ func (c *client) attempt(ctx context.Context, r request) (*http.Response, error)
 		return nil, &lostError{err: lostCause(cause, err, c.timeout), unsent: isDialError(err)}
 	}
 	resp.Body = &answerBody{ReadCloser: resp.Body, cause: func() error { return context.Cause(ctx) }, moved: moved, release: release}
+	if err := c.session.note(resp.Header); err != nil {
+		resp.Body.Close()
+		return nil, err
+	}
 	if resp.StatusCode/100 != 2 {
 		defer resp.Body.Close()
 		return nil, readProblem(resp)
@@ -124,6 +129,7 @@ func (c *client) newRequest(ctx context.Context, r request) (*http.Request, erro
 		req.Header[name] = values
 	}
 	req.Header.Set("User-Agent", "runnel/"+buildVersion().Version)
+	c.session.sign(req.Header)
 	if c.key != "" {
 		req.Header.Set("Authorization", "Bearer "+c.key)
 	}

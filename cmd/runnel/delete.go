@@ -8,7 +8,7 @@ import (
 )
 
 func newDelete(p *program) *cobra.Command {
-	var ifMatch string
+	var ifMatch, session string
 	d := &deletion{p: p}
 	cmd := &cobra.Command{
 		Use:     "delete KEY | --prefix PREFIX | --all",
@@ -41,7 +41,7 @@ deleted or not; one that was deleted stays so when the command is interrupted.`,
 				return usageError("--yes goes with --prefix or --all: one key is deleted without asking")
 			}
 			var err error
-			if d.c, err = p.client(); err != nil {
+			if d.c, err = p.clientIn(session); err != nil {
 				return err
 			}
 			if many {
@@ -51,6 +51,7 @@ deleted or not; one that was deleted stays so when the command is interrupted.`,
 		},
 	}
 	f := cmd.Flags()
+	sessionFlag(f, &session)
 	f.StringVar(&ifMatch, "if-match", "", "delete only if the key has this `ETAG`; * for any")
 	f.StringVar(&d.prefix, "prefix", "", "delete every key that begins with `PREFIX`")
 	f.BoolVar(&d.all, "all", false, "delete every key")

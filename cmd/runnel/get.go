@@ -18,6 +18,7 @@ type getOptions struct {
 	json        bool
 	output      string
 	consistency string
+	session     string
 }
 
 func newGet(p *program) *cobra.Command {
@@ -31,7 +32,8 @@ With --json the whole entry is printed instead: its value (value_base64 when it
 is not UTF-8), media type, ETag, revision, times and metadata.
 
 By default any partition that has the key may answer, so the value can be a
-moment old. --consistency master asks the key's master.
+moment old. --consistency master asks the key's master; --session FILE shows
+nothing older than what commands with that file have read or written.
 
 A key that does not exist is an error: exit status 1, nothing printed.`,
 		Example: `  runnel get greeting
@@ -41,7 +43,7 @@ A key that does not exist is an error: exit status 1, nothing printed.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: p.completeKey,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := p.client()
+			c, err := p.clientIn(o.session)
 			if err != nil {
 				return err
 			}
@@ -49,6 +51,7 @@ A key that does not exist is an error: exit status 1, nothing printed.`,
 		},
 	}
 	f := cmd.Flags()
+	sessionFlag(f, &o.session)
 	f.BoolVar(&o.json, "json", false, "print the whole entry as JSON")
 	f.StringVarP(&o.output, "output", "o", "", "write to `FILE`, which appears only once it is whole")
 	f.StringVar(&o.consistency, "consistency", "", "which partition may answer: `any` or master (default any)")

@@ -23,6 +23,7 @@ type listOptions struct {
 	long      bool
 
 	consistency string
+	session     string
 }
 
 func newList(p *program) *cobra.Command {
@@ -52,7 +53,7 @@ line, {"prefix":…} for a common prefix; --values adds the values to it.`,
 			if o.limit < 0 {
 				return usageError("--limit %d is negative", o.limit)
 			}
-			c, err := p.client()
+			c, err := p.clientIn(o.session)
 			if err != nil {
 				return err
 			}
@@ -64,6 +65,7 @@ line, {"prefix":…} for a common prefix; --values adds the values to it.`,
 		},
 	}
 	f := cmd.Flags()
+	sessionFlag(f, &o.session)
 	f.StringVarP(&o.delimiter, "delimiter", "d", "", "print what lies below the next `DELIMITER` once, as a prefix")
 	f.IntVarP(&o.limit, "limit", "n", 0, "print at most this many; 0 for all")
 	f.BoolVar(&o.json, "json", false, "print one JSON object a line")

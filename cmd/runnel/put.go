@@ -24,6 +24,7 @@ type putOptions struct {
 	ifMatch     string
 	ifNoneMatch string
 	meta        map[string]string
+	session     string
 }
 
 func newPut(p *program) *cobra.Command {
@@ -55,7 +56,7 @@ as it could then fail on its own success: get the key to see.`,
 			if err != nil {
 				return err
 			}
-			c, err := p.client()
+			c, err := p.clientIn(o.session)
 			if err != nil {
 				return err
 			}
@@ -63,6 +64,7 @@ as it could then fail on its own success: get the key to see.`,
 		},
 	}
 	f := cmd.Flags()
+	sessionFlag(f, &o.session)
 	f.StringVarP(&o.file, "file", "f", "", "read the value from `FILE`")
 	f.StringVarP(&o.contentType, "content-type", "t", "", "the value's media `TYPE`")
 	f.DurationVar(&o.ttl, "ttl", 0, "expire after this long, on every node (such as 30s or 24h)")

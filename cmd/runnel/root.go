@@ -103,6 +103,16 @@ func trackRunning(p *program, c *cobra.Command) {
 	}
 }
 
+// clientIn is client with the session that a file keeps; none without a path.
+func (p *program) clientIn(session string) (*client, error) {
+	c, err := p.client()
+	if err != nil {
+		return nil, err
+	}
+	c.session, err = openSession(session)
+	return c, err
+}
+
 // client returns a client for the server that the flags and the environment name, or a usage error.
 func (p *program) client() (*client, error) {
 	c, err := newClient(clientOptions{

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/spf13/pflag"
+
+	"github.com/runnelkv/runnel/store"
+)
+
+const sessionHeader = "Runnel-Session"
+
+// maxSessionBytes is more than a server takes.
+const maxSessionBytes = 16 << 10
+
+// sessionFile keeps the token of a session between commands.
+type sessionFile struct {
+	path string
+
+	mu    sync.Mutex // guards the field below
+	token string     // "" while there is none
+}
+
+// sessionFlag defines --session.
+func sessionFlag(f *pflag.FlagSet, path *string) {
+	f.StringVar(path, "session", "", "see nothing older than what was read or written with this `FILE` before")
+}
+
+// openSession reads the file, which need not exist; nil without a path.
+func openSession(path string) (*sessionFile, error) {
+	if path == "" {
+		return nil, nil
+	}
+	token, err := readToken(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the session: %w", err)
+	}
+	return &sessionFile{path: path, token: token}, nil
+}
+
+func readToken(path string) (string, error) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", nil
+	case err == nil && (!info.Mode().IsRegular() || info.Size() > maxSessionBytes):
+		return "", fmt.Errorf("%s holds no session", path)
+	case err != nil:
+		return "", err
+	}
+	text, err := os.ReadFile(path)
+	if token := strings.TrimSpace(string(text)); err == nil && !strings.ContainsAny(token, " \t\r\n") {
+		return token, nil
+	}
+	return "", errors.Join(err, fmt.Errorf("%s holds no session", path))
+}
+
+// sign adds the token to a request.
+func (s *sessionFile) sign(h http.Header) {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.token != "" {
+		h.Set(sessionHeader, s.token)
+	}
+}
+
+// note keeps the token of an answer, merged with what another command may have
+// put into the file meanwhile.
+func (s *sessionFile) note(h http.Header) error {
+	if s == nil || h.Get(sessionHeader) == "" {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	kept, err := readToken(s.path)
+	if err != nil {
+		return fmt.Errorf("keep the session: %w", err)
+	}
+	s.token = mergeTokens(h.Get(sessionHeader), kept)
+	if s.token == kept {
+		return nil
+	}
+	if err := writeFile(s.path, strings.NewReader(s.token+"\n")); err != nil {
+		return fmt.Errorf("keep the session: %w", err)
+	}
+	return nil
+}
+
+// mergeTokens is the session that covers both. The newer one is as the server
+// gave it if either is of a form that this version does not know.
+func mergeTokens(newer, older string) string {
+	a, errA := store.ParseToken(store.SessionToken, newer)
+	b, errB := store.ParseToken(store.SessionToken, older)
+	if errA != nil || errB != nil {
+		return newer
+	}
+	return a.Merge(b).Token(store.SessionToken)
+}
