@@ -1,0 +1,175 @@
+package test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/runnelkv/runnel/test/servers"
+)
+
+// accounts are keys of one master whose values are moved between, and whose sum
+// only a half transaction would change.
+const accounts, funds = 6, 100
+
+// TestTransactionsHoldThroughAKill: clients of two servers on one master move
+// units by transactions, and one server is killed in the middle. Whoever reads all
+// accounts in a transaction finds all units, at any moment and in the end.
+func TestTransactionsHoldThroughAKill(t *testing.T) {
+	for name, urls := range map[string]func(testing.TB) []string{
+		"SQLite":  threeFiles,
+		"MariaDB": func(t testing.TB) []string { return []string{servers.MariaDB(t).Database(t)} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			transferThroughAKill(t, writeConfig(t, "", urls(t)...))
+		})
+	}
+}
+
+func transferThroughAKill(t *testing.T, file string) {
+	nodes := []*process{serve(t, "--config", file), serve(t, "--config", file)}
+	var ops []string
+	for i := range accounts {
+		ops = append(ops, fmt.Sprintf(`{"op":"put","key":"%s","value":"%d"}`, account(i), funds))
+	}
+	if _, err := transact(nodes[0].url, `{"then":[`+strings.Join(ops, ",")+`]}`); err != nil {
+		t.Fatal(err)
+	}
+	var moved atomic.Int64
+	ended := make(chan struct{})
+	var clients sync.WaitGroup
+	for i := range 8 {
+		random := newRandom(t)
+		node := nodes[i%2]
+		clients.Go(func() {
+			for {
+				select {
+				case <-ended:
+					return
+				default:
+				}
+				from := random.IntN(accounts)
+				to := (from + 1 + random.IntN(accounts-1)) % accounts
+				ok, err := transfer(node.url, from, to)
+				if errors.Is(err, errIncomplete) {
+					t.Error(err)
+					return
+				} // any other error says nothing was told: the server is gone, or too busy
+				if ok {
+					moved.Add(1)
+				}
+			}
+		})
+	}
+	moves := func(n int64) {
+		eventually(t, 2*time.Minute, fmt.Sprint(n, " moves"), func() error {
+			if m := moved.Load(); m < n && !t.Failed() {
+				return fmt.Errorf("%d moves", m)
+			}
+			return nil
+		})
+	}
+	moves(100)
+	nodes[0].kill()
+	moves(moved.Load() + 100)
+	close(ended)
+	clients.Wait()
+	balances, _, err := readAccounts(nodes[1].url)
+	if err == nil {
+		err = complete(balances)
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	t.Logf("%d moves, in the end %v", moved.Load(), balances)
+	balances[0]++
+	if complete(balances) == nil {
+		t.Error("a unit too many was not seen")
+	}
+}
+
+func account(i int) string { return fmt.Sprintf("{accounts}/%d", i) }
+
+// complete says whether units are missing or too many.
+func complete(balances []int) error {
+	sum := 0
+	for _, b := range balances {
+		sum += b
+	}
+	if sum != accounts*funds {
+		return fmt.Errorf("%w: %v sum up to %d", errIncomplete, balances, sum)
+	}
+	return nil
+}
+
+var errIncomplete = errors.New("units were lost or made")
+
+type transacted struct {
+	Succeeded bool
+	Results   []struct {
+		Status int
+		Value  string
+		ETag   string
+	}
+}
+
+// transact sends a transaction. The error says that it is not known to be done.
+func transact(url, body string) (done transacted, err error) {
+	resp, err := http.Post(url+"/v1/txn", "application/json", strings.NewReader(body))
+	if err != nil {
+		return done, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%d %s", resp.StatusCode, text)
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &done)
+	}
+	return done, err
+}
+
+func readAccounts(url string) (balances []int, etags []string, err error) {
+	var gets []string
+	for i := range accounts {
+		gets = append(gets, fmt.Sprintf(`{"op":"get","key":"%s"}`, account(i)))
+	}
+	all, err := transact(url, `{"then":[`+strings.Join(gets, ",")+`]}`)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, r := range all.Results {
+		b, err := strconv.Atoi(r.Value)
+		if err != nil {
+			return nil, nil, err
+		}
+		balances, etags = append(balances, b), append(etags, r.ETag)
+	}
+	return balances, etags, nil
+}
+
+// transfer moves a unit, unless another transaction comes between reading and
+// writing.
+func transfer(url string, from, to int) (done bool, err error) {
+	balances, etags, err := readAccounts(url)
+	if err != nil {
+		return false, err
+	}
+	if err := complete(balances); err != nil {
+		return false, err
+	}
+	written, err := transact(url, fmt.Sprintf(`{"if":[{"key":"%s","etag":%q},{"key":"%s","etag":%q}],
+		"then":[{"op":"put","key":"%s","value":"%d"},{"op":"put","key":"%s","value":"%d"}]}`,
+		account(from), etags[from], account(to), etags[to], account(from), balances[from]-1, account(to), balances[to]+1))
+	return written.Succeeded, err
+}
