@@ -31,7 +31,6 @@ type tail struct {
 	moved    chan struct{} // closed, and replaced, when something above has changed
 	closed   bool
 	barriers map[Origin]Revision // up to where a barrier made origins durable
-	fellOff  int64
 }
 
 // tailRound is what one round read. It never changes.

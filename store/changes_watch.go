@@ -112,7 +112,6 @@ func (w *Watch) fromTail() (*tailRound, <-chan struct{}, error) {
 	}
 	if w.number >= 0 && w.number < t.first {
 		w.number = -1
-		t.fellOff++
 	}
 	if w.number < 0 {
 		w.number = t.find(w.at)
