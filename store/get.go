@@ -27,10 +27,10 @@ func (s *Store) Get(ctx context.Context, k Key, o ReadOptions) (r Read, err erro
 	if c == nil {
 		return Read{}, ErrNoPartition
 	}
-	q := s.quest(c, Origin(c.master(k)), o)
 	if o.Consistency == Quorum && o.Partition == "" {
-		return s.getQuorum(ctx, k, &q)
+		return s.getQuorum(ctx, c, k, o)
 	}
+	q := s.quest(c, Origin(c.master(k)), o)
 	found := ErrNotFound
 	err = s.seek(ctx, &q, func(m *member, wait time.Duration) (err error) {
 		r, found, err = s.getFrom(ctx, m, k, &q, wait)

@@ -25,7 +25,9 @@ func (q *quest) copies() (int, error) {
 // getQuorum asks as many members as q.o.Copies says side by side, others in
 // place of those that fail, and returns the newest entry. That a copy is behind
 // is no failure.
-func (s *Store) getQuorum(ctx context.Context, k Key, q *quest) (Read, error) {
+func (s *Store) getQuorum(ctx context.Context, c *cluster, k Key, o ReadOptions) (Read, error) {
+	asked := s.quest(c, Origin(c.master(k)), o)
+	q := &asked
 	n, err := q.copies()
 	if err != nil {
 		return Read{}, err
