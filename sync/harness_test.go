@@ -202,6 +202,13 @@ type ledger struct {
 	calls   int
 }
 
+// barriers is how many there were so far.
+func (l *ledger) barriers() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.calls
+}
+
 func (l *ledger) err() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

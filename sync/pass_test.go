@@ -56,12 +56,12 @@ func TestOneBarrierServesAllTargetsAndComesFirst(t *testing.T) {
 	c := w.site()
 	w.write("p0", "a", "1")
 	c.level()
-	if w.ledger.calls != 1 {
-		t.Errorf("%d barriers", w.ledger.calls)
+	if w.ledger.barriers() != 1 {
+		t.Errorf("%d barriers", w.ledger.barriers())
 	}
 	c.level() // nothing to copy
-	if w.ledger.calls != 1 {
-		t.Errorf("%d barriers after a quiet pass", w.ledger.calls)
+	if w.ledger.barriers() != 1 {
+		t.Errorf("%d barriers after a quiet pass", w.ledger.barriers())
 	}
 	if err := w.ledger.err(); err != nil {
 		t.Error(err)

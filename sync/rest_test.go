@@ -108,9 +108,9 @@ func TestFloodLeavesTheMachineToTheMaster(t *testing.T) {
 		f.run(time.Second)
 		busy[0].Store(0)
 		busy[1].Store(0)
-		copies, barriers := c.batches("p1"), w.ledger.calls
+		copies, barriers := c.batches("p1"), w.ledger.barriers()
 		lag := f.run(4 * time.Second)
-		copies, barriers = c.batches("p1")-copies, w.ledger.calls-barriers
+		copies, barriers = c.batches("p1")-copies, w.ledger.barriers()-barriers
 		for i, name := range w.names[1:] {
 			if share := time.Duration(busy[i].Load()).Seconds() / 4; share > 0.34 {
 				t.Errorf("%s was worked on for %.2f of the time", name, share)
