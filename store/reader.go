@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -163,7 +164,9 @@ func (r *reader) run(ctx context.Context) {
 			}
 			return
 		}
-		for w.take() {
+		// Whoever can run now may want to read too: it queues before a processor
+		// is spent on a statement. Alone, a reader goes on at once.
+		for runtime.Gosched(); w.take(); runtime.Gosched() {
 			w.answer()
 		}
 	}
