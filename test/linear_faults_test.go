@@ -1,0 +1,296 @@
+package test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/runnelkv/runnel/test/servers"
+)
+
+// linearConfig has two masters, and gives up on a partition sooner than clients
+// give up on a server.
+const linearConfig = `[store]
+masters = ["partition-0", "partition-1"]
+timeout = "1s"
+[sync]
+lease = "1s"
+backoff_max = "1s"
+batch_entries = 50
+`
+
+// TestHistoriesHoldThroughFaults has clients read from masters, write under
+// conditions, work in transactions and in sessions, each at two servers in turn,
+// while servers, sync process and databases are paused, killed and cut off. Then
+// there has to be one order of all that was done to a key, or to the keys that
+// transactions share, that agrees with every answer; and no session went back.
+func TestHistoriesHoldThroughFaults(t *testing.T) {
+	for name, start := range map[string]func(*testing.T) *linearCluster{"SQLite": linearOnSQLite, "MariaDB": linearOnMariaDB} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := start(t)
+			random := newRandom(t)
+			w := startWorkload(t, random, c.server)
+			for range rounds(1, 20) {
+				random.Shuffle(len(c.faults), func(i, j int) { c.faults[i], c.faults[j] = c.faults[j], c.faults[i] })
+				for _, f := range c.faults {
+					w.awaitMore(t, 150)
+					back := f.away(random.IntN(2))
+					time.Sleep(time.Duration(random.Int64N(int64(f.upTo)))) // the random moment
+					back()
+				}
+			}
+			w.awaitMore(t, 150)
+			eventually(t, time.Minute, "a replica answers sessions", w.sessions.fromReplica)
+			w.stop()
+			w.judge(t)
+		})
+	}
+}
+
+// linearCluster is two servers and a sync process, and what can happen to them.
+type linearCluster struct {
+	t      *testing.T
+	nodes  [2]atomic.Pointer[process]
+	files  [2]string // the configuration of each node
+	sync   *process
+	faults []linearFault
+}
+
+// linearFault takes something away, of which there may be two, until back is called.
+type linearFault struct {
+	away func(i int) (back func())
+	upTo time.Duration
+}
+
+func (c *linearCluster) start(syncFile string) {
+	for i := range c.nodes {
+		c.nodes[i].Store(serveUnready(c.t, "--config", c.files[i], "--no-sync"))
+	}
+	c.sync = start(c.t, "sync", "--config", syncFile)
+	for i := range c.nodes {
+		c.nodes[i].Load().await(c.t, "/readyz?write")
+	}
+	paused := func(p *process) func() {
+		p.cmd.Process.Signal(syscall.SIGSTOP)
+		return func() { p.cmd.Process.Signal(syscall.SIGCONT) }
+	}
+	c.faults = append(c.faults,
+		linearFault{func(i int) func() { return paused(c.nodes[i].Load()) }, 2500 * time.Millisecond},
+		linearFault{func(i int) func() {
+			c.nodes[i].Load().kill()
+			return func() { c.nodes[i].Store(serveUnready(c.t, "--config", c.files[i], "--no-sync")) }
+		}, time.Second},
+		linearFault{func(int) func() { return paused(c.sync) }, time.Second},
+		linearFault{func(int) func() {
+			c.sync.kill()
+			return func() { c.sync = start(c.t, "sync", "--config", syncFile) }
+		}, time.Second})
+}
+
+// server is the URL of any node, also of one that is away.
+func (c *linearCluster) server(random *rand.Rand) string { return c.nodes[random.IntN(2)].Load().url }
+
+func linearOnSQLite(t *testing.T) *linearCluster {
+	file := writeConfig(t, linearConfig, threeFiles(t)...)
+	c := &linearCluster{t: t, files: [2]string{file, file}}
+	c.start(file)
+	return c
+}
+
+// linearOnMariaDB has both masters on a server of its own, to which each node has
+// a cable of its own, and a replica in a file.
+func linearOnMariaDB(t *testing.T) *linearCluster {
+	server := servers.NewMariaDB(t)
+	urls := []string{server.Database(t), server.Database(t), "sqlite:" + filepath.Join(t.TempDir(), "2.db")}
+	c := &linearCluster{t: t}
+	var cables [2]*cable
+	for i := range c.files {
+		cables[i] = newCable(t, server.Address())
+		c.files[i] = writeConfig(t, linearConfig, cables[i].through(t, urls[0]), cables[i].through(t, urls[1]), urls[2])
+	}
+	c.faults = []linearFault{
+		{func(int) func() { server.Pause(); return server.Unpause }, 2500 * time.Millisecond},
+		{func(int) func() { server.Kill(); return server.Start }, time.Second},
+		{func(i int) func() { cables[i].cut(); return cables[i].mend }, time.Second},
+	}
+	c.start(writeConfig(t, linearConfig, urls...))
+	return c
+}
+
+// cable is a way to a server that can be cut: what is under way is lost on the
+// way to the server, or on the way back.
+type cable struct {
+	listener net.Listener
+	to       string
+
+	mu    sync.Mutex // guards the fields below
+	isCut bool
+	ends  map[net.Conn]bool
+}
+
+func newCable(t testing.TB, to string) *cable {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cable{listener: l, to: to, ends: make(map[net.Conn]bool)}
+	var carrying sync.WaitGroup
+	carrying.Go(func() {
+		for {
+			near, err := l.Accept()
+			if err != nil {
+				return
+			}
+			carrying.Go(func() { c.carry(near) })
+		}
+	})
+	t.Cleanup(func() { l.Close(); c.cut(); carrying.Wait() })
+	return c
+}
+
+// through is a partition's URL by way of the cable.
+func (c *cable) through(t testing.TB, partition string) string {
+	t.Helper()
+	u, err := url.Parse(partition)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Host = c.listener.Addr().String()
+	return u.String()
+}
+
+func (c *cable) carry(near net.Conn) {
+	defer near.Close()
+	far, err := net.Dial("tcp", c.to)
+	if err != nil {
+		return
+	}
+	defer far.Close()
+	if !c.hold(near, far) {
+		return
+	}
+	var back sync.WaitGroup
+	back.Go(func() { io.Copy(near, far); near.Close() })
+	io.Copy(far, near)
+	far.Close()
+	back.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.ends, near)
+	delete(c.ends, far)
+}
+
+// hold keeps what cut has to close, and reports false if it is cut already.
+func (c *cable) hold(near, far net.Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.isCut {
+		c.ends[near], c.ends[far] = true, true
+	}
+	return !c.isCut
+}
+
+func (c *cable) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.isCut = true
+	for end := range c.ends {
+		end.Close()
+	}
+}
+
+func (c *cable) mend() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.isCut = false
+}
+
+// workload is clients of all three sorts, and what they were told.
+type workload struct {
+	registers, transactions *record
+	sessions                *sightings
+	done                    atomic.Int64
+	generation              atomic.Int64 // of keys: an order of a few hundred operations is soon found
+	stop                    func()
+}
+
+const (
+	linearClients    = 4 // of each sort
+	linearGroups     = 4 // at a time
+	linearGeneration = 400
+)
+
+func startWorkload(t testing.TB, random *rand.Rand, server func(*rand.Rand) string) *workload {
+	w := &workload{registers: newRecord(), transactions: newRecord(), sessions: &sightings{record: newRecord()}}
+	ctx, cancel := context.WithCancel(context.Background())
+	var clients sync.WaitGroup
+	transport := &http.Transport{MaxIdleConnsPerHost: 3 * linearClients}
+	w.stop = sync.OnceFunc(func() { cancel(); clients.Wait(); transport.CloseIdleConnections() })
+	t.Cleanup(w.stop)
+	run := func(step func() fate) {
+		clients.Go(func() {
+			for ctx.Err() == nil {
+				f := step()
+				if f == answered {
+					w.generation.Store(w.done.Add(1) / linearGeneration)
+				}
+				breathe(ctx, f)
+			}
+		})
+	}
+	seed := random.Uint64()
+	for i := range linearClients {
+		one := func(sort int) client {
+			return client{id: i, random: rand.New(rand.NewPCG(seed, uint64(sort*linearClients+i))), server: server,
+				http: &http.Client{Transport: transport, Timeout: patience}}
+		}
+		registers := newRegistrar(one(0), w.registers, func(group string, _ int) string { return group })
+		run(func() fate {
+			group := fmt.Sprintf("register/%d/%d", w.generation.Load(), registers.random.IntN(linearGroups))
+			return registers.ask(group, registers.register(group))
+		})
+		transactions := newRegistrar(one(1), w.transactions, func(group string, key int) string { return fmt.Sprintf("{%s}/%d", group, key) })
+		run(func() fate {
+			group := fmt.Sprintf("accounts-%d-%d", w.generation.Load(), transactions.random.IntN(linearGroups))
+			return transactions.ask(group, transactions.transaction(group))
+		})
+		run((&sessionClient{client: one(2), sightings: w.sessions}).step)
+	}
+	return w
+}
+
+// awaitMore waits until so many more operations were answered.
+func (w *workload) awaitMore(t testing.TB, n int64) {
+	t.Helper()
+	n += w.done.Load()
+	eventually(t, time.Minute, fmt.Sprint(n, " operations"), func() error {
+		if done := w.done.Load(); done < n {
+			return fmt.Errorf("%d", done)
+		}
+		return nil
+	})
+}
+
+// judge checks what clients were told, once they have stopped.
+func (w *workload) judge(t testing.TB) {
+	t.Helper()
+	began := time.Now()
+	w.registers.tally(t, "registers")
+	w.registers.mustBeOrdered(t, "registers")
+	w.transactions.tally(t, "transactions")
+	w.transactions.mustBeOrdered(t, "transactions")
+	w.sessions.mustHold(t)
+	t.Logf("checked in %v", time.Since(began).Round(time.Millisecond))
+}

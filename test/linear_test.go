@@ -1,0 +1,260 @@
+package test
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+)
+
+// record is what clients asked of masters and were answered, on one clock.
+type record struct {
+	began time.Time
+
+	mu     sync.Mutex // guards the fields below
+	told   []told
+	faults []string // answers that nobody should get
+	values int
+}
+
+// told is one operation of a client. A group is the keys of which all that was
+// done is put in one order: one key, or those that transactions work on together.
+type told struct {
+	group            string
+	client           int
+	asked            asked
+	answer           answer
+	called, returned time.Duration
+}
+
+const groupKeys = 3
+
+// asked is a transaction on the keys of a group, which are numbered. A single
+// read or write is one too, of one step and at most one condition.
+type asked struct {
+	conditions      []condition
+	then, otherwise []step
+}
+
+type condition struct {
+	key      int
+	revision int64 // that the entry has; 0: there is none
+}
+
+type step struct {
+	op    string // get, put or delete
+	key   int
+	value string // of a put, unlike every other
+}
+
+// answer is what became of it. If that is unknown, it took effect at any moment
+// since it was called, or never does.
+type answer struct {
+	unknown   bool
+	succeeded bool // the conditions held
+	results   []result
+}
+
+// result is the answer to one step.
+type result struct {
+	found    bool // there was an entry before
+	value    string
+	revision int64 // that was found or written
+}
+
+func newRecord() *record { return &record{began: time.Now()} }
+
+func (r *record) now() time.Duration { return time.Since(r.began) }
+
+func (r *record) note(o told) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.told = append(r.told, o)
+}
+
+func (r *record) fault(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.faults = append(r.faults, fmt.Sprintf(format, args...))
+}
+
+// value makes one that nobody else writes.
+func (r *record) value() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.values++
+	return "v" + strconv.Itoa(r.values)
+}
+
+// cell is a key in the model.
+type cell struct {
+	value    string // "" while there is no entry
+	revision int64  // 0 while nobody was told it
+	floor    int64  // the highest that anybody was told: revisions of a key only grow
+}
+
+type cells [groupKeys]cell
+
+// do does an operation in the model, and reports whether it can have been
+// answered so. An unknown one at the end of all is as good as one that never was.
+func (s cells) do(o asked, a answer) (bool, cells) {
+	holds, steps := true, o.then
+	for _, c := range o.conditions {
+		holds = holds && s[c.key].holds(c.revision)
+	}
+	if !holds {
+		steps = o.otherwise
+	}
+	if !a.unknown && (holds != a.succeeded || len(a.results) != len(steps)) {
+		return false, s
+	}
+	after := s
+	for i, st := range steps {
+		var told *result
+		if !a.unknown {
+			told = &a.results[i]
+		}
+		if !after[st.key].do(st, told) {
+			return false, s
+		}
+	}
+	return true, after
+}
+
+// holds needs no guess where the revision is not known: a client that asks for one
+// has been told it, and so has the model if it is this entry's.
+func (c *cell) holds(revision int64) bool {
+	if revision == 0 {
+		return c.value == ""
+	}
+	return c.value != "" && c.revision == revision
+}
+
+// do does one step. Without a result nothing is known of it.
+func (c *cell) do(st step, told *result) bool {
+	switch {
+	case told == nil:
+	case told.found != (c.value != ""):
+		return false
+	case st.op == "get" && told.found && told.value != c.value:
+		return false
+	case st.op == "get" && c.revision != 0 && told.revision != c.revision:
+		return false
+	}
+	switch {
+	case st.op == "put":
+		c.value, c.revision = st.value, 0
+	case st.op == "delete":
+		c.value, c.revision = "", 0
+	}
+	if told == nil || told.revision == 0 {
+		return true
+	}
+	if c.revision == 0 && told.revision <= c.floor {
+		return false
+	}
+	c.floor = told.revision
+	if c.value != "" {
+		c.revision = told.revision
+	}
+	return true
+}
+
+var model = porcupine.Model{
+	Init: func() any { return cells{} },
+	Step: func(state, input, output any) (bool, any) {
+		return state.(cells).do(input.(asked), output.(answer))
+	},
+	DescribeOperation: func(input, output any) string { return fmt.Sprintf("%+v -> %+v", input, output) },
+	DescribeState:     func(state any) string { return fmt.Sprintf("%+v", state) },
+}
+
+// checkTimeout bounds the search for an order of one group: a search that does
+// not end has shown nothing, and fails.
+const checkTimeout = 30 * time.Second
+
+// disorders names the groups for which there is no order of all that was done
+// that agrees with every answer and with the time.
+func (r *record) disorders() (found []string) {
+	for name, operations := range r.groups() {
+		if verdict := porcupine.CheckOperationsTimeout(model, operations, checkTimeout); verdict != porcupine.Ok {
+			found = append(found, name+": "+string(verdict))
+		}
+	}
+	return found
+}
+
+// groups are the operations as the checker takes them.
+func (r *record) groups() map[string][]porcupine.Operation {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	groups := make(map[string][]porcupine.Operation)
+	for _, o := range r.told {
+		end := int64(o.returned)
+		if o.answer.unknown {
+			end = math.MaxInt64
+		}
+		groups[o.group] = append(groups[o.group],
+			porcupine.Operation{ClientId: o.client, Input: o.asked, Call: int64(o.called), Output: o.answer, Return: end})
+	}
+	return groups
+}
+
+// drawing writes a page that shows how far an order was found.
+func drawing(operations []porcupine.Operation) string {
+	_, info := porcupine.CheckOperationsVerbose(model, operations, checkTimeout)
+	f, err := os.CreateTemp("", "runnel-history-*.html")
+	if err != nil {
+		return err.Error()
+	}
+	defer f.Close()
+	if err := porcupine.Visualize(model, info, f); err != nil {
+		return err.Error()
+	}
+	return f.Name()
+}
+
+// tally says what the record holds, and fails the test if it is too little to show
+// anything.
+func (r *record) tally(t testing.TB, what string) {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	groups := make(map[string]bool)
+	var unknown, held, broken int
+	for _, o := range r.told {
+		groups[o.group] = true
+		switch {
+		case o.answer.unknown:
+			unknown++
+		case len(o.asked.conditions) > 0 && o.answer.succeeded:
+			held++
+		case len(o.asked.conditions) > 0:
+			broken++
+		}
+	}
+	t.Logf("%s: %d operations in %d groups: %d of unknown outcome, %d whose conditions held, %d whose did not",
+		what, len(r.told), len(groups), unknown, held, broken)
+	if held == 0 || broken == 0 {
+		t.Errorf("%s: conditions never held, or always", what)
+	}
+}
+
+// mustBeOrdered fails the test with what disorders found, or an answer that nobody
+// should get.
+func (r *record) mustBeOrdered(t testing.TB, what string) {
+	t.Helper()
+	found, groups := r.disorders(), r.groups()
+	for i, fault := range found[:min(len(found), 5)] {
+		name, _, _ := strings.Cut(fault, ": ")
+		found[i] += ", see " + drawing(groups[name])
+	}
+	mustHold(t, "the order of "+what, found)
+	mustHold(t, "answers to "+what, r.faults)
+}
