@@ -144,6 +144,12 @@ func (p *program) runBenchCases(ctx context.Context, cases []benchCase, wanted [
 		if i == 0 && report.Errors > 0 {
 			return results, errors.New("the keys could not be written")
 		}
+		if i > 0 {
+			continue
+		}
+		if err := p.awaitLevel(ctx, benchLevelFor, benchLevelMost); err != nil {
+			return results, err
+		}
 	}
 	return results, nil
 }

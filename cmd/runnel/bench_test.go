@@ -249,6 +249,7 @@ func TestPlansAreChecked(t *testing.T) {
 func TestBenchMeasuresAndRemovesItsKeys(t *testing.T) {
 	f := newFake(t)
 	f.set("mine", "kept")
+	f.status = `{}`
 	o := cli{}.run(t, nil, "bench", "--server", f.url, "--keys", "50", "-n", "5", "--requests", "50", "--warmup", "0", "--duration", "10s", "--json",
 		"--cases", "get,put,put-if-match,delete")
 	var results []benchResult
@@ -267,6 +268,28 @@ func TestBenchMeasuresAndRemovesItsKeys(t *testing.T) {
 	}
 	if left := f.values(); len(left) != 1 || left["mine"] != "kept" {
 		t.Errorf("%d keys are left", len(left))
+	}
+}
+
+func TestBenchReadsWhenReplicasAreLevel(t *testing.T) {
+	f := newFake(t)
+	lags := []string{"7", "3", "null"} // what the server says, one after the other
+	asked, early := 0, false
+	f.before = func(w http.ResponseWriter, r *http.Request, _ string) bool {
+		switch {
+		case r.URL.Path == "/v1/status":
+			io.WriteString(w, `{"partitions":[{"state":"ready","origins":[{"origin":"a","lag_revisions":`+lags[min(asked, 2)]+`}]},
+				{"state":"unreachable","origins":[{"origin":"a","lag_revisions":9}]}]}`)
+			asked++
+			return true
+		case r.Method == "GET":
+			early = early || asked < len(lags)
+		}
+		return false
+	}
+	o := cli{}.run(t, nil, "bench", "--server", f.url, "--keys", "5", "-n", "1", "--requests", "5", "--warmup", "0", "--cases", "get")
+	if o.code != exitOK || early || asked < len(lags) {
+		t.Errorf("asked %d times, read early: %t; %+v", asked, early, o)
 	}
 }
 

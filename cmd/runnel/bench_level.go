@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// How long the server must say that its partitions are level: longer than it goes on by what it knew of a master before.
+// And how long they may take.
+const (
+	benchLevelFor  = 1500 * time.Millisecond
+	benchLevelMost = 2 * time.Minute
+)
+
+// awaitLevel waits until every partition that works has what was written, so that reads from any of them find it. It tells
+// when that takes too long, and goes on: then the reads show it.
+func (p *program) awaitLevel(ctx context.Context, level, most time.Duration) error {
+	c, err := p.client()
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for began, since := time.Now(), time.Now(); time.Since(since) < level; {
+		var s nodeStatus
+		if err := c.getJSON(ctx, "/v1/status", nil, &s); err != nil {
+			return fmt.Errorf("wait for the replicas: %w", err)
+		}
+		if behind := s.behind(); behind > 0 {
+			since = time.Now()
+			if time.Since(began) > most {
+				fmt.Fprintf(p.stderr, "the replicas are still %d revisions behind; what is not there yet is an error\n", behind)
+				return nil
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// behind is how many revisions the partitions that work are behind, all together.
+func (s *nodeStatus) behind() (total int64) {
+	for i := range s.Partitions {
+		if !s.Partitions[i].healthy() {
+			continue
+		}
+		for _, o := range s.Partitions[i].Origins {
+			if o.LagRevisions != nil {
+				total += *o.LagRevisions
+			}
+		}
+	}
+	return total
+}
