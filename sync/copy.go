@@ -251,16 +251,25 @@ func (c *course) read(ctx context.Context, steps chan<- step) error {
 			}
 		}
 		held = entries
-		if c.j.direct() && entries[len(entries)-1].Revision >= c.head {
-			return send(ctx, steps, step{held, true}) // an origin holds nothing beyond its head
+		if entries[len(entries)-1].Revision >= c.head {
+			return send(ctx, steps, step{held, true})
 		}
 	}
 }
 
+// next is the snapshot's next batch, up to its head: what a relay holds beyond
+// that was placed there, see ahead.
 func (c *course) next(ctx context.Context) ([]partition.Entry, error) {
 	bound, cancel := context.WithTimeout(ctx, c.s.options.CopyTimeout)
 	defer cancel()
-	return c.snap.Next(bound, c.s.options.BatchEntries, c.s.options.BatchBytes)
+	entries, err := c.snap.Next(bound, c.s.options.BatchEntries, c.s.options.BatchBytes)
+	for len(entries) > 0 && entries[len(entries)-1].Revision > c.head {
+		entries = entries[:len(entries)-1]
+	}
+	if err == nil && len(entries) == 0 {
+		return nil, io.EOF
+	}
+	return entries, err
 }
 
 func send(ctx context.Context, steps chan<- step, st step) error {
@@ -272,12 +281,15 @@ func send(ctx context.Context, steps chan<- step, st step) error {
 	}
 }
 
-// applyAll applies what is read, the origin's barrier before all else.
+// applyAll applies what is read, the origin's barrier before all else, or
+// what a relay holds ahead of its turn.
 func (c *course) applyAll(ctx context.Context, steps <-chan step) error {
 	if c.j.direct() {
 		if err := c.j.gate.pass(ctx, c.j.from, c.head); err != nil {
 			return c.j.fromSource(err)
 		}
+	} else if err := c.ahead(ctx); err != nil {
+		return err
 	}
 	for st := range steps {
 		if !st.last {
@@ -290,11 +302,38 @@ func (c *course) applyAll(ctx context.Context, steps <-chan step) error {
 	return nil
 }
 
+// ahead places on the target, before all else, what its relay holds ahead of its
+// turn. Such an entry may have replaced one that the target has to hold when
+// it is at the relay's position, or at any before it: the next step may come from
+// another relay, where it was not placed.
+func (c *course) ahead(ctx context.Context) error {
+	bound, cancel := context.WithTimeout(ctx, c.s.options.CopyTimeout)
+	defer cancel()
+	snap, err := c.j.from.Snapshot(bound, c.j.origin, c.head)
+	if err != nil {
+		return c.j.fromSource(err)
+	}
+	defer func() { _ = snap.Close() }() // of a view that was only read
+	for {
+		entries, err := snap.Next(bound, c.s.options.BatchEntries, c.s.options.BatchBytes)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return c.j.fromSource(err)
+		}
+		if err := c.j.to.Place(bound, entries); err != nil {
+			return fmt.Errorf("place %d entries of %s on %s: %w", len(entries), c.j.origin, c.j.to.Name(), err)
+		}
+		c.count(entries)
+	}
+}
+
 // apply applies one batch and moves the position as far as it reaches.
 func (c *course) apply(ctx context.Context, st step) error {
 	to := c.head
 	if !st.last {
-		to = min(to, st.entries[len(st.entries)-1].Revision) // what a relay holds beyond its position was placed there
+		to = st.entries[len(st.entries)-1].Revision
 	}
 	next := partition.Copy{Origin: c.j.origin, From: c.at, To: to, Goal: c.goal, Entries: st.entries}
 	if st.last && c.mark == 0 {
