@@ -221,3 +221,37 @@ func TestTombstonesStayWhileAnotherOriginLags(t *testing.T) {
 		t.Errorf("due is %v", due)
 	}
 }
+
+// TestPartitionThatIsFilledAfreshSaysSo: in its status, and by a position with which it
+// serves no reads, until it is whole.
+func TestPartitionThatIsFilledAfreshSaysSo(t *testing.T) {
+	w := newWorld(t, 1, 3)
+	c := w.site(func(o *Options) { o.BatchEntries = 1 })
+	for _, key := range []string{"gone", "a", "b", "c"} {
+		w.write("p0", key, "1")
+	}
+	c.level()
+	c.configure("p0", "p1")
+	w.delete("p0", "gone")
+	c.level()
+	c.level()
+	c.configure(w.names...)
+	steps := 0
+	c.handles["p2"].Fail(func(op string) error {
+		if op == partition.OpApply {
+			steps++
+			if st := c.Status().of("p2"); st.State != Refilling {
+				t.Errorf("before step %d the status says %s", steps, st.State)
+			}
+			if p := w.position("p2", "p0"); p.SyncedAt != 0 {
+				t.Errorf("before step %d reads are served at %+v", steps, p)
+			}
+		}
+		return nil
+	})
+	r := c.level()
+	if got := r.of("p2"); steps < 3 || got.Refills != 1 || got.State != Level {
+		t.Errorf("after %d steps: %s", steps, got)
+	}
+	w.checkEqual()
+}

@@ -10,7 +10,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"testing"
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
@@ -19,27 +18,47 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
+// reporter is what a world needs of a test, or of one check of a property.
+type reporter interface {
+	Helper()
+	Context() context.Context
+	Error(args ...any)
+	Errorf(format string, args ...any)
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
 // world is a set of databases and what was written to them. Processes
 // (type site) have handles of their own on them.
 type world struct {
-	t       testing.TB
+	t       reporter
 	masters []string
 	bases   map[string]*partition.Memory
 	names   []string
 	ledger  *ledger
 
+	now   func() time.Time         // the right time
 	clock map[string]time.Duration // how wrong the clocks of partitions are
+	fault fault                    // what every handle does wrong
 
 	unlocked bool // a sweep's commit lets the test write while it is under way
 
 	mu      sync.Mutex
 	history map[partition.Origin][]partition.Entry // acknowledged, in order of revisions
+	resets  map[holding]int                        // how often a partition was emptied of an origin
+}
+
+// holding is what a partition holds of an origin.
+type holding struct {
+	name   string
+	origin partition.Origin
 }
 
 // newWorld makes n partitions, p0 and on, of which the first are masters.
-func newWorld(t testing.TB, masters, n int) *world {
-	w := &world{t: t, bases: make(map[string]*partition.Memory), history: make(map[partition.Origin][]partition.Entry),
-		ledger: &ledger{durable: make(map[partition.Origin]partition.Revision)}}
+func newWorld(t reporter, masters, n int) *world {
+	w := &world{t: t, now: time.Now, bases: make(map[string]*partition.Memory), resets: make(map[holding]int),
+		history: make(map[partition.Origin][]partition.Entry),
+		ledger:  &ledger{durable: make(map[partition.Origin]partition.Revision)}}
 	for i := range masters {
 		w.masters = append(w.masters, fmt.Sprintf("p%d", i))
 	}
@@ -52,7 +71,7 @@ func newWorld(t testing.TB, masters, n int) *world {
 // add makes another partition and returns its name.
 func (w *world) add() string {
 	name := fmt.Sprintf("p%d", len(w.names))
-	m := partition.NewMemory(name, partition.MemoryClock(func() time.Time { return time.Now().Add(w.clock[name]) }))
+	m := partition.NewMemory(name, partition.MemoryClock(func() time.Time { return w.now().Add(w.clock[name]) }))
 	c := partition.Cluster{ID: "c", Epoch: 1, Masters: w.masters, Slots: make([]uint16, store.Slots)}
 	if _, err := m.Join(context.Background(), c); err != nil {
 		w.t.Fatal(err)
@@ -103,8 +122,19 @@ func (w *world) position(name, origin string) partition.Position {
 	return all.Origins[partition.Origin(origin)]
 }
 
-// rows is everything a partition holds, tombstones included.
+// rows is everything a partition holds, tombstones included, but for when it was written.
 func (w *world) rows(name string) map[partition.Key]partition.Entry {
+	w.t.Helper()
+	rows := w.full(name)
+	for k, e := range rows {
+		e.ModifiedAt = 0
+		rows[k] = e
+	}
+	return rows
+}
+
+// full is everything a partition holds.
+func (w *world) full(name string) map[partition.Key]partition.Entry {
 	w.t.Helper()
 	rows := make(map[partition.Key]partition.Entry)
 	for _, o := range w.masters {
@@ -121,7 +151,6 @@ func (w *world) rows(name string) map[partition.Key]partition.Entry {
 				w.t.Fatal(err)
 			}
 			for _, e := range entries {
-				e.ModifiedAt = 0
 				rows[e.Key] = e
 			}
 		}
@@ -194,138 +223,6 @@ func (w *world) checkPositions() {
 	}
 }
 
-// ledger knows what the barriers of origins have made durable.
-type ledger struct {
-	mu      sync.Mutex
-	durable map[partition.Origin]partition.Revision
-	early   []string
-	calls   int
-}
-
-// barriers is how many there were so far.
-func (l *ledger) barriers() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.calls
-}
-
-func (l *ledger) err() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.early) > 0 {
-		return fmt.Errorf("copied before it was durable: %v", l.early)
-	}
-	return nil
-}
-
-// handle is one process's handle on a partition.
-type handle struct {
-	*partition.Memory
-	w      *world
-	ledger *ledger
-	lame   bool                            // its barriers do nothing
-	cost   func(entries int) time.Duration // of an Apply; nil: none
-	read   func()                          // called when its positions were read
-}
-
-func (h *handle) Positions(ctx context.Context) (partition.Positions, error) {
-	at, err := h.Memory.Positions(ctx)
-	if h.read != nil {
-		h.read()
-	}
-	return at, err
-}
-
-// Commit is a sweep's: what it has written belongs to the history.
-func (h *handle) Commit(ctx context.Context, b partition.Batch) (partition.Claim, error) {
-	if !h.w.unlocked {
-		h.w.mu.Lock() // so that history is in order
-		defer h.w.mu.Unlock()
-	}
-	var written []partition.Entry
-	decide := b.Decide
-	b.Decide = func(c partition.Claim) (entries []partition.Entry, err error) {
-		written, err = decide(c)
-		return written, err
-	}
-	c, err := h.Memory.Commit(ctx, b)
-	if err == nil || errors.Is(err, partition.ErrOutcomeUnknown) {
-		for _, e := range written {
-			e.ModifiedAt = 0
-			h.w.history[e.Origin] = append(h.w.history[e.Origin], e)
-			h.w.sweptEarly(c, e)
-		}
-	}
-	return c, err
-}
-
-// sweptEarly checks that what a sweep has buried was over. w.mu is held.
-func (w *world) sweptEarly(c partition.Claim, tombstone partition.Entry) {
-	entries := w.history[tombstone.Origin]
-	for i := len(entries) - 2; i >= 0; i-- {
-		if e := entries[i]; e.Key == tombstone.Key {
-			if c.Now != 0 && e.Live(c.Now) {
-				w.t.Errorf("%s of %d is swept, which lives until %d, at %d", e.Key, e.Revision, e.ExpiresAt, c.Now)
-			}
-			return
-		}
-	}
-}
-
-func (h *handle) Snapshot(ctx context.Context, o partition.Origin, after partition.Revision) (partition.Snapshot, error) {
-	snap, err := h.Memory.Snapshot(ctx, o, after)
-	return &query{Snapshot: snap}, err
-}
-
-// query is a snapshot that has failed for good once it has failed, as those of
-// databases are.
-type query struct {
-	partition.Snapshot
-	err error
-}
-
-func (q *query) Next(ctx context.Context, maxEntries int, maxBytes int64) ([]partition.Entry, error) {
-	if q.err != nil {
-		return nil, q.err
-	}
-	entries, err := q.Snapshot.Next(ctx, maxEntries, maxBytes)
-	if err != nil && !errors.Is(err, io.EOF) {
-		q.err = err
-	}
-	return entries, err
-}
-
-func (h *handle) Barrier(ctx context.Context) error {
-	if h.lame {
-		return nil
-	}
-	own := partition.Origin(h.Name())
-	at, err := h.Memory.Positions(ctx)
-	if err != nil {
-		return err
-	}
-	if err := h.Memory.Barrier(ctx); err != nil {
-		return err
-	}
-	h.ledger.mu.Lock()
-	defer h.ledger.mu.Unlock()
-	h.ledger.calls++
-	h.ledger.durable[own] = max(h.ledger.durable[own], at.Origins[own].Revision)
-	return nil
-}
-
-func (h *handle) Apply(ctx context.Context, c partition.Copy) error {
-	if h.cost != nil {
-		time.Sleep(h.cost(len(c.Entries)))
-	}
-	h.ledger.mu.Lock()
-	if highest := max(c.To, c.Goal); highest > h.ledger.durable[c.Origin] {
-		h.ledger.early = append(h.ledger.early, fmt.Sprintf("%s to %s %d", h.Name(), c.Origin, highest))
-	}
-	h.ledger.mu.Unlock()
-	return h.Memory.Apply(ctx, c)
-}
-
 // site is one process: a cluster as its configuration has it, and a syncer.
 type site struct {
 	*Syncer
@@ -357,7 +254,7 @@ func (c *site) configure(names ...string) {
 	defer c.mu.Unlock()
 	for _, name := range names {
 		if c.handles[name] == nil {
-			c.handles[name] = &handle{Memory: c.w.bases[name].Reopen(), w: c.w, ledger: c.w.ledger}
+			c.handles[name] = &handle{Memory: c.w.bases[name].Reopen(), w: c.w, site: c, ledger: c.w.ledger}
 		}
 	}
 	c.names = slices.Clone(names)

@@ -1,0 +1,262 @@
+package sync
+
+import (
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"pgregory.net/rapid"
+
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+func (m *machine) pass(t *rapid.T) { t.Logf("%s", m.aSite(t).pass()) }
+
+// faultyPass has a partition fail for a process from some operation on: before
+// anything is done, or so that what was done is not answered.
+func (m *machine) faultyPass(t *rapid.T) {
+	c, victim := m.aSite(t), m.aName(t)
+	h := c.handles[victim]
+	if h == nil {
+		return
+	}
+	op := rapid.SampledFrom([]string{"", partition.OpApply, partition.OpApplied, partition.OpCommit, partition.OpCommitted,
+		partition.OpNext, partition.OpReset, partition.OpCollect}).Draw(t, "operation that fails")
+	h.Fail(m.failFrom(t, op))
+	r, err := c.Pass(t.Context())
+	h.Fail(nil)
+	t.Logf("%v\n%s", err, r)
+}
+
+// failFrom fails an operation, or all of them, from some call on.
+func (m *machine) failFrom(t *rapid.T, op string) func(string) error {
+	var calls atomic.Int64
+	first := int64(rapid.IntRange(0, 8).Draw(t, "calls that succeed"))
+	return func(now string) error {
+		if (op == "" || op == now) && calls.Add(1) > first {
+			return partition.ErrUnavailable
+		}
+		return nil
+	}
+}
+
+// killedPass ends a process in mid-pass: it does nothing more, gives no lease
+// back, and another takes its place.
+func (m *machine) killedPass(t *rapid.T) {
+	i := rapid.IntRange(0, len(m.sites)-1).Draw(t, "process")
+	c := m.sites[i]
+	dead := m.failFrom(t, "")
+	for _, h := range c.handles {
+		h.Fail(dead)
+	}
+	_, err := c.Pass(t.Context())
+	t.Logf("%v", err)
+	m.sites[i] = m.site(rapid.IntRange(1, 4).Draw(t, "batch"))
+}
+
+// overtakenSweep has a writer change an expired key between a sweep's search and
+// its commit.
+func (m *machine) overtakenSweep(t *rapid.T) {
+	key, c := aKey(t), m.aSite(t)
+	master := m.masterOf(key)
+	m.write(key, partition.Entry{Value: []byte("over"), ExpiresAt: m.nowAt(master)}, nil)
+	next := partition.Entry{Value: aValue(t)}
+	switch rapid.SampledFrom([]string{"put", "put with ttl", "delete"}).Draw(t, "writer") {
+	case "put with ttl":
+		next.ExpiresAt = m.nowAt(master).Add(aTTL(t))
+	case "delete":
+		next = partition.Entry{Deleted: true}
+	}
+	var once sync.Once
+	h := c.handles[master]
+	h.sweeps = func() { once.Do(func() { m.write(key, next, nil) }) }
+	t.Logf("%s", c.pass())
+	h.sweeps = nil
+}
+
+// slowCopy is a copy that a slow process has read and not yet sent, step by step.
+type slowCopy struct {
+	to     string
+	steps  []partition.Copy
+	done   int // steps that arrived in order
+	resets int // of the target, when it was read
+}
+
+// take reads a copy as a process does that is then held up.
+func (m *machine) take(t *rapid.T) {
+	if c := m.taken(t); c != nil {
+		m.copies = append(m.copies, c)
+	}
+}
+
+func (m *machine) taken(t *rapid.T) *slowCopy {
+	o := partition.Origin(rapid.SampledFrom(m.w.masters).Draw(t, "origin"))
+	from, to := m.aName(t), m.aName(t)
+	at := m.w.position(to, string(o))
+	if to == string(o) || from == to || !isWhole(at) {
+		return nil
+	}
+	snap, err := m.slow.handles[from].Snapshot(t.Context(), o, at.Revision)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer snap.Close()
+	head := snap.Position()
+	if from != string(o) && !isWhole(head) || head.Revision < at.Revision || head.Collected > at.Revision {
+		return nil
+	}
+	if err := m.slow.handles[from].Barrier(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c := &slowCopy{to: to, resets: m.emptied(to, o)}
+	if from != string(o) {
+		m.placeAhead(t, from, to, o, head.Revision)
+	}
+	c.steps = stepsOf(t, snap, partition.Copy{Origin: o, From: at.Revision, Goal: max(head.Revision, at.Goal)})
+	return c
+}
+
+// placeAhead places on a target what a relay holds ahead of its turn.
+func (m *machine) placeAhead(t *rapid.T, from, to string, o partition.Origin, head partition.Revision) {
+	snap, err := m.slow.handles[from].Snapshot(t.Context(), o, head)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer snap.Close()
+	entries, err := snap.Next(t.Context(), 1000, 1<<20)
+	if err != nil && !errors.Is(err, io.EOF) {
+		t.Fatal(err)
+	}
+	if err := m.slow.handles[to].Place(t.Context(), entries); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// stepsOf reads a snapshot into steps, of which the first one is like the copy given.
+func stepsOf(t *rapid.T, snap partition.Snapshot, next partition.Copy) (steps []partition.Copy) {
+	size, head := rapid.IntRange(1, 4).Draw(t, "entries of a step"), snap.Position()
+	for {
+		entries, err := snap.Next(t.Context(), size, 1<<20)
+		if err != nil && !errors.Is(err, io.EOF) {
+			t.Fatal(err)
+		}
+		entries = slices.DeleteFunc(entries, func(e partition.Entry) bool { return e.Revision > head.Revision }) // placed
+		if len(entries) == 0 {
+			break
+		}
+		next.Entries, next.To = entries, entries[len(entries)-1].Revision
+		steps = append(steps, next)
+		next.From = next.To
+	}
+	next.Entries, next.To, next.SyncedAt = nil, head.Revision, head.SyncedAt
+	if n := len(steps); n > 0 {
+		steps[n-1].To, steps[n-1].SyncedAt = next.To, next.SyncedAt
+		return steps
+	}
+	return []partition.Copy{next}
+}
+
+func (m *machine) emptied(name string, o partition.Origin) int {
+	m.w.mu.Lock()
+	defer m.w.mu.Unlock()
+	return m.w.resets[holding{name, o}]
+}
+
+// deliver sends a step of a copy that was taken: the next, one that was sent
+// before, or a later one. Only the next, and only to a target that nobody has
+// moved meanwhile, may have an effect.
+func (m *machine) deliver(t *rapid.T) {
+	if len(m.copies) == 0 {
+		return
+	}
+	i := len(m.copies) - rapid.IntRange(1, len(m.copies)).Draw(t, "copy, counted from the last")
+	c := m.copies[i]
+	if c.resets != m.emptied(c.to, c.steps[0].Origin) { // its process has lost the lease, as the fence says
+		m.copies = slices.Delete(m.copies, i, i+1)
+		return
+	}
+	m.send(t, c, rapid.IntRange(0, len(c.steps)-1).Draw(t, "step"))
+}
+
+func (m *machine) send(t *rapid.T, c *slowCopy, i int) {
+	step := c.steps[i]
+	at := m.w.position(c.to, string(step.Origin)).Revision
+	if i > c.done && at == step.From {
+		return // no process is so far ahead of itself
+	}
+	err := m.slow.handles[c.to].Apply(t.Context(), step)
+	if fits := at == step.From; fits != (err == nil) || !fits && !errors.Is(err, partition.ErrPositionMoved) {
+		t.Errorf("step from %d to %d at %d: %v", step.From, step.To, at, err)
+	}
+	if err == nil && i == c.done {
+		c.done = min(i+1, len(c.steps)-1)
+	}
+}
+
+// overtakenCopy has writes of the same origin placed on the target while a copy
+// to it is on its way.
+func (m *machine) overtakenCopy(t *rapid.T) {
+	c := m.taken(t)
+	if c == nil {
+		return
+	}
+	for range rapid.IntRange(1, 2).Draw(t, "writes") {
+		key := aKey(t)
+		e := m.write(key, partition.Entry{Value: aValue(t)}, nil)
+		if string(e.Origin) != c.to {
+			m.placeOn(t, c.to, m.written[len(m.written)-1], nil)
+		}
+	}
+	m.check(t)
+	for i := range c.steps {
+		m.send(t, c, i)
+		m.check(t)
+	}
+}
+
+// outage makes a partition unusable to a process, or usable again.
+func (m *machine) outage(t *rapid.T) {
+	c, name := m.aSite(t), m.aName(t)
+	if c.faults[name] == nil {
+		c.fault(name, partition.ErrUnavailable)
+	} else {
+		c.fault(name, nil)
+	}
+}
+
+// reconfigure leaves a replica out of a process's configuration: it may collect
+// what that one has not passed.
+func (m *machine) reconfigure(t *rapid.T) {
+	replicas := m.w.names[len(m.w.masters):]
+	if len(replicas) == 0 {
+		return
+	}
+	c, gone := m.aSite(t), rapid.SampledFrom(replicas).Draw(t, "replica")
+	c.configure(slices.DeleteFunc(slices.Clone(m.w.names), func(n string) bool { return n == gone })...)
+}
+
+func (m *machine) heal(*rapid.T) {
+	for _, c := range m.sites {
+		c.configure(m.w.names...)
+		for _, name := range m.w.names {
+			c.fault(name, nil)
+		}
+	}
+}
+
+func (m *machine) add(*rapid.T) {
+	if len(m.w.names) < 5 {
+		m.w.add()
+		m.slow.configure(m.w.names...)
+	}
+}
+
+// collected is up to where tombstones of an origin are gone anywhere.
+func (m *machine) collected(o partition.Origin) (upTo partition.Revision) {
+	for _, name := range m.w.names {
+		upTo = max(upTo, m.w.position(name, string(o)).Collected)
+	}
+	return upTo
+}

@@ -1,0 +1,190 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// ledger knows what the barriers of origins have made durable.
+type ledger struct {
+	mu      sync.Mutex
+	durable map[partition.Origin]partition.Revision
+	early   []string
+	calls   int
+}
+
+// barriers is how many there were so far.
+func (l *ledger) barriers() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.calls
+}
+
+func (l *ledger) err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.early) > 0 {
+		return fmt.Errorf("copied before it was durable: %v", l.early)
+	}
+	return nil
+}
+
+// handle is one process's handle on a partition.
+type handle struct {
+	*partition.Memory
+	w      *world
+	site   *site // nil: of no process that collects
+	ledger *ledger
+	lame   bool                            // its barriers do nothing
+	cost   func(entries int) time.Duration // of an Apply; nil: none
+	read   func()                          // called when its positions were read
+	sweeps func()                          // called when a sweep has searched and is about to commit
+}
+
+func (h *handle) Positions(ctx context.Context) (partition.Positions, error) {
+	at, err := h.Memory.Positions(ctx)
+	if h.read != nil {
+		h.read()
+	}
+	return h.w.fault.positions(at), err
+}
+
+// Commit is a sweep's: what it has written belongs to the history.
+func (h *handle) Commit(ctx context.Context, b partition.Batch) (partition.Claim, error) {
+	if h.sweeps != nil {
+		h.sweeps()
+	}
+	if !h.w.unlocked {
+		h.w.mu.Lock() // so that history is in order
+		defer h.w.mu.Unlock()
+	}
+	var written []partition.Entry
+	decide := b.Decide
+	b.Decide = func(c partition.Claim) (entries []partition.Entry, err error) {
+		written, err = decide(h.w.fault.claim(c))
+		return written, err
+	}
+	c, err := h.Memory.Commit(ctx, b)
+	if err == nil || errors.Is(err, partition.ErrOutcomeUnknown) {
+		for _, e := range written {
+			e.ModifiedAt = 0
+			h.w.history[e.Origin] = append(h.w.history[e.Origin], e)
+			h.w.sweptEarly(c, e)
+		}
+	}
+	return c, err
+}
+
+// sweptEarly checks that what a sweep has buried was over. w.mu is held.
+func (w *world) sweptEarly(c partition.Claim, tombstone partition.Entry) {
+	entries := w.history[tombstone.Origin]
+	for i := len(entries) - 2; i >= 0; i-- {
+		if e := entries[i]; e.Key == tombstone.Key {
+			if c.Now != 0 && e.Live(c.Now) {
+				w.t.Errorf("%s of %d is swept, which lives until %d, at %d", e.Key, e.Revision, e.ExpiresAt, c.Now)
+			}
+			return
+		}
+	}
+}
+
+func (h *handle) Snapshot(ctx context.Context, o partition.Origin, after partition.Revision) (partition.Snapshot, error) {
+	snap, err := h.Memory.Snapshot(ctx, o, after)
+	return &query{Snapshot: snap, fault: h.w.fault}, err
+}
+
+// query is a snapshot that has failed for good once it has failed, as those of
+// databases are.
+type query struct {
+	partition.Snapshot
+	fault fault
+	err   error
+}
+
+func (q *query) Position() partition.Position { return q.fault.position(q.Snapshot.Position()) }
+
+func (q *query) Next(ctx context.Context, maxEntries int, maxBytes int64) ([]partition.Entry, error) {
+	if q.err != nil {
+		return nil, q.err
+	}
+	entries, err := q.Snapshot.Next(ctx, maxEntries, maxBytes)
+	if err != nil && !errors.Is(err, io.EOF) {
+		q.err = err
+	}
+	return entries, err
+}
+
+func (h *handle) Barrier(ctx context.Context) error {
+	if h.lame {
+		return nil
+	}
+	own := partition.Origin(h.Name())
+	at, err := h.Memory.Positions(ctx)
+	if err != nil {
+		return err
+	}
+	if err := h.Memory.Barrier(ctx); err != nil {
+		return err
+	}
+	h.ledger.mu.Lock()
+	defer h.ledger.mu.Unlock()
+	h.ledger.calls++
+	h.ledger.durable[own] = max(h.ledger.durable[own], at.Origins[own].Revision)
+	return nil
+}
+
+func (h *handle) Apply(ctx context.Context, c partition.Copy) error {
+	if h.cost != nil {
+		time.Sleep(h.cost(len(c.Entries)))
+	}
+	h.ledger.mu.Lock()
+	if highest := max(c.To, c.Goal); highest > h.ledger.durable[c.Origin] {
+		h.ledger.early = append(h.ledger.early, fmt.Sprintf("%s to %s %d", h.Name(), c.Origin, highest))
+	}
+	h.ledger.mu.Unlock()
+	return h.w.fault.apply(ctx, h.Memory, c)
+}
+
+func (h *handle) Place(ctx context.Context, entries []partition.Entry) error {
+	return h.w.fault.place(ctx, h.Memory, entries)
+}
+
+func (h *handle) Reset(ctx context.Context, o partition.Origin) error {
+	err := h.Memory.Reset(ctx, o)
+	if err == nil {
+		h.w.mu.Lock()
+		defer h.w.mu.Unlock()
+		h.w.resets[holding{h.Name(), o}]++
+	}
+	return err
+}
+
+func (h *handle) Collect(ctx context.Context, o partition.Origin, upTo partition.Revision) (int, error) {
+	upTo = h.w.fault.collect(h.Memory, o, upTo)
+	if h.site != nil {
+		h.site.checkPassed(o, upTo)
+	}
+	return h.Memory.Collect(ctx, o, upTo)
+}
+
+// checkPassed checks that tombstones go only when every partition that the
+// process knows of has passed them, or notes that they are gone elsewhere.
+func (c *site) checkPassed(o partition.Origin, upTo partition.Revision) {
+	for _, base := range c.w.bases {
+		if c.w.position(base.Name(), string(o)).Collected >= upTo {
+			return
+		}
+	}
+	for _, peer := range c.Peers() {
+		p := c.w.position(peer.Partition.Name(), string(o))
+		if (isWhole(p) || peer.Partition.Name() == string(o)) && p.Revision < upTo {
+			c.w.t.Errorf("tombstones of %s are collected up to %d, %s is at %d", o, upTo, peer.Partition.Name(), p.Revision)
+		}
+	}
+}
