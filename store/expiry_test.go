@@ -1,0 +1,128 @@
+package store_test
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// TestNoReadGoesByTheClockOfThisHost: with the clock of this host an hour off the
+// master's, and a replica's off the other way, an entry is there for every way to
+// look at it until its time by the master's clock, and never again after it.
+func TestNoReadGoesByTheClockOfThisHost(t *testing.T) {
+	for _, off := range []time.Duration{-time.Hour, time.Hour} {
+		t.Run(off.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := &rig{parts: []*partition.Memory{memoryOff("p0", off), memoryOff("p1", -off)}}
+				o := options()
+				o.Poll = time.Second
+				r.start(t, o)
+				key, began := store.User.Key("a"), time.Now()
+				if err := r.Update(t.Context(), []store.Key{key}, func(v *store.View) error {
+					v.Put(store.Entry{Key: key, Value: []byte("1"), ExpiresAt: v.Now().Add(10 * time.Second)})
+					return nil
+				}); err != nil {
+					t.Fatal(err)
+				}
+				done := time.Now()
+				r.level(t)
+				time.Sleep(time.Until(began.Add(10*time.Second - time.Millisecond)))
+				r.wantShown(t, key, true)
+				time.Sleep(time.Until(done.Add(10*time.Second + time.Millisecond)))
+				r.wantShown(t, key, false)
+				time.Sleep(2 * time.Hour)
+				r.wantShown(t, key, false)
+			})
+		})
+	}
+}
+
+// memoryOff is a partition whose clock is that far from this host's.
+func memoryOff(name string, off time.Duration) *partition.Memory {
+	return partition.NewMemory(name, partition.MemoryClock(func() time.Time { return time.Now().Add(off) }))
+}
+
+// wantShown checks every way to look at an entry.
+func (r *rig) wantShown(t *testing.T, key store.Key, want bool) {
+	t.Helper()
+	check := func(way string, shown bool) {
+		t.Helper()
+		if shown != want {
+			t.Errorf("%s shows it: %v", way, shown)
+		}
+	}
+	options := []store.ReadOptions{{Consistency: store.FromMaster}, {Consistency: store.Quorum, Copies: store.AllCopies}}
+	for _, p := range r.parts {
+		options = append(options, store.ReadOptions{Partition: p.Name()})
+	}
+	for _, o := range options {
+		way := string(o.Consistency) + o.Partition
+		_, err := r.Get(t.Context(), key, o)
+		check("Get of "+way, !errors.Is(err, store.ErrNotFound))
+		check("GetMany of "+way, !errors.Is(r.getMany(t, []store.Key{key}, o)[0].err, store.ErrNotFound))
+		page, err := r.List(t.Context(), store.ListOptions{Space: store.User, ReadOptions: o})
+		check("List of "+way, err == nil && len(page.Entries) > 0)
+	}
+	all, _ := r.readAll(t, store.ChangeToken{}, userChanges)
+	check("Changes", len(all) == 1 && !all[0].Deleted)
+	if err := r.Update(t.Context(), []store.Key{key}, func(v *store.View) error {
+		_, found := v.Get(key)
+		check("a condition", found)
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+	keys, err := r.parts[0].Expired(t.Context(), 10)
+	check("what is to be swept", err == nil && len(keys) == 0)
+}
+
+// TestPartitionThatIsFilledAfreshServesNoReads: one that was whole, and then
+// emptied because it had missed collected tombstones, says that it is being
+// filled and is asked nothing of that origin until it is whole again.
+func TestPartitionThatIsFilledAfreshServesNoReads(t *testing.T) {
+	o := options()
+	o.Read, o.Local = store.ReadLocal, "p1"
+	r := newRig(t, 2, o, "p0", "p1")
+	eventually(t, "both masters", func() bool {
+		st := r.Status().Partitions
+		return st[0].Writable && st[1].Writable
+	})
+	var a store.Entry
+	for name := 'a'; a.Origin != "p0"; name++ {
+		a = r.put(t, string(name), "1")
+	}
+	r.level(t)
+	p1 := r.parts[1]
+	want := func(when, from string, state store.State) {
+		t.Helper()
+		at, err := p1.Positions(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Observe("p1", at)
+		got, err := r.Get(t.Context(), a.Key, store.ReadOptions{})
+		if err != nil || got.Partition != from {
+			t.Errorf("%s: read from %q, %v", when, got.Partition, err)
+		}
+		st := r.Status().Partitions[1]
+		whole := from == "p1"
+		if st.State != state || st.Origins[0].Readable != whole || !st.Origins[1].Readable {
+			t.Errorf("%s: status %+v", when, st)
+		}
+	}
+	want("whole", "p1", store.Ready)
+	if err := p1.Reset(t.Context(), "p0"); err != nil {
+		t.Fatal(err)
+	}
+	want("emptied", "p0", store.Filling)
+	if err := p1.Apply(t.Context(), partition.Copy{Origin: "p0", To: a.Revision - 1, Goal: a.Revision}); err != nil {
+		t.Fatal(err)
+	}
+	want("amid the filling", "p0", store.Filling)
+	r.level(t)
+	want("whole again", "p1", store.Ready)
+}
