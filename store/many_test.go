@@ -211,7 +211,7 @@ func TestUpdateEachSharesCommitsAndKeepsTheOrderOfAKey(t *testing.T) {
 	for i := range 500 {
 		want := i + 1500
 		if want%10 == 4 {
-			want -= 500 // which is refused too, and so on: such a key was never written
+			// Whoever wrote it before is refused too, and so on: such a key was never written.
 			if _, err := r.Get(t.Context(), store.User.Key(fmt.Sprint(i)), store.ReadOptions{}); !errors.Is(err, store.ErrNotFound) {
 				t.Fatalf("%d: %v", i, err)
 			}
@@ -328,9 +328,9 @@ func TestCopyWaitsNoLongerThanAnOperation(t *testing.T) {
 	o := options()
 	o.Timeout = 200 * time.Millisecond
 	r := newRig(t, 3, o)
-	e := r.put(t, "a", "1")
+	r.put(t, "a", "1")
 	r.level(t)
-	e = r.put(t, "a", "2")
+	e := r.put(t, "a", "2")
 	hang := make(chan struct{})
 	defer close(hang)
 	for _, p := range r.parts[1:] {

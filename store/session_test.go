@@ -3,6 +3,7 @@ package store_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -91,7 +92,9 @@ func (r *sessionRig) copy(target *partition.Memory, o store.Origin, n int) {
 	defer snap.Close()
 	head := snap.Position()
 	c := partition.Copy{Origin: o, From: at.Revision, Goal: max(at.Goal, head.Revision)}
-	c.Entries, err = snap.Next(r.Context(), n, 1<<20)
+	if c.Entries, err = snap.Next(r.Context(), n, 1<<20); err != io.EOF {
+		r.must(err)
+	}
 	if _, next := snap.Next(r.Context(), 1, 1<<20); next != nil {
 		c.To, c.SyncedAt = head.Revision, head.SyncedAt
 	} else {

@@ -170,7 +170,7 @@ func TestWebhooksSendAgainInOrder(t *testing.T) {
 		case 2:
 			http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
 		case 3:
-			http.Error(w, "gone", 410)
+			http.Error(w, "gone", http.StatusGone)
 		case 4:
 			panic(http.ErrAbortHandler)
 		default:
@@ -247,7 +247,10 @@ func TestAWebhookGoesOnWhereItStood(t *testing.T) {
 	hookUntil(t, "it sends", func() bool { return w.Status()[0].Active })
 	first := hookPut(t, s, "a/1")
 	hookUntil(t, "a/1 is told", func() bool { return rc.holds("a/1", first) })
-	rc.set(func(w http.ResponseWriter, r *http.Request) bool { http.Error(w, "away", 503); return true })
+	rc.set(func(w http.ResponseWriter, r *http.Request) bool {
+		http.Error(w, "away", http.StatusServiceUnavailable)
+		return true
+	})
 	second := hookPut(t, s, "a/2")
 	tried := rc.count()
 	hookUntil(t, "it tries", func() bool { return rc.count() > tried })

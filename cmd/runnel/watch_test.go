@@ -16,8 +16,7 @@ import (
 type fakeFeed struct {
 	mu    sync.Mutex
 	since []string // that were asked for
-	stop  context.CancelFunc
-	last  int // after this change the command is stopped
+	last  int      // after this change the command is stopped
 	gone  bool
 }
 
