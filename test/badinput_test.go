@@ -531,12 +531,16 @@ func TestBadParametersAreRefused(t *testing.T) {
 			wrong{"GET", "/v1/keys?after=" + cursor, "", "", 400, "invalid-cursor", "cursor"},
 			wrong{"GET", "/canonicalbucket/?after=" + cursor, "", "", 400, "invalid-cursor", "cursor"})
 	}
-	for _, unknown := range []string{"ttll=30s", "copies=2", "buffered=true", "TTL=30s", "consistency=master"} {
+	for _, unknown := range []string{"ttll=30s", "copys=2", "buffered=true", "TTL=30s", "consistency=master"} {
 		name, _, _ := strings.Cut(unknown, "=")
 		requests = append(requests, bad("PUT", "/v1/keys/present?"+unknown, name), bad("PUT", "/bucket/present?"+unknown, name),
 			bad("DELETE", "/v1/keys/present?"+unknown, name), bad("DELETE", "/canonicalbucket/present?"+unknown, name))
 	}
-	for _, target := range []string{"/v1/keys/present?max_staleness=5s", "/v1/keys/present?consistency=session", "/v1/keys/present?consistency=Master",
+	for _, copies := range []string{"0", "-1", "1.5", "all2", "99999999999999999999", ""} {
+		requests = append(requests, bad("PUT", "/v1/keys/present?copies="+copies, "copies"))
+	}
+	for _, target := range []string{"/v1/keys/present?max_staleness=-5s", "/v1/keys/present?max_staleness=5", "/v1/keys/present?consistency=bounded",
+		"/v1/keys/present?consistency=Master", "/v1/keys/present?r=0", "/v1/keys/present?consistency=quorum&r=-1", "/v1/keys/present?consistency=quorum&r=99999999999",
 		"/v1/status?x=1", "/healthz?x=1", "/readyz?x=1", "/metrics?x=1", "/bucket/present?x=1"} {
 		requests = append(requests, bad("GET", target, ""))
 	}

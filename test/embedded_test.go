@@ -372,12 +372,15 @@ func put(url, value string) (status int, err error) {
 // TestMetricsAreDocumented: /metrics gives what docs/operations.md lists, and
 // nothing of Runnel that it does not list.
 func TestMetricsAreDocumented(t *testing.T) {
-	node := serve(t, "--data", t.TempDir())
+	hook := "[[webhook]]\nurl = \"http://127.0.0.1:1/\"\nprefix = \"hooked/\"\nsecret = \"0123456789abcdef0123456789abcdef\"\n"
+	dir := t.TempDir()
+	node := serve(t, "--config", writeConfig(t, hook, "sqlite:"+dir+"/0.db", "sqlite:"+dir+"/1.db", "sqlite:"+dir+"/2.db"))
 	levelFor(t, node, 3)
 	page, err := os.ReadFile("../docs/operations.md")
 	if err != nil {
 		t.Fatal(err)
 	}
+	exchange(t, "GET", node.url+"/v1/changes?since=now&wait=10ms", "") // readers are counted from the first one on
 	given := exchange(t, "GET", node.url+"/metrics", "").body
 	metric := regexp.MustCompile(`(?m)^# TYPE (runnel_\w+)`)
 	for _, m := range metric.FindAllStringSubmatch(given, -1) {
