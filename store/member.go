@@ -117,7 +117,9 @@ func (m *member) setBehind(is bool, own, highest Revision, holder string) {
 
 // setErr notes how the last attempt went. m.mu is held.
 func (m *member) setErr(err error) {
-	m.err = err
+	if m.err = err; err == nil && !m.isJoined {
+		m.err = errNotReached // whose it is is not known yet: nobody may write to it
+	}
 	m.reads.Store(m.isJoined && err == nil)
 	if err == nil {
 		if m.isJoined && m.behind == nil {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -688,5 +689,48 @@ func TestAddedPartitionJoinsWithoutRestart(t *testing.T) {
 	}
 	if err := r.Add(partition.NewMemory("p1")); err == nil {
 		t.Error("a second p1 was taken")
+	}
+}
+
+// TestNobodyIsGivenAPartitionBeforeItIsKnownToBelong: whoever syncs would write
+// into a database of another cluster.
+func TestNobodyIsGivenAPartitionBeforeItIsKnownToBelong(t *testing.T) {
+	r := &rig{}
+	var s atomic.Pointer[store.Store]
+	var early atomic.Int64
+	for i := range 3 {
+		p := partition.NewMemory(fmt.Sprintf("p%d", i))
+		r.parts = append(r.parts, p)
+		p.Fail(func(op string) error {
+			if op != partition.OpCluster || s.Load() == nil {
+				return nil
+			}
+			if s.Load().Peers()[i].Err == nil {
+				early.Add(1)
+			}
+			return nil
+		})
+	}
+	o := options()
+	o.Masters = []string{"p0"}
+	for _, p := range r.parts {
+		o.Partitions = append(o.Partitions, p)
+	}
+	opened, err := store.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.Close()
+	s.Store(opened)
+	if err := opened.Connect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := early.Load(); n > 0 {
+		t.Errorf("%d times a partition was given before its cluster was asked for", n)
+	}
+	for _, peer := range opened.Peers() {
+		if peer.Err != nil {
+			t.Errorf("%s: %v", peer.Name(), peer.Err)
+		}
 	}
 }
