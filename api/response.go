@@ -5,7 +5,7 @@ import (
 	"net/http"
 )
 
-// response remembers what was answered. On a connection of Listen it gathers
+// response remembers what was answered. On a connection of Serve it gathers
 // the header itself, in a map and an array that serve one answer after another.
 type response struct {
 	http.ResponseWriter

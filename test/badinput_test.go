@@ -531,10 +531,14 @@ func TestBadParametersAreRefused(t *testing.T) {
 			wrong{"GET", "/v1/keys?after=" + cursor, "", "", 400, "invalid-cursor", "cursor"},
 			wrong{"GET", "/canonicalbucket/?after=" + cursor, "", "", 400, "invalid-cursor", "cursor"})
 	}
-	for _, unknown := range []string{"ttll=30s", "copys=2", "buffered=true", "TTL=30s", "consistency=master"} {
+	for _, unknown := range []string{"ttll=30s", "buffered=true", "TTL=30s", "consistency=master"} {
 		name, _, _ := strings.Cut(unknown, "=")
 		requests = append(requests, bad("PUT", "/v1/keys/present?"+unknown, name), bad("PUT", "/bucket/present?"+unknown, name),
 			bad("DELETE", "/v1/keys/present?"+unknown, name), bad("DELETE", "/canonicalbucket/present?"+unknown, name))
+	}
+	for _, elsewhere := range []string{"PUT /bucket/present", "PUT /canonicalbucket/present", "DELETE /v1/keys/present", "DELETE /canonicalbucket/present"} {
+		method, target, _ := strings.Cut(elsewhere, " ")
+		requests = append(requests, bad(method, target+"?copies=2", "copies"))
 	}
 	for _, copies := range []string{"0", "-1", "1.5", "all2", "99999999999999999999", ""} {
 		requests = append(requests, bad("PUT", "/v1/keys/present?copies="+copies, "copies"))
