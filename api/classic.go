@@ -2,9 +2,7 @@ package api
 
 import (
 	"bytes"
-	"context"
 	"net/http"
-	"strconv"
 
 	"github.com/runnelkv/runnel/store"
 )
@@ -117,19 +115,12 @@ func (c classic) delete(w http.ResponseWriter, r *http.Request) error {
 
 // spread brings a committed entry to every reachable node, on the canonical
 // path, and returns the status to answer with: done, or 202 when some node that
-// is reachable does not have it yet. The write stands either way, so nothing
-// that happens here makes it fail, and the client's leaving does not stop it.
+// is reachable does not have it yet.
 func (c classic) spread(w http.ResponseWriter, r *http.Request, e store.Entry, done int) int {
 	if !c.canonical() {
 		return done
 	}
-	reached, err := c.s.store.Spread(context.WithoutCancel(r.Context()), []store.Entry{e})
-	if reached > 0 {
-		w.Header()["Runnel-Copies"] = []string{strconv.Itoa(reached)}
-	}
-	if err != nil {
-		c.s.options.Logger.Warn("a canonical write did not reach every node", "request", w.(*response).id,
-			"key", string(e.Key), "reached", reached, "error", err)
+	if !c.s.copied(w.(*response), r, e, store.EveryReachable) {
 		return http.StatusAccepted
 	}
 	return done

@@ -47,6 +47,7 @@ func TestClassicLazyWriteAndCanonicalRead(t *testing.T) {
 
 func TestCanonicalWritesReachEveryNodeBeforeTheAnswer(t *testing.T) {
 	n := newNode(t)
+	n.level(t)
 	for _, method := range []string{"POST", "PUT"} {
 		w := n.do(t, method, "/canonicalbucket/k", method)
 		if w.Code != 201 || w.Header().Get("Location") != "/canonicalbucket/k" || w.Header().Get("Runnel-Copies") != "3" {
@@ -66,6 +67,7 @@ func TestCanonicalWritesReachEveryNodeBeforeTheAnswer(t *testing.T) {
 
 func TestCanonicalWriteThatMissesANodeIsAccepted(t *testing.T) {
 	n := newNode(t)
+	n.level(t)
 	n.partitions[2].Fail(func(op string) error {
 		if op == partition.OpPlace {
 			return partition.ErrUnavailable
@@ -81,6 +83,9 @@ func TestClassicDeleteAndLongKeys(t *testing.T) {
 	n := newNode(t)
 	long := strings.Repeat("k", 513)
 	for _, path := range []string{"/bucket/", "/canonicalbucket/"} {
+		if path == canonicalPath {
+			n.level(t) // before, only the master answers reads
+		}
 		for _, c := range []struct {
 			method, key string
 			want        int

@@ -36,9 +36,10 @@ func (s *Server) copies(r *http.Request) (int, error) {
 func (s *Server) copied(w *response, r *http.Request, e store.Entry, copies int) bool {
 	held, err := s.store.Copy(context.WithoutCancel(r.Context()), e, copies)
 	w.set("Runnel-Copies", strconv.Itoa(held))
-	if held < copies {
+	enough := held >= copies && err == nil
+	if !enough {
 		s.options.Logger.Debug("a write has fewer copies than it asked for", "request", w.id,
 			"key", string(e.Key), "wanted", copies, "held", held, "error", err)
 	}
-	return held >= copies
+	return enough
 }

@@ -100,8 +100,10 @@ func TestFewerCopiesThanAskedAreAccepted(t *testing.T) {
 // TestFillingPartitionIsNoCopy: what it holds may be removed once more.
 func TestFillingPartitionIsNoCopy(t *testing.T) {
 	n := newNode(t) // no partition but the master was ever whole
-	if w := n.do(t, "PUT", "/v1/keys/k?copies=2", "v"); w.Code != 202 || w.Header().Get("Runnel-Copies") != "1" {
-		t.Errorf("%d %v", w.Code, w.Header())
+	for _, target := range []string{"/v1/keys/k?copies=2", "/canonicalbucket/k"} {
+		if w := n.do(t, "PUT", target, "v"); w.Code != 202 || w.Header().Get("Runnel-Copies") != "1" || len(n.holding(t, "k", "v")) != 1 {
+			t.Errorf("%s: %d %v", target, w.Code, w.Header())
+		}
 	}
 }
 

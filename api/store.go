@@ -40,12 +40,9 @@ type Writer interface {
 	Decide(ctx context.Context, d store.Decision, fn func(*store.View) error) error
 	// UpdateEach makes many changes, each by itself, in shared commits.
 	UpdateEach(ctx context.Context, changes []store.Change)
-	// Copy brings a committed entry to further partitions until want hold it,
-	// and says how many do.
+	// Copy brings a committed entry to further partitions until want hold it
+	// (store.EveryReachable: all that can be reached), and says how many do.
 	Copy(ctx context.Context, e store.Entry, want int) (held int, err error)
-	// Spread applies committed entries to every reachable partition now, and
-	// says how many hold them.
-	Spread(ctx context.Context, entries []store.Entry) (reached int, err error)
 	// Master is the name of the key's master.
 	Master(key store.Key) string
 }

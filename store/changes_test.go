@@ -131,7 +131,7 @@ func TestChangesDoNotPassWhatWasPlacedAhead(t *testing.T) {
 	r.level(t)
 	r.put(t, "between", "1")
 	ahead := r.put(t, "ahead", "1")
-	if _, err := r.Spread(t.Context(), []store.Entry{ahead}); err != nil {
+	if _, err := r.Copy(t.Context(), ahead, store.EveryReachable); err != nil {
 		t.Fatal(err)
 	}
 	all, token := r.readAll(t, store.ChangeToken{}, userChanges)

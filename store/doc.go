@@ -17,5 +17,5 @@
 // The store knows its databases only as [partition.Partition]. It prepares them,
 // joins them to the cluster, and follows their health and their positions from
 // [Store.Run]; what it knows of positions is always a lower bound. It never
-// copies anything by itself, except what [Store.Spread] is asked to.
+// copies anything by itself, except what [Store.Copy] is asked to.
 package store

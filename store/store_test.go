@@ -637,7 +637,7 @@ func TestCloseAnswersWhatWasAccepted(t *testing.T) {
 	s.Close()
 }
 
-func TestSpreadReachesEveryReachablePartition(t *testing.T) {
+func TestCopyReachesEveryReachablePartition(t *testing.T) {
 	r := newRig(t, 3, options())
 	r.put(t, "a", "1")
 	r.level(t)
@@ -652,8 +652,8 @@ func TestSpreadReachesEveryReachablePartition(t *testing.T) {
 		}
 		return nil
 	})
-	if reached, err := r.Spread(t.Context(), []store.Entry{e}); err != nil || reached != 3 {
-		t.Errorf("reached %d, %v", reached, err)
+	if held, err := r.Copy(t.Context(), e, store.EveryReachable); err != nil || held != 3 {
+		t.Errorf("held by %d, %v", held, err)
 	}
 	for _, p := range r.parts {
 		if got, err := r.Get(t.Context(), e.Key, store.ReadOptions{Partition: p.Name()}); err != nil || string(got.Entry.Value) != "2" {
@@ -669,8 +669,8 @@ func TestSpreadReachesEveryReachablePartition(t *testing.T) {
 		}
 		return nil
 	})
-	if reached, err := r.Spread(t.Context(), []store.Entry{e}); !errors.Is(err, partition.ErrUnavailable) || reached != 2 {
-		t.Errorf("with one failing: reached %d, %v", reached, err)
+	if held, err := r.Copy(t.Context(), e, store.EveryReachable); !errors.Is(err, partition.ErrUnavailable) || held != 2 {
+		t.Errorf("with one failing: held by %d, %v", held, err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"context"
 	"errors"
 	"io"
 	"slices"
@@ -129,7 +130,9 @@ func (m *machine) placeAhead(t *rapid.T, from, to string, o partition.Origin, he
 	if err != nil && !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
-	if err := m.slow.handles[to].Place(t.Context(), entries); err != nil {
+	at := m.w.position(to, string(o))
+	step := partition.Copy{Origin: o, From: at.Revision, To: at.Revision, Goal: max(at.Revision, at.Goal), Entries: entries}
+	if err := m.slow.handles[to].Apply(t.Context(), step); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -216,6 +219,62 @@ func (m *machine) overtakenCopy(t *rapid.T) {
 	}
 }
 
+// overtakenFill has old writes arrive on a new partition while it is being filled,
+// one of them of a key that is deleted since, and whose tombstone may be collected.
+func (m *machine) overtakenFill(t *rapid.T) {
+	if len(m.w.names) == 5 {
+		return
+	}
+	c, key := m.aSite(t), aKey(t)
+	late := []partition.Entry{m.write(key, partition.Entry{Value: aValue(t)}, nil)}
+	m.write(key, partition.Entry{Deleted: true}, nil)
+	m.write(aKey(t), partition.Entry{Value: aValue(t)}, nil)
+	for range 2 {
+		t.Logf("%s", c.pass())
+	}
+	m.add(t)
+	name := m.w.names[len(m.w.names)-1]
+	c.configure(m.w.names...)
+	for range rapid.IntRange(1, 3).Draw(t, "writes that are late") {
+		late = append(late, m.written[rapid.IntRange(0, len(m.written)-1).Draw(t, "write")])
+	}
+	var steps atomic.Int64
+	after := int64(rapid.IntRange(1, 4).Draw(t, "steps before they arrive"))
+	c.handles[name].Fail(func(op string) error {
+		if op == partition.OpApplied && steps.Add(1) == after {
+			m.placeAll(name, late)
+		}
+		return nil
+	})
+	defer c.handles[name].Fail(nil)
+	t.Logf("%s", c.pass())
+}
+
+// placeAll places entries one by one, and checks that those that are taken are held.
+func (m *machine) placeAll(name string, entries []partition.Entry) {
+	for _, e := range entries {
+		switch err := m.slow.handles[name].Place(context.Background(), []partition.Entry{e}); {
+		case err == nil:
+			m.w.checkHeld(name, e)
+		case !errors.Is(err, partition.ErrNotWhole):
+			m.w.t.Error(err)
+		}
+	}
+}
+
+// checkHeld checks that a partition holds an entry or a newer one of its key, or
+// that these were tombstones and are collected.
+func (w *world) checkHeld(name string, e partition.Entry) {
+	stands, err := w.bases[name].Get(context.Background(), []partition.Key{e.Key})
+	if err != nil {
+		w.t.Error(err)
+	}
+	held := len(stands) == 1 && stands[0].Revision >= e.Revision
+	if !held && e.Revision > w.position(name, string(e.Origin)).Collected {
+		w.t.Errorf("%s took %s of %d, and holds %+v", name, e.Key, e.Revision, stands)
+	}
+}
+
 // outage makes a partition unusable to a process, or usable again.
 func (m *machine) outage(t *rapid.T) {
 	c, name := m.aSite(t), m.aName(t)
@@ -251,12 +310,4 @@ func (m *machine) add(*rapid.T) {
 		m.w.add()
 		m.slow.configure(m.w.names...)
 	}
-}
-
-// collected is up to where tombstones of an origin are gone anywhere.
-func (m *machine) collected(o partition.Origin) (upTo partition.Revision) {
-	for _, name := range m.w.names {
-		upTo = max(upTo, m.w.position(name, string(o)).Collected)
-	}
-	return upTo
 }

@@ -42,6 +42,7 @@ func converges(f fault) func(*rapid.T) {
 			"update":           m.update,
 			"wait":             m.wait,
 			"place":            m.place,
+			"overtaken fill":   m.overtakenFill,
 			"pass":             m.pass,
 			"faulty pass":      m.faultyPass,
 			"killed in a pass": m.killedPass,
@@ -229,7 +230,7 @@ func (m *machine) wait(t *rapid.T) {
 }
 
 // place brings a write, be it long superseded, to another partition ahead of its
-// turn; but none that is older than what was collected to one that is being filled.
+// turn, in whatever state that one is.
 func (m *machine) place(t *rapid.T) {
 	if len(m.written) == 0 {
 		return
@@ -239,9 +240,6 @@ func (m *machine) place(t *rapid.T) {
 	if name == string(e.Origin) {
 		return
 	}
-	if e.Revision <= m.collected(e.Origin) && !isWhole(m.w.position(name, string(e.Origin))) {
-		return
-	}
 	m.placeOn(t, name, e, fate(t, partition.OpPlace, partition.OpPlaced))
 }
 
@@ -249,8 +247,12 @@ func (m *machine) placeOn(t *rapid.T, name string, e partition.Entry, fail func(
 	h := m.slow.handles[name]
 	h.Fail(fail)
 	defer h.Fail(nil)
-	if err := h.Place(t.Context(), []partition.Entry{e}); err != nil && fail == nil {
+	err := h.Place(t.Context(), []partition.Entry{e})
+	if err != nil && fail == nil && (!errors.Is(err, partition.ErrNotWhole) || isWhole(m.w.position(name, string(e.Origin)))) {
 		t.Error(err)
+	}
+	if err == nil {
+		m.w.checkHeld(name, e)
 	}
 }
 

@@ -302,10 +302,11 @@ func (c *course) applyAll(ctx context.Context, steps <-chan step) error {
 	return nil
 }
 
-// ahead places on the target, before all else, what its relay holds ahead of its
+// ahead brings the target, before all else, what its relay holds ahead of its
 // turn. Such an entry may have replaced one that the target has to hold when
 // it is at the relay's position, or at any before it: the next step may come from
-// another relay, where it was not placed.
+// another relay, where it was not placed. These are steps to where the target is:
+// one that is being filled takes nothing that is placed.
 func (c *course) ahead(ctx context.Context) error {
 	bound, cancel := context.WithTimeout(ctx, c.s.options.CopyTimeout)
 	defer cancel()
@@ -322,8 +323,9 @@ func (c *course) ahead(ctx context.Context) error {
 		if err != nil {
 			return c.j.fromSource(err)
 		}
-		if err := c.j.to.Place(bound, entries); err != nil {
-			return fmt.Errorf("place %d entries of %s on %s: %w", len(entries), c.j.origin, c.j.to.Name(), err)
+		step := partition.Copy{Origin: c.j.origin, From: c.at, To: c.at, Goal: max(c.at, c.j.at.Goal), Entries: entries}
+		if err := c.s.apply(ctx, c.j, step); err != nil {
+			return err
 		}
 		c.count(entries)
 	}

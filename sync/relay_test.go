@@ -41,7 +41,7 @@ func TestRelayOfWhatWasPlacedIsWholeAtEveryStep(t *testing.T) {
 		return nil
 	})
 	c.pass()
-	if got := w.rows("p2")["k/a"]; got.Revision != placed.Revision || steps != 2 {
+	if got := w.rows("p2")["k/a"]; got.Revision != placed.Revision || steps != 3 {
 		t.Errorf("after %d steps p2 holds %+v", steps, got)
 	}
 }

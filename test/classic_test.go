@@ -402,7 +402,6 @@ func TestClassicReadsGoOnWithoutANode(t *testing.T) {
 	urls[0] = master.Database(t)
 	file := writeConfig(t, "[store]\ntimeout = \"1s\"", urls...)
 	node := serve(t, "--config", file)
-	expect(t, exchange(t, "PUT", node.url+"/canonicalbucket/kept", "value"), 201)
 	eventually(t, time.Minute, "all partitions are readable", func() error {
 		for _, p := range statusOf(t, node).Partitions {
 			if !p.Readable {
@@ -411,6 +410,7 @@ func TestClassicReadsGoOnWithoutANode(t *testing.T) {
 		}
 		return nil
 	})
+	expect(t, exchange(t, "PUT", node.url+"/canonicalbucket/kept", "value"), 201)
 	master.Kill()
 	for range 30 {
 		r := expect(t, get(t, node.url+"/bucket/kept", "text/plain"), 200)

@@ -229,6 +229,7 @@ func TestTestModeKeepsAwayFromProduction(t *testing.T) {
 	file := writeConfig(t, "", production...)
 	t.Setenv("RUNNEL_ENV", "test")
 	node := serve(t, "--config", file)
+	levelFor(t, node, 2)
 	expect(t, exchange(t, "PUT", node.url+"/canonicalbucket/only", "a test"), 201)
 	for i, address := range production {
 		tables := 0
@@ -262,8 +263,8 @@ func TestWrongDatabasesAreRefused(t *testing.T) {
 	mine, theirs := mixedDatabases(t), mixedDatabases(t)
 	for _, urls := range [][]string{mine, theirs} {
 		node := serve(t, "--config", writeConfig(t, "", urls...))
-		expect(t, exchange(t, "PUT", node.url+"/canonicalbucket/mine", urls[0]), 201)
 		levelFor(t, node, 3)
+		expect(t, exchange(t, "PUT", node.url+"/canonicalbucket/mine", urls[0]), 201)
 		node.stop(t)
 	}
 

@@ -141,7 +141,7 @@ func (c *feedCluster) write(ctx context.Context, r *rand.Rand, n int64) {
 		}
 		w, err := p.Put(ctx, store.Entry{Key: key, Value: fmt.Append(nil, n)})
 		if err == nil && r.IntN(5) == 0 {
-			p.Spread(ctx, []store.Entry{w.Entry})
+			p.Copy(ctx, w.Entry, store.EveryReachable)
 		}
 	})
 }

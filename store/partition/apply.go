@@ -100,7 +100,8 @@ func (s *SQL) move(ctx context.Context, conn *session, c Copy) error {
 var errDuplicate = errors.New("duplicate key")
 
 // Place implements Target. Locks on the positions keep Collect from removing,
-// under its feet, the tombstones that it would bring back.
+// under its feet, the tombstones that it would bring back, and Reset from emptying
+// what it is about to write to.
 func (s *SQL) Place(ctx context.Context, entries []Entry) error {
 	err := s.usable(ctx)
 	if err == nil {
@@ -118,22 +119,43 @@ func (s *SQL) Place(ctx context.Context, entries []Entry) error {
 	})
 }
 
-// ahead keeps the entries that the positions of their origins have not reached.
+// ahead keeps the entries that are to be placed.
 func (s *SQL) ahead(ctx context.Context, conn *session, entries []Entry) ([]Entry, error) {
-	reached := make(map[Origin]Revision)
+	positions := make(map[Origin]Position)
 	var ahead []Entry
 	for _, e := range entries {
-		r, known := reached[e.Origin]
+		p, known := positions[e.Origin]
 		if !known {
-			p, _, err := s.position(ctx, conn, e.Origin, s.dialect.forShare())
-			if err != nil {
+			var err error
+			if p, _, err = s.position(ctx, conn, e.Origin, s.dialect.forShare()); err != nil {
 				return nil, err
 			}
-			r, reached[e.Origin] = p.Revision, p.Revision
+			positions[e.Origin] = p
 		}
-		if e.Revision > r {
+		is, err := p.before(e, s.name)
+		if err != nil {
+			return nil, err
+		}
+		if is {
 			ahead = append(ahead, e)
 		}
 	}
 	return ahead, nil
+}
+
+// before reports whether e, which is to be placed on the partition called self,
+// is ahead of its position for e's origin. If not, it is held.
+func (p Position) before(e Entry, self Origin) (bool, error) {
+	switch {
+	case e.Origin == self:
+		return false, fmt.Errorf("%w: %s is its own origin", ErrRefused, self)
+	case p.SyncedAt == 0:
+		return false, fmt.Errorf("%w: it is being filled with what is of %s", ErrNotWhole, e.Origin)
+	case e.Revision > p.Revision:
+		return true, nil
+	case p.Revision < p.Goal:
+		return false, fmt.Errorf("%w: it is at %d of %s, amid a catch-up to %d, and may lack %d", ErrNotWhole,
+			p.Revision, e.Origin, p.Goal, e.Revision)
+	}
+	return false, nil
 }

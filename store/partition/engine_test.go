@@ -292,7 +292,12 @@ func TestRevisionsAreNeverGivenToTwoKeys(t *testing.T) {
 			t.Error("the revision was given out again")
 		}
 		e := other.Write[0]
-		e.Key, e.Origin, e.Revision = "k/placed", "a", partition.Floor(1)+1
+		e.Key, e.Origin, e.Revision = "k/placed", "b", partition.Floor(1)+1
+		first := e
+		first.Key = "k/first"
+		if err := p.Apply(t.Context(), partition.Copy{Origin: "b", To: 1, Goal: 1, SyncedAt: 1, Entries: []partition.Entry{first}}); err != nil {
+			t.Fatal(err)
+		}
 		if err := p.Place(t.Context(), []partition.Entry{e}); err == nil {
 			t.Error("an entry was swallowed")
 		}

@@ -87,10 +87,18 @@ func (db *memoryDB) place(entries []Entry) error {
 	}
 	db.mu.Lock()
 	defer db.mu.Unlock()
+	var ahead []Entry
 	for _, e := range entries {
-		if e.Revision > db.positions[e.Origin].Revision {
-			db.putNewer(e)
+		is, err := db.positions[e.Origin].before(e, db.name)
+		if err != nil {
+			return err
 		}
+		if is {
+			ahead = append(ahead, e)
+		}
+	}
+	for _, e := range ahead {
+		db.putNewer(e)
 	}
 	return nil
 }

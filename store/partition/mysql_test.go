@@ -137,6 +137,9 @@ func TestValuesUpToThePacketFit(t *testing.T) {
 func checkLargest(t *testing.T, server *servers.Server) {
 	p := prepared(t, mysqlOf(t, server.Database(t)), partition.Options{Name: "a", Timeout: time.Minute})
 	join(t, p)
+	if err := p.Apply(t.Context(), partition.Copy{Origin: "other", To: 1, Goal: 1, SyncedAt: 1}); err != nil {
+		t.Fatal(err)
+	}
 	value := bytes.Repeat([]byte("'"), int(p.MaxValueBytes()))
 	for _, e := range []partition.Entry{{Key: "k/largest"}, {Key: partition.Key("k/" + strings.Repeat("\x00", 1000)),
 		ContentType: strings.Repeat("\\", 1024), Metadata: bytes.Repeat([]byte("'"), 64<<10)}} {

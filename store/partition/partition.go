@@ -178,7 +178,14 @@ type Target interface {
 	// and moves no position: as in Apply an older entry never replaces a newer
 	// one, and an entry whose revision the partition's position for its origin
 	// has reached is left out (it is held already, or was deleted and its
-	// tombstone may be collected). The entries may be of several origins.
+	// tombstone may be collected). The entries may be of several origins, but not
+	// of the partition's own: ErrRefused.
+	// ErrNotWhole, and nothing of the call, where the partition could not vouch for an
+	// entry. It has not held everything of its origin yet (Position.SyncedAt is 0),
+	// and could never learn of a deletion that is collected; or it is amid a
+	// catch-up that has passed the entry's revision, and may come to what replaced
+	// it only at the end. This is decided under the lock of the position: no
+	// Reset, and no step of a copy, comes in between.
 	Place(ctx context.Context, entries []Entry) error
 	// Reset removes everything held of origin, and its position, so that it
 	// can be filled afresh. The position goes first: until the origin is

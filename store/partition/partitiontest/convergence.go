@@ -74,8 +74,9 @@ func (h history) copyTo(t *testing.T, p, far partition.Partition, r *rand.Rand) 
 			h.wantFollowed(t, p, far, origin)
 		case r.IntN(4) == 0 && len(writes) > 0:
 			i := r.IntN(len(writes))
-			if err := p.Place(t.Context(), writes[i:min(i+3, len(writes))]); err != nil {
-				return err
+			err := p.Place(t.Context(), writes[i:min(i+3, len(writes))])
+			if filling := at[origin] == 0; filling != errors.Is(err, partition.ErrNotWhole) || !filling && err != nil {
+				return fmt.Errorf("placed when %d writes of %s were copied: %w", at[origin], origin, err)
 			}
 		case r.IntN(4) == 0 && len(done) > 0:
 			again := done[r.IntN(len(done))]
@@ -155,7 +156,7 @@ func (h history) copied(at map[partition.Origin]int) bool {
 // step copies an origin's writes [from, to), each key's latest among them.
 func (h history) step(origin partition.Origin, from, to int) partition.Copy {
 	writes := h.writes[origin]
-	c := partition.Copy{Origin: origin, To: writes[to-1].Revision}
+	c := partition.Copy{Origin: origin, To: writes[to-1].Revision, SyncedAt: 1}
 	c.Goal = c.To
 	if from > 0 {
 		c.From = writes[from-1].Revision

@@ -35,6 +35,10 @@ var faults = []fault{
 		func(m *partition.Memory) partition.Partition { return unplaced{m} }},
 	{"places behind the position", "CopiesInAnyOrderEndTheSame",
 		func(m *partition.Memory) partition.Partition { return unplaced{m} }},
+	{"places behind the position", "PlaceRefusesWhatItCannotVouchFor",
+		func(m *partition.Memory) partition.Partition { return unplaced{m} }},
+	{"looks at the position before it places", "PlaceDuringAResetLeavesNothing",
+		func(m *partition.Memory) partition.Partition { return hopeful{m} }},
 	{"claims outside the transaction", "ReadersNeverMissAWrite",
 		func(m *partition.Memory) partition.Partition { return claimsEarly{m} }},
 	{"claims outside the transaction", "WritersDecideOneAfterAnother",
@@ -147,6 +151,27 @@ func (p unplaced) Place(ctx context.Context, entries []partition.Entry) error {
 			p.Plant(e)
 		}
 	}
+	return nil
+}
+
+// hopeful places where the position allowed it a moment ago.
+type hopeful struct{ *partition.Memory }
+
+func (p hopeful) Place(ctx context.Context, entries []partition.Entry) error {
+	if err := p.Memory.Place(ctx, nil); err != nil {
+		return err
+	}
+	positions, err := p.Positions(ctx)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if positions.Origins[e.Origin].SyncedAt == 0 {
+			return partition.ErrNotWhole
+		}
+	}
+	pause()
+	p.Plant(entries...)
 	return nil
 }
 

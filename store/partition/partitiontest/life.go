@@ -114,7 +114,7 @@ var calls = []call{
 		return p.Apply(ctx, partition.Copy{Origin: "late", To: 1, Goal: 1, Entries: []partition.Entry{at(put("k/late", "3"), "late", 1)}})
 	}},
 	{"Place", func(ctx context.Context, p partition.Partition) error {
-		return p.Place(ctx, []partition.Entry{at(put("k/late", "4"), "late", 2)})
+		return p.Place(ctx, []partition.Entry{at(put("k/late", "4"), beta, 8)})
 	}},
 	{"Reset", func(ctx context.Context, p partition.Partition) error { return p.Reset(ctx, beta) }},
 	{"Collect", func(ctx context.Context, p partition.Partition) error {
@@ -135,7 +135,7 @@ func settled(t *testing.T, s suite) node {
 	t.Helper()
 	n := s.node(t, alpha)
 	commit(t, n, deletion("k/gone"), put("k/a", "1"))
-	must(t, n.Apply(t.Context(), partition.Copy{Origin: beta, To: 7, Goal: 7, Entries: []partition.Entry{at(put("k/c", "3"), beta, 7)}}))
+	must(t, n.Apply(t.Context(), partition.Copy{Origin: beta, To: 7, Goal: 7, SyncedAt: 1, Entries: []partition.Entry{at(put("k/c", "3"), beta, 7)}}))
 	return n
 }
 
