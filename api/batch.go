@@ -50,7 +50,11 @@ func (s *Server) postBatch(w http.ResponseWriter, r *http.Request) error {
 		return refuseForm(among)
 	}
 	b := batches.Get().(*batch)
-	b.server, b.request, b.read, b.answer = s, r, o, newBatchAnswer(w, chosen, s.options.Limits.Write, b.out)
+	b.server, b.request, b.read, b.answer = s, r, o, newBatchAnswer(w, r, chosen, s.options.Limits.Write)
+	b.answer.b, b.answer.seen = b.out, sightings{o.Session, b.marks}
+	if b.keeps = keepsSession(r.Header, &o); o.Consistency == store.InSession || o.Consistency == "" {
+		b.read.Consistency = store.Any // which says the same, and is read together
+	}
 	switch n := r.ContentLength; {
 	case !lines:
 		err = b.doArray(w)
@@ -85,6 +89,7 @@ type batch struct {
 	server  *Server
 	request *http.Request
 	read    store.ReadOptions // of gets
+	keeps   bool              // gets see nothing older than those before them
 	wrote   bool              // something was written: gets that follow ask the master
 	answer  *batchAnswer
 
@@ -92,6 +97,7 @@ type batch struct {
 	ops     []operation
 	changes []store.Change
 	keys    []store.Key
+	marks   []store.Mark
 	out     []byte
 }
 
@@ -99,13 +105,14 @@ var batches = sync.Pool{New: func() any { return new(batch) }}
 
 // free keeps the batch's memory for another one, unless it is much.
 func (b *batch) free() {
-	kept := batch{ops: b.ops, changes: b.changes, keys: b.keys, out: b.answer.b[:0]}
+	kept := batch{ops: b.ops, changes: b.changes, keys: b.keys, marks: b.answer.seen.marks[:0], out: b.answer.b[:0]}
 	if cap(kept.ops) > windowItems || cap(kept.out) > 2*flushBytes {
 		kept.ops, kept.out = nil, nil
 	}
 	clear(kept.ops[:cap(kept.ops)])
 	clear(kept.changes[:cap(kept.changes)])
 	clear(kept.keys[:cap(kept.keys)])
+	clear(kept.marks[:cap(kept.marks)])
 	*b = kept
 	batches.Put(b)
 }

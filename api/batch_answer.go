@@ -10,22 +10,33 @@ import (
 // batchAnswer is the answer of a batch, which is sent as it grows.
 type batchAnswer struct {
 	results
-	w       http.ResponseWriter
+	w       *response
+	request *http.Request
 	control *http.ResponseController
 	offer   offer
 	timeout time.Duration // to take what is sent at a time
+	seen    sightings     // in what is answered
 	begun   bool
+	ending  bool  // nothing follows what has gathered
+	trails  bool  // the session follows the body
 	err     error // of sending: the client is gone
 }
 
-func newBatchAnswer(w http.ResponseWriter, o offer, timeout time.Duration, buffer []byte) *batchAnswer {
-	a := &batchAnswer{w: w, control: http.NewResponseController(w), offer: o, timeout: timeout}
-	a.b, a.lines = buffer, o.form == formNDJSON
+func newBatchAnswer(w http.ResponseWriter, r *http.Request, o offer, timeout time.Duration) *batchAnswer {
+	a := &batchAnswer{w: w.(*response), request: r, control: http.NewResponseController(w), offer: o, timeout: timeout}
+	a.lines = o.form == formNDJSON
 	return a
+}
+
+// wrote answers a put or a delete.
+func (a *batchAnswer) wrote(o *operation, e *store.Entry, created bool) {
+	a.seen.add(store.Mark{Origin: e.Origin, Revision: e.Revision})
+	a.results.wrote(o, e, created)
 }
 
 // got answers a get.
 func (a *batchAnswer) got(o *operation, r *store.Read, err error) {
+	a.seen.add(r.Seen)
 	if err != nil {
 		a.failed(o, r, err)
 	} else {
@@ -49,9 +60,15 @@ func (a *batchAnswer) send() {
 	a.b = a.b[:0]
 }
 
+// begin sends the header. The session stands in it as far as it is known: to its
+// end if the answer ends here, and else a trailer says more.
 func (a *batchAnswer) begin() {
 	a.begun = true
 	h := a.w.Header()
+	a.w.set(sessionHeader, a.seen.token())
+	if !a.ending {
+		a.trails = announceSession(h, a.request)
+	}
 	h["Content-Type"] = []string{a.offer.contentType}
 	h["Vary"] = varyAccept
 	h["Cache-Control"] = noStore
@@ -72,9 +89,13 @@ func (a *batchAnswer) flush() error {
 
 // finish ends the answer.
 func (a *batchAnswer) finish() error {
+	a.ending = true
 	if !a.lines {
 		a.b = append(a.b, "]}\n"...)
 	}
 	a.send()
+	if a.trails {
+		a.w.trail(sessionHeader, a.seen.token())
+	}
 	return nil // whether the client is gone does not matter any more
 }

@@ -50,7 +50,7 @@ func (b *batch) doWindows(r *lineReader) error {
 // breaking the connection.
 func (b *batch) breakOff(err error) error {
 	if b.answer.begun && b.answer.lines {
-		b.answer.problem(problemOf(refusalOf(err), b.request, b.answer.w.(*response).id))
+		b.answer.problem(problemOf(refusalOf(err), b.request, b.answer.w.id))
 		b.answer.flush()
 	}
 	return err

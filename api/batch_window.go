@@ -63,10 +63,6 @@ func (b *batch) doTogether(ops []operation) {
 			writes++
 		}
 	}
-	read := b.read
-	if b.wrote {
-		read.Consistency = store.FromMaster
-	}
 	b.write(ops, writes)
 	rest, changes := ops, b.changes // not answered yet
 	answerWrites := func() {
@@ -75,12 +71,39 @@ func (b *batch) doTogether(ops []operation) {
 			rest = rest[1:]
 		}
 	}
-	b.server.store.GetMany(b.request.Context(), b.keys, read, func(_ int, r store.Read, err error) {
+	b.get(func(_ int, r store.Read, err error) {
 		answerWrites()
 		b.answer.got(&rest[0], &r, err)
 		rest = rest[1:]
 	})
 	answerWrites()
+}
+
+// keptKeys is how many keys of a session are read together: so many a GetMany
+// reads in one statement of each origin, which is of one moment.
+const keptKeys = 64
+
+// get reads the keys of gets. What a session reads is not older than what it read
+// just before, whoever answers.
+func (b *batch) get(each func(i int, r store.Read, err error)) {
+	read, n := b.read, len(b.keys)
+	switch {
+	case b.wrote:
+		read.Consistency = store.FromMaster
+	case !b.keeps || read.Consistency == store.FromMaster:
+	case read.Consistency == store.Any:
+		n = keptKeys
+	default: // GetMany reads one at a time
+		n = 1
+	}
+	for keys := b.keys; len(keys) > 0; {
+		some := keys[:min(n, len(keys))]
+		if b.keeps {
+			read.Session = b.answer.seen.vector()
+		}
+		b.server.store.GetMany(b.request.Context(), some, read, each)
+		keys = keys[len(some):]
+	}
 }
 
 // write makes the changes among the operations, of which there are n.

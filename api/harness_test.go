@@ -33,6 +33,12 @@ func newNode(t *testing.T, change ...func(*Options)) *node {
 
 func newNodeFor(t testing.TB, change ...func(*Options)) *node {
 	t.Helper()
+	return newNodeOf(t, nil, change...)
+}
+
+// newNodeOf has these masters; nil for the first partition alone.
+func newNodeOf(t testing.TB, masters []string, change ...func(*Options)) *node {
+	t.Helper()
 	n := &node{}
 	var members []partition.Partition
 	for _, name := range []string{"partition-0", "partition-1", "partition-2"} {
@@ -42,7 +48,7 @@ func newNodeFor(t testing.TB, change ...func(*Options)) *node {
 	}
 	quiet := slog.New(slog.DiscardHandler)
 	var err error
-	n.store, err = store.Open(store.Options{Partitions: members, MaxValueBytes: maxTestValue, Poll: 20 * time.Millisecond, Logger: quiet})
+	n.store, err = store.Open(store.Options{Partitions: members, Masters: masters, MaxValueBytes: maxTestValue, Poll: 20 * time.Millisecond, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}

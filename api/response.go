@@ -57,6 +57,9 @@ func (w *response) set(name, value string) {
 	w.header[name] = w.values[w.used-1 : w.used : w.used]
 }
 
+// trail gives a field behind the body a value; the header has announced it.
+func (w *response) trail(name, value string) { w.ResponseWriter.Header()[name] = []string{value} }
+
 func (w *response) WriteHeader(status int) {
 	if w.status != 0 || status < 200 || w.conn == nil {
 		if w.status == 0 && status >= 200 {

@@ -32,6 +32,48 @@ func setSession(w *response, session store.Vector, seen store.Mark) {
 	w.set(sessionHeader, session.TokenWith(store.SessionToken, seen))
 }
 
+// sightings gather what one request sees and writes, of its session on.
+type sightings struct {
+	session store.Vector // that it came with
+	marks   []store.Mark // one an origin
+}
+
+func (s *sightings) add(m store.Mark) {
+	for i := range s.marks {
+		if s.marks[i].Origin == m.Origin {
+			s.marks[i].Revision = max(s.marks[i].Revision, m.Revision)
+			return
+		}
+	}
+	if m.Revision > 0 {
+		s.marks = append(s.marks, m)
+	}
+}
+
+func (s *sightings) vector() store.Vector { return s.session.Merge(store.VectorOf(s.marks...)) }
+
+func (s *sightings) token() string { return s.vector().Token(store.SessionToken) }
+
+// keepsSession reports whether a request keeps a session, so that what it is
+// answered later must not be older than what it is answered first.
+func keepsSession(h http.Header, o *store.ReadOptions) bool {
+	return h[sessionHeader] != nil || o.Consistency == store.InSession
+}
+
+// sessionTrailer announces that what is known of the session at the end of the
+// body follows it. The header says what is known at the beginning.
+var sessionTrailer = []string{sessionHeader}
+
+// announceSession announces a trailer with the session if the client's version of
+// HTTP has trailers, and says whether it does.
+func announceSession(h http.Header, r *http.Request) bool {
+	if !r.ProtoAtLeast(1, 1) {
+		return false
+	}
+	h["Trailer"] = sessionTrailer
+	return true
+}
+
 // readParams are the parameters of a read of keys. A list has the first two.
 var readParams = []string{"consistency", "max_staleness", "r"}
 

@@ -21,31 +21,50 @@ func (s *Server) streamKeys(w http.ResponseWriter, r *http.Request, o store.List
 	if err != nil {
 		return err
 	}
+	keeps, seen := keepsSession(r.Header, &o.ReadOptions), o.Session.Merge(page.Seen)
 	h := w.Header()
 	setPage(h, &page, "")
-	h[sessionHeader] = []string{o.Session.Merge(page.Seen).Token(store.SessionToken)}
+	h[sessionHeader] = []string{seen.Token(store.SessionToken)}
 	h["Vary"] = varyAccept
 	h["Content-Type"] = []string{offerNDJSON.contentType}
 	if r.Method == http.MethodHead {
 		return nil
 	}
+	trails := follows(&page, &o, limit) && announceSession(h, r)
 	st := newStream(w, s.options.Limits.Write)
 	for {
-		if st.writePage(&page, o.Values) != nil || page.Next == "" {
-			return nil // done, or the client is gone
+		if st.writePage(&page, o.Values) != nil {
+			return nil // the client is gone
+		}
+		if !follows(&page, &o, limit) {
+			break
 		}
 		if limit > 0 {
-			if o.Limit -= len(page.Entries) + len(page.Prefixes); o.Limit <= 0 {
-				return nil
-			}
+			o.Limit -= size(&page)
 		}
 		o.After = page.Next
+		if keeps {
+			o.Session = seen
+		}
 		if page, err = s.store.List(r.Context(), o); err != nil {
 			st.writeError(problemOf(refusalOf(err), r, w.(*response).id))
 			return err
 		}
+		seen = seen.Merge(page.Seen)
 	}
+	if trails {
+		w.(*response).trail(sessionHeader, seen.Token(store.SessionToken))
+	}
+	return nil
 }
+
+// follows reports whether a page of a stream is not the last one. Without a limit
+// that is 0.
+func follows(page *store.Page, o *store.ListOptions, limit int) bool {
+	return page.Next != "" && (limit == 0 || size(page) < o.Limit)
+}
+
+func size(page *store.Page) int { return len(page.Entries) + len(page.Prefixes) }
 
 // stream writes lines of JSON, and gives the client a fresh deadline for each
 // page of them.
