@@ -11,7 +11,7 @@ import (
 func TestBadInputIsNamedAndNothingIsStored(t *testing.T) {
 	n := newNode(t)
 	long := strings.Repeat("k", 513)
-	emptySession := store.Vector{}.Token(store.SessionToken)
+	emptySession := store.Vector{}.Token(store.SessionToken, n.store.Tag())
 	for _, c := range []struct {
 		name, method, target, slug string
 		member                     string // parameter or header that must be named
@@ -61,10 +61,10 @@ func TestBadInputIsNamedAndNothingIsStored(t *testing.T) {
 		{"r of master", "GET", "/v1/keys/k?consistency=master&r=2", "invalid-parameter", "r", nil},
 		{"r of a list", "GET", "/v1/keys?r=2", "invalid-parameter", "r", nil},
 		{"quorum of a list", "GET", "/v1/keys?consistency=quorum", "invalid-parameter", "consistency", nil},
-		{"session of a read", "GET", "/v1/keys/k", "invalid-header", "Runnel-Session", []string{"Runnel-Session", "s1AAAA"}},
+		{"session of a read", "GET", "/v1/keys/k", "invalid-header", "Runnel-Session", []string{"Runnel-Session", "s2AAAA"}},
 		{"session empty", "GET", "/v1/keys/k", "invalid-header", "Runnel-Session", []string{"Runnel-Session", ""}},
 		{"session twice", "GET", "/v1/keys/k", "invalid-header", "Runnel-Session", []string{"Runnel-Session", emptySession, "Runnel-Session", emptySession}},
-		{"session of the change feed", "GET", "/v1/keys/k", "invalid-header", "Runnel-Session", []string{"Runnel-Session", store.Vector{}.Token(store.ChangesToken)}},
+		{"session of the change feed", "GET", "/v1/keys/k", "invalid-header", "Runnel-Session", []string{"Runnel-Session", store.Vector{}.Token(store.ChangesToken, n.store.Tag())}},
 		{"session of a write", "PUT", "/v1/keys/k", "invalid-header", "Runnel-Session", []string{"Runnel-Session", "x"}},
 		{"session of a delete", "DELETE", "/v1/keys/k", "invalid-header", "Runnel-Session", []string{"Runnel-Session", "x"}},
 		{"session of a list", "GET", "/v1/keys", "invalid-header", "Runnel-Session", []string{"Runnel-Session", emptySession + "A"}},

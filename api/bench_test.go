@@ -37,6 +37,8 @@ func newQuickStore() *quickStore {
 	}}
 }
 
+func (*quickStore) Tag() store.ClusterTag { return 0xfedcba98 }
+
 func (*quickStore) CheckName(name string) error { return store.CheckName(name, store.MaxKeyBytes) }
 
 func (*quickStore) MaxValueBytes() int64 { return maxTestValue }

@@ -24,7 +24,7 @@ func (c classic) list(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	o, err := listOptions(nil, q)
+	o, err := c.s.listOptions(nil, q)
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ func (s *Server) deleteKeys(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	o, err := deletionOptions(r.Header, q)
+	o, err := s.deletionOptions(r.Header, q)
 	if err != nil {
 		return err
 	}
@@ -39,7 +39,7 @@ func (s *Server) deleteKeys(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	w.Header()[sessionHeader] = []string{o.Session.Merge(page.Seen).Merge(wrote).Token(store.SessionToken)}
+	w.Header()[sessionHeader] = []string{s.sessionToken(o.Session.Merge(page.Seen).Merge(wrote))}
 	if page.Next != "" {
 		d.Next = cursor{o.Prefix, "", page.Next}.String()
 	}
@@ -48,8 +48,8 @@ func (s *Server) deleteKeys(w http.ResponseWriter, r *http.Request) error {
 }
 
 // deletionOptions reads what to delete. All keys must be asked for expressly.
-func deletionOptions(h http.Header, q url.Values) (o store.ListOptions, err error) {
-	if o, err = listOptions(h, q); err != nil {
+func (s *Server) deletionOptions(h http.Header, q url.Values) (o store.ListOptions, err error) {
+	if o, err = s.listOptions(h, q); err != nil {
 		return o, err
 	}
 	all, err := flag(q, "all")

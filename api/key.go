@@ -20,7 +20,7 @@ func (s *Server) getKey(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	o, err := readOptions(r.Header, q)
+	o, err := s.readOptions(r.Header, q)
 	if err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, key store.Key, o st
 	rw := w.(*response)
 	h := rw.header
 	if read.Partition != "" {
-		setSession(rw, o.Session, read.Seen)
+		s.setSession(rw, o.Session, read.Seen)
 		rw.set("Runnel-Partition", read.Partition)
 		if read.Staleness > 0 {
 			rw.set("Runnel-Staleness", seconds(read.Staleness))
@@ -138,7 +138,7 @@ func (s *Server) putKey(w http.ResponseWriter, r *http.Request) error {
 		status = http.StatusAccepted
 	}
 	setWritten(rw, &written.Entry)
-	setSession(rw, p.session, store.Mark{Origin: written.Entry.Origin, Revision: written.Entry.Revision})
+	s.setSession(rw, p.session, store.Mark{Origin: written.Entry.Origin, Revision: written.Entry.Revision})
 	w.WriteHeader(status)
 	return nil
 }
@@ -164,7 +164,7 @@ func (s *Server) readWrite(w http.ResponseWriter, r *http.Request, key store.Key
 	if p.conditions, err = readConditions(r.Header); err != nil {
 		return p, err
 	}
-	if p.session, err = readSession(r.Header); err != nil {
+	if p.session, err = s.readSession(r.Header); err != nil {
 		return p, err
 	}
 	p.entry, err = s.readEntry(w, r, key)
@@ -217,13 +217,13 @@ func (s *Server) deleteKey(w http.ResponseWriter, r *http.Request) error {
 	if _, err := parameters(r); err != nil {
 		return err
 	}
-	session, err := readSession(r.Header)
+	session, err := s.readSession(r.Header)
 	if err != nil {
 		return err
 	}
 	tombstone, err := s.delete(w, r, key)
 	if err == nil || errors.Is(err, store.ErrNotFound) {
-		setSession(w.(*response), session, store.Mark{Origin: tombstone.Origin, Revision: tombstone.Revision})
+		s.setSession(w.(*response), session, store.Mark{Origin: tombstone.Origin, Revision: tombstone.Revision})
 	}
 	if err != nil {
 		return err

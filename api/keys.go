@@ -16,7 +16,7 @@ func (s *Server) listKeys(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	o, err := listOptions(r.Header, q)
+	o, err := s.listOptions(r.Header, q)
 	if err != nil {
 		return err
 	}
@@ -43,7 +43,7 @@ func (s *Server) listKeys(w http.ResponseWriter, r *http.Request) error {
 		d.nextPath = nextPath("/v1/keys", q, d.Next)
 	}
 	setPage(w.Header(), &page, d.nextPath)
-	w.Header()[sessionHeader] = []string{o.Session.Merge(page.Seen).Token(store.SessionToken)}
+	w.Header()[sessionHeader] = []string{s.sessionToken(o.Session.Merge(page.Seen))}
 	s.write(w, r, answer{status: http.StatusOK, document: d, offer: chosen})
 	return nil
 }
@@ -58,9 +58,9 @@ func listed(e *store.Entry, values bool, f form) *entryDocument {
 
 // listOptions reads the parameters of a list. A cursor brings the filters of
 // its list; given beside it they must be the same.
-func listOptions(h http.Header, q url.Values) (o store.ListOptions, err error) {
+func (s *Server) listOptions(h http.Header, q url.Values) (o store.ListOptions, err error) {
 	o.Space = store.User
-	if o.ReadOptions, err = readOptions(h, q); err != nil {
+	if o.ReadOptions, err = s.readOptions(h, q); err != nil {
 		return o, err
 	}
 	if o.Consistency == store.Quorum {
@@ -170,7 +170,7 @@ func (s *Server) postKey(w http.ResponseWriter, r *http.Request) error {
 	}
 	rw := w.(*response)
 	setWritten(rw, &written.Entry)
-	setSession(rw, p.session, store.Mark{Origin: written.Entry.Origin, Revision: written.Entry.Revision})
+	s.setSession(rw, p.session, store.Mark{Origin: written.Entry.Origin, Revision: written.Entry.Revision})
 	w.Header()["Location"] = []string{keysPath + id.String()}
 	return s.respond(w, r, http.StatusCreated, headOf(&written.Entry))
 }

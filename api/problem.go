@@ -75,7 +75,7 @@ var (
 	kindNoPartition = &kind{"no-partition", 503, "No partition can answer",
 		"No partition that may answer this request is reachable and filled now. The request can be repeated; Retry-After suggests when."}
 	kindSession = &kind{"session-unavailable", 503, "Nobody who answers has seen as much as the session",
-		"The header Runnel-Session says what this client has written and read. No partition that answers now is as far, and the key’s master, which is, does not answer. (Or a master was replaced by an older state of itself, or the token is of another cluster.) The request can be repeated; Retry-After suggests when. Without the header older data can be read."}
+		"The header Runnel-Session says what this client has written and read. No partition that answers now is as far, and the key’s master, which is, does not answer. (Or a master was replaced by an older state of itself.) The request can be repeated; Retry-After suggests when. Without the header older data can be read."}
 	kindTooStale = &kind{"too-stale", 503, "Nobody who answers is as fresh as was asked for",
 		"No partition that answers now is proven to be at most max_staleness behind, and the key’s master, which never is, does not answer. The request can be repeated; Retry-After suggests when. With a larger max_staleness older data can be read."}
 	kindTooFewPartitions = &kind{"too-few-partitions", 503, "Fewer partitions answered than were asked for",

@@ -14,13 +14,17 @@ import (
 const sessionHeader = "Runnel-Session"
 
 // readSession reads the header Runnel-Session; the zero Vector without one.
-func readSession(h http.Header) (store.Vector, error) {
+func (s *Server) readSession(h http.Header) (store.Vector, error) {
 	values := h[sessionHeader]
 	if len(values) == 0 {
 		return store.Vector{}, nil
 	}
 	if len(values) == 1 {
-		if v, err := store.ParseToken(store.SessionToken, values[0]); err == nil {
+		v, of, err := store.ParseToken(store.SessionToken, values[0])
+		if mine := s.store.Tag(); err == nil && of != mine && mine != 0 {
+			return store.Vector{}, refuseHeader(sessionHeader, "This %s is of another cluster, and says nothing here. Send none, to begin a session.", sessionHeader)
+		}
+		if err == nil {
 			return v, nil
 		}
 	}
@@ -28,12 +32,18 @@ func readSession(h http.Header) (store.Vector, error) {
 }
 
 // setSession answers with the session, in which this has been seen too.
-func setSession(w *response, session store.Vector, seen store.Mark) {
-	w.set(sessionHeader, session.TokenWith(store.SessionToken, seen))
+func (s *Server) setSession(w *response, session store.Vector, seen store.Mark) {
+	w.set(sessionHeader, session.TokenWith(store.SessionToken, s.store.Tag(), seen))
+}
+
+// sessionToken is the token of a session.
+func (s *Server) sessionToken(v store.Vector) string {
+	return v.Token(store.SessionToken, s.store.Tag())
 }
 
 // sightings gather what one request sees and writes, of its session on.
 type sightings struct {
+	of      store.ClusterTag
 	session store.Vector // that it came with
 	marks   []store.Mark // one an origin
 }
@@ -52,7 +62,7 @@ func (s *sightings) add(m store.Mark) {
 
 func (s *sightings) vector() store.Vector { return s.session.Merge(store.VectorOf(s.marks...)) }
 
-func (s *sightings) token() string { return s.vector().Token(store.SessionToken) }
+func (s *sightings) token() string { return s.vector().Token(store.SessionToken, s.of) }
 
 // keepsSession reports whether a request keeps a session, so that what it is
 // answered later must not be older than what it is answered first.
@@ -79,8 +89,8 @@ var readParams = []string{"consistency", "max_staleness", "r"}
 
 // readOptions reads what a read asks of whoever answers it. max_staleness and r
 // say by themselves what consistency they are for.
-func readOptions(h http.Header, q url.Values) (o store.ReadOptions, err error) {
-	if o.Session, err = readSession(h); err != nil || len(q) == 0 {
+func (s *Server) readOptions(h http.Header, q url.Values) (o store.ReadOptions, err error) {
+	if o.Session, err = s.readSession(h); err != nil || len(q) == 0 {
 		return o, err
 	}
 	if o.Consistency, err = consistency(q); err != nil {

@@ -24,7 +24,7 @@ func sessionOf(t testing.TB, answer *http.Response) store.Vector {
 	if token == "" {
 		token = answer.Header.Get("Runnel-Session")
 	}
-	v, err := store.ParseToken(store.SessionToken, token)
+	v, _, err := store.ParseToken(store.SessionToken, token)
 	if err != nil {
 		t.Fatalf("header %v, trailer %v: %v", answer.Header, answer.Trailer, err)
 	}
@@ -56,7 +56,7 @@ func TestBatchAnswersCarryTheSession(t *testing.T) {
 	other := store.VectorOf(store.Mark{Origin: "elsewhere", Revision: 7})
 	send := func(form, accept string, ops []string) *http.Response {
 		var w *httptest.ResponseRecorder
-		headers := []string{"Accept", accept, "Runnel-Session", other.Token(store.SessionToken)}
+		headers := []string{"Accept", accept, "Runnel-Session", other.Token(store.SessionToken, n.store.Tag())}
 		switch form {
 		case "array":
 			w = n.do(t, "POST", "/v1/batch", "["+strings.Join(ops, ",")+"]", headers...)
@@ -150,7 +150,7 @@ func TestStreamedListsCarryTheSession(t *testing.T) {
 				return nil
 			})
 		}
-		w := n.do(t, "GET", "/v1/keys?consistency=master"+target, "", "Accept", "application/x-ndjson", "Runnel-Session", incoming.Token(store.SessionToken))
+		w := n.do(t, "GET", "/v1/keys?consistency=master"+target, "", "Accept", "application/x-ndjson", "Runnel-Session", incoming.Token(store.SessionToken, n.store.Tag()))
 		for _, p := range n.partitions {
 			p.Fail(nil)
 		}
@@ -158,7 +158,7 @@ func TestStreamedListsCarryTheSession(t *testing.T) {
 			t.Fatalf("%q: %d %s", target, w.Code, w.Body)
 		}
 		answer := w.Result()
-		early, err := store.ParseToken(store.SessionToken, answer.Header.Get("Runnel-Session"))
+		early, _, err := store.ParseToken(store.SessionToken, answer.Header.Get("Runnel-Session"))
 		late := sessionOf(t, answer)
 		if announced := answer.Header.Get("Trailer") == "Runnel-Session"; w.Code != 200 || err != nil || announced != trails || (len(answer.Trailer) == 1) != trails {
 			t.Fatalf("%q: %d, header %v, trailer %v", target, w.Code, answer.Header, answer.Trailer)
@@ -182,7 +182,7 @@ func TestOneAnswerKeepsItsSession(t *testing.T) {
 	n.level(t)
 	forms["lines"](n, t, `{"op":"put","key":"key-0000","value":"new"}`, `{"op":"put","key":"key-2999","value":"new"}`)
 	for _, c := range []struct{ name, query, header string }{
-		{"token", "", store.Vector{}.Token(store.SessionToken)}, {"parameter", "?consistency=session", ""},
+		{"token", "", store.Vector{}.Token(store.SessionToken, n.store.Tag())}, {"parameter", "?consistency=session", ""},
 	} {
 		news := map[string]bool{}
 		for i := 0; i < 8 || !news["GET"] && i < 100; i++ {
@@ -258,13 +258,13 @@ func TestSessionFollowsTheBody(t *testing.T) {
 			}
 			return n
 		}
-		if count(fields, "Runnel-Session: s1") != 1 || count(fields, "Trailer: Runnel-Session") != map[bool]int{true: 1}[c.followed] {
+		if count(fields, "Runnel-Session: s2") != 1 || count(fields, "Trailer: Runnel-Session") != map[bool]int{true: 1}[c.followed] {
 			t.Errorf("%s: %q", name, fields)
 		}
 		_, end, chunked := strings.Cut(body, "\r\n0\r\n")
 		trailer := strings.Split(end, "\r\n")
 		switch {
-		case c.followed && (!chunked || len(trailer) != 3 || count(trailer[:1], "Runnel-Session: s1") != 1 || trailer[1]+trailer[2] != ""):
+		case c.followed && (!chunked || len(trailer) != 3 || count(trailer[:1], "Runnel-Session: s2") != 1 || trailer[1]+trailer[2] != ""):
 			t.Errorf("%s ends with %q", name, body[max(0, len(body)-200):])
 		case !c.followed && strings.Contains(body, "Runnel-Session"):
 			t.Errorf("%s: the body ends with %q", name, body[max(0, len(body)-200):])

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/runnelkv/runnel/store"
@@ -15,9 +16,9 @@ func TestAnswersCarryTheSession(t *testing.T) {
 	var session store.Vector
 	step := func(method, target, body string, status int, headers ...string) {
 		t.Helper()
-		token := session.Token(store.SessionToken)
+		token := session.Token(store.SessionToken, n.store.Tag())
 		w := n.do(t, method, target, body, append(headers, "Runnel-Session", token)...)
-		got, err := store.ParseToken(store.SessionToken, w.Header().Get("Runnel-Session"))
+		got, _, err := store.ParseToken(store.SessionToken, w.Header().Get("Runnel-Session"))
 		if w.Code != status || err != nil || len(w.Header()["Runnel-Session"]) != 1 {
 			t.Fatalf("%s %s: %d %s, session %q: %v", method, target, w.Code, w.Body, w.Header()["Runnel-Session"], err)
 		}
@@ -59,6 +60,27 @@ func TestAnswersCarryTheSession(t *testing.T) {
 	step("GET", "/v1/keys/a", "", 404)
 	if session.IsZero() {
 		t.Error("the session does not hold the tombstone that was read")
+	}
+}
+
+// TestSessionOfAnotherClusterIsRefused: its partitions have the same names, and its
+// revisions say nothing here.
+func TestSessionOfAnotherClusterIsRefused(t *testing.T) {
+	n, other := newNode(t), newNode(t)
+	token := other.do(t, "PUT", "/v1/keys/a", "1").Header().Get("Runnel-Session")
+	n.do(t, "PUT", "/v1/keys/a", "1")
+	for _, c := range []struct{ method, target, body string }{
+		{"GET", "/v1/keys/a", ""}, {"GET", "/v1/keys", ""}, {"PUT", "/v1/keys/a", "2"}, {"DELETE", "/v1/keys/a", ""},
+		{"POST", "/v1/keys", "2"}, {"POST", "/v1/batch", "[]"}, {"POST", "/v1/txn", "{}"}, {"DELETE", "/v1/keys?prefix=a", ""},
+	} {
+		w := n.do(t, c.method, c.target, c.body, "Runnel-Session", token, "Content-Type", "application/json")
+		var p problem
+		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || w.Code != 400 || p.Type != "/problems/invalid-header" || !strings.Contains(string(p.Detail), "another cluster") {
+			t.Errorf("%s %s: %d %s", c.method, c.target, w.Code, w.Body)
+		}
+	}
+	if w := n.do(t, "GET", "/v1/keys/a", ""); w.Code != 200 || w.Body.String() != "1" {
+		t.Errorf("afterwards: %d %s", w.Code, w.Body)
 	}
 }
 

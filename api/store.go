@@ -14,6 +14,8 @@ type Store interface {
 	Feed
 	// CheckName returns a *store.KeyError unless name is a key.
 	CheckName(name string) error
+	// Tag is of the store's cluster, for its tokens; 0 while none is known.
+	Tag() store.ClusterTag
 	// MaxValueBytes is the largest value that is accepted.
 	MaxValueBytes() int64
 	// Status is what is known of the partitions, without asking them.

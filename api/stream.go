@@ -24,7 +24,7 @@ func (s *Server) streamKeys(w http.ResponseWriter, r *http.Request, o store.List
 	keeps, seen := keepsSession(r.Header, &o.ReadOptions), o.Session.Merge(page.Seen)
 	h := w.Header()
 	setPage(h, &page, "")
-	h[sessionHeader] = []string{seen.Token(store.SessionToken)}
+	h[sessionHeader] = []string{s.sessionToken(seen)}
 	h["Vary"] = varyAccept
 	h["Content-Type"] = []string{offerNDJSON.contentType}
 	if r.Method == http.MethodHead {
@@ -53,7 +53,7 @@ func (s *Server) streamKeys(w http.ResponseWriter, r *http.Request, o store.List
 		seen = seen.Merge(page.Seen)
 	}
 	if trails {
-		w.(*response).trail(sessionHeader, seen.Token(store.SessionToken))
+		w.(*response).trail(sessionHeader, s.sessionToken(seen))
 	}
 	return nil
 }

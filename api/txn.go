@@ -27,7 +27,7 @@ func (s *Server) postTxn(w http.ResponseWriter, r *http.Request) error {
 	if _, ok := negotiate(r.Header["Accept"], txnOffers); !ok {
 		return refuseForm(txnOffers)
 	}
-	session, err := readSession(r.Header)
+	session, err := s.readSession(r.Header)
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func (s *Server) postTxn(w http.ResponseWriter, r *http.Request) error {
 	h["Vary"] = varyAccept
 	h["Cache-Control"] = noStore
 	h["Runnel-Partition"] = []string{master}
-	h[sessionHeader] = []string{t.seen(session, master).Token(store.SessionToken)}
+	h[sessionHeader] = []string{s.sessionToken(t.seen(session, master))}
 	w.WriteHeader(http.StatusOK)
 	w.Write(answer) // an error means that the client is gone
 	return nil

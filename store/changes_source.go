@@ -22,7 +22,7 @@ var ErrResync = errors.New("changes that were not seen yet are collected")
 type changeSource struct {
 	s         *Store
 	m         *member
-	tag       string              // of its cluster
+	tag       ClusterTag
 	positions partition.Positions // read when it was chosen
 }
 
@@ -33,7 +33,7 @@ func (s *Store) fromSource(ctx context.Context, t ChangeToken, f func(*changeSou
 	if c == nil {
 		return ErrNoPartition
 	}
-	if !t.IsBeginning() && t.cluster != clusterTag(c.ID) {
+	if !t.IsBeginning() && t.cluster != c.tag {
 		return ErrForeignToken
 	}
 	var failure error
@@ -148,7 +148,7 @@ func (s *Store) openSource(ctx context.Context, c *cluster, m *member, t ChangeT
 	if err != nil {
 		return nil, err
 	}
-	return &changeSource{s: s, m: m, tag: clusterTag(c.ID), positions: p}, nil
+	return &changeSource{s: s, m: m, tag: c.tag, positions: p}, nil
 }
 
 // checkWhole refuses a partition that lacks an origin, or is amid a catch-up in

@@ -1,11 +1,7 @@
 package store
 
 import (
-	"errors"
-	"fmt"
 	"strings"
-
-	"github.com/zeebo/xxh3"
 
 	"github.com/runnelkv/runnel/store/partition"
 )
@@ -14,35 +10,27 @@ import (
 // everything up to a revision. It is good on every process and partition of its
 // cluster. The zero token is the beginning. Tokens are immutable.
 type ChangeToken struct {
-	cluster string // tag of the cluster's id, so that tokens of another one are known; "" at the beginning
-	seen    Vector // every change up to here was given, or one that replaced it
+	cluster ClusterTag // 0 at the beginning
+	seen    Vector     // every change up to here was given, or one that replaced it
 	// floor is what had been collected when this reading began at the beginning,
 	// where that is not passed yet: tombstones up to there concern nothing that the
 	// reader was ever given.
 	floor Vector
 }
 
-// ErrForeignToken: the token is of another cluster.
-var ErrForeignToken = errors.New("a token of another cluster")
-
-// clusterTag shortens a cluster's id for tokens.
-func clusterTag(id string) string { return fmt.Sprintf("%08x", uint32(xxh3.HashString(id))) }
-
 // IsBeginning reports whether nothing was seen yet.
-func (t ChangeToken) IsBeginning() bool { return t.cluster == "" }
+func (t ChangeToken) IsBeginning() bool { return t.cluster == 0 }
 
 // String is the token in text, made of characters that URLs and headers take as
-// they are: the tokens of its vectors and the cluster's tag, with dots between.
-// The beginning is "".
+// they are: the tokens of its vectors, with a dot between. The beginning is "".
 func (t ChangeToken) String() string {
 	if t.IsBeginning() {
 		return ""
 	}
 	b := make([]byte, 0, 256)
-	b = append(t.seen.AppendToken(b, ChangesToken), '.')
-	b = append(b, t.cluster...)
+	b = t.seen.AppendToken(b, ChangesToken, t.cluster)
 	if !t.floor.IsZero() {
-		b = t.floor.AppendToken(append(b, '.'), ChangesToken)
+		b = t.floor.AppendToken(append(b, '.'), ChangesToken, t.cluster)
 	}
 	return string(b)
 }
@@ -52,17 +40,16 @@ func ParseChangeToken(text string) (t ChangeToken, err error) {
 	if text == "" {
 		return t, nil
 	}
-	seen, rest, _ := strings.Cut(text, ".")
-	cluster, floor, _ := strings.Cut(rest, ".")
-	if t.seen, err = ParseToken(ChangesToken, seen); err != nil {
+	seen, floor, _ := strings.Cut(text, ".")
+	if t.seen, t.cluster, err = ParseToken(ChangesToken, seen); err != nil {
 		return ChangeToken{}, err
 	}
 	if floor != "" {
-		if t.floor, err = ParseToken(ChangesToken, floor); err != nil {
+		if t.floor, _, err = ParseToken(ChangesToken, floor); err != nil {
 			return ChangeToken{}, err
 		}
 	}
-	if t.cluster = cluster; len(cluster) != len("00000000") || t.String() != text {
+	if t.String() != text { // one of no cluster, or of two
 		return ChangeToken{}, ErrToken
 	}
 	return t, nil

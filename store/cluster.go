@@ -18,12 +18,22 @@ import (
 // cluster is the cluster map as this process knows it. It is immutable.
 type cluster struct {
 	partition.Cluster
+	tag ClusterTag
 }
 
 var errMastersDiffer = errors.New("the configured masters are not those of the cluster")
 
 // master is the name of the partition that accepts writes of the key.
 func (c *cluster) master(k Key) string { return c.Masters[c.Slots[SlotOf(k)]] }
+
+// Tag is the tag of the store's cluster: the same in every process, whatever
+// partitions are added and whoever is master. 0 while no partition was reached.
+func (s *Store) Tag() ClusterTag {
+	if c := s.cluster.Load(); c != nil {
+		return c.tag
+	}
+	return 0
+}
 
 // found makes the map of a new cluster, in its first epoch.
 func found(masters []string) partition.Cluster {
@@ -133,7 +143,7 @@ func (s *Store) belongs(m *member, c partition.Cluster) error {
 			return fmt.Errorf("%w %w: the cluster has %s, the configuration %s", partition.ErrRefused,
 				errMastersDiffer, strings.Join(c.Masters, ", "), strings.Join(s.options.Masters, ", "))
 		}
-		s.cluster.Store(&cluster{c})
+		s.cluster.Store(&cluster{c, tagOf(c.ID)})
 		return nil
 	}
 	if c.ID != known.ID {

@@ -16,6 +16,8 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
+const tag store.ClusterTag = 0xfedcba98 // of some cluster
+
 func randomVector(n int) (v store.Vector) {
 	for range n {
 		v = v.With(store.Mark{Origin: store.Origin(fmt.Sprint("p", rand.IntN(6))), Revision: store.Revision(rand.IntN(5))})
@@ -26,9 +28,9 @@ func randomVector(n int) (v store.Vector) {
 func TestMergeIsTheLeastThatCoversBoth(t *testing.T) {
 	for range 5000 {
 		a, b := randomVector(rand.IntN(8)), randomVector(rand.IntN(8))
-		text := a.Token(store.SessionToken)
+		text := a.Token(store.SessionToken, tag)
 		m := a.Merge(b)
-		if a.Token(store.SessionToken) != text {
+		if a.Token(store.SessionToken, tag) != text {
 			t.Fatalf("Merge changed its receiver")
 		}
 		if !m.Covers(a) || !m.Covers(b) || !m.Equal(b.Merge(a)) || !m.Merge(a).Equal(m) {
@@ -55,12 +57,12 @@ func TestTokensComeBack(t *testing.T) {
 		randomVector(20),
 	} {
 		for _, kind := range []store.TokenKind{store.SessionToken, store.ChangesToken} {
-			got, err := store.ParseToken(kind, v.Token(kind))
-			if err != nil || !got.Equal(v) {
-				t.Errorf("%v came back as %v, %v", v, got, err)
+			got, of, err := store.ParseToken(kind, v.Token(kind, tag))
+			if err != nil || !got.Equal(v) || of != tag {
+				t.Errorf("%v came back as %v of %x, %v", v, got, of, err)
 			}
 		}
-		if _, err := store.ParseToken(store.ChangesToken, v.Token(store.SessionToken)); !errors.Is(err, store.ErrToken) {
+		if _, _, err := store.ParseToken(store.ChangesToken, v.Token(store.SessionToken, tag)); !errors.Is(err, store.ErrToken) {
 			t.Errorf("a session was taken for a place in the change feed: %v", err)
 		}
 	}
@@ -73,17 +75,17 @@ func TestTokenOf16MastersIsSmall(t *testing.T) {
 		name := store.Origin(fmt.Sprintf("partition-%d", i))
 		v = v.With(store.Mark{Origin: name, Revision: partition.Floor(3) + store.Revision(1_000_000_000*(i+1))})
 	}
-	if n := len(v.Token(store.SessionToken)); n > 256 {
+	if n := len(v.Token(store.SessionToken, tag)); n > 256 {
 		t.Errorf("the token of 16 masters has %d bytes", n)
 	}
 }
 
 // TestMangledTokensAreRefused cuts a token and changes it at each place.
 func TestMangledTokensAreRefused(t *testing.T) {
-	text := store.VectorOf(store.Mark{Origin: "p0", Revision: partition.Floor(1) + 12345}, store.Mark{Origin: "p1", Revision: 77}).Token(store.SessionToken)
+	text := store.VectorOf(store.Mark{Origin: "p0", Revision: partition.Floor(1) + 12345}, store.Mark{Origin: "p1", Revision: 77}).Token(store.SessionToken, tag)
 	refused := func(text string) {
 		t.Helper()
-		if v, err := store.ParseToken(store.SessionToken, text); !errors.Is(err, store.ErrToken) {
+		if v, _, err := store.ParseToken(store.SessionToken, text); !errors.Is(err, store.ErrToken) {
 			t.Errorf("%q was taken for %v, %v", text, v, err)
 		}
 	}
@@ -105,11 +107,11 @@ func TestMangledTokensAreRefused(t *testing.T) {
 // TestForgedTokensAreRefused: a right checksum does not make anything a vector.
 func TestForgedTokensAreRefused(t *testing.T) {
 	forged := func(body ...byte) string {
-		raw := append([]byte("s1"), body...)
+		raw := append([]byte("s2\x00\x00\x00\x01"), body...)
 		raw = binary.BigEndian.AppendUint32(raw, uint32(xxh3.Hash(raw)))
-		return "s1" + base64.RawURLEncoding.EncodeToString(raw[2:])
+		return "s2" + base64.RawURLEncoding.EncodeToString(raw[2:])
 	}
-	if v, err := store.ParseToken(store.SessionToken, forged(0, 1, 'a', 5)); err != nil || v.At("a") != 5 {
+	if v, _, err := store.ParseToken(store.SessionToken, forged(0, 1, 'a', 5)); err != nil || v.At("a") != 5 {
 		t.Fatalf("the forger does not know its trade: %v, %v", v, err)
 	}
 	many := []byte{}
@@ -131,7 +133,7 @@ func TestForgedTokensAreRefused(t *testing.T) {
 		"an over-long name":          append(append([]byte{0, 65}, strings.Repeat("x", 65)...), 5),
 		"very many marks":            many,
 	} {
-		if v, err := store.ParseToken(store.SessionToken, forged(body...)); !errors.Is(err, store.ErrToken) {
+		if v, _, err := store.ParseToken(store.SessionToken, forged(body...)); !errors.Is(err, store.ErrToken) {
 			t.Errorf("%s: taken for %v, %v", what, v, err)
 		}
 	}
@@ -139,21 +141,43 @@ func TestForgedTokensAreRefused(t *testing.T) {
 
 func FuzzParseToken(f *testing.F) {
 	f.Add("")
-	f.Add("s1")
+	f.Add("s2")
 	for n := range 5 {
-		f.Add(randomVector(4 * n).Token(store.SessionToken))
+		f.Add(randomVector(4*n).Token(store.SessionToken, tag))
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		v, err := store.ParseToken(store.SessionToken, text)
-		if err == nil && v.Token(store.SessionToken) != text {
-			t.Errorf("%q stands for %v, whose token is %q", text, v, v.Token(store.SessionToken))
+		v, of, err := store.ParseToken(store.SessionToken, text)
+		if err == nil && v.Token(store.SessionToken, of) != text {
+			t.Errorf("%q stands for %v, whose token is %q", text, v, v.Token(store.SessionToken, of))
 		}
 	})
 }
 
 func TestTokenIsMadeWithOneAllocation(t *testing.T) {
 	v := randomVector(10)
-	if n := testing.AllocsPerRun(100, func() { v.Token(store.SessionToken) }); n > 1 {
+	if n := testing.AllocsPerRun(100, func() { v.Token(store.SessionToken, tag) }); n > 1 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// TestTagIsTheClusters: every process has the same one, after a restart and with
+// more partitions too, and another cluster of the same names another.
+func TestTagIsTheClusters(t *testing.T) {
+	r := newRig(t, 2, options())
+	own := r.Tag()
+	if err := r.Add(partition.NewMemory("p2")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "joined partition", func() bool { return r.Peers()[2].Err == nil })
+	again := &rig{}
+	for _, p := range r.parts { // another process
+		again.parts = append(again.parts, p.Reopen())
+	}
+	again.start(t, options())
+	if own == 0 || r.Tag() != own || again.Tag() != own {
+		t.Errorf("the tag is %x, then %x, in another process %x", own, r.Tag(), again.Tag())
+	}
+	if other := newRig(t, 2, options()).Tag(); other == own {
+		t.Errorf("another cluster has the tag %x too", other)
 	}
 }

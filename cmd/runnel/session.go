@@ -96,12 +96,13 @@ func (s *sessionFile) note(h http.Header) error {
 }
 
 // mergeTokens is the session that covers both. The newer one is as the server
-// gave it if either is of a form that this version does not know.
+// gave it if either is of a form that this version does not know, or of another
+// cluster.
 func mergeTokens(newer, older string) string {
-	a, errA := store.ParseToken(store.SessionToken, newer)
-	b, errB := store.ParseToken(store.SessionToken, older)
-	if errA != nil || errB != nil {
+	a, of, errA := store.ParseToken(store.SessionToken, newer)
+	b, was, errB := store.ParseToken(store.SessionToken, older)
+	if errA != nil || errB != nil || of != was {
 		return newer
 	}
-	return a.Merge(b).Token(store.SessionToken)
+	return a.Merge(b).Token(store.SessionToken, of)
 }

@@ -21,7 +21,7 @@ func TestSessionFileIsSentAndKept(t *testing.T) {
 	}
 	file := filepath.Join(t.TempDir(), "session")
 	token := func(n int) string {
-		return store.VectorOf(store.Mark{Origin: "p", Revision: store.Revision(n)}).Token(store.SessionToken)
+		return store.VectorOf(store.Mark{Origin: "p", Revision: store.Revision(n)}).Token(store.SessionToken, 1)
 	}
 	for i, args := range [][]string{{"put", "a", "1"}, {"get", "a"}, {"get", "a", "--json"}, {"list"}, {"list", "--long"}, {"delete", "a"}, {"put", "b", "1"}, {"delete", "--prefix", "b", "--yes"}} {
 		answer = token(i + 1)
@@ -46,16 +46,25 @@ func TestSessionFileIsSentAndKept(t *testing.T) {
 	other := store.Mark{Origin: "q", Revision: 7}
 	answer = token(100)
 	f.before = func(w http.ResponseWriter, _ *http.Request, _ string) bool { // another command is done meanwhile
-		if err := os.WriteFile(file, []byte(store.VectorOf(other).Token(store.SessionToken)), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte(store.VectorOf(other).Token(store.SessionToken, 1)), 0o600); err != nil {
 			t.Error(err)
 		}
 		w.Header().Set("Runnel-Session", answer)
 		return false
 	}
 	f.ok(t, "put", "a", "3", "--session", file)
-	want := store.VectorOf(other, store.Mark{Origin: "p", Revision: 100}).Token(store.SessionToken)
+	want := store.VectorOf(other, store.Mark{Origin: "p", Revision: 100}).Token(store.SessionToken, 1)
 	if kept, err := os.ReadFile(file); err != nil || string(kept) != want+"\n" {
 		t.Errorf("kept %q, %v; want both sessions, %q", kept, err, want)
+	}
+	answer = store.VectorOf(other).Token(store.SessionToken, 2)
+	f.before = func(w http.ResponseWriter, _ *http.Request, _ string) bool {
+		w.Header().Set("Runnel-Session", answer)
+		return false
+	}
+	f.ok(t, "put", "a", "4", "--session", file)
+	if kept, err := os.ReadFile(file); err != nil || string(kept) != answer+"\n" {
+		t.Errorf("kept %q, %v; want the session of another cluster alone, %q", kept, err, answer)
 	}
 	answer = "s9something-newer"
 	f.before = func(w http.ResponseWriter, _ *http.Request, _ string) bool {
