@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -67,25 +68,32 @@ func (c *client) send(method, path, body string, header ...string) (r received, 
 	return r, r.fate(), r.fault(method, path)
 }
 
-func (r *received) fate() fate {
-	if r.status < 300 {
+func (r *received) fate() fate { return fateOf(r.status, problemOf(r.body)) }
+
+// fateOf is what a status says, with the problem that comes with it.
+func fateOf(status int, problem string) fate {
+	if status < 300 {
 		return answered
 	}
-	switch problemOf(r.body) {
+	switch problem {
 	case "not-found", "precondition-failed":
 		return answered
-	case "master-unavailable", "shutting-down", "no-partition", "session-unavailable":
+	case "master-unavailable", "shutting-down", "no-partition", "session-unavailable", "too-stale", "too-few-partitions":
 		return undone
 	}
 	return unclear
 }
 
 func (r *received) fault(method, path string) error {
-	switch problem := problemOf(r.body); {
-	case r.fate() != unclear, problem == "outcome-unknown", problem == "timed-out":
+	if expected(r.status, problemOf(r.body)) {
 		return nil
 	}
 	return fmt.Errorf("%s %s: %d %s", method, path, r.status, r.body)
+}
+
+// expected reports whether it is an answer that somebody should get.
+func expected(status int, problem string) bool {
+	return fateOf(status, problem) != unclear || problem == "outcome-unknown" || problem == "timed-out"
 }
 
 func (r *received) revision() int64 {
@@ -110,7 +118,8 @@ type registrar struct {
 	client
 	record *record
 	name   func(group string, key int) string
-	read   string // the query of its reads
+	read   string       // the query of its reads
+	sends  func(*asked) // makes what it sends differ from what it records, if set
 	known  map[string][groupKeys]int64
 }
 
@@ -125,19 +134,33 @@ func (g *registrar) ask(group string, o asked) fate {
 	if len(o.then) == 1 && len(o.otherwise) == 0 && (len(o.conditions) == 0 || len(o.conditions) == 1 && o.conditions[0].key == o.then[0].key) {
 		do = g.single
 	}
-	a, f, fault := do(group, o)
+	a, f, fault := do(group, g.sent(o))
 	noted.returned, noted.answer = g.record.now(), a
-	noted.answer.unknown = f == unclear
 	if fault != nil {
 		g.record.fault("%v", fault)
 	}
-	if f == answered || f == unclear && o.changes() {
-		g.record.note(noted)
+	g.settle(noted, f)
+	return f
+}
+
+// sent is what is sent of an operation.
+func (g *registrar) sent(o asked) asked {
+	if g.sends != nil {
+		o.then = slices.Clone(o.then)
+		g.sends(&o)
+	}
+	return o
+}
+
+// settle records an operation and learns from it.
+func (g *registrar) settle(o told, f fate) {
+	o.answer.unknown = f == unclear
+	if f == answered || f == unclear && o.asked.changes() {
+		g.record.note(o)
 	}
 	if f == answered {
-		g.learn(group, o, a)
+		g.learn(o.group, o.asked, o.answer)
 	}
-	return f
 }
 
 func (o *asked) changes() bool {
@@ -169,6 +192,8 @@ func (g *registrar) single(group string, o asked) (a answer, f fate, fault error
 	st, query, header := o.then[0], "", []string(nil)
 	if st.op == "get" {
 		query = g.read
+	} else if st.ttl != 0 {
+		query = "?ttl=" + st.ttl.String()
 	}
 	for _, c := range o.conditions {
 		if header = []string{"If-None-Match", "*"}; c.revision != 0 {
@@ -195,6 +220,9 @@ func (g *registrar) transact(group string, o asked) (a answer, f fate, fault err
 			one := object{"op": st.op, "key": g.name(group, st.key)}
 			if st.op == "put" {
 				one["value"] = st.value
+			}
+			if st.ttl != 0 {
+				one["ttl"] = st.ttl.String()
 			}
 			all = append(all, one)
 		}
@@ -238,8 +266,20 @@ func (g *registrar) transact(group string, o asked) (a answer, f fate, fault err
 	return a, f, nil
 }
 
-func getOf(key int) step              { return step{op: "get", key: key} }
-func (g *registrar) put(key int) step { return step{op: "put", key: key, value: g.record.value()} }
+func getOf(key int) step { return step{op: "get", key: key} }
+
+// put makes up a write, at times one that expires soon.
+func (g *registrar) put(key int) step {
+	st := step{op: "put", key: key, value: g.record.value()}
+	if g.random.IntN(4) == 0 {
+		st.ttl = g.briefly()
+	}
+	return st
+}
+
+func (g *registrar) briefly() time.Duration {
+	return time.Duration(100+g.random.IntN(500)) * time.Millisecond
+}
 
 // knownTo is the condition that a key stands as this client has seen it last.
 func (g *registrar) knownTo(group string, key int) condition {
@@ -261,6 +301,24 @@ func (g *registrar) register(group string) (o asked) {
 		return asked{conditions: []condition{g.knownTo(group, 0)}, then: []step{{op: "delete"}}}
 	}
 	return asked{then: []step{{op: "delete"}}}
+}
+
+// lease makes up the next operation on a group of one key that is written seldom
+// enough to expire: it is taken where there is none, renewed, and looked at.
+func (g *registrar) lease(group string) asked {
+	taking := g.put(0)
+	taking.ttl = g.briefly()
+	switch dice := g.random.IntN(40); {
+	case dice < 3:
+		return asked{conditions: []condition{{0, 0}}, then: []step{taking}}
+	case dice < 6:
+		return asked{conditions: []condition{g.knownTo(group, 0)}, then: []step{taking}}
+	case dice < 7:
+		return asked{then: []step{g.put(0)}}
+	case dice < 8:
+		return asked{then: []step{{op: "delete"}}}
+	}
+	return asked{then: []step{getOf(0)}}
 }
 
 // transaction makes up the next operation on a group of several keys.

@@ -2,9 +2,7 @@ package test
 
 import (
 	"fmt"
-	"math/rand/v2"
-	"net/http"
-	"path/filepath"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -47,6 +45,31 @@ func TestHistoryChecksFindPlantedFaults(t *testing.T) {
 		"transactions that cross":               {append(turns(wroteAll("a", 1)), []told{crossing(0, 1), crossing(1, 0)}), false},
 		"transactions in turn":                  {turns(wroteAll("a", 1), crossing(0, 1)), true},
 		"two orders seen":                       {atOnce(wroteOne(0), wroteOne(1), seenOne(0, 1), seenOne(1, 0)), false},
+
+		// A ttl that ends amid the fifth turn, or the sixth.
+		"an entry before its time is over":      {times{0: passing("a", 1), 3: read("a", 1)}.turns(), true},
+		"an entry gone too early":               {times{0: passing("a", 1), 3: readNothing()}.turns(), false},
+		"an entry gone when it can be":          {times{0: passing("a", 1), 4: readNothing()}.turns(), true},
+		"an entry gone where a clock is ahead":  {times{0: passing("a", 1), 4: readNothing(), 5: read("a", 1)}.turns(), true},
+		"an entry there as long as it can be":   {times{0: passing("a", 1), lagged - 2: read("a", 1), lagged: readNothing()}.turns(), true},
+		"an entry there too long":               {times{0: passing("a", 1), lagged: read("a", 1)}.turns(), false},
+		"a slow write's entry there too long":   {append([][]told{{long(passing("a", 1))}}, times{0: read("a", 1), 10: ifMatch(1, "b", 2)}.turns()...), false},
+		"an entry renewed":                      {times{0: passing("a", 1), 3: passing("b", 2), 6: read("b", 2)}.turns(), true},
+		"a renewed entry gone for its old time": {times{0: passing("a", 1), 3: passing("b", 2), 5: readNothing()}.turns(), false},
+		"an entry gone while it is renewed":     {append(times{0: passing("a", 1), 1: read("a", 1)}.turns(), nil, []told{long(ifMatch(1, "b", 2))}, nil, []told{readNothing()}, nil, nil, []told{read("b", 2)}), true},
+		"an entry kept for ever gone":           {times{0: passing("a", 1), 3: wrote("b", 2), 9: readNothing()}.turns(), false},
+		"what has expired met an If-Match":      {times{0: passing("a", 1), 6: ifMatch(1, "b", 2)}.turns(), false},
+		"what has expired met no If-Match":      {times{0: passing("a", 1), 6: refusedMatch(1, "b")}.turns(), true},
+		"what has expired was created anew":     {times{0: passing("a", 1), 6: ifNoneMatch("b", 2)}.turns(), true},
+		"what has not expired was created anew": {times{0: passing("a", 1), 3: ifNoneMatch("b", 2)}.turns(), false},
+		"a deletion found what has expired":     {times{0: passing("a", 1), 6: deleted(2)}.turns(), false},
+		"read after a deletion that came late":  {times{0: passing("a", 1), 4: deletedNothing(), 5: read("a", 1)}.turns(), true},
+		"If-Match of what was found expired":    {times{0: passing("a", 1), 4: refusedMatch(1, "b"), 5: ifMatch(1, "c", 2)}.turns(), false},
+		"If-Match of what was read as expired":  {times{0: passing("a", 1), 4: readNothing(), 5: ifMatch(1, "c", 2)}.turns(), true},
+		"a write undone by a fading one":        {times{0: passing("a", 1), 4: wrote("b", 2), 5: read("a", 1)}.turns(), false},
+		"an unknown write that expires":         {times{0: unknown(passing("a", 0)), 1: read("a", 1), 6: readNothing()}.turns(), true},
+		"an unknown write that expires late":    {times{0: unknown(passing("a", 0)), 8: read("a", 1), 9: readNothing()}.turns(), true},
+		"an unknown write that went too soon":   {times{0: unknown(passing("a", 0)), 1: read("a", 1), 3: readNothing()}.turns(), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			seen(t, name, recordOf(c.told).disorders(), !c.can)
@@ -54,12 +77,18 @@ func TestHistoryChecksFindPlantedFaults(t *testing.T) {
 	}
 }
 
+const (
+	turnTime = 2 * clockDrift
+	lagged   = 7 + int(clockLag/turnTime) // a turn in which what passing wrote is gone for everybody
+)
+
 // recordOf puts slices of operations one after another.
 func recordOf(turns [][]told) *record {
 	r := newRecord()
 	for i, atOnce := range turns {
 		for _, o := range atOnce {
-			o.called, o.returned = time.Duration(100*i), time.Duration(100*i+50)
+			o.called = time.Duration(i) * turnTime
+			o.returned += o.called + turnTime/2
 			r.note(o)
 		}
 	}
@@ -73,16 +102,40 @@ func turns(all ...told) (turns [][]told) {
 	return turns
 }
 
+// times are operations, each in a turn of its own.
+type times map[int]told
+
+func (all times) turns() (turns [][]told) {
+	for i := range 1 + slices.Max(slices.Collect(maps.Keys(all))) {
+		var one []told
+		if o, ok := all[i]; ok {
+			one = []told{o}
+		}
+		turns = append(turns, one)
+	}
+	return turns
+}
+
 func atOnce(all ...told) [][]told { return [][]told{all} }
 
 func done(results ...result) answer { return answer{succeeded: true, results: results} }
 
 func wrote(value string, revision int64) told {
-	return told{asked: asked{then: []step{{"put", 0, value}}}, answer: done(result{found: revision != 1, revision: revision})}
+	return told{asked: asked{then: []step{{op: "put", key: 0, value: value}}}, answer: done(result{found: revision != 1, revision: revision})}
 }
 
+// passing writes a value that expires in the turn that begins 4 turns later, or the next.
+func passing(value string, revision int64) told {
+	o := wrote(value, revision)
+	o.asked.then[0].ttl = 4*turnTime + turnTime/5
+	return o
+}
+
+// long is an operation that goes on for four turns more.
+func long(o told) told { o.returned = 4 * turnTime; return o }
+
 func created(value string, revision int64) told {
-	return told{asked: asked{then: []step{{"put", 0, value}}}, answer: done(result{revision: revision})}
+	return told{asked: asked{then: []step{{op: "put", key: 0, value: value}}}, answer: done(result{revision: revision})}
 }
 
 func deleted(revision int64) told {
@@ -94,6 +147,10 @@ func read(value string, revision int64) told {
 }
 
 func readNothing() told { return told{asked: asked{then: []step{getOf(0)}}, answer: done(result{})} }
+
+func deletedNothing() told {
+	return told{asked: asked{then: []step{{op: "delete"}}}, answer: done(result{})}
+}
 
 func unknown(o told) told { o.answer = answer{unknown: true}; return o }
 
@@ -114,7 +171,7 @@ func ifNoneMatch(value string, revision int64) told {
 // wroteAll puts a value to each key, of a revision each from the first.
 func wroteAll(value string, first int64) (o told) {
 	for key := range groupKeys {
-		o.asked.then = append(o.asked.then, step{"put", key, fmt.Sprint(value, key)})
+		o.asked.then = append(o.asked.then, step{op: "put", key: key, value: fmt.Sprint(value, key)})
 		o.answer.results = append(o.answer.results, result{found: first != 1, revision: first + int64(key)})
 	}
 	o.answer.succeeded = true
@@ -144,12 +201,12 @@ func torn(value string, first int64) told {
 // crossing is a transaction that requires one key to be as wroteAll("a", 1) left
 // it, and writes the other: of two that cross, one has broken what the other requires.
 func crossing(required, written int) told {
-	return under(told{asked: asked{then: []step{{"put", written, fmt.Sprint("x", written)}}}, answer: done(result{true, "", int64(10 + written)})},
+	return under(told{asked: asked{then: []step{{op: "put", key: written, value: fmt.Sprint("x", written)}}}, answer: done(result{true, "", int64(10 + written)})},
 		condition{required, int64(1 + required)})
 }
 
 func wroteOne(key int) told {
-	return told{asked: asked{then: []step{{"put", key, fmt.Sprint("x", key)}}}, answer: done(result{false, "", int64(1 + key)})}
+	return told{asked: asked{then: []step{{op: "put", key: key, value: fmt.Sprint("x", key)}}}, answer: done(result{false, "", int64(1 + key)})}
 }
 
 // seenOne saw what wroteOne wrote to one key, and not what it wrote to the other.
@@ -169,6 +226,8 @@ func TestSessionChecksFindPlantedFaults(t *testing.T) {
 		return sighting{session: session, key: key, op: "delete", found: true, revision: revision}
 	}
 	nothing := func(session int, key string) sighting { return sighting{session: session, key: key, op: "get"} }
+	page := func(s sighting) sighting { s.listed = true; return s } // such that follow each other are one page
+	txn := func(session int) sighting { return sighting{session: session, op: "txn"} }
 	unsure := func(s sighting) sighting { s.unknown, s.revision = true, 0; return s }
 	two := []sighting{put(1, "k", "a", 1), put(1, "k", "b", 2)}
 	for name, c := range map[string]struct {
@@ -194,85 +253,25 @@ func TestSessionChecksFindPlantedFaults(t *testing.T) {
 		"another key missing that came after":  {[]sighting{put(2, "later", "l", 3), put(3, "other", "o", 4), nothing(2, "other")}, true},
 		"a value that nobody wrote":            {[]sighting{get(2, "k", "c", 3)}, false},
 		"a revision that was another's":        {[]sighting{get(2, "k", "a", 2)}, false},
+		"missing from a page with a later one": {[]sighting{put(3, "other", "o", 3), put(2, "later", "l", 4), page(get(1, "later", "l", 4)), page(nothing(1, "other"))}, true},
+		"missing from the next page":           {[]sighting{put(3, "other", "o", 3), put(2, "later", "l", 4), get(1, "later", "l", 4), page(nothing(1, "other"))}, false},
+		"missing once it was on a page":        {[]sighting{put(3, "other", "o", 3), put(2, "later", "l", 4), page(get(1, "later", "l", 4)), nothing(1, "other")}, false},
+		"older than its transaction saw":       {[]sighting{txn(2), get(2, "k", "a", 1)}, false},
+		"what its transaction saw":             {[]sighting{txn(2), get(2, "k", "b", 2)}, true},
+		"older than another's transaction saw": {[]sighting{txn(2), get(1, "k", "b", 2), get(3, "k", "a", 1)}, true},
+		"nothing after its transaction":        {[]sighting{txn(2), nothing(2, "k")}, false},
+		"written after its transaction":        {[]sighting{txn(2), put(1, "k", "c", 3), get(2, "k", "b", 2)}, true},
 		"a write before what it has seen":      {[]sighting{get(2, "k", "b", 2), put(2, "k", "c", 1)}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &sightings{all: slices.Concat(two, c.then)}
 			for i := range s.all {
 				s.all[i].called, s.all[i].returned = time.Duration(10*i), time.Duration(10*i+5)
+				if i > 0 && s.all[i].listed && s.all[i-1].listed {
+					s.all[i].called, s.all[i].returned = s.all[i-1].called, s.all[i-1].returned
+				}
 			}
 			seen(t, name, s.older(), !c.can)
 		})
 	}
-}
-
-// TestHistoryChecksFindPlantedClients has clients that do not do what they record,
-// at a server whose replica is held back: one reads from any partition as if it
-// were the master, one forgets its session, and one does a transaction in pieces.
-func TestHistoryChecksFindPlantedClients(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	file := writeConfig(t, "", "sqlite:"+filepath.Join(dir, "0.db"), "sqlite:"+filepath.Join(dir, "1.db"))
-	mustRunOnce(t, file)
-	node := serve(t, "--config", file, "--no-sync")
-	c := client{random: newRandom(t), http: &http.Client{Timeout: 30 * time.Second}}
-	c.server = func(*rand.Rand) string { return node.url }
-	eventually(t, 30*time.Second, "the replica answers", func() error {
-		if r, _, _ := c.send(http.MethodGet, "/v1/keys", ""); r.header.Get("Runnel-Partition") != "partition-1" {
-			return fmt.Errorf("answered %d %s", r.status, r.body)
-		}
-		return nil
-	})
-	whole := func(group string, _ int) string { return group }
-
-	for read, can := range map[string]bool{knownReads: true, "": false} {
-		g := newRegistrar(c, newRecord(), whole)
-		g.read = read
-		group := fmt.Sprint("known-", can)
-		for range 40 {
-			g.ask(group, g.register(group))
-			g.ask(group, asked{then: []step{getOf(0)}})
-		}
-		mustHold(t, "answers", g.record.faults)
-		seen(t, "the order of reads from "+read, g.record.disorders(), !can)
-	}
-	for _, forgetful := range []bool{false, true} {
-		s := &sessionClient{client: c, sightings: &sightings{record: newRecord()}, forgetful: forgetful}
-		for range 200 {
-			s.step()
-		}
-		mustHold(t, "answers", s.sightings.record.faults)
-		seen(t, fmt.Sprint("sessions, forgotten: ", forgetful), s.sightings.older(), forgetful)
-	}
-	for _, pieces := range []bool{false, true} {
-		g := newRegistrar(c, newRecord(), func(group string, key int) string { return fmt.Sprintf("{%s}/%d", group, key) })
-		transferBesideAReader(g, pieces)
-		mustHold(t, "answers", g.record.faults)
-		seen(t, fmt.Sprint("transactions, in pieces: ", pieces), g.record.disorders(), pieces)
-	}
-}
-
-// transferBesideAReader writes two keys and reads them, once between the pieces if
-// the write is done in such.
-func transferBesideAReader(g *registrar, pieces bool) {
-	group := fmt.Sprint("pieces-", pieces)
-	both := asked{then: []step{getOf(0), getOf(1)}}
-	write := asked{then: []step{g.put(0), g.put(1)}}
-	g.ask(group, both)
-	if !pieces {
-		g.ask(group, write)
-	} else {
-		noted := told{group: group, asked: write, called: g.record.now()}
-		var results []result
-		for _, st := range write.then {
-			a, _, _ := g.single(group, asked{then: []step{st}})
-			results = append(results, a.results...)
-			if st.key == 0 {
-				g.ask(group, both)
-			}
-		}
-		noted.returned, noted.answer = g.record.now(), done(results...)
-		g.record.note(noted)
-	}
-	g.ask(group, both)
 }

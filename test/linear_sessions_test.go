@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -25,12 +26,15 @@ type sighting struct {
 	session  int
 	group    string // keys of one group share a master
 	key      string
-	op       string // get, put or delete
+	op       string // get, put, delete or txn: that a transaction saw how the group stood
 	unknown  bool   // the outcome of a write
 	found    bool   // by a read
 	value    string // read or put
 	revision int64  // 0 where it is not known, or nothing was found
+	listed   bool   // read with others that were called at the same time
 	by       string // the partition that answered a read
+	copies   int    // that held a write when it was answered
+	asked    asking // of a read
 
 	called, returned time.Duration
 }
@@ -39,6 +43,12 @@ func (s *sightings) note(all ...sighting) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all = append(s.all, all...)
+}
+
+// as is s with another key and what was done to it.
+func (s sighting) as(key, op string) sighting {
+	s.key, s.op = key, op
+	return s
 }
 
 // revised is what is known of one write of a key.
@@ -53,8 +63,11 @@ type sessionChecker struct {
 	known     map[string][]revised // by key, of known revision and in its order
 	deletions map[string][]revised // by key, of unknown outcome
 	puts      map[string]*sighting // by value
-	reached   map[string]int64     // by group: the session has seen this revision
-	gone      map[string]revised   // by key: the session has seen that this or a later deletion is done
+	groups    map[string][]*sighting
+	page      time.Duration      // when what is judged was called
+	turned    int64              // what reached was then
+	reached   map[string]int64   // by group: the session has seen this revision
+	gone      map[string]revised // by key: the session has seen that this or a later deletion is done
 }
 
 // older says which reads gave a session something older than it had written or
@@ -64,19 +77,14 @@ type sessionChecker struct {
 func (s *sightings) older() (faults []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := &sessionChecker{known: make(map[string][]revised), deletions: make(map[string][]revised), puts: make(map[string]*sighting)}
+	c := newSessionChecker(s.all)
 	sessions := make(map[int][]*sighting)
 	for i := range s.all {
 		one := &s.all[i]
-		c.learn(one)
 		sessions[one.session] = append(sessions[one.session], one)
 	}
-	for key, changes := range c.known {
-		slices.SortFunc(changes, func(a, b revised) int { return cmp.Compare(a.revision, b.revision) })
-		c.known[key] = slices.CompactFunc(changes, func(a, b revised) bool { return a.revision == b.revision })
-	}
 	for id, session := range sessions {
-		c.reached, c.gone = make(map[string]int64), make(map[string]revised)
+		c.reached, c.gone, c.page = make(map[string]int64), make(map[string]revised), -1
 		for _, one := range session {
 			if fault := c.next(one); fault != "" {
 				faults = append(faults, fmt.Sprintf("session %d at %v: %s %s: %s: %+v", id, one.called, one.op, one.key, fault, *one))
@@ -84,6 +92,20 @@ func (s *sightings) older() (faults []string) {
 		}
 	}
 	return faults
+}
+
+func newSessionChecker(all []sighting) *sessionChecker {
+	c := &sessionChecker{known: make(map[string][]revised), deletions: make(map[string][]revised), puts: make(map[string]*sighting)}
+	c.groups = make(map[string][]*sighting)
+	for i := range all {
+		c.learn(&all[i])
+		c.groups[all[i].group] = append(c.groups[all[i].group], &all[i])
+	}
+	for key, changes := range c.known {
+		slices.SortFunc(changes, func(a, b revised) int { return cmp.Compare(a.revision, b.revision) })
+		c.known[key] = slices.CompactFunc(changes, func(a, b revised) bool { return a.revision == b.revision })
+	}
+	return c
 }
 
 func (c *sessionChecker) learn(s *sighting) {
@@ -104,7 +126,31 @@ func (c *sessionChecker) next(s *sighting) (fault string) {
 	if s.unknown {
 		return ""
 	}
-	least := c.least(s)
+	if s.op == "txn" {
+		c.reached[s.group] = max(c.reached[s.group], c.stood(s))
+		return ""
+	}
+	fault = c.judge(s, c.least(s))
+	if s.op != "get" || s.found {
+		c.reached[s.group] = max(c.reached[s.group], s.revision)
+	}
+	return fault
+}
+
+// stood is up to where a group was known to have come when a transaction on it
+// began: whatever it did, its conditions have seen that.
+func (c *sessionChecker) stood(s *sighting) (at int64) {
+	for _, one := range c.groups[s.group] {
+		if one.returned <= s.called {
+			at = max(at, one.revision)
+		}
+	}
+	return at
+}
+
+// judge says what is wrong with an answer that must be at least a write of its key,
+// or a later one.
+func (c *sessionChecker) judge(s *sighting, least revised) (fault string) {
 	switch {
 	case s.op == "get" && !s.found:
 		return c.absent(s, least)
@@ -113,11 +159,10 @@ func (c *sessionChecker) next(s *sighting) (fault string) {
 	case s.revision == 0: // a deletion that found nothing is no read
 		return ""
 	case s.revision < least.revision:
-		fault = fmt.Sprintf("the session had come as far as revision %d", least.revision)
+		fault = fmt.Sprintf("it must have come as far as revision %d", least.revision)
 	case s.op == "get" && s.revision == least.revision && least.delete:
 		fault = fmt.Sprintf("revision %d had deleted it", least.revision)
 	}
-	c.reached[s.group] = max(c.reached[s.group], s.revision)
 	return fault
 }
 
@@ -126,7 +171,7 @@ func (c *sessionChecker) least(s *sighting) revised {
 	least := c.gone[s.key]
 	changes := c.known[s.key]
 	for i := len(changes) - 1; i >= 0; i-- {
-		if changes[i].revision <= c.reached[s.group] {
+		if changes[i].revision <= c.before(s) {
 			if changes[i].revision > least.revision {
 				least = changes[i]
 			}
@@ -156,6 +201,16 @@ func (c *sessionChecker) absent(s *sighting, least revised) string {
 	return fmt.Sprintf("nothing, and nobody had deleted it since revision %d", least.revision)
 }
 
+// before is how far the session had come in the group. A page with values is not
+// of one moment, and so none of its keys binds the others: their heads are read
+// first, and what changes meanwhile comes as it is then.
+func (c *sessionChecker) before(s *sighting) int64 {
+	if !s.listed || s.called != c.page {
+		c.page, c.turned = s.called, c.reached[s.group]
+	}
+	return c.turned
+}
+
 func (c *sessionChecker) nobodyPut(s *sighting) bool {
 	put := c.puts[s.value]
 	return put == nil || put.key != s.key || put.called >= s.returned || !put.unknown && put.revision != s.revision
@@ -165,8 +220,8 @@ func (c *sessionChecker) nobodyPut(s *sighting) bool {
 type sessionClient struct {
 	client
 	sightings *sightings
-	token     string // "" for none; forgetful ones never have one
-	forgetful bool
+	token     string // "" for none
+	forgets   string // answers on paths that begin so, if any
 }
 
 const sessionKeys = 4
@@ -183,8 +238,10 @@ func (c *sessionClient) step() fate {
 		s.op, s.value = "put", c.sightings.record.value()
 	case dice < 7:
 		s.op = "delete"
-	case dice < 10:
+	case dice < 9:
 		return c.list(s)
+	case dice < 12:
+		return c.transact(s)
 	default:
 		s.op = "get"
 	}
@@ -229,8 +286,65 @@ func (c *sessionClient) list(s sighting) fate {
 	for i := range sessionKeys {
 		s.key = fmt.Sprintf("%s/%d", s.group, i)
 		l, found := listed[s.key]
-		s.found, s.value, s.revision = found, l.Value, l.Revision
+		s.found, s.value, s.revision, s.listed = found, l.Value, l.Revision, true
 		c.sightings.note(s)
+	}
+	return f
+}
+
+// transact works on several keys of a group in one transaction, at times under a
+// condition.
+func (c *sessionClient) transact(s sighting) fate {
+	var steps []sighting
+	var then []map[string]string
+	for _, key := range c.random.Perm(sessionKeys)[:1+c.random.IntN(sessionKeys)] {
+		one := s.as(fmt.Sprintf("%s/%d", s.group, key), []string{"put", "get", "delete", "put", "get"}[c.random.IntN(5)])
+		step := map[string]string{"op": one.op, "key": one.key}
+		if one.op == "put" {
+			one.value = c.sightings.record.value()
+			step["value"] = one.value
+		}
+		steps, then = append(steps, one), append(then, step)
+	}
+	request := map[string]any{"then": then}
+	if c.random.IntN(3) == 0 {
+		request["if"] = []map[string]any{{"key": s.key, "absent": true}}
+	}
+	body, err := json.Marshal(request)
+	if err != nil {
+		panic(err)
+	}
+	called := c.sightings.record.now()
+	r, f := c.ask(http.MethodPost, "/v1/txn", string(body))
+	returned := c.sightings.record.now()
+	var done transacted
+	if f == answered {
+		if err := json.Unmarshal(r.body, &done); err != nil || done.Succeeded && len(done.Results) != len(steps) {
+			c.sightings.record.fault("a transaction was answered %d %s", r.status, r.body)
+			return unclear
+		}
+	}
+	all := append([]sighting{s.as("", "txn")}, steps...)
+	switch {
+	case f == undone:
+		return f
+	case f == answered && !done.Succeeded:
+		all = all[:1]
+	case f == answered:
+		for i, one := range done.Results {
+			at := &all[1+i]
+			at.found = at.op == "put" || one.Status != http.StatusNotFound
+			if at.revision = one.Revision; at.op == "get" {
+				at.value, at.by = one.Value, "a transaction"
+			}
+		}
+	}
+	for i := range all {
+		at := &all[i]
+		at.called, at.returned, at.unknown = called, returned, f == unclear
+		if f == answered || at.op == "put" || at.op == "delete" {
+			c.sightings.note(*at)
+		}
 	}
 	return f
 }
@@ -238,8 +352,11 @@ func (c *sessionClient) list(s sighting) fate {
 // ask sends a request in the session.
 func (c *sessionClient) ask(method, path, body string) (received, fate) {
 	var header []string
-	if c.token != "" && !c.forgetful {
-		header = []string{"Runnel-Session", c.token}
+	if method == http.MethodPost {
+		header = []string{"Content-Type", "application/json"}
+	}
+	if c.token != "" {
+		header = append(header, "Runnel-Session", c.token)
 	}
 	r, f, fault := c.send(method, path, body, header...)
 	if fault != nil {
@@ -247,7 +364,9 @@ func (c *sessionClient) ask(method, path, body string) (received, fate) {
 	}
 	if f == answered {
 		if token := r.header.Get("Runnel-Session"); token != "" {
-			c.token = token
+			if c.forgets == "" || !strings.HasPrefix(path, c.forgets) {
+				c.token = token
+			}
 		} else if r.status != http.StatusPreconditionFailed {
 			c.sightings.record.fault("%s %s: %d without a session", method, path, r.status)
 		}
@@ -266,6 +385,21 @@ func (s *sightings) fromReplica() error {
 	return nil
 }
 
+// written writes all sightings to a file, in the order of their calls.
+func (s *sightings) written() string {
+	f, err := os.CreateTemp("", "runnel-sightings-*.txt")
+	if err != nil {
+		return err.Error()
+	}
+	defer f.Close()
+	all := slices.Clone(s.all)
+	slices.SortStableFunc(all, func(a, b sighting) int { return cmp.Compare(a.called, b.called) })
+	for _, one := range all {
+		fmt.Fprintf(f, "%+v\n", one)
+	}
+	return f.Name()
+}
+
 // mustHold fails the test with what older found.
 func (s *sightings) mustHold(t testing.TB) {
 	t.Helper()
@@ -276,6 +410,10 @@ func (s *sightings) mustHold(t testing.TB) {
 		}
 	}
 	t.Logf("sessions: %d writes and reads; who answered reads: %v", len(s.all), by)
-	mustHold(t, "sessions", s.older())
+	found := s.older()
+	if len(found) > 0 {
+		found[0] += ", see " + s.written()
+	}
+	mustHold(t, "sessions", found)
 	mustHold(t, "answers to sessions", s.record.faults)
 }

@@ -40,6 +40,15 @@ const groupKeys = 3
 type asked struct {
 	conditions      []condition
 	then, otherwise []step
+
+	called  time.Duration // for the model
+	expires *expiry       // nobody asks for that
+}
+
+// decides reports whether the answer is decided under the lock that orders all
+// writers of a master.
+func (o *asked) decides() bool {
+	return len(o.conditions) > 0 || len(o.then) != 1 || o.then[0].op != "get"
 }
 
 type condition struct {
@@ -50,7 +59,10 @@ type condition struct {
 type step struct {
 	op    string // get, put or delete
 	key   int
-	value string // of a put, unlike every other
+	value string        // of a put, unlike every other
+	ttl   time.Duration // of a put; 0: for ever
+
+	expires *expiry // for the model
 }
 
 // answer is what became of it. If that is unknown, it took effect at any moment
@@ -97,13 +109,28 @@ type cell struct {
 	value    string // "" while there is no entry
 	revision int64  // 0 while nobody was told it
 	floor    int64  // the highest that anybody was told: revisions of a key only grow
+	fading   fading
 }
 
 type cells [groupKeys]cell
 
-// do does an operation in the model, and reports whether it can have been
-// answered so. An unknown one at the end of all is as good as one that never was.
-func (s cells) do(o asked, a answer) (bool, cells) {
+// do does an operation in the model, and returns what can stand then: nothing, if
+// it cannot have been answered so. An unknown one at the end of all is as good as
+// one that never was.
+func (s cells) do(o asked, a answer) (after []cells) {
+	if o.expires != nil {
+		return []cells{s.fade(o.expires)}
+	}
+	for _, seen := range s.sights(&o) {
+		if ok, next := seen.doAsSeen(o, a); ok {
+			after = append(after, s.settle(seen, next, o.decides()))
+		}
+	}
+	return after
+}
+
+// doAsSeen does an operation where it is clear what is there.
+func (s cells) doAsSeen(o asked, a answer) (bool, cells) {
 	holds, steps := true, o.then
 	for _, c := range o.conditions {
 		holds = holds && s[c.key].holds(c.revision)
@@ -149,9 +176,9 @@ func (c *cell) do(st step, told *result) bool {
 	}
 	switch {
 	case st.op == "put":
-		c.value, c.revision = st.value, 0
-	case st.op == "delete":
-		c.value, c.revision = "", 0
+		c.value, c.revision, c.fading = st.value, 0, fading{expiry: st.expires}
+	case st.op == "delete" && c.value != "":
+		c.value, c.revision, c.fading = "", 0, fading{}
 	}
 	if told == nil || told.revision == 0 {
 		return true
@@ -166,14 +193,17 @@ func (c *cell) do(st step, told *result) bool {
 	return true
 }
 
-var model = porcupine.Model{
-	Init: func() any { return cells{} },
-	Step: func(state, input, output any) (bool, any) {
-		return state.(cells).do(input.(asked), output.(answer))
+var model = (&porcupine.NondeterministicModel{
+	Init: func() []any { return []any{cells{}} },
+	Step: func(state, input, output any) (after []any) {
+		for _, s := range state.(cells).do(input.(asked), output.(answer)) {
+			after = append(after, s)
+		}
+		return after
 	},
 	DescribeOperation: func(input, output any) string { return fmt.Sprintf("%+v -> %+v", input, output) },
 	DescribeState:     func(state any) string { return fmt.Sprintf("%+v", state) },
-}
+}).ToModel()
 
 // checkTimeout bounds the search for an order of one group: a search that does
 // not end has shown nothing, and fails.
@@ -200,8 +230,10 @@ func (r *record) groups() map[string][]porcupine.Operation {
 		if o.answer.unknown {
 			end = math.MaxInt64
 		}
-		groups[o.group] = append(groups[o.group],
-			porcupine.Operation{ClientId: o.client, Input: o.asked, Call: int64(o.called), Output: o.answer, Return: end})
+		expiries := o.expiries()
+		o.asked.called = o.called
+		groups[o.group] = append(append(groups[o.group],
+			porcupine.Operation{ClientId: o.client, Input: o.asked, Call: int64(o.called), Output: o.answer, Return: end}), expiries...)
 	}
 	return groups
 }
@@ -227,9 +259,10 @@ func (r *record) tally(t testing.TB, what string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	groups := make(map[string]bool)
-	var unknown, held, broken int
+	var unknown, held, broken, expiring int
 	for _, o := range r.told {
 		groups[o.group] = true
+		expiring += o.passing()
 		switch {
 		case o.answer.unknown:
 			unknown++
@@ -239,8 +272,8 @@ func (r *record) tally(t testing.TB, what string) {
 			broken++
 		}
 	}
-	t.Logf("%s: %d operations in %d groups: %d of unknown outcome, %d whose conditions held, %d whose did not",
-		what, len(r.told), len(groups), unknown, held, broken)
+	t.Logf("%s: %d operations in %d groups: %d of unknown outcome, %d whose conditions held, %d whose did not, %d with a ttl",
+		what, len(r.told), len(groups), unknown, held, broken, expiring)
 	if held == 0 || broken == 0 {
 		t.Errorf("%s: conditions never held, or always", what)
 	}

@@ -116,9 +116,10 @@ var errIncomplete = errors.New("units were lost or made")
 type transacted struct {
 	Succeeded bool
 	Results   []struct {
-		Status int
-		Value  string
-		ETag   string
+		Status   int
+		Value    string
+		ETag     string
+		Revision int64
 	}
 }
 

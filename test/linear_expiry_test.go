@@ -1,0 +1,125 @@
+package test
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+)
+
+const (
+	// clockDrift is more than the clocks of a master and a client drift apart in a ttl.
+	clockDrift = 20 * time.Millisecond
+	// clockLag is more than what a server takes the clock of a master to be can be
+	// behind it. A server reads that clock once a second, and cannot know when
+	// between asking and being told it was that: it takes the earlier, so as to let
+	// nothing expire before its time. The longest pause may lie between these two.
+	clockLag = 5 * time.Second
+)
+
+// expiry is that the time of what was written is over, which is nobody's operation
+// and takes effect at a moment like any other: for those that come to the master's
+// lock at most by decided, for its readers by seen.
+type expiry struct {
+	key           int
+	value         string
+	decided, seen time.Duration
+}
+
+// fading is that an entry has an expiry. Until it begins nobody finds the entry gone.
+// From then on who decides under the master's lock finds it gone once and for all.
+// A read may still find it until all clocks have come so far, and may find it gone
+// although a write that was decided in time is about to be seen: that is how far
+// reads and writes of what expires are not in one order.
+type fading struct {
+	*expiry
+	begun bool
+	gone  bool // for who decides
+}
+
+// expiries are those of an operation's writes, which it notes there. A master counts
+// the ttl from some moment between the call and the return.
+func (o *told) expiries() (all []porcupine.Operation) {
+	for _, steps := range []*[]step{&o.asked.then, &o.asked.otherwise} {
+		*steps = slices.Clone(*steps)
+		for i := range *steps {
+			st := &(*steps)[i]
+			if st.ttl == 0 {
+				continue
+			}
+			st.expires = &expiry{st.key, st.value, math.MaxInt64, math.MaxInt64}
+			if !o.answer.unknown {
+				st.expires.decided = o.returned + st.ttl + clockDrift
+				st.expires.seen = st.expires.decided + clockLag
+			}
+			all = append(all, porcupine.Operation{ClientId: o.client, Input: asked{expires: st.expires},
+				Call: int64(o.called + st.ttl - clockDrift), Output: answer{unknown: true}, Return: int64(st.expires.decided)})
+		}
+	}
+	return all
+}
+
+// passing counts the writes that expire.
+func (o *told) passing() (n int) {
+	for _, st := range slices.Concat(o.asked.then, o.asked.otherwise) {
+		if st.ttl != 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// fade begins the end of an entry. One that was written over does not expire.
+func (s cells) fade(e *expiry) cells {
+	if c := &s[e.key]; c.value == e.value {
+		c.fading.begun = true
+	}
+	return s
+}
+
+// sights are what an operation may find: of every entry that expires, that it is
+// there still, or gone.
+func (s cells) sights(o *asked) []cells {
+	all := []cells{s}
+	for key := range s {
+		f := s[key].fading
+		if f.expiry == nil {
+			continue
+		}
+		there := all
+		all = nil
+		for _, one := range there {
+			if f.there(o) {
+				all = append(all, one)
+			}
+			if f.begun {
+				one[key].value, one[key].revision = "", 0
+				all = append(all, one)
+			}
+		}
+	}
+	return all
+}
+
+func (f *fading) there(o *asked) bool {
+	if o.decides() {
+		return !f.gone && o.called <= f.decided
+	}
+	return o.called <= f.seen
+}
+
+// settle is what stands after an operation that saw some of what stood before: an
+// entry that it found gone stays so for who decides.
+func (s cells) settle(seen, after cells, decided bool) cells {
+	for key := range s {
+		f := s[key].fading
+		if f.expiry == nil || after[key].fading.expiry != f.expiry || seen[key].value != "" {
+			continue // nothing was found gone, or something was written
+		}
+		s[key].fading.gone = s[key].fading.gone || decided
+		s[key].floor = after[key].floor
+		after[key] = s[key]
+	}
+	return after
+}

@@ -1,0 +1,199 @@
+package test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// TestHistoryChecksFindPlantedClients has clients that do not do what they record,
+// at a server whose replica is held back, beside such as do: the checks find fault
+// with the former, and with them alone.
+func TestHistoryChecksFindPlantedClients(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := writeConfig(t, "[store]\nsession_wait = \"1ms\"\n", "sqlite:"+filepath.Join(dir, "0.db"), "sqlite:"+filepath.Join(dir, "1.db"))
+	mustRunOnce(t, file)
+	node := serve(t, "--config", file, "--no-sync")
+	c := client{random: newRandom(t), http: &http.Client{Timeout: 30 * time.Second}}
+	c.server = func(*rand.Rand) string { return node.url }
+	eventually(t, 30*time.Second, "the replica answers", func() error {
+		if r, _, _ := c.send(http.MethodGet, "/v1/keys", ""); r.header.Get("Runnel-Partition") != "partition-1" {
+			return fmt.Errorf("answered %d %s", r.status, r.body)
+		}
+		return nil
+	})
+	for name, plant := range map[string]func(*testing.T, client){
+		"reads from any partition":         plantReaders,
+		"sessions that are forgotten":      plantForgetful,
+		"transactions forgotten in one":    plantForgetfulOfTransactions,
+		"transactions in pieces":           plantPieces,
+		"freshness that is not asked for":  plantLazy,
+		"ttl and conditions sent in part":  plantHalfSent,
+		"operations of a batch not listed": plantDropped,
+	} {
+		t.Run(name, func(t *testing.T) { plant(t, c) })
+	}
+}
+
+func whole(group string, _ int) string { return group }
+
+// plantReaders reads from any partition as if it were the master, one by one and in
+// batches.
+func plantReaders(t *testing.T, c client) {
+	for read, can := range map[string]bool{knownReads: true, "": false} {
+		for way, ask := range ways {
+			g := newRegistrar(c, newRecord(), whole)
+			g.read = read
+			group := fmt.Sprintf("known-%t-%s", can, way)
+			for range 20 {
+				ask(g, group, g.register(group))
+				ask(g, group, asked{then: []step{getOf(0)}})
+			}
+			mustHold(t, "answers", g.record.faults)
+			seen(t, "the order of reads from "+read+" "+way, g.record.disorders(), !can)
+		}
+	}
+}
+
+// ways are how a single operation can be asked for.
+var ways = map[string]func(*registrar, string, asked) fate{
+	"single": (*registrar).ask,
+	"batch":  func(g *registrar, group string, o asked) fate { return g.askBatch([]told{{group: group, asked: o}}) },
+}
+
+func plantForgetful(t *testing.T, c client) {
+	for _, forgets := range []string{"", "/"} { // in this order: who comes later finds what others have written
+		s := &sessionClient{client: c, sightings: &sightings{record: newRecord()}, forgets: forgets}
+		for range 200 {
+			s.step()
+		}
+		mustHold(t, "answers", s.sightings.record.faults)
+		seen(t, fmt.Sprintf("sessions that forget answers of %q", forgets), s.sightings.older(), forgets != "")
+	}
+}
+
+// plantForgetfulOfTransactions has sessions in which nothing but transactions write.
+func plantForgetfulOfTransactions(t *testing.T, c client) {
+	for forgets, faulty := range map[string]bool{"": false, "/v1/txn": true} {
+		all := &sightings{record: newRecord()}
+		group := fmt.Sprintf("{session-of-txn-%t}", faulty)
+		for i := range 40 {
+			s := &sessionClient{client: c, sightings: all, forgets: forgets}
+			s.id = i
+			s.transact(sighting{session: i, group: group, key: group + "/0"})
+			s.list(sighting{session: i, group: group})
+		}
+		mustHold(t, "answers", all.record.faults)
+		seen(t, fmt.Sprintf("sessions of transactions that forget answers of %q", forgets), all.older(), faulty)
+	}
+}
+
+func plantPieces(t *testing.T, c client) {
+	for _, pieces := range []bool{false, true} {
+		g := newRegistrar(c, newRecord(), func(group string, key int) string { return fmt.Sprintf("{%s}/%d", group, key) })
+		transferBesideAReader(g, pieces)
+		mustHold(t, "answers", g.record.faults)
+		seen(t, fmt.Sprint("transactions, in pieces: ", pieces), g.record.disorders(), pieces)
+	}
+}
+
+// plantLazy asks for neither copies nor quorum nor staleness, and says it did.
+func plantLazy(t *testing.T, c client) {
+	for _, lazy := range []bool{false, true} {
+		f := &freshClient{client: c, sightings: &sightings{record: newRecord()}, partitions: 2, lazy: lazy}
+		for range 100 {
+			f.step()
+		}
+		mustHold(t, "answers", f.sightings.record.faults)
+		seen(t, fmt.Sprint("fresh reads, not asked for: ", lazy), f.sightings.stale(2), lazy)
+	}
+}
+
+// plantHalfSent leaves out a part of what it records.
+func plantHalfSent(t *testing.T, c client) {
+	for name, sends := range map[string]func(*asked){
+		"what it says":  nil,
+		"no ttl":        func(o *asked) { o.then[0].ttl = 0 },
+		"a shorter ttl": func(o *asked) { o.then[0].ttl = min(o.then[0].ttl, 30*time.Millisecond) },
+		"no condition":  func(o *asked) { o.conditions = nil },
+	} {
+		for way, ask := range ways {
+			g := newRegistrar(c, newRecord(), whole)
+			g.sends = sends
+			takeAndLose(g, "lease "+name+" "+way, ask)
+			mustHold(t, "answers", g.record.faults)
+			seen(t, "the order of one that sends "+name+", "+way, g.record.disorders(), sends != nil)
+		}
+	}
+}
+
+// plantDropped asks for something else in the place of a batch's last operation.
+func plantDropped(t *testing.T, c client) {
+	for _, dropped := range []bool{false, true} {
+		g := newRegistrar(c, newRecord(), whole)
+		var batch []told
+		for i := range 3 {
+			batch = append(batch, told{group: fmt.Sprintf("dropped-%t-%d", dropped, i), asked: asked{then: []step{g.put(0)}}})
+		}
+		last := batch[2].asked.then[0].value
+		if dropped {
+			g.sends = func(o *asked) {
+				if o.then[0].value == last {
+					o.then[0] = getOf(0)
+				}
+			}
+		}
+		g.askBatch(batch)
+		for _, o := range batch {
+			g.ask(o.group, asked{then: []step{getOf(0)}})
+		}
+		mustHold(t, "answers", g.record.faults)
+		seen(t, fmt.Sprint("the order of a batch, one dropped: ", dropped), g.record.disorders(), dropped)
+	}
+}
+
+// takeAndLose writes an entry that expires, looks at it until it is gone or must
+// be, and then tries to write over it as if it were there, and over what never was.
+func takeAndLose(g *registrar, group string, ask func(*registrar, string, asked) fate) {
+	group = url.PathEscape(group)
+	for _, ttl := range []time.Duration{2 * clockDrift, time.Hour} {
+		taking := asked{then: []step{{op: "put", value: g.record.value(), ttl: ttl}}}
+		ask(g, group, taking)
+		renewal, gone := g.knownTo(group, 0), g.record.now()+min(ttl, 2*clockDrift)+3*clockDrift
+		for g.record.now() < gone {
+			ask(g, group, asked{then: []step{getOf(0)}})
+		}
+		ask(g, group, asked{conditions: []condition{renewal}, then: []step{{op: "put", value: g.record.value()}}})
+		ask(g, group, asked{conditions: []condition{{0, 1}}, then: []step{{op: "put", value: g.record.value()}}})
+	}
+}
+
+// transferBesideAReader writes two keys and reads them, once between the pieces if
+// the write is done in such.
+func transferBesideAReader(g *registrar, pieces bool) {
+	group := fmt.Sprint("pieces-", pieces)
+	both := asked{then: []step{getOf(0), getOf(1)}}
+	write := asked{then: []step{g.put(0), g.put(1)}}
+	g.ask(group, both)
+	if !pieces {
+		g.ask(group, write)
+	} else {
+		noted := told{group: group, asked: write, called: g.record.now()}
+		var results []result
+		for _, st := range write.then {
+			a, _, _ := g.single(group, asked{then: []step{st}})
+			results = append(results, a.results...)
+			if st.key == 0 {
+				g.ask(group, both)
+			}
+		}
+		noted.returned, noted.answer = g.record.now(), done(results...)
+		g.record.note(noted)
+	}
+	g.ask(group, both)
+}
