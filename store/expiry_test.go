@@ -1,7 +1,9 @@
 package store_test
 
 import (
+	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,6 +41,78 @@ func TestNoReadGoesByTheClockOfThisHost(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestEntryRenewedWhileItIsReadIsNotGone: a read whose answer is long on its way
+// comes with what stood before a renewal. That its time is over by now does not
+// mean that the key was ever absent.
+func TestEntryRenewedWhileItIsReadIsNotGone(t *testing.T) {
+	key := store.User.Key("a")
+	for way, shows := range map[string]func(*testing.T, *rig) bool{
+		"Get": func(t *testing.T, r *rig) bool {
+			_, err := r.Get(t.Context(), key, store.ReadOptions{Consistency: store.FromMaster})
+			return err == nil
+		},
+		"GetMany": func(t *testing.T, r *rig) bool {
+			return r.getMany(t, []store.Key{key}, store.ReadOptions{Consistency: store.FromMaster})[0].err == nil
+		},
+		"List": func(t *testing.T, r *rig) bool {
+			page, err := r.List(t.Context(), store.ListOptions{Space: store.User})
+			return err == nil && len(page.Entries) == 1
+		},
+	} {
+		t.Run(way, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := &late{Memory: partition.NewMemory("p0")}
+				r, o := &rig{}, options()
+				o.Poll, o.Timeout, o.Partitions = time.Second, time.Minute, []partition.Partition{p}
+				r.start(t, o)
+				renew := func() {
+					if err := r.Update(t.Context(), []store.Key{key}, func(v *store.View) error {
+						v.Put(store.Entry{Key: key, Value: []byte("1"), ExpiresAt: v.Now().Add(10 * time.Second)})
+						return nil
+					}); err != nil {
+						t.Error(err)
+					}
+				}
+				renew()
+				time.Sleep(8 * time.Second)
+				onTheWay := func() { renew(); time.Sleep(5 * time.Second) }
+				p.meanwhile.Store(&onTheWay)
+				if !shows(t, r) {
+					t.Error("it is gone")
+				}
+				time.Sleep(5*time.Second + time.Millisecond)
+				if shows(t, r) {
+					t.Error("it is there after its time")
+				}
+			})
+		})
+	}
+}
+
+// late is a partition whose next answer is long on its way.
+type late struct {
+	*partition.Memory
+	meanwhile atomic.Pointer[func()]
+}
+
+func (p *late) wait() {
+	if meanwhile := p.meanwhile.Swap(nil); meanwhile != nil {
+		(*meanwhile)()
+	}
+}
+
+func (p *late) Get(ctx context.Context, keys []store.Key) ([]store.Entry, error) {
+	entries, err := p.Memory.Get(ctx, keys)
+	p.wait()
+	return entries, err
+}
+
+func (p *late) List(ctx context.Context, s partition.Span) ([]store.Entry, bool, error) {
+	entries, more, err := p.Memory.List(ctx, s)
+	p.wait()
+	return entries, more, err
 }
 
 // memoryOff is a partition whose clock is that far from this host's.

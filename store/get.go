@@ -45,7 +45,7 @@ func (s *Store) Get(ctx context.Context, k Key, o ReadOptions) (r Read, err erro
 // getFrom reads an entry from one member. found is ErrNotFound when it has no
 // live one.
 func (s *Store) getFrom(ctx context.Context, m *member, k Key, q *quest, wait time.Duration) (r Read, found, err error) {
-	proven := m.proven(q.origin)
+	proven, began := m.proven(q.origin), time.Now()
 	e, ok, err := m.lookUp(ctx, k, wait)
 	if err == nil && !ok && q.picky {
 		e, ok, err = s.lookAgain(ctx, m, k, q, wait)
@@ -60,7 +60,7 @@ func (s *Store) getFrom(ctx context.Context, m *member, k Key, q *quest, wait ti
 	if ok {
 		r.Seen = Mark{e.Origin, e.Revision}
 	}
-	if !ok || e.Deleted || e.ExpiresAt != 0 && !e.Live(s.now(q.origin)) {
+	if !ok || e.Deleted || e.ExpiresAt != 0 && !e.Live(s.nowAt(q.origin, began)) {
 		return r, ErrNotFound, nil
 	}
 	r.Entry = e
@@ -86,6 +86,11 @@ func (s *Store) now(o Origin) Instant {
 	}
 	return partition.InstantOf(time.Now())
 }
+
+// nowAt is now as it was at a moment of this process. By the moment at which a read
+// began it is decided what has expired: by a later one an entry could be gone that
+// was renewed in time while its answer was on its way.
+func (s *Store) nowAt(o Origin, at time.Time) Instant { return s.now(o).Add(-time.Since(at)) }
 
 // staleness bounds how old what the member answers about an origin can be. It
 // is zero for the origin itself, and negative while it is unknown.

@@ -279,6 +279,7 @@ func (l *lister) room() int {
 // span reads the next span and takes what belongs to the page; more says that
 // the listing goes on.
 func (l *lister) span(ctx context.Context) (more bool, err error) {
+	began := time.Now()
 	entries, more, err := l.read(ctx)
 	if err != nil {
 		return false, err
@@ -288,7 +289,7 @@ func (l *lister) span(ctx context.Context) (more bool, err error) {
 		if e.Key < l.from || l.counts != nil && !l.counts(e.Key) {
 			continue // of a group that was taken, or another's
 		}
-		live := e.Live(l.s.now(e.Origin))
+		live := e.Live(l.s.nowAt(e.Origin, began))
 		if live && l.room() == 0 {
 			return true, nil
 		}

@@ -116,7 +116,7 @@ func (s *Store) askFirst(ctx context.Context, keys []Key, o ReadOptions, c *clus
 func (s *Store) askMember(ctx context.Context, m *member, keys []Key, q *quest, wait time.Duration) (*answers, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	proven := m.proven(q.origin)
+	proven, began := m.proven(q.origin), time.Now()
 	entries, err := m.readAll(ctx, keys)
 	if err == nil && q.picky && len(entries) < len(keys) && m.Name() != string(q.origin) {
 		entries, err = s.readAgain(ctx, m, keys, q, entries)
@@ -124,7 +124,7 @@ func (s *Store) askMember(ctx context.Context, m *member, keys []Key, q *quest, 
 	if err != nil {
 		return nil, err
 	}
-	a := &answers{entries: entries, at: make(map[Key]int, len(entries)), now: s.now(q.origin)}
+	a := &answers{entries: entries, at: make(map[Key]int, len(entries)), now: s.nowAt(q.origin, began)}
 	a.read = Read{Partition: m.Name(), Staleness: s.age(m, q.origin, proven)}
 	for i := range a.entries {
 		a.at[a.entries[i].Key] = i
