@@ -104,7 +104,10 @@ func (c *client) attempt(ctx context.Context, r request) (*http.Response, error)
 		}
 		return nil, &lostError{err: lostCause(cause, err, c.timeout), unsent: isDialError(err)}
 	}
-	resp.Body = &answerBody{ReadCloser: resp.Body, cause: func() error { return context.Cause(ctx) }, moved: moved, release: release}
+	resp.Body = &answerBody{
+		ReadCloser: resp.Body, cause: func() error { return context.Cause(ctx) }, moved: moved, release: release,
+		ended: func() error { return c.session.note(resp.Trailer) },
+	}
 	if err := c.session.note(resp.Header); err != nil {
 		resp.Body.Close()
 		return nil, err
@@ -166,6 +169,7 @@ type answerBody struct {
 	io.ReadCloser
 	cause   func() error // why the request was ended from this side, or nil
 	moved   func()
+	ended   func() error // it was read to its end, behind which a trailer may stand
 	release func()
 }
 
@@ -175,7 +179,11 @@ func (b *answerBody) Read(p []byte) (int, error) {
 	if n > 0 {
 		b.moved()
 	}
-	if err != nil && err != io.EOF {
+	if err == io.EOF {
+		if ended := b.ended(); ended != nil {
+			return n, ended
+		}
+	} else if err != nil {
 		if cause := b.cause(); cause != nil {
 			err = cause
 		}

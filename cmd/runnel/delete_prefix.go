@@ -69,7 +69,7 @@ const shownKeys = 10
 
 // first returns the first keys, one more than are shown.
 func (d *deletion) first(ctx context.Context) ([]string, error) {
-	page, err := d.c.page(ctx, keyQuery{prefix: d.prefix, consistency: "master"}, "", shownKeys+1)
+	page, err := d.c.page(ctx, keyQuery{prefix: d.prefix, read: readFlags{consistency: "master"}}, "", shownKeys+1)
 	if err != nil {
 		return nil, err
 	}

@@ -18,8 +18,7 @@ import (
 type exportOptions struct {
 	prefix string
 	resume bool
-
-	consistency string
+	read   readFlags
 }
 
 func newExport(p *program) *cobra.Command {
@@ -37,14 +36,17 @@ last whole line of FILE.partial. A connection that breaks is taken up again by
 itself.
 
 An export is not of one moment: each entry is as it was when it was read. Any
-partition may answer. With one master, --consistency master misses nothing that
-was written before the export began; with several, one of them answers, and what
-the others took in the last moments can be missing.`,
+partition may answer; --consistency master misses nothing that was written before
+the export began, and --session FILE nothing that commands with that file have
+written. --max-staleness 5s reads from who is proven to be at most so far behind.`,
 		Example: `  runnel export backup.ndjson
   runnel export backup.ndjson --resume
   runnel export --prefix photos/ - | gzip > photos.ndjson.gz`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.read.check(cmd); err != nil {
+				return err
+			}
 			toFile := len(args) == 1 && args[0] != "-"
 			if o.resume && !toFile {
 				return usageError("--resume goes on with a file, and none is given")
@@ -52,7 +54,7 @@ the others took in the last moments can be missing.`,
 			if !cmd.Flags().Changed("retry") {
 				p.flags.retry = importRetry
 			}
-			c, err := p.client()
+			c, err := p.clientIn(o.read.session)
 			if err != nil {
 				return err
 			}
@@ -64,14 +66,14 @@ the others took in the last moments can be missing.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.prefix, "prefix", "", "only the keys that begin with `PREFIX`")
-	f.StringVar(&o.consistency, "consistency", "", "who may answer: `any` or master (default any)")
+	o.read.defineList(cmd)
 	f.BoolVar(&o.resume, "resume", false, "go on with what an interrupted export has left")
 	return cmd
 }
 
 // query chooses the entries of the export behind the key from.
 func (o exportOptions) query(from string) keyQuery {
-	return keyQuery{prefix: o.prefix, values: true, consistency: o.consistency, from: from}
+	return keyQuery{prefix: o.prefix, values: true, read: o.read, from: from}
 }
 
 // exportFile writes name by way of name.partial, which stays if it does not come to the end.

@@ -27,6 +27,8 @@ type fakeServer struct {
 	// before may answer a request itself, by returning true. It may be nil.
 	before func(w http.ResponseWriter, r *http.Request, key string) bool
 	status string
+	// trailer is the session behind what is streamed; "" for none.
+	trailer string
 
 	mu sync.Mutex // guards what follows
 	// breakAfter, if positive, breaks the next stream off after so many lines.
@@ -92,6 +94,10 @@ func (f *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Unlock()
 	if r.URL.Path != "/v1/batch" && f.before != nil && f.before(w, r, key) {
 		return // of a batch each operation is asked about
+	}
+	if f.trailer != "" && (r.URL.Path == "/v1/batch" || r.Header.Get("Accept") == "application/x-ndjson") {
+		w.Header().Set("Trailer", "Runnel-Session")
+		defer w.Header().Set("Runnel-Session", f.trailer)
 	}
 	switch {
 	case r.URL.Path == "/v1/batch":

@@ -15,10 +15,9 @@ import (
 )
 
 type getOptions struct {
-	json        bool
-	output      string
-	consistency string
-	session     string
+	json   bool
+	output string
+	read   readFlags
 }
 
 func newGet(p *program) *cobra.Command {
@@ -31,19 +30,26 @@ func newGet(p *program) *cobra.Command {
 With --json the whole entry is printed instead: its value (value_base64 when it
 is not UTF-8), media type, ETag, revision, times and metadata.
 
-By default any partition that has the key may answer, so the value can be a
-moment old. --consistency master asks the key's master; --session FILE shows
-nothing older than what commands with that file have read or written.
+By default any partition may answer, so the value can be a moment old.
+--consistency master asks the key's master; --max-staleness 5s only who is proven
+to be at most so far behind; --r 2, quorum or all takes the newest of so many
+partitions. --session FILE, which goes with each of these, shows nothing older
+than what commands with that file have read or written.
 
 A key that does not exist is an error: exit status 1, nothing printed.`,
 		Example: `  runnel get greeting
   runnel get 'photos/cat 1.jpg' -o cat.jpg
   runnel get greeting --json | jq .etag
-  runnel get balance --consistency master`,
+  runnel get balance --consistency master
+  runnel get price --max-staleness 5s
+  runnel get price --r quorum --session my.session`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: p.completeKey,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := p.clientIn(o.session)
+			if err := o.read.check(cmd); err != nil {
+				return err
+			}
+			c, err := p.clientIn(o.read.session)
 			if err != nil {
 				return err
 			}
@@ -51,18 +57,15 @@ A key that does not exist is an error: exit status 1, nothing printed.`,
 		},
 	}
 	f := cmd.Flags()
-	sessionFlag(f, &o.session)
+	o.read.defineKey(cmd)
 	f.BoolVar(&o.json, "json", false, "print the whole entry as JSON")
 	f.StringVarP(&o.output, "output", "o", "", "write to `FILE`, which appears only once it is whole")
-	f.StringVar(&o.consistency, "consistency", "", "which partition may answer: `any` or master (default any)")
 	return cmd
 }
 
 func (p *program) get(ctx context.Context, c *client, key string, o getOptions) error {
 	query := url.Values{}
-	if o.consistency != "" {
-		query.Set("consistency", o.consistency)
-	}
+	o.read.set(query)
 	accept := "*/*"
 	if o.json {
 		accept = "application/json"

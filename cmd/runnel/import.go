@@ -20,6 +20,7 @@ type importOptions struct {
 	resume   string
 	delete   bool
 	yes      bool
+	session  string
 }
 
 // importRetry is how long an import waits for a server that went away, where --retry does not say otherwise: longer
@@ -49,7 +50,8 @@ If the server goes away for longer than --retry (here 1m by default), or at an
 interrupt, what is in flight is finished and the import stops. Importing again is
 harmless: the same key gets the same value. With --resume FILE the import keeps in
 FILE how far everything has been stored, and goes on from there the next time; the
-file is removed at the end.`,
+file is removed at the end. With --session FILE other commands with that file see
+what was imported.`,
 		Example: `  runnel import backup.ndjson
   runnel export - | runnel import - --server http://other:8080
   runnel import ./site --prefix site/ --delete --yes
@@ -63,6 +65,7 @@ file is removed at the end.`,
 		},
 	}
 	f := cmd.Flags()
+	sessionFlag(f, &o.session)
 	f.StringVar(&o.prefix, "prefix", "", "put `PREFIX` before each key")
 	f.IntVarP(&o.parallel, "parallel", "j", 8, "how many requests to make at a time")
 	f.StringVar(&o.resume, "resume", "", "keep the progress in `FILE`, and go on from what it says")
@@ -101,7 +104,7 @@ func (p *program) runImport(ctx context.Context, path string, o importOptions) e
 	if o.parallel < 1 || o.parallel > maxConns {
 		return usageError("--parallel %d is not within 1 and %d", o.parallel, maxConns)
 	}
-	c, err := p.client()
+	c, err := p.clientIn(o.session)
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"net/http"
 	"net/url"
@@ -23,7 +22,7 @@ type keyQuery struct {
 	values    bool
 	from      string // only keys after this one; empty for all
 
-	consistency string // any or master; empty for the server's choice
+	read readFlags // who may answer
 }
 
 func (q keyQuery) params(after string) url.Values {
@@ -36,7 +35,7 @@ func (q keyQuery) params(after string) url.Values {
 	set("prefix", q.prefix)
 	set("delimiter", q.delimiter)
 	set("after", after)
-	set("consistency", q.consistency)
+	q.read.set(v)
 	if q.values {
 		v.Set("values", "true")
 	}
@@ -95,20 +94,15 @@ func (s *keyStream) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
-	lines := newLineReader(resp.Body, 0, 0)
-	for {
-		line, err := lines.next()
-		if err == io.EOF {
-			return nil
+	for line, err := range answerLines(resp) {
+		if err == nil {
+			err = s.give(line)
 		}
-		if err != nil {
-			return err
-		}
-		if err := s.give(line); err != nil || s.stopped {
+		if err != nil || s.stopped {
 			return err
 		}
 	}
+	return nil
 }
 
 // give passes one line on, unless its key has been given before.

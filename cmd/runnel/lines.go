@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"iter"
+	"net/http"
 )
 
 // maxLineBytes bounds a line of NDJSON: a file that is none should not be read into memory whole.
@@ -42,5 +44,19 @@ func (l *lineReader) next() ([]byte, error) {
 		}
 		l.line++
 		return bytes.TrimSuffix(line, []byte("\n")), nil
+	}
+}
+
+// answerLines yields the lines of an answer to its end, and closes it. The last pair holds the error, if there is one.
+func answerLines(resp *http.Response) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		defer resp.Body.Close()
+		lines := newLineReader(resp.Body, 0, 0)
+		for {
+			line, err := lines.next()
+			if err == io.EOF || !yield(line, err) || err != nil {
+				return
+			}
+		}
 	}
 }

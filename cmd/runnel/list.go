@@ -22,8 +22,7 @@ type listOptions struct {
 	values    bool
 	long      bool
 
-	consistency string
-	session     string
+	read readFlags
 }
 
 func newList(p *program) *cobra.Command {
@@ -38,8 +37,10 @@ is streamed: it may be of any length. --limit ends it early.
 With --delimiter / a key that goes on after the next / stands for all keys of
 that common prefix, which is printed once: the list of a directory, so to say.
 
-Any partition may answer, so the list can be a moment old; --consistency master
-asks the master, or with several masters one of them.
+Any partition may answer, so the list can be a moment old. --consistency master
+asks the masters; --max-staleness 5s only who is proven to be at most so far
+behind. --session FILE, which goes with each of these, shows nothing older than
+what commands with that file have read or written.
 
 --long adds size, time, media type and ETag. --json prints one JSON object a
 line, {"prefix":…} for a common prefix; --values adds the values to it.`,
@@ -53,7 +54,10 @@ line, {"prefix":…} for a common prefix; --values adds the values to it.`,
 			if o.limit < 0 {
 				return usageError("--limit %d is negative", o.limit)
 			}
-			c, err := p.clientIn(o.session)
+			if err := o.read.check(cmd); err != nil {
+				return err
+			}
+			c, err := p.clientIn(o.read.session)
 			if err != nil {
 				return err
 			}
@@ -65,20 +69,19 @@ line, {"prefix":…} for a common prefix; --values adds the values to it.`,
 		},
 	}
 	f := cmd.Flags()
-	sessionFlag(f, &o.session)
+	o.read.defineList(cmd)
 	f.StringVarP(&o.delimiter, "delimiter", "d", "", "print what lies below the next `DELIMITER` once, as a prefix")
 	f.IntVarP(&o.limit, "limit", "n", 0, "print at most this many; 0 for all")
 	f.BoolVar(&o.json, "json", false, "print one JSON object a line")
 	f.BoolVar(&o.values, "values", false, "with the values (implies --json)")
-	f.StringVar(&o.consistency, "consistency", "", "who may answer: `any` or master (default any)")
 	f.BoolVarP(&o.long, "long", "l", false, "print a table of size, time, type, ETag and key")
 	return cmd
 }
 
 func (p *program) list(ctx context.Context, c *client, prefix string, o listOptions) error {
-	q := keyQuery{prefix: prefix, delimiter: o.delimiter, values: o.values, consistency: o.consistency}
+	q := keyQuery{prefix: prefix, delimiter: o.delimiter, values: o.values, read: o.read}
 	listed := c.keys(ctx, q)
-	if o.delimiter != "" {
+	if o.delimiter != "" || o.limit > 0 && o.read.session != "" { // a stream that is left gives no session
 		listed = c.keysAndPrefixes(ctx, q)
 	}
 	out := newLinePrinter(p.stdout, o)

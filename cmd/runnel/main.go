@@ -36,7 +36,8 @@ type program struct {
 	isTerminal     func(stream any) bool
 
 	flags   globalFlags
-	running bool // a command's own code has begun, so that an error is no longer one of usage
+	session *sessionFile // of the command that runs; nil for none
+	running bool         // a command's own code has begun, so that an error is no longer one of usage
 }
 
 // run executes one command line and returns the process's exit status. An error is printed once, here.

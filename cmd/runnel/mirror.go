@@ -51,7 +51,7 @@ func (m *mirror) run(ctx context.Context, yes bool) error {
 
 func (m *mirror) find(ctx context.Context) ([]doomed, error) {
 	var keys []doomed
-	for k, err := range m.c.keys(ctx, keyQuery{prefix: m.prefix, consistency: "master"}) {
+	for k, err := range m.c.keys(ctx, keyQuery{prefix: m.prefix, read: readFlags{consistency: "master"}}) {
 		if err != nil {
 			return nil, err
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -89,7 +90,11 @@ func trackRunning(p *program, c *cobra.Command) {
 		body := c.RunE
 		c.RunE = func(cmd *cobra.Command, args []string) error {
 			p.running = true
-			return body(cmd, args)
+			err := body(cmd, args)
+			if unsaved := p.session.save(); unsaved != nil {
+				return errors.Join(err, unsaved)
+			}
+			return err
 		}
 		return
 	}
@@ -109,7 +114,8 @@ func (p *program) clientIn(session string) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.session, err = openSession(session)
+	p.session, err = openSession(session)
+	c.session = p.session
 	return c, err
 }
 

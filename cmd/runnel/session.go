@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -23,8 +24,10 @@ const maxSessionBytes = 16 << 10
 type sessionFile struct {
 	path string
 
-	mu    sync.Mutex // guards the field below
+	mu    sync.Mutex // guards the fields below
 	token string     // "" while there is none
+	kept  string     // what the file holds
+	saved time.Time
 }
 
 // sessionFlag defines --session.
@@ -41,7 +44,7 @@ func openSession(path string) (*sessionFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the session: %w", err)
 	}
-	return &sessionFile{path: path, token: token}, nil
+	return &sessionFile{path: path, token: token, kept: token}, nil
 }
 
 func readToken(path string) (string, error) {
@@ -73,25 +76,46 @@ func (s *sessionFile) sign(h http.Header) {
 	}
 }
 
-// note keeps the token of an answer, merged with what another command may have
-// put into the file meanwhile.
+// note takes up the token of an answer, and writes the file unless that was done just before.
 func (s *sessionFile) note(h http.Header) error {
 	if s == nil || h.Get(sessionHeader) == "" {
 		return nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.token = mergeTokens(h.Get(sessionHeader), s.token)
+	if time.Since(s.saved) < saveInterval {
+		return nil
+	}
+	return s.write()
+}
+
+// save writes what the file does not hold yet. Nothing is under way any more.
+func (s *sessionFile) save() error {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.write()
+}
+
+// write keeps the token, merged with what another command may have put into the file meanwhile, with mu held.
+func (s *sessionFile) write() error {
+	if s.token == s.kept {
+		return nil
+	}
 	kept, err := readToken(s.path)
 	if err != nil {
 		return fmt.Errorf("keep the session: %w", err)
 	}
-	s.token = mergeTokens(h.Get(sessionHeader), kept)
-	if s.token == kept {
-		return nil
+	s.token = mergeTokens(s.token, kept)
+	if s.token != kept {
+		if err := writeFile(s.path, strings.NewReader(s.token+"\n")); err != nil {
+			return fmt.Errorf("keep the session: %w", err)
+		}
 	}
-	if err := writeFile(s.path, strings.NewReader(s.token+"\n")); err != nil {
-		return fmt.Errorf("keep the session: %w", err)
-	}
+	s.kept, s.saved = s.token, time.Now()
 	return nil
 }
 

@@ -2,10 +2,14 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
+	"testing/iotest"
 
 	"github.com/runnelkv/runnel/store"
 )
@@ -74,6 +78,113 @@ func TestSessionFileIsSentAndKept(t *testing.T) {
 	f.ok(t, "get", "a", "--session", file)
 	if kept, err := os.ReadFile(file); err != nil || string(kept) != answer+"\n" {
 		t.Errorf("kept %q, %v; want a form of token that is not known here as it is", kept, err)
+	}
+}
+
+// TestSessionFollowsAStream: what stands behind a batch's results and a streamed
+// list is kept as well, and a list that is left early is not streamed.
+func TestSessionFollowsAStream(t *testing.T) {
+	f := newFake(t)
+	f.trailer = store.VectorOf(store.Mark{Origin: "p", Revision: 9}).Token(store.SessionToken, 1)
+	dir := t.TempDir()
+	for i := range 300 {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), []byte("v"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lines := filepath.Join(t.TempDir(), "lines")
+	if err := os.WriteFile(lines, []byte(strings.Repeat(`{"key":"a","value":"1"}`+"\n", 3000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"import", "-j", "1", dir}, {"import", "-j", "1", lines}, {"list"}, {"list", "--long"}, {"export", filepath.Join(t.TempDir(), "out")}, {"export"}} {
+		file := filepath.Join(t.TempDir(), "session")
+		f.ok(t, append(args, "--session", file)...)
+		if kept, err := os.ReadFile(file); err != nil || string(kept) != f.trailer+"\n" {
+			t.Errorf("%v: kept %q, %v; want %q", args, kept, err, f.trailer)
+		}
+		f.requests = nil
+		f.ok(t, append(args, "--session", file)...)
+		if got := f.requests[0].Header.Get("Runnel-Session"); got != f.trailer {
+			t.Errorf("%v: sent %q", args, got)
+		}
+	}
+	f.requests = nil
+	if out := f.ok(t, "list", "--limit", "2", "--session", filepath.Join(t.TempDir(), "session")); strings.Count(out, "\n") != 2 || f.requests[0].Header.Get("Accept") != "application/json" {
+		t.Errorf("%d requests: %s %v", len(f.requests), out, f.requests[0].Header)
+	}
+}
+
+// trickle gives answers a byte at a time.
+type trickle struct{ http.RoundTripper }
+
+func (t trickle) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := t.RoundTripper.RoundTrip(r)
+	if err == nil {
+		resp.Body = struct {
+			io.Reader
+			io.Closer
+		}{iotest.OneByteReader(resp.Body), resp.Body}
+	}
+	return resp, err
+}
+
+// TestBatchIsReadToItsTrailer, though the last result comes before it.
+func TestBatchIsReadToItsTrailer(t *testing.T) {
+	f := newFake(t)
+	f.trailer = store.VectorOf(store.Mark{Origin: "p", Revision: 9}).Token(store.SessionToken, 1)
+	c, err := newClient(clientOptions{server: f.url, timeout: defaultTimeout})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.http.Transport = trickle{c.http.Transport}
+	if c.session, err = openSession(filepath.Join(t.TempDir(), "session")); err != nil {
+		t.Fatal(err)
+	}
+	entries := []*loaded{{key: "a", value: bytesValue([]byte("1"), "")}, {key: "b", value: bytesValue([]byte("1"), "")}}
+	for i, err := range c.storeAll(t.Context(), entries) {
+		if err != nil {
+			t.Errorf("%s: %v", entries[i].key, err)
+		}
+	}
+	if c.session.token != f.trailer {
+		t.Errorf("the session is %q, want %q", c.session.token, f.trailer)
+	}
+}
+
+// TestBusySessionIsKeptAtTheEnd: many answers are not as many writes of the file,
+// but nothing is missing at the end, whatever that is.
+func TestBusySessionIsKeptAtTheEnd(t *testing.T) {
+	f := newFake(t)
+	dir, file := t.TempDir(), filepath.Join(t.TempDir(), "session")
+	for i := range 20 {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), make([]byte, 100<<10), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var mu sync.Mutex
+	n, versions := 0, map[string]bool{}
+	f.before = func(w http.ResponseWriter, _ *http.Request, key string) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		n++
+		text, _ := os.ReadFile(file)
+		versions[string(text)] = true
+		w.Header().Set("Runnel-Session", store.VectorOf(store.Mark{Origin: "p", Revision: store.Revision(n)}).Token(store.SessionToken, 1))
+		if key == "7" {
+			refuse(w, 413, "too-large", "too large")
+			return true
+		}
+		return false
+	}
+	if o := (cli{}).run(t, f, "import", dir, "--session", file); o.code != exitFailed {
+		t.Fatalf("%+v", o)
+	}
+	want := store.VectorOf(store.Mark{Origin: "p", Revision: 20}).Token(store.SessionToken, 1)
+	if kept, err := os.ReadFile(file); err != nil || string(kept) != want+"\n" {
+		t.Errorf("kept %q, %v; want %q", kept, err, want)
+	}
+	if len(versions) > 5 {
+		t.Errorf("the file was written %d times for %d answers", len(versions), n)
 	}
 }
 

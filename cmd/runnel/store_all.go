@@ -105,7 +105,13 @@ func (c *client) storeOnce(ctx context.Context, entries []*loaded, at []int, err
 			errs[i] = err
 		}
 	}
-	return nil
+	if err == nil {
+		_, err = io.Copy(io.Discard, resp.Body) // to the trailer
+	}
+	if _, lost := errors.AsType[*lostError](err); lost {
+		return nil // each has its own outcome
+	}
+	return err
 }
 
 // readResult reads the outcome of the operation with this index. The error says that there is none.

@@ -157,13 +157,7 @@ func (w *watcher) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
-	lines := newLineReader(resp.Body, 0, 0)
-	for {
-		line, err := lines.next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
+	for line, err := range answerLines(resp) {
 		if err == nil {
 			err = w.print(line)
 		}
@@ -171,6 +165,7 @@ func (w *watcher) read(ctx context.Context) error {
 			return err
 		}
 	}
+	return nil
 }
 
 // changeLine is a line of the stream: a change, a token alone, or a problem.

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// readFlags say who may answer a read.
+type readFlags struct {
+	consistency  string
+	maxStaleness time.Duration
+	r            string // "" for lists, which come from one partition
+	session      string
+
+	allowed []string // of consistency
+}
+
+// defineKey adds the flags of a read of one key.
+func (o *readFlags) defineKey(cmd *cobra.Command) {
+	o.define(cmd, "any", "session", "bounded", "quorum", "master")
+	cmd.Flags().StringVarP(&o.r, "r", "r", "", "ask `N` partitions, quorum or all, and take the newest entry (implies --consistency quorum)")
+	complete(cmd, "r", "2", "quorum", "all")
+}
+
+// defineList adds the flags of a read of many keys.
+func (o *readFlags) defineList(cmd *cobra.Command) {
+	o.define(cmd, "any", "session", "bounded", "master")
+}
+
+func (o *readFlags) define(cmd *cobra.Command, allowed ...string) {
+	o.allowed = allowed
+	f := cmd.Flags()
+	sessionFlag(f, &o.session)
+	f.StringVar(&o.consistency, "consistency", "", "who may answer: `"+strings.Join(allowed, "|")+"` (default any)")
+	f.DurationVar(&o.maxStaleness, "max-staleness", 0, "only who is at most so far behind, such as 5s (implies --consistency bounded)")
+	complete(cmd, "consistency", allowed...)
+}
+
+// complete has the shell offer the values of a flag.
+func complete(cmd *cobra.Command, flag string, values ...string) {
+	offer := cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)
+	if err := cmd.RegisterFlagCompletionFunc(flag, offer); err != nil {
+		panic(err) // there is no such flag, or it is completed already
+	}
+}
+
+// check refuses flags that contradict each other, or that the server would refuse.
+func (o *readFlags) check(cmd *cobra.Command) error {
+	stale, copies := cmd.Flags().Changed("max-staleness"), o.r != "" || cmd.Flags().Lookup("r") != nil && cmd.Flags().Changed("r")
+	switch {
+	case o.consistency != "" && !slices.Contains(o.allowed, o.consistency):
+		return usageError("--consistency is %s, not %q", strings.Join(o.allowed, ", "), o.consistency)
+	case stale && copies:
+		return usageError("either --max-staleness or --r: who is asked for the newest of several entries is not asked how old it can be")
+	case stale && o.consistency != "" && o.consistency != "bounded":
+		return usageError("--max-staleness goes with --consistency bounded, not with %s", o.consistency)
+	case stale && o.maxStaleness < time.Millisecond:
+		return usageError("--max-staleness %v is less than 1ms", o.maxStaleness)
+	case !stale && o.consistency == "bounded":
+		return usageError("--consistency bounded needs --max-staleness, such as 5s")
+	case copies && o.consistency != "" && o.consistency != "quorum":
+		return usageError("--r goes with --consistency quorum, not with %s", o.consistency)
+	case copies && !isCopies(o.r):
+		return usageError("--r is a number of partitions from 1, quorum or all, not %q", o.r)
+	case o.consistency == "session" && o.session == "":
+		return usageError("--consistency session needs --session FILE")
+	}
+	return nil
+}
+
+func isCopies(r string) bool {
+	n, err := strconv.Atoi(r)
+	return r == "quorum" || r == "all" || err == nil && n >= 1
+}
+
+// set adds the parameters to a query.
+func (o *readFlags) set(q url.Values) {
+	if o.consistency != "" {
+		q.Set("consistency", o.consistency)
+	}
+	if o.maxStaleness > 0 {
+		q.Set("max_staleness", o.maxStaleness.String())
+	}
+	if o.r != "" {
+		q.Set("r", o.r)
+	}
+}
