@@ -21,6 +21,9 @@ type job struct {
 	origin partition.Origin
 	at     partition.Position // the target's
 	beat   partition.Instant  // not zero: only confirm that the target is level, as of then
+	// relays are not nil: the origin is away, and the target as far as anybody.
+	// Only bring what these hold ahead of its turn.
+	relays []*peer
 }
 
 // direct reports whether the source is the origin itself.
@@ -53,8 +56,11 @@ func (j *job) reread(ctx context.Context) (partition.Position, error) {
 // copy takes the target from its position to where its source is, and returns
 // the state that the lane is in then.
 func (s *Syncer) copy(ctx context.Context, j *job) (State, error) {
-	if j.beat != 0 {
+	switch {
+	case j.beat != 0:
 		return Level, s.confirm(ctx, j)
+	case j.relays != nil:
+		return Level, s.gather(ctx, j)
 	}
 	if _, err := j.to.fence(ctx); err != nil {
 		return "", err
@@ -87,6 +93,46 @@ func (s *Syncer) confirm(ctx context.Context, j *job) error {
 		Origin: j.origin, From: j.at.Revision, To: j.at.Revision,
 		Goal: max(j.at.Revision, j.at.Goal), SyncedAt: j.beat,
 	})
+}
+
+// gather brings a target what others hold ahead of its turn, of an origin that is
+// away: of a write that was placed on some partitions nobody else would hear
+// before it returns. The position stays, as what lies between may be lost.
+func (s *Syncer) gather(ctx context.Context, j *job) error {
+	var errs []error
+	for _, from := range j.relays {
+		errs = append(errs, s.forward(ctx, j, from, j.at.Revision))
+	}
+	return errors.Join(errs...)
+}
+
+// forward brings the target what somebody holds of the origin after a revision, in
+// steps to where the target is: they change nothing if it was moved or emptied. What
+// is ahead of the target's position is newer than all it has collected, or it has to
+// be filled afresh before it can get any further.
+func (s *Syncer) forward(ctx context.Context, j *job, from *peer, after partition.Revision) error {
+	bound, cancel := context.WithTimeout(ctx, s.options.CopyTimeout)
+	defer cancel()
+	snap, err := from.Snapshot(bound, j.origin, after)
+	if err != nil {
+		return &sourceError{from.Name(), err}
+	}
+	defer func() { _ = snap.Close() }() // of a view that was only read
+	for {
+		entries, err := snap.Next(bound, s.options.BatchEntries, s.options.BatchBytes)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return &sourceError{from.Name(), err}
+		}
+		at := j.at.Revision
+		err = s.apply(ctx, j, partition.Copy{Origin: j.origin, From: at, To: at, Goal: max(at, j.at.Goal), Entries: entries})
+		if err != nil {
+			return err
+		}
+		s.count(j.lane, entries)
+	}
 }
 
 // open opens the snapshot to copy from. A target that holds nothing is
@@ -305,30 +351,9 @@ func (c *course) applyAll(ctx context.Context, steps <-chan step) error {
 // ahead brings the target, before all else, what its relay holds ahead of its
 // turn. Such an entry may have replaced one that the target has to hold when
 // it is at the relay's position, or at any before it: the next step may come from
-// another relay, where it was not placed. These are steps to where the target is:
-// one that is being filled takes nothing that is placed.
+// another relay, where it was not placed.
 func (c *course) ahead(ctx context.Context) error {
-	bound, cancel := context.WithTimeout(ctx, c.s.options.CopyTimeout)
-	defer cancel()
-	snap, err := c.j.from.Snapshot(bound, c.j.origin, c.head)
-	if err != nil {
-		return c.j.fromSource(err)
-	}
-	defer func() { _ = snap.Close() }() // of a view that was only read
-	for {
-		entries, err := snap.Next(bound, c.s.options.BatchEntries, c.s.options.BatchBytes)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return c.j.fromSource(err)
-		}
-		step := partition.Copy{Origin: c.j.origin, From: c.at, To: c.at, Goal: max(c.at, c.j.at.Goal), Entries: entries}
-		if err := c.s.apply(ctx, c.j, step); err != nil {
-			return err
-		}
-		c.count(entries)
-	}
+	return c.s.forward(ctx, c.j, c.j.from, c.head)
 }
 
 // apply applies one batch and moves the position as far as it reaches.
@@ -369,15 +394,21 @@ func (c *course) note(ctx context.Context) error {
 }
 
 func (c *course) count(entries []partition.Entry) {
+	c.s.count(c.j.lane, entries)
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	c.j.lane.toGo = distance(c.at, c.goal)
+}
+
+// count adds a batch to what the lane has copied.
+func (s *Syncer) count(l *lane, entries []partition.Entry) {
 	var bytes int64
 	for i := range entries {
 		bytes += entries[i].Size
 	}
-	c.s.mu.Lock()
-	defer c.s.mu.Unlock()
-	l := c.j.lane
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	l.add(totals{Entries: int64(len(entries)), Bytes: bytes, Batches: 1})
-	l.toGo = distance(c.at, c.goal)
 }
 
 // distance is how many revisions lie between two, those of older epochs than

@@ -134,6 +134,9 @@ func (s *Syncer) run(ctx context.Context, p *pass, j *job) {
 	switch {
 	case ctx.Err() != nil:
 	case err == nil:
+		if j.relays != nil {
+			l.gathered = p.began
+		}
 		l.pause.reset()
 		l.set(state, nil)
 	default:
@@ -157,7 +160,7 @@ func (s *Syncer) do(ctx context.Context, j *job) (State, error) {
 	state, err := s.copy(ctx, j)
 	for tries := 0; (errors.Is(err, partition.ErrPositionMoved) || errors.Is(err, errAlone)) && tries < 3; tries++ {
 		if j.at, err = j.reread(ctx); err == nil {
-			j.beat, j.share = 0, nil
+			j.beat, j.share, j.relays = 0, nil, nil
 			state, err = s.copy(ctx, j)
 		}
 	}
@@ -218,6 +221,7 @@ func (v *view) plan(to *sight, o partition.Origin, why occasion) (*job, State, e
 	}
 	at := to.position(o)
 	from := v.source(to, o)
+	gathering := why != woken && (why >= asked || to.peer.lane(o).gathered.Add(gatherEvery).Before(time.Now()))
 	if from == nil && isWhole(at) {
 		return nil, Level, nil
 	}
@@ -228,6 +232,9 @@ func (v *view) plan(to *sight, o partition.Origin, why occasion) (*job, State, e
 	head := from.position(o)
 	switch whole := isWhole(at); {
 	case head.Revision > at.Revision:
+		return j, "", nil
+	case whole && gathering && !j.direct():
+		j.relays = v.relays(to, o)
 		return j, "", nil
 	case head.Revision < at.Revision && whole:
 		return nil, Level, nil // nobody reachable has more
@@ -247,6 +254,10 @@ func (v *view) plan(to *sight, o partition.Origin, why occasion) (*job, State, e
 	}
 	return j, "", nil
 }
+
+// gatherEvery is the time between two looks at what others hold ahead of its turn,
+// while its origin is away: little is placed then, and all of it is read each time.
+const gatherEvery = time.Minute
 
 // mayConfirm reports whether the source can say that a target that holds as
 // much as itself holds everything of some moment.

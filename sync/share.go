@@ -44,7 +44,7 @@ type shareKey struct {
 // shareFor returns the share of a job that can read with others of the same
 // pass, if it can: those whose positions are close to each other.
 func (p *pass) shareFor(j *job, close int) *share {
-	if j.beat != 0 || j.at.Revision == 0 {
+	if j.beat != 0 || j.relays != nil || j.at.Revision == 0 {
 		return nil
 	}
 	key := shareKey{j.from, j.origin}

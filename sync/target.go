@@ -43,13 +43,15 @@ type lane struct {
 	origin partition.Origin
 	busy   bool
 	done   chan struct{} // closed when the copy under way ends
-	again  bool          // a pass or a wake came by meanwhile
-	moved  int64         // the last reading of positions that had begun when it moved the target's
-	rest   rest
-	pause  pause
-	state  State
-	err    error
-	toGo   int64
+	// gathered is when all was brought that others held ahead of its turn.
+	gathered time.Time
+	again    bool  // a pass or a wake came by meanwhile
+	moved    int64 // the last reading of positions that had begun when it moved the target's
+	rest     rest
+	pause    pause
+	state    State
+	err      error
+	toGo     int64
 	totals
 }
 

@@ -193,6 +193,17 @@ func (v *view) source(to *sight, o partition.Origin) *sight {
 	return best
 }
 
+// relays are all who have ever held everything of o, but for the target.
+func (v *view) relays(to *sight, o partition.Origin) []*peer {
+	relays := []*peer{} // not nil, see job
+	for i := range v.sights {
+		if s := &v.sights[i]; s.ok && s.peer != to.peer && s.position(o).SyncedAt != 0 {
+			relays = append(relays, s.peer)
+		}
+	}
+	return relays
+}
+
 func ahead(p, than partition.Position) bool {
 	if p.Revision != than.Revision {
 		return p.Revision > than.Revision

@@ -17,6 +17,7 @@ var placeChecks = []check{
 	{"PlacedEntriesAreStreamed", checkPlacedStreamed},
 	{"ApplyPassesPlacedEntries", checkApplyPassesPlaced},
 	{"ApplyCarriesWhatWasPlacedAtTheSource", checkApplyCarriesPlaced},
+	{"ApplyBringsWhatIsAheadToWhereItStands", checkApplyStanding},
 }
 
 func checkPlaceMovesNothing(t *testing.T, s suite) {
@@ -170,4 +171,24 @@ func checkApplyCarriesPlaced(t *testing.T, s suite) {
 	if got := position(t, p, alpha).Revision; got != 6 {
 		t.Errorf("position is %d, want 6", got)
 	}
+}
+
+// checkApplyStanding makes steps that move nothing, to a partition that is empty and to
+// one that is whole: twice, as somebody who repeats them would.
+func checkApplyStanding(t *testing.T, s suite) {
+	p := s.node(t, beta)
+	first := []partition.Entry{at(put("k/a", "1"), alpha, 8)}
+	must(t, p.Apply(t.Context(), partition.Copy{Origin: alpha, Entries: first}))
+	wantEntries(t, held(t, p, alpha), first)
+	must(t, p.Apply(t.Context(), partition.Copy{Origin: alpha, To: 5, Goal: 5, SyncedAt: 3}))
+	before := position(t, p, alpha)
+	next := []partition.Entry{at(put("k/b", "1"), alpha, 9), at(put("k/a", "2"), alpha, 10)}
+	for range 2 {
+		must(t, p.Apply(t.Context(), partition.Copy{Origin: alpha, From: 5, To: 5, Goal: 5, Entries: next}))
+		wantEntries(t, held(t, p, alpha), next)
+		if got := position(t, p, alpha); got != before {
+			t.Errorf("position went from %+v to %+v", before, got)
+		}
+	}
+	wantError(t, p.Apply(t.Context(), partition.Copy{Origin: alpha, From: 4, To: 4, Goal: 4, Entries: next}), partition.ErrPositionMoved)
 }
