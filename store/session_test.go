@@ -411,7 +411,7 @@ func TestSessionsDoNotWaitInVainAgainAndAgain(t *testing.T) {
 		if took := time.Since(began); took != o.SessionWait {
 			t.Errorf("50 reads took %v, which is not one wait of %v", took, o.SessionWait)
 		}
-		time.Sleep(time.Millisecond) // positions are told apart by when they were read
+		time.Sleep(time.Millisecond) // of the bubble's time: positions are told apart by when they were read
 		r.level(t)
 		e = r.put(t, "a", "3")
 		in.Session = store.VectorOf(store.Mark{Origin: e.Origin, Revision: e.Revision})
@@ -519,40 +519,42 @@ func TestQuorumAnswersWithTheNewest(t *testing.T) {
 }
 
 func TestReadsPreferTheNearestOrTheLocal(t *testing.T) {
-	slow := func(op string) error {
-		if op == partition.OpGet || op == partition.OpPositions {
-			<-time.After(2 * time.Millisecond)
-		}
-		return nil
-	}
-	for _, choice := range []store.ReadChoice{store.ReadNearest, store.ReadLocal} {
-		o := options()
-		o.Read, o.Local = choice, "p2"
-		r := &rig{}
-		for i := range 3 {
-			r.parts = append(r.parts, partition.NewMemory(fmt.Sprint("p", i)))
-			if choice == store.ReadNearest && i != 2 || choice == store.ReadLocal && i == 2 {
-				r.parts[i].Fail(slow)
+	synctest.Test(t, func(t *testing.T) {
+		slow := func(op string) error {
+			if op == partition.OpGet || op == partition.OpPositions {
+				<-time.After(2 * time.Millisecond)
 			}
+			return nil
 		}
-		r.start(t, o)
-		e := r.put(t, "a", "1")
-		r.level(t)
-		preferred := func() bool {
-			for range 10 {
-				if got, err := r.Get(t.Context(), e.Key, store.ReadOptions{}); err != nil || got.Partition != "p2" {
-					return false
+		for _, choice := range []store.ReadChoice{store.ReadNearest, store.ReadLocal} {
+			o := options()
+			o.Read, o.Local = choice, "p2"
+			r := &rig{}
+			for i := range 3 {
+				r.parts = append(r.parts, partition.NewMemory(fmt.Sprint("p", i)))
+				if choice == store.ReadNearest && i != 2 || choice == store.ReadLocal && i == 2 {
+					r.parts[i].Fail(slow)
 				}
 			}
-			return true
+			r.start(t, o)
+			e := r.put(t, "a", "1")
+			r.level(t)
+			preferred := func() bool {
+				for range 10 {
+					if got, err := r.Get(t.Context(), e.Key, store.ReadOptions{}); err != nil || got.Partition != "p2" {
+						return false
+					}
+				}
+				return true
+			}
+			eventually(t, string(choice)+" reads from p2", preferred)
+			r.parts[2].Fail(func(string) error { return partition.ErrUnavailable })
+			if got, err := r.Get(t.Context(), e.Key, store.ReadOptions{}); err != nil || got.Partition == "p2" {
+				t.Errorf("%s, with p2 away: %+v, %v", choice, got, err)
+			}
 		}
-		eventually(t, string(choice)+" reads from p2", preferred)
-		r.parts[2].Fail(func(string) error { return partition.ErrUnavailable })
-		if got, err := r.Get(t.Context(), e.Key, store.ReadOptions{}); err != nil || got.Partition == "p2" {
-			t.Errorf("%s, with p2 away: %+v, %v", choice, got, err)
+		if _, err := store.Open(store.Options{Partitions: []partition.Partition{partition.NewMemory("p0")}, Read: store.ReadLocal, Local: "p9"}); err == nil {
+			t.Error("a local partition that is not there was taken")
 		}
-	}
-	if _, err := store.Open(store.Options{Partitions: []partition.Partition{partition.NewMemory("p0")}, Read: store.ReadLocal, Local: "p9"}); err == nil {
-		t.Error("a local partition that is not there was taken")
-	}
+	})
 }

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/runnelkv/runnel/store"
@@ -11,24 +12,25 @@ import (
 // TestSlowReadIsAnsweredWhenNobodyIsFaster: a value that takes longer than the
 // patience between two partitions, but less than the timeout, can be read.
 func TestSlowReadIsAnsweredWhenNobodyIsFaster(t *testing.T) {
-	t.Parallel()
-	o := options()
-	o.Timeout = 10 * time.Second
-	r := newRig(t, 2, o)
-	r.put(t, "a", "1")
-	r.level(t)
-	for _, p := range r.parts {
-		p.Fail(func(op string) error {
-			if op == partition.OpGet {
-				<-time.After(1200 * time.Millisecond) // as a large value over a slow line
-			}
-			return nil
-		})
-	}
-	for _, c := range []store.Consistency{store.Any, store.FromMaster} {
-		got, err := r.Get(t.Context(), store.User.Key("a"), store.ReadOptions{Consistency: c})
-		if err != nil || string(got.Entry.Value) != "1" {
-			t.Errorf("%s: %+v, %v", c, got, err)
+	synctest.Test(t, func(t *testing.T) {
+		o := options()
+		o.Timeout = 10 * time.Second
+		r := newRig(t, 2, o)
+		r.put(t, "a", "1")
+		r.level(t)
+		for _, p := range r.parts {
+			p.Fail(func(op string) error {
+				if op == partition.OpGet {
+					<-time.After(1200 * time.Millisecond) // as a large value over a slow line
+				}
+				return nil
+			})
 		}
-	}
+		for _, c := range []store.Consistency{store.Any, store.FromMaster} {
+			got, err := r.Get(t.Context(), store.User.Key("a"), store.ReadOptions{Consistency: c})
+			if err != nil || string(got.Entry.Value) != "1" {
+				t.Errorf("%s: %+v, %v", c, got, err)
+			}
+		}
+	})
 }
