@@ -1,7 +1,6 @@
 package test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -99,17 +98,6 @@ func expected(status int, problem string) bool {
 func (r *received) revision() int64 {
 	n, _ := strconv.ParseInt(r.header.Get("Runnel-Revision"), 10, 64)
 	return n
-}
-
-// breathe keeps a client whose server is away from running hot.
-func breathe(ctx context.Context, f fate) {
-	if f == answered {
-		return
-	}
-	select {
-	case <-ctx.Done():
-	case <-time.After(10 * time.Millisecond):
-	}
 }
 
 // registrar is a client of one group of keys after another, that records all it

@@ -1,8 +1,12 @@
 package test
 
 import (
+	"fmt"
 	"math"
+	"math/rand/v2"
+	"net/http"
 	"slices"
+	"testing"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -17,6 +21,34 @@ const (
 	// nothing expire before its time. The longest pause may lie between these two.
 	clockLag = 5 * time.Second
 )
+
+// TestLeasesExpire has clients of two servers take, renew, look at and lose what
+// expires, while nothing is paused: it is there until its time for all of them, and
+// soon after it for nobody.
+func TestLeasesExpire(t *testing.T) {
+	t.Parallel()
+	file := writeConfig(t, linearConfig, threeFiles(t)...)
+	nodes := []*process{serveUnready(t, "--config", file), serveUnready(t, "--config", file)}
+	for _, n := range nodes {
+		n.await(t, "/readyz?write")
+	}
+	w, random := newWorkload(t), newRandom(t)
+	w.leases.lag = 1500 * time.Millisecond // a reading of a clock is given up sooner
+	for i := range 2 * linearClients {
+		w.runLeases(client{id: i, random: rand.New(rand.NewPCG(random.Uint64(), uint64(i))), http: &http.Client{Transport: w.transport, Timeout: patience},
+			server: func(random *rand.Rand) string { return nodes[random.IntN(2)].url }})
+	}
+	until := time.Duration(rounds(4, 60)) * time.Second
+	eventually(t, 2*until, "leases expire", func() error {
+		if at := w.leases.now(); at < until {
+			return fmt.Errorf("it is only %v", at)
+		}
+		return nil
+	})
+	w.stop()
+	w.leases.tally(t, "leases")
+	w.leases.mustBeOrdered(t, "leases")
+}
 
 // expiry is that the time of what was written is over, which is nobody's operation
 // and takes effect at a moment like any other: for those that come to the master's
@@ -40,7 +72,7 @@ type fading struct {
 
 // expiries are those of an operation's writes, which it notes there. A master counts
 // the ttl from some moment between the call and the return.
-func (o *told) expiries() (all []porcupine.Operation) {
+func (o *told) expiries(lag time.Duration) (all []porcupine.Operation) {
 	for _, steps := range []*[]step{&o.asked.then, &o.asked.otherwise} {
 		*steps = slices.Clone(*steps)
 		for i := range *steps {
@@ -51,7 +83,7 @@ func (o *told) expiries() (all []porcupine.Operation) {
 			st.expires = &expiry{st.key, st.value, math.MaxInt64, math.MaxInt64}
 			if !o.answer.unknown {
 				st.expires.decided = o.returned + st.ttl + clockDrift
-				st.expires.seen = st.expires.decided + clockLag
+				st.expires.seen = st.expires.decided + lag
 			}
 			all = append(all, porcupine.Operation{ClientId: o.client, Input: asked{expires: st.expires},
 				Call: int64(o.called + st.ttl - clockDrift), Output: answer{unknown: true}, Return: int64(st.expires.decided)})

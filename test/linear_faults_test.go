@@ -245,7 +245,10 @@ type workload struct {
 	sessions, fresh                 *sightings
 	done                            atomic.Int64
 	generation                      atomic.Int64 // of keys: an order of a few hundred operations is soon found
-	stop                            func()
+	transport                       *http.Transport
+	clients                         sync.WaitGroup
+	going                           <-chan struct{}
+	cancel                          context.CancelFunc
 }
 
 const (
@@ -257,49 +260,79 @@ const (
 	leaseGeneration  = 5 * time.Second
 )
 
-func startWorkload(t testing.TB, random *rand.Rand, server func(*rand.Rand) string) *workload {
+func newWorkload(t testing.TB) *workload {
 	w := &workload{registers: newRecord(), leases: newRecord(), transactions: newRecord(), sessions: &sightings{record: newRecord()}, fresh: &sightings{record: newRecord()}}
-	ctx, cancel := context.WithCancel(context.Background())
-	var clients sync.WaitGroup
-	transport := &http.Transport{MaxIdleConnsPerHost: 5 * linearClients}
-	w.stop = sync.OnceFunc(func() { cancel(); clients.Wait(); transport.CloseIdleConnections() })
+	w.transport = &http.Transport{MaxIdleConnsPerHost: 5 * linearClients}
+	var ctx context.Context
+	ctx, w.cancel = context.WithCancel(context.Background())
+	w.going = ctx.Done()
 	t.Cleanup(w.stop)
-	run := func(step func() fate) {
-		clients.Go(func() {
-			for ctx.Err() == nil {
-				f := step()
-				if f == answered {
-					w.generation.Store(w.done.Add(1) / linearGeneration)
-				}
-				breathe(ctx, f)
+	return w
+}
+
+// stop returns when no client is under way any more.
+func (w *workload) stop() { w.cancel(); w.clients.Wait(); w.transport.CloseIdleConnections() }
+
+// run has a client take one step after another.
+func (w *workload) run(step func() fate) {
+	w.clients.Go(func() {
+		for {
+			select {
+			case <-w.going:
+				return
+			default:
 			}
-		})
+			f := step()
+			if f == answered {
+				w.generation.Store(w.done.Add(1) / linearGeneration)
+			}
+			w.breathe(f)
+		}
+	})
+}
+
+// breathe keeps a client whose server is away from running hot.
+func (w *workload) breathe(f fate) {
+	if f == answered {
+		return
 	}
+	select {
+	case <-w.going:
+	case <-time.After(10 * time.Millisecond):
+	}
+}
+
+// runLeases has a client of leases.
+func (w *workload) runLeases(c client) {
+	g := newRegistrar(c, w.leases, whole)
+	group := func() string {
+		return fmt.Sprintf("lease/%d/%d", w.leases.now()/leaseGeneration, g.random.IntN(leaseGroups))
+	}
+	w.run(func() fate { return g.askSome(group, g.lease) })
+}
+
+func startWorkload(t testing.TB, random *rand.Rand, server func(*rand.Rand) string) *workload {
+	w := newWorkload(t)
 	seed := random.Uint64()
 	for i := range linearClients {
 		one := func(sort int) client {
 			return client{id: i, random: rand.New(rand.NewPCG(seed, uint64(sort*linearClients+i))), server: server,
-				http: &http.Client{Transport: transport, Timeout: patience}}
+				http: &http.Client{Transport: w.transport, Timeout: patience}}
 		}
-		registers := newRegistrar(one(0), w.registers, func(group string, _ int) string { return group })
-		run(func() fate {
+		registers := newRegistrar(one(0), w.registers, whole)
+		w.run(func() fate {
 			return registers.askSome(func() string {
 				return fmt.Sprintf("register/%d/%d", w.generation.Load(), registers.random.IntN(linearGroups))
 			}, registers.register)
 		})
-		leases := newRegistrar(one(3), w.leases, func(group string, _ int) string { return group })
-		run(func() fate {
-			return leases.askSome(func() string {
-				return fmt.Sprintf("lease/%d/%d", w.leases.now()/leaseGeneration, leases.random.IntN(leaseGroups))
-			}, leases.lease)
-		})
+		w.runLeases(one(3))
 		transactions := newRegistrar(one(1), w.transactions, func(group string, key int) string { return fmt.Sprintf("{%s}/%d", group, key) })
-		run(func() fate {
+		w.run(func() fate {
 			group := fmt.Sprintf("accounts-%d-%d", w.generation.Load(), transactions.random.IntN(linearGroups))
 			return transactions.ask(group, transactions.transaction(group))
 		})
-		run((&sessionClient{client: one(2), sightings: w.sessions}).step)
-		run((&freshClient{client: one(4), sightings: w.fresh, partitions: linearPartitions}).step)
+		w.run((&sessionClient{client: one(2), sightings: w.sessions}).step)
+		w.run((&freshClient{client: one(4), sightings: w.fresh, partitions: linearPartitions}).step)
 	}
 	return w
 }

@@ -16,6 +16,7 @@ import (
 // record is what clients asked of masters and were answered, on one clock.
 type record struct {
 	began time.Time
+	lag   time.Duration // clockLag, or less where nothing is paused
 
 	mu     sync.Mutex // guards the fields below
 	told   []told
@@ -80,7 +81,7 @@ type result struct {
 	revision int64 // that was found or written
 }
 
-func newRecord() *record { return &record{began: time.Now()} }
+func newRecord() *record { return &record{began: time.Now(), lag: clockLag} }
 
 func (r *record) now() time.Duration { return time.Since(r.began) }
 
@@ -230,7 +231,7 @@ func (r *record) groups() map[string][]porcupine.Operation {
 		if o.answer.unknown {
 			end = math.MaxInt64
 		}
-		expiries := o.expiries()
+		expiries := o.expiries(r.lag)
 		o.asked.called = o.called
 		groups[o.group] = append(append(groups[o.group],
 			porcupine.Operation{ClientId: o.client, Input: o.asked, Call: int64(o.called), Output: o.answer, Return: end}), expiries...)
