@@ -64,6 +64,7 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, a answer) {
 	h["Vary"] = varyAccept
 	if a.offer.form == formHTML {
 		h["Content-Security-Policy"] = s.pages.policy
+		setCookie(h, r.Header)
 	}
 	w.WriteHeader(a.status)
 	if r.Method != http.MethodHead {

@@ -13,10 +13,14 @@ import (
 // request: see store.Vector.
 const sessionHeader = "Runnel-Session"
 
-// readSession reads the header Runnel-Session; the zero Vector without one.
+// readSession reads the header Runnel-Session, or what a browser sends in its
+// place; the zero Vector without either.
 func (s *Server) readSession(h http.Header) (store.Vector, error) {
 	values := h[sessionHeader]
 	if len(values) == 0 {
+		if h["Cookie"] != nil {
+			return s.cookieSession(h), nil
+		}
 		return store.Vector{}, nil
 	}
 	if len(values) == 1 {

@@ -111,7 +111,7 @@ func TestBatchAnswersCarryTheSession(t *testing.T) {
 					if step > 3 || len(target.Trailer) == 0 {
 						continue
 					}
-					if len(size) == 1 || target.Header.Get("Trailer") != "Runnel-Session" {
+					if len(size) == 1 && form != "stream" || target.Header.Get("Trailer") != "Runnel-Session" {
 						t.Errorf("%s, step %d: trailer %v that %q announces", name, step, target.Trailer, target.Header.Get("Trailer"))
 					}
 				}

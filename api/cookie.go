@@ -1,0 +1,51 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/runnelkv/runnel/store"
+)
+
+// A browser cannot send Runnel-Session along. For its sake pages of keys give the
+// session as a cookie of that name too, which whoever accepts HTML, and sends no
+// session of its own, is taken to mean. Other clients see nothing of it.
+
+// maxCookieBytes is what browsers keep of a cookie, with its name and attributes.
+const maxCookieBytes = 4096
+
+// cookieSession is the session that a browser sends along. One that is mangled, or
+// of another cluster on the same host, is none: who reads pages could not mend it.
+func (s *Server) cookieSession(h http.Header) store.Vector {
+	if !acceptsHTML(h["Accept"]) {
+		return store.Vector{}
+	}
+	mine := s.store.Tag()
+	for _, c := range (&http.Request{Header: h}).CookiesNamed(sessionHeader) {
+		if v, of, err := store.ParseToken(store.SessionToken, c.Value); err == nil && (of == mine || mine == 0) {
+			return v
+		}
+	}
+	return store.Vector{}
+}
+
+// setCookie gives a browser the session of a page, if that has one.
+func setCookie(h, asked http.Header) {
+	token := h[sessionHeader]
+	if len(token) != 1 || !acceptsHTML(asked["Accept"]) {
+		return
+	}
+	c := http.Cookie{Name: sessionHeader, Value: token[0], Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode}
+	if text := c.String(); len(text) <= maxCookieBytes {
+		h["Set-Cookie"] = []string{text}
+	}
+}
+
+// acceptsHTML reports whether HTML is named among what a client accepts, as
+// browsers do.
+func acceptsHTML(accept []string) bool {
+	if acceptsAnything(accept) {
+		return false
+	}
+	q, rank := quality(accept, &offerHTML)
+	return q > 0 && rank == rankExact
+}

@@ -1,0 +1,112 @@
+package api
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/runnelkv/runnel/store"
+)
+
+// browser is what Firefox accepts of a page.
+const browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+// TestPagesCarryTheSessionInACookie, those of reads and writes and no others, and
+// nobody else's answers.
+func TestPagesCarryTheSessionInACookie(t *testing.T) {
+	n := newNode(t)
+	n.do(t, "PUT", "/v1/keys/a", "1")
+	n.do(t, "PUT", "/v1/keys/page", "<p>", "Content-Type", "text/html")
+	for _, c := range []struct {
+		method, target, accept string
+		status                 int
+		set                    bool
+	}{
+		{"GET", "/v1/keys/a", browser, 200, true},
+		{"GET", "/v1/keys/a", "text/html", 200, true},
+		{"HEAD", "/v1/keys/a", "text/html", 200, true},
+		{"GET", "/v1/keys/none", browser, 404, true},
+		{"GET", "/v1/keys", browser, 200, true},
+		{"POST", "/v1/keys", browser, 201, true},
+		{"DELETE", "/v1/keys?prefix=x", browser, 200, true},
+		{"GET", "/v1/keys/page", browser, 200, false}, // is the value, not a page of ours
+		{"GET", "/v1/keys?limit=x", browser, 400, false},
+		{"GET", "/v1/status", browser, 200, false},
+		{"GET", "/v1/changes", browser, 200, false},
+		{"GET", "/", browser, 200, false},
+		{"GET", "/bucket/", browser, 200, false},
+		{"GET", "/bucket/a", "", 200, false},
+		{"GET", "/v1/keys/a", "", 200, false},
+		{"GET", "/v1/keys/a", "*/*", 200, false},
+		{"GET", "/v1/keys/none", "*/*", 404, false},
+		{"GET", "/v1/keys", "", 200, false},
+		{"GET", "/v1/keys", "text/*", 200, false},
+		{"GET", "/v1/keys", "application/json", 200, false},
+		{"GET", "/v1/keys", "application/json, text/html;q=0.1", 200, false},
+		{"GET", "/v1/keys", "application/xml", 200, false},
+		{"GET", "/v1/keys", "application/x-ndjson", 200, false},
+		{"POST", "/v1/keys", "application/json", 201, false},
+	} {
+		body := map[string]string{"POST": "1"}[c.method]
+		w := n.do(t, c.method, c.target, body, "Accept", c.accept)
+		cookies := w.Result().Cookies()
+		if w.Code != c.status || len(cookies) != map[bool]int{true: 1}[c.set] {
+			t.Errorf("%s %s, Accept %q: %d, cookies %v", c.method, c.target, c.accept, w.Code, cookies)
+			continue
+		}
+		if !c.set {
+			continue
+		}
+		want := "Runnel-Session=" + w.Header().Get("Runnel-Session") + "; Path=/; HttpOnly; SameSite=Strict"
+		if got := w.Header().Get("Set-Cookie"); got != want || w.Header().Get("Runnel-Session") == "" {
+			t.Errorf("%s %s: set %q, want %q", c.method, c.target, got, want)
+		}
+	}
+}
+
+// TestCookieIsTheSessionOfABrowser alone: it counts where HTML is asked for and
+// the request has no Runnel-Session.
+func TestCookieIsTheSessionOfABrowser(t *testing.T) {
+	n := newNode(t)
+	n.do(t, "PUT", "/v1/keys/a", "old-value")
+	n.level(t)
+	none := n.store.Tag()
+	written := n.do(t, "PUT", "/v1/keys/a", "new-value").Header().Get("Runnel-Session")
+	empty := store.Vector{}.Token(store.SessionToken, none)
+	foreign := store.VectorOf(store.Mark{Origin: "partition-0", Revision: 1 << 50}).Token(store.SessionToken, none+1)
+	for name, c := range map[string]struct {
+		headers []string
+		kept    bool // nothing older is seen
+	}{
+		"browser":                 {[]string{"Accept", browser, "Cookie", "Runnel-Session=" + written}, true},
+		"among others":            {[]string{"Accept", browser, "Cookie", "a=b; Runnel-Session=" + written + "; bad cookie; c"}, true},
+		"second of the name":      {[]string{"Accept", browser, "Cookie", "Runnel-Session=x; Runnel-Session=" + written}, true},
+		"no cookie":               {[]string{"Accept", browser}, false},
+		"mangled":                 {[]string{"Accept", browser, "Cookie", "Runnel-Session=" + written[:len(written)-1]}, false},
+		"of another cluster":      {[]string{"Accept", browser, "Cookie", "Runnel-Session=" + foreign}, false},
+		"a header says otherwise": {[]string{"Accept", browser, "Cookie", "Runnel-Session=" + written, "Runnel-Session", empty}, false},
+		"a program":               {[]string{"Accept", "application/json", "Cookie", "Runnel-Session=" + written}, false},
+		"anything":                {[]string{"Accept", "*/*", "Cookie", "Runnel-Session=" + written}, false},
+		"no Accept":               {[]string{"Cookie", "Runnel-Session=" + written}, false},
+		"XML":                     {[]string{"Accept", "application/xml, */*;q=0.1", "Cookie", "Runnel-Session=" + written}, false},
+	} {
+		old := false
+		for range 40 {
+			w := n.do(t, "GET", "/v1/keys/a", "", c.headers...)
+			if w.Code != http.StatusOK {
+				t.Fatalf("%s: %d %s", name, w.Code, w.Body)
+			}
+			old = old || strings.Contains(w.Body.String(), "old-value")
+		}
+		if old == c.kept {
+			t.Errorf("%s: what was older than the cookie's session was seen: %v", name, old)
+		}
+	}
+	w := n.do(t, "GET", "/v1/keys/a?consistency=master", "", "Accept", browser, "Cookie", "Runnel-Session=mangled")
+	if cookies := w.Result().Cookies(); len(cookies) != 1 || cookies[0].Value != written {
+		t.Errorf("a mangled cookie became %v, want %s", cookies, written)
+	}
+	if w := n.do(t, "GET", "/v1/keys/a", "", "Accept", browser, "Runnel-Session", "mangled"); w.Code != 400 || w.Header().Get("Set-Cookie") != "" {
+		t.Errorf("a mangled header: %d, %v", w.Code, w.Header())
+	}
+}
