@@ -256,8 +256,8 @@ const (
 	linearPartitions = 3
 	linearGroups     = 4 // at a time
 	linearGeneration = 400
-	leaseGroups      = 8
-	leaseGeneration  = 5 * time.Second
+	leaseKeys        = 8
+	leaseGeneration  = 10 * time.Second
 )
 
 func newWorkload(t testing.TB) *workload {
@@ -302,11 +302,11 @@ func (w *workload) breathe(f fate) {
 	}
 }
 
-// runLeases has a client of leases.
-func (w *workload) runLeases(c client) {
+// runLeases has a client of leases, on so many keys at a time.
+func (w *workload) runLeases(c client, keys int) {
 	g := newRegistrar(c, w.leases, whole)
 	group := func() string {
-		return fmt.Sprintf("lease/%d/%d", w.leases.now()/leaseGeneration, g.random.IntN(leaseGroups))
+		return fmt.Sprintf("lease/%d/%d/%d", keys, w.leases.now()/leaseGeneration, g.random.IntN(keys))
 	}
 	w.run(func() fate { return g.askSome(group, g.lease) })
 }
@@ -325,7 +325,7 @@ func startWorkload(t testing.TB, random *rand.Rand, server func(*rand.Rand) stri
 				return fmt.Sprintf("register/%d/%d", w.generation.Load(), registers.random.IntN(linearGroups))
 			}, registers.register)
 		})
-		w.runLeases(one(3))
+		w.runLeases(one(3), leaseKeys)
 		transactions := newRegistrar(one(1), w.transactions, func(group string, key int) string { return fmt.Sprintf("{%s}/%d", group, key) })
 		w.run(func() fate {
 			group := fmt.Sprintf("accounts-%d-%d", w.generation.Load(), transactions.random.IntN(linearGroups))
