@@ -58,6 +58,8 @@ type dialect interface {
 	// beginWrite and beginSnapshot are the statements that open a transaction.
 	beginWrite() string
 	beginSnapshot() []string
+	// atOnce reports whether several statements can be sent together.
+	atOnce() bool
 	// clock is an SQL expression: the database's clock in microseconds.
 	clock() string
 	// forShare and forUpdate end a SELECT that locks what it reads.

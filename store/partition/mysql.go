@@ -252,6 +252,7 @@ func (d *mysqlDB) beginWrite() string { return "BEGIN" }
 func (d *mysqlDB) beginSnapshot() []string {
 	return []string{"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"}
 }
+func (d *mysqlDB) atOnce() bool         { return true }
 func (d *mysqlDB) forShare() string     { return " LOCK IN SHARE MODE" } // MariaDB knows no FOR SHARE
 func (d *mysqlDB) forUpdate() string    { return " FOR UPDATE" }
 func (d *mysqlDB) byRevision() string   { return "FORCE INDEX (by_revision)" }

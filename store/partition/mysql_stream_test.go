@@ -41,3 +41,31 @@ func TestSnapshotReadToItsEndKeepsItsConnection(t *testing.T) {
 		}
 	})
 }
+
+// TestSnapshotTakesOneRoundTrip: also to end it, and the next one sees what was written since.
+func TestSnapshotTakesOneRoundTrip(t *testing.T) {
+	onServers(t, func(t *testing.T, server *servers.Server) {
+		f := newFollower(t, server.Database(t))
+		for i := range 3 {
+			if err := f.Apply(t.Context(), f.step(2)); err != nil {
+				t.Fatal(err)
+			}
+			f.at += 2
+			before := f.proxy.packets.Load()
+			s, err := f.Snapshot(t.Context(), "z", f.at-2)
+			if err != nil {
+				t.Fatal(err)
+			}
+			entries, err := s.Next(t.Context(), 10, 1<<20)
+			if err != nil || len(entries) != 2 || s.Position().Revision != f.at || s.Position().Goal != f.at {
+				t.Fatalf("%d entries at %+v, %v", len(entries), s.Position(), err)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if sent := f.proxy.packets.Load() - before; i > 0 && sent != 1 { // the first connects
+				t.Errorf("a snapshot took %d packets, want 1", sent)
+			}
+		}
+	})
+}

@@ -1,9 +1,13 @@
 package partition
 
 import (
+	"cmp"
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // snapshot streams the rows of one query inside a read-only transaction, on a
@@ -40,30 +44,81 @@ func (s *SQL) Snapshot(ctx context.Context, origin Origin, after Revision) (Snap
 const selectAfter = `SELECT ` + entryColumns + ` FROM {p}entries {by_revision} WHERE origin = ? AND revision > ? ORDER BY revision`
 
 func (n *snapshot) open(ctx context.Context, origin Origin, after Revision) error {
-	var now Instant // before the view: the view holds everything up to it
-	if err := n.c.queryRowOnce(ctx, n.s.timed(selectClock), &now); err != nil {
-		return err
-	}
-	n.c.inTx = true
-	for _, statement := range n.s.dialect.beginSnapshot() {
-		if _, err := n.c.exec(ctx, statement); err != nil {
-			return err
-		}
-	}
-	var err error
-	if n.position, _, err = n.s.position(ctx, n.c, origin, ""); err != nil {
-		return err
-	}
-	if origin == n.s.name {
-		n.position.SyncedAt = now
-	}
 	// The query outlives this call, but not its beginning.
 	var query context.Context
 	query, n.end = context.WithCancel(n.s.life)
 	stop := context.AfterFunc(ctx, n.end)
 	defer stop()
-	n.rows, err = n.c.query(query, n.s.sql(selectAfter), string(origin), int64(after))
+	open := n.openSlowly
+	if n.s.dialect.atOnce() {
+		open = n.openAtOnce
+	}
+	now, err := open(query, origin, after)
+	if origin == n.s.name {
+		n.position.SyncedAt = now
+	}
+	if ctxErr := ctx.Err(); err != nil && ctxErr != nil {
+		err = ctxErr
+	}
 	return err
+}
+
+// openSlowly sends one statement after the other. The clock is read before the
+// view is taken: the view holds everything up to it.
+func (n *snapshot) openSlowly(ctx context.Context, origin Origin, after Revision) (now Instant, err error) {
+	if err := n.c.queryRowOnce(ctx, n.s.timed(selectClock), &now); err != nil {
+		return 0, err
+	}
+	n.c.inTx = true
+	for _, statement := range n.s.dialect.beginSnapshot() {
+		if _, err := n.c.exec(ctx, statement); err != nil {
+			return 0, err
+		}
+	}
+	if n.position, _, err = n.s.position(ctx, n.c, origin, ""); err != nil {
+		return 0, err
+	}
+	n.rows, err = n.c.query(ctx, n.s.sql(selectAfter), string(origin), int64(after))
+	return now, err
+}
+
+// openAtOnce sends the same statements together, and the transaction's end
+// behind them: a target waits for one round trip in place of five, and Close
+// for none.
+func (n *snapshot) openAtOnce(ctx context.Context, origin Origin, after Revision) (now Instant, err error) {
+	statements := append([]string{n.s.timed(selectClock)}, n.s.dialect.beginSnapshot()...)
+	statements = append(statements, n.s.sql(selectPosition), n.s.sql(selectAfter), "COMMIT")
+	n.c.inTx = true
+	rows, err := n.c.conn.QueryContext(ctx, strings.Join(statements, ";"), string(origin), string(origin), int64(after))
+	if err != nil {
+		return 0, err
+	}
+	n.rows = rows
+	if err := firstRow(rows, &now); err != nil {
+		return 0, err
+	}
+	n.position = Position{Origin: origin}
+	if !rows.NextResultSet() {
+		return 0, cmp.Or(rows.Err(), errNoResult)
+	}
+	p := &n.position
+	if err := firstRow(rows, &p.Revision, &p.Goal, &p.SyncedAt, &p.Collected); err != nil && err != sql.ErrNoRows {
+		return 0, err
+	}
+	if !rows.NextResultSet() {
+		return 0, cmp.Or(rows.Err(), errNoResult)
+	}
+	return now, nil
+}
+
+var errNoResult = errors.New("a statement has not been answered")
+
+// firstRow scans the first row of a result, or fails with sql.ErrNoRows.
+func firstRow(rows *sql.Rows, into ...any) error {
+	if !rows.Next() {
+		return cmp.Or(rows.Err(), sql.ErrNoRows)
+	}
+	return rows.Scan(into...)
 }
 
 // Position implements Snapshot.
@@ -121,7 +176,10 @@ func (n *snapshot) Close() error {
 		if !n.done {
 			n.c.hangUp()
 		}
-		_ = n.rows.Close() // after hanging up it fails, and says nothing new
+		// After hanging up it fails, and says nothing new.
+		if err := n.rows.Close(); err == nil && n.done && n.s.dialect.atOnce() {
+			n.c.inTx = false // COMMIT was answered too
+		}
 		n.rows = nil
 	}
 	if n.end != nil {

@@ -229,6 +229,7 @@ func (d *sqliteDB) lend(ctx context.Context, pool *litePool) (*session, error) {
 func nothingToRollBack(err error) bool { return sqliteCode(err) == sqlite3.SQLITE_ERROR }
 
 func (d *sqliteDB) beginWrite() string      { return "BEGIN IMMEDIATE" }
+func (d *sqliteDB) atOnce() bool            { return false }
 func (d *sqliteDB) beginSnapshot() []string { return []string{"BEGIN"} } // the view is taken by the first SELECT
 func (d *sqliteDB) forShare() string        { return "" }                // a writer has the file to itself
 func (d *sqliteDB) forUpdate() string       { return "" }
