@@ -25,6 +25,7 @@ type member struct {
 	tripped   atomic.Bool                         // the breaker is not closed: ask it
 	known     atomic.Pointer[known]               // nil until its positions were read
 	head      atomic.Int64                        // a revision that this process has committed on it, the newest
+	answered  atomic.Int64                        // revision of the last commit that was answered; zero: not known
 	vain      atomic.Pointer[vain]                // of a session that waited for others to reach it
 	asking    atomic.Bool                         // its positions are being read for a session that waits
 	latency   atomic.Int64                        // of recent operations in nanoseconds, smoothed
@@ -245,6 +246,7 @@ func (m *member) advance(p partition.Position) {
 
 // committed notes a revision that was committed on the member.
 func (m *member) committed(to Revision) {
+	m.answered.Store(int64(to))
 	for old := m.head.Load(); old < int64(to) && !m.head.CompareAndSwap(old, int64(to)); {
 		old = m.head.Load()
 	}
@@ -254,6 +256,9 @@ func (m *member) committed(to Revision) {
 // database may have taken its place. It may also have been read too early; then
 // less is known than could be.
 func (m *member) recede(to Revision) {
+	if old := m.answered.Load(); old > int64(to) {
+		m.answered.CompareAndSwap(old, 0)
+	}
 	if old := m.head.Load(); old > int64(to) {
 		m.head.CompareAndSwap(old, int64(to))
 	}

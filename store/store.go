@@ -175,6 +175,16 @@ func (s *Store) Origins() []Origin {
 	return origins
 }
 
+// Committed is the revision of the last commit of this process on a partition
+// that was answered: it is durable, with all before it. Zero: none is known, or
+// the partition was seen to hold less since.
+func (s *Store) Committed(name string) Revision {
+	if m := s.member(name); m != nil {
+		return Revision(m.answered.Load())
+	}
+	return 0
+}
+
 // Advance takes a position that somebody has just moved.
 func (s *Store) Advance(name string, at partition.Position) {
 	if m := s.member(name); m != nil {

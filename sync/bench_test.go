@@ -19,6 +19,7 @@ import (
 type fixed []store.Peer
 
 func (f fixed) Peers() []store.Peer                 { return f }
+func (f fixed) Committed(string) store.Revision     { return 0 }
 func (f fixed) Origins() []store.Origin             { return []store.Origin{store.Origin(f[0].Name())} }
 func (f fixed) Observe(string, partition.Positions) {}
 func (f fixed) Advance(string, partition.Position)  {}

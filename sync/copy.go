@@ -24,6 +24,7 @@ type job struct {
 	// relays are not nil: the origin is away, and the target as far as anybody.
 	// Only bring what these hold ahead of its turn.
 	relays []*peer
+	seen   partition.Revision // the origin's head as the pass has it, nobody else's is beyond; zero: the source is another
 }
 
 // direct reports whether the source is the origin itself.
@@ -72,8 +73,9 @@ func (s *Syncer) copy(ctx context.Context, j *job) (State, error) {
 	defer func() { _ = snap.Close() }() // of a view that was only read
 
 	c := newCourse(s, j, snap)
-	if c.head < j.at.Revision {
-		return Waiting, nil // the source lost something since it was chosen: the next pass sees how
+	if c.head < max(j.at.Revision, j.seen) {
+		j.doubt() // the source lost something since it was chosen: the next pass sees how
+		return Waiting, nil
 	}
 	if err := c.run(ctx); err != nil {
 		return "", err
@@ -204,6 +206,13 @@ func (s *Syncer) empty(ctx context.Context, j *job, state State) error {
 	return nil
 }
 
+// doubt has the next pass read the source's positions.
+func (j *job) doubt() {
+	j.from.s.mu.Lock()
+	defer j.from.s.mu.Unlock()
+	j.from.stale = true
+}
+
 // apply makes one step under the target's lease.
 func (s *Syncer) apply(ctx context.Context, j *job, c partition.Copy) error {
 	fence, err := j.to.fence(ctx)
@@ -330,7 +339,9 @@ func send(ctx context.Context, steps chan<- step, st step) error {
 // applyAll applies what is read, the origin's barrier before all else, or
 // what a relay holds ahead of its turn.
 func (c *course) applyAll(ctx context.Context, steps <-chan step) error {
-	if c.j.direct() {
+	if c.j.direct() && c.s.cluster.Committed(c.j.from.Name()) >= c.head {
+		// The commit that was answered is a barrier itself.
+	} else if c.j.direct() {
 		if err := c.j.gate.pass(ctx, c.j.from, c.head); err != nil {
 			return c.j.fromSource(err)
 		}

@@ -230,15 +230,16 @@ type site struct {
 	handles map[string]*handle
 	wake    chan struct{}
 
-	mu       sync.Mutex
-	names    []string
-	faults   map[string]error
-	observed map[string]partition.Positions
+	mu        sync.Mutex
+	names     []string
+	faults    map[string]error
+	committed map[string]partition.Revision // by this process, as its store would say
+	observed  map[string]partition.Positions
 }
 
 func (w *world) site(change ...func(*Options)) *site {
 	c := &site{w: w, handles: make(map[string]*handle), wake: make(chan struct{}, 1),
-		faults: make(map[string]error), observed: make(map[string]partition.Positions)}
+		faults: make(map[string]error), committed: make(map[string]partition.Revision), observed: make(map[string]partition.Positions)}
 	o := Options{Logger: slog.New(slog.DiscardHandler), Wake: c.wake}
 	for _, f := range change {
 		f(&o)
@@ -283,6 +284,12 @@ func (c *site) Origins() []store.Origin {
 		origins = append(origins, store.Origin(name))
 	}
 	return origins
+}
+
+func (c *site) Committed(name string) partition.Revision {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.committed[name]
 }
 
 func (c *site) Observe(name string, p partition.Positions) {

@@ -230,6 +230,9 @@ func (v *view) plan(to *sight, o partition.Origin, why occasion) (*job, State, e
 	}
 	j := &job{to: to.peer, from: from.peer, origin: o, at: at}
 	head := from.position(o)
+	if j.direct() {
+		j.seen = head.Revision
+	}
 	switch whole := isWhole(at); {
 	case head.Revision > at.Revision:
 		return j, "", nil

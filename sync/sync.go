@@ -23,6 +23,9 @@ type Cluster interface {
 	Peers() []store.Peer
 	// Origins returns all masters.
 	Origins() []store.Origin
+	// Committed is the revision of the last commit of this process on a
+	// partition that was answered: it, and all before it, is durable there. Zero: not known.
+	Committed(name string) partition.Revision
 	// Observe is told positions that were just read, so that reads learn at once.
 	Observe(name string, p partition.Positions)
 	// Advance is told one position that was just moved.
@@ -108,6 +111,7 @@ type Syncer struct {
 	lastPass   time.Time
 	lastTook   time.Duration
 	lastWake   time.Time
+	close      int  // wakes in a row that each came closely after the one before
 	flowing    bool // the last wake came soon after the one before
 	mark       *mark
 	considered time.Time

@@ -38,15 +38,21 @@ func (s *sight) position(o partition.Origin) partition.Position {
 // with those that were read; the rest is known to the next pass.
 const patience = 200 * time.Millisecond
 
-// look reads positions: on a woken pass those of masters and of whoever is not
-// remembered, otherwise those of all partitions.
+// look reads positions: on a woken pass those of whoever is not remembered, and
+// of masters of which no commit of this process tells more than is remembered;
+// otherwise those of all partitions.
 func (s *Syncer) look(ctx context.Context, o occasion) *view {
 	peers := s.roll()
 	masters := s.cluster.Origins()
 	var wanted []*peer
+	told := make(map[*peer]partition.Revision)
 	s.mu.Lock()
 	for _, p := range peers {
-		need := o != woken || p.stale || !p.read || slices.Contains(masters, partition.Origin(p.Name()))
+		need := o != woken || p.stale || !p.read || p.err != nil
+		if self := partition.Origin(p.Name()); !need && slices.Contains(masters, self) {
+			told[p] = s.cluster.Committed(p.Name())
+			need = told[p] <= p.known.Origins[self].Revision
+		}
 		if need && p.fault == nil && !p.reading && (o >= asked || p.pause.over(time.Now())) {
 			p.reading = true
 			wanted = append(wanted, p)
@@ -55,6 +61,7 @@ func (s *Syncer) look(ctx context.Context, o occasion) *view {
 	s.mu.Unlock()
 	read, late := s.readAll(ctx, wanted, o)
 	v := s.see(peers, read)
+	v.tell(told)
 	v.late = late
 	v.origins = origins(v.sights, masters)
 	s.compareHeads(ctx, v)
@@ -122,6 +129,20 @@ func (s *Syncer) see(peers []*peer, read map[*peer]bool) *view {
 	return v
 }
 
+// tell adds what commits of this process have told since masters were read.
+func (v *view) tell(told map[*peer]partition.Revision) {
+	for i := range v.sights {
+		s := &v.sights[i]
+		own := s.position(partition.Origin(s.peer.Name()))
+		if told[s.peer] <= own.Revision {
+			continue
+		}
+		own.Revision = told[s.peer]
+		s.at.Origins = maps.Clone(s.at.Origins) // it is the peer's too
+		s.at.Origins[own.Origin] = own
+	}
+}
+
 // origins is all masters, and whoever was one: its entries are still there.
 func origins(sights []sight, masters []partition.Origin) []partition.Origin {
 	all := slices.Clone(masters)
@@ -146,7 +167,9 @@ func (s *Syncer) compareHeads(ctx context.Context, v *view) {
 			continue
 		}
 		highest, holder := v.highest(o)
-		s.gate(o).notBeyond(own.position(o).Revision)
+		if own.fresh {
+			s.gate(o).notBeyond(own.position(o).Revision)
+		}
 		if highest <= own.position(o).Revision {
 			continue
 		}
