@@ -17,6 +17,10 @@ import (
 // such a lane has fallen behind, and copies at full speed until it has caught
 // up. There is none after a copy of few entries, nor after a lone commit of
 // many. And every rest ends when the commits do.
+//
+// A client alone that writes one key after the other would have a copy beside each
+// of its commits, on the same processors and disks. While commits follow one another
+// closely, a lane that was woken again during a copy has a brief rest after it.
 const (
 	fewEntries  = 16                     // a copy of so many is followed by no rest, …
 	manyEntries = 64                     // … one of so many by a full one, in between it grows
@@ -24,6 +28,10 @@ const (
 	longestRest = 500 * time.Millisecond // … but at most this
 	longestCopy = 500 * time.Millisecond
 	quiet       = 20 * time.Millisecond // commits have ended when none came for so long
+
+	closely     = 3 * time.Millisecond // a commit follows another closely that came so little before
+	closeInARow = 4                    // so many that do are a client, or many, at work
+	briefRest   = 4 * time.Millisecond
 )
 
 func restAfter(entries int64, took time.Duration) time.Duration {
@@ -44,6 +52,9 @@ type rest struct {
 // whether it does. Syncer.mu is held.
 func (s *Syncer) restNow(l *lane, entries int64, took time.Duration) bool {
 	now, length := time.Now(), restAfter(entries, took)
+	if s.close >= closeInARow && l.again && took <= longestCopy {
+		length = max(length, briefRest)
+	}
 	if length == 0 || !s.flowing || now.Sub(s.lastWake) >= quiet {
 		return false
 	}
@@ -77,6 +88,9 @@ func (s *Syncer) woke() bool {
 	defer s.mu.Unlock()
 	now := time.Now()
 	wasQuiet := now.Sub(s.lastWake) >= quiet
+	if s.close++; now.Sub(s.lastWake) > closely {
+		s.close = 0
+	}
 	s.lastWake, s.flowing = now, !wasQuiet
 	lanes, free := 0, false
 	for l := range s.copying(now) {
