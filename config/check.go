@@ -67,6 +67,7 @@ func (c *checker) store(s Store) {
 	c.duration("store.timeout", s.Timeout, 10*time.Millisecond, 10*time.Minute)
 	c.count("store.commit_batch_entries", s.CommitBatchEntries, 1, 10_000)
 	c.size("store.commit_batch_bytes", s.CommitBatchBytes, 64*KiB, GiB)
+	c.size("store.cache_bytes", s.CacheBytes, 0, 1024*GiB)
 }
 
 func (c *checker) sync(s Sync) {

@@ -46,6 +46,7 @@ type Store struct {
 	Timeout            time.Duration `toml:"timeout" json:"timeout"` // of one database operation
 	CommitBatchEntries int           `toml:"commit_batch_entries" json:"commit_batch_entries"`
 	CommitBatchBytes   Size          `toml:"commit_batch_bytes" json:"commit_batch_bytes"`
+	CacheBytes         Size          `toml:"cache_bytes" json:"cache_bytes"` // 0: no cache
 }
 
 // Read is how a read chooses among the partitions that qualify.
@@ -134,6 +135,7 @@ func base() *Config {
 			Timeout:            5 * time.Second,
 			CommitBatchEntries: 1024,
 			CommitBatchBytes:   4 * MiB,
+			CacheBytes:         64 * MiB,
 		},
 		Sync: Sync{
 			Schedule:     "@every 1s",

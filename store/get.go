@@ -31,6 +31,9 @@ func (s *Store) Get(ctx context.Context, k Key, o ReadOptions) (r Read, err erro
 		return s.getQuorum(ctx, c, k, o)
 	}
 	q := s.quest(c, Origin(c.master(k)), o)
+	if r, ok := q.recall(k); ok {
+		return r, nil
+	}
 	found := ErrNotFound
 	err = s.seek(ctx, &q, func(m *member, wait time.Duration) (err error) {
 		r, found, err = s.getFrom(ctx, m, k, &q, wait)
@@ -45,7 +48,7 @@ func (s *Store) Get(ctx context.Context, k Key, o ReadOptions) (r Read, err erro
 // getFrom reads an entry from one member. found is ErrNotFound when it has no
 // live one.
 func (s *Store) getFrom(ctx context.Context, m *member, k Key, q *quest, wait time.Duration) (r Read, found, err error) {
-	proven, began := m.proven(q.origin), time.Now()
+	proven, from, began := m.proven(q.origin), q.ticket(m), time.Now()
 	e, ok, err := m.lookUp(ctx, k, wait)
 	if err == nil && !ok && q.picky {
 		e, ok, err = s.lookAgain(ctx, m, k, q, wait)
@@ -62,6 +65,9 @@ func (s *Store) getFrom(ctx context.Context, m *member, k Key, q *quest, wait ti
 	}
 	if !ok || e.Deleted || e.ExpiresAt != 0 && !e.Live(s.nowAt(q.origin, began)) {
 		return r, ErrNotFound, nil
+	}
+	if from != noTicket {
+		s.cache.keep(m, from, &e)
 	}
 	r.Entry = e
 	return r, nil, nil

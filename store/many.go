@@ -19,13 +19,6 @@ const (
 // held at a time; where large ones follow small ones, manyMost of them at worst.
 // An error of one key is no other's.
 func (s *Store) GetMany(ctx context.Context, keys []Key, o ReadOptions, each func(i int, r Read, err error)) {
-	if o.Consistency != "" && o.Consistency != Any && o.Consistency != FromMaster {
-		for i, k := range keys { // what is asked of each answer is Get's to know
-			r, err := s.Get(ctx, k, o)
-			each(i, r, err)
-		}
-		return
-	}
 	size := manyFirst
 	if o.Consistency == Quorum {
 		for i, k := range keys {
@@ -51,7 +44,8 @@ func manyKeys(n int, bytes int64) int {
 	return int(min(max(int64(n)*manyBytes/max(bytes, 1), 1), manyMost))
 }
 
-// getSome reads keys in a statement for each of their masters.
+// getSome answers keys from the cache, and reads the others in a statement for
+// each of their masters.
 func (s *Store) getSome(ctx context.Context, keys []Key, o ReadOptions, each func(int, Read, error)) {
 	c := s.cluster.Load()
 	if c == nil {
@@ -60,25 +54,38 @@ func (s *Store) getSome(ctx context.Context, keys []Key, o ReadOptions, each fun
 		}
 		return
 	}
-	var answers []*answers // by index of the master
-	if len(c.Masters) == 1 {
-		answers = s.askFor(ctx, [][]Key{keys}, o, c)
-	} else {
-		byMaster := make([][]Key, len(c.Masters))
-		for _, k := range keys {
-			i := c.Slots[SlotOf(k)]
-			byMaster[i] = append(byMaster[i], k)
+	quests := make([]quest, len(c.Masters))
+	for i, name := range c.Masters {
+		quests[i] = s.quest(c, Origin(name), o)
+	}
+	recalled := make([]recalled, len(keys))
+	missing := make([][]Key, len(c.Masters)) // of each master
+	for i, k := range keys {
+		r, master := &recalled[i], c.Slots[SlotOf(k)]
+		if r.read, r.ok = quests[master].recall(k); !r.ok {
+			missing[master] = append(missing[master], k)
 		}
-		answers = s.askFor(ctx, byMaster, o, c)
+	}
+	answers := make([]*answers, len(c.Masters))
+	for i, keys := range missing {
+		if len(keys) > 0 {
+			answers[i] = s.askFirst(ctx, keys, &quests[i])
+		}
 	}
 	for i, k := range keys {
-		a := answers[0]
-		if len(answers) > 1 {
-			a = answers[c.Slots[SlotOf(k)]]
+		if r := &recalled[i]; r.ok {
+			each(i, r.read, nil)
+			continue
 		}
-		r, err := a.of(ctx, s, k, o)
+		r, err := answers[c.Slots[SlotOf(k)]].of(ctx, s, k, o)
 		each(i, r, err)
 	}
+}
+
+// recalled is what the cache has of a key.
+type recalled struct {
+	read Read
+	ok   bool
 }
 
 // answers are what one member holds of some keys of one origin.
@@ -90,21 +97,10 @@ type answers struct {
 	err     error
 }
 
-func (s *Store) askFor(ctx context.Context, byMaster [][]Key, o ReadOptions, c *cluster) []*answers {
-	all := make([]*answers, len(byMaster))
-	for i, keys := range byMaster {
-		if len(keys) > 0 {
-			all[i] = s.askFirst(ctx, keys, o, c, Origin(c.Masters[i]))
-		}
-	}
-	return all
-}
-
 // askFirst reads keys of one origin from the first candidate that answers.
-func (s *Store) askFirst(ctx context.Context, keys []Key, o ReadOptions, c *cluster, origin Origin) (a *answers) {
-	q := s.quest(c, origin, o)
-	err := s.seek(ctx, &q, func(m *member, wait time.Duration) (err error) {
-		a, err = s.askMember(ctx, m, keys, &q, wait)
+func (s *Store) askFirst(ctx context.Context, keys []Key, q *quest) (a *answers) {
+	err := s.seek(ctx, q, func(m *member, wait time.Duration) (err error) {
+		a, err = s.askMember(ctx, m, keys, q, wait)
 		return err
 	})
 	if err != nil {
@@ -116,7 +112,7 @@ func (s *Store) askFirst(ctx context.Context, keys []Key, o ReadOptions, c *clus
 func (s *Store) askMember(ctx context.Context, m *member, keys []Key, q *quest, wait time.Duration) (*answers, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	proven, began := m.proven(q.origin), time.Now()
+	proven, from, began := m.proven(q.origin), q.ticket(m), time.Now()
 	entries, err := m.readAll(ctx, keys)
 	if err == nil && q.picky && len(entries) < len(keys) && m.Name() != string(q.origin) {
 		entries, err = s.readAgain(ctx, m, keys, q, entries)
@@ -127,7 +123,11 @@ func (s *Store) askMember(ctx context.Context, m *member, keys []Key, q *quest, 
 	a := &answers{entries: entries, at: make(map[Key]int, len(entries)), now: s.nowAt(q.origin, began)}
 	a.read = Read{Partition: m.Name(), Staleness: s.age(m, q.origin, proven)}
 	for i := range a.entries {
-		a.at[a.entries[i].Key] = i
+		e := &a.entries[i]
+		a.at[e.Key] = i
+		if from != noTicket && e.Live(a.now) && e.Intact() {
+			s.cache.keep(m, from, e)
+		}
 	}
 	if q.tooStale(a.read.Staleness) {
 		return nil, errFarBehind

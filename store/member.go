@@ -21,6 +21,7 @@ type member struct {
 	options   Options
 	reader    *reader
 	committer *committer
+	track     track                               // of what is cached of it
 	breaker   *gobreaker.CircuitBreaker[struct{}] // over its reads
 	tripped   atomic.Bool                         // the breaker is not closed: ask it
 	known     atomic.Pointer[known]               // nil until its positions were read
@@ -169,6 +170,7 @@ func (m *member) poll(ctx context.Context) {
 	case errors.Is(err, context.Canceled):
 		return // this process is stopping
 	case err != nil: // whoever answers next may be another database
+		m.track.lose()
 		m.isJoined = false
 		m.isPrepared = m.isPrepared && errors.Is(err, partition.ErrUnavailable)
 	}

@@ -24,6 +24,7 @@ type Options struct {
 	Read          ReadChoice            // who is asked first among those that qualify, default ReadRandom
 	Local         string                // for ReadLocal: the name of the partition
 	SessionWait   time.Duration         // how long a session waits for a replica, default 250 ms; negative: not at all
+	CacheBytes    int64                 // about how much of what replicas answered is kept in memory, default nothing
 	Logger        *slog.Logger          // default slog.Default()
 	OnCommit      func()                // called after each commit that wrote something; must not block
 

@@ -34,7 +34,7 @@ func newSessionRig(t *testing.T, seed uint64) *sessionRig {
 		r.parts = append(r.parts, partition.NewMemory(fmt.Sprint("p", i)))
 	}
 	o := options()
-	o.Poll, o.SessionWait = 20*time.Millisecond, time.Millisecond
+	o.Poll, o.SessionWait, o.CacheBytes = 20*time.Millisecond, time.Millisecond, 1<<20
 	for range 2 {
 		one := &rig{}
 		for _, p := range r.parts {
@@ -73,6 +73,18 @@ func (r *sessionRig) must(err error) {
 	}
 }
 
+// target is a partition as something that changes it sees it: through one of
+// the processes, whose cache hears of it, or as another process.
+func (r *sessionRig) target(p *partition.Memory) partition.Target {
+	for _, s := range r.processes {
+		if r.IntN(3) == 0 {
+			i := slices.IndexFunc(s.Peers(), func(peer store.Peer) bool { return peer.Name() == p.Name() })
+			return s.Peers()[i]
+		}
+	}
+	return p
+}
+
 func (r *sessionRig) positions(p *partition.Memory) partition.Positions {
 	at, err := p.Positions(r.Context())
 	r.must(err)
@@ -101,13 +113,13 @@ func (r *sessionRig) copy(target *partition.Memory, o store.Origin, n int) {
 		c.To = c.Entries[len(c.Entries)-1].Revision
 	}
 	r.note("copy %s to %s: %d..%d of %d", o, target.Name(), c.From&0xffff, c.To&0xffff, c.Goal&0xffff)
-	r.must(target.Apply(r.Context(), c))
+	r.must(r.target(target).Apply(r.Context(), c))
 }
 
 // place brings an entry to a partition ahead of its turn, if that takes it.
 func (r *sessionRig) place(p *partition.Memory, e store.Entry) {
 	r.note("place on %s", p.Name())
-	err := p.Place(r.Context(), []store.Entry{e})
+	err := r.target(p).Place(r.Context(), []store.Entry{e})
 	if p.Name() != string(e.Origin) && !errors.Is(err, partition.ErrNotWhole) {
 		r.must(err)
 	}
@@ -139,7 +151,7 @@ func (r *sessionRig) collect(but *partition.Memory) {
 		}
 		if but != nil && r.positions(but).Origins[o].Revision < least {
 			r.note("reset %s on %s", o, but.Name())
-			r.must(but.Reset(r.Context(), o))
+			r.must(r.target(but).Reset(r.Context(), o))
 		}
 	}
 }

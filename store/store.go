@@ -19,6 +19,7 @@ type Store struct {
 	cluster atomic.Pointer[cluster]   // nil until the first partition is joined
 	tail    *tail                     // reads changes for all who watch
 	news    news                      // of positions
+	cache   *cache                    // of what replicas answered, or nil
 
 	updates sync.Pool // of *update
 
@@ -46,12 +47,16 @@ func Open(o Options) (*Store, error) {
 	if err := s.options.checkRead(); err != nil {
 		return nil, err
 	}
+	var err error
+	if s.cache, err = newCache(s.options.CacheBytes); err != nil {
+		return nil, err
+	}
 	members := make([]*member, 0, len(o.Partitions))
 	for _, p := range o.Partitions {
 		if slices.ContainsFunc(members, func(m *member) bool { return m.Name() == p.Name() }) {
 			return nil, fmt.Errorf("two partitions are named %s", p.Name())
 		}
-		members = append(members, newMember(p, s.options))
+		members = append(members, s.newMember(p))
 	}
 	s.members.Store(&members)
 	for _, name := range s.options.Masters {
@@ -104,13 +109,19 @@ func (s *Store) Add(p partition.Partition) error {
 	if s.member(p.Name()) != nil {
 		return fmt.Errorf("a partition is named %s already", p.Name())
 	}
-	m := newMember(p, s.options)
+	m := s.newMember(p)
 	members := append(slices.Clone(*s.members.Load()), m)
 	s.members.Store(&members)
 	if s.start != nil {
 		s.start(m)
 	}
 	return nil
+}
+
+func (s *Store) newMember(p partition.Partition) *member {
+	m := newMember(p, s.options)
+	m.track.cache, m.track.wake = s.cache, make(chan struct{}, 1)
+	return m
 }
 
 // Close closes the partitions. Run must have returned.
@@ -157,7 +168,7 @@ func (s *Store) Peers() []Peer {
 	members := *s.members.Load()
 	peers := make([]Peer, len(members))
 	for i, m := range members {
-		peers[i] = Peer{Partition: m.Partition, Err: m.fault()}
+		peers[i] = Peer{Partition: m, Err: m.fault()}
 	}
 	return peers
 }

@@ -56,6 +56,7 @@ func openStore(c *config.Config, log *slog.Logger, onCommit func()) (*store.Stor
 		MaxValueBytes: int64(c.Store.MaxValueBytes),
 		BatchEntries:  c.Store.CommitBatchEntries,
 		BatchBytes:    int64(c.Store.CommitBatchBytes),
+		CacheBytes:    int64(c.Store.CacheBytes),
 		Read:          store.ReadChoice(c.Store.Read),
 		Local:         c.Store.Local,
 		SessionWait:   sessionWait(c.Store.SessionWait),
