@@ -60,9 +60,11 @@ func (c classic) get(w http.ResponseWriter, r *http.Request) error {
 	if _, err := parameters(r); err != nil {
 		return err
 	}
-	var o store.ReadOptions
+	// Of one node as it is now, not from the cache: what a canonical write has
+	// brought to every node is read from each of them, through any process.
+	o := store.ReadOptions{Consistency: store.Quorum, Copies: 1}
 	if c.canonical() {
-		o.Consistency = store.FromMaster
+		o = store.ReadOptions{Consistency: store.FromMaster}
 	}
 	read, err := c.s.get(w, r, key, o)
 	if err != nil {

@@ -108,6 +108,7 @@ type collector struct {
 	revision, lagRevisions, lagSeconds     *prometheus.Desc
 	passes, passSeconds, passAge           *prometheus.Desc
 	remaining, swept, collected            *prometheus.Desc
+	cacheReads, cacheEntries, cacheBytes   *prometheus.Desc
 }
 
 func newCollector(s *Server) *collector {
@@ -129,6 +130,9 @@ func newCollector(s *Server) *collector {
 		passAge:      desc("sync_last_pass_timestamp_seconds", "When the last pass ended, in seconds since 1970."),
 		swept:        desc("sync_swept_total", "Expired entries made tombstones on the partition.", "partition"),
 		collected:    desc("sync_collected_total", "Tombstones removed from the partition.", "partition"),
+		cacheReads:   desc("cache_reads_total", "Reads that the cache might have answered, by whether it did.", "result"),
+		cacheEntries: desc("cache_entries", "Entries in the cache, about."),
+		cacheBytes:   desc("cache_bytes", "Memory that they take, about."),
 		remaining:    desc("sync_target_remaining_revisions", "Revisions that the target lacks.", "partition"),
 	}
 }
@@ -137,7 +141,7 @@ func newCollector(s *Server) *collector {
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range [...]*prometheus.Desc{
 		c.epoch, c.up, c.readable, c.writable, c.latency, c.revision, c.lagRevisions, c.lagSeconds,
-		c.passes, c.passSeconds, c.passAge, c.remaining, c.swept, c.collected,
+		c.passes, c.passSeconds, c.passAge, c.remaining, c.swept, c.collected, c.cacheReads, c.cacheEntries, c.cacheBytes,
 	} {
 		ch <- d
 	}
@@ -152,6 +156,12 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.epoch, float64(st.Epoch))
 	for i := range st.Partitions {
 		c.collectPartition(gauge, &st.Partitions[i])
+	}
+	if st.Cache.MaxBytes > 0 {
+		ch <- prometheus.MustNewConstMetric(c.cacheReads, prometheus.CounterValue, float64(st.Cache.Hits), "hit")
+		ch <- prometheus.MustNewConstMetric(c.cacheReads, prometheus.CounterValue, float64(st.Cache.Misses), "miss")
+		gauge(c.cacheEntries, float64(st.Cache.Entries))
+		gauge(c.cacheBytes, float64(st.Cache.Bytes))
 	}
 	if c.s.syncer == nil {
 		return

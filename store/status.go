@@ -28,6 +28,7 @@ type Status struct {
 	Epoch      int64
 	Masters    []string
 	Partitions []PartitionStatus // in the order of the configuration
+	Cache      CacheStats
 }
 
 // PartitionStatus is a partition's part of a Status.
@@ -56,6 +57,7 @@ type OriginStatus struct {
 
 // Status is what the store knows now; it asks nobody.
 func (s *Store) Status() (st Status) {
+	st.Cache = s.CacheStats()
 	if c := s.cluster.Load(); c != nil {
 		st.ClusterID, st.Epoch, st.Masters = c.ID, c.Epoch, c.Masters
 	}

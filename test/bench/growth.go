@@ -54,7 +54,9 @@ func (g grown) expected() time.Duration {
 }
 
 // growthPoints are measured at each size.
-func growthPoints() []point { return []point{{"get", 64, 100}, {"put", 64, 100}} }
+func growthPoints() []point {
+	return []point{{"get", 64, 100}, {"get-stored", 64, 100}, {"put", 64, 100}}
+}
 
 // growth measures how reads and writes fare with more entries and with more partitions.
 func (b *bench) growth(ctx context.Context) error {

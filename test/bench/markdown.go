@@ -18,7 +18,7 @@ func (r *record) markdown() []byte {
 	r.ratioTable(&b)
 	r.rateTable(&b, "GET and PUT by clients", "values of 100 bytes", r.columns(100, "get", "put"))
 	r.rateTable(&b, "Other cases", "64 clients unless another number stands there, values of 100 bytes; batches in keys/s, in requests of 1,000", r.columns(100,
-		"get-session", "get-master", "put-if-match", "delete", "list", "batch-get", "batch-put"))
+		"get-stored", "get-session", "get-master", "put-if-match", "delete", "list", "batch-get", "batch-put"))
 	r.rateTable(&b, "Larger values", "64 clients", append(r.columns(1<<10, "get", "put"), r.columns(64<<10, "get", "put")...))
 	r.growthTable(&b)
 	r.replicationTables(&b)

@@ -39,6 +39,8 @@ func httpShapes() map[string]shape {
 // runnelShapes are all of Runnel's cases. {session} is the token of a write just before.
 func runnelShapes() map[string]shape {
 	shapes := httpShapes()
+	// From one partition, past the cache.
+	shapes["get-stored"] = shape{method: "GET", path: keysPath + "?r=1", expect: []int{200}, sized: true}
 	shapes["get-master"] = shape{method: "GET", path: keysPath + "?consistency=master", expect: []int{200}, sized: true}
 	shapes["get-session"] = shape{method: "GET", path: keysPath, header: []string{"Runnel-Session: {session}"}, expect: []int{200}, sized: true, optional: true}
 	shapes["put-if-match"] = shape{method: "PUT", path: keysPath, body: "{value}", header: append([]string{"If-Match: {etag}"}, text...), expect: written}

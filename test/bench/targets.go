@@ -17,14 +17,14 @@ func ratios(long bool) []ratio {
 	if !long {
 		return all
 	}
-	return append(all, ratio{"get-mariadb-1e7/1e5", growthPhase, "runnel-mariadb-1e7", "runnel-mariadb-1e5", getMany, getMany, rate, 0.7, false},
-		ratio{"get-embedded-1e7/1e5", growthPhase, "runnel-embedded-1e7", "runnel-embedded-1e5", getMany, getMany, rate, 0.7, false})
+	return slices.Concat(all, atSize("mariadb", "1e7", 0.7), atSize("embedded", "1e7", 0.7))
 }
 
 // The points that most ratios compare, and the systems that are ours.
 var (
-	getMany = point{"get", 64, 100}
-	putMany = point{"put", 64, 100}
+	getMany   = point{"get", 64, 100}
+	getStored = point{"get-stored", 64, 100}
+	putMany   = point{"put", 64, 100}
 )
 
 const (
@@ -37,11 +37,19 @@ func at(name, ours, other string, p point, target float64) ratio {
 	return ratio{name: name, phase: mainPhase, ours: ours, other: other, ourPoint: p, otherPoint: p, metric: rate, target: target}
 }
 
+// stored compares reads past the cache with another system's reads.
+func stored(name, ours, other string) ratio {
+	return ratio{name: name, phase: mainPhase, ours: ours, other: other, ourPoint: getStored, otherPoint: getMany, metric: rate}
+}
+
 // peerRatios compare with the ceiling and with what one would use instead.
 func peerRatios() []ratio {
 	return []ratio{
 		at("get-mariadb/ceiling", ourMariaDB, "ceiling", getMany, 0.75),
 		at("get-embedded/ceiling", ourEmbedded, "ceiling", getMany, 0.80),
+		stored("get-stored-mariadb/ceiling", ourMariaDB, "ceiling"),
+		stored("get-stored-embedded/ceiling", ourEmbedded, "ceiling"),
+		stored("get-stored-mariadb/plain", ourMariaDB, "plain-mariadb"),
 		at("get-mariadb/plain", ourMariaDB, "plain-mariadb", getMany, 2.2),
 		at("put-mariadb/ceiling", ourMariaDB, "ceiling", putMany, 0.55),
 		at("put-embedded/ceiling", ourEmbedded, "ceiling", putMany, 0.55),
@@ -73,14 +81,21 @@ func caseRatios() []ratio {
 	}
 }
 
+// atSize compares reads of many entries with those of 10^5: as they come, and past the cache, which holds less than 10^6.
+func atSize(kind, size string, target float64) []ratio {
+	ours, other := "runnel-"+kind+"-"+size, "runnel-"+kind+"-1e5"
+	return []ratio{
+		{"get-" + kind + "-" + size + "/1e5", growthPhase, ours, other, getMany, getMany, rate, target, false},
+		{"get-stored-" + kind + "-" + size + "/1e5", growthPhase, ours, other, getStored, getStored, rate, target, false},
+	}
+}
+
 // growthRatios compare sizes, and hold the memory against its limit.
 func growthRatios() []ratio {
-	return []ratio{
-		{"get-mariadb-1e6/1e5", growthPhase, "runnel-mariadb-1e6", "runnel-mariadb-1e5", getMany, getMany, rate, 0, false},
-		{"get-embedded-1e6/1e5", growthPhase, "runnel-embedded-1e6", "runnel-embedded-1e5", getMany, getMany, rate, 0, false},
+	return slices.Concat(atSize("mariadb", "1e6", 0), atSize("embedded", "1e6", 0), []ratio{
 		{name: "resident-embedded-1e6-filled", phase: growthPhase, ours: "runnel-embedded-1e6", ourPoint: residentFilled, metric: mebibytes, target: 128, atMost: true},
 		{name: "resident-embedded-1e6-started", phase: growthPhase, ours: "runnel-embedded-1e6", ourPoint: residentStarted, metric: mebibytes, target: 128, atMost: true},
-	}
+	})
 }
 
 // replicationRatios compare with MariaDB's own replication.
