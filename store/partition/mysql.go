@@ -50,7 +50,7 @@ type mysqlDB struct {
 
 	upsert, newer        upsert
 	claim, heads, wholes string // statements with names in them
-	step, fence          string
+	step, fence, bulk    string
 	self                 []byte // origin as a literal
 }
 
@@ -137,6 +137,7 @@ func (d *mysqlDB) open(maxConns int) {
 
 func (d *mysqlDB) statements() {
 	d.upsert, d.newer = newUpsert(d.names, upsertMySQL), newUpsert(d.names, newerMySQL)
+	d.bulk = d.newer.plain.bulk()
 	d.step, d.fence = d.names.Replace(updateStep), d.names.Replace(underFence)
 	d.claim, d.self = d.names.Replace(claimMySQL), appendBytes(nil, d.origin)
 	d.heads, d.wholes = d.names.Replace(selectHeadsIn), d.names.Replace(selectEntriesIn)

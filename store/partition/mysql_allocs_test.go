@@ -69,3 +69,32 @@ func TestRowsAreCopiedWithTwoAllocations(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 }
+
+// TestBulkTakesPlainSmallRows: nothing of what the prepared statement has no argument for, and
+// nothing that the driver would send on its own.
+func TestBulkTakesPlainSmallRows(t *testing.T) {
+	d := textDB()
+	if got := strings.Count(d.bulk, "?"); got != bulkRows*bulkColumns {
+		t.Errorf("%d arguments", got)
+	}
+	for what, change := range map[string]func(*Entry){
+		"": func(*Entry) {}, "metadata": func(e *Entry) { e.Metadata = []byte("{}") }, "expiry": func(e *Entry) { e.ExpiresAt = 7 },
+		"a large value": func(e *Entry) { e.Value = make([]byte, 64<<20/(bulkRows*bulkColumns+1)) },
+	} {
+		b := someBatch(bulkRows)
+		change(&b.Write[bulkRows-1])
+		if got := d.bulky(b.Write); got != (what == "") {
+			t.Errorf("with %q: %v", what, got)
+		}
+	}
+	if b := someBatch(bulkRows - 1); d.bulky(b.Write) {
+		t.Error("too few rows")
+	}
+	b := someBatch(bulkRows)
+	for i := range b.Write {
+		b.Write[i].Value = make([]byte, 1000)
+	}
+	if d.bulky(b.Write) {
+		t.Error("more than a chunk")
+	}
+}

@@ -67,7 +67,14 @@ func (t *transfer) begin(c Copy) {
 }
 
 func (t *transfer) write(ctx context.Context, entries []Entry) error {
+	entries, err := t.writeBulk(ctx, entries)
+	if err != nil {
+		return err
+	}
 	from := guarded
+	if t.sent {
+		from = given
+	}
 	return t.d.rows(entries, func(chunk []Entry) error {
 		if from != guarded {
 			if err := t.send(ctx); err != nil {

@@ -122,3 +122,55 @@ func TestApplyElsewhereWritesNoChunk(t *testing.T) {
 		}
 	})
 }
+
+// TestLargeStepsAreWholeAndGuarded: those of which a prepared statement writes a part, and
+// text what does not fit it, or is left over.
+func TestLargeStepsAreWholeAndGuarded(t *testing.T) {
+	onServers(t, func(t *testing.T, server *servers.Server) {
+		f := newFollower(t, server.Database(t))
+		whole := f.step(1)
+		whole.SyncedAt = 1 // so that it takes what is placed
+		if err := f.Apply(t.Context(), whole); err != nil {
+			t.Fatal(err)
+		}
+		f.at++
+		for _, odd := range []int{-1, 300} {
+			c := f.step(507)
+			for i := range c.Entries {
+				c.Entries[i].Key = partition.Key(fmt.Sprintf("k/%d\x00'\\%d", odd, i))
+			}
+			c.Entries[1].Value = []byte("\x00'\\\n\xff")
+			c.Entries[2].Value, c.Entries[2].Deleted = nil, true
+			if odd >= 0 {
+				c.Entries[odd].Metadata = []byte(`{"a":"b"}`)
+			}
+			for i := range c.Entries {
+				e := &c.Entries[i]
+				e.Checksum, e.Size = partition.Checksum(e.Value), int64(len(e.Value))
+			}
+			newer := c.Entries[3]
+			newer.Revision, newer.Value, newer.Checksum, newer.Size = c.To+100, []byte("newer"), partition.Checksum([]byte("newer")), 5
+			if err := f.Place(t.Context(), []partition.Entry{newer}); err != nil {
+				t.Fatal(err)
+			}
+			c.From--
+			wantError(t, f.Apply(t.Context(), c), partition.ErrPositionMoved)
+			if n := len(getAll(t, f, c.Entries)); n != 1 {
+				t.Errorf("a step from elsewhere left %d entries", n-1)
+			}
+			c.From++
+			if err := f.Apply(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+			f.at = c.To
+			c.Entries[3] = newer
+			wantSame(t, fmt.Sprint(odd), getAll(t, f, c.Entries), c.Entries)
+			f.at += 100
+			skip := f.step(0)
+			skip.From, skip.To, skip.Goal = c.To, f.at, f.at
+			if err := f.Apply(t.Context(), skip); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}

@@ -25,6 +25,7 @@ type link struct {
 	text   []byte                                  // the statement being built; its memory is used again
 	inTx   bool                                    // a transaction may be open
 	gets   [len(getShapes)]driver.StmtQueryContext // prepared when they are needed
+	bulk   driver.StmtExecContext                  // the same, of bulkRows rows
 	args   []driver.NamedValue
 	broken bool  // the connection must not be used again
 	last   int64 // what the session's LAST_INSERT_ID was set to last

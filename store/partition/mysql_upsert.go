@@ -73,7 +73,7 @@ func (o origination) then() origination {
 // appendUpsert appends the statement that writes a chunk.
 func appendUpsert(text []byte, entries []Entry, u *upsert, from origination) []byte {
 	c := u.plain
-	plain := !slices.ContainsFunc(entries, func(e Entry) bool { return len(e.Metadata) > 0 || e.ExpiresAt != 0 })
+	plain := !slices.ContainsFunc(entries, func(e Entry) bool { return !e.plain() })
 	if !plain {
 		c = u.whole
 	}

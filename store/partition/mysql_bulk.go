@@ -1,0 +1,102 @@
+package partition
+
+import (
+	"context"
+	"database/sql/driver"
+	"strings"
+)
+
+// bulkRows is how many rows the prepared statement of a large copy has. With its
+// arguments in binary a row costs the server a quarter less than as text,
+// most of whose cost is reading it: 6.5 in place of 8.7 µs for a new row of
+// 100 bytes.
+const (
+	bulkRows    = 250
+	bulkColumns = 9 // those of plainColumns
+)
+
+// bulk is the statement, from the clause of plain rows.
+func (c *clause) bulk() string {
+	rows := strings.Repeat(placeholders(bulkColumns)+",", bulkRows)
+	return c.head + rows[:len(rows)-1] + c.tail
+}
+
+// bulky reports whether entries begin with rows that fit the prepared statement: plain
+// ones, all of which make one chunk, and none so large that the
+// driver would send it on its own.
+func (d *mysqlDB) bulky(entries []Entry) bool {
+	if len(entries) < bulkRows {
+		return false
+	}
+	size, limit, alone := 0, d.chunkBytes(), int(d.packet.Load())/(bulkRows*bulkColumns+1)
+	for i := range bulkRows {
+		e := &entries[i]
+		if len(e.Value) >= alone || !e.plain() {
+			return false
+		}
+		size += rowBytes(e)
+	}
+	return size < limit
+}
+
+// writeBulk writes the entries that fit the prepared statement, from the
+// first, and returns the others.
+func (t *transfer) writeBulk(ctx context.Context, entries []Entry) ([]Entry, error) {
+	for t.d.bulky(entries) {
+		if err := t.send(ctx); err != nil { // no row is written unless the position was moved
+			return nil, err
+		}
+		done := false
+		err := t.d.killable(ctx, t.l, func() (err error) {
+			done, err = t.l.writeBulk(t.d.bulk, entries[:bulkRows])
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		if !done {
+			break
+		}
+		entries = entries[bulkRows:]
+	}
+	return entries, nil
+}
+
+// writeBulk is not done when the server keeps no more statements.
+func (l *link) writeBulk(statement string, entries []Entry) (done bool, err error) {
+	if l.bulk == nil {
+		made, err := l.conn.(driver.ConnPrepareContext).PrepareContext(context.Background(), statement)
+		if err = l.noted(err); err != nil && l.broken {
+			return false, err
+		} else if err != nil {
+			return false, nil
+		}
+		l.bulk = made.(driver.StmtExecContext)
+	}
+	l.args = l.args[:0]
+	for i := range entries {
+		l.args = entries[i].appendPlain(l.args)
+	}
+	_, err = l.bulk.ExecContext(context.Background(), l.args)
+	clear(l.args)
+	return err == nil, l.noted(err)
+}
+
+// plain reports whether what plainColumns leave out is NULL.
+func (e *Entry) plain() bool { return len(e.Metadata) == 0 && e.ExpiresAt == 0 }
+
+// appendPlain appends the arguments of a plain row.
+func (e *Entry) appendPlain(args []driver.NamedValue) []driver.NamedValue {
+	deleted, value := int64(0), e.Value
+	if e.Deleted {
+		deleted = 1
+	}
+	if value == nil {
+		value = []byte{} // and not NULL
+	}
+	for _, v := range [bulkColumns]any{string(e.Key), string(e.Origin), int64(e.Revision), deleted, e.ContentType,
+		int64(e.ModifiedAt), int64(e.Checksum), int64(len(value)), value} {
+		args = append(args, driver.NamedValue{Ordinal: len(args) + 1, Value: v})
+	}
+	return args
+}
