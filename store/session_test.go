@@ -333,6 +333,40 @@ func TestSessionDoesNotBelieveAPartitionThatIsEmptied(t *testing.T) {
 	}
 }
 
+// TestListOfAPlacedTombstone: a list that misses a key for its tombstone, which was
+// placed ahead, has its session see the key no more.
+func TestListOfAPlacedTombstone(t *testing.T) {
+	o := options()
+	o.Poll, o.SessionWait, o.Read, o.Local = time.Hour, -1, store.ReadLocal, "p1"
+	r := newRig(t, 3, o)
+	r.put(t, "a", "1")
+	r.level(t)
+	var tomb store.Entry
+	key := store.User.Key("a")
+	err := r.Update(t.Context(), []store.Key{key}, func(v *store.View) error {
+		tomb, _ = v.Delete(key)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.parts[1].Place(t.Context(), []store.Entry{tomb}); err != nil {
+		t.Fatal(err)
+	}
+	page, err := r.List(t.Context(), store.ListOptions{Space: store.User})
+	if err != nil || page.Partition != "p1" || len(page.Entries) != 0 {
+		t.Fatalf("%+v, %v", page, err)
+	}
+	r.parts[1].Fail(func(string) error { return partition.ErrUnavailable })
+	r.parts[0].Fail(func(string) error { return partition.ErrUnavailable })
+	got, err := r.Get(t.Context(), store.User.Key("a"), store.ReadOptions{Session: page.Seen})
+	if err == nil {
+		t.Errorf("after the list %v the session is shown %+v by %s", page.Seen, got.Seen, got.Partition)
+	} else if !errors.As(err, new(*store.SessionError)) {
+		t.Error(err)
+	}
+}
+
 // TestSessionIsServedByTheMasterOrRefused: with its replicas behind, a session
 // reads from the master; with that away too, it is told so, and others read on.
 func TestSessionIsServedByTheMasterOrRefused(t *testing.T) {

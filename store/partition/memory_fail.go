@@ -15,6 +15,7 @@ const (
 	OpGet       = "get"
 	OpList      = "list"
 	OpPositions = "positions"
+	OpNewest    = "newest"
 	OpExpired   = "expired"
 	OpSnapshot  = "snapshot"
 	OpNext      = "next" // of a Snapshot

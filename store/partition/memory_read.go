@@ -71,6 +71,20 @@ func (db *memoryDB) list(s Span) (entries []Entry, more bool) {
 	return entries, false
 }
 
+// Newest implements Reader.
+func (m *Memory) Newest(ctx context.Context) (map[Origin]Revision, error) {
+	if err := m.begin(ctx, OpNewest); err != nil {
+		return nil, err
+	}
+	m.db.mu.Lock()
+	defer m.db.mu.Unlock()
+	newest := make(map[Origin]Revision)
+	for _, e := range m.db.entries {
+		newest[e.Origin] = max(newest[e.Origin], e.Revision)
+	}
+	return newest, nil
+}
+
 // Positions implements Reader.
 func (m *Memory) Positions(ctx context.Context) (Positions, error) {
 	if err := m.begin(ctx, OpPositions); err != nil {

@@ -109,6 +109,10 @@ type Reader interface {
 	List(ctx context.Context, s Span) (entries []Entry, more bool, err error)
 	// Positions reads the clock and every row of positions at one moment.
 	Positions(ctx context.Context) (Positions, error)
+	// Newest reads the newest revision that is held of each origin, tombstones
+	// included: beyond its position where something was placed ahead. Origins of
+	// which nothing is held are left out.
+	Newest(ctx context.Context) (map[Origin]Revision, error)
 }
 
 // Span is a range of keys. Keys order by their bytes.

@@ -121,8 +121,33 @@ const (
 	selectClock     = `SELECT {now}`
 	selectPositions = `SELECT {now}, p.origin, p.revision, p.goal, p.synced_at, p.collected
 		FROM (SELECT 1 AS one) AS c LEFT JOIN {p}positions AS p ON p.origin <> '' ORDER BY p.origin`
+	selectNewest   = `SELECT p.origin, (SELECT MAX(e.revision) FROM {p}entries AS e WHERE e.origin = p.origin) FROM {p}positions AS p`
 	selectPosition = `SELECT revision, goal, synced_at, collected FROM {p}positions WHERE origin = ?`
 )
+
+// Newest implements Reader, by one look into the index for each origin.
+func (s *SQL) Newest(ctx context.Context) (newest map[Origin]Revision, err error) {
+	err = s.read(ctx, "newest", func(ctx context.Context, c *session) error {
+		rows, err := c.queryOnce(ctx, s.sql(selectNewest))
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		newest = make(map[Origin]Revision)
+		for rows.Next() {
+			var origin string
+			var revision sql.NullInt64
+			if err := rows.Scan(&origin, &revision); err != nil {
+				return err
+			}
+			if revision.Valid {
+				newest[Origin(origin)] = Revision(revision.Int64)
+			}
+		}
+		return rows.Err()
+	})
+	return newest, err
+}
 
 // Positions implements Reader. A statement reads its clock before it sees
 // any row, so Now is never later than what is told about it.

@@ -136,6 +136,13 @@ func checkPlacedStreamed(t *testing.T, s suite) {
 	must(t, p.Apply(t.Context(), partition.Copy{Origin: alpha, To: 5, Goal: 5, SyncedAt: 3, Entries: entries}))
 	placed := at(put("k/a", "2"), alpha, 8) // replaces what a reader after 0 would have found before 5
 	must(t, p.Place(t.Context(), []partition.Entry{placed}))
+	whole(t, p, "gamma")
+	gone := at(deletion("k/gone"), "gamma", 9)
+	must(t, p.Place(t.Context(), []partition.Entry{gone}))
+	whole(t, p, "delta") // of which nothing is held
+	if newest, err := p.Newest(t.Context()); err != nil || len(newest) != 2 || newest[alpha] != 8 || newest["gamma"] != 9 {
+		t.Errorf("newest are %v, %v", newest, err)
+	}
 	view := snapshot(t, p, alpha, 0)
 	if at := view.Position().Revision; at != 5 {
 		t.Errorf("the snapshot is at %d, want 5", at)
