@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"regexp"
 	"strings"
 	"sync"
@@ -79,13 +80,17 @@ type dialect interface {
 	barrier(ctx context.Context, c *session) error
 
 	commit(ctx context.Context, b Batch) (Claim, error)
-	get(ctx context.Context, keys []Key) ([]Entry, error)
+	// get leaves out the values of more than most bytes; anySize: none.
+	get(ctx context.Context, keys []Key, most int64) ([]Entry, error)
 
 	transient(err error) bool // another attempt of the transaction may succeed at once
 	answered(err error) bool  // the database itself said so: the outcome is known
 	explain(err error) error
 	close() error
 }
+
+// anySize is as large as no value is.
+const anySize = math.MaxInt64
 
 const (
 	defaultTimeout = 10 * time.Second

@@ -59,7 +59,7 @@ func (db *memoryDB) claim(b Batch) (Claim, error) {
 
 // current is what stands for the batch's keys; a key in both lists counts as Read.
 func (db *memoryDB) current(b Batch) []Entry {
-	entries := db.get(b.Read)
+	entries := db.get(b.Read, anySize)
 	seen := make(map[Key]bool, len(b.Read)+len(b.Heads))
 	for _, k := range b.Read {
 		seen[k] = true

@@ -19,14 +19,26 @@ func (m *Memory) Get(ctx context.Context, keys []Key) ([]Entry, error) {
 	}
 	m.db.mu.Lock()
 	defer m.db.mu.Unlock()
-	return m.db.get(keys), nil
+	return m.db.get(keys, anySize), nil
 }
 
-func (db *memoryDB) get(keys []Key) []Entry {
+// GetSmall implements Reader.
+func (m *Memory) GetSmall(ctx context.Context, keys []Key, most int64) ([]Entry, error) {
+	if err := m.begin(ctx, OpGet); err != nil {
+		return nil, err
+	}
+	m.db.mu.Lock()
+	defer m.db.mu.Unlock()
+	return m.db.get(keys, most), nil
+}
+
+func (db *memoryDB) get(keys []Key, most int64) []Entry {
 	var entries []Entry
 	seen := make(map[Key]bool, len(keys))
 	for _, k := range keys {
-		if e, ok := db.entries[k]; ok && !seen[k] {
+		if e, ok := db.entries[k]; ok && !seen[k] && e.Size > most {
+			entries = append(entries, head(e))
+		} else if ok && !seen[k] {
 			entries = append(entries, clone(e))
 		}
 		seen[k] = true

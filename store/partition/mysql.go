@@ -49,6 +49,7 @@ type mysqlDB struct {
 	closeOnce sync.Once
 
 	upsert, newer        upsert
+	small, smallIn       string // around the size of the largest value that is read
 	claim, heads, wholes string // statements with names in them
 	step, fence, bulk    string
 	self                 []byte // origin as a literal
@@ -141,6 +142,7 @@ func (d *mysqlDB) statements() {
 	d.step, d.fence = d.names.Replace(updateStep), d.names.Replace(underFence)
 	d.claim, d.self = d.names.Replace(claimMySQL), appendBytes(nil, d.origin)
 	d.heads, d.wholes = d.names.Replace(selectHeadsIn), d.names.Replace(selectEntriesIn)
+	d.small, d.smallIn = d.names.Replace(selectSmall), d.names.Replace(selectSmallIn)
 }
 
 func (d *mysqlDB) kind() string {

@@ -12,8 +12,11 @@ import (
 // many keys the text is as cheap.
 var getShapes = [...]int{1, 2, 4, 8, 12, 16, 24, 32, 48, 64}
 
+// preparedGets are a link's statements, prepared when they are needed.
+type preparedGets [len(getShapes)]driver.StmtQueryContext
+
 // get implements dialect.
-func (d *mysqlDB) get(ctx context.Context, keys []Key) ([]Entry, error) {
+func (d *mysqlDB) get(ctx context.Context, keys []Key, most int64) ([]Entry, error) {
 	if len(keys) == 0 {
 		return nil, nil
 	}
@@ -30,7 +33,7 @@ func (d *mysqlDB) get(ctx context.Context, keys []Key) ([]Entry, error) {
 	}
 	err = l.bounded(ctx, func() error {
 		for chunk := range slices.Chunk(keys, maxKeysAtOnce) {
-			if err := d.read(l, chunk, take); err != nil {
+			if err := d.read(l, chunk, most, take); err != nil {
 				return err
 			}
 		}
@@ -42,18 +45,21 @@ func (d *mysqlDB) get(ctx context.Context, keys []Key) ([]Entry, error) {
 	return entries, nil
 }
 
-func (d *mysqlDB) read(l *link, keys []Key, each func(int, []driver.Value) error) error {
-	st, n, err := d.prepared(l, len(keys))
+func (d *mysqlDB) read(l *link, keys []Key, most int64, each func(int, []driver.Value) error) error {
+	st, n, err := d.prepared(l, len(keys), most)
 	if err != nil && l.broken {
 		return err
 	}
 	if st == nil { // many keys, or the server keeps no more statements
-		l.text = appendKeys(append(l.text[:0], d.wholes...), keys)
+		l.text = appendKeys(d.appendGet(l.text[:0], most), keys)
 		return l.run(string(l.text), each)
 	}
 	l.args = l.args[:0]
+	if most != anySize {
+		l.args = append(l.args, driver.NamedValue{Ordinal: 1, Value: most})
+	}
 	for i := range n {
-		l.args = append(l.args, driver.NamedValue{Ordinal: i + 1, Value: string(keys[min(i, len(keys)-1)])})
+		l.args = append(l.args, driver.NamedValue{Ordinal: len(l.args) + 1, Value: string(keys[min(i, len(keys)-1)])})
 	}
 	rows, err := st.QueryContext(context.Background(), l.args)
 	if err != nil {
@@ -62,25 +68,37 @@ func (d *mysqlDB) read(l *link, keys []Key, each func(int, []driver.Value) error
 	return l.scan(rows, each)
 }
 
+// appendGet appends the statement up to its keys.
+func (d *mysqlDB) appendGet(text []byte, most int64) []byte {
+	if most == anySize {
+		return append(text, d.wholes...)
+	}
+	return append(appendInt(append(text, d.small...), most), d.smallIn...)
+}
+
 // prepared is the link's statement for at least so many keys, and for how
 // many it is. It is nil when there is none.
-func (d *mysqlDB) prepared(l *link, keys int) (st driver.StmtQueryContext, n int, err error) {
+func (d *mysqlDB) prepared(l *link, keys int, most int64) (st driver.StmtQueryContext, n int, err error) {
 	shape, _ := slices.BinarySearch(getShapes[:], keys)
 	if shape == len(getShapes) {
 		return nil, 0, nil
 	}
 	n = getShapes[shape]
-	if l.gets[shape] == nil {
-		made, err := l.conn.(driver.ConnPrepareContext).PrepareContext(context.Background(), d.wholes+placeholders(n))
+	gets, text := &l.gets, d.wholes
+	if most != anySize {
+		gets, text = &l.smalls, d.small+"?"+d.smallIn
+	}
+	if gets[shape] == nil {
+		made, err := l.conn.(driver.ConnPrepareContext).PrepareContext(context.Background(), text+placeholders(n))
 		if err != nil {
 			return nil, 0, l.noted(err)
 		}
-		l.gets[shape] = made.(driver.StmtQueryContext)
+		gets[shape] = made.(driver.StmtQueryContext)
 	}
-	return l.gets[shape], n, nil
+	return gets[shape], n, nil
 }
 
-// copier copies rows of entryColumns or headColumns. Origins and content types
+// copier copies rows of entryColumns, of which the value may be NULL, or headColumns. Origins and content types
 // repeat: their strings are shared.
 type copier struct {
 	origin      Origin
@@ -106,7 +124,7 @@ func (c *copier) entry(row []driver.Value, values bool) Entry {
 		Checksum:    uint64(intOf(row[8])),
 		Size:        intOf(row[9]),
 	}
-	if values {
+	if values && row[10] != nil {
 		value := bytesOf(row[10])
 		e.Value = append(make([]byte, 0, len(value)), value...) // never nil
 	}

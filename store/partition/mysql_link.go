@@ -20,12 +20,13 @@ import (
 // does the same for nothing.
 type link struct {
 	conn   driver.Conn
-	raw    net.Conn                                // what conn speaks through
-	id     int64                                   // of the session, for KILL
-	text   []byte                                  // the statement being built; its memory is used again
-	inTx   bool                                    // a transaction may be open
-	gets   [len(getShapes)]driver.StmtQueryContext // prepared when they are needed
-	bulk   driver.StmtExecContext                  // the same, of bulkRows rows
+	raw    net.Conn // what conn speaks through
+	id     int64    // of the session, for KILL
+	text   []byte   // the statement being built; its memory is used again
+	inTx   bool     // a transaction may be open
+	gets   preparedGets
+	smalls preparedGets           // of small values
+	bulk   driver.StmtExecContext // prepared when it is needed, of bulkRows rows
 	args   []driver.NamedValue
 	broken bool  // the connection must not be used again
 	last   int64 // what the session's LAST_INSERT_ID was set to last

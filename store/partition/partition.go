@@ -104,6 +104,10 @@ type Reader interface {
 	// very many): tombstones and expired entries included, absent keys left
 	// out, in no order.
 	Get(ctx context.Context, keys []Key) ([]Entry, error)
+	// GetSmall is Get without the values that are larger than most bytes: of
+	// these entries it reads the head alone, so that Value is nil where Size is
+	// more than most, and nowhere else.
+	GetSmall(ctx context.Context, keys []Key, most int64) ([]Entry, error)
 	// List reads the entries of a span in key order, without tombstones.
 	// more says that entries may follow the last one returned.
 	List(ctx context.Context, s Span) (entries []Entry, more bool, err error)

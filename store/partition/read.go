@@ -9,15 +9,24 @@ import (
 
 // Get implements Reader.
 func (s *SQL) Get(ctx context.Context, keys []Key) ([]Entry, error) {
+	return s.get(ctx, keys, anySize)
+}
+
+// GetSmall implements Reader.
+func (s *SQL) GetSmall(ctx context.Context, keys []Key, most int64) ([]Entry, error) {
+	return s.get(ctx, keys, most)
+}
+
+func (s *SQL) get(ctx context.Context, keys []Key, most int64) ([]Entry, error) {
 	if s.local {
-		return s.getLocal(ctx, keys)
+		return s.getLocal(ctx, keys, most)
 	}
 	ctx, done, err := s.begin(ctx, "get")
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	entries, err := s.dialect.get(ctx, keys)
+	entries, err := s.dialect.get(ctx, keys, most)
 	if err != nil {
 		return nil, s.failed("get", err)
 	}
@@ -25,11 +34,11 @@ func (s *SQL) Get(ctx context.Context, keys []Key) ([]Entry, error) {
 }
 
 // getLocal makes no timer: it and its context would cost more than looking up a key.
-func (s *SQL) getLocal(ctx context.Context, keys []Key) ([]Entry, error) {
+func (s *SQL) getLocal(ctx context.Context, keys []Key, most int64) ([]Entry, error) {
 	err := s.usable(ctx)
 	var entries []Entry
 	if err == nil {
-		entries, err = s.dialect.get(operation{ctx, s.life}, keys)
+		entries, err = s.dialect.get(operation{ctx, s.life}, keys, most)
 	}
 	if err != nil {
 		return nil, s.failed("get", err)

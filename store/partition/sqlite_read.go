@@ -3,6 +3,7 @@ package partition
 import (
 	"context"
 	"errors"
+	"math/bits"
 	"unsafe"
 )
 
@@ -84,20 +85,21 @@ func (r *liteRows) Close() error {
 	return r.err
 }
 
-// entries runs a statement that selects keys, padded to size, and appends what it finds.
-func (c *liteConn) entries(ctx context.Context, statement string, keys []Key, size int, entries []Entry, values bool) ([]Entry, error) {
-	st, err := c.statement(ctx, statement)
+// entries runs a statement that selects keys, at most maxKeysAtOnce, and appends what it finds.
+func (c *liteConn) entries(ctx context.Context, what keyed, keys []Key, entries []Entry) ([]Entry, error) {
+	log := bits.Len(uint(len(keys) - 1))
+	st, err := c.statement(ctx, what.texts[log])
 	if err != nil {
 		return nil, err
 	}
-	if err := st.bindKeys(keys, size); err != nil {
+	if err := st.bindKeyed(what, keys, 1<<log); err != nil {
 		return nil, err
 	}
 	defer st.reset()
 	var r row
 	found, err := st.first(ctx)
 	for found && err == nil {
-		entries = append(entries, r.lite(st, values))
+		entries = append(entries, r.lite(st, what.values))
 		found, err = st.step()
 	}
 	if err != nil {
@@ -106,8 +108,15 @@ func (c *liteConn) entries(ctx context.Context, statement string, keys []Key, si
 	return entries, nil
 }
 
-// bindKeys repeats the last key up to size: IN does not mind.
-func (st *liteStmt) bindKeys(keys []Key, size int) error {
+// bindKeyed repeats the last key up to size: IN does not mind.
+func (st *liteStmt) bindKeyed(what keyed, keys []Key, size int) error {
+	first := 1
+	if what.most != anySize {
+		if err := st.bindInt(1, what.most); err != nil {
+			return err
+		}
+		first = 2
+	}
 	last := keys[len(keys)-1]
 	room := 1 + (size-len(keys))*len(last)
 	for _, k := range keys {
@@ -121,15 +130,15 @@ func (st *liteStmt) bindKeys(keys []Key, size int) error {
 		if i < len(keys) {
 			k = keys[i]
 		}
-		if err := bindBlob(st, i+1, string(k)); err != nil {
+		if err := bindBlob(st, first+i, string(k)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// lite is the entry in the row of a statement that selects entryColumns or,
-// without values, headColumns.
+// lite is the entry in the row of a statement that selects entryColumns, of which
+// the value may be NULL, or, without values, headColumns.
 func (r *row) lite(st *liteStmt, values bool) Entry {
 	if o := st.blob(1); string(r.last) != string(o) {
 		r.last = Origin(o)
@@ -150,11 +159,15 @@ func (r *row) lite(st *liteStmt, values bool) Entry {
 	if m := st.blob(5); len(m) > 0 {
 		e.Metadata = append([]byte(nil), m...)
 	}
-	if !values {
+	var value []byte
+	if values {
+		value = st.blob(10)
+	}
+	if !values || value == nil && e.Size > 0 && st.null(10) {
 		e.Key = Key(st.blob(0))
 		return e
 	}
-	e.Key, e.Value = keyAndValue(st.blob(0), st.blob(10))
+	e.Key, e.Value = keyAndValue(st.blob(0), value)
 	return e
 }
 

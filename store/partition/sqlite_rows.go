@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"math/bits"
 	"slices"
 	"strings"
 	"time"
@@ -22,13 +21,18 @@ const (
 
 	selectEntriesIn = `SELECT ` + entryColumns + ` FROM {p}entries WHERE {key} IN `
 	selectHeadsIn   = `SELECT ` + headColumns + ` FROM {p}entries WHERE {key} IN `
+
+	// Between the two stands the size of the largest value that is read.
+	selectSmall   = `SELECT ` + headColumns + `, CASE WHEN size <= `
+	selectSmallIn = ` THEN value END FROM {p}entries WHERE {key} IN `
 )
 
 // sqliteTexts are the statements of the hot paths, with the names put in.
 type sqliteTexts struct {
 	claim         string
 	upsert, newer string
-	wholes, heads [maxKeysLog + 1]string // by the binary logarithm of the number of keys
+
+	wholes, smalls, heads [maxKeysLog + 1]string // by the binary logarithm of the number of keys
 }
 
 func textsOf(names *strings.Replacer) sqliteTexts {
@@ -36,6 +40,7 @@ func textsOf(names *strings.Replacer) sqliteTexts {
 	t := sqliteTexts{claim: names.Replace(claimSQLite), upsert: names.Replace(insert), newer: names.Replace(insert + onlyNewer)}
 	for i := range t.wholes {
 		t.wholes[i] = names.Replace(selectEntriesIn) + placeholders(1<<i)
+		t.smalls[i] = names.Replace(selectSmall+"?"+selectSmallIn) + placeholders(1<<i)
 		t.heads[i] = names.Replace(selectHeadsIn) + placeholders(1<<i)
 	}
 	return t
@@ -86,22 +91,38 @@ func (d *sqliteDB) claim(ctx context.Context, c *session, b Batch) (Claim, error
 		return Claim{}, err
 	}
 	claim.Now = InstantOf(time.Now())
-	if claim.Current, err = d.in(ctx, c.lite, &d.texts.wholes, b.Read, nil); err != nil {
+	if claim.Current, err = d.in(ctx, c.lite, d.wholes(), b.Read, nil); err != nil {
 		return Claim{}, err
 	}
-	claim.Current, err = d.in(ctx, c.lite, &d.texts.heads, b.Heads, claim.Current)
+	claim.Current, err = d.in(ctx, c.lite, d.heads(), b.Heads, claim.Current)
 	return claim, err
 }
 
+// keyed is a SELECT of keys.
+type keyed struct {
+	texts  *[maxKeysLog + 1]string
+	values bool  // it reads entryColumns, otherwise headColumns
+	most   int64 // its first argument; anySize if it has none
+}
+
+func (d *sqliteDB) wholes() keyed { return keyed{&d.texts.wholes, true, anySize} }
+func (d *sqliteDB) heads() keyed  { return keyed{&d.texts.heads, false, anySize} }
+
+func (d *sqliteDB) smalls(most int64) keyed {
+	if most == anySize {
+		return d.wholes()
+	}
+	return keyed{&d.texts.smalls, true, most}
+}
+
 // in appends what stands for keys to entries.
-func (d *sqliteDB) in(ctx context.Context, c *liteConn, texts *[maxKeysLog + 1]string, keys []Key, entries []Entry) ([]Entry, error) {
+func (d *sqliteDB) in(ctx context.Context, c *liteConn, what keyed, keys []Key, entries []Entry) ([]Entry, error) {
 	entries = slices.Grow(entries, len(keys))
 	for len(keys) > 0 {
 		chunk := keys[:min(len(keys), maxKeysAtOnce)]
 		keys = keys[len(chunk):]
-		log := bits.Len(uint(len(chunk) - 1))
 		var err error
-		if entries, err = c.entries(ctx, texts[log], chunk, 1<<log, entries, texts == &d.texts.wholes); err != nil {
+		if entries, err = c.entries(ctx, what, chunk, entries); err != nil {
 			return nil, err
 		}
 	}
@@ -174,7 +195,7 @@ const (
 
 // get implements dialect. Point reads wait for nobody, so the context is looked
 // at before them only: having somebody watch it costs a tenth of a read.
-func (d *sqliteDB) get(ctx context.Context, keys []Key) ([]Entry, error) {
+func (d *sqliteDB) get(ctx context.Context, keys []Key, most int64) ([]Entry, error) {
 	if len(keys) == 0 {
 		return nil, nil
 	}
@@ -183,5 +204,5 @@ func (d *sqliteDB) get(ctx context.Context, keys []Key) ([]Entry, error) {
 		return nil, err
 	}
 	defer d.readers.give(c)
-	return d.in(ctx, c, &d.texts.wholes, keys, nil)
+	return d.in(ctx, c, d.smalls(most), keys, nil)
 }

@@ -22,6 +22,7 @@ var entryChecks = []check{
 	{"TombstonesAreRead", checkTombstonesAreRead},
 	{"ChecksumsAreKeptAsGiven", checkChecksumsKept},
 	{"GetAnswersManyKeysAndRepeatedOnesOnce", checkGetMany},
+	{"GetSmallLeavesOutLargeValuesAlone", checkGetSmall},
 	{"SlicesAreNotKept", checkSlicesNotKept},
 }
 
@@ -218,6 +219,46 @@ func checkGetMany(t *testing.T, s suite) {
 	wantEntries(t, get(t, p, keys...), want)
 	wantEntries(t, get(t, p), nil)
 	wantEntries(t, get(t, p, "k/0001", "k/0001"), want[1:2])
+}
+
+// checkGetSmall reads values of all sizes around the bound, with few keys and
+// with many, which may be different statements.
+func checkGetSmall(t *testing.T, s suite) {
+	p := s.node(t, alpha)
+	const most = 1000
+	entries := []partition.Entry{put("k/empty", ""), deletion("k/gone"), put("k/large", strings.Repeat("l", 100*most))}
+	for i := range 300 {
+		e := put(fmt.Sprintf("k/%03d", i), strings.Repeat("v", most-150+i))
+		e.Metadata, e.ExpiresAt = []byte(`{"a":"1"}`), partition.Instant(i%2)
+		entries = append(entries, e)
+	}
+	whole := stamped(alpha, commit(t, p, entries...), entries...)
+	read := func(most int64, keys ...partition.Key) []partition.Entry {
+		t.Helper()
+		got, err := p.GetSmall(t.Context(), keys, most)
+		must(t, err)
+		return got
+	}
+	keys := []partition.Key{"k/none"}
+	for _, e := range whole {
+		keys = append(keys, e.Key, e.Key+"?")
+	}
+	for _, n := range []int64{most, most - 150, 0, 1 << 40} {
+		var want []partition.Entry
+		for _, e := range whole {
+			if e.Size > n {
+				e = headOf(e)
+			}
+			want = append(want, e)
+			got := read(n, e.Key)
+			wantEntries(t, got, []partition.Entry{e})
+			if len(got) == 1 && (got[0].Value == nil) != (e.Size > n) {
+				t.Errorf("up to %d bytes, the value of %q, %d bytes, is %v", n, e.Key, e.Size, got[0].Value)
+			}
+		}
+		wantEntries(t, byKey(read(n, keys...)), byKey(want))
+	}
+	wantEntries(t, read(most), nil)
 }
 
 func checkSlicesNotKept(t *testing.T, s suite) {

@@ -67,6 +67,8 @@ var faults = []fault{
 		func(m *partition.Memory) partition.Partition { return unisolated{m} }},
 	{"hides expired entries", "ListLeavesOutTombstonesAlone",
 		func(m *partition.Memory) partition.Partition { return impatient{m} }},
+	{"reads small values alone", "GetSmallLeavesOutLargeValuesAlone",
+		func(m *partition.Memory) partition.Partition { return stingy{m} }},
 	{"collects too far", "CollectRemovesTombstonesUpToARevision",
 		func(m *partition.Memory) partition.Partition { return greedy{m} }},
 	{"collects too far", "CollectAtAMasterKeepsItsCounter",
@@ -340,6 +342,13 @@ func (p impatient) List(ctx context.Context, s partition.Span) ([]partition.Entr
 	entries, more, err := p.Memory.List(ctx, s)
 	now := partition.InstantOf(time.Now())
 	return slices.DeleteFunc(entries, func(e partition.Entry) bool { return !e.Live(now) }), more, err
+}
+
+// stingy leaves out the value that is just as large as may be.
+type stingy struct{ *partition.Memory }
+
+func (p stingy) GetSmall(ctx context.Context, keys []partition.Key, most int64) ([]partition.Entry, error) {
+	return p.Memory.GetSmall(ctx, keys, most-1)
 }
 
 // greedy collects one revision too many.
