@@ -79,10 +79,6 @@ func (b *batch) doTogether(ops []operation) {
 	answerWrites()
 }
 
-// keptKeys is how many keys of a session are read together: so many a GetMany
-// reads in one statement of each origin, which is of one moment.
-const keptKeys = 64
-
 // get reads the keys of gets. What a session reads is not older than what it read
 // just before, whoever answers.
 func (b *batch) get(each func(i int, r store.Read, err error)) {
@@ -92,8 +88,8 @@ func (b *batch) get(each func(i int, r store.Read, err error)) {
 		read.Consistency = store.FromMaster
 	case !b.keeps || read.Consistency == store.FromMaster:
 	case read.Consistency == store.Any:
-		n = keptKeys
-	default: // GetMany reads one at a time
+		read.Consistency = store.InSession
+	default: // of these GetMany reads one without regard to the others
 		n = 1
 	}
 	for keys := b.keys; len(keys) > 0; {

@@ -2,22 +2,29 @@ package store
 
 import (
 	"context"
-	"time"
+	"math"
 )
 
 // Bounds of one step of a GetMany: the first reads manyFirst keys, those that
 // follow as many as should hold manyBytes of values by what the one before held.
+// However much it is then, a step's statements bring manySmall of values at
+// most. Those that are too large for that are read after them, as many together
+// as hold manyBytes, or one alone.
 const (
 	manyFirst = 64
 	manyMost  = 256 // what a partition reads in one statement
 	manyBytes = 4 << 20
+	manySmall = 8 << 20
 )
+
+// wholeValues is as large as no value is.
+const wholeValues = math.MaxInt64
 
 // GetMany reads the entries of many keys in few statements, each as Get reads
 // one. It calls each for every key in their order, with its index and what Get
-// would have returned, as soon as that is known, so that some MiB of values are
-// held at a time; where large ones follow small ones, manyMost of them at worst.
-// An error of one key is no other's.
+// would have returned, as soon as that is known. So it holds 12 MiB of values and
+// one value more, at most, whatever their sizes are. With InSession or FromMaster
+// nothing that it gives is older than what it gave before.
 func (s *Store) GetMany(ctx context.Context, keys []Key, o ReadOptions, each func(i int, r Read, err error)) {
 	size := manyFirst
 	if o.Consistency == Quorum {
@@ -30,12 +37,15 @@ func (s *Store) GetMany(ctx context.Context, keys []Key, o ReadOptions, each fun
 	for done := 0; done < len(keys); {
 		some := keys[done:min(done+size, len(keys))]
 		bytes := int64(0)
-		s.getSome(ctx, some, o, func(i int, r Read, err error) {
+		n := s.getSome(ctx, some, &o, func(i int, r Read, err error) {
 			bytes += r.Entry.Size
+			if o.Consistency == InSession {
+				o.Session = o.Session.With(r.Seen)
+			}
 			each(done+i, r, err)
 		})
-		done += len(some)
-		size = manyKeys(len(some), bytes)
+		done += n
+		size = manyKeys(n, bytes)
 	}
 }
 
@@ -44,42 +54,37 @@ func manyKeys(n int, bytes int64) int {
 	return int(min(max(int64(n)*manyBytes/max(bytes, 1), 1), manyMost))
 }
 
-// getSome answers keys from the cache, and reads the others in a statement for
-// each of their masters.
-func (s *Store) getSome(ctx context.Context, keys []Key, o ReadOptions, each func(int, Read, error)) {
+// getSome answers the first of keys, all of them if it can, and says how many.
+// The session in o is that of what was answered so far.
+func (s *Store) getSome(ctx context.Context, keys []Key, o *ReadOptions, each func(int, Read, error)) int {
 	c := s.cluster.Load()
 	if c == nil {
 		for i := range keys {
 			each(i, Read{}, ErrNoPartition)
 		}
-		return
+		return len(keys)
 	}
-	quests := make([]quest, len(c.Masters))
-	for i, name := range c.Masters {
-		quests[i] = s.quest(c, Origin(name), o)
+	st := step{s: s, c: c, o: o, keys: keys, each: each}
+	if o.Consistency == InSession {
+		st.recallFirst()
+	} else {
+		st.recall()
 	}
-	recalled := make([]recalled, len(keys))
-	missing := make([][]Key, len(c.Masters)) // of each master
-	for i, k := range keys {
-		r, master := &recalled[i], c.Slots[SlotOf(k)]
-		if r.read, r.ok = quests[master].recall(k); !r.ok {
-			missing[master] = append(missing[master], k)
-		}
-	}
-	answers := make([]*answers, len(c.Masters))
-	for i, keys := range missing {
-		if len(keys) > 0 {
-			answers[i] = s.askFirst(ctx, keys, &quests[i])
-		}
-	}
-	for i, k := range keys {
-		if r := &recalled[i]; r.ok {
-			each(i, r.read, nil)
-			continue
-		}
-		r, err := answers[c.Slots[SlotOf(k)]].of(ctx, s, k, o)
-		each(i, r, err)
-	}
+	st.ask(ctx)
+	return st.answer(ctx)
+}
+
+// step is some keys of a GetMany on their way.
+type step struct {
+	s    *Store
+	c    *cluster
+	o    *ReadOptions
+	keys []Key
+	each func(int, Read, error)
+
+	done     int        // so many are answered
+	recalled []recalled // what the cache has of each; nil: not asked
+	answers  []*answers // of each master, nil where none of its keys were read
 }
 
 // recalled is what the cache has of a key.
@@ -88,97 +93,95 @@ type recalled struct {
 	ok   bool
 }
 
-// answers are what one member holds of some keys of one origin.
-type answers struct {
-	read    Read // without an entry
-	now     Instant
-	entries []Entry
-	at      map[Key]int
-	err     error
+// recall answers from the cache what it can.
+func (st *step) recall() {
+	if st.s.cache == nil {
+		return
+	}
+	quests := st.quests()
+	st.recalled = make([]recalled, len(st.keys))
+	for i, k := range st.keys {
+		r := &st.recalled[i]
+		r.read, r.ok = quests[st.c.Slots[SlotOf(k)]].recall(k)
+	}
 }
 
-// askFirst reads keys of one origin from the first candidate that answers.
-func (s *Store) askFirst(ctx context.Context, keys []Key, q *quest) (a *answers) {
-	err := s.seek(ctx, q, func(m *member, wait time.Duration) (err error) {
-		a, err = s.askMember(ctx, m, keys, q, wait)
-		return err
-	})
-	if err != nil {
-		return &answers{err: err}
+// recallFirst answers the first keys from the cache, as many as it can. What is
+// read after them is as of one moment of each master's keys; what is cached is of
+// others, and between them it could be older than what was shown before.
+func (st *step) recallFirst() {
+	for st.s.cache != nil && st.done < len(st.keys) {
+		k := st.keys[st.done]
+		q := st.s.quest(st.c, Origin(st.c.master(k)), *st.o)
+		r, ok := q.recall(k)
+		if !ok {
+			return
+		}
+		st.each(st.done, r, nil)
+		st.done++
 	}
-	return a
 }
 
-func (s *Store) askMember(ctx context.Context, m *member, keys []Key, q *quest, wait time.Duration) (*answers, error) {
-	ctx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	proven, from, began := m.proven(q.origin), q.ticket(m), time.Now()
-	entries, err := m.readAll(ctx, keys)
-	if err == nil && q.picky && len(entries) < len(keys) && m.Name() != string(q.origin) {
-		entries, err = s.readAgain(ctx, m, keys, q, entries)
+func (st *step) quests() []quest {
+	quests := make([]quest, len(st.c.Masters))
+	for i, name := range st.c.Masters {
+		quests[i] = st.s.quest(st.c, Origin(name), *st.o)
 	}
-	if err != nil {
-		return nil, err
+	return quests
+}
+
+// ask reads the keys that are not answered yet, in a statement for each of
+// their masters.
+func (st *step) ask(ctx context.Context) {
+	missing := make([][]Key, len(st.c.Masters))
+	n, masters := int64(0), int64(0)
+	for i, k := range st.keys[st.done:] {
+		if st.recalled != nil && st.recalled[i].ok {
+			continue
+		}
+		master := st.c.Slots[SlotOf(k)]
+		if len(missing[master]) == 0 {
+			masters++
+		}
+		missing[master] = append(missing[master], k)
+		n++
 	}
-	a := &answers{entries: entries, at: make(map[Key]int, len(entries)), now: s.nowAt(q.origin, began)}
-	a.read = Read{Partition: m.Name(), Staleness: s.age(m, q.origin, proven)}
-	for i := range a.entries {
-		e := &a.entries[i]
-		a.at[e.Key] = i
-		if from != noTicket && e.Live(a.now) && e.Intact() {
-			s.cache.keep(m, from, e)
+	if n == 0 {
+		return
+	}
+	most := int64(wholeValues)
+	if n > 1 {
+		most = manySmall / n
+	}
+	st.answers = make([]*answers, len(st.c.Masters))
+	quests := st.quests()
+	for i, keys := range missing {
+		if len(keys) > 0 {
+			st.answers[i] = st.s.askFirst(ctx, wanted{&quests[i], keys, most})
+			st.answers[i].budget = manyBytes / masters
 		}
 	}
-	if q.tooStale(a.read.Staleness) {
-		return nil, errFarBehind
-	}
-	return a, nil
 }
 
-// readAgain is lookAgain for many keys, of which some were not found.
-func (s *Store) readAgain(ctx context.Context, m *member, keys []Key, q *quest, found []Entry) ([]Entry, error) {
-	before, _ := m.position(q.origin)
-	if err := s.prove(ctx, m, q); err != nil {
-		return nil, err
-	}
-	if after, _ := m.position(q.origin); after.Revision == before.Revision {
-		return found, nil
-	}
-	return m.readAll(ctx, keys)
-}
-
-// readAll reads entries in a statement of their own.
-func (m *member) readAll(ctx context.Context, keys []Key) (entries []Entry, err error) {
-	began := time.Now()
-	_, err = m.breaker.Execute(func() (struct{}, error) {
+// answer answers the keys in their order, and says how many. It stops behind one
+// that is newer than the rest if that has to be read anew: from somebody else, or
+// because nothing older may follow.
+func (st *step) answer(ctx context.Context) int {
+	for f := asTheRest; st.done < len(st.keys) && f != elsewhere && (f == asTheRest || !st.ordered()); st.done++ {
+		if st.recalled != nil && st.recalled[st.done].ok {
+			st.each(st.done, st.recalled[st.done].read, nil)
+			continue
+		}
+		keys := st.keys[st.done:]
+		var r Read
 		var err error
-		entries, err = m.Get(ctx, keys)
-		return struct{}{}, err
-	})
-	if err != nil {
-		return nil, m.broken(err)
+		r, f, err = st.answers[st.c.Slots[SlotOf(keys[0])]].of(ctx, keys, st.o)
+		st.each(st.done, r, err)
 	}
-	m.took(time.Since(began))
-	return entries, nil
+	return st.done
 }
 
-// of is the answer about one key. A damaged entry is read elsewhere.
-func (a *answers) of(ctx context.Context, s *Store, k Key, o ReadOptions) (Read, error) {
-	if a.err != nil {
-		return Read{}, a.err
-	}
-	i, found := a.at[k]
-	if !found {
-		return a.read, ErrNotFound
-	}
-	r := a.read
-	r.Seen = Mark{a.entries[i].Origin, a.entries[i].Revision}
-	if !a.entries[i].Live(a.now) {
-		return r, ErrNotFound
-	}
-	if !a.entries[i].Intact() {
-		return s.Get(ctx, k, o)
-	}
-	r.Entry = a.entries[i]
-	return r, nil
+// ordered reports whether no answer may be older than those before it.
+func (st *step) ordered() bool {
+	return st.o.Consistency == InSession || st.o.Consistency == FromMaster
 }

@@ -1,0 +1,306 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// watched is a partition of which a test sees what is read by key, before who
+// asked for it does.
+type watched struct {
+	*partition.Memory
+	saw atomic.Pointer[func(keys []store.Key, read []store.Entry)]
+}
+
+func (p *watched) see(f func(keys []store.Key, read []store.Entry)) { p.saw.Store(&f) }
+
+func (p *watched) show(keys []store.Key, read []store.Entry) {
+	if f := p.saw.Load(); f != nil {
+		(*f)(keys, read)
+	}
+}
+
+func (p *watched) Get(ctx context.Context, keys []store.Key) ([]store.Entry, error) {
+	read, err := p.Memory.Get(ctx, keys)
+	p.show(keys, read)
+	return read, err
+}
+
+func (p *watched) GetSmall(ctx context.Context, keys []store.Key, most int64) ([]store.Entry, error) {
+	read, err := p.Memory.GetSmall(ctx, keys, most)
+	p.show(keys, read)
+	return read, err
+}
+
+// newWatched is a rig of watched partitions.
+func newWatched(t *testing.T, n int, o store.Options, masters ...string) (*rig, []*watched) {
+	t.Helper()
+	var parts []*watched
+	for i := range n {
+		parts = append(parts, &watched{Memory: partition.NewMemory(fmt.Sprintf("p%d", i))})
+		o.Partitions = append(o.Partitions, parts[i])
+	}
+	r := &rig{}
+	r.start(t, o, masters...)
+	for _, p := range parts {
+		r.parts = append(r.parts, p.Memory)
+	}
+	return r, parts
+}
+
+// scales know how many bytes of values are held that partitions have given out.
+type scales struct {
+	held, most atomic.Int64
+}
+
+func (s *scales) weigh(read []store.Entry) {
+	for i := range read {
+		if v := read[i].Value; len(v) >= 1<<10 { // smaller ones may share their memory
+			s.held.Add(int64(len(v)))
+			runtime.AddCleanup(&v[0], func(n int) { s.held.Add(-int64(n)) }, len(v))
+		}
+	}
+}
+
+// hold fails the test if more than so many bytes are held by somebody.
+func (s *scales) hold(t *testing.T, bound int64) {
+	t.Helper()
+	deadline := time.Now().Add(5 * time.Second)
+	for s.held.Load() > bound {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d bytes are held at a time, more than %d", s.held.Load(), bound)
+		}
+		runtime.GC()
+		runtime.Gosched()
+	}
+	s.most.Store(max(s.most.Load(), s.held.Load()))
+}
+
+// TestGetManyHoldsNoMoreThanItSays: whatever the order of sizes, and if entries
+// grow while they are read.
+func TestGetManyHoldsNoMoreThanItSays(t *testing.T) {
+	const largest, bound = 6 << 20, 12<<20 + 6<<20
+	value := strings.Repeat("v", largest)
+	var small, large []string
+	for i := range 600 {
+		small = append(small, fmt.Sprintf("small%d", i))
+	}
+	sizes := map[string]int{}
+	for i := range 240 {
+		large = append(large, fmt.Sprintf("large%d", i))
+		sizes[large[i]] = []int{40 << 10, 100 << 10, 300 << 10, 300 << 10, 700 << 10}[i%5]
+	}
+	for _, i := range []int{7, 8, 100} {
+		sizes[large[i]] = largest
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	mixed := append(slices.Clone(small), large...)
+	random.Shuffle(len(mixed), func(i, j int) { mixed[i], mixed[j] = mixed[j], mixed[i] })
+	repeated := append(slices.Clone(small), large[:100]...)
+	for i := 1; i < 100; i += 2 {
+		repeated[600+i] = large[i-1]
+	}
+	bySize := slices.Clone(large)
+	slices.SortFunc(bySize, func(a, b string) int { return sizes[b] - sizes[a] })
+	for _, masters := range [][]string{{"p0"}, {"p0", "p1"}} {
+		r, parts := newWatched(t, 2, options(), masters...)
+		eventually(t, "masters", func() bool {
+			return !slices.ContainsFunc(r.Status().Partitions[:len(masters)], func(p store.PartitionStatus) bool { return !p.Writable })
+		})
+		for _, name := range mixed {
+			r.put(t, name, value[:max(sizes[name], 10)])
+		}
+		for order, names := range map[string][]string{
+			"large after small": append(slices.Clone(small), large...), "small after large": append(slices.Clone(large), small...),
+			"mixed": mixed, "repeated": repeated, "smaller and smaller": append(slices.Clone(small), bySize...), "growing": append(slices.Clone(small), bySize...),
+		} {
+			var s scales
+			var grow atomic.Bool
+			grow.Store(order == "growing")
+			for _, p := range parts {
+				p.see(func(_ []store.Key, read []store.Entry) {
+					s.weigh(read)
+					s.hold(t, bound)
+					for _, e := range read {
+						if e.Value == nil && len(read) > 100 && grow.CompareAndSwap(true, false) {
+							for _, name := range bySize[200:] {
+								r.put(t, name, value[:1<<20])
+								sizes[name] = 1 << 20
+							}
+						}
+					}
+				})
+			}
+			keys := make([]store.Key, len(names))
+			for i, name := range names {
+				keys[i] = store.User.Key(name)
+			}
+			n := 0
+			r.GetMany(t.Context(), keys, store.ReadOptions{Consistency: store.FromMaster}, func(i int, got store.Read, err error) {
+				if want := max(sizes[names[i]], 10); err != nil || i != n || got.Entry.Size != int64(want) || !got.Entry.Intact() {
+					t.Fatalf("%s: %s, the %d. of %d: %d bytes of %d, %v", order, names[i], i, n, got.Entry.Size, want, err)
+				}
+				n++
+				s.hold(t, bound)
+			})
+			if n != len(keys) || s.most.Load() < largest {
+				t.Errorf("%s: %d of %d, and never more than %d bytes held", order, n, len(keys), s.most.Load())
+			}
+		}
+	}
+}
+
+// TestGetManyShowsWhatALargeValueBecame: an entry that changes between its head and
+// its value is shown as it is then, and nothing older behind it where that counts.
+func TestGetManyShowsWhatALargeValueBecame(t *testing.T) {
+	const before, after = "before", "after"
+	large := func(text string, size int) string { return strings.Repeat(text, size/len(text)) }
+	for _, consistency := range []store.Consistency{store.FromMaster, store.InSession, store.Any} {
+		for name, becomes := range map[string]string{
+			"larger": large(after, 6<<20), "smaller": after, "other": large(after, 200<<10), "gone": "",
+		} {
+			for _, dies := range []bool{false, true} {
+				o := options()
+				o.Poll, o.Read, o.Local = time.Hour, store.ReadLocal, "p1" // nobody looks
+				r, parts := newWatched(t, 3, o)
+				keys := []store.Key{store.User.Key("first"), store.User.Key("large"), store.User.Key("last")}
+				for i := range 61 {
+					keys = append(keys, store.User.Key(fmt.Sprint("more", i)))
+				}
+				r.put(t, "first", before)
+				r.put(t, "large", large(before, 200<<10))
+				r.put(t, "last", before)
+				r.level(t)
+				from := parts[1]
+				if consistency == store.FromMaster {
+					from = parts[0]
+				}
+				change := func() {
+					r.put(t, "last", after)
+					if becomes == "" {
+						r.remove(t, "large")
+					} else {
+						r.put(t, "large", becomes)
+					}
+					if from == parts[1] {
+						c := &cacheRig{r, t}
+						c.must(from.Apply(t.Context(), c.next()))
+					}
+				}
+				step := 0
+				from.see(func(read []store.Key, _ []store.Entry) {
+					switch step++; {
+					case step == 1 && len(read) == len(keys):
+						change()
+					case dies && from != parts[0] && step == 2:
+						from.Fail(func(string) error { return partition.ErrUnavailable })
+					}
+				})
+				got := r.getMany(t, keys, store.ReadOptions{Consistency: consistency})
+				which := fmt.Sprintf("%s, %s, dies %v: ", consistency, name, dies)
+				if string(got[0].read.Entry.Value) != before || step < 2 {
+					t.Errorf("%sthe first is %.20q, %v, after %d readings", which, got[0].read.Entry.Value, got[0].err, step)
+				}
+				if l := got[1]; becomes == "" && !errors.Is(l.err, store.ErrNotFound) || string(l.read.Entry.Value) != becomes || l.read.Seen.Revision < 5 {
+					t.Errorf("%sthe large one is %.20q of %d, %v", which, l.read.Entry.Value, l.read.Entry.Size, l.err)
+				}
+				if last := string(got[2].read.Entry.Value); last != after && (consistency != store.Any || last != before) {
+					t.Errorf("%sthe last one is %q, %v", which, last, got[2].err)
+				}
+			}
+		}
+	}
+}
+
+// TestGetManyReadsLargeValuesElsewhere: when who gave the heads is dead, emptied or
+// damaged by the time of the values.
+func TestGetManyReadsLargeValuesElsewhere(t *testing.T) {
+	value := strings.Repeat("v", 300<<10)
+	for name, fail := range map[string]func(t *testing.T, p *watched){
+		"dead": func(_ *testing.T, p *watched) { p.Fail(func(string) error { return partition.ErrUnavailable }) },
+		"emptied": func(t *testing.T, p *watched) {
+			if err := p.Reset(t.Context(), "p0"); err != nil {
+				t.Error(err)
+			}
+		},
+		"damaged": func(t *testing.T, p *watched) {
+			read, err := p.Memory.Get(t.Context(), []store.Key{store.User.Key("20"), store.User.Key("21")})
+			if err != nil {
+				t.Error(err)
+			}
+			for _, e := range read {
+				e.Value[7]++
+				p.Plant(e)
+			}
+		},
+	} {
+		for _, consistency := range []store.Consistency{store.InSession, store.Any} {
+			o := options()
+			o.Poll, o.Read, o.Local = time.Hour, store.ReadLocal, "p1"
+			r, parts := newWatched(t, 3, o)
+			var keys []store.Key
+			for i := range 64 {
+				r.put(t, fmt.Sprint(i), value[i%3:])
+				keys = append(keys, store.User.Key(fmt.Sprint(i)))
+			}
+			r.level(t)
+			step := 0
+			parts[1].see(func([]store.Key, []store.Entry) {
+				if step++; step == 1 {
+					fail(t, parts[1])
+				}
+			})
+			for i, got := range r.getMany(t, keys, store.ReadOptions{Consistency: consistency}) {
+				if got.err != nil || string(got.read.Entry.Value) != value[i%3:] {
+					t.Errorf("%s, %s: %d is %d bytes, %v", name, consistency, i, len(got.read.Entry.Value), got.err)
+				}
+			}
+			if step == 0 {
+				t.Errorf("%s: it was never asked", name)
+			}
+		}
+	}
+}
+
+// TestGetManyInSessionMixesNoMoments: what is cached is not shown behind what was
+// read later.
+func TestGetManyInSessionMixesNoMoments(t *testing.T) {
+	o := options()
+	o.Poll = time.Hour
+	r := newCacheRig(t, o)
+	for _, name := range []string{"a", "b", "c"} {
+		r.put(t, name, "2")
+	}
+	r.must(r.parts[1].Apply(t.Context(), r.next())) // as another process does
+	read := func(names string, o store.ReadOptions) (values string) {
+		var keys []store.Key
+		for _, name := range names {
+			keys = append(keys, store.User.Key(string(name)))
+		}
+		for _, got := range r.getMany(t, keys, o) {
+			values += string(got.read.Entry.Value)
+		}
+		return values
+	}
+	if got := read("aca", store.ReadOptions{}); got != "121" {
+		t.Fatalf("without a session a, c, a are %s", got)
+	}
+	for _, names := range []string{"aca", "aba"} { // c is cached by now, and b is not
+		if got := read(names, store.ReadOptions{Consistency: store.InSession}); got != "122" && got != "222" {
+			t.Errorf("in a session, %s are %s", names, got)
+		}
+	}
+}
