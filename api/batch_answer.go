@@ -34,6 +34,12 @@ func (a *batchAnswer) wrote(o *operation, e *store.Entry, created bool) {
 	a.results.wrote(o, e, created)
 }
 
+// refused answers an operation that was not done.
+func (a *batchAnswer) refused(o *operation, err error) {
+	a.seen.add(seenIn(err))
+	a.failed(o, &store.Read{}, err)
+}
+
 // got answers a get.
 func (a *batchAnswer) got(o *operation, r *store.Read, err error) {
 	a.seen.add(r.Seen)

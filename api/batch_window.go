@@ -126,12 +126,12 @@ func (b *batch) write(ops []operation, n int) {
 // returns the changes behind its own.
 func (b *batch) answerWrite(o *operation, changes []store.Change) []store.Change {
 	if o.failed != nil {
-		b.answer.failed(o, &store.Read{}, o.failed)
+		b.answer.refused(o, o.failed)
 		return changes
 	}
 	switch c := &changes[0]; {
 	case c.Err != nil:
-		b.answer.failed(o, &store.Read{}, c.Err)
+		b.answer.refused(o, c.Err)
 	case o.written != nil:
 		b.answer.wrote(o, &o.written.Entry, o.written.Created)
 	default:

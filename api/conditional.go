@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -138,6 +139,33 @@ func httpTime(h http.Header, name string) time.Time {
 // none reports whether there is nothing to decide.
 func (c *conditions) none() bool {
 	return !c.match.given && !c.noneMatch.given && c.unmodifiedSince.IsZero()
+}
+
+// decide says whether the key has a live entry, and refuses the write if the
+// preconditions do not hold for it.
+func (c *conditions) decide(v *store.View, key store.Key) (exists bool, err error) {
+	current, exists := v.Get(key)
+	if err := c.check(&current, exists); err != nil {
+		return exists, &decided{err, v.Seen(key)}
+	}
+	return exists, nil
+}
+
+// decided is the refusal of a write for what stood on the master, which it
+// reveals: the session has seen that.
+type decided struct {
+	error
+	seen store.Mark
+}
+
+func (e *decided) Unwrap() error { return e.error }
+
+// seenIn is what an error reveals of a key; zero if that is nothing.
+func seenIn(err error) store.Mark {
+	if e, ok := errors.AsType[*decided](err); ok {
+		return e.seen
+	}
+	return store.Mark{}
 }
 
 // check returns the refusal of a write whose preconditions do not hold for the

@@ -72,7 +72,7 @@ func (s *Server) deletionOptions(h http.Header, q url.Values) (o store.ListOptio
 }
 
 // deleteAll deletes entries, counts those that were still there, and returns
-// how far it has written.
+// how far it has written and seen.
 func (s *Server) deleteAll(r *http.Request, entries []store.Entry, d *deletedDocument) (wrote store.Vector, err error) {
 	changes := make([]store.Change, len(entries))
 	tombstones := make([]store.Entry, len(entries))
@@ -87,7 +87,9 @@ func (s *Server) deleteAll(r *http.Request, entries []store.Entry, d *deletedDoc
 		case e == nil:
 			d.Deleted++
 			wrote = wrote.With(store.Mark{Origin: tombstones[i].Origin, Revision: tombstones[i].Revision})
-		case !errors.Is(e, store.ErrNotFound) && !errors.Is(err, store.ErrOutcomeUnknown):
+		case errors.Is(e, store.ErrNotFound):
+			wrote = wrote.With(seenIn(e))
+		case !errors.Is(err, store.ErrOutcomeUnknown):
 			err = e
 		}
 	}

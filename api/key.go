@@ -188,8 +188,8 @@ func (p *write) blind() bool { return p.ttl == 0 && p.conditions.none() }
 // decide is the write as the function of an Update.
 func (p *write) decide(written *store.Written) func(*store.View) error {
 	return func(v *store.View) error {
-		current, exists := v.Get(p.entry.Key)
-		if err := p.conditions.check(&current, exists); err != nil {
+		exists, err := p.conditions.decide(v, p.entry.Key)
+		if err != nil {
 			return err
 		}
 		e := p.entry
@@ -222,12 +222,10 @@ func (s *Server) deleteKey(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	tombstone, err := s.delete(w, r, key)
-	if err == nil || errors.Is(err, store.ErrNotFound) {
-		s.setSession(w.(*response), session, store.Mark{Origin: tombstone.Origin, Revision: tombstone.Revision})
-	}
 	if err != nil {
 		return err
 	}
+	s.setSession(w.(*response), session, store.Mark{Origin: tombstone.Origin, Revision: tombstone.Revision})
 	w.Header()["Runnel-Revision"] = []string{strconv.FormatInt(int64(tombstone.Revision), 10)}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
@@ -252,13 +250,12 @@ func (s *Server) delete(w http.ResponseWriter, r *http.Request, key store.Key) (
 // deletion is the removal of key, if c holds, as the function of an Update.
 func (c *conditions) deletion(key store.Key, tombstone *store.Entry) func(*store.View) error {
 	return func(v *store.View) error {
-		current, exists := v.Get(key)
-		if err := c.check(&current, exists); err != nil {
+		if _, err := c.decide(v, key); err != nil {
 			return err
 		}
 		var deleted bool
 		if *tombstone, deleted = v.Delete(key); !deleted {
-			return store.ErrNotFound
+			return &decided{store.ErrNotFound, v.Seen(key)}
 		}
 		return nil
 	}

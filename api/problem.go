@@ -244,6 +244,11 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		rw.cut = true
 		panic(http.ErrAbortHandler) // too late for an answer: the client must see that this one is not whole
 	}
+	if d, ok := errors.AsType[*decided](err); ok {
+		if session, err := s.readSession(r.Header); err == nil { // what was no session was refused for that
+			s.setSession(rw, session, d.seen)
+		}
+	}
 	s.writeProblem(w, r, e)
 }
 

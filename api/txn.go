@@ -54,7 +54,7 @@ func (s *Server) postTxn(w http.ResponseWriter, r *http.Request) error {
 	h["Vary"] = varyAccept
 	h["Cache-Control"] = noStore
 	h["Runnel-Partition"] = []string{master}
-	h[sessionHeader] = []string{s.sessionToken(t.seen(session, master))}
+	h[sessionHeader] = []string{s.sessionToken(t.seen(session))}
 	w.WriteHeader(http.StatusOK)
 	w.Write(answer) // an error means that the client is gone
 	return nil
@@ -87,7 +87,8 @@ type transaction struct {
 	conditions      []requirement
 	then, otherwise []operation
 
-	before    store.Revision // of everything that stood when it was decided
+	keys      []store.Key  // each once
+	stood     []store.Mark // for the keys when it was decided
 	succeeded bool
 	outcomes  []outcome // of the operations that were done
 }
@@ -117,9 +118,9 @@ type outcome struct {
 }
 
 // seen is the session in which the transaction was done. Its conditions have
-// seen what its master held, and that master can have entries of older ones.
-func (t *transaction) seen(session store.Vector, master string) store.Vector {
-	session = session.With(store.Mark{Origin: store.Origin(master), Revision: t.before})
+// seen what stood.
+func (t *transaction) seen(session store.Vector) store.Vector {
+	session = session.Merge(store.VectorOf(t.stood...))
 	for i := range t.outcomes {
 		session = session.With(store.Mark{Origin: t.outcomes[i].entry.Origin, Revision: t.outcomes[i].entry.Revision})
 	}
@@ -146,12 +147,16 @@ func (t *transaction) decision() store.Decision {
 			d.Bytes += int64(len(ops[i].entry.Value))
 		}
 	}
+	t.keys = d.Keys
 	return d
 }
 
 // decide is the transaction as the function of an Update. It may run again.
 func (t *transaction) decide(v *store.View) error {
-	t.before = v.Revision() - 1
+	t.stood = t.stood[:0]
+	for _, k := range t.keys {
+		t.stood = append(t.stood, v.Seen(k))
+	}
 	t.succeeded = true
 	for i := range t.conditions {
 		t.succeeded = t.succeeded && t.conditions[i].holds(v)

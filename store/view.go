@@ -27,6 +27,17 @@ func (v *View) Get(k Key) (Entry, bool) {
 	return s.entry, s.found && s.entry.Live(v.batch.claim.Now)
 }
 
+// Seen is the mark of what stood for a declared key when the function began, a
+// tombstone or an expired entry too: who is told of it, or that there is no live
+// one, has seen that. It is zero where there was nothing.
+func (v *View) Seen(k Key) Mark {
+	s := v.batch.standing(v.update, v.update.index(k))
+	if !s.found {
+		return Mark{}
+	}
+	return Mark{s.entry.Origin, s.entry.Revision}
+}
+
 // Put writes an entry, of which Key, ContentType, Metadata, ExpiresAt and Value
 // count, and returns it as it will be stored.
 func (v *View) Put(e Entry) Entry {
