@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -94,7 +95,7 @@ func (t *track) begins(p partition.Positions) {
 	t.era++
 	t.moves++ // what was read before may be older
 	t.behind = false
-	now := &tracked{known: known{Positions: p}, era: t.era}
+	now := &tracked{known: known{Positions: copyOf(p)}, era: t.era}
 	now.hold(nil)
 	t.now.Store(now)
 }
@@ -128,7 +129,7 @@ func (t *track) reconcile(own Origin, from ticket, p partition.Positions) {
 	case now == nil:
 		t.begins(p)
 	case now.stands(own, p):
-		next := &tracked{known: known{Positions: p}, era: now.era}
+		next := &tracked{known: known{Positions: copyOf(p)}, era: now.era}
 		next.hold(&now.known)
 		t.now.Store(next)
 	case (t.recent || t.hit.Load()) && now.isNear(own, p):
@@ -137,6 +138,12 @@ func (t *track) reconcile(own Origin, from ticket, p partition.Positions) {
 	default:
 		t.begins(p)
 	}
+}
+
+// copyOf is p for the track: whoever has read it may still change it.
+func copyOf(p partition.Positions) partition.Positions {
+	p.Origins = maps.Clone(p.Origins)
+	return p
 }
 
 // stands reports whether the member still is where it is known to be: only

@@ -70,8 +70,8 @@ func (s *Syncer) look(ctx context.Context, o occasion) *view {
 
 // readAll reads positions side by side, and returns whose were read in time.
 // A pass that is alone waits for all: Options.Timeout bounds it.
-func (s *Syncer) readAll(ctx context.Context, peers []*peer, o occasion) (read map[*peer]bool, late <-chan struct{}) {
-	read = make(map[*peer]bool)
+func (s *Syncer) readAll(ctx context.Context, peers []*peer, o occasion) (inTime map[*peer]bool, late <-chan struct{}) {
+	read := make(map[*peer]bool) // those who are late write to it when this has returned
 	answers := make(chan *peer, len(peers))
 	for _, p := range peers {
 		s.work.Go(func() {
