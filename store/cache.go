@@ -34,9 +34,7 @@ type cached struct {
 // cachedOverhead is about what an entry takes in the cache besides its bytes.
 const cachedOverhead = 320
 
-func (c *cached) weight() int {
-	return cachedOverhead + len(c.entry.Key) + len(c.entry.Value) + len(c.entry.Metadata)
-}
+func weight(e *Entry) int { return cachedOverhead + len(e.Key) + len(e.Value) + len(e.Metadata) }
 
 // newCache makes a cache of about so many bytes; nil without any.
 func newCache(bytes int64) (*cache, error) {
@@ -45,7 +43,7 @@ func newCache(bytes int64) (*cache, error) {
 	}
 	entries, err := otter.New(&otter.Options[Key, *cached]{
 		MaximumWeight: uint64(bytes),
-		Weigher:       func(_ Key, e *cached) uint32 { return uint32(e.weight()) },
+		Weigher:       func(_ Key, e *cached) uint32 { return uint32(weight(&e.entry)) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("a cache of %d bytes: %w", bytes, err)
@@ -136,9 +134,7 @@ func (q *quest) trusts(m *member, t *tracked) bool {
 		(q.s.options.Read != ReadLocal || m.Name() == q.s.options.Local)
 }
 
-func (c *cache) fits(e *Entry) bool {
-	return cachedOverhead+len(e.Key)+len(e.Metadata)+len(e.Value) <= c.largest
-}
+func (c *cache) fits(e *Entry) bool { return weight(e) <= c.largest }
 
 // keep takes an entry that a member has answered with, unless anything of the
 // member has moved since the ticket was given out.
