@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
 )
@@ -36,6 +37,8 @@ type standing struct {
 	changed bool
 	write   int // its place in a request that needs no decision, and 1
 	entry   Entry
+	known   bool    // the request relies on what is recalled: …
+	expiry  Instant // … when what stands expires
 }
 
 // errNothingWritten makes a commit roll back: no update of it wrote anything.
@@ -90,18 +93,28 @@ func (b *batch) empty() {
 }
 
 // request is the batch in the partition's terms. Puts alone need no decision:
-// the last one of each key is written as it is.
-func (b *batch) request() partition.Batch {
+// the last one of each key is written as it is. What they replace is asked for
+// where it is not recalled.
+func (b *batch) request(known *recall, now time.Time) partition.Batch {
 	b.read, b.heads, b.write = b.read[:0], b.heads[:0], b.write[:0]
+	recalls := !b.decides && known.relied(now)
+	r := partition.Batch{Epoch: b.updates[0].epoch, Revisions: b.revs}
 	for i := range b.stand {
 		s := &b.stand[i]
-		if s.write = 0; s.value {
+		s.write, s.known, s.expiry = 0, false, 0
+		if recalls {
+			s.expiry, s.known = known.expiry(s.key)
+		}
+		switch {
+		case s.known:
+			r.After = known.last
+		case s.value:
 			b.read = append(b.read, s.key)
-		} else {
+		default:
 			b.heads = append(b.heads, s.key)
 		}
 	}
-	r := partition.Batch{Epoch: b.updates[0].epoch, Revisions: b.revs, Read: b.read, Heads: b.heads}
+	r.Read, r.Heads = b.read, b.heads
 	if b.decides {
 		r.Decide = b.decide
 		return r
@@ -151,7 +164,7 @@ func (b *batch) begin(claim partition.Claim) {
 	b.claim, b.changed, b.bytes = claim, 0, 0
 	for i := range b.stand {
 		s := &b.stand[i]
-		s.found, s.changed, s.entry = false, false, Entry{}
+		s.found, s.changed, s.entry = s.known, false, Entry{ExpiresAt: s.expiry}
 	}
 	for i := range claim.Current {
 		if j, ok := b.at[claim.Current[i].Key]; ok {

@@ -42,11 +42,12 @@ func (u *update) answer(err error) {
 // committer commits the updates of one master: those that queued while the
 // last commit was in flight go together in the next one.
 type committer struct {
-	m     *member
-	wake  chan struct{} // buffered, 1: something was queued
-	limit *limit        // of the commits; it and what follows are the drain's alone
-	taken []*update
-	batch *batch
+	m      *member
+	wake   chan struct{} // buffered, 1: something was queued
+	limit  *limit        // of the commits; it and what follows are the drain's alone
+	taken  []*update
+	batch  *batch
+	recall *recall
 
 	mu     sync.Mutex // guards the fields below
 	queue  []*update
@@ -56,10 +57,11 @@ type committer struct {
 
 func newCommitter(m *member) *committer {
 	return &committer{
-		m:     m,
-		wake:  make(chan struct{}, 1),
-		limit: newLimit(context.Background(), m.options.Timeout),
-		batch: newBatch(Origin(m.Name()), m.options.BatchBytes),
+		m:      m,
+		wake:   make(chan struct{}, 1),
+		limit:  newLimit(context.Background(), m.options.Timeout),
+		batch:  newBatch(Origin(m.Name()), m.options.BatchBytes),
+		recall: newRecall(),
 	}
 }
 
@@ -292,21 +294,31 @@ func (c *committer) commit(us []*update) (ran int, err error) {
 	return len(us), c.unavailable(err)
 }
 
-// attempt commits the batch, at the second try if the first met only an old connection.
+// attempt commits the batch, at the second try if the first met only an old connection,
+// or relied on what is not so any more.
 func (c *committer) attempt() error {
 	ctx := c.limit.begin()
 	defer c.limit.end()
 	began := time.Now()
-	claim, err := c.m.Commit(ctx, c.batch.request())
-	if errors.Is(err, partition.ErrUnavailable) && !errors.Is(err, partition.ErrOutcomeUnknown) && ctx.Err() == nil {
-		claim, err = c.m.Commit(ctx, c.batch.request())
+	claim, err := c.m.Commit(ctx, c.batch.request(c.recall, began))
+	switch {
+	case ctx.Err() != nil:
+	case errors.Is(err, partition.ErrPositionMoved):
+		c.recall.interrupted(began)
+		claim, err = c.m.Commit(ctx, c.batch.request(c.recall, began))
+	case errors.Is(err, partition.ErrUnavailable) && !errors.Is(err, partition.ErrOutcomeUnknown):
+		claim, err = c.m.Commit(ctx, c.batch.request(c.recall, began))
 	}
 	if err != nil {
+		if !errors.Is(err, errNothingWritten) {
+			c.recall.forget()
+		}
 		return err
 	}
 	c.m.took(time.Since(began))
 	c.m.committed(claim.First + Revision(c.batch.revs) - 1)
 	c.batch.settle(claim)
+	c.recall.learn(claim, c.batch, began)
 	c.m.options.OnCommit()
 	return nil
 }

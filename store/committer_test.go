@@ -16,10 +16,15 @@ func newTestCommitter(t *testing.T, o Options) (*committer, *partition.Memory) {
 	if _, err := p.Join(t.Context(), found([]string{"p0"})); err != nil {
 		t.Fatal(err)
 	}
+	return newCommitterOf(p, o), p
+}
+
+// newCommitterOf makes one more committer of a master that has joined.
+func newCommitterOf(p partition.Partition, o Options) *committer {
 	o.Logger = slog.New(slog.DiscardHandler)
 	m := newMember(p, o.withDefaults())
 	m.writes.Store(true)
-	return m.committer, p
+	return m.committer
 }
 
 func queued(t *testing.T, c *committer, u *update) *update {

@@ -37,6 +37,24 @@ func (b *Batch) check(maxValueBytes int64) error {
 	return checkClaimed(b.Write, 0, b.Revisions)
 }
 
+// claimable is where the counter must be for the claim: not before from, and
+// before below even when it was moved.
+func (b *Batch) claimable() (from, below Revision) {
+	from, below = Floor(b.Epoch), Floor(b.Epoch+1)
+	if b.After != 0 {
+		from, below = max(from, b.After), min(below, b.After+Revision(b.Revisions)+1)
+	}
+	return from, below
+}
+
+// unclaimed is why a counter that is elsewhere was left alone.
+func (b *Batch) unclaimed() error {
+	if b.After != 0 {
+		return fmt.Errorf("%w: it is not at %d, or of another epoch than %d", ErrPositionMoved, b.After, b.Epoch)
+	}
+	return fmt.Errorf("%w: %d", ErrStaleEpoch, b.Epoch)
+}
+
 func (s *SQL) commit(ctx context.Context, b Batch) (Claim, error) {
 	for attempt := 1; ; attempt++ {
 		claim, err := s.dialect.commit(ctx, b)

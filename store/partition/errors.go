@@ -12,8 +12,9 @@ var (
 	ErrOutcomeUnknown = errors.New("outcome unknown")
 	// ErrStaleEpoch: the batch was of an epoch that is not the partition's.
 	ErrStaleEpoch = errors.New("stale epoch")
-	// ErrPositionMoved: the position was not at Copy.From any more; somebody
-	// else has applied meanwhile. Harmless: read the position again.
+	// ErrPositionMoved: the position was not at Copy.From any more, or not at
+	// Batch.After; somebody else has applied, or committed, meanwhile. Harmless:
+	// read again.
 	ErrPositionMoved = errors.New("position moved")
 	// ErrLeaseLost: the fence of a Copy is not that of the current lease.
 	ErrLeaseLost = errors.New("lease lost")

@@ -54,6 +54,9 @@ func (db *memoryDB) claim(b Batch) (Claim, error) {
 	if b.Revisions < 1 {
 		return Claim{}, fmt.Errorf("commit on %s: claim of %d revisions", db.name, b.Revisions)
 	}
+	if b.After != 0 && b.After != own.Revision {
+		return Claim{}, fmt.Errorf("commit on %s after %d, which is at %d: %w", db.name, b.After, own.Revision, ErrPositionMoved)
+	}
 	return Claim{First: own.Revision + 1, Now: db.instant(), Current: db.current(b)}, nil
 }
 

@@ -26,7 +26,8 @@ const (
 )
 
 func (d *mysqlDB) appendClaim(text []byte, b *Batch) []byte {
-	return fmt.Appendf(text, d.claim, b.Revisions, d.self, int64(Floor(b.Epoch)), int64(Floor(b.Epoch+1)))
+	from, below := b.claimable()
+	return fmt.Appendf(text, d.claim, b.Revisions, d.self, int64(from), int64(below))
 }
 
 // turn is one attempt of a commit. Its statements gather in the link's text
@@ -38,7 +39,7 @@ type turn struct {
 	b       Batch
 	claim   Claim
 	known   bool     // the server has told the claim
-	stale   bool     // … and it was of another epoch
+	stale   bool     // … and that there is none
 	results []result // of the statements in the text
 	copier  copier
 }
@@ -205,7 +206,7 @@ func (t *turn) send(ctx context.Context) error {
 	})
 	t.l.text, t.results = t.l.text[:0], t.results[:0]
 	if t.stale {
-		return fmt.Errorf("%w: %d", ErrStaleEpoch, t.b.Epoch)
+		return t.b.unclaimed()
 	}
 	if err != nil && ctx.Err() != nil {
 		return fmt.Errorf("%w (%w)", ctx.Err(), err)

@@ -62,8 +62,8 @@ type Master interface {
 	//
 	// ErrStaleEpoch: nothing happened, the partition is of another epoch, or
 	// of no cluster, or has no row of positions for itself.
-	// ErrUnavailable, ErrTooLarge: nothing happened. ErrOutcomeUnknown: see there.
-	// An error of b.Decide rolls back and is returned as it is.
+	// ErrPositionMoved: see Batch.After. ErrUnavailable, ErrTooLarge: nothing
+	// happened. ErrOutcomeUnknown: see there. An error of b.Decide rolls back and is returned as it is.
 	Commit(ctx context.Context, b Batch) (Claim, error)
 	// Expired lists keys of entries of the partition's own origin that are no
 	// tombstones and have expired by its own clock: those that expired first, at most limit.
@@ -72,7 +72,11 @@ type Master interface {
 
 // Batch is what one group commit asks of its master.
 type Batch struct {
-	Epoch     int64
+	Epoch int64
+	// After, when not zero, makes the claim succeed only if nobody has claimed since the one
+	// that ended here: what the caller knows as of then still stands. Otherwise
+	// it is ErrPositionMoved, and nothing happened.
+	After     Revision
 	Revisions int   // how many to claim, at least 1
 	Read      []Key // entries to read with their values, before anything is written
 	Heads     []Key // entries to read without their values

@@ -5,7 +5,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -82,10 +81,10 @@ func (d *sqliteDB) commit(ctx context.Context, b Batch) (Claim, error) {
 
 func (d *sqliteDB) claim(ctx context.Context, c *session, b Batch) (Claim, error) {
 	var claim Claim
-	err := c.queryRow(ctx, d.texts.claim, []any{int64(b.Revisions), string(d.origin),
-		int64(Floor(b.Epoch)), int64(Floor(b.Epoch + 1))}, &claim.First)
+	from, below := b.claimable()
+	err := c.queryRow(ctx, d.texts.claim, []any{int64(b.Revisions), string(d.origin), int64(from), int64(below)}, &claim.First)
 	if errors.Is(err, sql.ErrNoRows) {
-		return Claim{}, fmt.Errorf("%w: %d", ErrStaleEpoch, b.Epoch)
+		return Claim{}, b.unclaimed()
 	}
 	if err != nil {
 		return Claim{}, err

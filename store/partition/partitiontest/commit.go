@@ -17,6 +17,7 @@ var commitChecks = []check{
 	{"DecideTakesThePlaceOfWrite", checkDecideReplacesWrite},
 	{"DecideErrorRollsBackTheClaimToo", checkDecideError},
 	{"StaleEpochWritesNothing", checkStaleEpoch},
+	{"AfterOneClaimOnlyTheNext", checkAfter},
 	{"OnlyAMasterCommits", checkOnlyMasters},
 	{"LastWriteOfAKeyStands", checkOverwrite},
 	{"LargeBatchesStandWhole", checkLargeBatches},
@@ -185,6 +186,54 @@ func checkStaleEpoch(t *testing.T, s suite) {
 	wantEntries(t, held(t, p, alpha), stamped(alpha, claim, put("k/a", "1")))
 	if after := position(t, p, alpha); after != before {
 		t.Errorf("the position went from %+v to %+v", before, after)
+	}
+}
+
+// checkAfter: a batch that builds on what its caller knows stands only if
+// nobody has claimed since, in whatever way it is written.
+func checkAfter(t *testing.T, s suite) {
+	p := s.node(t, alpha)
+	other := p.open(t)
+	decide := func(value string) partition.Batch {
+		return partition.Batch{Epoch: epoch, Revisions: 1, Decide: func(c partition.Claim) ([]partition.Entry, error) {
+			return []partition.Entry{at(put("k/decided", value), alpha, c.First)}, nil
+		}}
+	}
+	asks := batch(put("k/asked", "1"))
+	asks.Heads = []partition.Key{"k/a"}
+	last := commit(t, p, put("k/a", "1")).First
+	for i, b := range []partition.Batch{batch(put("k/b", "1"), put("k/c", "1")), asks, decide("1")} {
+		b.After = last
+		claim, err := p.Commit(t.Context(), b)
+		must(t, err)
+		if claim.First != last+1 {
+			t.Fatalf("batch %d: the claim begins at %d after %d", i, claim.First, last)
+		}
+		last += partition.Revision(b.Revisions)
+	}
+	theirs := commit(t, other, put("k/b", "theirs")).First
+	stood, before := held(t, p, alpha), position(t, p, alpha)
+	asks.Write = []partition.Entry{put("k/asked", "2")}
+	for _, after := range []partition.Revision{last, last - 1, theirs + 1, partition.Floor(epoch + 1), 1} {
+		for _, b := range []partition.Batch{batch(put("k/b", "2"), put("k/d", "2")), asks, decide("2")} {
+			b.After = after
+			_, err := p.Commit(t.Context(), b)
+			wantError(t, err, partition.ErrPositionMoved)
+		}
+	}
+	wantEntries(t, held(t, p, alpha), stood)
+	if at := position(t, p, alpha); at != before {
+		t.Errorf("the position went from %+v to %+v", before, at)
+	}
+	b := batch(put("k/b", "3"))
+	b.After = theirs
+	_, err := p.Commit(t.Context(), b)
+	must(t, err)
+	b.Epoch++
+	b.After++
+	_, err = p.Commit(t.Context(), b)
+	if !errors.Is(err, partition.ErrPositionMoved) && !errors.Is(err, partition.ErrStaleEpoch) {
+		t.Errorf("a batch of another epoch got %v", err)
 	}
 }
 

@@ -1,0 +1,224 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// listening notes what commits ask of a partition.
+type listening struct {
+	*partition.Memory
+	commits, refused, heads int
+	after                   Revision // of the last commit
+}
+
+func (l *listening) Commit(ctx context.Context, b partition.Batch) (partition.Claim, error) {
+	l.commits++
+	l.heads += len(b.Heads)
+	l.after = b.After
+	claim, err := l.Memory.Commit(ctx, b)
+	if errors.Is(err, partition.ErrPositionMoved) {
+		l.refused++
+	}
+	return claim, err
+}
+
+func newListening(t *testing.T) (*committer, *listening) {
+	t.Helper()
+	_, p := newTestCommitter(t, Options{})
+	l := &listening{Memory: p}
+	return newCommitterOf(l, Options{}), l
+}
+
+// write commits entries together, one update each, and says which were created.
+func write(t *testing.T, c *committer, entries ...Entry) (created []bool) {
+	t.Helper()
+	var us []*update
+	for _, e := range entries {
+		us = append(us, queued(t, c, &update{keys: []Key{e.Key}, entry: e}))
+	}
+	c.drain()
+	for _, u := range us {
+		if err := <-u.done; err != nil {
+			t.Fatal(err)
+		}
+		created = append(created, u.created)
+	}
+	return created
+}
+
+func remove(t *testing.T, c *committer, k Key) {
+	t.Helper()
+	u := queued(t, c, &update{keys: []Key{k}, fn: func(v *View) error { v.Delete(k); return nil }})
+	c.drain()
+	if err := <-u.done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestPutsAskOnlyForWhatIsNotRecalled: who writes alone reads what a Put replaces at most once.
+func TestPutsAskOnlyForWhatIsNotRecalled(t *testing.T) {
+	c, l := newListening(t)
+	for i, step := range []struct {
+		keys    []Key
+		heads   int
+		created string
+	}{
+		{[]Key{"k/a"}, 1, "[true]"},
+		{[]Key{"k/a"}, 0, "[false]"},
+		{[]Key{"k/a", "k/b", "k/b"}, 1, "[false true false]"},
+		{[]Key{"k/b", "k/a"}, 0, "[false false]"},
+	} {
+		l.heads = 0
+		var entries []Entry
+		for _, k := range step.keys {
+			entries = append(entries, Entry{Key: k})
+		}
+		if created := fmt.Sprint(write(t, c, entries...)); created != step.created || l.heads != step.heads {
+			t.Errorf("step %d: created %s after reading %d heads; want %s after %d", i, created, l.heads, step.created, step.heads)
+		}
+	}
+	remove(t, c, "k/a")
+	l.heads = 0
+	if created := write(t, c, Entry{Key: "k/a"}); !created[0] || l.heads != 0 {
+		t.Errorf("a deleted key: created %v after reading %d heads", created, l.heads)
+	}
+}
+
+// TestRecallGivesWayToOtherWriters: what others wrote is seen, at the price of one
+// refused commit, and not paid again by each commit while they go on.
+func TestRecallGivesWayToOtherWriters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, l := newListening(t)
+		other := newCommitterOf(l.Reopen(), Options{})
+		write(t, c, Entry{Key: "k/a"}, Entry{Key: "k/b"})
+		for range 20 {
+			remove(t, other, "k/a")
+			if created := write(t, c, Entry{Key: "k/a"}, Entry{Key: "k/b"}); !created[0] || created[1] {
+				t.Fatalf("created %v of a key that another has deleted, and one that stands", created)
+			}
+			time.Sleep(alongOthers / 10)
+		}
+		if l.refused > 3 {
+			t.Errorf("%d of %d commits were refused in 2 s of writing in turns", l.refused, l.commits)
+		}
+		time.Sleep(alongOthers)
+		l.heads = 0
+		if write(t, c, Entry{Key: "k/a"}); l.heads != 0 || l.after == 0 {
+			t.Errorf("alone again, a Put read %d heads, and was to stand after %d", l.heads, l.after)
+		}
+	})
+}
+
+func TestRecallEndsWithAnUnknownOutcome(t *testing.T) {
+	c, l := newListening(t)
+	write(t, c, Entry{Key: "k/a"})
+	l.Fail(func(op string) error {
+		if op == partition.OpCommitted {
+			return errors.New("cut off")
+		}
+		return nil
+	})
+	u := queued(t, c, &update{keys: []Key{"k/b"}, entry: Entry{Key: "k/b"}})
+	c.drain()
+	if err := <-u.done; !errors.Is(err, ErrOutcomeUnknown) {
+		t.Fatal(err)
+	}
+	l.Fail(nil)
+	l.refused = 0
+	if created := write(t, c, Entry{Key: "k/b"}, Entry{Key: "k/a"}); created[0] || created[1] || l.refused != 0 {
+		t.Errorf("created %v, %d refused", created, l.refused)
+	}
+}
+
+// TestRecallIsBounded writes more keys than are held: the oldest are forgotten.
+func TestRecallIsBounded(t *testing.T) {
+	r := newRecall()
+	most := 0
+	for i := range 3 * recallBytes / recallOverhead {
+		r.note(User.Key(fmt.Sprintf("%08d", i)), 0)
+		most = max(most, len(r.young)+len(r.old))
+	}
+	if most > 2*recallBytes/recallOverhead {
+		t.Errorf("%d keys were held", most)
+	}
+	_, first := r.expiry(User.Key("00000000"))
+	if _, last := r.expiry(User.Key(fmt.Sprintf("%08d", 3*recallBytes/recallOverhead-1))); first || !last {
+		t.Errorf("the first key is held: %v; the last: %v", first, last)
+	}
+}
+
+// TestPutsAreExactBesideOtherWriters compares what Puts of two committers say with
+// what stood, in a random course of writes, deletions, expiries and lost answers.
+func TestPutsAreExactBesideOtherWriters(t *testing.T) {
+	for seed := range uint64(30) {
+		synctest.Test(t, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 1))
+			first, l := newListening(t)
+			cs := []*committer{first, newCommitterOf(l.Reopen(), Options{})}
+			c := cs[0]
+			stands := make(map[Key]Instant) // → expiry
+			recalled := 0
+			for range 400 {
+				k := User.Key(fmt.Sprint(random.IntN(12)))
+				switch n := random.IntN(100); {
+				case n < 4:
+					c = cs[random.IntN(2)]
+				case n < 10:
+					time.Sleep(time.Duration(random.Int64N(int64(2 * alongOthers))))
+				case n < 20:
+					remove(t, c, k)
+					delete(stands, k)
+				case n < 23:
+					l.Fail(func(op string) error {
+						if op == partition.OpCommitted {
+							return errors.New("cut off")
+						}
+						return nil
+					})
+					u := queued(t, first, &update{keys: []Key{k}, entry: Entry{Key: k}})
+					first.drain()
+					if err := <-u.done; !errors.Is(err, ErrOutcomeUnknown) {
+						t.Fatal(err)
+					}
+					l.Fail(nil)
+					stands[k] = 0
+				default:
+					var us []*update
+					for range 1 + random.IntN(4) {
+						e := Entry{Key: User.Key(fmt.Sprint(random.IntN(12)))}
+						if random.IntN(3) == 0 {
+							e.ExpiresAt = partition.InstantOf(time.Now().Add(time.Duration(random.Int64N(int64(time.Second)))))
+						}
+						us = append(us, queued(t, c, &update{keys: []Key{e.Key}, entry: e}))
+					}
+					c.drain()
+					for _, u := range us {
+						if err := <-u.done; err != nil {
+							t.Fatal(err)
+						}
+						k, now := u.keys[0], u.entry.ModifiedAt
+						expiry, stood := stands[k]
+						if live := stood && (expiry == 0 || now < expiry); u.created == live {
+							t.Fatalf("seed %d: a Put of %q said created %v where an entry stood: %v", seed, k, u.created, live)
+						}
+						stands[k] = u.entry.ExpiresAt
+					}
+					if c == first && l.after != 0 {
+						recalled++
+					}
+				}
+			}
+			if recalled < 20 {
+				t.Errorf("seed %d: only %d commits relied on what was recalled", seed, recalled)
+			}
+		})
+	}
+}
