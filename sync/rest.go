@@ -22,10 +22,10 @@ import (
 // of its commits, on the same processors and disks. While commits follow one another
 // closely, a lane that was woken again during a copy has a brief rest after it.
 const (
-	fewEntries  = 16          // a copy of so many is followed by no rest, …
-	manyEntries = 176         // … one of so many by a full one, in between it grows
-	restShare   = 10          // a full rest is so many times as long as the copy took
-	longestRest = time.Second // … but at most this
+	fewEntries  = 16                     // a copy of so many is followed by no rest, …
+	manyEntries = 64                     // … one of so many by a full one, in between it grows
+	restShare   = 3                      // a full rest is so many times as long as the copy took
+	longestRest = 500 * time.Millisecond // … but at most this
 	longestCopy = 500 * time.Millisecond
 	quiet       = 20 * time.Millisecond // commits have ended when none came for so long
 
