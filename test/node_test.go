@@ -90,12 +90,13 @@ func start(t testing.TB, args ...string) *process {
 	}
 	go func() { p.err = p.cmd.Wait(); close(p.exited) }()
 	t.Cleanup(func() {
-		p.kill()
-		if strings.Contains(p.log.String(), "DATA RACE") {
-			t.Errorf("runnel %s has a data race", strings.Join(args, " "))
-		}
 		if t.Failed() {
 			t.Logf("runnel %s logged:\n%s", strings.Join(args, " "), p.log.tail())
+			p.dump(t)
+		}
+		p.kill()
+		if strings.Contains(p.log.String(), "DATA RACE") {
+			t.Errorf("runnel %s has a data race:\n%s", strings.Join(args, " "), p.log.tail())
 		}
 	})
 	return p
@@ -144,6 +145,21 @@ func (p *process) await(t testing.TB, path string) {
 func (p *process) kill() {
 	p.cmd.Process.Kill()
 	<-p.exited
+}
+
+// dump logs what the goroutines of a process that still runs are at, and ends it:
+// a test that waits in vain would not tell.
+func (p *process) dump(t testing.TB) {
+	before := len(p.log.String())
+	if p.cmd.Process.Signal(syscall.SIGQUIT) != nil {
+		return // it has ended
+	}
+	select {
+	case <-p.exited:
+	case <-time.After(5 * time.Second):
+	}
+	stacks := p.log.String()[before:]
+	t.Logf("its goroutines:\n%s", stacks[:min(len(stacks), 64<<10)])
 }
 
 // stop ends the process in good order and returns how it exited.
