@@ -248,7 +248,7 @@ func TestCommandLineIsChecked(t *testing.T) {
 		t.Errorf("%+v, %v", o, err)
 	}
 	o, err := parse([]string{"-quick"}, io.Discard)
-	if err != nil || o.settings.rounds != 3 || o.settings.duration != 1200*time.Millisecond {
+	if err != nil || o.settings.rounds != 3 || o.settings.duration != time.Second {
 		t.Errorf("%+v, %v", o, err)
 	}
 }

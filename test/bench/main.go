@@ -47,7 +47,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	f.StringVar(&o.out, "out", "", "also write `FILE`.json, FILE.md and FILE.svg")
 	f.IntVar(&o.settings.rounds, "rounds", 0, "how many rounds (default 5, with -quick 3)")
 	f.IntVar(&o.settings.keys, "keys", 100_000, "how many keys each system holds")
-	f.DurationVar(&o.settings.duration, "duration", 0, "how long each measurement is (default 1s, with -quick 1.2s, with -long 3s)")
+	f.DurationVar(&o.settings.duration, "duration", 0, "how long each measurement is (default 1s, with -long 3s)")
 	f.DurationVar(&o.settings.warmup, "warmup", 200*time.Millisecond, "how long each runs before that")
 	f.Uint64Var(&o.settings.seed, "seed", 1, "chooses keys and values")
 	if err := f.Parse(args); err != nil {
@@ -68,12 +68,13 @@ func (o *options) defaults() {
 	rounds, duration := 5, time.Second
 	switch {
 	case o.quick:
-		rounds, duration = 3, 1200*time.Millisecond
+		rounds = 3
 	case o.long:
 		duration = 3 * time.Second
 	}
 	o.settings.rounds = cmp.Or(o.settings.rounds, rounds)
 	o.settings.duration = cmp.Or(o.settings.duration, duration)
+	o.settings.steady = time.Second
 	if o.phases == nil {
 		o.phases = []string{string(mainPhase), string(growthPhase), string(replicationPhase)}
 	}

@@ -33,6 +33,9 @@ type settings struct {
 	rounds   int
 	duration time.Duration // of one measurement
 	warmup   time.Duration
+	// steady is the least warm-up of writes whose system still works on them after it has answered: by then
+	// it does as much as it puts off.
+	steady time.Duration
 	keys     int // of 100 bytes
 	seed     uint64
 }
@@ -67,13 +70,21 @@ func (b *bench) plan(s *system, p point) plan {
 	q := plan{
 		Address: s.address, Method: shape.method, Path: shape.path, Header: shape.header, Body: shape.body, Expect: shape.expect,
 		BodyBytes: -1, Connections: p.Clients, Prefix: fmt.Sprintf("v%d-", p.ValueBytes), Keys: keys, Order: "random",
-		ValueBytes: p.ValueBytes, Seed: b.settings.seed, WarmupMS: b.settings.warmup.Milliseconds(), DurationMS: b.settings.duration.Milliseconds(),
+		ValueBytes: p.ValueBytes, Seed: b.settings.seed, WarmupMS: b.warmup(s, p).Milliseconds(), DurationMS: b.settings.duration.Milliseconds(),
 		Items: shape.items, Item: shape.item, Count: shape.count,
 	}
 	if shape.sized {
 		q.BodyBytes = int64(p.ValueBytes)
 	}
 	return q
+}
+
+// warmup is how long a point is run on s before it is measured.
+func (b *bench) warmup(s *system, p point) time.Duration {
+	if s.settle != nil && strings.Contains(p.Case, "put") {
+		return max(b.settings.warmup, b.settings.steady)
+	}
+	return b.settings.warmup
 }
 
 // once makes a plan that goes through all keys, however long that takes.
@@ -192,14 +203,14 @@ func (b *bench) round(ctx context.Context, systems []*system, round int, p point
 			return err
 		}
 		b.note(s.name, p, r)
-		b.progress.step(b.expected(p), "round %d of %d: %s", round+1, b.settings.rounds, p)
+		b.progress.step(b.expected(s, p), "round %d of %d: %s", round+1, b.settings.rounds, p)
 	}
 	return nil
 }
 
 // expected is about how long measuring a point on a system takes.
-func (b *bench) expected(p point) time.Duration {
-	d := b.settings.warmup + b.settings.duration + 200*time.Millisecond
+func (b *bench) expected(s *system, p point) time.Duration {
+	d := b.warmup(s, p) + b.settings.duration + 200*time.Millisecond
 	switch {
 	case p.Case == "delete":
 		d = 2 * time.Second
@@ -214,7 +225,7 @@ func (b *bench) expectedOf(systems []*system, points []point) (total time.Durati
 	for _, s := range systems {
 		for _, p := range points {
 			if s.has(p) {
-				total += b.expected(p) * time.Duration(b.settings.rounds)
+				total += b.expected(s, p) * time.Duration(b.settings.rounds)
 			}
 		}
 	}
