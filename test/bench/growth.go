@@ -82,6 +82,16 @@ func (b *bench) growth(ctx context.Context) error {
 	if err := b.idle(ctx); err != nil {
 		return err
 	}
+	for _, s := range systems {
+		b.progress.begin("reading through %s", s.name)
+		if s.settle == nil {
+			continue
+		}
+		if err := b.readThrough(ctx, s); err != nil {
+			return err
+		}
+		b.progress.step(readExpected, "")
+	}
 	return b.rounds(ctx, systems, growthPoints())
 }
 
@@ -113,7 +123,7 @@ func (b *bench) expectedGrowth(filled bool) (total time.Duration) {
 		total += g.expected()
 		systems = append(systems, &system{shapes: runnelShapes()})
 	}
-	return total + 2*idleTime + b.expectedOf(systems, growthPoints())
+	return total + 2*idleTime + readExpected*time.Duration(len(systems)) + b.expectedOf(systems, growthPoints())
 }
 
 // mainAsGrown are the main systems and the ceiling once more, to be measured in the same rounds as the others.
