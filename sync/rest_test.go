@@ -1,7 +1,10 @@
 package sync
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -338,6 +341,49 @@ func TestRestWithNothingToDoAfterwardsIsOver(t *testing.T) {
 		time.Sleep(time.Second)
 		if n := c.Status().Passes - passes; n != 1 {
 			t.Errorf("%d passes after the rest", n)
+		}
+	})
+}
+
+// TestShortCatchUpsAreNotLogged: a lane that is now level and now catching up says
+// so once, and that it catches up only when that takes long.
+func TestShortCatchUpsAreNotLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 2)
+		var logged bytes.Buffer
+		c := w.site(hourly, func(o *Options) {
+			o.Logger, o.BatchEntries = slog.New(slog.NewTextHandler(&logged, nil)), 50
+		})
+		said := func() (states []string) {
+			synctest.Wait()
+			for line := range strings.Lines(logged.String()) {
+				if _, state, found := strings.Cut(line, "state="); found {
+					states = append(states, strings.TrimSpace(state))
+				}
+			}
+			return states
+		}
+		var takes atomic.Int64
+		c.handles["p1"].cost = func(int) time.Duration { return time.Duration(takes.Load()) }
+		takes.Store(int64(5 * time.Millisecond))
+		defer c.running(t)()
+		f := newFlood(c, 10*time.Millisecond, 200, 0)
+		caughtUp := 0
+		for range 100 {
+			f.commit()
+			time.Sleep(8 * time.Millisecond)
+			if c.Status().of("p1").State == CatchingUp {
+				caughtUp++
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if got := said(); caughtUp < 10 || len(got) > 3 || got[len(got)-1] != string(Level) {
+			t.Errorf("after %d short catch-ups the log says %v", caughtUp, got)
+		}
+		takes.Store(int64(time.Second))
+		f.run(10 * time.Second)
+		if got := said(); got[len(got)-1] != string(CatchingUp) {
+			t.Errorf("amid a long catch-up the log says %v", got)
 		}
 	})
 }

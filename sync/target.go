@@ -50,6 +50,8 @@ type lane struct {
 	rest     rest
 	pause    pause
 	state    State
+	since    time.Time // of the state
+	said     State     // the last that was logged
 	err      error
 	toGo     int64
 	totals
@@ -222,7 +224,7 @@ func (p *peer) failed(err error) {
 	p.pause.extend(p.s.options.BackoffMax)
 }
 
-// enter notes the lane's state and logs it if it changed.
+// enter notes the lane's state and logs it if it is worth saying.
 func (l *lane) enter(state State, err error) {
 	s := l.to.s
 	s.mu.Lock()
@@ -236,13 +238,27 @@ func (l *lane) set(state State, err error) {
 		l.toGo = 0
 	}
 	if l.state != state {
-		args := []any{"partition", l.to.Name(), "origin", string(l.origin), "state", string(state)}
-		if err != nil {
-			args = append(args, "error", err)
-		}
-		l.to.s.log.Log(context.Background(), state.logLevel(), "sync state changed", args...)
+		l.since = time.Now()
 	}
 	l.state, l.err = state, err
+	l.say()
+}
+
+// worthSaying is how long a lane that was level must be catching up before that
+// is logged: beside a flood it happens several times a second.
+const worthSaying = 5 * time.Second
+
+// say logs the state if it is not the one that was logged last.
+func (l *lane) say() {
+	if l.state == l.said || l.state == CatchingUp && l.said == Level && time.Since(l.since) < worthSaying {
+		return
+	}
+	args := []any{"partition", l.to.Name(), "origin", string(l.origin), "state", string(l.state)}
+	if l.err != nil {
+		args = append(args, "error", l.err)
+	}
+	l.to.s.log.Log(context.Background(), l.state.logLevel(), "sync state changed", args...)
+	l.said = l.state
 }
 
 // progress notes that the lane is amid a copy in several steps.
