@@ -130,7 +130,10 @@ const (
 	selectClock     = `SELECT {now}`
 	selectPositions = `SELECT {now}, p.origin, p.revision, p.goal, p.synced_at, p.collected
 		FROM (SELECT 1 AS one) AS c LEFT JOIN {p}positions AS p ON p.origin <> '' ORDER BY p.origin`
-	selectNewest   = `SELECT p.origin, (SELECT MAX(e.revision) FROM {p}entries AS e WHERE e.origin = p.origin) FROM {p}positions AS p`
+	// Each is one step from the end of its part of the index. For MAX(e.revision) MySQL and MariaDB read
+	// every entry of the origin, and MySQL does where the order does not name the origin too.
+	selectNewest = `SELECT p.origin, (SELECT e.revision FROM {p}entries AS e WHERE e.origin = p.origin ORDER BY e.origin DESC, e.revision DESC LIMIT 1)
+		FROM {p}positions AS p`
 	selectPosition = `SELECT revision, goal, synced_at, collected FROM {p}positions WHERE origin = ?`
 )
 

@@ -1,0 +1,75 @@
+package partition_test
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/test/servers"
+)
+
+// TestReadsDoNotGrowWithTheTable: a read of few entries takes the same time beside many
+// others. A database that goes through them all takes a hundred times as long.
+func TestReadsDoNotGrowWithTheTable(t *testing.T) {
+	t.Run("SQLite", func(t *testing.T) {
+		p := openSQLite(t, filepath.Join(t.TempDir(), "runnel.db"), partition.Options{Name: "a"})
+		if err := p.Prepare(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		checkGrowth(t, p)
+	})
+	onServers(t, func(t *testing.T, server *servers.Server) {
+		checkGrowth(t, prepared(t, mysqlOf(t, server.Database(t)), partition.Options{Name: "a"}))
+	})
+}
+
+func checkGrowth(t *testing.T, p *partition.SQL) {
+	join(t, p)
+	ctx := t.Context()
+	reads := map[string]func() error{
+		"Get":       func() error { _, err := p.Get(ctx, []partition.Key{"k/1", "k/2", "k/absent"}); return err },
+		"List":      func() error { _, _, err := p.List(ctx, partition.Span{From: "k/", To: "k0", Limit: 10, Values: true}); return err },
+		"Positions": func() error { _, err := p.Positions(ctx); return err },
+		"Newest":    func() error { _, err := p.Newest(ctx); return err },
+		"Expired":   func() error { _, err := p.Expired(ctx, 10); return err },
+		"Snapshot": func() error {
+			s, err := p.Snapshot(ctx, "a", partition.Floor(1))
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			_, err = s.Next(ctx, 10, 1<<20)
+			return err
+		},
+	}
+	fastest := func(read func() error) time.Duration {
+		best := time.Hour
+		for range 15 {
+			began := time.Now()
+			if err := read(); err != nil {
+				t.Fatal(err)
+			}
+			best = min(best, time.Since(began))
+		}
+		return best
+	}
+	fill := func(rounds int) {
+		for round := range rounds {
+			if _, err := p.Commit(ctx, blind(1000, round)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	few := make(map[string]time.Duration)
+	fill(1)
+	for name, read := range reads {
+		few[name] = fastest(read)
+	}
+	fill(50)
+	for name, read := range reads {
+		if many := fastest(read); many > 4*few[name]+2*time.Millisecond {
+			t.Errorf("%s takes %v beside 50,000 entries, and %v beside 1,000", name, many, few[name])
+		}
+	}
+}
