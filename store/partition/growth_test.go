@@ -28,8 +28,11 @@ func checkGrowth(t *testing.T, p *partition.SQL) {
 	join(t, p)
 	ctx := t.Context()
 	reads := map[string]func() error{
-		"Get":       func() error { _, err := p.Get(ctx, []partition.Key{"k/1", "k/2", "k/absent"}); return err },
-		"List":      func() error { _, _, err := p.List(ctx, partition.Span{From: "k/", To: "k0", Limit: 10, Values: true}); return err },
+		"Get": func() error { _, err := p.Get(ctx, []partition.Key{"k/1", "k/2", "k/absent"}); return err },
+		"List": func() error {
+			_, _, err := p.List(ctx, partition.Span{From: "k/", To: "k0", Limit: 10, Values: true})
+			return err
+		},
 		"Positions": func() error { _, err := p.Positions(ctx); return err },
 		"Newest":    func() error { _, err := p.Newest(ctx); return err },
 		"Expired":   func() error { _, err := p.Expired(ctx, 10); return err },
