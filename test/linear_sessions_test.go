@@ -26,15 +26,16 @@ type sighting struct {
 	session  int
 	group    string // keys of one group share a master
 	key      string
-	op       string // get, put, delete or txn: that a transaction saw how the group stood
-	unknown  bool   // the outcome of a write
-	found    bool   // by a read
-	value    string // read or put
-	revision int64  // 0 where it is not known, or nothing was found
-	listed   bool   // read with others that were called at the same time
-	by       string // the partition that answered a read
-	copies   int    // that held a write when it was answered
-	asked    asking // of a read
+	op       string   // get, put, delete or txn: that a transaction saw how its keys stood
+	keys     []string // of a transaction
+	unknown  bool     // the outcome of a write
+	found    bool     // by a read
+	value    string   // read or put
+	revision int64    // 0 where it is not known, or nothing was found
+	listed   bool     // read with others that were called at the same time
+	by       string   // the partition that answered a read
+	copies   int      // that held a write when it was answered
+	asked    asking   // of a read
 
 	called, returned time.Duration
 }
@@ -137,11 +138,11 @@ func (c *sessionChecker) next(s *sighting) (fault string) {
 	return fault
 }
 
-// stood is up to where a group was known to have come when a transaction on it
-// began: whatever it did, its conditions have seen that.
+// stood is up to where the keys of a transaction were known to have come when it
+// began: whatever it did, it has seen that. Of a key that nobody had written it has seen nothing.
 func (c *sessionChecker) stood(s *sighting) (at int64) {
 	for _, one := range c.groups[s.group] {
-		if one.returned <= s.called {
+		if one.returned <= s.called && slices.Contains(s.keys, one.key) {
 			at = max(at, one.revision)
 		}
 	}
@@ -295,6 +296,7 @@ func (c *sessionClient) list(s sighting) fate {
 // transact works on several keys of a group in one transaction, at times under a
 // condition.
 func (c *sessionClient) transact(s sighting) fate {
+	whole := s.as("", "txn")
 	var steps []sighting
 	var then []map[string]string
 	for _, key := range c.random.Perm(sessionKeys)[:1+c.random.IntN(sessionKeys)] {
@@ -305,10 +307,12 @@ func (c *sessionClient) transact(s sighting) fate {
 			step["value"] = one.value
 		}
 		steps, then = append(steps, one), append(then, step)
+		whole.keys = append(whole.keys, one.key)
 	}
 	request := map[string]any{"then": then}
 	if c.random.IntN(3) == 0 {
 		request["if"] = []map[string]any{{"key": s.key, "absent": true}}
+		whole.keys = append(whole.keys, s.key)
 	}
 	body, err := json.Marshal(request)
 	if err != nil {
@@ -324,7 +328,7 @@ func (c *sessionClient) transact(s sighting) fate {
 			return unclear
 		}
 	}
-	all := append([]sighting{s.as("", "txn")}, steps...)
+	all := append([]sighting{whole}, steps...)
 	switch {
 	case f == undone:
 		return f
