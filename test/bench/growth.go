@@ -92,7 +92,7 @@ func (b *bench) growth(ctx context.Context) error {
 		}
 		b.progress.step(readExpected, "")
 	}
-	return b.rounds(ctx, systems, growthPoints())
+	return b.readsFirst(ctx, systems, growthPoints())
 }
 
 // stopGrown ends what growth started, so that nothing of it disturbs what is measured next.
