@@ -227,7 +227,7 @@ func TestSessionChecksFindPlantedFaults(t *testing.T) {
 	}
 	nothing := func(session int, key string) sighting { return sighting{session: session, key: key, op: "get"} }
 	page := func(s sighting) sighting { s.listed = true; return s } // such that follow each other are one page
-	txn := func(session int) sighting { return sighting{session: session, op: "txn"} }
+	txn := func(session int, keys ...string) sighting { return sighting{session: session, op: "txn", keys: keys} }
 	unsure := func(s sighting) sighting { s.unknown, s.revision = true, 0; return s }
 	two := []sighting{put(1, "k", "a", 1), put(1, "k", "b", 2)}
 	for name, c := range map[string]struct {
@@ -256,11 +256,12 @@ func TestSessionChecksFindPlantedFaults(t *testing.T) {
 		"missing from a page with a later one": {[]sighting{put(3, "other", "o", 3), put(2, "later", "l", 4), page(get(1, "later", "l", 4)), page(nothing(1, "other"))}, true},
 		"missing from the next page":           {[]sighting{put(3, "other", "o", 3), put(2, "later", "l", 4), get(1, "later", "l", 4), page(nothing(1, "other"))}, false},
 		"missing once it was on a page":        {[]sighting{put(3, "other", "o", 3), put(2, "later", "l", 4), page(get(1, "later", "l", 4)), nothing(1, "other")}, false},
-		"older than its transaction saw":       {[]sighting{txn(2), get(2, "k", "a", 1)}, false},
-		"what its transaction saw":             {[]sighting{txn(2), get(2, "k", "b", 2)}, true},
-		"older than another's transaction saw": {[]sighting{txn(2), get(1, "k", "b", 2), get(3, "k", "a", 1)}, true},
-		"nothing after its transaction":        {[]sighting{txn(2), nothing(2, "k")}, false},
-		"written after its transaction":        {[]sighting{txn(2), put(1, "k", "c", 3), get(2, "k", "b", 2)}, true},
+		"older than its transaction saw":       {[]sighting{txn(2, "k"), get(2, "k", "a", 1)}, false},
+		"what its transaction saw":             {[]sighting{txn(2, "k"), get(2, "k", "b", 2)}, true},
+		"older than another's transaction saw": {[]sighting{txn(2, "k"), get(1, "k", "b", 2), get(3, "k", "a", 1)}, true},
+		"nothing after its transaction":        {[]sighting{txn(2, "j", "k"), nothing(2, "k")}, false},
+		"nothing after one of another key":     {[]sighting{txn(2, "j"), nothing(2, "k")}, true},
+		"written after its transaction":        {[]sighting{txn(2, "k"), put(1, "k", "c", 3), get(2, "k", "b", 2)}, true},
 		"a write before what it has seen":      {[]sighting{get(2, "k", "b", 2), put(2, "k", "c", 1)}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
