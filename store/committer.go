@@ -301,12 +301,13 @@ func (c *committer) attempt() error {
 	defer c.limit.end()
 	began := time.Now()
 	claim, err := c.m.Commit(ctx, c.batch.request(c.recall, began))
-	switch {
-	case ctx.Err() != nil:
-	case errors.Is(err, partition.ErrPositionMoved):
+	moved := errors.Is(err, partition.ErrPositionMoved)
+	old := errors.Is(err, partition.ErrUnavailable) && !errors.Is(err, partition.ErrOutcomeUnknown)
+	if moved {
 		c.recall.interrupted(began)
-		claim, err = c.m.Commit(ctx, c.batch.request(c.recall, began))
-	case errors.Is(err, partition.ErrUnavailable) && !errors.Is(err, partition.ErrOutcomeUnknown):
+	}
+	if (moved || old) && ctx.Err() == nil {
+		c.recall.forget() // the second try relies on nothing
 		claim, err = c.m.Commit(ctx, c.batch.request(c.recall, began))
 	}
 	if err != nil {

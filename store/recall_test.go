@@ -138,6 +138,27 @@ func TestRecallEndsWithAnUnknownOutcome(t *testing.T) {
 	}
 }
 
+// TestSecondTryReliesOnNothing: another writes while a connection is found to be old.
+func TestSecondTryReliesOnNothing(t *testing.T) {
+	c, l := newListening(t)
+	other := newCommitterOf(l.Reopen(), Options{})
+	write(t, c, Entry{Key: "k/a"})
+	tries := 0
+	l.Fail(func(op string) error {
+		if op != partition.OpCommit {
+			return nil
+		}
+		if tries++; tries == 1 {
+			remove(t, other, "k/a")
+			return partition.ErrUnavailable
+		}
+		return nil
+	})
+	if created := write(t, c, Entry{Key: "k/a"}); !created[0] || tries != 2 {
+		t.Errorf("created %v at try %d", created, tries)
+	}
+}
+
 // TestRecallIsBounded writes more keys than are held: the oldest are forgotten.
 func TestRecallIsBounded(t *testing.T) {
 	r := newRecall()
