@@ -83,10 +83,10 @@ func (b *bench) growth(ctx context.Context) error {
 		return err
 	}
 	for _, s := range systems {
-		b.progress.begin("reading through %s", s.name)
 		if s.settle == nil {
 			continue
 		}
+		b.progress.begin("reading through %s", s.name)
 		if err := b.readThrough(ctx, s); err != nil {
 			return err
 		}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// fillExpected is about how long writing the keys of one size takes.
+const fillExpected = 15 * time.Second
+
+// fill writes every key of a size to every system, to all at the same time.
+func (b *bench) fill(ctx context.Context, valueBytes int) error {
+	b.progress.begin("writing %d keys of %d bytes to each system", b.settings.keysOf(valueBytes), valueBytes)
+	errs := make([]error, len(b.stand.systems))
+	var group sync.WaitGroup
+	for i, s := range b.stand.systems {
+		if s.direct != nil {
+			continue
+		}
+		group.Go(func() {
+			_, errs[i] = b.strict(ctx, s, once(b.plan(s, point{"put", 64, valueBytes})))
+			if errs[i] != nil || s.settle == nil {
+				return
+			}
+			if errs[i] = s.settle(ctx); errs[i] == nil && valueBytes == getMany.ValueBytes {
+				errs[i] = b.readThrough(ctx, s)
+			}
+		})
+	}
+	group.Wait()
+	if b.filled == nil {
+		b.filled = map[int]bool{}
+	}
+	b.filled[valueBytes] = true
+	return errors.Join(errs...)
+}
+
+// readThrough reads the keys of 100 bytes of a Runnel twice, so that its cache holds what it has room for, as it does after a while. The
+// other systems hold all of them in memory since they were written.
+func (b *bench) readThrough(ctx context.Context, s *system) error {
+	read := once(b.plan(s, getMany))
+	read.Requests = roomForKeys
+	for range 2 {
+		if _, err := b.strict(ctx, s, read); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readExpected is about how long that takes.
+const readExpected = 12 * time.Second
+
+// roomForKeys is more than a cache has room for.
+const roomForKeys = 300_000
