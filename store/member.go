@@ -122,7 +122,9 @@ func (m *member) setErr(err error) {
 	if m.err = err; err == nil && !m.isJoined {
 		m.err = errNotReached // whose it is is not known yet: nobody may write to it
 	}
-	m.reads.Store(m.isJoined && err == nil)
+	if usable := m.isJoined && err == nil; m.reads.Swap(usable) != usable && usable {
+		m.options.OnReach()
+	}
 	if err == nil {
 		if m.isJoined && m.behind == nil {
 			m.say(slog.LevelInfo, "partition answers", nil)

@@ -27,6 +27,7 @@ type Options struct {
 	CacheBytes    int64                 // about how much of what replicas answered is kept in memory, default nothing
 	Logger        *slog.Logger          // default slog.Default()
 	OnCommit      func()                // called after each commit that wrote something; must not block
+	OnReach       func()                // called when a partition becomes usable, for the first time or again; must not block
 
 	moved func() // called when more is known of positions
 }
@@ -59,6 +60,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.OnCommit == nil {
 		o.OnCommit = func() {}
+	}
+	if o.OnReach == nil {
+		o.OnReach = func() {}
 	}
 	return o
 }

@@ -44,7 +44,8 @@ func newLogger(w io.Writer, c config.Log) *slog.Logger {
 }
 
 // openStore makes the store of a configuration. It connects to nothing yet.
-func openStore(c *config.Config, log *slog.Logger, onCommit func()) (*store.Store, error) {
+// Of hooks, only OnCommit and OnReach are used.
+func openStore(c *config.Config, log *slog.Logger, hooks store.Options) (*store.Store, error) {
 	parts, err := openPartitions(c, c.Partitions, log)
 	if err != nil {
 		return nil, err
@@ -62,7 +63,8 @@ func openStore(c *config.Config, log *slog.Logger, onCommit func()) (*store.Stor
 		SessionWait:   sessionWait(c.Store.SessionWait),
 		Timeout:       c.Store.Timeout,
 		Logger:        log,
-		OnCommit:      onCommit,
+		OnCommit:      hooks.OnCommit,
+		OnReach:       hooks.OnReach,
 	})
 	if err != nil {
 		return nil, errors.Join(err, closeAll(parts))

@@ -128,16 +128,17 @@ type node struct {
 
 func newNode(c *config.Config, log *slog.Logger, withSync bool) (*node, error) {
 	wake := make(chan struct{}, 1)
-	s, err := openStore(c, log, func() {
+	n := &node{config: c, log: log}
+	s, err := openStore(c, log, store.Options{OnReach: n.onReach, OnCommit: func() {
 		select {
 		case wake <- struct{}{}:
 		default: // a pass is due already
 		}
-	})
+	}})
 	if err != nil {
 		return nil, err
 	}
-	n := &node{config: c, log: log, store: s}
+	n.store = s
 	if withSync {
 		if n.syncer, err = newSyncer(c, s, log, wake); err != nil {
 			return nil, errors.Join(err, s.Close())
@@ -146,6 +147,14 @@ func newNode(c *config.Config, log *slog.Logger, withSync bool) (*node, error) {
 	}
 	n.api = api.New(n.apiOptions())
 	return n, nil
+}
+
+// onReach makes a pass when a partition becomes usable, however long the schedule
+// would have it wait. The store calls it only while it runs: n.syncer is set then.
+func (n *node) onReach() {
+	if n.syncer != nil {
+		n.syncer.Trigger()
+	}
 }
 
 func (n *node) apiOptions() api.Options {

@@ -52,7 +52,7 @@ func newSync(p *program) *cobra.Command {
 
 // syncOnce makes one pass and prints how every partition stands.
 func (p *program) syncOnce(ctx context.Context, c *config.Config, log *slog.Logger) error {
-	s, err := openStore(c, log, nil)
+	s, err := openStore(c, log, store.Options{})
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func (p *program) syncOnce(ctx context.Context, c *config.Config, log *slog.Logg
 func syncDaemon(ctx context.Context, c *config.Config, log *slog.Logger, f configFlags) error {
 	n := &node{config: c, log: log}
 	var err error
-	if n.store, err = openStore(c, log, nil); err != nil {
+	if n.store, err = openStore(c, log, store.Options{OnReach: n.onReach}); err != nil {
 		return err
 	}
 	if n.syncer, err = newSyncer(c, n.store, log, nil); err != nil {
