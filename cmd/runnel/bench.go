@@ -162,7 +162,7 @@ func (p *program) benchBase(f benchFlags) (benchPlan, error) {
 	}
 	u, err := url.Parse(c.base)
 	if err != nil || u.Scheme != "http" || strings.Trim(u.Path, "/") != "" {
-		return benchPlan{}, usageError("bench measures a server at http://HOST:PORT, not %s", c.base)
+		return benchPlan{}, usageError("bench measures a server at http://HOST:PORT, not %s", c.name)
 	}
 	if !regexp.MustCompile(`^[A-Za-z0-9/_-]{0,64}$`).MatchString(f.prefix) {
 		return benchPlan{}, usageError("--prefix %q is not made of at most 64 of A-Z a-z 0-9 / _ -", f.prefix)

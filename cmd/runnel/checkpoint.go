@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -63,8 +64,8 @@ func (c *checkpoint) load() error {
 		return fmt.Errorf("%s is not a checkpoint: %w", c.file, err)
 	}
 	if s.Source != c.state.Source || s.Server != c.state.Server || s.Prefix != c.state.Prefix {
-		return fmt.Errorf("%s is the checkpoint of another import: of %s, prefix %q, to %s; remove it to start anew",
-			c.file, s.Source, s.Prefix, s.Server)
+		return fmt.Errorf("%s is the checkpoint of another import (of %s, prefix %q) or of another server; remove it to start anew",
+			c.file, s.Source, s.Prefix)
 	}
 	c.state = s
 	return nil
@@ -130,15 +131,10 @@ func (c *checkpoint) write() error {
 	if err != nil {
 		return err
 	}
-	f, err := os.Create(c.file + ".partial")
-	if err != nil {
+	if err := writeFile(c.file, bytes.NewReader(append(text, '\n'))); err != nil {
 		return fmt.Errorf("save the checkpoint: %w", err)
 	}
-	_, err = f.Write(append(text, '\n'))
-	if err := finishFile(f, err); err != nil {
-		return fmt.Errorf("save the checkpoint: %w", err)
-	}
-	return os.Rename(f.Name(), c.file)
+	return nil
 }
 
 // remove drops the file: all is stored.

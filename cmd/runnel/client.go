@@ -15,6 +15,7 @@ import (
 // client speaks the HTTP contract to one server. It is safe for concurrent use.
 type client struct {
 	base    string // the server's URL without a slash at its end
+	name    string // base for files and messages: without user and password
 	key     string // a bearer key, or empty
 	timeout time.Duration
 	retry   time.Duration
@@ -38,16 +39,18 @@ const maxConns = 256
 func newClient(o clientOptions) (*client, error) {
 	u, err := url.Parse(o.server)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
-		return nil, usageError("the server %q is not a URL like %s", o.server, defaultServer)
+		return nil, usageError("--server, or RUNNEL_SERVER, is not a URL like %s", defaultServer) // it may hold a password
 	}
 	if o.timeout <= 0 {
 		return nil, usageError("--timeout %v is not a positive duration", o.timeout)
 	}
+	named := *u
+	named.User = nil
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConns, t.MaxIdleConnsPerHost = maxConns, maxConns
 	t.DisableCompression = true // a value is wanted as it is stored
 	return &client{
-		base: strings.TrimRight(o.server, "/"), key: o.key, timeout: o.timeout, retry: o.retry,
+		base: strings.TrimRight(o.server, "/"), name: strings.TrimRight(named.String(), "/"), key: o.key, timeout: o.timeout, retry: o.retry,
 		// Following a redirect would let whoever sent it rewrite a key, and see the bearer key.
 		http: &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 		now:  time.Now,

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -32,7 +31,7 @@ with -, it goes to standard output.
 
 FILE appears, and replaces an older one, only once the export is whole: until then
 it grows as FILE.partial. An interrupted export goes on with --resume behind the
-last whole line of FILE.partial. A connection that breaks is taken up again by
+last whole line of FILE.partial, if that comes from the same server and query. A connection that breaks is taken up again by
 itself.
 
 An export is not of one moment: each entry is as it was when it was read. Any
@@ -61,7 +60,7 @@ written. --max-staleness 5s reads from who is proven to be at most so far behind
 			if !toFile {
 				return p.exportTo(cmd.Context(), c, p.stdout, o.query(""))
 			}
-			return p.exportFile(cmd.Context(), c, args[0], o)
+			return p.exportToFile(cmd.Context(), c, args[0], o)
 		},
 	}
 	f := cmd.Flags()
@@ -76,28 +75,20 @@ func (o exportOptions) query(from string) keyQuery {
 	return keyQuery{prefix: o.prefix, values: true, read: o.read, from: from}
 }
 
-// exportFile writes name by way of name.partial, which stays if it does not come to the end.
-func (p *program) exportFile(ctx context.Context, c *client, name string, o exportOptions) error {
-	f, err := os.OpenFile(name+".partial", os.O_RDWR|os.O_CREATE, 0o600)
+// exportToFile writes name by way of name.partial, which stays if it does not come to the end.
+func (p *program) exportToFile(ctx context.Context, c *client, name string, o exportOptions) error {
+	q := exportQuery{Format: exportFormat, Server: c.name, Prefix: o.prefix, Consistency: o.read.consistency}
+	if o.read.maxStaleness > 0 {
+		q.MaxStaleness = o.read.maxStaleness.String()
+	}
+	f, err := openExport(name, q, o.resume)
 	if err != nil {
 		return err
 	}
-	last := ""
-	if o.resume {
-		if last, err = cutToLastLine(f); !strings.HasPrefix(last, o.prefix) && last != "" {
-			err = fmt.Errorf("its last key %q does not begin with %q", last, o.prefix)
-		}
-	} else {
-		err = f.Truncate(0)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("take up %s: %w", f.Name(), err), f.Close())
-	}
-	err = p.exportTo(ctx, c, f, o.query(last))
-	if err = finishFile(f, err); err != nil {
+	if err = f.end(p.exportTo(ctx, c, f, o.query(f.last))); err != nil {
 		return fmt.Errorf("%w; to go on from where it stopped, repeat the command with --resume", err)
 	}
-	return os.Rename(f.Name(), name)
+	return nil
 }
 
 // exportTo writes the entries of q to w, a line each, and a summary to standard error.

@@ -3,11 +3,9 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 
@@ -134,29 +132,3 @@ func entryOf(key string, value []byte, h http.Header) entry {
 
 // metaHeader begins the name of a header that carries metadata.
 const metaHeader = "Runnel-Meta-"
-
-// writeFile makes path hold all of r, or leaves it as it was.
-func writeFile(path string, r io.Reader) (err error) {
-	partial := path + ".partial"
-	f, err := os.Create(partial)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(f, r)
-	if err = finishFile(f, err); err != nil {
-		os.Remove(partial)
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return os.Rename(partial, path)
-}
-
-// finishFile closes f, durably if all before went well.
-func finishFile(f *os.File, err error) error {
-	if err == nil {
-		err = f.Sync()
-	}
-	if closed := f.Close(); err == nil {
-		err = closed
-	}
-	return err
-}

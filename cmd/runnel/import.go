@@ -108,7 +108,7 @@ func (p *program) runImport(ctx context.Context, path string, o importOptions) e
 	if err != nil {
 		return err
 	}
-	cp := &checkpoint{file: o.resume, state: checkpointState{Source: path, Server: c.base, Prefix: o.prefix}, now: p.now}
+	cp := &checkpoint{file: o.resume, state: checkpointState{Source: path, Server: c.name, Prefix: o.prefix}, now: p.now}
 	if path != "-" {
 		if cp.state.Source, err = filepath.Abs(path); err != nil {
 			return err

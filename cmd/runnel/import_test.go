@@ -451,6 +451,7 @@ func TestExportReplacesItsFileOnlyWhenWhole(t *testing.T) {
 		if err := os.WriteFile(name+".partial", whole[:cut], 0o600); err != nil {
 			t.Fatal(err)
 		}
+		leaveQuery(t, f, name)
 		if err := os.WriteFile(name, []byte("older"), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -231,14 +231,9 @@ func (w *watcher) keep() error {
 		return nil
 	}
 	w.saved = w.c.now()
-	f, err := os.Create(w.o.token + ".partial")
-	if err != nil {
-		return fmt.Errorf("keep the token: %w", err)
-	}
-	_, err = io.WriteString(f, w.since+"\n")
-	if err := finishFile(f, err); err != nil {
+	if err := writeFile(w.o.token, strings.NewReader(w.since+"\n")); err != nil {
 		return fmt.Errorf("keep the token: %w", err)
 	}
 	w.kept = w.since
-	return os.Rename(f.Name(), w.o.token)
+	return nil
 }
