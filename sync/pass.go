@@ -90,11 +90,13 @@ func (s *Syncer) consider(p *pass, to *sight, origin partition.Origin, o occasio
 		return nil
 	}
 	l := to.peer.lane(origin)
-	switch {
-	case l.busy:
+	if l.busy {
 		l.again = true
 		p.joined = append(p.joined, l.done)
 		return nil
+	}
+	defer func() { l.toGo = p.view.toGo(to, origin) }()
+	switch {
 	case !to.ok || (o < asked && !l.pause.over(p.began)):
 		return nil
 	case o == woken && l.state == Standby:
@@ -172,7 +174,7 @@ func (s *Syncer) do(ctx context.Context, j *job) (State, error) {
 	case err != nil && errors.As(err, new(*sourceError)):
 		return Waiting, err
 	case err != nil:
-		return stateOf(err), err
+		return failedState(err), err
 	}
 	return state, nil
 }

@@ -159,7 +159,7 @@ func TestLostAnswerOfApplyIsHarmless(t *testing.T) {
 	w.write("p0", "a", "1")
 	c := w.site()
 	c.handles["p1"].Fail(failOn(partition.ErrUnavailable, partition.OpApplied))
-	if r := c.pass(); r.of("p1").State != Unreachable || !errors.Is(r.of("p1").Err, partition.ErrOutcomeUnknown) {
+	if r := c.pass(); r.Level() || r.of("p1").State != Failed || !errors.Is(r.of("p1").Err, partition.ErrOutcomeUnknown) {
 		t.Fatalf("the report says\n%s", r)
 	}
 	c.handles["p1"].Fail(nil)

@@ -135,6 +135,7 @@ func TestFailingTargetIsLeftAloneLongerAndLonger(t *testing.T) {
 			}
 			return nil
 		})
+		w.write("p0", "a", "1")
 		defer c.running(t)()
 		time.Sleep(5 * time.Minute)
 		synctest.Wait()
@@ -142,13 +143,13 @@ func TestFailingTargetIsLeftAloneLongerAndLonger(t *testing.T) {
 			t.Errorf("%d tries in 5 minutes", tries)
 		}
 		st := c.Status().of("p1")
-		if st.State != Unreachable || time.Until(st.NextTry) <= 0 || time.Until(st.NextTry) > 30*time.Second || st.Errors != int64(tries) {
+		if st.State != Failed || st.ToGo != 1 || time.Until(st.NextTry) <= 0 || time.Until(st.NextTry) > 30*time.Second || st.Errors != int64(tries) {
 			t.Errorf("status %+v", st)
 		}
 		c.handles["p1"].Fail(nil)
 		time.Sleep(30 * time.Second)
 		synctest.Wait()
-		if st := c.Status().of("p1"); st.State != Level || st.Err != nil {
+		if st := c.Status().of("p1"); st.State != Level || st.ToGo != 0 || st.Err != nil {
 			t.Errorf("status %+v", st)
 		}
 	})
@@ -365,4 +366,21 @@ func TestParseSchedule(t *testing.T) {
 	if _, err := ParseSchedule("sometimes"); err == nil {
 		t.Error("accepted")
 	}
+}
+
+func TestDistanceOfATargetThatIsAwayGrowsWithItsOrigin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 2)
+		c := w.site()
+		defer c.running(t)()
+		c.handles["p1"].Fail(func(string) error { return partition.ErrUnavailable })
+		for want := int64(1); want <= 3; want++ {
+			w.write("p0", "a", "1")
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+			if st := c.Status().of("p1"); st.State != Unreachable || st.ToGo != want {
+				t.Errorf("after %d writes: status %+v", want, st)
+			}
+		}
+	})
 }

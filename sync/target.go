@@ -285,7 +285,16 @@ func (s State) logLevel() slog.Level {
 	}
 }
 
-// stateOf is the state that an error of a target puts it in.
+// failedState is the state of a lane whose copy failed. That its target does not
+// answer at all is found out by reading its positions.
+func failedState(err error) State {
+	if errors.Is(err, partition.ErrRefused) {
+		return Refused
+	}
+	return Failed
+}
+
+// stateOf is the state of a target whose positions cannot be read.
 func stateOf(err error) State {
 	switch {
 	case errors.Is(err, partition.ErrRefused):

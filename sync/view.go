@@ -197,6 +197,16 @@ func (v *view) highest(o partition.Origin) (highest partition.Revision, holder *
 	return highest, holder
 }
 
+// toGo is how many revisions of o the target lacks of those that are known to exist.
+func (v *view) toGo(to *sight, o partition.Origin) int64 {
+	var newest partition.Revision
+	for i := range v.sights {
+		at := v.sights[i].position(o)
+		newest = max(newest, at.Revision, at.Goal)
+	}
+	return distance(to.position(o).Revision, newest)
+}
+
 // source is who to copy o to a target from: the origin itself or, when it
 // cannot be used, whoever else holds most, those that are whole preferred.
 func (v *view) source(to *sight, o partition.Origin) *sight {
