@@ -1,18 +1,27 @@
 # Runnel. "make" builds it, "make help" lists what else there is.
 
 GO         ?= go
-VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# Without git the version is the changelog's newest, or "devel" before the first release.
+VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || sed -n 's/^\#\# \[\([0-9][^]]*\)\].*/v\1/p' CHANGELOG.md | head -n 1)
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# It ends with the number, names and reasons of the tests that were skipped.
+GOTESTSUM   = gotest.tools/gotestsum@v1.13.0
 FUZZTIME   ?= 10s
+# The race detector needs a C compiler, which "make servers" installs.
+RACE        = $(shell command -v gcc >/dev/null && echo -race)
 
 # Two packages at a time: most of a package's time goes into waiting for the
 # servers and their disk, and several of them want 256 MiB each.
-TEST = $(GO) test -race -p 2
+TEST = $(GO) run $(GOTESTSUM) --format pkgname-and-test-fails -- $(RACE) -p 2
 
-.PHONY: build run test test-short test-faults test-long test-clean servers fuzz bench bench-quick bench-long bench-build bench-micro lint help
+.PHONY: build setup run test test-short test-faults test-long test-clean servers fuzz bench bench-quick bench-long bench-build bench-micro lint help
 
-build: ## build bin/runnel
+build: setup ## build bin/runnel
 	$(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/runnel ./cmd/runnel
+
+# Go fetches modules over HTTPS, for which a bare machine lacks the certificates.
+setup:
+	@sh test/servers/prepare.sh certificates
 
 run: build ## build, then serve the embedded default on 127.0.0.1:8080
 	bin/runnel serve
@@ -20,8 +29,8 @@ run: build ## build, then serve the embedded default on 127.0.0.1:8080
 test: servers ## run every test on real servers, preparing them first
 	$(TEST) -timeout 15m ./...
 
-test-short: ## run the tests that need no server
-	RUNNEL_TEST_SHORT=1 $(TEST) -timeout 5m ./...
+test-short: setup ## run the tests that need no server
+	RUNNEL_TEST_SHORT=1 $(GO) test $(RACE) -p 2 -timeout 5m ./...
 
 test-faults: servers ## run the tests of crashes, outages and pauses, once more and in full
 	$(TEST) -timeout 30m -count=1 -run 'Fault|Crash|Kill|Outage|Pause|Down' ./...
@@ -32,10 +41,10 @@ test-long: servers ## run every test at full length (RUNNEL_TEST_LONG=1)
 test-clean: ## remove the shared servers and the images that tests keep
 	sh test/servers/clean.sh
 
-# A server that cannot be had fails the tests that ask for it, not the others.
+# The tests of a server that cannot be had are skipped, by name, and counted.
 servers: ## install what the servers need, make their images, start the shared ones
 	sh test/servers/prepare.sh
-	-$(TEST) -timeout 10m -count=1 -run '^TestSharedServerIsFoundAgain$$' ./test/servers
+	-$(GO) test -timeout 10m -count=1 -run '^TestSharedServerIsFoundAgain$$' ./test/servers
 
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	GO='$(GO)' sh .ci/fuzz $(FUZZTIME)

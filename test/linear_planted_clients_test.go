@@ -16,7 +16,9 @@ import (
 func TestHistoryChecksFindPlantedClients(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	file := writeConfig(t, "[store]\nsession_wait = \"1ms\"\n", "sqlite:"+filepath.Join(dir, "0.db"), "sqlite:"+filepath.Join(dir, "1.db"))
+	// Reads that name no consistency always go to the replica, which is never copied to: each plant is certain.
+	settings := "[store]\nsession_wait = \"1ms\"\nread = \"local\"\nlocal = \"partition-1\"\n"
+	file := writeConfig(t, settings, "sqlite:"+filepath.Join(dir, "0.db"), "sqlite:"+filepath.Join(dir, "1.db"))
 	mustRunOnce(t, file)
 	node := serve(t, "--config", file, "--no-sync")
 	c := client{random: newRandom(t), http: &http.Client{Timeout: 30 * time.Second}}

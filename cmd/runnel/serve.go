@@ -93,7 +93,11 @@ func listenLoopback(ctx context.Context, address string) (net.Listener, error) {
 		return nil, usageError("will not listen on %s: without API keys anyone who reaches it could write; "+
 			"use a loopback address such as 127.0.0.1:8080 behind a proxy that authenticates", address)
 	}
-	return (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("another program listens on %s: choose another address with --listen ADDR or http.listen (%w)", address, err)
+	}
+	return listener, err
 }
 
 // welcome tells how to use a server that was started without a configuration.

@@ -19,9 +19,11 @@
 // runs in it.
 //
 // Without a Docker engine a server is a process: the machine's own mariadbd or
-// mysqld on a temporary directory. Where neither can be had the test fails and
-// says what to install. It is never skipped in silence: only
-// RUNNEL_TEST_SHORT=1, which "make test-short" sets, skips it, and says so.
+// mysqld on a temporary directory. Where neither can be had the test is skipped
+// and says what to install; with RUNNEL_TEST_REQUIRE_SERVERS=1, as in continuous
+// integration, the test fails. A server that is there and does not start always
+// fails the test. RUNNEL_TEST_SHORT=1, which "make test-short" sets, skips every
+// test of a server. "make test" ends with the number, names and reasons of all skipped tests.
 //
 // # What is left behind
 //

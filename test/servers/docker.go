@@ -49,7 +49,7 @@ func newDocker(t testing.TB, k kind) (*dockerHost, error) {
 	}
 	image, err := imageFor(t, pool.Client, k)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errNotHere, err)
 	}
 	return &dockerHost{pool: pool, image: image}, nil
 }

@@ -29,7 +29,10 @@ type host interface {
 	clear(name string) error
 }
 
-// findHost returns the Docker engine if there is one, else this machine.
+// errNotHere says that the machine has neither a Docker engine nor the server's program.
+var errNotHere = errors.New("it cannot be had on this machine")
+
+// findHost returns the Docker engine if there is one, else this machine, or errNotHere.
 func findHost(t testing.TB, k kind) (host, error) {
 	engine, dockerErr := newDocker(t, k)
 	if dockerErr == nil {
@@ -40,7 +43,7 @@ func findHost(t testing.TB, k kind) (host, error) {
 		if err == nil {
 			return machine, nil
 		}
-		return nil, fmt.Errorf("%w, and %w.\nStart a Docker engine, or %s; or do without these tests by make test-short", dockerErr, err, k.install)
+		return nil, fmt.Errorf("%w: %w, and %w.\nTo run the test start a Docker engine, or %s", errNotHere, dockerErr, err, k.install)
 	}
 	return nil, dockerErr
 }

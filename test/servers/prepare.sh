@@ -1,5 +1,6 @@
 #!/bin/sh
-# prepare.sh installs what the tests need and is not there: curl, for the commands
+# prepare.sh installs what the tests need and is not there: certificates, for
+# modules (with the argument "certificates" nothing else); curl, for the commands
 # of the README; git, for the layout; a C compiler for the race detector; debootstrap, to build images, beside a Docker engine; a MariaDB
 # server without one. It does nothing, quickly, where all is there.
 set -eu
@@ -18,6 +19,18 @@ install() {
 	$as_root apt-get update -q >&2
 	$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$@" >&2
 }
+
+# certificates reports whether programs find the public certificates, by the paths that Go looks at.
+certificates() {
+	for file in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/ca-bundle.pem \
+		/etc/ssl/cert.pem /etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem; do
+		if [ -e "$file" ]; then return; fi
+	done
+	return 1
+}
+
+certificates || ! command -v apt-get >/dev/null || install ca-certificates
+if [ "${1-}" = certificates ]; then exit; fi
 
 command -v curl >/dev/null || install curl ca-certificates
 command -v git >/dev/null || install git

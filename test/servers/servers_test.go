@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -68,11 +70,11 @@ func TestDatabaseIsEmptyAndDropped(t *testing.T) {
 		var created, vacant string
 		t.Run("while in use", func(t *testing.T) {
 			created, vacant = s.Database(t), s.Vacant(t)
-			exec(t, servers.Open(t, created), "CREATE TABLE entries (name INT PRIMARY KEY)")
+			mustExec(t, servers.Open(t, created), "CREATE TABLE entries (name INT PRIMARY KEY)")
 			if n := errorNumber(servers.Open(t, vacant).Ping()); n != unknownDatabase {
 				t.Errorf("a vacant database answers error %d, want %d", n, unknownDatabase)
 			}
-			exec(t, servers.Open(t, created), "CREATE DATABASE "+vacant[strings.LastIndex(vacant, "/")+1:])
+			mustExec(t, servers.Open(t, created), "CREATE DATABASE "+vacant[strings.LastIndex(vacant, "/")+1:])
 		})
 		for _, address := range []string{created, vacant} {
 			if n := errorNumber(servers.Open(t, address).Ping()); n != unknownDatabase {
@@ -86,9 +88,9 @@ func TestUserHasOnlyItsPrivileges(t *testing.T) {
 	onEachKind(t, func(t *testing.T, k kind) {
 		s := k.shared(t)
 		address := s.Database(t)
-		exec(t, servers.Open(t, address), "CREATE TABLE entries (name INT PRIMARY KEY)")
+		mustExec(t, servers.Open(t, address), "CREATE TABLE entries (name INT PRIMARY KEY)")
 		db := servers.Open(t, s.User(t, address, "SELECT", "INSERT"))
-		exec(t, db, "INSERT INTO entries (name) VALUES (1)")
+		mustExec(t, db, "INSERT INTO entries (name) VALUES (1)")
 		_, err := db.Exec("DELETE FROM entries")
 		if n := errorNumber(err); n != commandDenied {
 			t.Errorf("DELETE without the privilege answers error %d, want %d", n, commandDenied)
@@ -106,9 +108,9 @@ func TestOwnServerKeepsAddressAndData(t *testing.T) {
 		if got := text(t, db, "SELECT @@max_allowed_packet"); got != "1048576" {
 			t.Errorf("max_allowed_packet is %s despite the argument", got)
 		}
-		exec(t, db, "CREATE TABLE entries (name INT PRIMARY KEY)")
+		mustExec(t, db, "CREATE TABLE entries (name INT PRIMARY KEY)")
 		for i, end := range []func(){s.Stop, s.Kill} {
-			exec(t, db, "INSERT INTO entries (name) VALUES (?)", i)
+			mustExec(t, db, "INSERT INTO entries (name) VALUES (?)", i)
 			before := s.Address()
 			end()
 			if err := db.Ping(); err == nil {
@@ -168,7 +170,7 @@ func errorNumber(err error) uint16 {
 	return 0
 }
 
-func exec(t *testing.T, db *sql.DB, statement string, arguments ...any) {
+func mustExec(t *testing.T, db *sql.DB, statement string, arguments ...any) {
 	t.Helper()
 	if _, err := db.Exec(statement, arguments...); err != nil {
 		t.Fatalf("%s: %v", statement, err)
@@ -181,4 +183,26 @@ func text(t *testing.T, db *sql.DB, query string) (value string) {
 		t.Fatalf("%s: %v", query, err)
 	}
 	return value
+}
+
+// TestServerThatCannotBeHadIsSkippedByName runs a test of this package where neither
+// a Docker engine nor a server's program is found.
+func TestServerThatCannotBeHadIsSkippedByName(t *testing.T) {
+	for required, want := range map[string]string{
+		"":  "SKIPPED, there is no MySQL server to test with",
+		"1": "no MySQL server to test with",
+	} {
+		t.Run("required="+required, func(t *testing.T) {
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.v", "-test.run", "^TestSharedServerIsFoundAgain$/^MySQL$")
+			cmd.Env = append(os.Environ(), "RUNNEL_TEST_SHORT=", "DOCKER_HOST=unix://"+t.TempDir()+"/none", "PATH="+t.TempDir(),
+				"RUNNEL_TEST_REQUIRE_SERVERS="+required)
+			out, err := cmd.CombinedOutput()
+			if strings.Contains(string(out), "--- PASS: TestSharedServerIsFoundAgain/MySQL") {
+				t.Skip("SKIPPED, this machine has mysqld itself")
+			}
+			if failed := err != nil; failed != (required == "1") || !strings.Contains(string(out), want) {
+				t.Errorf("ended with %v, want %q:\n%s", err, want, out)
+			}
+		})
+	}
 }
