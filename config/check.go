@@ -97,13 +97,14 @@ func (c *checker) partitions(partitions []Partition) {
 	for i, p := range partitions {
 		c.partition(partitionKey(i), p)
 	}
-	c.distinct(partitions)
 	switch {
 	case len(partitions) == 0:
 		c.rule("partition", "there must be at least one: a section [[partition]] with name and url")
 	case len(partitions) > maxPartitions:
 		c.rule("partition", fmt.Sprintf("there are %d, over the limit of %d", len(partitions), maxPartitions))
+		return // each is held against all others
 	}
+	c.distinct(partitions)
 }
 
 func partitionKey(i int) string { return element("partition", i) }

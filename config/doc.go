@@ -3,7 +3,7 @@
 //
 // A file flows through these steps, none of which stops the next one from finding more:
 //
-//	source → TOML library (syntax) → line index → fields (types, ${ENV}) → password files → rules (ranges, duplicates)
+//	source → line index (bounds) → TOML library (syntax) → fields (types, ${ENV}) → password files → rules (ranges, duplicates)
 //
 // Only a syntax error ends the reading early, because nothing behind it can be trusted. A key that has one problem
 // is not judged again by a later step.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -25,12 +26,18 @@ func (ix lineIndex) of(key string) int {
 	}
 }
 
-// indexLines reads a source that the TOML library has accepted, so it checks nothing; given any other text it still
-// ends.
-func indexLines(source string) lineIndex {
+// Bounds of a source, since the TOML library and the line index take more time and memory with each level and key.
+const (
+	maxKeys      = 10_000 // with sections and elements of arrays
+	maxPathBytes = 512    // of a key, which bounds the levels too
+)
+
+// indexLines reads any source, whether it is TOML or not. beyond says which bound it exceeds, on the line given; empty
+// for none.
+func indexLines(source string) (index lineIndex, beyond string, line int) {
 	s := &scanner{source: strings.TrimPrefix(source, byteOrderMark), line: 1, index: lineIndex{}, tables: map[string]int{}}
 	s.document()
-	return s.index
+	return s.index, s.beyond, s.line
 }
 
 const byteOrderMark = "\uFEFF"
@@ -41,6 +48,7 @@ type scanner struct {
 	line   int
 	index  lineIndex
 	tables map[string]int // how many [[tables]] of a path there are so far
+	beyond string         // the bound that is exceeded: the scan has ended
 }
 
 func (s *scanner) document() {
@@ -60,6 +68,9 @@ func (s *scanner) header() string {
 	path := ""
 	parts := s.key()
 	for i, part := range parts {
+		if s.beyond != "" {
+			break
+		}
 		path = join(path, part)
 		s.note(path, line)
 		if array && i == len(parts)-1 {
@@ -78,6 +89,9 @@ func (s *scanner) header() string {
 func (s *scanner) assignment(table string) {
 	line, path := s.line, table
 	for _, part := range s.key() {
+		if s.beyond != "" {
+			break
+		}
 		path = join(path, part)
 		s.note(path, line)
 	}
@@ -198,11 +212,21 @@ func (s *scanner) take(n int) string {
 	return taken
 }
 
-// note keeps the first line of a path.
+// note keeps the first line of a path, and ends the scan where a bound is exceeded.
 func (s *scanner) note(path string, line int) {
-	if _, found := s.index[path]; !found {
-		s.index[path] = line
+	switch {
+	case s.beyond != "":
+	case len(path) > maxPathBytes:
+		s.beyond = fmt.Sprintf("is nested too deep: the path of this key is longer than %d bytes", maxPathBytes)
+	case len(s.index) == maxKeys:
+		s.beyond = fmt.Sprintf("has more than %d keys, sections and elements of arrays", maxKeys)
+	default:
+		if _, found := s.index[path]; !found {
+			s.index[path] = line
+		}
+		return
 	}
+	s.source = ""
 }
 
 // join returns the path of a key inside a table.

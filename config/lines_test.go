@@ -10,7 +10,7 @@ import (
 // checkLines tells that the index has every key of an accepted source, and no line outside it.
 func checkLines(t *testing.T, source string) {
 	t.Helper()
-	index := indexLines(source) // ends, whatever the source
+	index, _, _ := indexLines(source) // ends, whatever the source
 	r := &report{}
 	document := r.read(source)
 	if r.err() != nil {

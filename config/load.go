@@ -33,7 +33,6 @@ func Parse(file string, source []byte, env Lookup) (*Config, error) {
 	if err := r.err(); err != nil {
 		return nil, err
 	}
-	r.lines = indexLines(string(source))
 	c := base()
 	(&decoder{report: r, env: env}).table("", document, reflect.ValueOf(c).Elem())
 	r.readPasswords(c.Partitions)
@@ -54,17 +53,37 @@ func (r *report) read(source string) (document map[string]any) {
 		r.problems = append(r.problems, Problem{File: r.file, Line: line, Message: "is not UTF-8 text"})
 		return nil
 	}
+	lines, beyond, line := indexLines(source)
+	if beyond != "" {
+		r.problems = append(r.problems, Problem{File: r.file, Line: line, Message: beyond})
+		return nil
+	}
 	_, err := toml.Decode(source, &document)
 	if err == nil {
+		r.lines = lines
 		return document
 	}
-	problem := Problem{File: r.file, Message: err.Error()}
-	var syntax toml.ParseError
-	if errors.As(err, &syntax) {
-		problem.Line, problem.Key, problem.Message = syntax.Position.Line, syntax.LastKey, syntax.Message
+	problem := Problem{File: r.file, Message: "is not TOML"}
+	if syntax, ok := errors.AsType[toml.ParseError](err); ok {
+		problem.Line, problem.Key, problem.Message = syntax.Position.Line, syntax.LastKey, withoutText(syntax.Message, source, syntax.Position.Line)
 	}
 	r.problems = append(r.problems, problem)
 	return nil
+}
+
+// withoutText is the message about a syntax error on a line, unless it repeats a word of the line's value, which may
+// be a secret that lacks its quotes.
+func withoutText(message, source string, line int) string {
+	text := strings.Split(source, "\n")[max(0, line-1)]
+	if _, value, found := strings.Cut(text, "="); found {
+		text = value
+	}
+	for word := range strings.FieldsSeq(message) {
+		if word = strings.Trim(word, `"'.,:;()`); len(word) > 1 && strings.Contains(text, word) {
+			return "is not TOML: text stands in quotes, and a number, date or boolean in TOML's form"
+		}
+	}
+	return message
 }
 
 func validPart(text string) string {
