@@ -172,20 +172,56 @@ func TestFilledTargetKnowsWhatWasCollectedBeforeItIsWhole(t *testing.T) {
 	collected := w.position("p0", "p0").Collected
 	name := w.add()
 	c.configure(w.names...)
-	noted := false
 	c.handles[name].Fail(func(op string) error {
-		if op == partition.OpCollect && !noted {
-			noted = true
-			if p := w.position(name, "p0"); p.SyncedAt != 0 {
-				t.Errorf("whole before it knows: %+v", p)
-			}
+		if p := w.position(name, "p0"); op == partition.OpApplied && p.Collected < collected {
+			t.Errorf("a step left it at %+v, but the origin has collected up to %d", p, collected)
 		}
 		return nil
 	})
 	c.level()
-	if p := w.position(name, "p0"); p.Collected < collected || !noted {
+	if p := w.position(name, "p0"); p.Collected < collected {
 		t.Errorf("%s is at %+v, but the origin has collected up to %d", name, p, collected)
 	}
+}
+
+// TestInterruptedFillGoesOn: although the origin has collected tombstones that are beyond
+// where the fill has come, as long as it collects no more.
+func TestInterruptedFillGoesOn(t *testing.T) {
+	w := newWorld(t, 1, 2)
+	c := w.site(func(o *Options) { o.BatchEntries = 2 })
+	for i := range 8 {
+		w.write("p0", fmt.Sprint(i), "v")
+	}
+	w.delete("p0", "7")
+	c.level()
+	c.level()
+	name := w.add()
+	c.configure(w.names...)
+	applies := 0
+	c.handles[name].Fail(func(op string) error {
+		if op == partition.OpApply {
+			if applies++; applies == 3 {
+				return partition.ErrUnavailable
+			}
+		}
+		return nil
+	})
+	c.pass()
+	at := w.position(name, "p0")
+	if at.SyncedAt != 0 || at.Revision == 0 || w.position("p0", "p0").Collected <= at.Revision {
+		t.Fatalf("the fill was interrupted at %+v", at)
+	}
+	c.handles[name].Fail(func(op string) error {
+		if op == partition.OpReset {
+			t.Error("the fill began anew")
+		}
+		return nil
+	})
+	if r := c.level(); r.of(name).Refills != 0 {
+		t.Errorf("%d refills", r.of(name).Refills)
+	}
+	w.checkEqual()
+	w.checkPositions()
 }
 
 // A tombstone of p1 may have replaced an entry of p0 that a slow copy to p2

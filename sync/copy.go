@@ -138,7 +138,9 @@ func (s *Syncer) forward(ctx context.Context, j *job, from *peer, after partitio
 // open opens the snapshot to copy from. A target that holds nothing is
 // emptied first, as an earlier Reset may have been cut short; so is one
 // that may have missed tombstones, but only if its origin is there: the target
-// may hold placed entries that no other source has.
+// may hold placed entries that no other source has. A target whose fill was interrupted has missed
+// none if its source has collected no more since: what it holds was not deleted, or the
+// tombstone comes.
 func (s *Syncer) open(ctx context.Context, j *job) (partition.Snapshot, error) {
 	if j.at.Revision == 0 {
 		if err := s.empty(ctx, j, Filling); err != nil {
@@ -147,7 +149,7 @@ func (s *Syncer) open(ctx context.Context, j *job) (partition.Snapshot, error) {
 		return s.snapshot(ctx, j)
 	}
 	snap, err := s.snapshot(ctx, j)
-	if err != nil || snap.Position().Collected <= j.at.Revision {
+	if err != nil || snap.Position().Collected <= max(j.at.Revision, j.at.Collected) {
 		return snap, err
 	}
 	_ = snap.Close() // nothing was read of it

@@ -3,7 +3,6 @@ package sync
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 
 	"golang.org/x/sync/errgroup"
@@ -20,7 +19,9 @@ type course struct {
 	head   partition.Revision // the snapshot's: where the target is at the end
 	goal   partition.Revision // … and where it has to be to be whole: beyond head if the source is itself on its way
 	synced partition.Instant  // of which moment the target is whole at the end; zero: it is not
-	mark   partition.Revision // up to here the target must still note tombstones as collected; zero: nothing to note
+	// collected is up to where the source has no tombstones any more, for a target that is being filled: the
+	// first step notes it. So a fill that was interrupted goes on unless more were collected since.
+	collected partition.Revision
 }
 
 func newCourse(s *Syncer, j *job, snap partition.Snapshot) *course {
@@ -34,7 +35,7 @@ func newCourse(s *Syncer, j *job, snap partition.Snapshot) *course {
 		c.synced = head.SyncedAt
 	}
 	if j.at.SyncedAt == 0 && head.Collected > j.at.Collected {
-		c.mark = head.Collected
+		c.collected = head.Collected
 	}
 	return c
 }
@@ -156,34 +157,15 @@ func (c *course) apply(ctx context.Context, st step) error {
 	if !st.last {
 		to = st.entries[len(st.entries)-1].Revision
 	}
-	next := partition.Copy{Origin: c.j.origin, From: c.at, To: to, Goal: c.goal, Entries: st.entries}
-	if st.last && c.mark == 0 {
+	next := partition.Copy{Origin: c.j.origin, From: c.at, To: to, Goal: c.goal, Collected: c.collected, Entries: st.entries}
+	if st.last {
 		next.SyncedAt = c.synced
 	}
 	if err := c.s.apply(ctx, c.j, next); err != nil {
 		return err
 	}
-	c.at = to
+	c.at, c.collected = to, 0
 	c.count(st.entries)
-	if c.mark == 0 || c.mark > to {
-		return nil
-	}
-	if err := c.note(ctx); err != nil || !st.last || c.synced == 0 {
-		return err
-	}
-	next.From, next.Entries, next.SyncedAt = to, nil, c.synced
-	return c.s.apply(ctx, c.j, next)
-}
-
-// note has the target record which tombstones its source did not have any
-// more, before it is whole: it may be a source for others then.
-func (c *course) note(ctx context.Context) error {
-	bound, cancel := context.WithTimeout(ctx, c.s.options.CopyTimeout)
-	defer cancel()
-	if _, err := c.j.to.Collect(bound, c.j.origin, c.mark); err != nil {
-		return fmt.Errorf("note what was collected of %s on %s: %w", c.j.origin, c.j.to.Name(), err)
-	}
-	c.mark = 0
 	return nil
 }
 

@@ -70,8 +70,8 @@ func (s *SQL) checkFence(ctx context.Context, conn *session, fence int64) error 
 }
 
 const (
-	insertPosition = `INSERT INTO {p}positions (origin, revision, goal, synced_at, collected) VALUES (?, ?, ?, ?, 0)`
-	updatePosition = `UPDATE {p}positions SET revision = ?, goal = ?, synced_at = ? WHERE origin = ?`
+	insertPosition = `INSERT INTO {p}positions (origin, revision, goal, synced_at, collected) VALUES (?, ?, ?, ?, ?)`
+	updatePosition = `UPDATE {p}positions SET revision = ?, goal = ?, synced_at = ?, collected = ? WHERE origin = ?`
 )
 
 // move takes the position from c.From to c.To under a lock on its row. Of two
@@ -84,12 +84,12 @@ func (s *SQL) move(ctx context.Context, conn *session, c Copy) error {
 	if p.Revision != c.From {
 		return fmt.Errorf("%w: %s at %d, not at %d", ErrPositionMoved, c.Origin, p.Revision, c.From)
 	}
-	syncedAt := max(p.SyncedAt, c.SyncedAt)
+	syncedAt, collected := int64(max(p.SyncedAt, c.SyncedAt)), int64(max(p.Collected, c.Collected))
 	if found {
-		_, err = conn.exec(ctx, s.sql(updatePosition), int64(c.To), int64(c.Goal), int64(syncedAt), string(c.Origin))
+		_, err = conn.exec(ctx, s.sql(updatePosition), int64(c.To), int64(c.Goal), syncedAt, collected, string(c.Origin))
 		return err
 	}
-	_, err = conn.exec(ctx, s.sql(insertPosition), string(c.Origin), int64(c.To), int64(c.Goal), int64(syncedAt))
+	_, err = conn.exec(ctx, s.sql(insertPosition), string(c.Origin), int64(c.To), int64(c.Goal), syncedAt, collected)
 	if errors.Is(s.explain(err), errDuplicate) {
 		return fmt.Errorf("%w: %s has just begun", ErrPositionMoved, c.Origin)
 	}

@@ -40,7 +40,7 @@ func (s *SQL) Reset(ctx context.Context, origin Origin) error {
 // resetChunk removes some rows while it holds the place of the position, so that
 // nobody fills the origin under its feet: whoever has begun to is left alone.
 func (s *SQL) resetChunk(ctx context.Context, conn *session, origin Origin) (more bool, err error) {
-	_, err = conn.exec(ctx, s.sql(insertPosition), string(origin), 0, 0, 0)
+	_, err = conn.exec(ctx, s.sql(insertPosition), string(origin), 0, 0, 0, 0)
 	if errors.Is(s.explain(err), errDuplicate) {
 		return false, fmt.Errorf("%w: somebody else fills %s already", ErrPositionMoved, origin)
 	}

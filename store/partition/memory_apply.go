@@ -34,7 +34,7 @@ func (db *memoryDB) apply(c Copy) error {
 		return ErrPositionMoved
 	}
 	p.Origin, p.Revision, p.Goal = c.Origin, c.To, c.Goal
-	p.SyncedAt = max(p.SyncedAt, c.SyncedAt)
+	p.SyncedAt, p.Collected = max(p.SyncedAt, c.SyncedAt), max(p.Collected, c.Collected)
 	db.positions[c.Origin] = p
 	for _, e := range c.Entries {
 		db.putNewer(e)

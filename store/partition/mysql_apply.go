@@ -18,8 +18,8 @@ const (
 // cannot be written unless it moved the position. Any other outcome is left
 // to the plain way, which finds out what it was.
 func (d *mysqlDB) applyQuickly(ctx context.Context, c Copy) (done bool, err error) {
-	if c.From == 0 {
-		return false, nil // there may be no row yet
+	if c.From == 0 || c.Collected != 0 {
+		return false, nil // there may be no row yet, or there is more to note in it
 	}
 	l, err := d.appliers.take(ctx)
 	if err != nil {

@@ -150,8 +150,9 @@ type Position struct {
 	// it is being filled and must not serve reads of this origin. In the
 	// origin's own row it is unused: the origin always holds everything.
 	SyncedAt Instant
-	// Collected: tombstones of the origin up to here are gone. Who is older
-	// than that, but not empty, must be filled afresh and never continued.
+	// Collected: tombstones of the origin up to here are gone. A partition that is not empty, and whose
+	// Revision and Collected are both lower, must be filled afresh and never continued. While a
+	// partition is being filled Collected can be beyond Revision.
 	Collected Revision
 }
 
@@ -226,8 +227,11 @@ type Copy struct {
 	To       Revision // … and is here afterwards; To ≥ From
 	Goal     Revision // Position.Goal afterwards; Goal ≥ To
 	SyncedAt Instant  // Position.SyncedAt afterwards if later than what stands; zero leaves it
-	Entries  []Entry  // of Origin, revisions beyond From; those beyond To had been placed at the source
-	Fence    int64    // of the lease under which this is done; zero: not checked
+	// Collected is Position.Collected afterwards if higher than what stands: the source of
+	// a target that is being filled has no tombstones up to here.
+	Collected Revision
+	Entries   []Entry // of Origin, revisions beyond From; those beyond To had been placed at the source
+	Fence     int64   // of the lease under which this is done; zero: not checked
 }
 
 // Lease is a holder's right to sync a target.

@@ -17,6 +17,7 @@ var applyChecks = []check{
 	{"ApplyHeartbeatsMoveTheClockAlone", checkApplyHeartbeat},
 	{"ApplyKeepsTheLatestSyncedAt", checkApplySyncedAt},
 	{"ApplySetsTheGoal", checkApplyGoal},
+	{"ApplyNotesWhatTheSourceHasCollected", checkApplyCollected},
 	{"ApplyUnderALostLeaseChangesNothing", checkApplyFence},
 	{"ApplyToItsOwnOriginMovesTheCounter", checkApplyOwnOrigin},
 	{"ApplyRacesHaveOneWinnerAStep", checkApplyRaces},
@@ -122,6 +123,19 @@ func checkApplyGoal(t *testing.T, s suite) {
 		if got := position(t, p, alpha); got != want {
 			t.Errorf("position is %+v, want %+v", got, want)
 		}
+	}
+}
+
+func checkApplyCollected(t *testing.T, s suite) {
+	p := s.node(t, beta)
+	for i, c := range []struct{ noted, want partition.Revision }{{9, 9}, {0, 9}, {12, 12}, {5, 12}} {
+		from := partition.Revision(i)
+		entries := []partition.Entry{at(put("k/a", "1"), alpha, from+1)}
+		must(t, p.Apply(t.Context(), partition.Copy{Origin: alpha, From: from, To: from + 1, Goal: 20, Collected: c.noted, Entries: entries}))
+		if got := position(t, p, alpha); got.Collected != c.want || got.Revision != from+1 {
+			t.Errorf("after step %d with %d the position is %+v, want %d", i, c.noted, got, c.want)
+		}
+		wantEntries(t, held(t, p, alpha), entries)
 	}
 }
 
