@@ -13,23 +13,29 @@ func (s *Server) getHealth(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	s.store.Status() // a store that is stuck must not look healthy
-	if s.stalled(time.Now()) {
-		return refuse(kindUnhealthy, "No pass of the sync process was completed for more than %v.", s.options.SyncStall)
+	if due := s.passDue(); !due.IsZero() && time.Since(due) > passDelay {
+		return refuse(kindUnhealthy, "The sync process should have made a pass at %s.", due.UTC().Format(time.RFC3339))
 	}
 	return s.respondHealth(w, r)
 }
 
-// stalled reports whether the sync process should have completed a pass.
-func (s *Server) stalled(now time.Time) bool {
+// passDelay is how late a healthy sync process may be.
+const passDelay = time.Minute
+
+// passDue is when the sync process of this process has to make its next pass: the first one
+// at once. Zero: none is due, or another process makes them.
+func (s *Server) passDue() time.Time {
 	if s.syncer == nil {
-		return false
+		return time.Time{}
 	}
-	st := s.syncer.SyncStatus()
-	last := st.LastPass
-	if last.Before(s.started) {
-		last = s.started
+	switch st := s.syncer.SyncStatus(); {
+	case st.Standby:
+		return time.Time{}
+	case st.LastPass.IsZero():
+		return s.started
+	default:
+		return st.NextPass
 	}
-	return !st.Standby && now.Sub(last) > s.options.SyncStall
 }
 
 // getReady is GET /readyz: whether requests can be served; with ?write, whether

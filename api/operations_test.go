@@ -83,24 +83,28 @@ func TestSyncOnRequest(t *testing.T) {
 
 func TestHealthFollowsProgress(t *testing.T) {
 	syncer := &fakeSyncer{status: SyncStatus{Running: true}}
-	n := newNode(t, func(o *Options) { o.Syncer, o.SyncStall = syncer, time.Minute })
+	n := newNode(t, func(o *Options) { o.Syncer = syncer })
 	health := func() int { return n.do(t, "GET", "/healthz", "").Code }
 	if health() != 200 {
 		t.Error("a process that has just started is healthy")
 	}
 	n.started = time.Now().Add(-time.Hour)
 	if health() != 503 {
-		t.Error("no pass for an hour is not healthy")
+		t.Error("no pass for an hour after the start is not healthy")
 	}
-	syncer.status.LastPass = time.Now().Add(-30 * time.Second)
+	syncer.status.LastPass, syncer.status.NextPass = time.Now().Add(-72*time.Hour), time.Now().Add(-30*time.Second)
 	if health() != 200 {
-		t.Error("a pass half a minute ago is progress")
+		t.Error("a pass that is due since half a minute may be under way, however long ago the last one was")
 	}
-	syncer.status.LastPass = time.Now().Add(-2 * time.Minute)
+	syncer.status.LastPass, syncer.status.NextPass = time.Now().Add(-3*time.Minute), time.Now().Add(-2*time.Minute)
 	if w := n.do(t, "GET", "/healthz", ""); w.Code != 503 || !strings.Contains(w.Body.String(), "unhealthy") || w.Header().Get("Retry-After") == "" {
 		t.Errorf("stalled: %d %s", w.Code, w.Body)
 	}
-	syncer.status.Standby = true
+	syncer.status.NextPass = time.Time{}
+	if health() != 200 {
+		t.Error("a schedule that has ended leaves nothing to be late")
+	}
+	syncer.status.NextPass, syncer.status.Standby = time.Now().Add(-time.Hour), true
 	if health() != 200 {
 		t.Error("who stands by makes no passes")
 	}

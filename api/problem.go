@@ -87,7 +87,7 @@ var (
 	kindSyncElsewhere = &kind{"sync-elsewhere", 503, "The sync process does not run here",
 		"This server was started without the sync process. It runs in another process, or from a crontab; start a pass there with runnel sync --once."}
 	kindUnhealthy = &kind{"unhealthy", 503, "The server makes no progress",
-		"The sync process of this server has not completed a pass for too long. See /v1/status and the log."}
+		"The sync process of this server has made no pass for more than a minute after one was due. See /v1/status and the log."}
 	kindNotReady = &kind{"not-ready", 503, "The server cannot serve yet",
 		"No partition can be read (with ?write: no master can be written) through this server. See /v1/status."}
 )

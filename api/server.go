@@ -28,9 +28,6 @@ type Options struct {
 	// Ready adds a reason not to be ready, for example that the process is
 	// shutting down; nil: none.
 	Ready func() error
-	// SyncStall is how old the last pass may be before /healthz fails,
-	// default 2 minutes. It must exceed the schedule's interval.
-	SyncStall time.Duration
 }
 
 func (o Options) withDefaults() Options {
@@ -42,9 +39,6 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Ready == nil {
 		o.Ready = func() error { return nil }
-	}
-	if o.SyncStall == 0 {
-		o.SyncStall = 2 * time.Minute
 	}
 	o.Limits = o.Limits.withDefaults()
 	return o

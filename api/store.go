@@ -70,6 +70,7 @@ type SyncStatus struct {
 	Running  bool // passes are made here: by this process, or by another while it stands by
 	Standby  bool // another process holds the lease
 	LastPass time.Time
+	NextPass time.Time     // when the schedule's next one after it is due; zero: none is
 	Took     time.Duration // of the last pass
 	Passes   int64         // since the process started
 	Targets  []SyncTarget

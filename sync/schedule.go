@@ -83,7 +83,18 @@ func (s *Syncer) onTimer(ctx context.Context, next time.Time) time.Time {
 	v := s.start(ctx, scheduled).view
 	s.sweepSometimes(ctx, v)
 	s.collectSometimes(ctx, v)
-	return s.options.Schedule.Next(time.Now())
+	return following(s.options.Schedule, time.Now())
+}
+
+// following is the schedule's next time after t, as elapsed time: setting the host's
+// clock meanwhile neither delays a pass nor makes one look late. Zero: there is none.
+func following(schedule cron.Schedule, t time.Time) time.Time {
+	wall := t.Round(0)
+	next := schedule.Next(wall)
+	if next.IsZero() {
+		return next
+	}
+	return t.Add(next.Sub(wall))
 }
 
 // never is when a schedule that has no next time starts.

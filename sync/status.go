@@ -55,6 +55,7 @@ type Status struct {
 	Active   bool          // holds the lease of some target
 	Passes   int64         // begun
 	LastPass time.Time     // when the last pass began
+	NextPass time.Time     // when the schedule's next one after it is due; zero: none is
 	LastTook time.Duration // of the last pass of which everything has ended
 	Targets  []TargetStatus
 }
@@ -91,6 +92,9 @@ func (s *Syncer) Status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := Status{Holder: s.options.Holder, Passes: s.passes, LastPass: s.lastPass, LastTook: s.lastTook}
+	if s.passes > 0 {
+		st.NextPass = following(s.options.Schedule, s.lastPass)
+	}
 	for _, p := range s.peers {
 		st.Targets = append(st.Targets, p.status())
 		st.Active = st.Active || p.lease.isHeld()

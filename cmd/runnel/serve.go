@@ -10,9 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
-	"github.com/robfig/cron/v3"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
@@ -163,12 +161,11 @@ func (n *node) onReach() {
 
 func (n *node) apiOptions() api.Options {
 	o := api.Options{
-		Store:     n.store,
-		Node:      hostName(),
-		Version:   buildVersion().Version,
-		Logger:    n.log,
-		SyncStall: syncStall(n.config.Sync.Schedule),
-		Limits:    limits(n.config.HTTP),
+		Store:   n.store,
+		Node:    hostName(),
+		Version: buildVersion().Version,
+		Logger:  n.log,
+		Limits:  limits(n.config.HTTP),
 	}
 	if n.log.Enabled(context.Background(), slog.LevelDebug) {
 		o.Access = n.log
@@ -253,18 +250,6 @@ func notifyReload() (<-chan os.Signal, func()) {
 	reloads := make(chan os.Signal, 1)
 	signal.Notify(reloads, syscall.SIGHUP)
 	return reloads, func() { signal.Stop(reloads) }
-}
-
-// syncStall is how long a healthy sync process may go without a pass: some
-// intervals of its schedule.
-func syncStall(schedule string) time.Duration {
-	const least = time.Minute
-	s, err := cron.ParseStandard(schedule)
-	if err != nil {
-		return least // config has checked it
-	}
-	next := s.Next(time.Now())
-	return max(least, 3*s.Next(next).Sub(next))
 }
 
 func hostName() string {

@@ -147,6 +147,7 @@ func (p passes) SyncStatus() api.SyncStatus {
 	s := api.SyncStatus{
 		Running:  st.Passes > 0,
 		LastPass: st.LastPass,
+		NextPass: st.NextPass,
 		Took:     st.LastTook,
 		Passes:   st.Passes,
 	}
