@@ -170,8 +170,10 @@ var newline = []byte("\n")
 
 // readBody reads a body whole.
 func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	if err := requireLength(r); err != nil {
+		return nil, err
+	}
 	if r.ContentLength > limit {
-		w.Header()["Connection"] = []string{"close"} // rather than read what is in vain
 		return nil, refuseBodyTooLarge(limit)
 	}
 	var body bytes.Buffer
@@ -184,6 +186,7 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 		}
 		return nil, bodyError(err, limit)
 	}
+	w.(*response).unread = false
 	return body.Bytes(), nil
 }
 

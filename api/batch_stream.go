@@ -14,6 +14,7 @@ import (
 // done the next one is read; a lone line is done at once.
 func (b *batch) doStream() error {
 	control := b.answer.control
+	b.answer.w.duplex = true
 	control.EnableFullDuplex() // an error means that it is so already, or cannot be, as in tests
 	r := b.server.newLineReader(b.request.Body, control)
 	var reading sync.WaitGroup
@@ -35,6 +36,7 @@ func (b *batch) doWindows(r *lineReader) error {
 			return doing
 		}
 		if err == io.EOF {
+			b.answer.w.unread = false
 			return b.answer.finish()
 		}
 		if err != nil {

@@ -22,9 +22,11 @@ func (s *Server) readValue(w http.ResponseWriter, r *http.Request) (value []byte
 	if contentType, err = contentTypeOf(r.Header); err != nil {
 		return nil, "", err
 	}
+	if err = requireLength(r); err != nil {
+		return nil, "", err
+	}
 	limit := s.store.MaxValueBytes()
 	if r.ContentLength > limit {
-		w.Header()["Connection"] = []string{"close"} // rather than read what is in vain
 		return nil, "", refuseTooLarge(limit)
 	}
 	if n := r.ContentLength; n >= 0 && n <= trustedBytes {
@@ -38,7 +40,16 @@ func (s *Server) readValue(w http.ResponseWriter, r *http.Request) (value []byte
 	if err != nil {
 		return nil, "", bodyError(err, limit)
 	}
+	w.(*response).unread = false
 	return value, contentType, nil
+}
+
+// requireLength refuses a request that does not say whether it has a body.
+func requireLength(r *http.Request) error {
+	if r.ContentLength == 0 && r.Header["Content-Length"] == nil {
+		return refuse(kindLengthRequired, "The request has neither a Content-Length nor a Transfer-Encoding.")
+	}
+	return nil
 }
 
 // unwrap returns net/http's own writer, which MaxBytesReader tells to close the

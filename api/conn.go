@@ -66,6 +66,17 @@ type conn struct {
 	reading, writing deadline
 	watch            watch
 	fields           []byte // for the next answer; whoever answers owns it
+	received         []byte // what was read last, in net/http's buffer; a handler's until it reads the body
+}
+
+// framedTwice reports whether a request in chunks may have had a Content-Length
+// too, which net/http ignores and removes: then two servers can disagree about
+// where the next request begins, and the connection must end (RFC 9112, section
+// 6.1). A header that did not arrive in one piece may have.
+func (c *conn) framedTwice(r *http.Request) bool {
+	return !bytes.HasPrefix(c.received, []byte(r.Method+" "+r.RequestURI+" ")) ||
+		!bytes.Contains(c.received, []byte("\r\n\r\n")) ||
+		bytes.Contains(bytes.ToLower(c.received), []byte("content-length"))
 }
 
 // A deadline is the one that is asked for, and what the connection knows of it.
@@ -162,6 +173,9 @@ func (c *conn) Read(p []byte) (int, error) {
 	defer c.reading.end()
 	for {
 		n, err := c.Conn.Read(p)
+		if cap(p) > 1 { // the read of one byte goes on beside the handler
+			c.received = p[:n]
+		}
 		if n > 0 || err == nil || !c.reading.early(err, c.Conn.SetReadDeadline) {
 			return n, err
 		}

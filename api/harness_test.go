@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -87,11 +88,19 @@ func eventually(t testing.TB, what string, holds func() bool) {
 // every answer promises.
 func (n *node) do(t testing.TB, method, target, body string, headers ...string) *httptest.ResponseRecorder {
 	t.Helper()
+	return n.doAt(t, "localhost", method, target, body, headers...)
+}
+
+// doAt is do with a Host.
+func (n *node) doAt(t testing.TB, host, method, target, body string, headers ...string) *httptest.ResponseRecorder {
+	t.Helper()
 	var reader io.Reader
 	if body != "" {
 		reader = strings.NewReader(body)
 	}
 	r := httptest.NewRequest(method, target, reader)
+	r.Host = host
+	r.Header.Set("Content-Length", strconv.Itoa(len(body)))
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Add(headers[i], headers[i+1])
 	}

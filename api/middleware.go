@@ -39,12 +39,20 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		s.finish(rw, r, time.Since(started))
 		broken := p != nil && (p == http.ErrAbortHandler || rw.cut)
+		if rw.early {
+			rw.linger(r)
+		}
 		rw.end()
 		responses.Put(rw)
 		if broken {
 			panic(http.ErrAbortHandler) // the client must see that the answer is not whole
 		}
 	}()
+	if err := s.checkHost(r); err != nil {
+		rw.route = unmatched
+		s.fail(rw, r, err)
+		return
+	}
 	s.route(r).ServeHTTP(rw, r)
 }
 

@@ -42,6 +42,8 @@ var (
 		"The connection ended, or the encoding of the body broke, before the announced end of the body. Nothing was stored. Send it again."}
 	kindCrossOrigin = &kind{"cross-origin", 403, "A page of another site may not change data here",
 		"A browser sent this request on behalf of a page that was not served by this server. Programs are not concerned; a page must be served from the same origin."}
+	kindUnknownHost = &kind{"unknown-host", 421, "This server does not answer for that host",
+		"The header Host has a name that this server is not configured with. Use an address, localhost, or a name that http.hosts of its configuration lists. The check keeps pages of other sites, whose names were made to resolve to this server, from reading and writing here."}
 	kindNotFound = &kind{"not-found", 404, "No such key",
 		"The partition that answered (header Runnel-Partition) holds no entry of this key. A replica may be behind by as much as the header Runnel-Staleness says; ?consistency=master asks the key’s master."}
 	kindUnknownRoute = &kind{"unknown-route", 404, "No such resource",
@@ -52,6 +54,8 @@ var (
 		"The header Accept allows none of the forms in which this can be answered. The member “available” lists them."}
 	kindTimeout = &kind{"request-timeout", 408, "The request took too long to arrive",
 		"The body did not arrive in the time that the server allows. Nothing was stored."}
+	kindLengthRequired = &kind{"length-required", 411, "The request does not say how long its body is",
+		"A request with a body has a Content-Length, or is sent in chunks; Content-Length: 0 is the empty value. Without either a body that was lost on the way looks like an empty one. Nothing was stored."}
 	kindResync = &kind{"resync", 410, "The changes since then are not whole any more",
 		"Deletions that this reader has not been told of are collected by now, so what it holds may be of keys that are gone. Read /v1/changes from the beginning, without since, and drop every key that this does not bring; then go on with the token it ends with."}
 	kindPrecondition = &kind{"precondition-failed", 412, "The entry is not as the request requires",
@@ -94,8 +98,8 @@ var (
 
 // kinds lists every kind, in the order of the index page.
 var kinds = []*kind{
-	kindInvalidKey, kindInvalidParameter, kindInvalidCursor, kindInvalidHeader, kindInvalidJSON, kindInvalidItem, kindIncompleteBody, kindCrossOrigin,
-	kindNotFound, kindUnknownRoute, kindMethod, kindNotAcceptable, kindTimeout, kindResync, kindPrecondition, kindTooLarge,
+	kindInvalidKey, kindInvalidParameter, kindInvalidCursor, kindInvalidHeader, kindInvalidJSON, kindInvalidItem, kindIncompleteBody, kindCrossOrigin, kindUnknownHost,
+	kindNotFound, kindUnknownRoute, kindMethod, kindNotAcceptable, kindTimeout, kindLengthRequired, kindResync, kindPrecondition, kindTooLarge,
 	kindEncoding, kindMediaType, kindRange, kindDifferentMasters, kindInternal, kindMasterUnavailable, kindOutcomeUnknown,
 	kindNoPartition, kindSession, kindTooStale, kindTooFewPartitions, kindTimedOut, kindShuttingDown, kindSyncElsewhere, kindUnhealthy, kindNotReady,
 }
@@ -235,6 +239,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		rw.status, rw.cut = statusClientGone, true
 		panic(http.ErrAbortHandler)
 	}
+	rw.duplex = false // a problem is the whole answer
 	e := refusalOf(err)
 	if e.kind.status >= 500 {
 		s.options.Logger.Log(r.Context(), e.logLevel(), "request failed", "request", rw.id, "method", r.Method,

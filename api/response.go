@@ -1,8 +1,10 @@
 package api
 
 import (
+	"io"
 	"maps"
 	"net/http"
+	"time"
 )
 
 // response remembers what was answered. On a connection of Serve it gathers
@@ -14,6 +16,11 @@ type response struct {
 	status int   // 0 until the header was written
 	bytes  int64 // of the body
 	cut    bool  // the answer broke off in its middle
+
+	unread bool // a body is there that is too large to be read for nothing
+	early  bool // the header was written before such a body was read
+	duplex bool // the answer is sent while the body is read
+	close  bool // no further request may follow on the connection
 
 	conn   *conn       // nil: the header is ResponseWriter's
 	header http.Header // what Header returns: own, or ResponseWriter's
@@ -36,6 +43,8 @@ func (w *response) begin(under http.ResponseWriter, r *http.Request) {
 	} else {
 		w.header = under.Header()
 	}
+	w.unread = r.ContentLength > unreadBytes || r.ContentLength < 0
+	w.close = r.ContentLength < 0 && w.conn != nil && w.conn.framedTwice(r)
 }
 
 // end forgets everything about the request.
@@ -61,6 +70,12 @@ func (w *response) set(name, value string) {
 func (w *response) trail(name, value string) { w.ResponseWriter.Header()[name] = []string{value} }
 
 func (w *response) WriteHeader(status int) {
+	if w.status == 0 && status >= 200 {
+		w.early = w.unread
+		if w.close || w.early && !w.duplex {
+			w.header["Connection"] = connectionClose
+		}
+	}
 	if w.status != 0 || status < 200 || w.conn == nil {
 		if w.status == 0 && status >= 200 {
 			w.status = status
@@ -133,4 +148,31 @@ func isFieldValue(s string) bool {
 		}
 	}
 	return s != "" && s[0] != ' ' && s[len(s)-1] != ' '
+}
+
+// Bounds of linger, and how large an unread body may be that net/http reads to
+// its end so that the connection can be used again.
+const (
+	lingerBytes = 64 << 20
+	lingerTime  = 5 * time.Second
+	unreadBytes = 256 << 10
+)
+
+var connectionClose = []string{"close"}
+
+// linger sends an answer that was given before the body was read, and reads the
+// rest of the body to drop it: a connection that is closed with unread data is
+// reset, and a reset may destroy an answer that is on its way (RFC 9112, section 9.6).
+func (w *response) linger(r *http.Request) {
+	control := http.NewResponseController(w.ResponseWriter)
+	if !w.unread || control.Flush() != nil {
+		return
+	}
+	if w.cut && w.conn != nil {
+		w.conn.CloseWrite() // an answer that is not whole ends here
+	}
+	control.SetReadDeadline(time.Now().Add(lingerTime)) // see batchAnswer.send
+	if _, err := io.CopyN(io.Discard, r.Body, lingerBytes); err != nil && err != io.EOF && w.conn != nil {
+		io.CopyN(io.Discard, w.conn, lingerBytes) // behind a broken encoding, or a read that was ended
+	}
 }

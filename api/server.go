@@ -25,6 +25,7 @@ type Options struct {
 	// Collectors are further metrics for the registry.
 	Collectors []prometheus.Collector
 	Limits     Limits
+	Hosts      []string // the names to answer for, beside localhost and addresses; nil: any
 	// Ready adds a reason not to be ready, for example that the process is
 	// shutting down; nil: none.
 	Ready func() error
@@ -119,9 +120,12 @@ func (s *Server) newRouter() *mux.Router {
 	under(problemsPath, "slug", methods{"GET": s.getProblem, "HEAD": s.getProblem})
 	at("/", methods{"GET": s.getIndex, "HEAD": s.getIndex})
 
-	router.NotFoundHandler = s.resource("unmatched", nil)
+	router.NotFoundHandler = s.resource(unmatched, nil)
 	return router
 }
+
+// unmatched is the name of the route of requests that no other route takes.
+const unmatched = "unmatched"
 
 // route returns what answers a request: the router, or at once what it would
 // find for a plain path of a key, which spares a regular expression, two values

@@ -42,6 +42,11 @@ func (c *checker) config(cfg *Config) {
 
 func (c *checker) http(h HTTP) {
 	c.address("http.listen", h.Listen)
+	for i, host := range h.Hosts {
+		if !isHost(host) {
+			c.rule(element("http.hosts", i), "is neither a host name nor an address; write it without a port")
+		}
+	}
 	c.duration("http.read_header_timeout", h.ReadHeaderTimeout, 10*time.Millisecond, time.Hour)
 	c.duration("http.read_timeout", h.ReadTimeout, 10*time.Millisecond, 24*time.Hour)
 	c.duration("http.write_timeout", h.WriteTimeout, 10*time.Millisecond, 24*time.Hour)

@@ -26,6 +26,7 @@ type Config struct {
 // HTTP is the server's address and its patience.
 type HTTP struct {
 	Listen            string        `toml:"listen" json:"listen"` // host:port
+	Hosts             []string      `toml:"hosts" json:"hosts"`   // names it answers for, beside localhost and the host of Listen
 	ReadHeaderTimeout time.Duration `toml:"read_header_timeout" json:"read_header_timeout"`
 	ReadTimeout       time.Duration `toml:"read_timeout" json:"read_timeout"`
 	WriteTimeout      time.Duration `toml:"write_timeout" json:"write_timeout"`
@@ -120,6 +121,7 @@ func base() *Config {
 	return &Config{
 		HTTP: HTTP{
 			Listen:            "127.0.0.1:8080",
+			Hosts:             []string{},
 			ReadHeaderTimeout: 10 * time.Second,
 			ReadTimeout:       time.Minute,
 			WriteTimeout:      time.Minute,

@@ -128,6 +128,7 @@ func limits() map[string]string {
 	c.config(Default("data"))
 	ranges := map[string]string{
 		"http.listen":             "host:port",
+		"http.hosts":              "host names",
 		"store.masters":           "names of partitions",
 		"store.read":              "`random` `nearest` `local`",
 		"store.local":             "name of a partition",

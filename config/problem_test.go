@@ -16,7 +16,7 @@ import (
 const good = "[[partition]]\nname = 'p'\nurl = 'sqlite:p.db'\n"
 
 const (
-	unknownHTTP = "unknown key; known here: listen, read_header_timeout, read_timeout, write_timeout, idle_timeout, " +
+	unknownHTTP = "unknown key; known here: listen, hosts, read_header_timeout, read_timeout, write_timeout, idle_timeout, " +
 		"shutdown_timeout, max_header_bytes"
 	unknownTop       = "unknown key; known here: http, store, sync, log, partition, webhook"
 	unknownPartition = "unknown key; known here: name, url, password_file, max_connections"
@@ -32,6 +32,7 @@ const (
 	badParam   = "takes no parameter but tls=true, false, skip-verify or preferred"
 	badHost    = "names no host, or one that is neither a host name nor an address"
 	badListen  = `must be "host:port", such as "127.0.0.1:8080" or "[::1]:8080"`
+	badNames   = "is neither a host name nor an address; write it without a port"
 	badEnvText = `"${" must be followed by a variable's name and "}"; "$${" stands for a plain "${"`
 )
 
@@ -81,6 +82,7 @@ func TestEveryProblemIsToldWithItsLineAndKey(t *testing.T) {
 		"durations":             {"[http]\nread_timeout = '10'\nidle_timeout = '-5s'\nwrite_timeout = '25h'\n[sync]\nlease = '1 s'\nbackoff_max = '61m'\n" + good, []string{"f:2: http.read_timeout: " + wantDuration, "f:3: http.idle_timeout: is -5s, outside 10ms..24h", "f:4: http.write_timeout: is 25h, outside 10ms..24h", "f:6: sync.lease: " + wantDuration, "f:7: sync.backoff_max: is 1h1m, outside 1s..1h"}},
 		"addresses":             {"[http]\nlisten = '8080'\n" + good, []string{"f:2: http.listen: " + badListen}},
 		"address host":          {"[http]\nlisten = 'a b:1'\n" + good, []string{"f:2: http.listen: its host is neither a host name nor an address"}},
+		"hosts":                 {"[http]\nhosts = ['runnel.example.org', 'a:80', '']\n" + good, []string{"f:2: http.hosts[1]: " + badNames, "f:2: http.hosts[2]: " + badNames}},
 		"address port":          {"[http]\nlisten = ':http'\n" + good, []string{"f:2: http.listen: its port must be a number in 0..65535"}},
 		"schedule":              {"[sync]\nschedule = 'now and then'\n" + good, []string{"f:2: sync.schedule: " + badSchedule}},
 		"schedule of six":       {"[sync]\nschedule = '* * * * * *'\n" + good, []string{"f:2: sync.schedule: " + badSchedule}},

@@ -316,17 +316,17 @@ func TestStrangePathsAreNotRedirected(t *testing.T) {
 
 	before := positionsOf(t, n.parts)
 	for _, text := range []string{
-		"PUT /v1/keys/%zz HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx",
-		"PUT /v1/keys/% HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx",
-		"PUT /v1/keys/a\x00b HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx",
-		"PUT /v1/keys/a b HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx",
+		"PUT /v1/keys/%zz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx",
+		"PUT /v1/keys/% HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx",
+		"PUT /v1/keys/a\x00b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx",
+		"PUT /v1/keys/a b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx",
 		"PUT /v1/keys/x HTTP/1.1\r\nContent-Length: 1\r\n\r\nx", // no Host
-		"PUT /v1/keys/x HTTP/1.1\r\nHost: x\r\nBad Header: 1\r\nContent-Length: 1\r\n\r\nx",
-		"PUT /v1/keys/x HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\nx",
-		"PUT /v1/keys/x HTTP/1.1\r\nHost: x\r\nContent-Length: one\r\n\r\nx",
-		"PUT /v1/keys/x HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
-		"PUT /v1/keys/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\nx",
-		"PUT /v1/keys/x HTTP/1.1\r\nHost: x\r\nX-Long: " + strings.Repeat("x", 128<<10) + "\r\nContent-Length: 1\r\n\r\nx",
+		"PUT /v1/keys/x HTTP/1.1\r\nHost: localhost\r\nBad Header: 1\r\nContent-Length: 1\r\n\r\nx",
+		"PUT /v1/keys/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\nx",
+		"PUT /v1/keys/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: one\r\n\r\nx",
+		"PUT /v1/keys/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+		"PUT /v1/keys/x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\nx",
+		"PUT /v1/keys/x HTTP/1.1\r\nHost: localhost\r\nX-Long: " + strings.Repeat("x", 128<<10) + "\r\nContent-Length: 1\r\n\r\nx",
 		"not HTTP at all\r\n\r\n",
 		"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", // a TLS greeting
 	} {
@@ -401,7 +401,7 @@ func TestBodyIsWhatItsLengthSays(t *testing.T) {
 	n := serveStrict(t)
 	c := n.connect(t)
 	defer c.Close()
-	io.WriteString(c, "PUT /v1/keys/exact HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nfour, and more\r\n\r\n")
+	io.WriteString(c, "PUT /v1/keys/exact HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nfour, and more\r\n\r\n")
 	b := bufio.NewReader(c)
 	if r := readReply(t, b, "PUT"); r.status != 201 {
 		t.Errorf("the write: %d %s", r.status, r.body)
@@ -415,7 +415,7 @@ func TestBodyIsWhatItsLengthSays(t *testing.T) {
 
 	asking := n.connect(t)
 	defer asking.Close()
-	fmt.Fprintf(asking, "PUT /v1/keys/huge HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", 1<<40)
+	fmt.Fprintf(asking, "PUT /v1/keys/huge HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", 1<<40)
 	if r := readReply(t, bufio.NewReader(asking), "PUT"); r.status != 413 {
 		t.Errorf("asked before sending: %d %s", r.status, r.body)
 	}

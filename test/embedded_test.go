@@ -102,7 +102,7 @@ func TestStopAnswersWhatWasAccepted(t *testing.T) {
 	slow := &classicNode{process: node}
 	late := slow.connect(t) // a request whose body is not whole when the signal comes
 	defer late.Close()
-	io.WriteString(late, "PUT /v1/keys/late HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf ")
+	io.WriteString(late, "PUT /v1/keys/late HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nhalf ")
 
 	var mu sync.Mutex
 	answered := map[string]bool{}

@@ -23,7 +23,7 @@ func TestAThousandIdleReadersAreSmall(t *testing.T) {
 		}
 		t.Cleanup(func() { conn.Close() })
 		conn.SetDeadline(time.Now().Add(2 * time.Minute))
-		fmt.Fprintf(conn, "GET /v1/changes?since=now HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n")
+		fmt.Fprintf(conn, "GET /v1/changes?since=now HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
 		return conn, bufio.NewReaderSize(conn, 512)
 	}
 	awaitLine := func(r *bufio.Reader, prefix string) {

@@ -166,6 +166,7 @@ func (n *node) apiOptions() api.Options {
 		Version: buildVersion().Version,
 		Logger:  n.log,
 		Limits:  limits(n.config.HTTP),
+		Hosts:   hosts(n.config.HTTP),
 	}
 	if n.log.Enabled(context.Background(), slog.LevelDebug) {
 		o.Access = n.log
@@ -234,6 +235,12 @@ func (n *node) newServer() *http.Server {
 	limits(n.config.HTTP).Apply(server)
 	server.RegisterOnShutdown(n.api.Drain)
 	return server
+}
+
+// hosts are the names that the server answers for.
+func hosts(c config.HTTP) []string {
+	host, _, _ := net.SplitHostPort(c.Listen) // which config has checked
+	return append([]string{host}, c.Hosts...)
 }
 
 func limits(c config.HTTP) api.Limits {
