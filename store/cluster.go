@@ -165,9 +165,14 @@ func (s *Store) compareHeads(ctx context.Context) {
 
 // compareHead finds out whether others hold newer revisions of a master than it
 // does itself. Such a master has lost something (a crash without durability, an
-// older backup): writing on it would give revisions out again, so it takes none.
+// older backup): writing on it would give revisions out again, so it takes none, and reads of
+// its keys would lack what was lost, so it answers none.
 func (s *Store) compareHead(ctx context.Context, master *member) {
-	if !master.reads.Load() || !s.isMaster(master.Name()) {
+	if !master.reads.Load() {
+		return
+	}
+	if !s.isMaster(master.Name()) {
+		master.lost.Store(false)
 		return
 	}
 	origin := Origin(master.Name())

@@ -68,7 +68,7 @@ func newCommitter(m *member) *committer {
 // add queues an update, or says why the master takes none.
 func (c *committer) add(u *update) error {
 	if !c.m.writes.Load() {
-		return c.unavailable(nil)
+		return c.m.unavailable(nil)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -84,7 +84,7 @@ func (c *committer) add(u *update) error {
 func (c *committer) addAll(us []*update) {
 	var refusal error
 	if !c.m.writes.Load() {
-		refusal = c.unavailable(nil)
+		refusal = c.m.unavailable(nil)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -106,7 +106,7 @@ func (c *committer) enqueue(u *update) error {
 	case c.closed:
 		return ErrClosed
 	case len(c.queue) >= c.m.options.QueueEntries, c.bytes+u.bytes > c.queueBytes() && len(c.queue) > 0:
-		return c.unavailable(errors.New("too many writes are waiting"))
+		return c.m.unavailable(errors.New("too many writes are waiting"))
 	}
 	c.queue = append(c.queue, u)
 	c.bytes += u.bytes
@@ -274,7 +274,7 @@ func (c *committer) putBack(us []*update) {
 // its own.
 func (c *committer) commit(us []*update) (ran int, err error) {
 	if !c.m.writes.Load() {
-		return len(us), c.unavailable(nil)
+		return len(us), c.m.unavailable(nil)
 	}
 	c.batch.fill(us)
 	err = c.attempt()
@@ -291,7 +291,7 @@ func (c *committer) commit(us []*update) (ran int, err error) {
 	case errors.Is(err, partition.ErrTooLarge):
 		return len(us), &TooLargeError{Limit: c.m.MaxValueBytes()}
 	}
-	return len(us), c.unavailable(err)
+	return len(us), c.m.unavailable(err)
 }
 
 // attempt commits the batch, at the second try if the first met only an old connection,
@@ -332,13 +332,4 @@ func (c *committer) commitEach(us []*update) {
 			u.err = err
 		}
 	}
-}
-
-func (c *committer) unavailable(cause error) error {
-	for _, known := range []error{c.m.fault(), c.m.behindness(), errNotReached} {
-		if cause == nil {
-			cause = known
-		}
-	}
-	return &MasterError{Master: c.m.Name(), RetryAfter: c.m.options.Poll, Err: cause}
 }

@@ -99,15 +99,15 @@ func (s *Store) now(o Origin) Instant {
 func (s *Store) nowAt(o Origin, at time.Time) Instant { return s.now(o).Add(-time.Since(at)) }
 
 // staleness bounds how old what the member answers about an origin can be. It
-// is zero for the origin itself, and negative while it is unknown.
+// is zero for the origin itself unless that has lost writes, and negative while it is unknown.
 func (s *Store) staleness(m *member, o Origin) time.Duration { return s.age(m, o, m.proven(o)) }
 
 // age is staleness by what was proven of the member before it was read.
 func (s *Store) age(m *member, o Origin, proven Instant) time.Duration {
-	if m.Name() == string(o) {
+	switch {
+	case m.Name() == string(o) && m.whole(o):
 		return 0
-	}
-	if proven == 0 {
+	case m.Name() == string(o), proven == 0:
 		return -1
 	}
 	now := partition.InstantOf(time.Now())

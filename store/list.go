@@ -73,7 +73,7 @@ func (s *Store) listMasters(ctx context.Context, c *cluster, o ListOptions) (Pag
 	for i, name := range c.Masters {
 		m := s.member(name)
 		q := s.quest(c, Origin(name), o.ReadOptions)
-		if m == nil || !m.reads.Load() {
+		if m == nil || !m.reads.Load() || m.lost.Load() {
 			return Page{}, q.unreadable()
 		}
 		group.Go(func() {
@@ -157,8 +157,10 @@ func (s *Store) Union(ctx context.Context, o ListOptions) (Page, error) {
 	errs := make([]error, len(members))
 	var group sync.WaitGroup
 	for i, m := range members {
-		errs[i] = m.fault()
-		if m.reads.Load() {
+		if errs[i] = m.fault(); errs[i] == nil {
+			errs[i] = m.behindness()
+		}
+		if m.reads.Load() && !m.lost.Load() {
 			group.Go(func() { pages[i], errs[i] = s.listFrom(ctx, m, o, nil) })
 		}
 	}

@@ -32,7 +32,7 @@ type member struct {
 	latency   atomic.Int64                        // of recent operations in nanoseconds, smoothed
 	reads     atomic.Bool                         // joined, and the last attempt to reach it went well
 	writes    atomic.Bool                         // … and its head was compared with what others hold of it
-	lost      atomic.Bool                         // others hold newer revisions of it
+	lost      atomic.Bool                         // it may lack writes of its own: others hold newer ones, or its head was not compared yet
 
 	mu         sync.Mutex // guards the fields below
 	isPrepared bool
@@ -82,6 +82,7 @@ func newMember(p partition.Partition, o Options) *member {
 	})
 	m.reader = newReader(m)
 	m.committer = newCommitter(m)
+	m.lost.Store(true)
 	return m
 }
 
@@ -110,7 +111,7 @@ func (m *member) setBehind(is bool, own, highest Revision, holder string) {
 	defer m.mu.Unlock()
 	m.behind = nil
 	if is {
-		m.behind = fmt.Errorf("its newest revision is %d, but %s holds %d of it: it has lost writes and takes no new ones", own, holder, highest)
+		m.behind = fmt.Errorf("its newest revision is %d, but %s holds %d of it: it has lost writes, takes no new ones and answers no reads of its keys", own, holder, highest)
 		m.say(slog.LevelError, "master is behind its copies", m.behind)
 	}
 	m.lost.Store(is)
@@ -132,6 +133,7 @@ func (m *member) setErr(err error) {
 		return
 	}
 	m.writes.Store(false)
+	m.lost.Store(true)
 	level := slog.LevelWarn
 	if errors.Is(err, partition.ErrRefused) {
 		level = slog.LevelError
@@ -299,6 +301,17 @@ func (m *member) behindness() error {
 	return m.behind
 }
 
+// unavailable is the error of a write or read that only this master could have
+// answered. Without a cause it says what is known of the master.
+func (m *member) unavailable(cause error) error {
+	for _, known := range []error{m.fault(), m.behindness(), errNotReached} {
+		if cause == nil {
+			cause = known
+		}
+	}
+	return &MasterError{Master: m.Name(), RetryAfter: m.options.Poll, Err: cause}
+}
+
 // position is how far the member is known to be with an origin.
 func (m *member) position(o Origin) (partition.Position, bool) {
 	k := m.known.Load()
@@ -319,10 +332,11 @@ func (m *member) clock() (notAfter, notBefore Instant) {
 	return now, now
 }
 
-// whole reports whether the member has ever held everything of the origin.
+// whole reports whether the member has ever held everything of the origin, and,
+// if it is the origin, holds everything that others hold of it.
 func (m *member) whole(o Origin) bool {
 	if m.Name() == string(o) {
-		return true
+		return !m.lost.Load()
 	}
 	at, ok := m.position(o)
 	return ok && at.SyncedAt != 0
@@ -332,11 +346,6 @@ func (m *member) whole(o Origin) bool {
 func (m *member) catchingUp(o Origin) bool {
 	at, _ := m.position(o)
 	return at.Revision < at.Goal
-}
-
-// late reports whether others should be asked about the origin first.
-func (m *member) late(o Origin) bool {
-	return m.catchingUp(o) || m.lost.Load() && m.Name() == string(o)
 }
 
 // answers reports whether reads can be sent to the member.

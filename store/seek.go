@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -121,10 +122,11 @@ func (s *Store) candidates(q *quest) turn {
 	return turn{q: q, members: q.members, first: s.prefer(q)}
 }
 
-// only is the turn of one member, if it can be reached.
+// only is the turn of one member, if it can be reached. A master that lacks
+// writes of its own is asked only where the options name it.
 func (s *Store) only(q *quest, name string) turn {
 	for i, m := range q.members {
-		if m.Name() == name && m.reads.Load() {
+		if m.Name() == name && m.reads.Load() && (q.o.Partition != "" || m.whole(q.origin)) {
 			return turn{q: q, members: q.members[i : i+1], named: true}
 		}
 	}
@@ -154,7 +156,7 @@ func (t *turn) admits(m *member, first bool) bool {
 	switch {
 	case t.named:
 		return true
-	case m.late(q.origin) != t.late || !q.whole(m) || !m.answers():
+	case m.catchingUp(q.origin) != t.late || !q.whole(m) || !m.answers():
 		return false
 	case !q.picky:
 		return true
@@ -180,7 +182,7 @@ func (s *Store) prefer(q *quest) int {
 	for i := range q.members {
 		i = (first + i) % len(q.members)
 		m := q.members[i]
-		if m.late(q.origin) || !q.whole(m) || !m.answers() || q.picky && !q.qualifies(m) {
+		if m.catchingUp(q.origin) || !q.whole(m) || !m.answers() || q.picky && !q.qualifies(m) {
 			continue
 		}
 		if s.options.Read == ReadLocal && m.Name() == s.options.Local {
@@ -230,8 +232,8 @@ func (q *quest) unreadable() error {
 
 // masterAway is the error of a read that only the master could have answered.
 func (s *Store) masterAway(name string, failure error) error {
-	if m := s.member(name); failure == nil && m != nil {
-		failure = m.fault()
+	if m := s.member(name); m != nil {
+		return m.unavailable(failure)
 	}
-	return &MasterError{Master: name, RetryAfter: s.options.Poll, Err: failure}
+	return &MasterError{Master: name, RetryAfter: s.options.Poll, Err: cmp.Or(failure, ErrUnknownPartition)}
 }

@@ -85,10 +85,38 @@ func (p *program) exportToFile(ctx context.Context, c *client, name string, o ex
 	if err != nil {
 		return err
 	}
+	before, _ := countLines(name) // 0 when there is none
 	if err = f.end(p.exportTo(ctx, c, f, o.query(f.last))); err != nil {
 		return fmt.Errorf("%w; to go on from where it stopped, repeat the command with --resume", err)
 	}
+	p.warnIfShrunk(name, before)
 	return nil
+}
+
+// warnIfShrunk says on standard error that an export has less than half the lines of the file that it replaced.
+func (p *program) warnIfShrunk(name string, before int) {
+	if n, err := countLines(name); err == nil && n < before/2 {
+		fmt.Fprintf(p.stderr, "warning: %s held %d entries before this export, and holds %d now\n", name, before, n)
+	}
+}
+
+func countLines(name string) (n int, err error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close() // it was only read
+	buf := make([]byte, 256<<10)
+	for {
+		m, err := f.Read(buf)
+		n += bytes.Count(buf[:m], []byte{'\n'})
+		if errors.Is(err, io.EOF) {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+	}
 }
 
 // exportTo writes the entries of q to w, a line each, and a summary to standard error.

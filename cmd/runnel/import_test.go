@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -473,6 +474,27 @@ func TestExportReplacesItsFileOnlyWhenWhole(t *testing.T) {
 	}
 	if o := (cli{}).run(t, f, "export", "--resume"); o.code != exitUsage {
 		t.Errorf("--resume without a file: %+v", o)
+	}
+}
+
+// TestExportSaysThatItsFileHeldFarMore: a store that lost its data gives an export that is whole, and nearly empty.
+func TestExportSaysThatItsFileHeldFarMore(t *testing.T) {
+	f := newFake(t)
+	for i := range 4 {
+		f.set(fmt.Sprint("k", i), "v")
+	}
+	name := filepath.Join(t.TempDir(), "out.ndjson")
+	for _, c := range []struct {
+		before int
+		warns  bool
+	}{{0, false}, {4, false}, {9, false}, {10, true}} {
+		if err := os.WriteFile(name, bytes.Repeat([]byte("{}\n"), c.before), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want := fmt.Sprintf("held %d entries before this export, and holds 4 now", c.before)
+		if o := (cli{}).run(t, f, "export", name); o.code != exitOK || strings.Contains(o.stderr, want) != c.warns || strings.Contains(o.stderr, "warning") != c.warns {
+			t.Errorf("%d entries before: %+v", c.before, o)
+		}
 	}
 }
 
