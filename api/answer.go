@@ -55,7 +55,7 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, a answer) {
 			buffers.Put(b)
 		}
 	}()
-	if err := s.encode(b, a); err != nil {
+	if err := s.encode(b, a, r.URL.EscapedPath()); err != nil {
 		panic(fmt.Errorf("encode %T: %w", a.document, err))
 	}
 	h := w.Header()
@@ -72,7 +72,7 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, a answer) {
 	}
 }
 
-func (s *Server) encode(b *bytes.Buffer, a answer) error {
+func (s *Server) encode(b *bytes.Buffer, a answer, path string) error {
 	switch a.offer.form {
 	case formJSON, formNDJSON:
 		return json.NewEncoder(b).Encode(a.document)
@@ -80,7 +80,7 @@ func (s *Server) encode(b *bytes.Buffer, a answer) error {
 		b.WriteString(xml.Header)
 		return xml.NewEncoder(b).Encode(a.document)
 	case formHTML:
-		return s.pages.execute(b, a.document)
+		return s.pages.execute(b, a.document, path)
 	case formText:
 		a.document.writeText(b)
 		return nil

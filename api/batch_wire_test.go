@@ -250,3 +250,11 @@ func heap() int64 {
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
+
+func TestLineSeparatorsOfUnicodeDoNotCutResults(t *testing.T) {
+	n := newNode(t)
+	w := n.do(t, "POST", "/v1/batch", `[{"op":"put","key":"a\u2028b","value":"c\u2029d"},{"op":"get","key":"a\u2028b"}]`)
+	if strings.ContainsAny(w.Body.String(), "\u2028\u2029") || !strings.Contains(w.Body.String(), `"value":"c\u2029d"`) {
+		t.Errorf("%s", w.Body)
+	}
+}

@@ -41,7 +41,7 @@ func (s *Server) readValue(w http.ResponseWriter, r *http.Request) (value []byte
 		return nil, "", bodyError(err, limit)
 	}
 	w.(*response).unread = false
-	return value, contentType, nil
+	return value, contentType, checkDigests(r.Header, value)
 }
 
 // requireLength refuses a request that does not say whether it has a body.
@@ -79,10 +79,13 @@ func contentTypeOf(h http.Header) (string, error) {
 	if h["Content-Range"] != nil {
 		return "", refuseHeader("Content-Range", "A part of a value cannot be written (RFC 9110, section 14.5).")
 	}
-	if coding := h["Content-Encoding"]; coding != nil && !strings.EqualFold(coding[0], "identity") {
-		return "", refuse(kindEncoding, "The body's Content-Encoding %s is not kept.", printable(coding[0]))
+	if coding := strings.Join(h["Content-Encoding"], ", "); coding != "" && !strings.EqualFold(coding, "identity") {
+		return "", refuse(kindEncoding, "The body's Content-Encoding %s is not kept.", printable(coding))
 	}
 	given := h["Content-Type"]
+	if len(given) > 1 {
+		return "", refuseHeader("Content-Type", "Content-Type is given %d times, and a value has one.", len(given))
+	}
 	if len(given) == 0 || given[0] == "" {
 		return defaultContentType, nil
 	}

@@ -77,11 +77,15 @@ func (c classic) get(w http.ResponseWriter, r *http.Request) error {
 	return c.s.writeEntry(w, r, &read.Entry, chosen)
 }
 
-// put is PUT and POST of a key: always 201, also when it overwrites.
+// put is PUT and POST of a key: always 201, also when it overwrites, with the
+// key's URL in the body as in Location.
 func (c classic) put(w http.ResponseWriter, r *http.Request) error {
 	key, err := c.s.keyOf(r, c.path)
 	if err != nil {
 		return err
+	}
+	if _, ok := negotiate(r.Header["Accept"], classicOffers); !ok {
+		return refuseForm(classicOffers) // before anything is stored
 	}
 	p, err := c.s.readWrite(w, r, key)
 	if err != nil {
@@ -93,9 +97,9 @@ func (c classic) put(w http.ResponseWriter, r *http.Request) error {
 	}
 	status := c.spread(w, r, written.Entry, http.StatusCreated)
 	setWritten(w.(*response), &written.Entry)
-	w.Header()["Location"] = []string{pathOf(c.path, store.Name(key))}
-	w.WriteHeader(status)
-	return nil
+	url := pathOf(c.path, store.Name(key))
+	w.Header()["Location"] = []string{url}
+	return c.s.respondAs(w, r, answer{status: status, document: &classicStored{URL: url}}, classicOffers)
 }
 
 // delete is DELETE of a key: 202, as it is spread lazily.
@@ -127,6 +131,16 @@ func (c classic) spread(w http.ResponseWriter, r *http.Request, e store.Entry, d
 	}
 	return done
 }
+
+// classicStored is the answer to a write.
+type classicStored struct {
+	XMLName xmlName `json:"-" xml:"stored"`
+	URL     string  `json:"url" xml:"url"`
+}
+
+func (d *classicStored) page() string { return "stored.html" }
+
+func (d *classicStored) writeText(b *bytes.Buffer) { b.WriteString(d.URL + "\n") }
 
 // classicList is a page of key URLs.
 type classicList struct {

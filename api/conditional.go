@@ -49,7 +49,7 @@ func readTags(h http.Header, name string) (tags, error) {
 		return tags{given: true, any: true}, nil
 	}
 	t := tags{given: true}
-	for rest := value; ; {
+	for rest := strings.TrimLeft(value, " \t,"); ; {
 		var one tag
 		var ok bool
 		if one, rest, ok = cutTag(rest); !ok {
@@ -175,7 +175,7 @@ func (c *conditions) check(e *store.Entry, exists bool) error {
 	switch {
 	case c.match.given && !(exists && (c.match.any || c.match.names(e.Revision, false))):
 		return refuse(kindPrecondition, "If-Match does not hold: %s.", stands(e, exists))
-	case !c.unmodifiedSince.IsZero() && (!exists || e.ModifiedAt.Time().Truncate(time.Second).After(c.unmodifiedSince)):
+	case !c.unmodifiedSince.IsZero() && exists && e.ModifiedAt.Time().Truncate(time.Second).After(c.unmodifiedSince):
 		return refuse(kindPrecondition, "If-Unmodified-Since does not hold: %s.", stands(e, exists))
 	case c.noneMatch.given && exists && (c.noneMatch.any || c.noneMatch.names(e.Revision, true)):
 		return refuse(kindPrecondition, "If-None-Match does not hold: %s.", stands(e, exists))

@@ -40,6 +40,17 @@ func setCookie(h, asked http.Header) {
 	}
 }
 
+// dropCookie takes the session's cookie out of a read that has no other session, and
+// reports whether there was one. A forged cookie, or that of a state of the store
+// which was lost, must not keep a browser from every page.
+func dropCookie(w http.ResponseWriter, r *http.Request) bool {
+	if w.(*response).status != 0 || r.Header[sessionHeader] != nil || r.Header["Cookie"] == nil || r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return false
+	}
+	delete(r.Header, "Cookie")
+	return true
+}
+
 // acceptsHTML reports whether HTML is named among what a client accepts, as
 // browsers do.
 func acceptsHTML(accept []string) bool {

@@ -110,3 +110,18 @@ func TestCookieIsTheSessionOfABrowser(t *testing.T) {
 		t.Errorf("a mangled header: %d, %v", w.Code, w.Header())
 	}
 }
+
+func TestForgedCookieDoesNotKeepABrowserFromPages(t *testing.T) {
+	n := newNode(t)
+	n.do(t, "PUT", "/v1/keys/a", "1")
+	ahead := store.VectorOf(store.Mark{Origin: "partition-0", Revision: 1<<41 - 1})
+	cookie := sessionHeader + "=" + ahead.Token(store.SessionToken, n.store.Tag())
+	for _, target := range []string{"/v1/keys/a", "/v1/keys"} {
+		if w := n.do(t, "GET", target, "", "Accept", browser, "Cookie", cookie); w.Code != 200 {
+			t.Errorf("%s: %d %s", target, w.Code, w.Body)
+		}
+	}
+	if w := n.do(t, "GET", "/v1/keys/a", "", "Accept", browser, sessionHeader, strings.TrimPrefix(cookie, sessionHeader+"=")); w.Code != 503 {
+		t.Errorf("the header, which a program sends: %d", w.Code)
+	}
+}

@@ -56,8 +56,8 @@ func (s *Server) deletionOptions(h http.Header, q url.Values) (o store.ListOptio
 	switch {
 	case err != nil:
 		return o, err
-	case o.Prefix == "" && !all:
-		return o, refuseParameter("prefix", "Without a prefix every key would be deleted. Say all=true if that is meant.")
+	case q.Get("prefix") == "" && !all: // also when the cursor names a prefix: a cursor can be forged
+		return o, refuseParameter("prefix", "The parameter prefix says what to delete, beside a cursor too. all=true deletes every key.")
 	case o.Prefix != "" && all:
 		return o, refuseParameter("all", "Either prefix or all=true says what to delete.")
 	}

@@ -43,7 +43,7 @@ func TestKeysOfAPrefixAreDeletedInSteps(t *testing.T) {
 		deleted = append(deleted, d.Deleted)
 		query = ""
 		if d.Next != "" {
-			query = "limit=10&after=" + url.QueryEscape(d.Next)
+			query = "prefix=p%2F&limit=10&after=" + url.QueryEscape(d.Next)
 			n.put(t, fmt.Sprintf("p/%d0x", len(deleted))) // behind the cursor: it is found
 		}
 	}

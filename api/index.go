@@ -49,6 +49,22 @@ func (d *indexDocument) writeText(b *bytes.Buffer) {
 	}
 }
 
+// icon is what browsers show beside the title of a page.
+//
+//go:embed pages/icon.svg
+var icon []byte
+
+// getIcon is GET /favicon.ico.
+func getIcon(w http.ResponseWriter, r *http.Request) error {
+	if _, err := parameters(r); err != nil {
+		return err
+	}
+	w.Header()["Content-Type"] = []string{"image/svg+xml"}
+	w.Header()["Cache-Control"] = []string{"public, max-age=86400"}
+	writeWhole(w, r, icon)
+	return nil
+}
+
 // openAPI describes every route.
 //
 //go:embed openapi.yaml

@@ -10,17 +10,25 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
+// keyParams are the parameters of a read of one key. With entry=true the answer
+// is the whole entry, never the value, whatever media type the value has.
+var keyParams = append([]string{"entry"}, readParams...)
+
 // getKey is GET and HEAD /v1/keys/{key}.
 func (s *Server) getKey(w http.ResponseWriter, r *http.Request) error {
 	key, err := s.keyOf(r, keysPath)
 	if err != nil {
 		return err
 	}
-	q, err := parameters(r, readParams...)
+	q, err := parameters(r, keyParams...)
 	if err != nil {
 		return err
 	}
 	o, err := s.readOptions(r.Header, q)
+	if err != nil {
+		return err
+	}
+	whole, err := flag(q, "entry")
 	if err != nil {
 		return err
 	}
@@ -29,14 +37,18 @@ func (s *Server) getKey(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	accept := r.Header["Accept"]
-	if acceptsAnything(accept) {
+	if acceptsAnything(accept) && !whole {
 		return writeValue(w, r, &read.Entry)
 	}
-	forms := [...]offer{rawOffer(read.Entry.ContentType), offerJSON, offerXML, offerHTML, offerText, offerXML2}
-	chosen, ok := negotiate(accept, forms[:])
+	all := [...]offer{rawOffer(read.Entry.ContentType), offerJSON, offerXML, offerHTML, offerText, offerXML2}
+	forms := all[:]
+	if whole {
+		forms = all[1:]
+	}
+	chosen, ok := negotiate(accept, forms)
 	switch {
 	case !ok:
-		return refuseForm(forms[:])
+		return refuseForm(forms)
 	case chosen.form == formRaw:
 		return writeValue(w, r, &read.Entry)
 	}
@@ -85,7 +97,11 @@ func roundUp(d time.Duration) time.Duration {
 // answered in.
 func setValidators(w *response, e *store.Entry, f form) {
 	var b [96]byte
-	date := appendHTTPDate(b[:0], e.ModifiedAt.Time())
+	modified := e.ModifiedAt.Time()
+	if now := time.Now(); modified.After(now) {
+		modified = now // the master's clock is ahead, and no date may be later than the answer's (RFC 9110, section 8.8.2.1)
+	}
+	date := appendHTTPDate(b[:0], modified)
 	all := string(appendETag(date, e.Revision, f)) // one string for the three of them
 	etag := all[len(date):]
 	w.set("Etag", etag)
@@ -250,13 +266,14 @@ func (s *Server) delete(w http.ResponseWriter, r *http.Request, key store.Key) (
 // deletion is the removal of key, if c holds, as the function of an Update.
 func (c *conditions) deletion(key store.Key, tombstone *store.Entry) func(*store.View) error {
 	return func(v *store.View) error {
-		if _, err := c.decide(v, key); err != nil {
-			return err
-		}
-		var deleted bool
-		if *tombstone, deleted = v.Delete(key); !deleted {
+		current, exists := v.Get(key)
+		if !exists { // whatever the preconditions (RFC 9110, section 13.2.1)
 			return &decided{store.ErrNotFound, v.Seen(key)}
 		}
+		if err := c.check(&current, exists); err != nil {
+			return &decided{err, v.Seen(key)}
+		}
+		*tombstone, _ = v.Delete(key)
 		return nil
 	}
 }

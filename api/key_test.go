@@ -5,11 +5,15 @@ import (
 	"encoding/xml"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/partition"
 )
 
 func TestPutAnswersCreatedThenReplaced(t *testing.T) {
@@ -27,9 +31,9 @@ func TestPutAnswersCreatedThenReplaced(t *testing.T) {
 		want := map[string]string{
 			"ETag": second.Header().Get("ETag"), "Content-Type": "text/x-mine", "Content-Length": "3",
 			"Runnel-Partition": "partition-0", "Runnel-Staleness": "0", "Accept-Ranges": "bytes", "Vary": "Accept",
-			"Runnel-Revision":         strings.Trim(second.Header().Get("ETag"), `"`),
-			"Last-Modified":           second.Header().Get("Last-Modified"),
-			"Content-Security-Policy": "sandbox", "Cache-Control": "no-cache",
+			"Runnel-Revision": strings.Trim(second.Header().Get("ETag"), `"`),
+			"Last-Modified":   second.Header().Get("Last-Modified"),
+			"Cache-Control":   "no-cache", "Cross-Origin-Resource-Policy": "same-origin",
 		}
 		for name, value := range want {
 			if got := w.Header().Get(name); got != value {
@@ -222,7 +226,7 @@ func TestWritePreconditions(t *testing.T) {
 		{"away", "If-None-Match", `"REV"`, true},
 		{"there", "If-Unmodified-Since", past, false},
 		{"there", "If-Unmodified-Since", future, true},
-		{"away", "If-Unmodified-Since", future, false},
+		{"away", "If-Unmodified-Since", future, true}, // there is no date to compare
 		{"there", "If-Unmodified-Since", "yesterday", true},
 	} {
 		for _, method := range []string{"PUT", "DELETE"} {
@@ -251,12 +255,12 @@ func httpDate(fromNow time.Duration) string {
 
 func preconditionStatus(method, key string, holds bool) int {
 	switch {
+	case key == "away" && method == "DELETE":
+		return 404 // also without the precondition, which is ignored then
 	case !holds:
 		return 412
 	case key == "there":
 		return 204
-	case method == "DELETE":
-		return 404
 	}
 	return 201
 }
@@ -341,7 +345,7 @@ func TestRanges(t *testing.T) {
 	if w := n.do(t, "HEAD", "/v1/keys/k", "", "Range", "bytes=0-1"); w.Code != 200 || w.Header().Get("Content-Length") != "10" {
 		t.Errorf("HEAD: %d %v", w.Code, w.Header())
 	}
-	for value, want := range map[string]int{etag: 206, "W/" + etag: 200, `"1"`: 200, put.Header().Get("Last-Modified"): 206, httpDate(-time.Hour): 200} {
+	for value, want := range map[string]int{etag: 206, "W/" + etag: 200, `"1"`: 200, put.Header().Get("Last-Modified"): 200, httpDate(-time.Hour): 200} {
 		if w := n.do(t, "GET", "/v1/keys/k", "", "Range", "bytes=0-1", "If-Range", value); w.Code != want {
 			t.Errorf("If-Range: %s: %d, want %d", value, w.Code, want)
 		}
@@ -414,5 +418,33 @@ func TestConsistency(t *testing.T) {
 		if w := n.do(t, "GET", "/v1/keys/k"+query, ""); w.Code != want {
 			t.Errorf("%s: %d %s", query, w.Code, w.Body)
 		}
+	}
+}
+
+func TestEntryIsNeverTakenForAValue(t *testing.T) {
+	n := newNode(t)
+	n.do(t, "PUT", "/v1/keys/k", `{"key":"other","value":"forged"}`, "Content-Type", "application/json")
+	for _, accept := range []string{"", "*/*", "application/json"} {
+		w := n.do(t, "GET", "/v1/keys/k?entry=true", "", "Accept", accept)
+		if w.Code != 200 || !strings.HasPrefix(w.Body.String(), `{"key":"k",`) {
+			t.Errorf("Accept %q: %d %s", accept, w.Code, w.Body)
+		}
+	}
+	if w := n.do(t, "GET", "/v1/keys/k?entry=false", ""); !strings.HasPrefix(w.Body.String(), `{"key":"other"`) {
+		t.Errorf("entry=false: %s", w.Body)
+	}
+	if w := n.do(t, "GET", "/v1/keys/k?entry=yes", ""); w.Code != 400 {
+		t.Errorf("entry=yes: %d", w.Code)
+	}
+}
+
+// TestLastModifiedIsNeverAheadOfTheAnswer has an entry of a master whose clock is.
+func TestLastModifiedIsNeverAheadOfTheAnswer(t *testing.T) {
+	w := newResponse()
+	w.begin(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+	setValidators(w, &store.Entry{Revision: 7, ModifiedAt: partition.InstantOf(time.Now().Add(time.Hour))}, formRaw)
+	at, err := http.ParseTime(w.header.Get("Last-Modified"))
+	if err != nil || at.After(time.Now()) {
+		t.Errorf("Last-Modified %v, %v", at, err)
 	}
 }

@@ -141,7 +141,7 @@ func TestListInEveryForm(t *testing.T) {
 	for accept, want := range map[string]string{
 		"text/plain":       "a\nb/\nc\n",
 		"application/xml":  "<prefix>b/</prefix>",
-		"text/html":        `<a href="/v1/keys/a">a</a>`,
+		"text/html":        `<a href="v1/keys/a">a</a>`,
 		"application/json": `"prefixes":["b/"]`,
 	} {
 		w := n.do(t, "GET", "/v1/keys?delimiter=/", "", "Accept", accept)

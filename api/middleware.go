@@ -15,6 +15,7 @@ var (
 	noCache    = []string{"no-cache"} // a cache asks again before it answers
 	noStore    = []string{"no-store"}
 	varyAccept = []string{"Accept"}
+	sameOrigin = []string{"same-origin"} // pages of other origins cannot embed an answer
 )
 
 var responses = sync.Pool{New: func() any { return newResponse() }}
@@ -28,6 +29,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rw.id = s.requestID(r)
 	rw.set("X-Request-Id", rw.id)
 	rw.header["X-Content-Type-Options"] = nosniff
+	rw.header["Cross-Origin-Resource-Policy"] = sameOrigin
 
 	defer func() {
 		p := recover()

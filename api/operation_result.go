@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
@@ -45,7 +46,7 @@ func (rs *results) end() {
 
 // text appends a member. What the store holds as text is valid UTF-8.
 func (rs *results) text(name, value string) {
-	rs.b, _ = jsontext.AppendQuote(append(rs.b, name...), value)
+	rs.b, _ = appendQuote(append(rs.b, name...), value)
 }
 
 func (rs *results) time(name string, at store.Instant) {
@@ -102,7 +103,7 @@ func (rs *results) got(o *operation, r *store.Read) {
 // value appends a value in the member that can hold it exactly.
 func (rs *results) value(value []byte) {
 	before := len(rs.b)
-	b, err := jsontext.AppendQuote(append(rs.b, `,"value":`...), value)
+	b, err := appendQuote(append(rs.b, `,"value":`...), value)
 	if err != nil { // it is not valid UTF-8
 		b = append(rs.b[:before], `,"value_base64":"`...)
 		b = append(base64.StdEncoding.AppendEncode(b, value), '"')
@@ -147,4 +148,17 @@ func (rs *results) document(name string, d any) {
 		panic(err) // a mistake of the program
 	}
 	rs.b = append(append(rs.b, name...), encoded...)
+}
+
+// appendQuote appends a JSON string. The two line separators of Unicode are escaped:
+// readers that split lines by Unicode's rules would cut the line of a result there.
+func appendQuote[S ~string | ~[]byte](b []byte, s S) ([]byte, error) {
+	begin := len(b)
+	b, err := jsontext.AppendQuote(b, s)
+	for raw, escaped := range map[string]string{"\u2028": `\u2028`, "\u2029": `\u2029`} {
+		if bytes.Contains(b[begin:], []byte(raw)) {
+			b = append(b[:begin], bytes.ReplaceAll(b[begin:], []byte(raw), []byte(escaped))...)
+		}
+	}
+	return b, err
 }

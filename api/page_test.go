@@ -5,7 +5,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/xml"
+	"html"
 	"io"
+	"net/url"
 	"regexp"
 	"strings"
 	"testing"
@@ -65,7 +67,7 @@ func TestRawValuesCannotActAsThisOrigin(t *testing.T) {
 	n.do(t, "PUT", "/v1/keys/page", "<script>alert(1)</script>", "Content-Type", "text/html")
 	for _, accept := range []string{"", "text/html"} {
 		w := n.do(t, "GET", "/v1/keys/page", "", "Accept", accept)
-		if w.Body.String() != "<script>alert(1)</script>" || w.Header().Get("Content-Security-Policy") != "sandbox" || w.Header().Get("Content-Type") != "text/html" {
+		if w.Body.String() != "<script>alert(1)</script>" || !strings.HasPrefix(w.Header().Get("Content-Security-Policy"), "sandbox; default-src 'self' data:;") || w.Header().Get("Content-Type") != "text/html" {
 			t.Errorf("Accept %q: %v %s", accept, w.Header(), w.Body)
 		}
 	}
@@ -82,5 +84,39 @@ func TestPolicyAllowsTheStyleOfThePage(t *testing.T) {
 	}
 	if strings.Contains(w.Body.String(), "http://") || strings.Contains(w.Body.String(), "https://") {
 		t.Error("the page refers to something outside")
+	}
+}
+
+// TestPagesLinkBelowAnyPathPrefix follows every link of every page as a browser would
+// that sees the server below the prefix of a proxy.
+func TestPagesLinkBelowAnyPathPrefix(t *testing.T) {
+	n := newNode(t)
+	n.put(t, "a", "b/c//d", "..", "x y")
+	link := regexp.MustCompile(`(?:href)="([^"]+)"`)
+	for _, target := range []string{"/", "/v1/keys", "/v1/keys?delimiter=/", "/v1/keys?limit=1", "/v1/keys/a", "/v1/keys/b/c//d", "/v1/changes",
+		"/v1/status", "/problems", "/problems/not-found", "/v1/keys/none", "/bucket/", "/bucket/a"} {
+		page := n.do(t, "GET", target, "", "Accept", "text/html").Body.String()
+		seen, err := url.Parse("https://example.org/some/prefix" + target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		links := link.FindAllStringSubmatch(page, -1)
+		base, err := seen.Parse(links[0][1]) // of <base>, which stands first
+		if err != nil || base.Path != "/some/prefix/" {
+			t.Fatalf("%s: the base is %v %v", target, base, err)
+		}
+		for _, l := range links[1:] {
+			to, err := base.Parse(html.UnescapeString(l[1]))
+			if err != nil {
+				t.Errorf("%s: %s: %v", target, l[1], err)
+				continue
+			}
+			local, below := strings.CutPrefix(to.String(), "https://example.org/some/prefix")
+			if !below {
+				t.Errorf("%s: %s leads to %s", target, l[1], to)
+			} else if w := n.do(t, "GET", local, ""); w.Code != 200 && w.Code != 404 || w.Code == 404 && strings.Contains(w.Body.String(), "unknown-route") {
+				t.Errorf("%s: %s is %d", target, local, w.Code)
+			}
+		}
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"embed"
 	"encoding/base64"
 	"html/template"
+	"path"
+	"strings"
 )
 
 //go:embed pages
@@ -29,26 +31,40 @@ func newPages(version string) *pages {
 	p := &pages{
 		templates: map[string]*template.Template{}, style: template.CSS(style), version: version,
 		policy: []string{"default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
-			"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"},
+			"'; img-src 'self'; base-uri 'self'; form-action 'none'; frame-ancestors 'none'"},
 	}
 	files, err := pageFiles.ReadDir("pages")
 	if err != nil {
 		panic(err)
 	}
 	for _, f := range files {
-		if f.Name() == "layout.html" || f.Name() == "style.css" {
+		if path.Ext(f.Name()) != ".html" || f.Name() == "layout.html" {
 			continue
 		}
-		t := template.New("layout.html").Funcs(template.FuncMap{"path": func(prefix string, name text) string { return pathOf(prefix, string(name)) }})
+		t := template.New("layout.html").Funcs(template.FuncMap{
+			"path": func(prefix string, name text) string { return pathOf(prefix, string(name)) },
+			"here": here,
+		})
 		p.templates[f.Name()] = template.Must(t.ParseFS(pageFiles, "pages/layout.html", "pages/"+f.Name()))
 	}
 	return p
 }
 
-func (p *pages) execute(b *bytes.Buffer, d document) error {
+// here makes a path of this server relative to the base of every page, so that
+// links work below the path prefix of a proxy too.
+func here(url string) string { return strings.TrimPrefix(url, "/") }
+
+// baseOf is the root of the server, relative to a path of it.
+func baseOf(url string) string {
+	return "./" + strings.Repeat("../", max(0, strings.Count(url, "/")-1))
+}
+
+// execute writes the page of a document that is answered at the path url.
+func (p *pages) execute(b *bytes.Buffer, d document, url string) error {
 	return p.templates[d.page()].Execute(b, struct {
 		Doc     document
 		Style   template.CSS
 		Version string
-	}{d, p.style, p.version})
+		Base    string
+	}{d, p.style, p.version, baseOf(url)})
 }

@@ -40,6 +40,8 @@ var (
 		"An operation of a batch or a transaction has a member that is unknown, missing, or has a value that it cannot have. The member “parameter” names it. In a batch this operation alone was not done; of a transaction nothing was."}
 	kindIncompleteBody = &kind{"incomplete-body", 400, "The body is not whole",
 		"The connection ended, or the encoding of the body broke, before the announced end of the body. Nothing was stored. Send it again."}
+	kindDigest = &kind{"digest-mismatch", 400, "The body is not the one that its digest is of",
+		"Content-Digest, Repr-Digest or Content-MD5 states another digest than that of the body which arrived. Nothing was stored. Send the request again."}
 	kindCrossOrigin = &kind{"cross-origin", 403, "A page of another site may not change data here",
 		"A browser sent this request on behalf of a page that was not served by this server. Programs are not concerned; a page must be served from the same origin."}
 	kindUnknownHost = &kind{"unknown-host", 421, "This server does not answer for that host",
@@ -98,7 +100,7 @@ var (
 
 // kinds lists every kind, in the order of the index page.
 var kinds = []*kind{
-	kindInvalidKey, kindInvalidParameter, kindInvalidCursor, kindInvalidHeader, kindInvalidJSON, kindInvalidItem, kindIncompleteBody, kindCrossOrigin, kindUnknownHost,
+	kindInvalidKey, kindInvalidParameter, kindInvalidCursor, kindInvalidHeader, kindInvalidJSON, kindInvalidItem, kindIncompleteBody, kindDigest, kindCrossOrigin, kindUnknownHost,
 	kindNotFound, kindUnknownRoute, kindMethod, kindNotAcceptable, kindTimeout, kindLengthRequired, kindResync, kindPrecondition, kindTooLarge,
 	kindEncoding, kindMediaType, kindRange, kindDifferentMasters, kindInternal, kindMasterUnavailable, kindOutcomeUnknown,
 	kindNoPartition, kindSession, kindTooStale, kindTooFewPartitions, kindTimedOut, kindShuttingDown, kindSyncElsewhere, kindUnhealthy, kindNotReady,

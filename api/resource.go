@@ -1,9 +1,12 @@
 package api
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/runnelkv/runnel/store"
 )
 
 // A handler answers one method of one resource, or returns the error to answer
@@ -45,7 +48,12 @@ func (re *resource) serve(w http.ResponseWriter, r *http.Request) error {
 		if err := re.server.origins.Check(r); err != nil {
 			return refuse(kindCrossOrigin, "The request comes from a page of another site.")
 		}
-		return h(w, r)
+		err := h(w, r)
+		if session, ok := errors.AsType[*store.SessionError](err); ok && dropCookie(w, r) {
+			re.server.options.Logger.Debug("a browser's session is dropped, as no partition has reached it", "request", w.(*response).id, "error", session)
+			return h(w, r)
+		}
+		return err
 	}
 	w.Header()["Allow"] = []string{re.allow}
 	if r.Method == http.MethodOptions {

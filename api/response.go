@@ -115,7 +115,7 @@ func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // which they are sent. net/http decides nothing by them; for each one that it
 // is spared it need not copy, sort and check it.
 var direct = [...]string{
-	"Accept-Ranges", "Cache-Control", "Content-Security-Policy", "Etag", "Last-Modified", "Location", "Runnel-Partition",
+	"Accept-Ranges", "Cache-Control", "Content-Security-Policy", "Cross-Origin-Resource-Policy", "Etag", "Last-Modified", "Location", "Runnel-Partition",
 	"Runnel-Revision", "Runnel-Session", "Runnel-Staleness", "Vary", "X-Content-Type-Options", "X-Request-Id",
 }
 

@@ -119,6 +119,7 @@ func (s *Server) newRouter() *mux.Router {
 	at("/problems", methods{"GET": s.listProblems, "HEAD": s.listProblems})
 	under(problemsPath, "slug", methods{"GET": s.getProblem, "HEAD": s.getProblem})
 	at("/", methods{"GET": s.getIndex, "HEAD": s.getIndex})
+	at("/favicon.ico", methods{"GET": getIcon, "HEAD": getIcon})
 
 	router.NotFoundHandler = s.resource(unmatched, nil)
 	return router
