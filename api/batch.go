@@ -51,7 +51,7 @@ func (s *Server) postBatch(w http.ResponseWriter, r *http.Request) error {
 	}
 	b := batches.Get().(*batch)
 	b.server, b.request, b.read, b.answer = s, r, o, newBatchAnswer(w, r, chosen, s.options.Limits.Write)
-	b.answer.b, b.answer.seen = b.out, sightings{s.store.Tag(), o.Session, b.marks}
+	b.answer.b, b.answer.seen = b.out, sightings{s.store.Tag, o.Session, b.marks}
 	if b.keeps = keepsSession(r.Header, &o); o.Consistency == store.InSession || o.Consistency == "" {
 		b.read.Consistency = store.Any // which says the same, and is read together
 	}

@@ -71,7 +71,9 @@ func (a *batchAnswer) send() {
 func (a *batchAnswer) begin() {
 	a.begun = true
 	h := a.w.Header()
-	a.w.set(sessionHeader, a.seen.token())
+	if token := a.seen.token(); token != "" {
+		a.w.set(sessionHeader, token)
+	}
 	if !a.ending {
 		a.trails = announceSession(h, a.request)
 	}
@@ -100,8 +102,8 @@ func (a *batchAnswer) finish() error {
 		a.b = append(a.b, "]}\n"...)
 	}
 	a.send()
-	if a.trails {
-		a.w.trail(sessionHeader, a.seen.token())
+	if token := a.seen.token(); a.trails && token != "" {
+		a.w.trail(sessionHeader, token)
 	}
 	return nil // whether the client is gone does not matter any more
 }

@@ -82,6 +82,8 @@ var (
 		"No partition that may answer this request is reachable and filled now. The request can be repeated; Retry-After suggests when."}
 	kindSession = &kind{"session-unavailable", 503, "Nobody who answers has seen as much as the session",
 		"The header Runnel-Session says what this client has written and read. No partition that answers now is as far, and the key’s master, which is, does not answer. (Or a master was replaced by an older state of itself.) The request can be repeated; Retry-After suggests when. Without the header older data can be read."}
+	kindSessionLost = &kind{"session-lost", 410, "The session says nothing here any more",
+		"The header Runnel-Session is of another cluster, or its client has seen writes that a restore from a backup has undone. Drop it: a request without the header begins a new session, with the answer’s. Nothing was read or written."}
 	kindTooStale = &kind{"too-stale", 503, "Nobody who answers is as fresh as was asked for",
 		"No partition that answers now is proven to be at most max_staleness behind, and the key’s master, which never is, does not answer. The request can be repeated; Retry-After suggests when. With a larger max_staleness older data can be read."}
 	kindTooFewPartitions = &kind{"too-few-partitions", 503, "Fewer partitions answered than were asked for",
@@ -103,7 +105,7 @@ var kinds = []*kind{
 	kindInvalidKey, kindInvalidParameter, kindInvalidCursor, kindInvalidHeader, kindInvalidJSON, kindInvalidItem, kindIncompleteBody, kindDigest, kindCrossOrigin, kindUnknownHost,
 	kindNotFound, kindUnknownRoute, kindMethod, kindNotAcceptable, kindTimeout, kindLengthRequired, kindResync, kindPrecondition, kindTooLarge,
 	kindEncoding, kindMediaType, kindRange, kindDifferentMasters, kindInternal, kindMasterUnavailable, kindOutcomeUnknown,
-	kindNoPartition, kindSession, kindTooStale, kindTooFewPartitions, kindTimedOut, kindShuttingDown, kindSyncElsewhere, kindUnhealthy, kindNotReady,
+	kindNoPartition, kindSession, kindSessionLost, kindTooStale, kindTooFewPartitions, kindTimedOut, kindShuttingDown, kindSyncElsewhere, kindUnhealthy, kindNotReady,
 }
 
 // statusClientGone is logged, never sent: nobody is there to read it.

@@ -25,8 +25,11 @@ func (s *Server) readSession(h http.Header) (store.Vector, error) {
 	}
 	if len(values) == 1 {
 		v, of, err := store.ParseToken(store.SessionToken, values[0])
-		if mine := s.store.Tag(); err == nil && of != mine && mine != 0 {
-			return store.Vector{}, refuseHeader(sessionHeader, "This %s is of another cluster, and says nothing here. Send none, to begin a session.", sessionHeader)
+		if mine := s.store.Tag(); err == nil && of != mine && mine != 0 && of != 0 {
+			return store.Vector{}, refuse(kindSessionLost, "This %s is of another cluster. Drop it: send none, to begin a new session.", sessionHeader)
+		}
+		if err == nil && of == 0 { // of a server that knew no cluster yet
+			return store.Vector{}, nil
 		}
 		if err == nil {
 			return v, nil
@@ -47,9 +50,9 @@ func (s *Server) sessionToken(v store.Vector) string {
 
 // sightings gather what one request sees and writes, of its session on.
 type sightings struct {
-	of      store.ClusterTag
-	session store.Vector // that it came with
-	marks   []store.Mark // one an origin
+	tag     func() store.ClusterTag // of the store's cluster
+	session store.Vector            // that it came with
+	marks   []store.Mark            // one an origin
 }
 
 func (s *sightings) add(m store.Mark) {
@@ -66,7 +69,15 @@ func (s *sightings) add(m store.Mark) {
 
 func (s *sightings) vector() store.Vector { return s.session.Merge(store.VectorOf(s.marks...)) }
 
-func (s *sightings) token() string { return s.vector().Token(store.SessionToken, s.of) }
+// token is the session's, or "" while the cluster is not known: then nothing was seen,
+// and a token would be of no cluster.
+func (s *sightings) token() string {
+	tag := s.tag()
+	if tag == 0 {
+		return ""
+	}
+	return s.vector().Token(store.SessionToken, tag)
+}
 
 // keepsSession reports whether a request keeps a session, so that what it is
 // answered later must not be older than what it is answered first.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -75,12 +76,46 @@ func TestSessionOfAnotherClusterIsRefused(t *testing.T) {
 	} {
 		w := n.do(t, c.method, c.target, c.body, "Runnel-Session", token, "Content-Type", "application/json")
 		var p problem
-		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || w.Code != 400 || p.Type != "/problems/invalid-header" || !strings.Contains(string(p.Detail), "another cluster") {
+		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || w.Code != 410 || p.Type != "/problems/session-lost" || !strings.Contains(string(p.Detail), "another cluster. Drop it") {
 			t.Errorf("%s %s: %d %s", c.method, c.target, w.Code, w.Body)
 		}
 	}
 	if w := n.do(t, "GET", "/v1/keys/a", ""); w.Code != 200 || w.Body.String() != "1" {
 		t.Errorf("afterwards: %d %s", w.Code, w.Body)
+	}
+}
+
+// TestNoSessionIsGivenBeforeTheClusterIsKnown: its token would be of no cluster, and
+// refused later. One that was given so counts as none.
+func TestNoSessionIsGivenBeforeTheClusterIsKnown(t *testing.T) {
+	n := newNode(t)
+	token := n.do(t, "PUT", "/v1/keys/a", "1").Header().Get("Runnel-Session")
+	parts := []partition.Partition{partition.NewMemory("partition-0")}
+	unknown, err := store.Open(store.Options{Partitions: parts}) // and not connected
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unknown.Close()
+	s := New(Options{Store: unknown})
+	for _, contentType := range []string{"application/json", "application/x-ndjson"} {
+		r := httptest.NewRequest("POST", "/v1/batch", strings.NewReader(`{"op":"get","key":"a"}`))
+		if contentType == "application/json" {
+			r = httptest.NewRequest("POST", "/v1/batch", strings.NewReader(`[{"op":"get","key":"a"}]`))
+		}
+		r.Header.Set("Content-Type", contentType)
+		r.Header.Set("Runnel-Session", token)
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, r)
+		if w.Code != 200 || w.Result().Header.Get("Runnel-Session") != "" || w.Result().Trailer.Get("Runnel-Session") != "" {
+			t.Errorf("%s: %d %v %v", contentType, w.Code, w.Result().Header, w.Result().Trailer)
+		}
+	}
+	v, _, err := store.ParseToken(store.SessionToken, token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := n.do(t, "GET", "/v1/keys/a", "", "Runnel-Session", v.Token(store.SessionToken, 0)); w.Code != 200 {
+		t.Errorf("a token of no cluster: %d %s", w.Code, w.Body)
 	}
 }
 

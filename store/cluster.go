@@ -35,8 +35,8 @@ func (s *Store) Tag() ClusterTag {
 	return 0
 }
 
-// found makes the map of a new cluster, in its first epoch.
-func found(masters []string) partition.Cluster {
+// newCluster makes the map of a new cluster, in its first epoch.
+func newCluster(masters []string) partition.Cluster {
 	var id [16]byte
 	rand.Read(id[:]) // never fails
 	return partition.Cluster{
@@ -118,22 +118,72 @@ func (s *Store) enter(ctx context.Context, m *member) (partition.Cluster, error)
 	if known != nil {
 		return m.Join(ctx, known.Cluster)
 	}
+	var away []string
 	for _, other := range *s.members.Load() {
-		if other == m || !other.prepared() {
+		if other == m {
 			continue
 		}
-		if c, err := other.Cluster(ctx); err == nil {
+		c, err := partition.Cluster{}, errNotReached
+		if other.prepared() {
+			c, err = other.Cluster(ctx)
+		}
+		if err == nil {
+			err = checkMap(c)
+		}
+		if err == nil {
 			return m.Join(ctx, c)
 		}
+		if !errors.Is(err, partition.ErrNoCluster) {
+			away = append(away, other.Name())
+		}
 	}
-	if first := s.options.Masters[0]; m.Name() != first {
-		return partition.Cluster{}, fmt.Errorf("%w: a new cluster is founded on its first master %s, which is not reachable", partition.ErrUnavailable, first)
+	return s.found(ctx, m, away)
+}
+
+// found founds a new cluster on its first master. A partition that is away may
+// belong to a cluster whose first master was replaced by an empty database: so
+// all must have been reached, unless the options say that none of them does.
+func (s *Store) found(ctx context.Context, m *member, away []string) (partition.Cluster, error) {
+	first := s.options.Masters[0]
+	switch {
+	case len(away) > 0 && !s.options.Init:
+		return partition.Cluster{}, fmt.Errorf("%w: no partition that was reached belongs to a cluster, and a new one is founded only once all were reached; not reached: %s ('runnel init' founds it without them)",
+			partition.ErrUnavailable, strings.Join(away, ", "))
+	case m.Name() != first:
+		return partition.Cluster{}, fmt.Errorf("%w: a new cluster is founded on its first master %s, which was not reached", partition.ErrUnavailable, first)
 	}
-	return m.Join(ctx, found(s.options.Masters))
+	founded := newCluster(s.options.Masters)
+	c, err := m.Join(ctx, founded)
+	if err == nil && c.ID == founded.ID {
+		s.options.Logger.Warn("founded a new cluster, since no partition belongs to one", "cluster", c.ID, "partition", m.Name(), "masters", c.Masters, "not_reached", away)
+	}
+	return c, err
+}
+
+// maxEpoch is the last epoch whose revisions fit into an int64.
+const maxEpoch = 1<<23 - 1
+
+// checkMap refuses a map by which no key would have a master.
+func checkMap(c partition.Cluster) error {
+	switch {
+	case c.Epoch < firstEpoch || c.Epoch > maxEpoch:
+		return fmt.Errorf("%w: the cluster map is damaged: its epoch %d is not between %d and %d", partition.ErrRefused, c.Epoch, firstEpoch, maxEpoch)
+	case len(c.Slots) != Slots:
+		return fmt.Errorf("%w: the cluster map is damaged: it has %d slots, not %d", partition.ErrRefused, len(c.Slots), Slots)
+	}
+	for slot, i := range c.Slots {
+		if int(i) >= len(c.Masters) {
+			return fmt.Errorf("%w: the cluster map is damaged: slot %d belongs to master %d of %d", partition.ErrRefused, slot, i, len(c.Masters))
+		}
+	}
+	return nil
 }
 
 // belongs checks the cluster row of a partition, and adopts the first one.
 func (s *Store) belongs(m *member, c partition.Cluster) error {
+	if err := checkMap(c); err != nil {
+		return err
+	}
 	if c.Name != m.Name() {
 		return fmt.Errorf("%w: this database is already partition %q; two partitions cannot share one", partition.ErrRefused, c.Name)
 	}

@@ -13,7 +13,7 @@ import (
 func newTestCommitter(t *testing.T, o Options) (*committer, *partition.Memory) {
 	t.Helper()
 	p := partition.NewMemory("p0")
-	if _, err := p.Join(t.Context(), found([]string{"p0"})); err != nil {
+	if _, err := p.Join(t.Context(), newCluster([]string{"p0"})); err != nil {
 		t.Fatal(err)
 	}
 	return newCommitterOf(p, o), p

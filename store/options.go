@@ -25,6 +25,7 @@ type Options struct {
 	Local         string                // for ReadLocal: the name of the partition
 	SessionWait   time.Duration         // how long a session waits for a replica, default 250 ms; negative: not at all
 	CacheBytes    int64                 // about how much of what replicas answered is kept in memory, default nothing
+	Init          bool                  // found a cluster even while configured partitions cannot be reached
 	Logger        *slog.Logger          // default slog.Default()
 	OnCommit      func()                // called after each commit that wrote something; must not block
 	OnReach       func()                // called when a partition becomes usable, for the first time or again; must not block

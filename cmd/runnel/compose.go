@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/runnelkv/runnel/config"
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
@@ -19,6 +21,13 @@ import (
 type configFlags struct {
 	file string // --config
 	data string // --data
+}
+
+// define gives a command the flags.
+func (f *configFlags) define(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&f.file, "config", "c", "", "the configuration `FILE` (default: embedded partitions in --data)")
+	cmd.Flags().StringVar(&f.data, "data", "data", "the `DIR` of the embedded partitions, when there is no --config")
+	cmd.MarkFlagsMutuallyExclusive("config", "data")
 }
 
 // load reads the configuration, or makes the embedded default. A faulty one
@@ -44,8 +53,8 @@ func newLogger(w io.Writer, c config.Log) *slog.Logger {
 }
 
 // openStore makes the store of a configuration. It connects to nothing yet.
-// Of hooks, only OnCommit and OnReach are used.
-func openStore(c *config.Config, log *slog.Logger, hooks store.Options) (*store.Store, error) {
+// Of more, only Init, OnCommit and OnReach are used.
+func openStore(c *config.Config, log *slog.Logger, more store.Options) (*store.Store, error) {
 	parts, err := openPartitions(c, c.Partitions, log)
 	if err != nil {
 		return nil, err
@@ -62,9 +71,10 @@ func openStore(c *config.Config, log *slog.Logger, hooks store.Options) (*store.
 		Local:         c.Store.Local,
 		SessionWait:   sessionWait(c.Store.SessionWait),
 		Timeout:       c.Store.Timeout,
+		Init:          more.Init,
 		Logger:        log,
-		OnCommit:      hooks.OnCommit,
-		OnReach:       hooks.OnReach,
+		OnCommit:      more.OnCommit,
+		OnReach:       more.OnReach,
 	})
 	if err != nil {
 		return nil, errors.Join(err, closeAll(parts))

@@ -28,6 +28,9 @@ type problem struct {
 // slugOutcomeUnknown names the refusal of a write that may, or may not, have been done.
 const slugOutcomeUnknown = "outcome-unknown"
 
+// slugSessionLost names the refusal of a session of which the server knows nothing: the client begins a new one.
+const slugSessionLost = "session-lost"
+
 // maxProblemBytes bounds what is read of an answer that is an error.
 const maxProblemBytes = 64 << 10
 

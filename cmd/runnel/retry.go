@@ -17,13 +17,18 @@ import (
 func (c *client) do(ctx context.Context, r request) (*http.Response, error) {
 	pause := newPause()
 	deadline := c.now().Add(c.retry)
-	for unknown := false; ; {
+	for unknown, dropped := false, false; ; {
 		resp, err := c.attempt(ctx, r)
 		if err == nil {
 			return resp, nil
 		}
 		if unknown && r.method == http.MethodDelete && hasStatus(err, http.StatusNotFound) {
 			return &http.Response{StatusCode: http.StatusNoContent, Header: http.Header{}, Body: http.NoBody}, nil
+		}
+		if refused, ok := errors.AsType[*problem](err); ok && c.session != nil && refused.slug() == slugSessionLost && !dropped {
+			if dropped = true; c.session.drop() == nil {
+				continue
+			}
 		}
 		delay, again := repeat(r, err, pause)
 		if !again || ctx.Err() != nil || c.now().Add(delay).After(deadline) {

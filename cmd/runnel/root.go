@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -114,7 +115,9 @@ func (p *program) clientIn(session string) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.session, err = openSession(session)
+	if p.session, err = openSession(session); p.session != nil {
+		p.session.warn = func(text string) { fmt.Fprintln(p.stderr, "warning:", text) }
+	}
 	c.session = p.session
 	return c, err
 }

@@ -49,11 +49,9 @@ func newServe(p *program) *cobra.Command {
 			return p.serve(cmd.Context(), f)
 		},
 	}
-	cmd.Flags().StringVarP(&f.file, "config", "c", "", "the configuration `FILE` (default: embedded partitions in --data)")
-	cmd.Flags().StringVar(&f.data, "data", "data", "the `DIR` of the embedded partitions, when there is no --config")
+	f.define(cmd)
 	cmd.Flags().StringVar(&f.listen, "listen", "", "listen on `ADDR`, whatever the configuration says")
 	cmd.Flags().BoolVar(&f.noSync, "no-sync", false, "leave the sync process to 'runnel sync'")
-	cmd.MarkFlagsMutuallyExclusive("config", "data")
 	return cmd
 }
 

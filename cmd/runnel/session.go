@@ -23,6 +23,7 @@ const maxSessionBytes = 16 << 10
 // sessionFile keeps the token of a session between commands.
 type sessionFile struct {
 	path string
+	warn func(text string)
 
 	mu    sync.Mutex // guards the fields below
 	token string     // "" while there is none
@@ -88,6 +89,21 @@ func (s *sessionFile) note(h http.Header) error {
 		return nil
 	}
 	return s.write()
+}
+
+// drop forgets the session that the server has refused, and the file that holds it.
+func (s *sessionFile) drop() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.token == "" {
+		return nil // another request was refused too
+	}
+	s.token, s.kept = "", ""
+	s.warn(s.path + " held a session that the server does not know any more: a new one begins")
+	if err := os.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("drop the session: %w", err)
+	}
+	return nil
 }
 
 // save writes what the file does not hold yet. Nothing is under way any more.

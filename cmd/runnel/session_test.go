@@ -188,6 +188,32 @@ func TestBusySessionIsKeptAtTheEnd(t *testing.T) {
 	}
 }
 
+// TestRefusedSessionBeginsAnew: a file must not keep its commands from the server for ever.
+func TestRefusedSessionBeginsAnew(t *testing.T) {
+	f := newFake(t)
+	f.set("a", "1")
+	file := filepath.Join(t.TempDir(), "session")
+	lost := store.VectorOf(store.Mark{Origin: "p", Revision: 9}).Token(store.SessionToken, 7)
+	fresh := store.VectorOf(store.Mark{Origin: "p", Revision: 3}).Token(store.SessionToken, 7)
+	f.before = func(w http.ResponseWriter, r *http.Request, _ string) bool {
+		if r.Header.Get("Runnel-Session") == lost {
+			refuse(w, 410, "session-lost", "Drop it.")
+			return true
+		}
+		w.Header().Set("Runnel-Session", fresh)
+		return false
+	}
+	for _, args := range [][]string{{"get", "a"}, {"put", "a", "1"}, {"list"}} {
+		if err := os.WriteFile(file, []byte(lost+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		o := cli{}.run(t, f, append(args, "--session", file)...)
+		if kept, err := os.ReadFile(file); o.code != exitOK || !strings.Contains(o.stderr, "a new one begins") || err != nil || string(kept) != fresh+"\n" {
+			t.Errorf("%v: %+v, kept %q %v", args, o, kept, err)
+		}
+	}
+}
+
 func TestFileThatHoldsNoSessionIsRefused(t *testing.T) {
 	f := newFake(t)
 	f.set("a", "1")

@@ -43,10 +43,8 @@ func newSync(p *program) *cobra.Command {
 			return syncDaemon(cmd.Context(), c, log, f)
 		},
 	}
-	cmd.Flags().StringVarP(&f.file, "config", "c", "", "the configuration `FILE` (default: embedded partitions in --data)")
-	cmd.Flags().StringVar(&f.data, "data", "data", "the `DIR` of the embedded partitions, when there is no --config")
+	f.define(cmd)
 	cmd.Flags().BoolVar(&once, "once", false, "make one pass and exit")
-	cmd.MarkFlagsMutuallyExclusive("config", "data")
 	return cmd
 }
 
