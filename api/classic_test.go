@@ -69,7 +69,7 @@ func TestCanonicalWriteThatMissesANodeIsAccepted(t *testing.T) {
 	n := newNode(t)
 	n.level(t)
 	n.partitions[2].Fail(func(op string) error {
-		if op == partition.OpPlace {
+		if op == partition.OpApply {
 			return partition.ErrUnavailable
 		}
 		return nil

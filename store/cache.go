@@ -129,7 +129,7 @@ func (q *quest) recalled(k Key) (r Read, ok bool) {
 // for the member itself (see turn.admits and quest.reached), but by the positions of its track.
 func (q *quest) trusts(m *member, t *tracked) bool {
 	at := t.Origins[q.origin]
-	return m.Name() != string(q.origin) && at.SyncedAt != 0 && at.Revision >= at.Goal && m.answers() &&
+	return m.Name() != string(q.origin) && at.Whole() && m.answers() &&
 		t.held[q.origin] >= q.o.Session.At(q.origin) &&
 		(q.s.options.Read != ReadLocal || m.Name() == q.s.options.Local)
 }
@@ -172,15 +172,6 @@ func (c *cache) renew(m *member, era uint64, entries []Entry) {
 			c.entries.Invalidate(e.Key)
 		default:
 			c.entries.Set(old.Key, &cached{m: m, era: era, entry: detached(e)})
-		}
-	}
-}
-
-// drop forgets what is cached of a member of the entries' keys.
-func (c *cache) drop(m *member, entries []Entry) {
-	for i := range entries {
-		if old, ok := c.entries.GetEntryQuietly(entries[i].Key); ok && old.Value.m == m {
-			c.entries.Invalidate(entries[i].Key)
 		}
 	}
 }

@@ -95,8 +95,8 @@ func (r *cacheRig) observe() {
 	r.must(err)
 }
 
-// TestCacheKnowsWhatThisProcessDoes: what is applied to a replica, placed on it
-// or removed from it through the store shows in the next read.
+// TestCacheKnowsWhatThisProcessDoes: what is applied to a replica or removed
+// from it through the store shows in the next read.
 func TestCacheKnowsWhatThisProcessDoes(t *testing.T) {
 	o := options()
 	o.Poll = time.Hour // nobody looks
@@ -120,30 +120,12 @@ func TestCacheKnowsWhatThisProcessDoes(t *testing.T) {
 			t.Errorf("a is %q", got)
 		}
 	})
-	t.Run("placed", func(t *testing.T) {
-		r := newCacheRig(t, o)
-		e := r.put(t, "a", "2")
-		r.must(r.peer().Place(t.Context(), []store.Entry{e}))
-		if got := r.get("a"); got != "2" {
-			t.Errorf("a is %q", got)
-		}
-	})
 	t.Run("copied", func(t *testing.T) {
 		r := newCacheRig(t, o)
 		if held, err := r.Copy(t.Context(), r.put(t, "a", "2"), 3); held != 3 || err != nil {
 			t.Fatalf("Copy: %d, %v", held, err)
 		}
 		if got := r.get("a"); got != "2" {
-			t.Errorf("a is %q", got)
-		}
-	})
-	t.Run("an older one is placed", func(t *testing.T) {
-		r := newCacheRig(t, o)
-		old := r.put(t, "a", "2")
-		r.delete("a")
-		r.must(r.peer().Apply(t.Context(), r.next()))
-		r.must(r.peer().Place(t.Context(), []store.Entry{old}))
-		if got := r.get("a"); got != "" {
 			t.Errorf("a is %q", got)
 		}
 	})

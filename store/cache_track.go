@@ -112,8 +112,7 @@ func (t *track) applied(m *member, c *partition.Copy, err error) {
 		return
 	}
 	t.cache.renew(m, now.era, c.Entries)
-	at.Origin, at.Revision, at.Goal, at.SyncedAt = c.Origin, c.To, c.Goal, max(at.SyncedAt, c.SyncedAt)
-	t.now.Store(&tracked{known: *now.with(at, time.Time{}), era: now.era})
+	t.now.Store(&tracked{known: *now.with(at.Follow(*c), time.Time{}), era: now.era})
 }
 
 // reconcile compares the track with positions that were read after the ticket
@@ -170,18 +169,6 @@ func (m *member) Apply(ctx context.Context, c partition.Copy) error {
 	t.begin()
 	err := m.Partition.Apply(ctx, c)
 	t.end(func() { t.applied(m, &c, err) })
-	return err
-}
-
-// Place is the partition's, and the cache's.
-func (m *member) Place(ctx context.Context, entries []Entry) error {
-	t := &m.track
-	if t.cache == nil {
-		return m.Partition.Place(ctx, entries)
-	}
-	t.begin()
-	err := m.Partition.Place(ctx, entries)
-	t.end(func() { t.cache.drop(m, entries) })
 	return err
 }
 

@@ -74,8 +74,7 @@ func (r *changeRead) due() []Origin {
 // readChunk is how many entries are asked for at once.
 const readChunk = 500
 
-// origin reads one origin, up to the position of the snapshot at most: of what
-// lies beyond it, placed ahead of its turn, the rest is not there yet.
+// origin reads one origin, up to the position of the snapshot at most.
 func (r *changeRead) origin(ctx context.Context, o Origin, room room) error {
 	at := r.page.Next.upTo(o)
 	snap, err := r.src.m.Snapshot(ctx, o, at)

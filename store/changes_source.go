@@ -168,7 +168,7 @@ func checkWhole(c *cluster, m *member, p partition.Positions) error {
 }
 
 func checkPosition(m *member, o Origin, at partition.Position) error {
-	if m.Name() != string(o) && (at.SyncedAt == 0 || at.Revision < at.Goal) {
+	if m.Name() != string(o) && !at.Whole() {
 		return fmt.Errorf("%s is amid a catch-up of %s", m.Name(), o)
 	}
 	return nil

@@ -7,17 +7,19 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+
+	"github.com/runnelkv/runnel/store/partition"
 )
 
 // EveryReachable asks Copy for all partitions that this process can reach.
 const EveryReachable = -1
 
-// Copy brings a committed entry to further partitions now, side by side, until
-// want of them hold it durably, its master included; it need not be the sync
+// Copy has further partitions catch up with a committed entry now, side by side,
+// until want of them hold it durably, its master included; it need not be the sync
 // process that does. It returns how many do, at least 1: fewer than want when no
-// other can take it, or not in the timeout of a database operation. A partition
-// that fails has another tried in its place. Those that are being filled do not
-// count, and take nothing. The error says who failed; with as many copies as are
+// other can, or not in the timeout of a database operation. A partition that fails
+// has another tried in its place; so has one that lacks more than a transaction
+// should hold, or is not whole. The error says which failed; with as many copies as are
 // wanted, or with EveryReachable on each that can be reached, there is none.
 func (s *Store) Copy(ctx context.Context, e Entry, want int) (held int, err error) {
 	keepers := s.keepers(e.Origin)
@@ -31,15 +33,15 @@ func (s *Store) Copy(ctx context.Context, e Entry, want int) (held int, err erro
 	close(candidates)
 	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
-	placed := make([]bool, max(want-1, 0))
-	errs := make([]error, len(placed))
+	reached := make([]bool, max(want-1, 0))
+	errs := make([]error, len(reached))
 	var group sync.WaitGroup
-	for i := range placed {
+	for i := range reached {
 		group.Go(func() {
 			for m := range candidates {
-				failure := m.place(ctx, e)
+				failure := m.catchUp.reach(ctx, s, m, e)
 				if failure == nil {
-					placed[i] = true
+					reached[i] = true
 					return
 				}
 				errs[i] = errors.Join(errs[i], failure)
@@ -48,7 +50,7 @@ func (s *Store) Copy(ctx context.Context, e Entry, want int) (held int, err erro
 	}
 	group.Wait()
 	held = 1
-	for _, ok := range placed {
+	for _, ok := range reached {
 		if ok {
 			held++
 		}
@@ -82,10 +84,113 @@ func (s *Store) keepers(origin Origin) []*member {
 	return keepers
 }
 
-// place brings an entry of another origin to the member.
-func (m *member) place(ctx context.Context, e Entry) error {
-	if err := m.Place(ctx, []Entry{e}); err != nil {
-		return fmt.Errorf("place %s %d on %s: %w", e.Origin, e.Revision, m.Name(), err)
+// catchUp brings origins forward on one member, for writes that need copies now. At
+// most one Apply of an origin is under way: the writes that come meanwhile share the next.
+type catchUp struct {
+	mu      sync.Mutex
+	origins map[Origin]*catchUpOrigin
+}
+
+type catchUpOrigin struct {
+	turn chan struct{} // holds a token while a round is under way
+	mu   sync.Mutex    // guards next
+	next *catchUpRound // the round that writes join now; nil: the next one makes it
+}
+
+// catchUpRound takes the member to the newest of the revisions that its writes need.
+type catchUpRound struct {
+	upTo Revision
+	done chan struct{} // closed once err is set
+	err  error
+}
+
+func (c *catchUp) of(o Origin) *catchUpOrigin {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.origins == nil {
+		c.origins = make(map[Origin]*catchUpOrigin)
 	}
-	return nil
+	if c.origins[o] == nil {
+		c.origins[o] = &catchUpOrigin{turn: make(chan struct{}, 1)}
+	}
+	return c.origins[o]
+}
+
+// reach returns once m holds e or a newer entry of its key, durably.
+func (c *catchUp) reach(ctx context.Context, s *Store, m *member, e Entry) error {
+	if at, _ := m.position(e.Origin); at.Holds(e.Revision) {
+		return nil
+	}
+	o := c.of(e.Origin)
+	round := o.join(e.Revision)
+	select {
+	case <-round.done:
+		return round.err
+	case <-ctx.Done():
+		return fmt.Errorf("bring %s to %d of %s: %w", m.Name(), e.Revision, e.Origin, ctx.Err())
+	case o.turn <- struct{}{}:
+	}
+	defer func() { <-o.turn }()
+	if upTo, mine := o.begin(round); mine {
+		round.err = s.catchUp(ctx, m, e.Origin, upTo)
+		close(round.done)
+	}
+	return round.err
+}
+
+func (o *catchUpOrigin) join(upTo Revision) *catchUpRound {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.next == nil {
+		o.next = &catchUpRound{done: make(chan struct{})}
+	}
+	o.next.upTo = max(o.next.upTo, upTo)
+	return o.next
+}
+
+// begin closes a round to further writes, unless it is over already. The turn is held.
+func (o *catchUpOrigin) begin(round *catchUpRound) (upTo Revision, mine bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.next != round {
+		return 0, false
+	}
+	o.next = nil
+	return round.upTo, true
+}
+
+// catchUpTries bounds how often a catch-up begins again because the sync process has
+// moved the member meanwhile. One that began after the write brings the write along.
+const catchUpTries = 5
+
+// catchUp takes a member to a revision of an origin, or sees that the sync process
+// has done so. The writes that share it may wait longer than the one whose ctx this is.
+func (s *Store) catchUp(ctx context.Context, m *member, o Origin, upTo Revision) (err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.options.Timeout)
+	defer cancel()
+	origin := s.member(string(o))
+	for try := range catchUpTries {
+		at, _ := m.position(o)
+		if try > 0 || !at.Whole() {
+			p, err := m.learn(ctx)
+			if err != nil {
+				return fmt.Errorf("read positions of %s: %w", m.Name(), err)
+			}
+			at = p.Origins[o]
+		}
+		if at.Holds(upTo) {
+			return nil
+		}
+		at.Origin = o
+		if at, err = partition.CatchUp(ctx, origin, m, at, Revision(origin.answered.Load())); err == nil {
+			if m.advance(at); at.Holds(upTo) {
+				return nil
+			}
+			return fmt.Errorf("%s is at %d and lacks %d of itself", o, at.Revision, upTo)
+		}
+		if !errors.Is(err, partition.ErrPositionMoved) && !errors.Is(err, partition.ErrOutcomeUnknown) {
+			break
+		}
+	}
+	return fmt.Errorf("bring %s to %d of %s: %w", m.Name(), upTo, o, err)
 }

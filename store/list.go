@@ -95,8 +95,7 @@ func (s *Store) listMasters(ctx context.Context, c *cluster, o ListOptions) (Pag
 }
 
 // listSeen is listFrom with all that the page shows. What is deleted is absent, so
-// that it shows everything up to the positions that are read after it, and
-// up to tombstones that were placed ahead of them.
+// that it shows everything up to the positions that are read after it.
 func (s *Store) listSeen(ctx context.Context, m *member, o ListOptions, counts func(Key) bool) (Page, error) {
 	page, err := s.listFrom(ctx, m, o, counts)
 	if err != nil {
@@ -104,13 +103,6 @@ func (s *Store) listSeen(ctx context.Context, m *member, o ListOptions, counts f
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
-	newest, err := m.Newest(ctx)
-	if err != nil {
-		return Page{}, err
-	}
-	for o, r := range newest {
-		page.Seen = page.Seen.With(Mark{o, r})
-	}
 	p, err := m.learn(ctx)
 	if err != nil {
 		return Page{}, err

@@ -335,7 +335,7 @@ func TestCopyWaitsNoLongerThanAnOperation(t *testing.T) {
 	defer close(hang)
 	for _, p := range r.parts[1:] {
 		p.Fail(func(op string) error {
-			if op == partition.OpPlace {
+			if op == partition.OpApply {
 				select {
 				case <-hang:
 				case <-time.After(time.Second):

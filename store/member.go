@@ -22,6 +22,7 @@ type member struct {
 	reader    *reader
 	committer *committer
 	track     track                               // of what is cached of it
+	catchUp   catchUp                             // for writes that need copies now
 	breaker   *gobreaker.CircuitBreaker[struct{}] // over its reads
 	tripped   atomic.Bool                         // the breaker is not closed: ask it
 	known     atomic.Pointer[known]               // nil until its positions were read
@@ -229,7 +230,7 @@ func (k *known) with(p partition.Position, movedAt time.Time) *known {
 		next.moved = make(map[Origin]time.Time)
 	}
 	next.held = maps.Clone(k.held)
-	next.held[p.Origin] = held(p, k.held[p.Origin])
+	next.held[p.Origin] = p.Held(k.held[p.Origin])
 	next.Origins[p.Origin], next.moved[p.Origin] = p, movedAt
 	return &next
 }
@@ -339,13 +340,13 @@ func (m *member) whole(o Origin) bool {
 		return !m.lost.Load()
 	}
 	at, ok := m.position(o)
-	return ok && at.SyncedAt != 0
+	return ok && at.Filled()
 }
 
 // catchingUp reports whether the member is amid a catch-up in several steps.
 func (m *member) catchingUp(o Origin) bool {
 	at, _ := m.position(o)
-	return at.Revision < at.Goal
+	return at.CatchingUp()
 }
 
 // answers reports whether reads can be sent to the member.

@@ -111,20 +111,8 @@ func (k *known) hold(old *known) {
 		if old != nil {
 			before = old.held[o]
 		}
-		k.held[o] = held(p, before)
+		k.held[o] = p.Held(before)
 	}
-}
-
-// held is up to where somebody who is at p holds everything, for sure, who held
-// everything up to before.
-func held(p partition.Position, before Revision) Revision {
-	switch {
-	case p.SyncedAt == 0:
-		return 0
-	case p.Revision >= p.Goal:
-		return p.Revision
-	}
-	return min(before, p.Revision)
 }
 
 // lookAgain decides whether a member that has no row of the key is to be
@@ -163,7 +151,7 @@ func (s *Store) prove(ctx context.Context, m *member, q *quest) error {
 		return err
 	}
 	own := m.Name() == string(q.origin)
-	if !own && p.Origins[q.origin].SyncedAt == 0 || !q.whole(m) || !q.qualifies(m) {
+	if !own && !p.Origins[q.origin].Filled() || !q.whole(m) || !q.qualifies(m) {
 		return errFarBehind
 	}
 	return nil

@@ -696,13 +696,9 @@ func TestCopyReachesEveryReachablePartition(t *testing.T) {
 	r.put(t, "a", "1")
 	r.level(t)
 	e := r.put(t, "a", "2")
-	before, err := r.parts[1].Positions(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
 	r.parts[0].Fail(func(op string) error {
-		if op == partition.OpPlace {
-			t.Error("the master was given its own entry")
+		if op == partition.OpApply {
+			t.Error("the master was given its own entries")
 		}
 		return nil
 	})
@@ -714,11 +710,12 @@ func TestCopyReachesEveryReachablePartition(t *testing.T) {
 			t.Errorf("%s has %q, %v", p.Name(), got.Entry.Value, err)
 		}
 	}
-	if after, err := r.parts[1].Positions(t.Context()); err != nil || after.Origins["p0"] != before.Origins["p0"] {
-		t.Errorf("the position moved from %+v to %+v, %v", before.Origins["p0"], after.Origins["p0"], err)
+	if at, err := r.parts[1].Positions(t.Context()); err != nil || !at.Origins["p0"].Holds(e.Revision) {
+		t.Errorf("the position is %+v, and %d is held, %v", at.Origins["p0"], e.Revision, err)
 	}
+	e = r.put(t, "a", "3")
 	r.parts[2].Fail(func(op string) error {
-		if op == partition.OpPlace {
+		if op == partition.OpApply {
 			return partition.ErrUnavailable
 		}
 		return nil
@@ -786,5 +783,84 @@ func TestNobodyIsGivenAPartitionBeforeItIsKnownToBelong(t *testing.T) {
 		if peer.Err != nil {
 			t.Errorf("%s: %v", peer.Name(), peer.Err)
 		}
+	}
+}
+
+// TestWritesThatNeedCopiesShareThem: while a replica is brought level for one
+// write, those that come meanwhile travel together.
+func TestWritesThatNeedCopiesShareThem(t *testing.T) {
+	r := newRig(t, 2, options())
+	r.put(t, "a", "1")
+	r.level(t)
+	var applies atomic.Int64
+	entered, goOn := make(chan struct{}), make(chan struct{})
+	r.parts[1].Fail(func(op string) error {
+		if op == partition.OpApply && applies.Add(1) == 1 {
+			close(entered)
+			<-goOn
+		}
+		return nil
+	})
+	var group sync.WaitGroup
+	copied := func(e store.Entry) {
+		group.Go(func() {
+			if held, err := r.Copy(t.Context(), e, 2); err != nil || held != 2 {
+				t.Errorf("held by %d, %v", held, err)
+			}
+		})
+	}
+	copied(r.put(t, "first", "1"))
+	<-entered
+	for i := range 50 {
+		copied(r.put(t, fmt.Sprint("k", i), "1"))
+	}
+	close(goOn)
+	group.Wait()
+	if n := applies.Load(); n > 50/2 {
+		t.Errorf("%d copies of 51 writes", n)
+	}
+}
+
+// TestCopyThatTheSyncProcessMadeCounts: it moves the position between the look at
+// it and the step.
+func TestCopyThatTheSyncProcessMadeCounts(t *testing.T) {
+	r := newRig(t, 2, options())
+	r.put(t, "a", "1")
+	r.level(t)
+	e := r.put(t, "a", "2")
+	var moved atomic.Bool
+	r.parts[1].Fail(func(op string) error {
+		if op == partition.OpApply && moved.CompareAndSwap(false, true) {
+			r.level(t)
+		}
+		return nil
+	})
+	if held, err := r.Copy(t.Context(), e, 2); err != nil || held != 2 {
+		t.Errorf("held by %d, %v", held, err)
+	}
+}
+
+// TestReplicaThatLacksTooMuchIsNoCopy: the sync process fills it, and the write stands.
+func TestReplicaThatLacksTooMuchIsNoCopy(t *testing.T) {
+	r := newRig(t, 3, options())
+	r.put(t, "a", "1")
+	r.level(t)
+	behind := r.parts[2]
+	for i := range 5000 {
+		r.parts[0].Plant(store.Entry{Key: store.User.Key(fmt.Sprint(i)), Origin: "p0", Revision: partition.Floor(1) + store.Revision(1000+i)})
+	}
+	at, err := behind.Positions(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.parts[0].Commit(t.Context(), partition.Batch{Epoch: 1, Revisions: 7000}); err != nil {
+		t.Fatal(err)
+	}
+	e := r.put(t, "b", "1")
+	if held, err := r.Copy(t.Context(), e, 2); !errors.Is(err, partition.ErrTooFar) || held != 1 {
+		t.Errorf("held by %d, %v", held, err)
+	}
+	if now, err := behind.Positions(t.Context()); err != nil || now.Origins["p0"].Revision != at.Origins["p0"].Revision {
+		t.Errorf("the position went from %+v to %+v, %v", at, now, err)
 	}
 }

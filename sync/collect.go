@@ -46,7 +46,7 @@ func (v *view) passed() (upTo, heads revisions, ok bool) {
 			s := &v.sights[i]
 			p := s.position(o)
 			own := s.peer.Name() == string(o)
-			if !s.fresh || (!own && !isWhole(p)) {
+			if !s.fresh || (!own && !p.Whole()) {
 				return nil, nil, false
 			}
 			if least, seen := upTo[o]; !seen || p.Revision < least {

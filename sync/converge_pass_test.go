@@ -1,7 +1,6 @@
 package sync
 
 import (
-	"context"
 	"errors"
 	"io"
 	"slices"
@@ -96,7 +95,7 @@ func (m *machine) taken(t *rapid.T) *slowCopy {
 	o := partition.Origin(rapid.SampledFrom(m.w.masters).Draw(t, "origin"))
 	from, to := m.aName(t), m.aName(t)
 	at := m.w.position(to, string(o))
-	if to == string(o) || from == to || !isWhole(at) {
+	if to == string(o) || from == to || !at.Whole() {
 		return nil
 	}
 	snap, err := m.slow.handles[from].Snapshot(t.Context(), o, at.Revision)
@@ -105,36 +104,15 @@ func (m *machine) taken(t *rapid.T) *slowCopy {
 	}
 	defer snap.Close()
 	head := snap.Position()
-	if from != string(o) && !isWhole(head) || head.Revision < at.Revision || head.Collected > at.Revision {
+	if from != string(o) && !head.Whole() || head.Revision < at.Revision || at.MissesTombstonesOf(head) {
 		return nil
 	}
 	if err := m.slow.handles[from].Barrier(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	c := &slowCopy{to: to, resets: m.emptied(to, o)}
-	if from != string(o) {
-		m.placeAhead(t, from, to, o, head.Revision)
-	}
 	c.steps = stepsOf(t, snap, partition.Copy{Origin: o, From: at.Revision, Goal: max(head.Revision, at.Goal)})
 	return c
-}
-
-// placeAhead places on a target what a relay holds ahead of its turn.
-func (m *machine) placeAhead(t *rapid.T, from, to string, o partition.Origin, head partition.Revision) {
-	snap, err := m.slow.handles[from].Snapshot(t.Context(), o, head)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer snap.Close()
-	entries, err := snap.Next(t.Context(), 1000, 1<<20)
-	if err != nil && !errors.Is(err, io.EOF) {
-		t.Fatal(err)
-	}
-	at := m.w.position(to, string(o))
-	step := partition.Copy{Origin: o, From: at.Revision, To: at.Revision, Goal: max(at.Revision, at.Goal), Entries: entries}
-	if err := m.slow.handles[to].Apply(t.Context(), step); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // stepsOf reads a snapshot into steps, of which the first one is like the copy given.
@@ -145,7 +123,6 @@ func stepsOf(t *rapid.T, snap partition.Snapshot, next partition.Copy) (steps []
 		if err != nil && !errors.Is(err, io.EOF) {
 			t.Fatal(err)
 		}
-		entries = slices.DeleteFunc(entries, func(e partition.Entry) bool { return e.Revision > head.Revision }) // placed
 		if len(entries) == 0 {
 			break
 		}
@@ -198,7 +175,7 @@ func (m *machine) send(t *rapid.T, c *slowCopy, i int) {
 	}
 }
 
-// overtakenCopy has writes of the same origin placed on the target while a copy
+// overtakenCopy has the target catch up with writes of the same origin while a copy
 // to it is on its way.
 func (m *machine) overtakenCopy(t *rapid.T) {
 	c := m.taken(t)
@@ -209,69 +186,13 @@ func (m *machine) overtakenCopy(t *rapid.T) {
 		key := aKey(t)
 		e := m.write(key, partition.Entry{Value: aValue(t)}, nil)
 		if string(e.Origin) != c.to {
-			m.placeOn(t, c.to, m.written[len(m.written)-1], nil)
+			m.catchUpOf(t, c.to, e.Origin, nil)
 		}
 	}
 	m.check(t)
 	for i := range c.steps {
 		m.send(t, c, i)
 		m.check(t)
-	}
-}
-
-// overtakenFill has old writes arrive on a new partition while it is being filled,
-// one of them of a key that is deleted since, and whose tombstone may be collected.
-func (m *machine) overtakenFill(t *rapid.T) {
-	if len(m.w.names) == 5 {
-		return
-	}
-	c, key := m.aSite(t), aKey(t)
-	late := []partition.Entry{m.write(key, partition.Entry{Value: aValue(t)}, nil)}
-	m.write(key, partition.Entry{Deleted: true}, nil)
-	m.write(aKey(t), partition.Entry{Value: aValue(t)}, nil)
-	for range 2 {
-		t.Logf("%s", c.pass())
-	}
-	m.add(t)
-	name := m.w.names[len(m.w.names)-1]
-	c.configure(m.w.names...)
-	for range rapid.IntRange(1, 3).Draw(t, "writes that are late") {
-		late = append(late, m.written[rapid.IntRange(0, len(m.written)-1).Draw(t, "write")])
-	}
-	var steps atomic.Int64
-	after := int64(rapid.IntRange(1, 4).Draw(t, "steps before they arrive"))
-	c.handles[name].Fail(func(op string) error {
-		if op == partition.OpApplied && steps.Add(1) == after {
-			m.placeAll(name, late)
-		}
-		return nil
-	})
-	defer c.handles[name].Fail(nil)
-	t.Logf("%s", c.pass())
-}
-
-// placeAll places entries one by one, and checks that those that are taken are held.
-func (m *machine) placeAll(name string, entries []partition.Entry) {
-	for _, e := range entries {
-		switch err := m.slow.handles[name].Place(context.Background(), []partition.Entry{e}); {
-		case err == nil:
-			m.w.checkHeld(name, e)
-		case !errors.Is(err, partition.ErrNotWhole):
-			m.w.t.Error(err)
-		}
-	}
-}
-
-// checkHeld checks that a partition holds an entry or a newer one of its key, or
-// that these were tombstones and are collected.
-func (w *world) checkHeld(name string, e partition.Entry) {
-	stands, err := w.bases[name].Get(context.Background(), []partition.Key{e.Key})
-	if err != nil {
-		w.t.Error(err)
-	}
-	held := len(stands) == 1 && stands[0].Revision >= e.Revision
-	if !held && e.Revision > w.position(name, string(e.Origin)).Collected {
-		w.t.Errorf("%s took %s of %d, and holds %+v", name, e.Key, e.Revision, stands)
 	}
 }
 

@@ -41,8 +41,7 @@ func converges(f fault) func(*rapid.T) {
 			"delete":           m.delete,
 			"update":           m.update,
 			"wait":             m.wait,
-			"place":            m.place,
-			"overtaken fill":   m.overtakenFill,
+			"catch up":         m.catchUp,
 			"pass":             m.pass,
 			"faulty pass":      m.faultyPass,
 			"killed in a pass": m.killedPass,
@@ -229,30 +228,30 @@ func (m *machine) wait(t *rapid.T) {
 	m.tick(rapid.SampledFrom([]time.Duration{time.Second, 5 * time.Second, time.Minute}).Draw(t, "time"))
 }
 
-// place brings a write, be it long superseded, to another partition ahead of its
-// turn, in whatever state that one is.
-func (m *machine) place(t *rapid.T) {
-	if len(m.written) == 0 {
-		return
+// catchUp brings a partition level with an origin as a write does that needs copies
+// now, in whatever state the partition is and beside all who copy.
+func (m *machine) catchUp(t *rapid.T) {
+	o, name := partition.Origin(rapid.SampledFrom(m.w.masters).Draw(t, "origin")), m.aName(t)
+	if name != string(o) {
+		m.catchUpOf(t, name, o, fate(t, partition.OpApply, partition.OpApplied))
 	}
-	e := m.written[len(m.written)-rapid.IntRange(1, len(m.written)).Draw(t, "write, counted from the last")]
-	name := m.aName(t)
-	if name == string(e.Origin) {
-		return
-	}
-	m.placeOn(t, name, e, fate(t, partition.OpPlace, partition.OpPlaced))
 }
 
-func (m *machine) placeOn(t *rapid.T, name string, e partition.Entry, fail func(op string) error) {
+func (m *machine) catchUpOf(t *rapid.T, name string, o partition.Origin, fail func(op string) error) {
+	before := m.w.position(name, string(o))
 	h := m.slow.handles[name]
 	h.Fail(fail)
 	defer h.Fail(nil)
-	err := h.Place(t.Context(), []partition.Entry{e})
-	if err != nil && fail == nil && (!errors.Is(err, partition.ErrNotWhole) || isWhole(m.w.position(name, string(e.Origin)))) {
+	at, err := partition.CatchUp(t.Context(), m.slow.handles[string(o)], h, before, 0)
+	switch head := m.w.position(string(o), string(o)); {
+	case errors.Is(err, partition.ErrTooFar):
+		if before.Whole() && !before.MissesTombstonesOf(head) {
+			t.Error(err)
+		}
+	case err != nil && fail == nil:
 		t.Error(err)
-	}
-	if err == nil {
-		m.w.checkHeld(name, e)
+	case err == nil && (at != m.w.position(name, string(o)) || at.Revision != head.Revision):
+		t.Errorf("%s caught up to %+v, is at %+v, and %s at %d", name, at, m.w.position(name, string(o)), o, head.Revision)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/runnelkv/runnel/store/partition"
 )
@@ -19,9 +18,6 @@ type job struct {
 	origin partition.Origin
 	at     partition.Position // the target's
 	beat   partition.Instant  // not zero: only confirm that the target is level, as of then
-	// relays are not nil: the origin is away, and the target as far as anybody.
-	// Only bring what these hold ahead of its turn.
-	relays []*peer
 	seen   partition.Revision // the origin's head as the pass has it, nobody else's is beyond; zero: the source is another
 }
 
@@ -55,11 +51,8 @@ func (j *job) reread(ctx context.Context) (partition.Position, error) {
 // copy takes the target from its position to where its source is, and returns
 // the state that the lane is in then.
 func (s *Syncer) copy(ctx context.Context, j *job) (State, error) {
-	switch {
-	case j.beat != 0:
+	if j.beat != 0 {
 		return Level, s.confirm(ctx, j)
-	case j.relays != nil:
-		return Level, s.gather(ctx, j)
 	}
 	if _, err := j.to.fence(ctx); err != nil {
 		return "", err
@@ -95,52 +88,11 @@ func (s *Syncer) confirm(ctx context.Context, j *job) error {
 	})
 }
 
-// gather brings a target what others hold ahead of its turn, of an origin that is
-// away: of a write that was placed on some partitions nobody else would hear
-// before it returns. The position stays, as what lies between may be lost.
-func (s *Syncer) gather(ctx context.Context, j *job) error {
-	var errs []error
-	for _, from := range j.relays {
-		errs = append(errs, s.forward(ctx, j, from, j.at.Revision))
-	}
-	return errors.Join(errs...)
-}
-
-// forward brings the target what somebody holds of the origin after a revision, in
-// steps to where the target is: they change nothing if it was moved or emptied. What
-// is ahead of the target's position is newer than all it has collected, or it has to
-// be filled afresh before it can get any further.
-func (s *Syncer) forward(ctx context.Context, j *job, from *peer, after partition.Revision) error {
-	bound, cancel := context.WithTimeout(ctx, s.options.CopyTimeout)
-	defer cancel()
-	snap, err := from.Snapshot(bound, j.origin, after)
-	if err != nil {
-		return &sourceError{from.Name(), err}
-	}
-	defer func() { _ = snap.Close() }() // of a view that was only read
-	for {
-		entries, err := snap.Next(bound, s.options.BatchEntries, s.options.BatchBytes)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return &sourceError{from.Name(), err}
-		}
-		at := j.at.Revision
-		err = s.apply(ctx, j, partition.Copy{Origin: j.origin, From: at, To: at, Goal: max(at, j.at.Goal), Entries: entries})
-		if err != nil {
-			return err
-		}
-		s.count(j.lane, entries)
-	}
-}
-
 // open opens the snapshot to copy from. A target that holds nothing is
 // emptied first, as an earlier Reset may have been cut short; so is one
-// that may have missed tombstones, but only if its origin is there: the target
-// may hold placed entries that no other source has. A target whose fill was interrupted has missed
-// none if its source has collected no more since: what it holds was not deleted, or the
-// tombstone comes.
+// that may have missed tombstones, but only if its origin is there. A target whose fill was
+// interrupted has missed none if its source has collected no more since: what it holds was
+// not deleted, or the tombstone comes.
 func (s *Syncer) open(ctx context.Context, j *job) (partition.Snapshot, error) {
 	if j.at.Revision == 0 {
 		if err := s.empty(ctx, j, Filling); err != nil {
@@ -149,7 +101,7 @@ func (s *Syncer) open(ctx context.Context, j *job) (partition.Snapshot, error) {
 		return s.snapshot(ctx, j)
 	}
 	snap, err := s.snapshot(ctx, j)
-	if err != nil || snap.Position().Collected <= max(j.at.Revision, j.at.Collected) {
+	if err != nil || !j.at.MissesTombstonesOf(snap.Position()) {
 		return snap, err
 	}
 	_ = snap.Close() // nothing was read of it

@@ -34,7 +34,7 @@ func newCourse(s *Syncer, j *job, snap partition.Snapshot) *course {
 	if c.goal == c.head {
 		c.synced = head.SyncedAt
 	}
-	if j.at.SyncedAt == 0 && head.Collected > j.at.Collected {
+	if !j.at.Filled() && head.Collected > j.at.Collected {
 		c.collected = head.Collected
 	}
 	return c
@@ -44,12 +44,11 @@ func newCourse(s *Syncer, j *job, snap partition.Snapshot) *course {
 // pass, know at once. One that was being filled is asked.
 func (c *course) tell(ctx context.Context) error {
 	at := c.j.at
-	if at.SyncedAt == 0 {
+	if !at.Filled() {
 		_, err := c.j.to.learn(ctx)
 		return err
 	}
-	at.Revision, at.Goal, at.SyncedAt = c.at, c.goal, max(at.SyncedAt, c.synced)
-	c.j.to.advance(c.j.lane, at)
+	c.j.to.advance(c.j.lane, at.Follow(partition.Copy{Origin: c.j.origin, To: c.at, Goal: c.goal, SyncedAt: c.synced}))
 	return nil
 }
 
@@ -95,19 +94,11 @@ func (c *course) read(ctx context.Context, steps chan<- step) error {
 	}
 }
 
-// next is the snapshot's next batch, up to its head: what a relay holds beyond
-// that was placed there, see ahead.
+// next is the snapshot's next batch.
 func (c *course) next(ctx context.Context) ([]partition.Entry, error) {
 	bound, cancel := context.WithTimeout(ctx, c.s.options.CopyTimeout)
 	defer cancel()
-	entries, err := c.snap.Next(bound, c.s.options.BatchEntries, c.s.options.BatchBytes)
-	for len(entries) > 0 && entries[len(entries)-1].Revision > c.head {
-		entries = entries[:len(entries)-1]
-	}
-	if err == nil && len(entries) == 0 {
-		return nil, io.EOF
-	}
-	return entries, err
+	return c.snap.Next(bound, c.s.options.BatchEntries, c.s.options.BatchBytes)
 }
 
 func send(ctx context.Context, steps chan<- step, st step) error {
@@ -119,36 +110,22 @@ func send(ctx context.Context, steps chan<- step, st step) error {
 	}
 }
 
-// applyAll applies what is read, the origin's barrier before all else, or
-// what a relay holds ahead of its turn.
+// applyAll applies what is read, the origin's barrier before all else.
 func (c *course) applyAll(ctx context.Context, steps <-chan step) error {
-	switch {
-	case !c.j.direct():
-		if err := c.ahead(ctx); err != nil {
-			return err
-		}
-	case c.s.cluster.Committed(c.j.from.Name()) < c.head: // a commit that was answered is a barrier itself
+	if c.j.direct() && c.s.cluster.Committed(c.j.from.Name()) < c.head { // a commit that was answered is a barrier itself
 		if err := c.j.gate.pass(ctx, c.j.from, c.head); err != nil {
 			return c.j.fromSource(err)
 		}
 	}
 	for st := range steps {
 		if !st.last {
-			c.j.lane.progress(c.j.at.SyncedAt == 0)
+			c.j.lane.progress(!c.j.at.Filled())
 		}
 		if err := c.apply(ctx, st); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// ahead brings the target, before all else, what its relay holds ahead of its
-// turn. Such an entry may have replaced one that the target has to hold when
-// it is at the relay's position, or at any before it: the next step may come from
-// another relay, where it was not placed.
-func (c *course) ahead(ctx context.Context) error {
-	return c.s.forward(ctx, c.j, c.j.from, c.head)
 }
 
 // apply applies one batch and moves the position as far as it reaches.

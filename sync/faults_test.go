@@ -2,7 +2,6 @@ package sync
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -18,47 +17,23 @@ import (
 type fault string
 
 const (
-	appliesOlder    fault = "Apply lets an older entry replace a newer one"
 	movesAlone      fault = "Apply moves the position without its rows"
 	skipsLast       fault = "Apply leaves the last entry of a copy out"
-	placesBelow     fault = "Place writes what the position has passed"
-	placesAnywhere  fault = "Place writes to a partition that is being filled"
 	buriesUnchecked fault = "the commit of a sweep does not look whether an entry has still expired"
 	collectsEarly   fault = "tombstones are collected before all have passed them"
 	collectsUnnoted fault = "nobody is told up to where tombstones were collected"
 )
 
-var faults = []fault{appliesOlder, movesAlone, skipsLast, placesBelow, placesAnywhere, buriesUnchecked, collectsEarly, collectsUnnoted}
+var faults = []fault{movesAlone, skipsLast, buriesUnchecked, collectsEarly, collectsUnnoted}
 
 func (f fault) apply(ctx context.Context, m *partition.Memory, c partition.Copy) error {
-	all := c.Entries
-	switch {
+	switch n := len(c.Entries); {
 	case f == movesAlone:
 		c.Entries = nil
-	case f == skipsLast && len(all) > 0:
-		c.Entries = all[:len(all)-1]
+	case f == skipsLast && n > 0:
+		c.Entries = c.Entries[:n-1]
 	}
-	err := m.Apply(ctx, c)
-	if err == nil && f == appliesOlder {
-		m.Plant(all...)
-	}
-	return err
-}
-
-func (f fault) place(ctx context.Context, m *partition.Memory, entries []partition.Entry) error {
-	err := m.Place(ctx, entries)
-	switch {
-	case errors.Is(err, partition.ErrNotWhole) && f == placesAnywhere:
-	case err != nil || f != placesBelow:
-		return err
-	}
-	for _, e := range entries {
-		stands, err := m.Get(ctx, []partition.Key{e.Key})
-		if err == nil && (len(stands) == 0 || stands[0].Revision < e.Revision) {
-			m.Plant(e)
-		}
-	}
-	return nil
+	return m.Apply(ctx, c)
 }
 
 // claim is what a sweep is told of its entries.

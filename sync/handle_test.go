@@ -151,10 +151,6 @@ func (h *handle) Apply(ctx context.Context, c partition.Copy) error {
 	return h.w.fault.apply(ctx, h.Memory, c)
 }
 
-func (h *handle) Place(ctx context.Context, entries []partition.Entry) error {
-	return h.w.fault.place(ctx, h.Memory, entries)
-}
-
 func (h *handle) Reset(ctx context.Context, o partition.Origin) error {
 	err := h.Memory.Reset(ctx, o)
 	if err == nil {
@@ -183,7 +179,7 @@ func (c *site) checkPassed(o partition.Origin, upTo partition.Revision) {
 	}
 	for _, peer := range c.Peers() {
 		p := c.w.position(peer.Partition.Name(), string(o))
-		if (isWhole(p) || peer.Partition.Name() == string(o)) && p.Revision < upTo {
+		if (p.Whole() || peer.Partition.Name() == string(o)) && p.Revision < upTo {
 			c.w.t.Errorf("tombstones of %s are collected up to %d, %s is at %d", o, upTo, peer.Partition.Name(), p.Revision)
 		}
 	}

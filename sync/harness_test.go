@@ -198,7 +198,7 @@ func (w *world) checkPositions() {
 		rows := w.rows(name)
 		for o, entries := range w.history {
 			p := w.position(name, string(o))
-			if string(o) == name || !isWhole(p) {
+			if string(o) == name || !p.Whole() {
 				continue
 			}
 			last := make(map[partition.Key]partition.Entry)

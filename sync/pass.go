@@ -136,9 +136,6 @@ func (s *Syncer) run(ctx context.Context, p *pass, j *job) {
 	switch {
 	case ctx.Err() != nil:
 	case err == nil:
-		if j.relays != nil {
-			l.gathered = p.began
-		}
 		l.pause.reset()
 		l.set(state, nil)
 	default:
@@ -162,7 +159,7 @@ func (s *Syncer) do(ctx context.Context, j *job) (State, error) {
 	state, err := s.copy(ctx, j)
 	for tries := 0; (errors.Is(err, partition.ErrPositionMoved) || errors.Is(err, errAlone)) && tries < 3; tries++ {
 		if j.at, err = j.reread(ctx); err == nil {
-			j.beat, j.share, j.relays = 0, nil, nil
+			j.beat, j.share = 0, nil
 			state, err = s.copy(ctx, j)
 		}
 	}
@@ -223,8 +220,7 @@ func (v *view) plan(to *sight, o partition.Origin, why occasion) (*job, State, e
 	}
 	at := to.position(o)
 	from := v.source(to, o)
-	gathering := why != woken && (why >= asked || to.peer.lane(o).gathered.Add(gatherEvery).Before(time.Now()))
-	if from == nil && isWhole(at) {
+	if from == nil && at.Whole() {
 		return nil, Level, nil
 	}
 	if from == nil {
@@ -235,16 +231,13 @@ func (v *view) plan(to *sight, o partition.Origin, why occasion) (*job, State, e
 	if j.direct() {
 		j.seen = head.Revision
 	}
-	switch whole := isWhole(at); {
+	switch whole := at.Whole(); {
 	case head.Revision > at.Revision:
-		return j, "", nil
-	case whole && gathering && !j.direct():
-		j.relays = v.relays(to, o)
 		return j, "", nil
 	case head.Revision < at.Revision && whole:
 		return nil, Level, nil // nobody reachable has more
 	case !whole:
-		if head.Revision == at.Revision && at.Goal <= at.Revision && j.mayConfirm(head) {
+		if head.Revision == at.Revision && !at.CatchingUp() && j.mayConfirm(head) {
 			return j, "", nil
 		}
 		return nil, Waiting, fmt.Errorf("what it lacks of %s, nobody reachable has", o)
@@ -260,16 +253,8 @@ func (v *view) plan(to *sight, o partition.Origin, why occasion) (*job, State, e
 	return j, "", nil
 }
 
-// gatherEvery is the time between two looks at what others hold ahead of its turn,
-// while its origin is away: little is placed then, and all of it is read each time.
-const gatherEvery = time.Minute
-
 // mayConfirm reports whether the source can say that a target that holds as
 // much as itself holds everything of some moment.
 func (j *job) mayConfirm(head partition.Position) bool {
-	return head.Revision > 0 && (j.direct() || isWhole(head))
+	return head.Revision > 0 && (j.direct() || head.Whole())
 }
-
-// isWhole reports whether p is the position of a replica that holds everything of a
-// moment, and is not amid going on to another.
-func isWhole(p partition.Position) bool { return p.SyncedAt != 0 && p.Revision >= p.Goal }

@@ -17,7 +17,7 @@ func TestPassMakesEmptyClusterWhole(t *testing.T) {
 	c := w.site()
 	r := c.level()
 	for _, name := range []string{"p1", "p2"} {
-		if p := w.position(name, "p0"); !isWhole(p) || p.Revision != partition.Floor(1) {
+		if p := w.position(name, "p0"); !p.Whole() || p.Revision != partition.Floor(1) {
 			t.Errorf("%s is at %+v", name, p)
 		}
 		if got := c.observed[name].Origins["p0"].Revision; got != partition.Floor(1) {
@@ -187,7 +187,7 @@ func TestDeadOriginIsRelayedFromTheMostAdvanced(t *testing.T) {
 		t.Errorf("the report says\n%s", r)
 	}
 	want := w.position("p2", "p0")
-	if got := w.position("p3", "p0"); !isWhole(got) || got.Revision != want.Revision || got.SyncedAt != want.SyncedAt {
+	if got := w.position("p3", "p0"); !got.Whole() || got.Revision != want.Revision || got.SyncedAt != want.SyncedAt {
 		t.Errorf("relayed to %+v from %+v", got, want)
 	}
 	w.checkEqual()
@@ -220,7 +220,7 @@ func TestRelayNeverMakesWholeWhatHeadsBeyondIt(t *testing.T) {
 	c.configure("p0", "p1", "p2")
 	c.fault("p0", partition.ErrUnavailable)
 	r := c.pass()
-	if p := w.position("p1", "p0"); p.SyncedAt != 0 || isWhole(p) {
+	if p := w.position("p1", "p0"); p.SyncedAt != 0 || p.Whole() {
 		t.Errorf("p1 counts as whole at %+v", p)
 	}
 	if r.Level() || r.of("p1").State != Waiting {
@@ -271,29 +271,6 @@ func TestRelayHandsOnWhereItHeads(t *testing.T) {
 	c.fault("p0", nil)
 	c.level()
 	w.checkEqual()
-}
-
-func TestRelayCarriesWhatWasPlacedBeyondItsPosition(t *testing.T) {
-	w := newWorld(t, 1, 3)
-	c := w.site(func(o *Options) { o.BatchEntries = 1; o.CollectEvery = -1 })
-	c.level()
-	w.write("p0", "a", "1")
-	c.configure("p0", "p1")
-	c.level()
-	for _, key := range []string{"a", "b"} {
-		if err := w.bases["p1"].Place(t.Context(), []partition.Entry{w.write("p0", key, "2")}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	c.configure("p0", "p1", "p2")
-	c.fault("p0", partition.ErrUnavailable)
-	c.level()
-	if got, want := w.position("p2", "p0").Revision, w.position("p1", "p0").Revision; got != want {
-		t.Errorf("p2 is at %d, not %d", got, want)
-	}
-	if rows := w.rows("p2"); string(rows["k/a"].Value) != "2" || string(rows["k/b"].Value) != "2" {
-		t.Errorf("p2 holds %v", rows)
-	}
 }
 
 func TestUnreachableTargetDoesNotHoldOthersBackAndReturns(t *testing.T) {

@@ -44,7 +44,7 @@ type shareKey struct {
 // shareFor returns the share of a job that can read with others of the same
 // pass, if it can: those whose positions are close to each other.
 func (p *pass) shareFor(j *job, close int) *share {
-	if j.beat != 0 || j.relays != nil || j.at.Revision == 0 {
+	if j.beat != 0 || j.at.Revision == 0 {
 		return nil
 	}
 	key := shareKey{j.from, j.origin}
@@ -90,11 +90,11 @@ func (sh *share) tap(ctx context.Context, j *job) (partition.Snapshot, error) {
 		return nil, errAlone
 	}
 	sh.users++
-	return &tap{share: sh, after: j.at.Revision, direct: j.direct()}, nil
+	return &tap{share: sh, after: j.at.Revision}, nil
 }
 
 // read reads another batch into the window. The turn is held.
-func (sh *share) read(ctx context.Context, direct bool, maxEntries int, maxBytes int64) error {
+func (sh *share) read(ctx context.Context, maxEntries int, maxBytes int64) error {
 	entries, err := sh.snap.Next(ctx, maxEntries, maxBytes)
 	switch {
 	case errors.Is(err, io.EOF):
@@ -103,7 +103,7 @@ func (sh *share) read(ctx context.Context, direct bool, maxEntries int, maxBytes
 		sh.broken = true
 	default:
 		sh.window = append(sh.window, entries)
-		sh.end = direct && entries[len(entries)-1].Revision >= sh.at.Revision // an origin holds nothing beyond its head
+		sh.end = entries[len(entries)-1].Revision >= sh.at.Revision
 		if len(sh.window) > windowBatches {
 			sh.window[0] = nil
 			sh.window = sh.window[1:]
@@ -131,8 +131,7 @@ func (sh *share) close() {
 type tap struct {
 	share  *share
 	after  partition.Revision // the target's position
-	direct bool
-	next   int // number of the batch
+	next   int                // number of the batch
 	closed bool
 }
 
@@ -166,7 +165,7 @@ func (t *tap) batch(ctx context.Context, maxEntries int, maxBytes int64) ([]part
 		case sh.broken:
 			return nil, errAlone
 		}
-		if err := sh.read(ctx, t.direct, maxEntries, maxBytes); err != nil {
+		if err := sh.read(ctx, maxEntries, maxBytes); err != nil {
 			return nil, err
 		}
 		return nil, nil

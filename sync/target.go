@@ -43,17 +43,15 @@ type lane struct {
 	origin partition.Origin
 	busy   bool
 	done   chan struct{} // closed when the copy under way ends
-	// gathered is when all was brought that others held ahead of its turn.
-	gathered time.Time
-	again    bool  // a pass or a wake came by meanwhile
-	moved    int64 // the last reading of positions that had begun when it moved the target's
-	rest     rest
-	pause    pause
-	state    State
-	since    time.Time // of the state
-	said     State     // the last that was logged
-	err      error
-	toGo     int64
+	again  bool          // a pass or a wake came by meanwhile
+	moved  int64         // the last reading of positions that had begun when it moved the target's
+	rest   rest
+	pause  pause
+	state  State
+	since  time.Time // of the state
+	said   State     // the last that was logged
+	err    error
+	toGo   int64
 	totals
 }
 

@@ -189,8 +189,8 @@ func (s *Syncer) compareHeads(ctx context.Context, v *view) {
 func (v *view) highest(o partition.Origin) (highest partition.Revision, holder *peer) {
 	for i := range v.sights {
 		if other := &v.sights[i]; other.peer.Name() != string(o) {
-			if p := other.position(o); max(p.Revision, p.Goal) > highest {
-				highest, holder = max(p.Revision, p.Goal), other.peer
+			if p := other.position(o); p.Seen() > highest {
+				highest, holder = p.Seen(), other.peer
 			}
 		}
 	}
@@ -226,23 +226,12 @@ func (v *view) source(to *sight, o partition.Origin) *sight {
 	return best
 }
 
-// relays are all who have ever held everything of o, but for the target.
-func (v *view) relays(to *sight, o partition.Origin) []*peer {
-	relays := []*peer{} // not nil, see job
-	for i := range v.sights {
-		if s := &v.sights[i]; s.ok && s.peer != to.peer && s.position(o).SyncedAt != 0 {
-			relays = append(relays, s.peer)
-		}
-	}
-	return relays
-}
-
 func ahead(p, than partition.Position) bool {
 	if p.Revision != than.Revision {
 		return p.Revision > than.Revision
 	}
-	if isWhole(p) != isWhole(than) {
-		return isWhole(p)
+	if p.Whole() != than.Whole() {
+		return p.Whole()
 	}
 	return p.SyncedAt > than.SyncedAt
 }

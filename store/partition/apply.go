@@ -84,12 +84,12 @@ func (s *SQL) move(ctx context.Context, conn *session, c Copy) error {
 	if p.Revision != c.From {
 		return fmt.Errorf("%w: %s at %d, not at %d", ErrPositionMoved, c.Origin, p.Revision, c.From)
 	}
-	syncedAt, collected := int64(max(p.SyncedAt, c.SyncedAt)), int64(max(p.Collected, c.Collected))
+	p = p.Follow(c)
 	if found {
-		_, err = conn.exec(ctx, s.sql(updatePosition), int64(c.To), int64(c.Goal), syncedAt, collected, string(c.Origin))
+		_, err = conn.exec(ctx, s.sql(updatePosition), int64(p.Revision), int64(p.Goal), int64(p.SyncedAt), int64(p.Collected), string(p.Origin))
 		return err
 	}
-	_, err = conn.exec(ctx, s.sql(insertPosition), string(c.Origin), int64(c.To), int64(c.Goal), syncedAt, collected)
+	_, err = conn.exec(ctx, s.sql(insertPosition), string(p.Origin), int64(p.Revision), int64(p.Goal), int64(p.SyncedAt), int64(p.Collected))
 	if errors.Is(s.explain(err), errDuplicate) {
 		return fmt.Errorf("%w: %s has just begun", ErrPositionMoved, c.Origin)
 	}
@@ -98,64 +98,3 @@ func (s *SQL) move(ctx context.Context, conn *session, c Copy) error {
 
 // errDuplicate is what dialects explain the violation of a unique key with.
 var errDuplicate = errors.New("duplicate key")
-
-// Place implements Target. Locks on the positions keep Collect from removing,
-// under its feet, the tombstones that it would bring back, and Reset from emptying
-// what it is about to write to.
-func (s *SQL) Place(ctx context.Context, entries []Entry) error {
-	err := s.usable(ctx)
-	if err == nil {
-		err = fit(entries, s.MaxValueBytes())
-	}
-	if err != nil {
-		return s.failed("place", err)
-	}
-	return s.transact(ctx, "place", func(ctx context.Context, conn *session) error {
-		ahead, err := s.ahead(ctx, conn, entries)
-		if err != nil {
-			return err
-		}
-		return s.dialect.upsertNewer(ctx, conn, ahead)
-	})
-}
-
-// ahead keeps the entries that are to be placed.
-func (s *SQL) ahead(ctx context.Context, conn *session, entries []Entry) ([]Entry, error) {
-	positions := make(map[Origin]Position)
-	var ahead []Entry
-	for _, e := range entries {
-		p, known := positions[e.Origin]
-		if !known {
-			var err error
-			if p, _, err = s.position(ctx, conn, e.Origin, s.dialect.forShare()); err != nil {
-				return nil, err
-			}
-			positions[e.Origin] = p
-		}
-		is, err := p.before(e, s.name)
-		if err != nil {
-			return nil, err
-		}
-		if is {
-			ahead = append(ahead, e)
-		}
-	}
-	return ahead, nil
-}
-
-// before reports whether e, which is to be placed on the partition called self,
-// is ahead of its position for e's origin. If not, it is held.
-func (p Position) before(e Entry, self Origin) (bool, error) {
-	switch {
-	case e.Origin == self:
-		return false, fmt.Errorf("%w: %s is its own origin", ErrRefused, self)
-	case p.SyncedAt == 0:
-		return false, fmt.Errorf("%w: it is being filled with what is of %s", ErrNotWhole, e.Origin)
-	case e.Revision > p.Revision:
-		return true, nil
-	case p.Revision < p.Goal:
-		return false, fmt.Errorf("%w: it is at %d of %s, amid a catch-up to %d, and may lack %d", ErrNotWhole,
-			p.Revision, e.Origin, p.Goal, e.Revision)
-	}
-	return false, nil
-}

@@ -295,10 +295,13 @@ func TestRevisionsAreNeverGivenToTwoKeys(t *testing.T) {
 		e.Key, e.Origin, e.Revision = "k/placed", "b", partition.Floor(1)+1
 		first := e
 		first.Key = "k/first"
-		if err := p.Apply(t.Context(), partition.Copy{Origin: "b", To: 1, Goal: 1, SyncedAt: 1, Entries: []partition.Entry{first}}); err != nil {
+		step := partition.Copy{Origin: "b", To: e.Revision, Goal: e.Revision, SyncedAt: 1, Entries: []partition.Entry{first}}
+		if err := p.Apply(t.Context(), step); err != nil {
 			t.Fatal(err)
 		}
-		if err := p.Place(t.Context(), []partition.Entry{e}); err == nil {
+		exec(t, d.sql, "UPDATE positions SET revision = ? WHERE origin = ?", 0, "b")
+		step.Entries = []partition.Entry{e}
+		if err := p.Apply(t.Context(), step); err == nil {
 			t.Error("an entry was swallowed")
 		}
 		wantSame(t, "before", getAll(t, p, []partition.Entry{{Key: "k/0"}, {Key: "k/1"}, {Key: "k/placed"}}), before)

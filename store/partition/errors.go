@@ -26,9 +26,8 @@ var (
 	// acts (a missing GRANT, another cluster's data, another partition's
 	// name, a newer schema). The wrapping text says what to do.
 	ErrRefused = errors.New("refused")
-	// ErrNotWhole: the partition cannot vouch for what it would be given ahead
-	// of its turn; nothing of the call took effect. It may, once it is whole.
-	ErrNotWhole = errors.New("not whole")
+	// ErrTooFar: a replica lacks too much to be brought level at once; see CatchUp.
+	ErrTooFar = errors.New("too far behind")
 	// ErrTooLarge: an entry does not fit what the server accepts.
 	ErrTooLarge = errors.New("too large for the partition")
 )

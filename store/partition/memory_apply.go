@@ -33,9 +33,7 @@ func (db *memoryDB) apply(c Copy) error {
 	if p.Revision != c.From {
 		return ErrPositionMoved
 	}
-	p.Origin, p.Revision, p.Goal = c.Origin, c.To, c.Goal
-	p.SyncedAt, p.Collected = max(p.SyncedAt, c.SyncedAt), max(p.Collected, c.Collected)
-	db.positions[c.Origin] = p
+	db.positions[c.Origin] = p.Follow(c)
 	for _, e := range c.Entries {
 		db.putNewer(e)
 	}
@@ -55,50 +53,12 @@ func (c *Copy) check(maxValueBytes int64) error {
 		return fmt.Errorf("from %d to %d with goal %d", c.From, c.To, c.Goal)
 	}
 	for _, e := range c.Entries {
-		if e.Origin != c.Origin || e.Revision <= c.From {
+		if e.Origin != c.Origin || e.Revision <= c.From || e.Revision > c.To {
 			return fmt.Errorf("%s %d is not of the copy", e.Origin, e.Revision)
 		}
 		if int64(len(e.Value)) > maxValueBytes {
 			return fmt.Errorf("value of %d bytes: %w", len(e.Value), ErrTooLarge)
 		}
-	}
-	return nil
-}
-
-// Place implements Target.
-func (m *Memory) Place(ctx context.Context, entries []Entry) error {
-	unlock, err := m.beginWrite(ctx, OpPlace)
-	if err != nil {
-		return err
-	}
-	err = m.db.place(entries)
-	unlock()
-	if err != nil {
-		return fmt.Errorf("place %d entries in %s: %w", len(entries), m.db.name, err)
-	}
-	return m.answer(OpPlaced)
-}
-
-func (db *memoryDB) place(entries []Entry) error {
-	for _, e := range entries {
-		if int64(len(e.Value)) > db.maxValueBytes {
-			return fmt.Errorf("value of %d bytes: %w", len(e.Value), ErrTooLarge)
-		}
-	}
-	db.mu.Lock()
-	defer db.mu.Unlock()
-	var ahead []Entry
-	for _, e := range entries {
-		is, err := db.positions[e.Origin].before(e, db.name)
-		if err != nil {
-			return err
-		}
-		if is {
-			ahead = append(ahead, e)
-		}
-	}
-	for _, e := range ahead {
-		db.putNewer(e)
 	}
 	return nil
 }

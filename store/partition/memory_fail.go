@@ -15,15 +15,12 @@ const (
 	OpGet       = "get"
 	OpList      = "list"
 	OpPositions = "positions"
-	OpNewest    = "newest"
 	OpExpired   = "expired"
 	OpSnapshot  = "snapshot"
 	OpNext      = "next" // of a Snapshot
 	OpBarrier   = "barrier"
 	OpApply     = "apply"   // before anything is done
 	OpApplied   = "applied" // Apply's work stands, its answer is not given yet
-	OpPlace     = "place"   // before anything is done
-	OpPlaced    = "placed"  // Place's work stands, its answer is not given yet
 	OpReset     = "reset"
 	OpCollect   = "collect"
 	OpAcquire   = "acquire"
@@ -33,7 +30,7 @@ const (
 // Fail makes hook run at each operation of this handle, in the caller's
 // goroutine and before any lock is waited for, so it may block or call the
 // partition itself. An error of it (say, ErrUnavailable) fails the operation,
-// wrapped, and nothing takes effect; at OpCommitted, OpApplied and OpPlaced the
+// wrapped, and nothing takes effect; at OpCommitted and OpApplied the
 // call fails with ErrOutcomeUnknown around it though its work stands. nil takes the
 // hook away. Other handles on the database are not concerned.
 func (m *Memory) Fail(hook func(op string) error) {

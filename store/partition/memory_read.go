@@ -83,20 +83,6 @@ func (db *memoryDB) list(s Span) (entries []Entry, more bool) {
 	return entries, false
 }
 
-// Newest implements Reader.
-func (m *Memory) Newest(ctx context.Context) (map[Origin]Revision, error) {
-	if err := m.begin(ctx, OpNewest); err != nil {
-		return nil, err
-	}
-	m.db.mu.Lock()
-	defer m.db.mu.Unlock()
-	newest := make(map[Origin]Revision)
-	for _, e := range m.db.entries {
-		newest[e.Origin] = max(newest[e.Origin], e.Revision)
-	}
-	return newest, nil
-}
-
 // Positions implements Reader.
 func (m *Memory) Positions(ctx context.Context) (Positions, error) {
 	if err := m.begin(ctx, OpPositions); err != nil {
@@ -119,14 +105,15 @@ func (m *Memory) Snapshot(ctx context.Context, origin Origin, after Revision) (S
 	if origin == m.db.name {
 		p.SyncedAt = m.db.instant()
 	}
-	return &memorySnapshot{m: m, position: p, left: m.db.after(origin, after)}, nil
+	return &memorySnapshot{m: m, position: p, left: m.db.between(origin, after, p.Revision)}, nil
 }
 
-// after lists what is held of origin after a revision, in order of revisions.
-func (db *memoryDB) after(origin Origin, after Revision) []Entry {
+// between lists what is held of origin after a revision and up to another, in
+// order of revisions.
+func (db *memoryDB) between(origin Origin, after, upTo Revision) []Entry {
 	var entries []Entry
 	for _, e := range db.entries {
-		if e.Origin == origin && e.Revision > after {
+		if e.Origin == origin && e.Revision > after && e.Revision <= upTo {
 			entries = append(entries, e)
 		}
 	}

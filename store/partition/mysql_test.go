@@ -137,9 +137,7 @@ func TestValuesUpToThePacketFit(t *testing.T) {
 func checkLargest(t *testing.T, server *servers.Server) {
 	p := prepared(t, mysqlOf(t, server.Database(t)), partition.Options{Name: "a", Timeout: time.Minute})
 	join(t, p)
-	if err := p.Apply(t.Context(), partition.Copy{Origin: "other", To: 1, Goal: 1, SyncedAt: 1}); err != nil {
-		t.Fatal(err)
-	}
+	copied := partition.Copy{Origin: "other"}
 	value := bytes.Repeat([]byte("'"), int(p.MaxValueBytes()))
 	for _, e := range []partition.Entry{{Key: "k/largest"}, {Key: partition.Key("k/" + strings.Repeat("\x00", 1000)),
 		ContentType: strings.Repeat("\\", 1024), Metadata: bytes.Repeat([]byte("'"), 64<<10)}} {
@@ -152,7 +150,8 @@ func checkLargest(t *testing.T, server *servers.Server) {
 		e.Revision = claim.First
 		wantIntact(t, p, e)
 		e.Origin, e.Revision = "other", 7+claim.First
-		if err := p.Place(t.Context(), []partition.Entry{e}); err != nil {
+		copied.From, copied.To, copied.Goal, copied.Entries = copied.To, e.Revision, e.Revision, []partition.Entry{e}
+		if err := p.Apply(t.Context(), copied); err != nil {
 			t.Fatal(err)
 		}
 		wantIntact(t, p, e)

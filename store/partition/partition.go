@@ -117,10 +117,6 @@ type Reader interface {
 	List(ctx context.Context, s Span) (entries []Entry, more bool, err error)
 	// Positions reads the clock and every row of positions at one moment.
 	Positions(ctx context.Context) (Positions, error)
-	// Newest reads the newest revision that is held of each origin, tombstones
-	// included: beyond its position where something was placed ahead. Origins of
-	// which nothing is held are left out.
-	Newest(ctx context.Context) (map[Origin]Revision, error)
 }
 
 // Span is a range of keys. Keys order by their bytes.
@@ -138,29 +134,10 @@ type Positions struct {
 	Origins map[Origin]Position
 }
 
-// Position says how far a partition has come with one origin.
-type Position struct {
-	Origin   Origin
-	Revision Revision // everything of the origin up to here is held
-	// Goal is what a catch-up in several transactions is heading for; while
-	// Revision < Goal the partition is catching up.
-	Goal Revision
-	// SyncedAt is the origin's clock at the last moment of which this partition
-	// is known to have held everything of the origin. Zero: it never did,
-	// it is being filled and must not serve reads of this origin. In the
-	// origin's own row it is unused: the origin always holds everything.
-	SyncedAt Instant
-	// Collected: tombstones of the origin up to here are gone. A partition that is not empty, and whose
-	// Revision and Collected are both lower, must be filled afresh and never continued. While a
-	// partition is being filled Collected can be beyond Revision.
-	Collected Revision
-}
-
 // Source is the side that others copy from.
 type Source interface {
-	// Snapshot opens a consistent view of what is held of origin after a
-	// revision: all of it, also what was placed beyond the position (it may
-	// have replaced something before it). The caller closes it.
+	// Snapshot opens a consistent view of the entries of origin after a
+	// revision, up to the partition's position. The caller closes it.
 	Snapshot(ctx context.Context, origin Origin, after Revision) (Snapshot, error)
 	// Barrier makes a small durable commit: when it returns, everything that
 	// was visible before the call is durable. See DESIGN.md, section 5.
@@ -187,19 +164,6 @@ type Target interface {
 	// all: an entry is only ever replaced by a newer one. ErrPositionMoved and
 	// ErrLeaseLost change nothing.
 	Apply(ctx context.Context, c Copy) error
-	// Place writes entries ahead of their turn, in one transaction and durably,
-	// and moves no position: as in Apply an older entry never replaces a newer
-	// one, and an entry whose revision the partition's position for its origin
-	// has reached is left out (it is held already, or was deleted and its
-	// tombstone may be collected). The entries may be of several origins, but not
-	// of the partition's own: ErrRefused.
-	// ErrNotWhole, and nothing of the call, where the partition could not vouch for an
-	// entry. It has not held everything of its origin yet (Position.SyncedAt is 0),
-	// and could never learn of a deletion that is collected; or it is amid a
-	// catch-up that has passed the entry's revision, and may come to what replaced
-	// it only at the end. This is decided under the lock of the position: no
-	// Reset, and no step of a copy, comes in between.
-	Place(ctx context.Context, entries []Entry) error
 	// Reset removes everything held of origin, and its position, so that it
 	// can be filled afresh. The position goes first: until the origin is
 	// whole again the partition is not readable for it. It is never called
@@ -230,7 +194,7 @@ type Copy struct {
 	// Collected is Position.Collected afterwards if higher than what stands: the source of
 	// a target that is being filled has no tombstones up to here.
 	Collected Revision
-	Entries   []Entry // of Origin, revisions beyond From; those beyond To had been placed at the source
+	Entries   []Entry // of Origin, From < revision ≤ To
 	Fence     int64   // of the lease under which this is done; zero: not checked
 }
 

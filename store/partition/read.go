@@ -130,36 +130,8 @@ const (
 	selectClock     = `SELECT {now}`
 	selectPositions = `SELECT {now}, p.origin, p.revision, p.goal, p.synced_at, p.collected
 		FROM (SELECT 1 AS one) AS c LEFT JOIN {p}positions AS p ON p.origin <> '' ORDER BY p.origin`
-	// Each is one step from the end of its part of the index. For MAX(e.revision) MySQL and MariaDB read
-	// every entry of the origin, and MySQL does where the order does not name the origin too.
-	selectNewest = `SELECT p.origin, (SELECT e.revision FROM {p}entries AS e WHERE e.origin = p.origin ORDER BY e.origin DESC, e.revision DESC LIMIT 1)
-		FROM {p}positions AS p`
 	selectPosition = `SELECT revision, goal, synced_at, collected FROM {p}positions WHERE origin = ?`
 )
-
-// Newest implements Reader, by one look into the index for each origin.
-func (s *SQL) Newest(ctx context.Context) (newest map[Origin]Revision, err error) {
-	err = s.read(ctx, "newest", func(ctx context.Context, c *session) error {
-		rows, err := c.queryOnce(ctx, s.sql(selectNewest))
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		newest = make(map[Origin]Revision)
-		for rows.Next() {
-			var origin string
-			var revision sql.NullInt64
-			if err := rows.Scan(&origin, &revision); err != nil {
-				return err
-			}
-			if revision.Valid {
-				newest[Origin(origin)] = Revision(revision.Int64)
-			}
-		}
-		return rows.Err()
-	})
-	return newest, err
-}
 
 // Positions implements Reader. A statement reads its clock before it sees
 // any row, so Now is never later than what is told about it.

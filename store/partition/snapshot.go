@@ -41,7 +41,8 @@ func (s *SQL) Snapshot(ctx context.Context, origin Origin, after Revision) (Snap
 	return n, nil
 }
 
-const selectAfter = `SELECT ` + entryColumns + ` FROM {p}entries {by_revision} WHERE origin = ? AND revision > ? ORDER BY revision`
+const selectAfter = `SELECT ` + entryColumns + ` FROM {p}entries {by_revision} WHERE origin = ? AND revision > ?
+	AND revision <= (SELECT revision FROM {p}positions WHERE origin = ?) ORDER BY revision`
 
 func (n *snapshot) open(ctx context.Context, origin Origin, after Revision) error {
 	// The query outlives this call, but not its beginning.
@@ -78,7 +79,7 @@ func (n *snapshot) openSlowly(ctx context.Context, origin Origin, after Revision
 	if n.position, _, err = n.s.position(ctx, n.c, origin, ""); err != nil {
 		return 0, err
 	}
-	n.rows, err = n.c.query(ctx, n.s.sql(selectAfter), string(origin), int64(after))
+	n.rows, err = n.c.query(ctx, n.s.sql(selectAfter), string(origin), int64(after), string(origin))
 	return now, err
 }
 
@@ -89,7 +90,7 @@ func (n *snapshot) openAtOnce(ctx context.Context, origin Origin, after Revision
 	statements := append([]string{n.s.timed(selectClock)}, n.s.dialect.beginSnapshot()...)
 	statements = append(statements, n.s.sql(selectPosition), n.s.sql(selectAfter), "COMMIT")
 	n.c.inTx = true
-	rows, err := n.c.conn.QueryContext(ctx, strings.Join(statements, ";"), string(origin), string(origin), int64(after))
+	rows, err := n.c.conn.QueryContext(ctx, strings.Join(statements, ";"), string(origin), string(origin), int64(after), string(origin))
 	if err != nil {
 		return 0, err
 	}

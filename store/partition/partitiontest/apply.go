@@ -14,6 +14,7 @@ var applyChecks = []check{
 	{"ApplyMovesRowsAndPositionTogether", checkApplyMoves},
 	{"ApplyNeverReplacesANewerEntry", checkApplyGuarded},
 	{"ApplyElsewhereThanThePositionChangesNothing", checkApplyMoved},
+	{"ApplyRefusesEntriesOutsideItsStep", checkApplyOutside},
 	{"ApplyHeartbeatsMoveTheClockAlone", checkApplyHeartbeat},
 	{"ApplyKeepsTheLatestSyncedAt", checkApplySyncedAt},
 	{"ApplySetsTheGoal", checkApplyGoal},
@@ -61,6 +62,26 @@ func checkApplyGuarded(t *testing.T, s suite) {
 	latest := at(deletion("k/a"), alpha, partition.Floor(6)+1)
 	must(t, p.Apply(t.Context(), partition.Copy{Origin: alpha, From: to, To: latest.Revision, Goal: latest.Revision, Entries: []partition.Entry{latest}}))
 	wantEntries(t, get(t, p, "k/a"), []partition.Entry{latest})
+}
+
+// checkApplyOutside offers entries that the position does not cover before the
+// step, or would not cover after it, and one of another origin.
+func checkApplyOutside(t *testing.T, s suite) {
+	p := s.node(t, beta)
+	must(t, p.Apply(t.Context(), partition.Copy{Origin: alpha, To: 5, Goal: 5, SyncedAt: 3}))
+	before := position(t, p, alpha)
+	for _, e := range []partition.Entry{
+		at(put("k/a", "1"), alpha, 5), at(put("k/a", "1"), alpha, 9), at(deletion("k/a"), alpha, 9), at(put("k/a", "1"), "gamma", 7),
+	} {
+		c := partition.Copy{Origin: alpha, From: 5, To: 8, Goal: 12, Entries: []partition.Entry{at(put("k/b", "1"), alpha, 6), e}}
+		if err := p.Apply(t.Context(), c); err == nil {
+			t.Errorf("a step from 5 to 8 took %s %d", e.Origin, e.Revision)
+		}
+	}
+	wantEntries(t, get(t, p, "k/a", "k/b"), nil)
+	if after := position(t, p, alpha); after != before {
+		t.Errorf("position went from %+v to %+v", before, after)
+	}
 }
 
 func checkApplyMoved(t *testing.T, s suite) {

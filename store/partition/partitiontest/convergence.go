@@ -46,7 +46,7 @@ func newHistory(r *rand.Rand) history {
 }
 
 // checkAnyOrder is invariant 3: steps of several origins in a random order,
-// some repeated, some placed ahead, always end in the newest entry of each key,
+// some repeated, always end in the newest entry of each key,
 // also where they are copied from a copy. Each step keeps invariant 2.
 func checkAnyOrder(t *testing.T, s suite) {
 	r := seeded(t)
@@ -72,12 +72,6 @@ func (h history) copyTo(t *testing.T, p, far partition.Partition, r *rand.Rand) 
 				return err
 			}
 			h.wantFollowed(t, p, far, origin)
-		case r.IntN(4) == 0 && len(writes) > 0:
-			i := r.IntN(len(writes))
-			err := p.Place(t.Context(), writes[i:min(i+3, len(writes))])
-			if filling := at[origin] == 0; filling != errors.Is(err, partition.ErrNotWhole) || !filling && err != nil {
-				return fmt.Errorf("placed when %d writes of %s were copied: %w", at[origin], origin, err)
-			}
 		case r.IntN(4) == 0 && len(done) > 0:
 			again := done[r.IntN(len(done))]
 			if err := p.Apply(t.Context(), again); !errors.Is(err, partition.ErrPositionMoved) {

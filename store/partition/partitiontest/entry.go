@@ -130,7 +130,6 @@ func checkTooLarge(t *testing.T, s suite) {
 	wantError(t, err, partition.ErrTooLarge)
 	copied := []partition.Entry{at(put("k/small", "1"), beta, 1), at(large, beta, 2)}
 	wantError(t, p.Apply(t.Context(), partition.Copy{Origin: beta, To: 2, Goal: 2, Entries: copied}), partition.ErrTooLarge)
-	wantError(t, p.Place(t.Context(), copied), partition.ErrTooLarge)
 	wantEntries(t, get(t, p, "k/small", "k/large"), nil)
 	if after := position(t, p, alpha); after != before || position(t, p, beta).Revision != 0 {
 		t.Errorf("refused entries moved a position: %+v, %+v", after, position(t, p, beta))

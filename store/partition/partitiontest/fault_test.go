@@ -29,16 +29,10 @@ var faults = []fault{
 		func(m *partition.Memory) partition.Partition { return unswapped{m} }},
 	{"moves the position from anywhere", "ApplyRacesHaveOneWinnerAStep",
 		func(m *partition.Memory) partition.Partition { return unswapped{m} }},
+	{"takes entries beyond the step", "ApplyRefusesEntriesOutsideItsStep",
+		func(m *partition.Memory) partition.Partition { return overreaching{m} }},
 	{"ignores the fence", "ApplyUnderALostLeaseChangesNothing",
 		func(m *partition.Memory) partition.Partition { return unfenced{m} }},
-	{"places behind the position", "PlaceLeavesOutWhatThePositionHasReached",
-		func(m *partition.Memory) partition.Partition { return unplaced{m} }},
-	{"places behind the position", "CopiesInAnyOrderEndTheSame",
-		func(m *partition.Memory) partition.Partition { return unplaced{m} }},
-	{"places behind the position", "PlaceRefusesWhatItCannotVouchFor",
-		func(m *partition.Memory) partition.Partition { return unplaced{m} }},
-	{"looks at the position before it places", "PlaceDuringAResetLeavesNothing",
-		func(m *partition.Memory) partition.Partition { return hopeful{m} }},
 	{"claims outside the transaction", "ReadersNeverMissAWrite",
 		func(m *partition.Memory) partition.Partition { return claimsEarly{m} }},
 	{"claims outside the transaction", "WritersDecideOneAfterAnother",
@@ -55,10 +49,6 @@ var faults = []fault{
 		func(m *partition.Memory) partition.Partition { return forgetful{m} }},
 	{"loses tombstones in snapshots", "CopiesOfAMasterEndAsTheMaster",
 		func(m *partition.Memory) partition.Partition { return forgetful{m} }},
-	{"streams up to the position alone", "PlacedEntriesAreStreamed",
-		func(m *partition.Memory) partition.Partition { return shortSighted{m} }},
-	{"streams up to the position alone", "CopiesInAnyOrderEndTheSame",
-		func(m *partition.Memory) partition.Partition { return shortSighted{m} }},
 	{"reads the position after the rows", "ReadersNeverMissAWrite",
 		func(m *partition.Memory) partition.Partition { return latePosition{m} }},
 	{"reads the clock after the view", "ReadersNeverMissAWrite",
@@ -133,48 +123,25 @@ func (p unswapped) Apply(ctx context.Context, c partition.Copy) error {
 	}
 }
 
+// overreaching writes whatever entries come along.
+type overreaching struct{ *partition.Memory }
+
+func (p overreaching) Apply(ctx context.Context, c partition.Copy) error {
+	beyond := func(e partition.Entry) bool { return e.Revision > c.To }
+	within := c
+	within.Entries = slices.DeleteFunc(slices.Clone(c.Entries), beyond)
+	if err := p.Memory.Apply(ctx, within); err != nil {
+		return err
+	}
+	p.Plant(slices.DeleteFunc(slices.Clone(c.Entries), func(e partition.Entry) bool { return !beyond(e) })...)
+	return nil
+}
+
 type unfenced struct{ *partition.Memory }
 
 func (p unfenced) Apply(ctx context.Context, c partition.Copy) error {
 	c.Fence = 0
 	return p.Memory.Apply(ctx, c)
-}
-
-// unplaced places entries however far the position is, guarded by what stands.
-type unplaced struct{ *partition.Memory }
-
-func (p unplaced) Place(ctx context.Context, entries []partition.Entry) error {
-	for _, e := range entries {
-		stands, err := p.Get(ctx, []partition.Key{e.Key})
-		if err != nil {
-			return err
-		}
-		if len(stands) == 0 || stands[0].Revision < e.Revision || stands[0].Deleted {
-			p.Plant(e)
-		}
-	}
-	return nil
-}
-
-// hopeful places where the position allowed it a moment ago.
-type hopeful struct{ *partition.Memory }
-
-func (p hopeful) Place(ctx context.Context, entries []partition.Entry) error {
-	if err := p.Memory.Place(ctx, nil); err != nil {
-		return err
-	}
-	positions, err := p.Positions(ctx)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if positions.Origins[e.Origin].SyncedAt == 0 {
-			return partition.ErrNotWhole
-		}
-	}
-	pause()
-	p.Plant(entries...)
-	return nil
 }
 
 // claimsEarly commits the claim by itself, decides, and writes after it.
@@ -238,18 +205,6 @@ type forgetful struct{ *partition.Memory }
 func (p forgetful) Snapshot(ctx context.Context, o partition.Origin, after partition.Revision) (partition.Snapshot, error) {
 	s, err := p.Memory.Snapshot(ctx, o, after)
 	return without{s, func(e partition.Entry) bool { return e.Deleted }}, err
-}
-
-// shortSighted leaves out what was placed beyond the position.
-type shortSighted struct{ *partition.Memory }
-
-func (p shortSighted) Snapshot(ctx context.Context, o partition.Origin, after partition.Revision) (partition.Snapshot, error) {
-	s, err := p.Memory.Snapshot(ctx, o, after)
-	if err != nil {
-		return nil, err
-	}
-	at := s.Position().Revision
-	return without{s, func(e partition.Entry) bool { return e.Revision > at }}, nil
 }
 
 // without is a snapshot that leaves entries out.

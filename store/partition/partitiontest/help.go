@@ -153,15 +153,6 @@ func position(t *testing.T, p partition.Partition, origin partition.Origin) part
 	return positions.Origins[origin]
 }
 
-// whole makes p hold everything of origins up to their revision 1, as of some
-// moment: it is nothing.
-func whole(t *testing.T, p partition.Partition, origins ...partition.Origin) {
-	t.Helper()
-	for _, o := range origins {
-		must(t, p.Apply(t.Context(), partition.Copy{Origin: o, To: 1, Goal: 1, SyncedAt: 1}))
-	}
-}
-
 func now(t *testing.T, p partition.Partition) partition.Instant {
 	t.Helper()
 	positions, err := p.Positions(t.Context())

@@ -113,9 +113,6 @@ var calls = []call{
 	{"Apply", func(ctx context.Context, p partition.Partition) error {
 		return p.Apply(ctx, partition.Copy{Origin: "late", To: 1, Goal: 1, Entries: []partition.Entry{at(put("k/late", "3"), "late", 1)}})
 	}},
-	{"Place", func(ctx context.Context, p partition.Partition) error {
-		return p.Place(ctx, []partition.Entry{at(put("k/late", "4"), beta, 8)})
-	}},
 	{"Reset", func(ctx context.Context, p partition.Partition) error { return p.Reset(ctx, beta) }},
 	{"Collect", func(ctx context.Context, p partition.Partition) error {
 		_, err := p.Collect(ctx, alpha, partition.Floor(epoch)+1)

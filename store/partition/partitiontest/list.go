@@ -150,8 +150,7 @@ func checkListBytes(t *testing.T, s suite) {
 func checkListOrigins(t *testing.T, s suite) {
 	p := s.node(t, alpha)
 	commit(t, p, put("k/a", "1"), put("k/c", "1"))
-	must(t, p.Apply(t.Context(), partition.Copy{Origin: beta, To: 5, Goal: 5, SyncedAt: 1, Entries: []partition.Entry{at(put("k/b", "2"), beta, 5)}}))
-	must(t, p.Place(t.Context(), []partition.Entry{at(put("k/d", "3"), beta, 9)}))
+	must(t, p.Apply(t.Context(), partition.Copy{Origin: beta, To: 9, Goal: 9, SyncedAt: 1, Entries: []partition.Entry{at(put("k/b", "2"), beta, 5), at(put("k/d", "3"), beta, 9)}}))
 	got, _, err := p.List(t.Context(), partition.Span{Limit: 10})
 	must(t, err)
 	if keys := keysOf(got); keys != "k/a k/b k/c k/d" {

@@ -27,7 +27,6 @@ func checkReset(t *testing.T, s suite) {
 	}
 	many = append(many, at(deletion("k/gone"), beta, 3001))
 	must(t, p.Apply(t.Context(), partition.Copy{Origin: beta, To: 3001, Goal: 3001, SyncedAt: 5, Entries: many}))
-	must(t, p.Place(t.Context(), []partition.Entry{at(put("k/ahead", "1"), beta, 4000)}))
 	kept := []partition.Entry{at(put("k/gamma", "1"), "gamma", 2)}
 	must(t, p.Apply(t.Context(), partition.Copy{Origin: "gamma", To: 2, Goal: 2, Entries: kept}))
 
