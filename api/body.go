@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 )
 
@@ -108,18 +109,7 @@ func isMediaType(s string) bool {
 	}
 	mediaType, _, _ := strings.Cut(s, ";")
 	typ, subtype, ok := strings.Cut(strings.TrimSpace(mediaType), "/")
-	return ok && isToken(typ) && isToken(subtype)
-}
-
-// isToken reports whether s is a token (RFC 9110, section 5.6.2).
-func isToken(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0) {
-			return false
-		}
-	}
-	return s != ""
+	return ok && wire.IsToken(typ) && wire.IsToken(subtype)
 }
 
 // readEntry reads the entry that a request wants to store under key.

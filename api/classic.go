@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 
+	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 )
 
@@ -38,7 +39,7 @@ func (c classic) list(w http.ResponseWriter, r *http.Request) error {
 	}
 	d := &classicList{URLs: []string{}}
 	for i := range page.Entries {
-		d.URLs = append(d.URLs, pathOf(bucketPath, store.Name(page.Entries[i].Key)))
+		d.URLs = append(d.URLs, wire.Path(bucketPath, store.Name(page.Entries[i].Key)))
 	}
 	for _, name := range page.Prefixes {
 		d.Prefixes = append(d.Prefixes, text(name))
@@ -97,7 +98,7 @@ func (c classic) put(w http.ResponseWriter, r *http.Request) error {
 	}
 	status := c.spread(w, r, written.Entry, http.StatusCreated)
 	setWritten(w.(*response), &written.Entry)
-	url := pathOf(c.path, store.Name(key))
+	url := wire.Path(c.path, store.Name(key))
 	w.Header()["Location"] = []string{url}
 	return c.s.respondAs(w, r, answer{status: status, document: &classicStored{URL: url}}, classicOffers)
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 )
 
@@ -69,7 +70,7 @@ func (d *entryDocument) Text() string { return string(d.raw) }
 func (d *entryDocument) Binary() bool { return d.Value == nil }
 
 // Path is the key's path, for links.
-func (d *entryDocument) Path() string { return pathOf(keysPath, string(d.Key)) }
+func (d *entryDocument) Path() string { return wire.Path(keysPath, string(d.Key)) }
 
 // writeText writes the head like an HTTP header, an empty line, and the value.
 func (d *entryDocument) writeText(b *bytes.Buffer) {

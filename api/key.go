@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 )
 
@@ -147,7 +148,7 @@ func (s *Server) putKey(w http.ResponseWriter, r *http.Request) error {
 	rw := w.(*response)
 	status := http.StatusNoContent
 	if written.Created {
-		rw.set("Location", pathOf(keysPath, store.Name(key)))
+		rw.set("Location", wire.Path(keysPath, store.Name(key)))
 		status = http.StatusCreated
 	}
 	if copies > 0 && !s.copied(rw, r, written.Entry, copies) {

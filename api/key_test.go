@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
 )
@@ -150,7 +151,7 @@ func TestXMLHoldsWhatItCannotSpellAsBase64(t *testing.T) {
 	n := newNode(t)
 	const odd = "a\uffffb" // no character of XML, but fit for a key
 	n.put(t, odd)
-	for _, target := range []string{pathOf(keysPath, odd), "/v1/keys"} {
+	for _, target := range []string{wire.Path(keysPath, odd), "/v1/keys"} {
 		body := n.do(t, "GET", target, "", "Accept", "application/xml").Body.String()
 		if !strings.Contains(body, `<key encoding="base64">Ye+/v2I=</key>`) || strings.Contains(body, "\ufffd") {
 			t.Errorf("%s: %s", target, body)

@@ -15,12 +15,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/runnelkv/runnel/store/partition"
+
+	"github.com/runnelkv/runnel/api/wire"
 )
 
 func (n *node) put(t *testing.T, keys ...string) {
 	t.Helper()
 	for _, k := range keys {
-		if w := n.do(t, "PUT", pathOf(keysPath, k), "value of "+k); w.Code/100 != 2 {
+		if w := n.do(t, "PUT", wire.Path(keysPath, k), "value of "+k); w.Code/100 != 2 {
 			t.Fatalf("PUT %s: %d %s", k, w.Code, w.Body)
 		}
 	}
@@ -258,7 +260,7 @@ func FuzzKeyPath(f *testing.F) {
 	}
 	n := newNodeFor(f)
 	f.Fuzz(func(t *testing.T, name string) {
-		path := pathOf(keysPath, name)
+		path := wire.Path(keysPath, name)
 		u, err := url.ParseRequestURI(path)
 		if err != nil {
 			t.Fatalf("%q: %v", path, err)

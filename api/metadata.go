@@ -5,11 +5,9 @@ import (
 	"net/http"
 	"strings"
 	"unicode/utf8"
-)
 
-// metaHeader begins the canonical names of the headers that are kept as
-// metadata.
-const metaHeader = "Runnel-Meta-"
+	"github.com/runnelkv/runnel/api/wire"
+)
 
 // maxMetadataBytes bounds an entry's metadata, as JSON.
 const maxMetadataBytes = 8 << 10
@@ -19,7 +17,7 @@ const maxMetadataBytes = 8 << 10
 func readMetadata(h http.Header) ([]byte, error) {
 	var m metadata
 	for name, values := range h {
-		short, ok := strings.CutPrefix(name, metaHeader)
+		short, ok := strings.CutPrefix(name, wire.MetaHeader)
 		if !ok {
 			continue
 		}
@@ -32,17 +30,20 @@ func readMetadata(h http.Header) ([]byte, error) {
 		}
 		m[strings.ToLower(short)] = value
 	}
-	if m == nil {
-		return nil, nil
+	stored, ok, err := storedMetadata(m)
+	if !ok {
+		return nil, refuseHeader(wire.MetaHeader+"*", "The metadata are larger than %d bytes.", maxMetadataBytes)
 	}
-	stored, err := json.Marshal(m)
-	if err != nil {
-		return nil, err
+	return stored, err
+}
+
+// storedMetadata is what is stored of metadata, nil where there are none; not ok if that is too large.
+func storedMetadata(m metadata) (stored []byte, ok bool, err error) {
+	if len(m) == 0 {
+		return nil, true, nil
 	}
-	if len(stored) > maxMetadataBytes {
-		return nil, refuseHeader(metaHeader+"*", "The metadata are larger than %d bytes.", maxMetadataBytes)
-	}
-	return stored, nil
+	stored, err = json.Marshal(m)
+	return stored, len(stored) <= maxMetadataBytes, err
 }
 
 // metadataOf decodes stored metadata; nil when there is none or when it is not
@@ -61,6 +62,6 @@ func metadataOf(stored []byte) metadata {
 // setMetadata gives stored metadata back as headers.
 func setMetadata(h http.Header, stored []byte) {
 	for name, value := range metadataOf(stored) {
-		h.Set(metaHeader+name, value)
+		h.Set(wire.MetaHeader+name, value)
 	}
 }

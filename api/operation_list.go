@@ -1,30 +1,34 @@
 package api
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/runnelkv/runnel/api/wire"
+)
 
 // array decodes the operations of an array and appends them to ops. An error
 // says that it is none, or has too many.
 func (d *operations) array(ops []operation, body []byte) ([]operation, error) {
-	d.reset(body)
-	if d.decoder.PeekKind() != '[' {
+	d.Reset(body)
+	if d.PeekKind() != '[' {
 		return ops, refuse(kindInvalidJSON, "The body is not a JSON array.")
 	}
-	if _, err := d.decoder.ReadToken(); err != nil {
-		return ops, refuseJSON(err)
+	if _, err := d.ReadToken(); err != nil {
+		return ops, wire.Syntax(err)
 	}
-	for d.decoder.PeekKind() != ']' {
+	for d.PeekKind() != ']' {
 		if len(ops) == maxBatchItems {
 			return ops, refuse(kindTooLarge, "An array has at most %d operations; lines can be as many as there are.", maxBatchItems)
 		}
 		ops = append(ops, operation{})
 		if err := d.read(&ops[len(ops)-1]); err != nil {
-			return ops, refuseJSON(err)
+			return ops, wire.Syntax(err)
 		}
 	}
-	if _, err := d.decoder.ReadToken(); err != nil {
-		return ops, refuseJSON(err)
+	if _, err := d.ReadToken(); err != nil {
+		return ops, wire.Syntax(err)
 	}
-	return ops, d.end()
+	return ops, d.End()
 }
 
 // appendLine decodes the operation of a line. An empty line has none.
@@ -34,13 +38,8 @@ func (d *operations) appendLine(ops []operation, line []byte) []operation {
 	}
 	ops = append(ops, operation{})
 	o := &ops[len(ops)-1]
-	d.reset(line)
-	err := d.read(o)
-	if err == nil {
-		err = d.end()
-	}
-	if err != nil {
-		*o = operation{failed: refuseJSON(err)}
-	}
+	var item wire.Operation
+	d.Line(line, &item)
+	d.take(o, &item)
 	return ops
 }

@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/runnelkv/runnel/api/wire"
 )
 
 var hostile = []string{
@@ -24,14 +26,14 @@ var live = regexp.MustCompile(`(?i)<script|<img|<x>|onerror=alert\(1\)>|href="ja
 func TestHostileKeysAndValuesAreEscaped(t *testing.T) {
 	n := newNode(t)
 	for _, s := range hostile {
-		if w := n.do(t, "PUT", pathOf(keysPath, s), s, "Content-Type", "text/x-"+"y; a=<script>", "Runnel-Meta-M", "<script>"); w.Code != 201 {
+		if w := n.do(t, "PUT", wire.Path(keysPath, s), s, "Content-Type", "text/x-"+"y; a=<script>", "Runnel-Meta-M", "<script>"); w.Code != 201 {
 			t.Fatalf("PUT %q: %d %s", s, w.Code, w.Body)
 		}
 	}
 	targets := []string{"/v1/keys", "/v1/keys?delimiter=%3Cscript%3E", "/v1/keys?prefix=%3Cscript%3E", "/bucket/", "/canonicalbucket/", "/v1/keys?limit=1", "/v1/status",
 		"/v1/keys/none%3Cscript%3E", "/v1/keys?limit=%3Cscript%3E", "/v1/keys?%3Cscript%3E", "/%3Cscript%3E", "/problems/%3Cscript%3E", "/bucket/%00%3Cscript%3E"}
 	for _, s := range hostile {
-		targets = append(targets, pathOf(keysPath, s), pathOf(bucketPath, s), pathOf(canonicalPath, s))
+		targets = append(targets, wire.Path(keysPath, s), wire.Path(bucketPath, s), wire.Path(canonicalPath, s))
 	}
 	for _, target := range targets {
 		w := n.do(t, "GET", target, "", "Accept", "text/html")

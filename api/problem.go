@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
 )
@@ -151,6 +152,9 @@ const defaultRetry = time.Second
 
 // refusalOf maps every error of the store to its kind.
 func refusalOf(err error) *refusal {
+	if item, ok := errors.AsType[*wire.Error](err); ok {
+		return refusalOfItem(item)
+	}
 	var (
 		own      *refusal
 		key      *store.KeyError

@@ -6,6 +6,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 )
 
@@ -225,33 +226,33 @@ func (t *transaction) answer(master string) []byte {
 // transaction decodes a transaction. What is wrong with any part of it is wrong
 // with all.
 func (d *operations) transaction(body []byte) (*transaction, error) {
-	d.reset(body)
-	if d.decoder.PeekKind() != '{' {
+	d.Reset(body)
+	if d.PeekKind() != '{' {
 		return nil, refuse(kindInvalidJSON, "The body is not a JSON object.")
 	}
-	if _, err := d.decoder.ReadToken(); err != nil {
-		return nil, refuseJSON(err)
+	if _, err := d.ReadToken(); err != nil {
+		return nil, wire.Syntax(err)
 	}
 	t := &transaction{}
-	for d.decoder.PeekKind() != '}' {
-		name, err := d.decoder.ReadValue()
+	for d.PeekKind() != '}' {
+		name, err := d.ReadValue()
 		if err == nil {
 			err = d.part(t, name)
 		}
 		if err != nil {
-			return nil, refuseJSON(err)
+			return nil, wire.Syntax(err)
 		}
 		if len(t.conditions)+len(t.then)+len(t.otherwise) > maxTxnOperations {
 			return nil, refuse(kindTooLarge, "A transaction has at most %d conditions and operations.", maxTxnOperations)
 		}
 	}
-	if _, err := d.decoder.ReadToken(); err != nil {
-		return nil, refuseJSON(err)
+	if _, err := d.ReadToken(); err != nil {
+		return nil, wire.Syntax(err)
 	}
 	if len(t.conditions)+len(t.then)+len(t.otherwise) == 0 {
 		return nil, refuseItem("then", "A transaction needs an operation or a condition.")
 	}
-	return t, d.end()
+	return t, d.End()
 }
 
 // part decodes one member of a transaction.
@@ -268,18 +269,18 @@ func (d *operations) part(t *transaction, name jsontext.Value) error {
 	case `"else"`:
 		return d.each("else", func() error { return d.inTransaction(&t.otherwise) })
 	}
-	return refuseItem(shorten(name), "There is no member %s of a transaction; there are if, then and else.", shorten(name))
+	return refuseItem(wire.Shorten(name), "There is no member %s of a transaction; there are if, then and else.", wire.Shorten(name))
 }
 
 // each calls read for every element of the array that comes next.
 func (d *operations) each(member string, read func() error) error {
-	if d.decoder.PeekKind() != '[' {
+	if d.PeekKind() != '[' {
 		return refuseItem(member, "The member %s is an array.", member)
 	}
-	if _, err := d.decoder.ReadToken(); err != nil {
+	if _, err := d.ReadToken(); err != nil {
 		return err
 	}
-	for n := 0; d.decoder.PeekKind() != ']'; n++ {
+	for n := 0; d.PeekKind() != ']'; n++ {
 		if n > maxTxnOperations {
 			return nil // which is refused for it
 		}
@@ -287,7 +288,7 @@ func (d *operations) each(member string, read func() error) error {
 			return err
 		}
 	}
-	_, err := d.decoder.ReadToken()
+	_, err := d.ReadToken()
 	return err
 }
 
@@ -296,8 +297,8 @@ func (d *operations) inTransaction(ops *[]operation) error {
 	if err := d.read(&o); err != nil {
 		return err
 	}
-	if own := o.given & (memberMatch | memberNoneMatch); own != 0 && o.failed == nil {
-		return refuseItem(own.first(), "The conditions of a transaction stand in its member if.")
+	if own := o.given & (wire.MemberIfMatch | wire.MemberIfNoneMatch); own != 0 && o.failed == nil {
+		return refuseItem(own.First(), "The conditions of a transaction stand in its member if.")
 	}
 	*ops = append(*ops, o)
 	return o.failed
@@ -305,20 +306,20 @@ func (d *operations) inTransaction(ops *[]operation) error {
 
 // requirement decodes a condition.
 func (d *operations) requirement() (q requirement, err error) {
-	if d.decoder.PeekKind() != '{' {
+	if d.PeekKind() != '{' {
 		return q, refuseItem("if", "A condition is an object.")
 	}
-	if _, err := d.decoder.ReadToken(); err != nil {
+	if _, err := d.ReadToken(); err != nil {
 		return q, err
 	}
 	kinds := 0
-	for d.decoder.PeekKind() != '}' {
-		name, err := d.decoder.ReadValue()
+	for d.PeekKind() != '}' {
+		name, err := d.ReadValue()
 		if err != nil {
 			return q, err
 		}
 		which := string(name)
-		value, err := d.decoder.ReadValue()
+		value, err := d.ReadValue()
 		if err != nil {
 			return q, err
 		}
@@ -335,7 +336,7 @@ func (d *operations) requirement() (q requirement, err error) {
 	case kinds != 1:
 		return q, refuseItem("if", "A condition has exactly one of etag, absent and exists.")
 	}
-	_, err = d.decoder.ReadToken()
+	_, err = d.ReadToken()
 	return q, err
 }
 
@@ -349,19 +350,17 @@ func (d *operations) setRequirement(q *requirement, quoted string, value jsontex
 		return nil
 	case `"key"`, `"etag"`:
 	default:
-		return refuseItem(shorten([]byte(quoted)), "There is no member %s of a condition; there are key, etag, absent and exists.", shorten([]byte(quoted)))
+		return refuseItem(wire.Shorten([]byte(quoted)), "There is no member %s of a condition; there are key, etag, absent and exists.", wire.Shorten([]byte(quoted)))
 	}
 	if value.Kind() != '"' {
 		return refuseItem(quoted[1:len(quoted)-1], "The member %s is a string.", quoted)
 	}
-	text, err := unquote(value)
+	text, err := wire.Unquote(value)
 	if err != nil {
 		return err
 	}
 	if quoted == `"key"` {
-		var o operation
-		err = d.setKey(&o, text)
-		q.key = o.entry.Key
+		q.key, err = d.keyOf(text)
 		return err
 	}
 	if q.etag, err = itemTags("etag", text); err == nil && len(q.etag.list) != 1 {

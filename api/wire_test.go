@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/runnelkv/runnel/api/wire"
 )
 
 // serve runs the node behind a real listener with the limits given.
@@ -131,7 +133,7 @@ func TestKeysOnTheWireAreNotCleaned(t *testing.T) {
 		if answer.StatusCode != 201 {
 			t.Errorf("PUT %s: %d %s", target, answer.StatusCode, body)
 		}
-		if g := n.do(t, "GET", pathOf(keysPath, key), ""); g.Body.String() != "v" {
+		if g := n.do(t, "GET", wire.Path(keysPath, key), ""); g.Body.String() != "v" {
 			t.Errorf("%s did not store %q: %d", target, key, g.Code)
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"net/http"
 
 	"github.com/spf13/cobra"
+
+	"github.com/runnelkv/runnel/api/wire"
 )
 
 func newDelete(p *program) *cobra.Command {
@@ -64,7 +66,7 @@ func (c *client) delete(ctx context.Context, key, ifMatch string) error {
 	header := http.Header{}
 	setConditions(header, ifMatch, "")
 	resp, err := c.do(ctx, request{
-		method: http.MethodDelete, path: keyPath(key), header: header, repeatable: ifMatch == "",
+		method: http.MethodDelete, path: wire.Path(wire.KeysPath, key), header: header, repeatable: ifMatch == "",
 	})
 	if err != nil {
 		return err

@@ -17,6 +17,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/runnelkv/runnel/api/wire"
 )
 
 // fakeServer is just enough of the contract over a map: keys decoded once and never cleaned, ETags, conditions, lists
@@ -154,14 +156,14 @@ func (f *fakeServer) batch(w http.ResponseWriter, r *http.Request) {
 		} else {
 			value = *o.ValueBase64
 		}
-		path := keyPath(o.Key)
+		path := wire.Path(wire.KeysPath, o.Key)
 		if o.TTL != "" {
 			path += "?ttl=" + o.TTL
 		}
 		one := httptest.NewRequest(http.MethodPut, path, bytes.NewReader(value))
 		one.Header.Set("Content-Type", o.ContentType)
 		for name, text := range o.Metadata {
-			one.Header.Set(metaHeader+name, text)
+			one.Header.Set(wire.MetaHeader+name, text)
 		}
 		answer := httptest.NewRecorder()
 		f.ServeHTTP(answer, one)
@@ -188,7 +190,7 @@ func (f *fakeServer) get(w http.ResponseWriter, r *http.Request, key string) {
 	h.Set("Runnel-Revision", strconv.FormatInt(e.revision, 10))
 	h.Set("Last-Modified", fakeTime.Format(http.TimeFormat))
 	for name, text := range e.metadata {
-		h.Set(metaHeader+name, text)
+		h.Set(wire.MetaHeader+name, text)
 	}
 	h.Set("Content-Type", e.contentType)
 	if r.Header.Get("Accept") == "application/json" && e.contentType != "application/json" {
@@ -230,7 +232,7 @@ func (f *fakeServer) put(w http.ResponseWriter, r *http.Request, key string) {
 	f.revision++
 	e := &fakeEntry{value: body, contentType: r.Header.Get("Content-Type"), revision: f.revision, ttl: r.URL.Query().Get("ttl")}
 	for name, values := range r.Header {
-		if meta, ok := strings.CutPrefix(name, metaHeader); ok {
+		if meta, ok := strings.CutPrefix(name, wire.MetaHeader); ok {
 			if e.metadata == nil {
 				e.metadata = map[string]string{}
 			}

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/runnelkv/runnel/api/wire"
 )
 
 type getOptions struct {
@@ -69,7 +71,7 @@ func (p *program) get(ctx context.Context, c *client, key string, o getOptions) 
 		accept = "application/json"
 	}
 	resp, err := c.do(ctx, request{
-		method: http.MethodGet, path: keyPath(key), query: query, repeatable: true,
+		method: http.MethodGet, path: wire.Path(wire.KeysPath, key), query: query, repeatable: true,
 		header: http.Header{"Accept": {accept}},
 	})
 	if err != nil {
@@ -120,7 +122,7 @@ func entryOf(key string, value []byte, h http.Header) entry {
 		e.ModifiedAt = &at
 	}
 	for name, values := range h {
-		if meta, ok := strings.CutPrefix(name, metaHeader); ok {
+		if meta, ok := strings.CutPrefix(name, wire.MetaHeader); ok {
 			if e.Metadata == nil {
 				e.Metadata = map[string]string{}
 			}
@@ -129,6 +131,3 @@ func entryOf(key string, value []byte, h http.Header) entry {
 	}
 	return e
 }
-
-// metaHeader begins the name of a header that carries metadata.
-const metaHeader = "Runnel-Meta-"

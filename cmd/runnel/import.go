@@ -7,11 +7,14 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/runnelkv/runnel/api/wire"
 )
 
 type importOptions struct {
@@ -36,7 +39,8 @@ func newImport(p *program) *cobra.Command {
 
 If PATH is a file, or - for standard input, it is NDJSON as 'runnel export' writes
 it: an object a line with key, value or value_base64, and if wanted content_type,
-metadata and expires_at. An entry that has expired is left out.
+metadata, ttl or expires_at, and if_match or if_none_match. An entry that has
+expired is left out. What a batch of the server would refuse is refused.
 
 If PATH is a directory, every file below it becomes an entry: the key is --prefix
 and the path relative to PATH with slashes, the value its content, the media type
@@ -95,10 +99,18 @@ type item struct {
 type loaded struct {
 	key      string
 	value    value
-	ttl      time.Duration
+	ttl      string // as the server takes it; "" for none
 	metadata map[string]string
 	expired  bool // there is nothing to store any more
+
+	ifMatch, ifNoneMatch string // as in the header; "" for none
 }
+
+// batchable reports whether the entry may travel with others, which are repeated together.
+func (e *loaded) batchable() bool { return !e.expired && e.value.isWhole && !e.conditional() }
+
+// conditional reports whether storing the entry twice may not be as good as once.
+func (e *loaded) conditional() bool { return e.ifMatch != "" || e.ifNoneMatch != "" }
 
 func (p *program) runImport(ctx context.Context, path string, o importOptions) error {
 	if o.parallel < 1 || o.parallel > maxConns {
@@ -146,23 +158,38 @@ func (p *program) transfer(ctx context.Context, c *client, src importSource, cp 
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("interrupted: %s", cp.howToResume())
+	case errors.Is(err, errNotEntries):
+		return err
 	case err != nil:
 		return fmt.Errorf("%w; %s", err, cp.howToResume())
 	case t.failed > 0:
-		return fmt.Errorf("%d entries were not stored; %s", t.failed, cp.howToResume())
+		how := "mend them and import again (what is stored already is stored the same)"
+		if cp.file != "" {
+			how = "mend them and " + cp.howToResume()
+		}
+		return fmt.Errorf("%d entries were not stored; %s", t.failed, how)
 	}
 	return nil
 }
 
-// store puts one entry, which is as good done twice as once.
+// store puts one entry.
 func (c *client) store(ctx context.Context, e *loaded) error {
 	header := http.Header{"Content-Type": {cmp.Or(e.value.contentType, "application/octet-stream")}}
 	for name, text := range e.metadata {
-		header.Set(metaHeader+name, text)
+		header.Set(wire.MetaHeader+name, text)
+	}
+	for name, condition := range map[string]string{"If-Match": e.ifMatch, "If-None-Match": e.ifNoneMatch} {
+		if condition != "" {
+			header.Set(name, condition)
+		}
+	}
+	query := url.Values{}
+	if e.ttl != "" {
+		query.Set("ttl", e.ttl)
 	}
 	resp, err := c.do(ctx, request{
-		method: http.MethodPut, path: keyPath(e.key), query: ttlQuery(e.ttl), header: header,
-		body: e.value.open, size: e.value.size, repeatable: true, finish: true,
+		method: http.MethodPut, path: wire.Path(wire.KeysPath, e.key), query: query, header: header,
+		body: e.value.open, size: e.value.size, repeatable: !e.conditional(), finish: true,
 	})
 	if err != nil {
 		return err

@@ -3,13 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"os"
 	"time"
+
+	"github.com/runnelkv/runnel/api/wire"
 )
 
 // importLines imports NDJSON from a file, or from standard input for "-".
@@ -31,6 +32,9 @@ func (p *program) importLines(ctx context.Context, c *client, path string, cp *c
 	return cp.remove()
 }
 
+// errNotEntries ends the import of what does not even begin like NDJSON.
+var errNotEntries = errors.New("not a JSON object; a file to import has an entry a line, as 'runnel export' writes it")
+
 // lineSource is NDJSON, an entry a line.
 type lineSource struct {
 	open   func(context.Context) (io.ReadCloser, error) // at from.Offset
@@ -51,6 +55,7 @@ func (s *lineSource) items(ctx context.Context) iter.Seq2[item, error] {
 		}
 		defer r.Close()
 		lines := newLineReader(r, s.from.Offset, s.from.Line)
+		first := s.from.Offset == 0
 		for seq := int64(1); ; seq++ {
 			began := lines.offset
 			line, err := lines.next()
@@ -60,6 +65,12 @@ func (s *lineSource) items(ctx context.Context) iter.Seq2[item, error] {
 			if err != nil {
 				yield(item{}, fmt.Errorf("read the entries: %w", err))
 				return
+			}
+			if text := bytes.TrimSpace(line); first && len(text) > 0 {
+				if first = false; text[0] != '{' {
+					yield(item{}, fmt.Errorf("line %d: %w", lines.line, errNotEntries))
+					return
+				}
 			}
 			it := item{
 				where: fmt.Sprintf("line %d", lines.line), load: func() (loaded, error) { return s.decode(line) },
@@ -78,20 +89,17 @@ func (s *lineSource) decode(line []byte) (loaded, error) {
 	if len(bytes.TrimSpace(line)) == 0 {
 		return loaded{expired: true}, nil
 	}
-	var e entry
-	if err := json.Unmarshal(line, &e); err != nil {
+	o, err := wire.NewDecoder().Entry(line)
+	if err != nil {
 		return loaded{}, fmt.Errorf("not an entry: %w", err)
 	}
-	if e.Key == "" {
-		return loaded{}, errors.New("not an entry: it has no key")
+	l := loaded{
+		key: s.prefix + string(o.Key), value: bytesValue(o.Value, o.ContentType), metadata: o.Metadata, ttl: string(o.TTL),
+		ifMatch: string(o.IfMatch), ifNoneMatch: string(o.IfNoneMatch),
 	}
-	if (e.Value == nil) == (e.ValueBase64 == nil) {
-		return loaded{}, fmt.Errorf("key %q: exactly one of value and value_base64 is wanted", e.Key)
-	}
-	l := loaded{key: s.prefix + e.Key, value: bytesValue(e.value(), e.ContentType), metadata: e.Metadata}
-	if e.ExpiresAt != nil {
-		l.ttl = e.ExpiresAt.Sub(s.now()).Round(time.Millisecond)
-		l.expired = l.ttl <= 0
+	if !o.ExpiresAt.IsZero() {
+		ttl := o.ExpiresAt.Sub(s.now()).Round(time.Millisecond)
+		l.ttl, l.expired = ttl.String(), ttl <= 0
 	}
 	return l, nil
 }

@@ -85,6 +85,75 @@ func TestExportImportRoundTrip(t *testing.T) {
 	}
 }
 
+// TestImportRefusesWhatABatchRefuses holds each line, with the member op where it lacks one, against the server too.
+func TestImportRefusesWhatABatchRefuses(t *testing.T) {
+	for line, want := range map[string]string{
+		"{\"key\":\"k\",\"value\":\"ab\xff\xfe\"}":                               "malformed",
+		"{\"key\":\"k\xff\",\"value\":\"x\"}":                                    "malformed",
+		`{"key":"k","value":"\ud800x"}`:                                          "malformed",
+		`{"key":"\udc00","value":"x"}`:                                           "malformed",
+		`{"key":"k","value":"1","value":"2"}`:                                    "A member is given twice",
+		`{"key":"k","value":"1","v\u0061lue":"2"}`:                               "A member is given twice",
+		`{"KEY":"k","Value":"case"}`:                                             `no member "KEY"`,
+		`{"key":"k","value":"x","contenttype":"text/plain"}`:                     `no member "contenttype"`,
+		`{"key":"k","value":"x","op":"delete"}`:                                  "a put, not a delete",
+		`{"op":"delete","key":"k"}`:                                              "a put, not a delete",
+		`{"op":"get","key":"k"}`:                                                 "a put, not a get",
+		`{"op":"copy","key":"k","value":"x"}`:                                    "put, get or delete",
+		`{"key":"k","value_base64":"!!!"}`:                                       "not base64",
+		`{"key":"k","value":"x","value_base64":"eA=="}`:                          "either value or value_base64",
+		`{"key":"k","value":7}`:                                                  "The member value is a string",
+		`{"key":"k","value":"x"} garbage`:                                        "Something follows",
+		`{"key":"k","value":"x"`:                                                 "malformed",
+		`{"key":"k","value":"x","metadata":{"a b":"c"}}`:                         "Metadata have names",
+		`{"key":"k","value":"x","metadata":{"n":"line\nbreak"}}`:                 "Metadata have names",
+		`{"key":"k","value":"x","metadata":["n"]}`:                               "object of strings",
+		`{"key":"k","value":"x","ttl":5}`:                                        "The member ttl is a string",
+		`{"key":"k","value":"x","ttl":"5s","expires_at":"2027-01-01T00:00:00Z"}`: "either ttl or expires_at",
+		`{"key":"k","value":"x","expires_at":"tomorrow"}`:                        "a time like",
+		`{"key":"","value":"x"}`:                                                 "needs the member key",
+		`[]`:                                                                     "An operation is an object",
+		"\uFEFF" + `{"key":"k","value":"x"}`:                                     "malformed",
+	} {
+		f := newFake(t)
+		o := cli{stdin: `{"key":"first","value":"1"}` + "\n" + line}.run(t, f, "import", "-")
+		if o.code != exitFailed || !strings.Contains(o.stderr, "not stored: line 2: not an entry: ") || !strings.Contains(o.stderr, want) {
+			t.Errorf("%s: %+v", line, o)
+		}
+		if diff := cmp.Diff(map[string]string{"first": "1"}, f.values()); diff != "" {
+			t.Errorf("%s: %s", line, diff)
+		}
+	}
+}
+
+func TestImportKeepsTTLAndConditions(t *testing.T) {
+	f := newFake(t)
+	f.set("stands", "precious")
+	o := cli{stdin: strings.Join([]string{
+		`{"key":"ttl","value":"x","ttl":"90m"}`,
+		`{"key":"stands","value":"overwritten","if_none_match":"*"}`,
+		`{"key":"new","value":"x","if_none_match":"*"}`,
+		`{"key":"away","value":"x","if_match":"\"1\""}`,
+		`{"op":"put","key":"null","value":null,"value_base64":"eA==","size":1,"etag":"\"1\"","revision":1,"origin":"o","modified_at":"2026-01-01T00:00:00Z"}`,
+	}, "\n")}.run(t, f, "import", "-")
+	if diff := cmp.Diff(map[string]string{"ttl": "x", "stands": "precious", "new": "x", "null": "x"}, f.values()); diff != "" {
+		t.Error(diff)
+	}
+	if o.code != exitFailed || strings.Count(o.stderr, "412 precondition-failed") != 2 || f.entries["ttl"].ttl != "90m" {
+		t.Errorf("%+v, ttl %q", o, f.entries["ttl"].ttl)
+	}
+}
+
+func TestImportOfAnotherKindOfFileIsOneError(t *testing.T) {
+	f := newFake(t)
+	for _, text := range []string{"root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1\n", "\n\n[1]\n[2]\n", "\x1f\x8b\n\n", "key,value\na,b\n"} {
+		o := cli{stdin: text}.run(t, f, "import", "-")
+		if o.code != exitFailed || strings.Count(o.stderr, "not a JSON object") != 1 || strings.Contains(o.stderr, "--resume") || len(f.values()) > 0 {
+			t.Errorf("%q: %+v", text, o)
+		}
+	}
+}
+
 func TestImportReportsEachBadLineAndStoresTheRest(t *testing.T) {
 	f := newFake(t)
 	f.before = func(w http.ResponseWriter, _ *http.Request, key string) bool {
@@ -106,8 +175,8 @@ func TestImportReportsEachBadLineAndStoresTheRest(t *testing.T) {
 		t.Errorf("exit %d", o.code)
 	}
 	for _, want := range []string{
-		"not stored: line 4: not an entry: ", "not stored: line 5: not an entry: it has no key\n",
-		"not stored: line 6: key \"listed\": exactly one", "not stored: line 9: key \"both\": exactly one",
+		"not stored: line 4: not an entry: The JSON is malformed at byte 1.", "not stored: line 5: not an entry: An operation needs the member key.\n",
+		"not stored: line 6: not an entry: A put needs the member value", "not stored: line 9: not an entry: A put has either value or value_base64.",
 		"not stored: line 7: 400 invalid-key: not that one\n",
 		"stored 3 entries", "; 2 had expired; 5 failed\n", "runnel: 5 entries were not stored; ",
 	} {

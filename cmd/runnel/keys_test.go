@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/runnelkv/runnel/api/wire"
 )
 
 // awkwardKeys are keys that something on the way to a server is likely to change.
@@ -53,7 +55,7 @@ func FuzzKeyPathDecodesToTheKey(f *testing.F) {
 		f.Add(key)
 	}
 	f.Fuzz(func(t *testing.T, key string) {
-		encoded := strings.TrimPrefix(keyPath(key), "/v1/keys/")
+		encoded := strings.TrimPrefix(wire.Path(wire.KeysPath, key), "/v1/keys/")
 		if got, err := url.PathUnescape(encoded); err != nil || got != key {
 			t.Fatalf("%q becomes %q, which decodes to %q, %v", key, encoded, got, err)
 		}

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/runnelkv/runnel/api/wire"
 )
 
 type putOptions struct {
@@ -140,10 +142,14 @@ func (p *program) put(ctx context.Context, c *client, key string, v value, o put
 	header := http.Header{"Content-Type": {cmp.Or(o.contentType, v.contentType, "application/octet-stream")}}
 	setConditions(header, o.ifMatch, o.ifNoneMatch)
 	for name, text := range o.meta {
-		header.Set(metaHeader+name, text)
+		header.Set(wire.MetaHeader+name, text)
+	}
+	query := url.Values{}
+	if o.ttl > 0 {
+		query.Set("ttl", o.ttl.String())
 	}
 	resp, err := c.do(ctx, request{
-		method: http.MethodPut, path: keyPath(key), query: ttlQuery(o.ttl), header: header,
+		method: http.MethodPut, path: wire.Path(wire.KeysPath, key), query: query, header: header,
 		body: v.open, size: v.size, repeatable: o.ifMatch == "" && o.ifNoneMatch == "",
 	})
 	if err != nil {
@@ -167,11 +173,4 @@ func setConditions(h http.Header, ifMatch, ifNoneMatch string) {
 	}
 	set("If-Match", ifMatch)
 	set("If-None-Match", ifNoneMatch)
-}
-
-func ttlQuery(ttl time.Duration) url.Values {
-	if ttl == 0 {
-		return nil
-	}
-	return url.Values{"ttl": {ttl.String()}}
 }

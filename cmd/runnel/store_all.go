@@ -27,14 +27,11 @@ type operation struct {
 
 // putOf is the operation that stores an entry whose value is whole.
 func putOf(e *loaded) operation {
-	o := operation{Op: "put", Key: e.key, ContentType: e.value.contentType, Metadata: e.metadata}
+	o := operation{Op: "put", Key: e.key, ContentType: e.value.contentType, Metadata: e.metadata, TTL: e.ttl}
 	if text := string(e.value.whole); utf8.ValidString(text) {
 		o.Value = &text
 	} else {
 		o.ValueBase64 = &e.value.whole
-	}
-	if e.ttl > 0 {
-		o.TTL = e.ttl.String()
 	}
 	return o
 }

@@ -122,7 +122,7 @@ func (t *transfer) store(ctx context.Context, group []item) error {
 	var smalls []int // their indexes
 	for i, it := range group {
 		entries[i], errs[i] = it.load()
-		if errs[i] == nil && !entries[i].expired && entries[i].value.isWhole {
+		if errs[i] == nil && entries[i].batchable() {
 			small, smalls = append(small, &entries[i]), append(smalls, i)
 		}
 	}
@@ -134,7 +134,7 @@ func (t *transfer) store(ctx context.Context, group []item) error {
 	var away error
 	for i, it := range group {
 		e := &entries[i]
-		if errs[i] == nil && !e.expired && (!e.value.isWhole || len(small) == 1) {
+		if errs[i] == nil && !e.expired && (!e.batchable() || len(small) == 1) {
 			errs[i] = t.c.store(ctx, e)
 		}
 		if err := t.settle(it, e, errs[i]); err != nil && away == nil {

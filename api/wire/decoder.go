@@ -1,0 +1,259 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Decoder decodes operations. A text that was decoded must not be changed as long as its operations are in use.
+type Decoder struct {
+	*jsontext.Decoder
+	source  bytes.Buffer // what it reads
+	entries bool         // lines of entries are decoded
+	quoted  []byte       // the content type of the operation before …
+	typ     string       // … and the text that it stands for
+}
+
+// NewDecoder returns a decoder that has nothing to decode yet.
+func NewDecoder() *Decoder { return &Decoder{Decoder: jsontext.NewDecoder(new(bytes.Buffer))} }
+
+// Reset makes text what is decoded next.
+func (d *Decoder) Reset(text []byte) {
+	d.source = *bytes.NewBuffer(text)
+	d.Decoder.Reset(&d.source)
+}
+
+// Line decodes the operation of a line, which has nothing else.
+func (d *Decoder) Line(line []byte, o *Operation) {
+	d.Reset(line)
+	err := d.Read(o)
+	if err == nil {
+		err = d.End()
+	}
+	if err != nil {
+		*o = Operation{Err: Syntax(err)}
+	}
+}
+
+// Entry decodes the line of an entry: a put, whose member op can be left out, with the members that an export adds.
+func (d *Decoder) Entry(line []byte) (o Operation, err error) {
+	d.entries = true
+	d.Line(line, &o)
+	return o, o.Err
+}
+
+// Read decodes the value that comes next. The error says that it is not JSON; all else that is wrong with it is in
+// o.Err.
+func (d *Decoder) Read(o *Operation) error {
+	if d.PeekKind() != '{' {
+		o.Err = refuse("", "An operation is an object.")
+		return d.SkipValue()
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return err
+	}
+	for d.PeekKind() != '}' {
+		name, err := d.ReadValue()
+		if err != nil {
+			return err
+		}
+		which := d.named(name)
+		if which == 0 && o.Err == nil {
+			o.Err = refuse(Shorten(name), "There is no member %s of an operation.", Shorten(name))
+		}
+		value, err := d.ReadValue()
+		if err != nil {
+			return err
+		}
+		if o.Err == nil && value.Kind() != 'n' {
+			o.Given |= which
+			o.Err = d.set(o, which, value)
+		}
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return err
+	}
+	if d.entries && o.Name == "" {
+		o.Name = "put"
+	}
+	if o.Err == nil {
+		o.Err = d.check(o)
+	}
+	return nil
+}
+
+// End refuses whatever follows the value that was decoded last.
+func (d *Decoder) End() error {
+	if _, err := d.ReadToken(); err != io.EOF {
+		return &Error{Syntax: true, Detail: "Something follows the end of the JSON."}
+	}
+	return nil
+}
+
+// Syntax says where something is not JSON. Any other error it passes on.
+func Syntax(err error) error {
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return &Error{Syntax: true, Detail: "The JSON is cut short."}
+	}
+	e, ok := errors.AsType[*jsontext.SyntacticError](err)
+	switch {
+	case !ok:
+		return err
+	case errors.Is(e, jsontext.ErrDuplicateName):
+		return syntax("A member is given twice at byte %d.", e.ByteOffset)
+	}
+	return syntax("The JSON is malformed at byte %d.", e.ByteOffset)
+}
+
+func syntax(format string, args ...any) *Error {
+	e := refuse("", format, args...)
+	e.Syntax = true
+	return e
+}
+
+// Shorten makes a name from outside fit for an answer.
+func Shorten(quoted []byte) string {
+	const most = 64
+	if len(quoted) > most {
+		return strings.ToValidUTF8(string(quoted[:most]), "") + "…"
+	}
+	return string(quoted)
+}
+
+func (d *Decoder) named(quoted []byte) Member {
+	which := named(quoted)
+	if which == 0 && d.entries {
+		switch string(quoted) {
+		case `"expires_at"`:
+			return memberExpires
+		case `"size"`, `"etag"`, `"revision"`, `"origin"`, `"modified_at"`:
+			return memberIgnored
+		}
+	}
+	return which
+}
+
+// set takes one member. It returns nil as a nil error, so that callers can keep it.
+func (d *Decoder) set(o *Operation, m Member, value jsontext.Value) error {
+	switch {
+	case m == MemberMetadata:
+		return o.setMetadata(value)
+	case m == memberIgnored:
+		return nil
+	case value.Kind() != '"':
+		return refuse(m.First(), "The member %s is a string.", m.First())
+	case m == MemberType && string(value) == string(d.quoted):
+		o.ContentType = d.typ
+		return nil
+	}
+	text, err := Unquote(value)
+	if err != nil {
+		return syntax("A string of the operation is malformed.")
+	}
+	switch m {
+	case MemberOp:
+		return o.setName(text)
+	case MemberKey:
+		o.Key = text
+	case MemberValue:
+		o.Value = text
+	case MemberBase64:
+		return o.setBase64(text)
+	case MemberType:
+		d.quoted, d.typ = value, string(text)
+		o.ContentType = d.typ
+	case MemberTTL:
+		o.TTL = text
+	case MemberIfMatch:
+		o.IfMatch = text
+	case MemberIfNoneMatch:
+		o.IfNoneMatch = text
+	case memberExpires:
+		return o.setExpiry(text)
+	}
+	return nil
+}
+
+// Unquote decodes a string, in place where nothing is escaped.
+func Unquote(value jsontext.Value) ([]byte, error) {
+	if bytes.IndexByte(value, '\\') >= 0 {
+		return jsontext.AppendUnquote(make([]byte, 0, len(value)), value)
+	}
+	return value[1 : len(value)-1 : len(value)-1], nil
+}
+
+func (o *Operation) setName(text []byte) error {
+	switch string(text) {
+	case "put":
+		o.Name = "put"
+	case "get":
+		o.Name = "get"
+	case "delete":
+		o.Name = "delete"
+	default:
+		return refuse("op", "The member op is put, get or delete.")
+	}
+	return nil
+}
+
+func (o *Operation) setBase64(text []byte) error {
+	decoded := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
+	n, err := base64.StdEncoding.Decode(decoded, text)
+	if err != nil {
+		return refuse("value_base64", "The member value_base64 is not base64 (RFC 4648, section 4).")
+	}
+	o.Value = decoded[:n]
+	return nil
+}
+
+func (o *Operation) setExpiry(text []byte) (err error) {
+	if o.ExpiresAt, err = time.Parse(time.RFC3339, string(text)); err != nil {
+		return refuse("expires_at", "The member expires_at is a time like 2026-01-31T12:00:00Z.")
+	}
+	return nil
+}
+
+// setMetadata takes names and values as headers could carry them.
+func (o *Operation) setMetadata(value jsontext.Value) error {
+	var given map[string]string
+	if json.Unmarshal(value, &given) != nil {
+		return refuse("metadata", "The member metadata is an object of strings.")
+	}
+	o.Metadata = make(map[string]string, len(given))
+	for name, text := range given {
+		if err := CheckMetadata(name, text); err != nil {
+			return err
+		}
+		o.Metadata[strings.ToLower(name)] = text
+	}
+	return nil
+}
+
+// check holds the members against each other.
+func (d *Decoder) check(o *Operation) error {
+	foreign := o.Given &^ membersOf[o.Name]
+	switch {
+	case o.Name == "":
+		return refuse("op", "An operation needs the member op.")
+	case d.entries && o.Name != "put":
+		return refuse("op", "An entry is stored by a put, not a %s.", o.Name)
+	case o.Given&MemberKey == 0, d.entries && len(o.Key) == 0:
+		return refuse("key", "An operation needs the member key.")
+	case foreign != 0:
+		return refuse(foreign.First(), "The member %s does not belong to a %s.", foreign.First(), o.Name)
+	case o.Name == "put" && o.Given&(MemberValue|MemberBase64) == 0:
+		return refuse("value", "A put needs the member value or value_base64.")
+	case o.Given&MemberValue != 0 && o.Given&MemberBase64 != 0:
+		return refuse("value_base64", "A put has either value or value_base64.")
+	case o.Given&MemberTTL != 0 && o.Given&memberExpires != 0:
+		return refuse("expires_at", "An entry has either ttl or expires_at.")
+	}
+	return nil
+}
