@@ -2,6 +2,7 @@ package test
 
 import (
 	"bufio"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -394,4 +395,34 @@ func TestMetricsAreDocumented(t *testing.T) {
 			t.Errorf("docs/operations.md lists %s, which is not given", m[1])
 		}
 	}
+}
+
+// TestVacuumIntoIsABackup copies the file of a replica while clients write, as
+// docs/operations.md says, and looks at the copy as at a partition.
+func TestVacuumIntoIsABackup(t *testing.T) {
+	t.Parallel()
+	dir, h := t.TempDir(), newHistory()
+	urls := []string{"sqlite:" + dir + "/0.db", "sqlite:" + dir + "/1.db"}
+	node := serve(t, "--config", writeConfig(t, "", urls...))
+	stop := h.write(t, 2, node.url)
+	h.awaitMore(t, 200)
+	backup := filepath.Join(t.TempDir(), "backup.db")
+	db, err := sql.Open("sqlite", strings.TrimPrefix(urls[1], "sqlite:")+"?_pragma=busy_timeout(10000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(t.Context(), "VACUUM INTO ?", backup); err != nil {
+		t.Fatal(err)
+	}
+	h.awaitMore(t, 100)
+	stop()
+	if err := node.stop(t); err != nil {
+		t.Fatal(err)
+	}
+	all := readContents(t, writeConfig(t, "", urls[0], "sqlite:"+backup))
+	if at := all.copies["partition-0"]["partition-1"].position.Revision; at < 1<<40+50 {
+		t.Errorf("the copy holds up to %d alone", at)
+	}
+	mustHold(t, "the copy", misplaced(all))
 }

@@ -170,7 +170,7 @@ func (to *tour) grant(t testing.TB, statements string) {
 	t.Helper()
 	for i, server := range to.mysql {
 		account := to.users[i]
-		here := strings.NewReplacer("'runnel'", "'"+account.User.Username()+"'", "store_1", strings.TrimPrefix(account.Path, "/"))
+		here := strings.NewReplacer("'runnel'", "'"+account.User.Username()+"'", `store\_1`, strings.TrimPrefix(account.Path, "/"), "store_1", strings.TrimPrefix(account.Path, "/"))
 		db := servers.Open(t, server.Database(t)) // as root
 		if _, err := db.ExecContext(t.Context(), "DROP USER "+account.User.Username()+"@'%'"); err != nil {
 			t.Fatal(err)
