@@ -53,7 +53,7 @@ func (s *Server) getReady(w http.ResponseWriter, r *http.Request) error {
 	case !st.Readable():
 		return refuse(kindNotReady, "The keys of some master cannot be read from any partition.")
 	case q.Has("write") && !st.Writable():
-		return refuse(kindNotReady, "No master can be written.")
+		return refuse(kindNotReady, "No master takes writes; /v1/status says why.")
 	}
 	return s.respondHealth(w, r)
 }

@@ -280,6 +280,9 @@ func (c *committer) commit(us []*update) (ran int, err error) {
 	err = c.attempt()
 	ran = c.batch.ran
 	c.batch.empty()
+	if !errors.Is(err, errNothingWritten) && !errors.Is(err, partition.ErrTooLarge) {
+		c.m.noteCommit(err)
+	}
 	switch {
 	case err == nil, errors.Is(err, errNothingWritten):
 		return ran, nil

@@ -34,6 +34,7 @@ type member struct {
 	reads     atomic.Bool                         // joined, and the last attempt to reach it went well
 	writes    atomic.Bool                         // … and its head was compared with what others hold of it
 	lost      atomic.Bool                         // it may lack writes of its own: others hold newer ones, or its head was not compared yet
+	proof     proof                               // that it takes commits
 
 	mu         sync.Mutex // guards the fields below
 	isPrepared bool
@@ -81,6 +82,7 @@ func newMember(p partition.Partition, o Options) *member {
 		},
 		OnStateChange: func(_ string, _, to gobreaker.State) { m.tripped.Store(to != gobreaker.StateClosed) },
 	})
+	m.proof.check = make(chan struct{}, 1)
 	m.reader = newReader(m)
 	m.committer = newCommitter(m)
 	m.lost.Store(true)
@@ -116,7 +118,9 @@ func (m *member) setBehind(is bool, own, highest Revision, holder string) {
 		m.say(slog.LevelError, "master is behind its copies", m.behind)
 	}
 	m.lost.Store(is)
-	m.writes.Store(m.reads.Load() && !is)
+	if writes := m.reads.Load() && !is; m.writes.Swap(writes) != writes && writes {
+		m.checkWrites()
+	}
 }
 
 // setErr notes how the last attempt went. m.mu is held.
@@ -128,8 +132,8 @@ func (m *member) setErr(err error) {
 		m.options.OnReach()
 	}
 	if err == nil {
-		if m.isJoined && m.behind == nil {
-			m.say(slog.LevelInfo, "partition answers", nil)
+		if m.isJoined && m.behind == nil && m.refusal() == nil {
+			m.say(slog.LevelInfo, partitionAnswers, nil)
 		}
 		return
 	}
@@ -141,6 +145,9 @@ func (m *member) setErr(err error) {
 	}
 	m.say(level, "partition cannot be used", err)
 }
+
+// partitionAnswers is logged of a partition of which nothing is wrong any more.
+const partitionAnswers = "partition answers"
 
 // say logs a change of state once. m.mu is held.
 func (m *member) say(level slog.Level, text string, err error) {

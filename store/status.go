@@ -18,6 +18,7 @@ const (
 	CatchingUp  State = "catching_up" // reachable, in the middle of a catch-up in several steps
 	Unreachable State = "unreachable" // does not answer; tried again by itself
 	Refused     State = "refused"     // cannot serve until an operator acts; see Err
+	ReadOnly    State = "read_only"   // a master that answers reads, and whose commits fail; see Err
 	Behind      State = "behind"      // a master that others hold newer revisions of: it takes no writes
 )
 
@@ -102,11 +103,13 @@ func (s *Store) statusOf(m *member, masters []string) PartitionStatus {
 		ps.Readable = ps.Readable && st.Readable
 		whole, catchingUp = whole && m.whole(o), catchingUp || m.catchingUp(o)
 	}
-	switch behind := m.behindness(); {
+	switch behind, refusal := m.behindness(), m.refusal(); {
 	case ps.Err != nil:
 		ps.State = stateOf(ps.Err)
 	case behind != nil:
 		ps.State, ps.Err = Behind, behind
+	case refusal != nil && ps.Master:
+		ps.State, ps.Err, ps.Writable = ReadOnly, refusal, false
 	case !whole:
 		ps.State = Filling
 	case catchingUp:

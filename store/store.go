@@ -93,6 +93,7 @@ func (s *Store) Run(ctx context.Context) error {
 func (s *Store) startMember(ctx context.Context, m *member) {
 	s.work.Go(func() { s.follow(ctx, m) })
 	s.work.Go(func() { m.committer.run(ctx) })
+	s.work.Go(func() { s.proveWrites(ctx, m) })
 	for range s.options.Readers {
 		s.work.Go(func() { m.reader.run(ctx) })
 	}

@@ -25,7 +25,8 @@ position, how far that is behind in revisions and seconds, and when it was last
 synced; then the masters, the epoch and the last pass of the sync process.
 
 A partition's state is ready, filling, catching_up or starting, all of which are
-healthy, or unreachable or refused, which are not: then the exit status is 1.`,
+healthy, or unreachable, refused, behind or read_only (a master that takes no
+writes), which are not: then the exit status is 1.`,
 		Example: `  runnel status
   runnel status --json | jq '.partitions[] | {name, state}'
   watch runnel status`,
