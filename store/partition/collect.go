@@ -5,21 +5,24 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 )
 
 const (
-	deletePosition  = `DELETE FROM {p}positions WHERE origin = ?`
-	selectOfOrigin  = `SELECT {key}, revision FROM {p}entries {by_revision} WHERE origin = ? ORDER BY revision LIMIT ?`
-	deleteKeys      = `DELETE FROM {p}entries WHERE origin = ? AND revision <= ? AND {key} IN `
-	selectTombstone = `SELECT {key}, revision FROM {p}entries {by_revision}
-		WHERE origin = ? AND revision > ? AND revision <= ? AND deleted = 1 ORDER BY revision LIMIT ?`
-	updateCollected = `UPDATE {p}positions SET collected = ? WHERE origin = ?`
+	deletePosition = `DELETE FROM {p}positions WHERE origin = ?`
+	selectOfOrigin = `SELECT {key}, revision FROM {p}entries {by_revision} WHERE origin = ? AND revision > ? ORDER BY revision LIMIT ?`
+	deleteKeys     = `DELETE FROM {p}entries WHERE origin = ? AND revision <= ? AND {key} IN `
+	selectSlice    = `SELECT {key}, revision, deleted FROM {p}entries {by_revision}
+		WHERE origin = ? AND revision > ? AND revision <= ? ORDER BY revision LIMIT ?`
+	updateCollected = `UPDATE {p}positions SET collected = ? WHERE origin = ? AND collected = ? AND revision >= ?`
 )
 
-// chunkRows bounds the rows that a transaction of Reset or Collect removes.
+// chunkRows bounds the entries that one step of Reset removes, and those that
+// one step of Collect reads.
 const chunkRows = 1000
 
-// Reset implements Target.
+// Reset implements Target. Each chunk begins behind the last: a search from the start would
+// go through all rows that were removed before, which the database keeps while an older view is open.
 func (s *SQL) Reset(ctx context.Context, origin Origin) error {
 	if origin == s.name {
 		return s.failed("reset", fmt.Errorf("%w: %s is its own origin", ErrRefused, origin))
@@ -28,44 +31,55 @@ func (s *SQL) Reset(ctx context.Context, origin Origin) error {
 		_, err := conn.exec(ctx, s.sql(deletePosition), string(origin))
 		return err
 	})
+	after := Revision(math.MinInt64)
 	for more := true; err == nil && more; {
+		var last Revision
 		err = s.transact(ctx, "reset", func(ctx context.Context, conn *session) error {
-			more, err = s.resetChunk(ctx, conn, origin)
+			last, more, err = s.resetChunk(ctx, conn, origin, after)
 			return err
 		})
+		after = last
 	}
 	return err
 }
 
 // resetChunk removes some rows while it holds the place of the position, so that
 // nobody fills the origin under its feet: whoever has begun to is left alone.
-func (s *SQL) resetChunk(ctx context.Context, conn *session, origin Origin) (more bool, err error) {
+func (s *SQL) resetChunk(ctx context.Context, conn *session, origin Origin, after Revision) (last Revision, more bool, err error) {
 	_, err = conn.exec(ctx, s.sql(insertPosition), string(origin), 0, 0, 0, 0)
 	if errors.Is(s.explain(err), errDuplicate) {
-		return false, fmt.Errorf("%w: somebody else fills %s already", ErrPositionMoved, origin)
+		return 0, false, fmt.Errorf("%w: somebody else fills %s already", ErrPositionMoved, origin)
 	}
 	if err != nil {
-		return false, err
+		return 0, false, err
 	}
-	keys, last, err := s.keys(ctx, conn, selectOfOrigin, string(origin), chunkRows)
+	keys, last, err := s.keys(ctx, conn, selectOfOrigin, string(origin), int64(after), chunkRows)
 	if err != nil {
-		return false, err
+		return 0, false, err
 	}
 	if _, err := s.remove(ctx, conn, origin, last, keys); err != nil {
-		return false, err
+		return 0, false, err
 	}
 	_, err = conn.exec(ctx, s.sql(deletePosition), string(origin))
-	return len(keys) == chunkRows, err
+	return last, len(keys) == chunkRows, err
 }
 
-// Collect implements Target. What is up to Position.Collected is gone, so the
-// search for more begins there.
-func (s *SQL) Collect(ctx context.Context, origin Origin, upTo Revision) (int, error) {
-	total := 0
-	for more := true; more; {
+// Collect implements Target. It goes through the entries behind Position.Collected in
+// slices. A slice is read before the position is locked, which at a master is the lock that orders all writers: up
+// to the position entries are only replaced, and what replaces them has a revision beyond it.
+func (s *SQL) Collect(ctx context.Context, origin Origin, upTo Revision) (total int, err error) {
+	for {
+		var c slice
+		err := s.read(ctx, "collect", func(ctx context.Context, conn *session) (err error) {
+			c, err = s.slice(ctx, conn, origin, upTo)
+			return err
+		})
+		if err != nil || c.from >= upTo {
+			return total, err
+		}
 		removed := 0
-		err := s.transact(ctx, "collect", func(ctx context.Context, conn *session) (err error) {
-			removed, more, err = s.collectChunk(ctx, conn, origin, upTo)
+		err = s.transact(ctx, "collect", func(ctx context.Context, conn *session) (err error) {
+			removed, err = s.collectSlice(ctx, conn, origin, c)
 			return err
 		})
 		if err != nil {
@@ -73,32 +87,61 @@ func (s *SQL) Collect(ctx context.Context, origin Origin, upTo Revision) (int, e
 		}
 		total += removed
 	}
-	return total, nil
 }
 
-func (s *SQL) collectChunk(ctx context.Context, conn *session, origin Origin, upTo Revision) (removed int, more bool, err error) {
-	p, _, err := s.position(ctx, conn, origin, s.dialect.forUpdate())
+// slice is a part of an origin's entries in the order of their revisions.
+type slice struct {
+	from, to   Revision // exclusive, inclusive
+	tombstones []Key
+}
+
+// slice reads the slice behind Position.Collected.
+func (s *SQL) slice(ctx context.Context, conn *session, origin Origin, upTo Revision) (slice, error) {
+	p, _, err := s.position(ctx, conn, origin, "")
 	if err != nil {
-		return 0, false, err
+		return slice{}, err
 	}
 	if upTo > p.Revision {
-		return 0, false, fmt.Errorf("%w: %s up to %d is beyond the position %d", ErrRefused, origin, upTo, p.Revision)
+		return slice{}, fmt.Errorf("%w: %s up to %d is beyond the position %d", ErrRefused, origin, upTo, p.Revision)
 	}
-	if upTo <= p.Collected {
-		return 0, false, nil
+	c := slice{from: p.Collected, to: upTo}
+	if c.from >= upTo {
+		return c, nil
 	}
-	keys, last, err := s.keys(ctx, conn, selectTombstone, string(origin), int64(p.Collected), int64(upTo), chunkRows)
+	rows, err := conn.query(ctx, s.sql(selectSlice), string(origin), int64(c.from), int64(upTo), chunkRows)
 	if err != nil {
-		return 0, false, err
+		return slice{}, err
 	}
-	if more = len(keys) == chunkRows; !more {
-		last = upTo
+	defer rows.Close()
+	var last Revision
+	n := 0
+	for ; rows.Next(); n++ {
+		var k sql.RawBytes
+		var deleted int64
+		if err := rows.Scan(&k, &last, &deleted); err != nil {
+			return slice{}, err
+		}
+		if deleted != 0 {
+			c.tombstones = append(c.tombstones, Key(k))
+		}
 	}
-	if _, err := conn.exec(ctx, s.sql(updateCollected), int64(last), string(origin)); err != nil {
-		return 0, false, err
+	if n == chunkRows {
+		c.to = last
 	}
-	removed, err = s.remove(ctx, conn, origin, last, keys)
-	return removed, more, err
+	return c, rows.Err()
+}
+
+// collectSlice removes the tombstones of a slice, unless somebody else has meanwhile, or
+// the origin was emptied.
+func (s *SQL) collectSlice(ctx context.Context, conn *session, origin Origin, c slice) (removed int, err error) {
+	done, err := conn.exec(ctx, s.sql(updateCollected), int64(c.to), string(origin), int64(c.from), int64(c.to))
+	if err != nil {
+		return 0, err
+	}
+	if n, err := done.RowsAffected(); err != nil || n == 0 {
+		return 0, err
+	}
+	return s.remove(ctx, conn, origin, c.to, c.tombstones)
 }
 
 // keys reads keys, and the revision of the last.
