@@ -20,6 +20,7 @@ type SQL struct {
 	name    Origin
 	dialect dialect
 	names   *strings.Replacer // placeholders in statements → table and column names
+	indexes *strings.Replacer // placeholders in statements → what makes a SELECT use an index
 	timeout time.Duration
 	log     *slog.Logger
 	local   bool // the database runs in this process: Get waits for nothing that a timer would end
@@ -69,8 +70,10 @@ type dialect interface {
 	// byRevision makes a SELECT go by the order of revisions: a planner that
 	// expects most of the table would read and sort all of it instead.
 	byRevision() string
-	// byExpiry makes one go by the times of expiry.
+	// byExpiry makes one go by the times of expiry, and byLive by the keys of
+	// entries that are no tombstones.
 	byExpiry() string
+	byLive() string
 	// insertIgnore begins an INSERT that leaves a row that is there.
 	insertIgnore() string
 	// upsertNewer writes entries unless what stands is as new, in the open
@@ -115,6 +118,7 @@ func newSQL(o Options, make func(names *strings.Replacer) dialect) (*SQL, error)
 	}
 	names := strings.NewReplacer("{p}", o.TablePrefix, "{key}", "`key`")
 	s := &SQL{name: Origin(o.Name), names: names, dialect: make(names), timeout: o.Timeout, log: o.Logger}
+	s.indexes = strings.NewReplacer("{by_revision}", s.dialect.byRevision(), "{by_expiry}", s.dialect.byExpiry(), "{by_live}", s.dialect.byLive())
 	s.life, s.end = context.WithCancel(context.Background())
 	return s, nil
 }
@@ -223,8 +227,7 @@ func (s *SQL) explain(err error) error {
 
 // sql puts the names of tables, and what the dialect wants, into a statement.
 func (s *SQL) sql(statement string) string {
-	return s.names.Replace(strings.ReplaceAll(strings.ReplaceAll(statement,
-		"{by_revision}", s.dialect.byRevision()), "{by_expiry}", s.dialect.byExpiry()))
+	return s.names.Replace(s.indexes.Replace(statement))
 }
 
 // read runs f on a reading connection.

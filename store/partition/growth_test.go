@@ -1,6 +1,7 @@
 package partition_test
 
 import (
+	"fmt"
 	"path/filepath"
 	"testing"
 	"time"
@@ -10,7 +11,7 @@ import (
 )
 
 // TestReadsDoNotGrowWithTheTable: a read of few entries takes the same time beside many
-// others. A database that goes through them all takes a hundred times as long.
+// others, and a list of few beside many tombstones. A database that goes through them all takes a hundred times as long.
 func TestReadsDoNotGrowWithTheTable(t *testing.T) {
 	t.Run("SQLite", func(t *testing.T) {
 		p := openSQLite(t, filepath.Join(t.TempDir(), "runnel.db"), partition.Options{Name: "a"})
@@ -31,6 +32,13 @@ func checkGrowth(t *testing.T, p *partition.SQL) {
 		"Get": func() error { _, err := p.Get(ctx, []partition.Key{"k/1", "k/2", "k/absent"}); return err },
 		"List": func() error {
 			_, _, err := p.List(ctx, partition.Span{From: "k/", To: "k0", Limit: 10, Values: true})
+			return err
+		},
+		"List beside tombstones": func() error {
+			entries, more, err := p.List(ctx, partition.Span{From: "d/", To: "d0", Limit: 10})
+			if err == nil && (len(entries) != 1 || more) {
+				err = fmt.Errorf("%d entries, more %v", len(entries), more)
+			}
 			return err
 		},
 		"Positions": func() error { _, err := p.Positions(ctx); return err },
@@ -58,10 +66,22 @@ func checkGrowth(t *testing.T, p *partition.SQL) {
 	}
 	fill := func(rounds int) {
 		for round := range rounds {
-			if _, err := p.Commit(ctx, blind(1000, round)); err != nil {
-				t.Fatal(err)
+			gone := blind(1000, round)
+			for i := range gone.Write {
+				e := &gone.Write[i]
+				*e = partition.Entry{Key: "d" + e.Key[1:], Revision: e.Revision, Deleted: true, Checksum: partition.Checksum(nil)}
+			}
+			for _, b := range []partition.Batch{blind(1000, round), gone} {
+				if _, err := p.Commit(ctx, b); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
+	}
+	last := blind(1, 0)
+	last.Write[0].Key = "d/last"
+	if _, err := p.Commit(ctx, last); err != nil {
+		t.Fatal(err)
 	}
 	few := make(map[string]time.Duration)
 	fill(1)

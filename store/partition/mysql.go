@@ -260,6 +260,7 @@ func (d *mysqlDB) forShare() string     { return " LOCK IN SHARE MODE" } // Mari
 func (d *mysqlDB) forUpdate() string    { return " FOR UPDATE" }
 func (d *mysqlDB) byRevision() string   { return "FORCE INDEX (by_revision)" }
 func (d *mysqlDB) byExpiry() string     { return "FORCE INDEX (by_expiry)" }
+func (d *mysqlDB) byLive() string       { return "FORCE INDEX (by_live)" }
 func (d *mysqlDB) insertIgnore() string { return "INSERT IGNORE" }
 
 // clock is the time at which the statement began, whatever the time zone.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -69,25 +70,46 @@ func (s *SQL) List(ctx context.Context, span Span) (entries []Entry, more bool, 
 	return entries, more, err
 }
 
-const selectHeads = `SELECT ` + headColumns + ` FROM {p}entries WHERE {key} >= ? AND deleted = 0`
+const (
+	selectHeads = `SELECT ` + headColumns + ` FROM {p}entries WHERE {key} >= ?`
+	selectLive  = `SELECT ` + headColumns + ` FROM {p}entries {by_live} WHERE deleted = 0 AND {key} >= ?`
+)
 
-// heads reads one more than the limit, to say whether more follow.
+// heads reads one more than the limit, to say whether more follow. It reads rows as
+// they stand and, when tombstones are among them, the others by the index that has none: so
+// it does not go through all tombstones, and rows without any need no second look.
 func (s *SQL) heads(ctx context.Context, c *session, span Span) ([]Entry, bool, error) {
-	statement, args := selectHeads, []any{[]byte(span.From)}
-	if span.To != "" {
-		statement, args = statement+` AND {key} < ?`, append(args, []byte(span.To))
-	}
-	statement, args = statement+` ORDER BY {key} LIMIT ?`, append(args, int64(span.Limit)+1)
-	rows, err := c.query(ctx, s.sql(statement), args...)
+	want := span.Limit + 1
+	all, err := s.headsFrom(ctx, c, selectHeads, span, want)
 	if err != nil {
 		return nil, false, err
 	}
-	entries, err := scanEntries(rows, nil, false)
-	if err != nil {
-		return nil, false, err
+	full := len(all) == want
+	if full {
+		span.From = all[len(all)-1].Key + "\x00"
+	}
+	entries := slices.DeleteFunc(all, func(e Entry) bool { return e.Deleted })
+	if missing := want - len(entries); full && missing > 0 {
+		others, err := s.headsFrom(ctx, c, selectLive, span, missing)
+		if err != nil {
+			return nil, false, err
+		}
+		entries = append(entries, others...)
 	}
 	more := len(entries) > span.Limit
 	return entries[:min(len(entries), span.Limit)], more, nil
+}
+
+func (s *SQL) headsFrom(ctx context.Context, c *session, statement string, span Span, limit int) ([]Entry, error) {
+	args := []any{[]byte(span.From)}
+	if span.To != "" {
+		statement, args = statement+` AND {key} < ?`, append(args, []byte(span.To))
+	}
+	rows, err := c.query(ctx, s.sql(statement+` ORDER BY {key} LIMIT ?`), append(args, int64(limit))...)
+	if err != nil {
+		return nil, err
+	}
+	return scanEntries(rows, nil, false)
 }
 
 // within counts the entries up to the one whose value reaches the budget.

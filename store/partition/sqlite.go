@@ -235,6 +235,7 @@ func (d *sqliteDB) forShare() string        { return "" }                // a wr
 func (d *sqliteDB) forUpdate() string       { return "" }
 func (d *sqliteDB) byRevision() string      { return "INDEXED BY {p}entries_by_revision" }
 func (d *sqliteDB) byExpiry() string        { return "INDEXED BY {p}entries_by_expiry" }
+func (d *sqliteDB) byLive() string          { return "INDEXED BY {p}entries_by_live" }
 func (d *sqliteDB) insertIgnore() string    { return "INSERT OR IGNORE" }
 
 // clock is the host's: the database has no other.
