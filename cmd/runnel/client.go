@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -67,6 +69,9 @@ type request struct {
 	body   func() (io.ReadCloser, error) // a fresh reader of the same bytes each time; nil for no body
 	size   int64                         // of the body, in bytes
 
+	status []int  // those that are success; 200 alone if there are none
+	proof  string // how an answer is known to be Runnel's: a media type, or the name of a header
+
 	repeatable bool // doing it twice is as good as once (RFC 9110, section 9.2.2), and nothing it was conditional on moves
 	finish     bool // when the caller's ctx ends, let the attempt under way finish and only stop repeating it
 }
@@ -78,7 +83,8 @@ const expectBytes = 1 << 20
 // errIdle is the cause of a request given up on by --timeout.
 var errIdle = errors.New("nothing moved within the timeout")
 
-// attempt sends r once. An answer other than 2xx is a *problem, a lost connection a *lostError.
+// attempt sends r once. An answer other than 2xx is a *problem, a lost connection a *lostError, a 2xx that Runnel does
+// not give a *strangerError.
 func (c *client) attempt(ctx context.Context, r request) (*http.Response, error) {
 	if r.finish {
 		ctx = context.WithoutCancel(ctx)
@@ -119,7 +125,36 @@ func (c *client) attempt(ctx context.Context, r request) (*http.Response, error)
 		defer resp.Body.Close()
 		return nil, readProblem(resp)
 	}
+	if err := r.check(resp); err != nil {
+		resp.Body.Close()
+		return nil, err
+	}
 	return resp, nil
+}
+
+// check refuses a 2xx answer that Runnel does not give, such as a page to sign in at.
+func (r *request) check(resp *http.Response) error {
+	status := r.status
+	if status == nil {
+		status = []int{http.StatusOK}
+	}
+	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	known := media == r.proof || !strings.Contains(r.proof, "/") && resp.Header.Get(r.proof) != ""
+	if slices.Contains(status, resp.StatusCode) && known {
+		return nil
+	}
+	return &strangerError{status: resp.StatusCode, media: media}
+}
+
+// strangerError is an answer of something other than Runnel.
+type strangerError struct {
+	status int
+	media  string
+}
+
+func (e *strangerError) Error() string {
+	return fmt.Sprintf("the answer, %d with %s, is not Runnel's: does --server name another service, or does a proxy ask to sign in?",
+		e.status, firstOf(e.media, "no media type"))
 }
 
 func (c *client) newRequest(ctx context.Context, r request) (*http.Request, error) {
@@ -132,6 +167,11 @@ func (c *client) newRequest(ctx context.Context, r request) (*http.Request, erro
 		return nil, err
 	}
 	for name, values := range r.header {
+		for _, text := range values {
+			if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+				return nil, usageError("%s cannot hold the control characters in %q", name, text)
+			}
+		}
 		req.Header[name] = values
 	}
 	req.Header.Set("User-Agent", "runnel/"+buildVersion().Version)
@@ -163,7 +203,7 @@ func (c *client) log(req *http.Request, resp *http.Response, err error, took tim
 	if err == nil {
 		outcome = fmt.Sprintf("%d, request %s", resp.StatusCode, firstOf(resp.Header.Get("X-Request-Id"), "unnamed"))
 	}
-	fmt.Fprintf(c.trace, "%s %s: %s, %v\n", req.Method, req.URL.RequestURI(), outcome, took.Round(time.Microsecond))
+	fmt.Fprintf(c.trace, "%s %s: %s, %v\n", req.Method, req.URL.RequestURI(), visible(outcome), took.Round(time.Microsecond))
 }
 
 // answerBody is the body of an answer. Each read that moved something puts the timeout off, so that only silence, never

@@ -12,6 +12,16 @@ const (
 	completeTimeout = 2 * time.Second
 )
 
+// completePrefix has the shell offer keys for --prefix.
+func (p *program) completePrefix(cmd *cobra.Command) {
+	offer := func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+		return p.completeKey(cmd, nil, typed)
+	}
+	if err := cmd.RegisterFlagCompletionFunc("prefix", offer); err != nil {
+		panic(err) // there is no such flag, or it is completed already
+	}
+}
+
 // completeKey offers the keys and key directories that begin with what has been typed: for shell completion, which
 // gets nothing rather than an error when the server does not answer at once.
 func (p *program) completeKey(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {

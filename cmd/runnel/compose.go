@@ -43,11 +43,42 @@ func (f configFlags) load() (*config.Config, error) {
 	return c, nil
 }
 
+// checkData refuses a --data where there is no store: only 'runnel serve' makes one.
+func (f configFlags) checkData(c *config.Config) error {
+	if f.file != "" {
+		return nil
+	}
+	for _, section := range c.Partitions {
+		if _, err := os.Stat(section.URL.Path); err == nil {
+			return nil
+		}
+	}
+	return usageError("there is no store in %s; 'runnel serve --data %s' makes one", f.data, f.data)
+}
+
+// prepareData makes the directory of the embedded partitions, and shows that files can be kept there.
+func (f configFlags) prepareData() error {
+	if f.file != "" {
+		return nil
+	}
+	err := os.MkdirAll(f.data, 0o700)
+	if err == nil {
+		var probe *os.File
+		if probe, err = os.CreateTemp(f.data, ".probe*"); err == nil {
+			err = errors.Join(probe.Close(), os.Remove(probe.Name()))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("--data cannot keep a store: %w", err)
+	}
+	return nil
+}
+
 // newLogger writes log lines to w as the configuration asks.
 func newLogger(w io.Writer, c config.Log) *slog.Logger {
 	o := &slog.HandlerOptions{Level: c.Level}
 	if c.Format == config.FormatJSON {
-		return slog.New(slog.NewJSONHandler(w, o))
+		return slog.New(slog.NewJSONHandler(visibleWriter{w}, o))
 	}
 	return slog.New(slog.NewTextHandler(w, o))
 }

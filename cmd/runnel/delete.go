@@ -49,13 +49,14 @@ deleted or not; one that was deleted stays so when the command is interrupted.`,
 			if many {
 				return d.run(cmd.Context())
 			}
-			return d.c.delete(cmd.Context(), args[0], ifMatch)
+			return ofKey(args[0], d.c.delete(cmd.Context(), args[0], ifMatch))
 		},
 	}
 	f := cmd.Flags()
 	sessionFlag(f, &session)
 	f.StringVar(&ifMatch, "if-match", "", "delete only if the key has this `ETAG`; * for any")
 	f.StringVar(&d.prefix, "prefix", "", "delete every key that begins with `PREFIX`")
+	p.completePrefix(cmd)
 	f.BoolVar(&d.all, "all", false, "delete every key")
 	f.BoolVar(&d.yes, "yes", false, "do not ask before deleting many keys")
 	return cmd
@@ -67,6 +68,7 @@ func (c *client) delete(ctx context.Context, key, ifMatch string) error {
 	setConditions(header, ifMatch, "")
 	resp, err := c.do(ctx, request{
 		method: http.MethodDelete, path: wire.Path(wire.KeysPath, key), header: header, repeatable: ifMatch == "",
+		status: []int{http.StatusNoContent}, proof: "Runnel-Revision",
 	})
 	if err != nil {
 		return err

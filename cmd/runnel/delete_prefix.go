@@ -86,7 +86,7 @@ func (d *deletion) first(ctx context.Context) ([]string, error) {
 
 func (d *deletion) confirmed(keys []string) bool {
 	for _, key := range keys[:min(shownKeys, len(keys))] {
-		fmt.Fprintf(d.p.stderr, "  %s\n", key)
+		fmt.Fprintf(d.p.stderr, "  %s\n", visible(key))
 	}
 	switch {
 	case len(keys) <= shownKeys:
@@ -141,7 +141,7 @@ type deletedStep struct {
 
 func (c *client) deleteSome(ctx context.Context, query url.Values) (step deletedStep, err error) {
 	resp, err := c.do(ctx, request{method: http.MethodDelete, path: "/v1/keys", query: query,
-		header: http.Header{"Accept": {"application/json"}}, repeatable: true, finish: true})
+		header: http.Header{"Accept": {"application/json"}}, proof: "application/json", repeatable: true, finish: true})
 	if err != nil {
 		return step, err
 	}

@@ -31,8 +31,8 @@ with -, it goes to standard output.
 
 FILE appears, and replaces an older one, only once the export is whole: until then
 it grows as FILE.partial. An interrupted export goes on with --resume behind the
-last whole line of FILE.partial, if that comes from the same server and query. A connection that breaks is taken up again by
-itself.
+last whole line of FILE.partial, if that comes from the same server and query. A
+connection that breaks is taken up again by itself.
 
 An export is not of one moment: each entry is as it was when it was read. Any
 partition may answer; --consistency master misses nothing that was written before
@@ -65,6 +65,7 @@ written. --max-staleness 5s reads from who is proven to be at most so far behind
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.prefix, "prefix", "", "only the keys that begin with `PREFIX`")
+	p.completePrefix(cmd)
 	o.read.defineList(cmd)
 	f.BoolVar(&o.resume, "resume", false, "go on with what an interrupted export has left")
 	return cmd

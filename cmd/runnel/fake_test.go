@@ -85,6 +85,7 @@ func (f *fakeServer) values() map[string]string {
 
 func (f *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Request-Id", "req-1")
+	w.Header().Set("Content-Type", firstOf(r.Header.Get("Accept"), "application/x-ndjson"))
 	escaped, isKey := strings.CutPrefix(r.URL.EscapedPath(), "/v1/keys/")
 	key, err := url.PathUnescape(escaped)
 	if err != nil {
@@ -241,6 +242,7 @@ func (f *fakeServer) put(w http.ResponseWriter, r *http.Request, key string) {
 	}
 	f.entries[key] = e
 	w.Header().Set("ETag", e.etag())
+	w.Header().Set("Runnel-Revision", strconv.FormatInt(e.revision, 10))
 	if old == nil {
 		w.WriteHeader(http.StatusCreated)
 		return
@@ -267,6 +269,7 @@ func (f *fakeServer) delete(w http.ResponseWriter, r *http.Request, key string) 
 		refuse(w, 412, "precondition-failed", "the key has another ETag")
 	default:
 		delete(f.entries, key)
+		w.Header().Set("Runnel-Revision", strconv.FormatInt(f.revision, 10))
 		w.WriteHeader(http.StatusNoContent)
 	}
 }

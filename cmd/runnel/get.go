@@ -71,11 +71,11 @@ func (p *program) get(ctx context.Context, c *client, key string, o getOptions) 
 		accept = "application/json"
 	}
 	resp, err := c.do(ctx, request{
-		method: http.MethodGet, path: wire.Path(wire.KeysPath, key), query: query, repeatable: true,
+		method: http.MethodGet, path: wire.Path(wire.KeysPath, key), query: query, repeatable: true, proof: "Runnel-Revision",
 		header: http.Header{"Accept": {accept}},
 	})
 	if err != nil {
-		return err
+		return ofKey(key, err)
 	}
 	defer resp.Body.Close()
 	body := io.Reader(resp.Body)

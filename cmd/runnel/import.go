@@ -189,6 +189,7 @@ func (c *client) store(ctx context.Context, e *loaded) error {
 	}
 	resp, err := c.do(ctx, request{
 		method: http.MethodPut, path: wire.Path(wire.KeysPath, e.key), query: query, header: header,
+		status: []int{http.StatusCreated, http.StatusNoContent}, proof: "Runnel-Revision",
 		body: e.value.open, size: e.value.size, repeatable: !e.conditional(), finish: true,
 	})
 	if err != nil {

@@ -8,10 +8,8 @@ import (
 	"io"
 	"io/fs"
 	"iter"
-	"mime"
 	"net/http"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -152,7 +150,7 @@ func (s *treeSource) value(name string) (value, error) {
 	if err != nil {
 		return value{}, err
 	}
-	contentType := mime.TypeByExtension(path.Ext(name))
+	contentType := mediaType(name)
 	if contentType == "" {
 		contentType = http.DetectContentType(head[:min(len(head), sniffBytes)])
 	}

@@ -88,7 +88,7 @@ func (s *keyStream) read(ctx context.Context) error {
 		}
 	}
 	resp, err := s.c.do(ctx, request{
-		method: http.MethodGet, path: "/v1/keys", query: s.q.params(after), repeatable: true,
+		method: http.MethodGet, path: "/v1/keys", query: s.q.params(after), repeatable: true, proof: "application/x-ndjson",
 		header: http.Header{"Accept": {"application/x-ndjson"}},
 	})
 	if err != nil {
@@ -195,7 +195,7 @@ func (c *client) page(ctx context.Context, q keyQuery, after string, limit int) 
 // getJSON decodes the JSON that the server answers into into.
 func (c *client) getJSON(ctx context.Context, path string, query url.Values, into any) error {
 	resp, err := c.do(ctx, request{
-		method: http.MethodGet, path: path, query: query, repeatable: true,
+		method: http.MethodGet, path: path, query: query, repeatable: true, proof: "application/json",
 		header: http.Header{"Accept": {"application/json"}},
 	})
 	if err != nil {

@@ -70,7 +70,7 @@ func FuzzKeyPathDecodesToTheKey(f *testing.F) {
 func TestGetRefusals(t *testing.T) {
 	f := newFake(t)
 	o := cli{}.run(t, f, "get", "nothing")
-	want := outcome{"", "runnel: 404 not-found: there is no such key\n", exitFailed}
+	want := outcome{"", "runnel: 404 not-found: there is no such key: \"nothing\"\n", exitFailed}
 	if o != want {
 		t.Errorf("got %+v, want %+v", o, want)
 	}
@@ -90,6 +90,7 @@ func TestGetWritesFileOnlyWhenWhole(t *testing.T) {
 	}
 	f.before = func(w http.ResponseWriter, _ *http.Request, _ string) bool {
 		w.Header().Set("Content-Length", "100")
+		w.Header().Set("Runnel-Revision", "1")
 		w.Write([]byte("half"))
 		return true
 	}
@@ -140,7 +141,7 @@ func TestPutSources(t *testing.T) {
 		{"empty argument", "", []string{""}, "", "text/plain; charset=utf-8"},
 		{"stdin", "from \x00 stdin", nil, "from \x00 stdin", "application/octet-stream"},
 		{"dash", "from stdin", []string{"-"}, "from stdin", "application/octet-stream"},
-		{"empty stdin", "", nil, "", "application/octet-stream"},
+		{"empty stdin", "", []string{"-"}, "", "application/octet-stream"},
 		{"file", "", []string{"--file", page}, "<p>", "text/html; charset=utf-8"},
 		{"large file", "", []string{"--file", blob}, big, "application/octet-stream"},
 		{"type given", "", []string{"{}", "--content-type", "application/json"}, "{}", "application/json"},

@@ -7,6 +7,8 @@ import (
 	"io"
 	"iter"
 	"net/http"
+
+	"github.com/dustin/go-humanize"
 )
 
 // maxLineBytes bounds a line of NDJSON: a file that is none should not be read into memory whole.
@@ -35,7 +37,7 @@ func (l *lineReader) next() ([]byte, error) {
 		case err == bufio.ErrBufferFull && len(line) <= maxLineBytes:
 			continue
 		case err == bufio.ErrBufferFull:
-			return nil, fmt.Errorf("line %d is longer than %d bytes", l.line+1, maxLineBytes)
+			return nil, fmt.Errorf("line %d is longer than %s", l.line+1, humanize.IBytes(maxLineBytes))
 		case err == io.EOF && len(line) > 0:
 			err = nil
 		}

@@ -49,7 +49,8 @@ line, {"prefix":…} for a common prefix; --values adds the values to it.`,
   runnel list photos/ --delimiter /
   runnel list --limit 10 --json | jq -r .key
   runnel list config/ --values`,
-		Args: cobra.MaximumNArgs(1),
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: p.completeKey,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.limit < 0 {
 				return usageError("--limit %d is negative", o.limit)
@@ -84,7 +85,7 @@ func (p *program) list(ctx context.Context, c *client, prefix string, o listOpti
 	if o.delimiter != "" || o.limit > 0 && o.read.session != "" { // a stream that is left gives no session
 		listed = c.keysAndPrefixes(ctx, q)
 	}
-	out := newLinePrinter(p.stdout, o)
+	out := newLinePrinter(p.shown(), o)
 	n := 0
 	for k, err := range listed {
 		if err == nil {

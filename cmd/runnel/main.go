@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -42,9 +44,20 @@ type program struct {
 
 // run executes one command line and returns the process's exit status. An error is printed once, here.
 func (p *program) run(ctx context.Context, args []string) int {
+	terminal, out := p.isTerminal, &output{w: p.stdout}
+	p.isTerminal = func(stream any) bool {
+		if stream == out {
+			stream = out.w
+		}
+		return terminal(stream)
+	}
+	p.stdout = out
 	root := newRoot(p)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
+	if out.err != nil {
+		err = &exitError{code: exitFailed, err: out.err}
+	}
 	if err == nil {
 		return exitOK
 	}
@@ -57,7 +70,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 		code = exitUsage
 	}
 	if !errors.Is(err, errSilent) {
-		fmt.Fprintf(p.stderr, "runnel: %s\n", p.describe(err))
+		fmt.Fprintf(p.stderr, "runnel: %s\n", visible(p.describe(err)))
 	}
 	if code == exitUsage && !p.running {
 		fmt.Fprintf(p.stderr, "see '%s --help'\n", cmd.CommandPath())
@@ -65,13 +78,20 @@ func (p *program) run(ctx context.Context, args []string) int {
 	return code
 }
 
-// describe is err for a person; with --verbose it says which request it came from.
+// describe is err for a person, no line twice; with --verbose it says which request it came from.
 func (p *program) describe(err error) string {
+	var lines []string
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		if !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	text := strings.Join(lines, "\n")
 	var refused *problem
 	if p.flags.verbose && errors.As(err, &refused) && refused.RequestID != "" {
-		return fmt.Sprintf("%v (request %s)", err, refused.RequestID)
+		return fmt.Sprintf("%s (request %s)", text, refused.RequestID)
 	}
-	return err.Error()
+	return text
 }
 
 // errSilent is returned by a command that has said all there is to say and only wants its exit status.

@@ -74,7 +74,7 @@ func (m *mirror) find(ctx context.Context) ([]doomed, error) {
 func (m *mirror) confirmed(keys []doomed) bool {
 	const shown = 10
 	for _, d := range keys[:min(shown, len(keys))] {
-		fmt.Fprintf(m.p.stderr, "  %s\n", d.key)
+		fmt.Fprintf(m.p.stderr, "  %s\n", visible(d.key))
 	}
 	if len(keys) > shown {
 		fmt.Fprintf(m.p.stderr, "  … and %d more\n", len(keys)-shown)

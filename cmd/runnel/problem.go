@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/dustin/go-humanize"
 )
 
 // problem is a refusal by the server: an application/problem+json answer (RFC 9457), or what could be made of another.
@@ -52,10 +54,25 @@ func (p *problem) Error() string {
 	if text := firstOf(p.Detail, p.Title); text != "" {
 		s += ": " + text
 	}
-	if p.MaxBytes > 0 {
-		s += fmt.Sprintf(" (at most %d bytes)", p.MaxBytes)
+	if size := humanize.IBytes(uint64(max(0, p.MaxBytes))); p.MaxBytes > 0 {
+		number := fmt.Sprintf("%d bytes", p.MaxBytes)
+		if exact, err := humanize.ParseBytes(size); err != nil || exact != uint64(p.MaxBytes) || exact < 1024 {
+			size = number
+		}
+		if !strings.Contains(s, number) {
+			return s + " (at most " + size + ")"
+		}
+		s = strings.ReplaceAll(s, number, size)
 	}
 	return s
+}
+
+// ofKey is err, which names the key where it says that there is none.
+func ofKey(key string, err error) error {
+	if p, ok := errors.AsType[*problem](err); ok && p.Status == http.StatusNotFound {
+		p.Detail = strings.TrimSuffix(firstOf(p.Detail, "There is no such key"), ".") + fmt.Sprintf(": %q", key)
+	}
+	return err
 }
 
 func firstOf(a, b string) string {

@@ -4,16 +4,16 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/runnelkv/runnel/api/wire"
@@ -23,6 +23,7 @@ type putOptions struct {
 	file        string
 	contentType string
 	ttl         time.Duration
+	copies      string
 	ifMatch     string
 	ifNoneMatch string
 	meta        map[string]string
@@ -42,6 +43,9 @@ from a file. When the command returns 0 the value is durable at the master.
 Unless --content-type says so, the media type is text/plain for an argument, goes
 by the extension of a file, and is application/octet-stream for anything else.
 
+--copies 2, or all, waits until so many partitions hold the value; if they do not in
+time, the value is stored all the same, and the exit status is 1.
+
 --if-match stores only while the key still has that ETag, --if-none-match '*'
 only while the key does not exist: otherwise exit status 1, "412
 precondition-failed", and nothing is changed. An unconditional put is repeated
@@ -54,7 +58,7 @@ as it could then fail on its own success: get the key to see.`,
   etag=$(runnel put counter 1) && runnel put counter 2 --if-match "$etag"`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			source, err := p.putSource(args[1:], o)
+			source, err := p.putSource(cmd.Context(), args[1:], o)
 			if err != nil {
 				return err
 			}
@@ -70,6 +74,8 @@ as it could then fail on its own success: get the key to see.`,
 	f.StringVarP(&o.file, "file", "f", "", "read the value from `FILE`")
 	f.StringVarP(&o.contentType, "content-type", "t", "", "the value's media `TYPE`")
 	f.DurationVar(&o.ttl, "ttl", 0, "expire after this long, on every node (such as 30s or 24h)")
+	f.StringVar(&o.copies, "copies", "", "return once `N` partitions, or all, hold the value")
+	complete(cmd, "copies", "2", "all")
 	f.StringVar(&o.ifMatch, "if-match", "", "store only if the key has this `ETAG`; * for any")
 	f.StringVar(&o.ifNoneMatch, "if-none-match", "", "store only if the key does not have this `ETAG`; * for none")
 	f.StringToStringVar(&o.meta, "meta", nil, "metadata to keep with the value, as `NAME=TEXT`; may be repeated")
@@ -89,7 +95,12 @@ type value struct {
 const maxStdinBytes = 1 << 30
 
 // putSource finds the value that a put's arguments and flags name.
-func (p *program) putSource(args []string, o putOptions) (value, error) {
+func (p *program) putSource(ctx context.Context, args []string, o putOptions) (value, error) {
+	for name, text := range o.meta {
+		if err := wire.CheckMetadata(name, text); err != nil {
+			return value{}, usageError("--meta %q: %v", name+"="+text, err)
+		}
+	}
 	if o.ttl < 0 {
 		return value{}, usageError("--ttl %v is negative", o.ttl)
 	}
@@ -102,14 +113,27 @@ func (p *program) putSource(args []string, o putOptions) (value, error) {
 	if len(args) == 1 && args[0] != "-" {
 		return bytesValue([]byte(args[0]), "text/plain; charset=utf-8"), nil
 	}
-	b, err := io.ReadAll(io.LimitReader(p.stdin, maxStdinBytes+1))
-	if err != nil {
-		return value{}, fmt.Errorf("read standard input: %w", err)
+	b, err := p.readStdin(ctx)
+	if err == nil && len(b) == 0 && len(args) == 0 {
+		err = usageError("standard input is empty and there is no VALUE; to store an empty value give '' or -")
 	}
-	if len(b) > maxStdinBytes {
-		return value{}, fmt.Errorf("standard input is longer than %d bytes", maxStdinBytes)
+	return bytesValue(b, ""), err
+}
+
+// readStdin reads standard input to its end, or until ctx ends.
+func (p *program) readStdin(ctx context.Context) ([]byte, error) {
+	stdin := interruptible(ctx, p.stdin)
+	defer stdin.Close()
+	b, err := io.ReadAll(io.LimitReader(stdin, maxStdinBytes+1))
+	switch {
+	case ctx.Err() != nil:
+		return nil, errors.New("interrupted")
+	case err != nil:
+		return nil, fmt.Errorf("read standard input: %w", err)
+	case len(b) > maxStdinBytes:
+		return nil, fmt.Errorf("standard input is longer than %s", humanize.IBytes(maxStdinBytes))
 	}
-	return bytesValue(b, ""), nil
+	return b, nil
 }
 
 func bytesValue(b []byte, contentType string) value {
@@ -134,7 +158,7 @@ func fileValue(name string) (value, error) {
 	return value{
 		open:        func() (io.ReadCloser, error) { return os.Open(name) },
 		size:        info.Size(),
-		contentType: mime.TypeByExtension(filepath.Ext(name)),
+		contentType: mediaType(name),
 	}, nil
 }
 
@@ -148,16 +172,23 @@ func (p *program) put(ctx context.Context, c *client, key string, v value, o put
 	if o.ttl > 0 {
 		query.Set("ttl", o.ttl.String())
 	}
+	if o.copies != "" {
+		query.Set("copies", o.copies)
+	}
 	resp, err := c.do(ctx, request{
 		method: http.MethodPut, path: wire.Path(wire.KeysPath, key), query: query, header: header,
+		status: []int{http.StatusCreated, http.StatusAccepted, http.StatusNoContent}, proof: "Runnel-Revision",
 		body: v.open, size: v.size, repeatable: o.ifMatch == "" && o.ifNoneMatch == "",
 	})
 	if err != nil {
-		return err
+		return ofKey(key, err)
 	}
 	defer resp.Body.Close()
-	_, err = fmt.Fprintln(p.stdout, resp.Header.Get("ETag"))
-	return err
+	if _, err = fmt.Fprintln(p.stdout, resp.Header.Get("ETag")); err != nil || resp.StatusCode != http.StatusAccepted {
+		return err
+	}
+	return fmt.Errorf("key %q is stored, on %s partitions until now instead of %s; the sync process copies it on",
+		key, firstOf(resp.Header.Get("Runnel-Copies"), "some"), o.copies)
 }
 
 // setConditions adds the preconditions that are not empty, quoting an ETag that a shell has lost the quotes of.

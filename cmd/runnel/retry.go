@@ -91,7 +91,8 @@ func serverAway(err error) bool {
 		return refused.Status >= 502 || refused.Status == http.StatusTooManyRequests || refused.Status == http.StatusUnauthorized
 	}
 	_, lost := errors.AsType[*lostError](err)
-	return lost
+	_, stranger := errors.AsType[*strangerError](err)
+	return lost || stranger
 }
 
 // lostError is a request without an answer, or with half of one.

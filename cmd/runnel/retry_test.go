@@ -41,7 +41,7 @@ func (a answer) response() (*http.Response, error) {
 	if a.err != nil {
 		return nil, a.err
 	}
-	h := http.Header{"Content-Type": {"application/problem+json"}}
+	h := http.Header{"Content-Type": {"application/problem+json"}, "Runnel-Revision": {"1"}}
 	if a.retryAfter != "" {
 		h.Set("Retry-After", a.retryAfter)
 	}
@@ -64,9 +64,10 @@ var (
 )
 
 func TestOnlyWhatIsSafeIsRepeated(t *testing.T) {
-	get := request{method: http.MethodGet, path: "/", repeatable: true}
-	put := request{method: http.MethodPut, path: "/", repeatable: true}
-	conditional := request{method: http.MethodPut, path: "/"}
+	written := []int{http.StatusNoContent}
+	get := request{method: http.MethodGet, path: "/", status: written, proof: "Runnel-Revision", repeatable: true}
+	put := request{method: http.MethodPut, path: "/", status: written, proof: "Runnel-Revision", repeatable: true}
+	conditional := request{method: http.MethodPut, path: "/", status: written, proof: "Runnel-Revision"}
 	for _, tt := range []struct {
 		name  string
 		first answer

@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 const (
@@ -47,6 +49,10 @@ func newRoot(p *program) *cobra.Command {
 	root.SetIn(p.stdin)
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
+	root.Version = buildVersion().String()
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.SetHelpCommand(newHelp(root))
+	root.SetFlagErrorFunc(flagError)
 	addGlobalFlags(p, root)
 	root.AddGroup(
 		&cobra.Group{ID: groupServer, Title: "Run it:"},
@@ -54,10 +60,57 @@ func newRoot(p *program) *cobra.Command {
 	)
 	addGroup(root, groupServer, serverCommands(p)...)
 	addGroup(root, groupClient,
-		newGet(p), newPut(p), newDelete(p), newList(p), newWatch(p), newStatus(p), newImport(p), newExport(p), newBench(p))
+		newGet(p), newPut(p), newDelete(p), newList(p), newWatch(p), newStatus(p), newTxn(p), newImport(p), newExport(p), newBench(p))
 	root.AddCommand(newVersion(p))
 	trackRunning(p, root)
 	return root
+}
+
+// newHelp is the command help, which refuses a name that there is not.
+func newHelp(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Explain a command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, left, err := root.Find(args)
+			if err != nil || len(left) > 0 {
+				return usageError("there is no command %q; 'runnel help' lists them", strings.Join(args, " "))
+			}
+			cmd.InitDefaultHelpFlag()
+			return cmd.Help()
+		},
+	}
+}
+
+// flagError says which values a flag takes, in place of how a library failed to read this one.
+func flagError(_ *cobra.Command, err error) error {
+	invalid, ok := errors.AsType[*pflag.InvalidValueError](err)
+	if !ok {
+		return err
+	}
+	forms := map[string]string{
+		"duration": "a duration like 500ms, 30s or 12h", "int": "a whole number", "int64": "a whole number", "uint64": "a whole number from 0",
+		"bool": "true or false", "stringToString": "NAME=TEXT",
+	}
+	flag := invalid.GetFlag()
+	return usageError("--%s is %s, not %q", flag.Name, firstOf(forms[flag.Value.Type()], "a "+flag.Value.Type()), invalid.GetValue())
+}
+
+// refuseClientFlags refuses flags about requests where a command sends none: one that runs a node or is about one.
+func refuseClientFlags(cmd *cobra.Command) error {
+	top := cmd
+	for top.HasParent() && top.Parent().HasParent() {
+		top = top.Parent()
+	}
+	if top.GroupID != groupServer || cmd.Flags().Lookup("now") != nil && cmd.Flags().Changed("now") {
+		return nil
+	}
+	for _, name := range []string{"server", "key", "timeout", "retry", "verbose"} {
+		if cmd.Flags().Changed(name) {
+			return usageError("--%s is about requests to a server, and '%s' sends none", name, cmd.CommandPath())
+		}
+	}
+	return nil
 }
 
 const (
@@ -91,6 +144,9 @@ func trackRunning(p *program, c *cobra.Command) {
 		body := c.RunE
 		c.RunE = func(cmd *cobra.Command, args []string) error {
 			p.running = true
+			if err := refuseClientFlags(cmd); err != nil {
+				return err
+			}
 			err := body(cmd, args)
 			if unsaved := p.session.save(); unsaved != nil {
 				return errors.Join(err, unsaved)

@@ -58,6 +58,9 @@ func newServe(p *program) *cobra.Command {
 // serve runs a node until ctx ends.
 func (p *program) serve(ctx context.Context, f serveFlags) error {
 	c, err := f.load()
+	if err == nil {
+		err = f.prepareData()
+	}
 	if err != nil {
 		return err
 	}
@@ -106,11 +109,12 @@ func (p *program) welcome(f serveFlags, address net.Addr) {
 	fmt.Fprintf(p.stdout, `runnel serves %[1]s from three SQLite partitions in %[2]s
 
   curl -X PUT --data-binary 'hello' %[1]s/v1/keys/greeting     write a value
-  curl %[1]s/v1/keys/greeting                                 read it, from any partition
+  curl '%[1]s/v1/keys/greeting?consistency=master'             read it
   curl '%[1]s/v1/keys?prefix=gr'                              list keys
   curl -X DELETE %[1]s/v1/keys/greeting                       delete it
   curl %[1]s/v1/status                                        see the partitions
 
+Without consistency=master any partition answers a read, which for a moment can be what stood there before.
 Stop it with Ctrl-C; the data stays in %[2]s.
 `, url, f.data)
 }

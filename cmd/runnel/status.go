@@ -59,7 +59,7 @@ func (p *program) status(ctx context.Context, c *client, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	if _, err := io.WriteString(p.stdout, text); err != nil {
+	if _, err := io.WriteString(p.shown(), text); err != nil {
 		return err
 	}
 	return unhealthy(&s)

@@ -85,7 +85,7 @@ func (c *client) storeOnce(ctx context.Context, entries []*loaded, at []int, err
 		}
 	}
 	resp, err := c.do(ctx, request{
-		method: http.MethodPost, path: "/v1/batch", header: http.Header{"Content-Type": {"application/x-ndjson"}},
+		method: http.MethodPost, path: "/v1/batch", proof: "application/x-ndjson", header: http.Header{"Content-Type": {"application/x-ndjson"}},
 		body: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body.Bytes())), nil },
 		size: int64(body.Len()), repeatable: true, finish: true,
 	})

@@ -19,20 +19,28 @@ const syncLong = `Carry every change to every partition of a configuration: as a
 single pass, for a crontab. 'runnel serve' does this by itself unless it was started with --no-sync. Several sync
 processes on the same partitions do no harm: one works, the others stand by.
 
+With --now it asks a running server for a pass, and prints what came of it.
+
 With --once it prints a line for each partition. Exit status: 0 every reachable partition is level; 1 some are not, or none
 is reachable; 2 the configuration is wrong.`
 
 func newSync(p *program) *cobra.Command {
 	var f configFlags
-	var once bool
+	var once, now bool
 	cmd := &cobra.Command{
 		Use:     "sync",
 		Short:   "Carry every change to every partition",
 		Long:    syncLong,
-		Example: "  runnel sync --config /etc/runnel.toml\n  * * * * * runnel sync --once --config /etc/runnel.toml",
+		Example: "  runnel sync --config /etc/runnel.toml\n  * * * * * /usr/local/bin/runnel sync --once --config /etc/runnel.toml\n  runnel sync --now",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if now {
+				return p.syncNow(cmd.Context())
+			}
 			c, err := f.load()
+			if err == nil {
+				err = f.checkData(c)
+			}
 			if err != nil {
 				return err
 			}
@@ -45,6 +53,10 @@ func newSync(p *program) *cobra.Command {
 	}
 	f.define(cmd)
 	cmd.Flags().BoolVar(&once, "once", false, "make one pass and exit")
+	cmd.Flags().BoolVar(&now, "now", false, "have the server that --server names make a pass, and print what came of it")
+	for _, other := range []string{"once", "config", "data"} {
+		cmd.MarkFlagsMutuallyExclusive("now", other)
+	}
 	return cmd
 }
 
@@ -67,7 +79,9 @@ func (p *program) syncOnce(ctx context.Context, c *config.Config, log *slog.Logg
 	if err != nil {
 		return err
 	}
-	fmt.Fprint(p.stdout, report)
+	if _, err := fmt.Fprint(p.stdout, report); err != nil {
+		return err
+	}
 	if !report.Level() {
 		return &exitError{code: exitFailed, err: errSilent}
 	}

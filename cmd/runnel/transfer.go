@@ -178,7 +178,7 @@ func (t *transfer) note(it item, e *loaded, err error) {
 // report writes what came of it: a line for each failure that was kept, then one line for all. The workers are done.
 func (t *transfer) report(w io.Writer) {
 	for _, f := range t.failures {
-		fmt.Fprintf(w, "not stored: %s\n", f)
+		fmt.Fprintf(w, "not stored: %s\n", visible(f))
 	}
 	if more := t.failed - int64(len(t.failures)); more > 0 {
 		fmt.Fprintf(w, "not stored: %d more\n", more)

@@ -42,13 +42,15 @@ in FILE, and goes on with it the next time.
 		Example: `  runnel watch
   runnel watch orders/ --json --values --token orders.token
   runnel watch config/ --since beginning`,
-		Args: cobra.MaximumNArgs(1),
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: p.completeKey,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := p.client()
 			if err != nil {
 				return err
 			}
-			w := &watcher{c: c, out: p.stdout, errs: p.stderr, o: o}
+			c.timeout = max(c.timeout, watchSilence)
+			w := &watcher{c: c, out: p.shown(), errs: p.stderr, o: o}
 			if len(args) > 0 {
 				w.prefix = args[0]
 			}
@@ -65,6 +67,9 @@ in FILE, and goes on with it the next time.
 	f.BoolVar(&o.values, "values", false, "with the values (implies --json)")
 	return cmd
 }
+
+// watchSilence is the least time without a line after which a stream counts as lost: twice as long as a server is silent.
+const watchSilence = 30 * time.Second
 
 // watcher prints changes, across broken connections.
 type watcher struct {
@@ -116,7 +121,7 @@ func (w *watcher) run(ctx context.Context) error {
 			pause.Reset()
 		}
 		if err != nil {
-			fmt.Fprintf(w.errs, "runnel: %v; trying again\n", err)
+			fmt.Fprintf(w.errs, "runnel: %s; trying again\n", visible(err.Error()))
 		}
 		if w.c.wait(ctx, pause.NextBackOff()) != nil {
 			return nil
@@ -126,7 +131,8 @@ func (w *watcher) run(ctx context.Context) error {
 
 // passes reports whether an error may pass by itself.
 func (w *watcher) passes(err error) bool {
-	return serverAway(err) && !hasStatus(err, http.StatusUnauthorized)
+	_, stranger := errors.AsType[*strangerError](err)
+	return serverAway(err) && !stranger && !hasStatus(err, http.StatusUnauthorized)
 }
 
 // explain says how to go on where a token is too old.
@@ -151,7 +157,7 @@ func (w *watcher) read(ctx context.Context) error {
 		q.Set("values", "true")
 	}
 	resp, err := w.c.attempt(ctx, request{
-		method: http.MethodGet, path: "/v1/changes", query: q, repeatable: true,
+		method: http.MethodGet, path: "/v1/changes", query: q, repeatable: true, proof: "application/x-ndjson",
 		header: http.Header{"Accept": {"application/x-ndjson"}},
 	})
 	if err != nil {
