@@ -4,31 +4,43 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/maypok86/otter/v2"
 )
 
 // cache keeps entries that replicas have answered with, so that reading them
-// again takes no statement. What it gives is what a replica held when its
-// positions were those of the member's track: never older, so that sessions
-// and bounded reads are answered from it by the same rules as from the replica
-// itself. Nothing is kept of a key's master: that is always asked, and so are
-// all who a quorum names. Absent keys, tombstones and damaged entries are not kept either.
+// again takes no statement. One state, of the whole process, says which changes
+// every cached entry includes (see cacheState). Sessions and bounded reads are
+// answered from the cache by the rules for a replica, with that state in place
+// of the replica's positions.
 //
-// A key is kept once, of whichever replica was read last.
+// Reads of a key's master, quorums and reads of a named partition never use the
+// cache. Absent keys, tombstones and damaged entries are not kept, and neither
+// is an answer of a key's own master.
 type cache struct {
 	entries *otter.Cache[Key, *cached]
-	largest int // what a larger entry would cost the others
+	largest int // a larger entry would evict too many others
 
 	hits, misses atomic.Int64
+
+	state  atomic.Pointer[cacheState] // nil: no cached entry is valid
+	wanted atomic.Bool                // an entry could have been kept, but for the lack of a state
+	used   atomic.Bool                // since the tail last looked for changes by others
+	stir   func()                     // wakes the tail
+
+	mu         sync.Mutex // guards the fields below, and replacing state
+	generation uint64
+	changes    recentChanges
 }
 
-// cached is an entry of a member, as of an era of its track or later.
+// cached is an entry of a generation of the cache's state.
 type cached struct {
-	m     *member
-	era   uint64
-	entry Entry
+	generation uint64
+	partition  string // the source of the entry
+	entry      Entry
 }
 
 // cachedOverhead is about what an entry takes in the cache besides its bytes.
@@ -37,7 +49,7 @@ const cachedOverhead = 320
 func weight(e *Entry) int { return cachedOverhead + len(e.Key) + len(e.Value) + len(e.Metadata) }
 
 // newCache makes a cache of about so many bytes; nil without any.
-func newCache(bytes int64) (*cache, error) {
+func newCache(bytes int64, stir func()) (*cache, error) {
 	if bytes <= 0 {
 		return nil, nil
 	}
@@ -48,7 +60,7 @@ func newCache(bytes int64) (*cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("a cache of %d bytes: %w", bytes, err)
 	}
-	return &cache{entries: entries, largest: int(bytes / 64)}, nil
+	return &cache{entries: entries, largest: int(bytes / 64), stir: stir}, nil
 }
 
 // CacheStats is what has become of the reads that the cache might have
@@ -71,20 +83,9 @@ func (s *Store) CacheStats() CacheStats {
 	}
 }
 
-// mayRecall reports whether a cached entry may answer the quest at all. Once
-// mastership has moved, whose positions tell how old an entry is takes more
-// than looking at one origin's.
+// mayRecall reports whether a cached entry may answer the quest at all.
 func (q *quest) mayRecall() bool {
-	return q.s.cache != nil && q.o.Partition == "" && q.o.Consistency != FromMaster && q.o.Consistency != Quorum &&
-		!q.outran && q.c.Epoch == firstEpoch
-}
-
-// ticket is for what is about to be read of a member, if it may be kept.
-func (q *quest) ticket(m *member) ticket {
-	if m.Name() == string(q.origin) || !q.mayRecall() {
-		return noTicket
-	}
-	return m.track.take()
+	return q.s.cache != nil && q.o.Partition == "" && q.o.Consistency != FromMaster && q.o.Consistency != Quorum && !q.outran
 }
 
 // recall answers a read from the cache, if what is there may answer it.
@@ -101,53 +102,102 @@ func (q *quest) recall(k Key) (r Read, ok bool) {
 }
 
 func (q *quest) recalled(k Key) (r Read, ok bool) {
-	kept, ok := q.s.cache.entries.GetIfPresent(k)
-	if !ok {
+	c := q.s.cache
+	// The state first and then the entry: an entry only ever gets newer.
+	st := c.state.Load()
+	if st == nil || !q.reachedBy(st.upTo) {
 		return Read{}, false
 	}
-	// The track first and then the entry again: an entry only ever gets newer.
-	m := kept.m
-	t := m.track.now.Load()
-	if t == nil || !q.trusts(m, t) {
-		return Read{}, false
-	}
-	again, ok := q.s.cache.entries.GetEntryQuietly(k)
-	if kept = again.Value; !ok || kept.m != m || kept.era != t.era {
+	kept, ok := c.entries.GetIfPresent(k)
+	if !ok || kept.generation != st.generation {
 		return Read{}, false
 	}
 	e := &kept.entry
-	r = Read{Partition: m.Name(), Staleness: q.s.age(m, q.origin, t.Origins[q.origin].SyncedAt), Seen: Mark{e.Origin, e.Revision}}
+	r = Read{Partition: kept.partition, Staleness: q.ageOf(st), Seen: Mark{e.Origin, e.Revision}}
 	if q.tooStale(r.Staleness) || e.ExpiresAt != 0 && !e.Live(q.s.now(q.origin)) {
-		return Read{}, false // what has expired may have been renewed
+		return Read{}, false // an expired entry may have been renewed
 	}
-	m.track.used()
+	c.use()
 	r.Entry = *e
 	return r, true
 }
 
-// trusts reports whether what is cached of a member may answer: by the rules
-// for the member itself (see turn.admits and quest.reached), but by the positions of its track.
-func (q *quest) trusts(m *member, t *tracked) bool {
-	at := t.Origins[q.origin]
-	return m.Name() != string(q.origin) && at.Whole() && m.answers() &&
-		t.held[q.origin] >= q.o.Session.At(q.origin) &&
-		(q.s.options.Read != ReadLocal || m.Name() == q.s.options.Local)
+// reachedBy reports whether a state with every change up to v includes all that
+// the session has seen of these keys.
+func (q *quest) reachedBy(v Vector) bool {
+	if q.c.Epoch == firstEpoch { // an entry of these keys has no other origin
+		return v.At(q.origin) >= q.o.Session.At(q.origin)
+	}
+	return v.Covers(q.o.Session)
+}
+
+// ageOf bounds how stale the cache's state is. Once mastership has moved, the
+// newest entry of a key may be of any origin, so that the stalest counts.
+func (q *quest) ageOf(st *cacheState) (d time.Duration) {
+	if q.c.Epoch == firstEpoch {
+		return q.s.since(q.origin, st.proven[q.origin])
+	}
+	for o := range st.upTo.All() {
+		age := q.s.since(o, st.proven[o])
+		if age < 0 {
+			return age
+		}
+		d = max(d, age)
+	}
+	return d
 }
 
 func (c *cache) fits(e *Entry) bool { return weight(e) <= c.largest }
 
-// keep takes an entry that a member has answered with, unless anything of the
-// member has moved since the ticket was given out.
-func (c *cache) keep(m *member, from ticket, e *Entry) {
-	if from == noTicket || e.Deleted || !c.fits(e) {
+// fill is what was known of a member before it was read. The zero value is of
+// a read whose answer is not to be kept.
+type fill struct {
+	m     *member
+	known *known
+	head  Revision
+}
+
+// fill begins a read of a member of which the answer may be kept.
+func (q *quest) fill(m *member) (f fill) {
+	if q.mayRecall() && m.Name() != string(q.origin) {
+		f = fill{m, m.known.Load(), Revision(m.head.Load())}
+	}
+	return f
+}
+
+// includes reports whether the answer includes every change up to v.
+func (f *fill) includes(v Vector) bool {
+	for o, r := range v.All() {
+		held := f.known.held[o]
+		if f.m.Name() == string(o) {
+			held = max(f.known.Origins[o].Revision, f.head)
+		}
+		if held < r {
+			return false
+		}
+	}
+	return true
+}
+
+// keep takes an entry that a member has answered with, if that includes every
+// change that the state includes.
+func (c *cache) keep(f fill, e *Entry) {
+	if f.known == nil || e.Deleted || !c.fits(e) {
 		return
 	}
-	kept := &cached{m: m, entry: detached(e)}
-	t := &m.track
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if now := t.now.Load(); now != nil && from == t.ticket() {
-		kept.era = now.era
+	if c.state.Load() == nil {
+		c.want()
+		return
+	}
+	kept := &cached{partition: f.m.Name(), entry: detached(e)}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	st := c.state.Load()
+	if st == nil || !f.includes(c.changes.since) || c.changes.of(e.Key) > e.Revision {
+		return
+	}
+	kept.generation = st.generation
+	if old, ok := c.entries.GetEntryQuietly(e.Key); !ok || old.Value.generation != st.generation || old.Value.entry.Revision <= e.Revision {
 		c.entries.Set(kept.entry.Key, kept)
 	}
 }
@@ -159,19 +209,4 @@ func detached(e *Entry) Entry {
 	d.ContentType = strings.Clone(e.ContentType)
 	d.Metadata, d.Value = bytes.Clone(e.Metadata), bytes.Clone(e.Value)
 	return d
-}
-
-// renew has what is cached of a member replaced by entries that were applied to it.
-func (c *cache) renew(m *member, era uint64, entries []Entry) {
-	for i := range entries {
-		e := &entries[i]
-		old, ok := c.entries.GetEntryQuietly(e.Key)
-		switch {
-		case !ok || old.Value.m != m || old.Value.era != era || old.Value.entry.Revision >= e.Revision:
-		case e.Deleted || !c.fits(e) || !e.Intact():
-			c.entries.Invalidate(e.Key)
-		default:
-			c.entries.Set(old.Key, &cached{m: m, era: era, entry: detached(e)})
-		}
-	}
 }

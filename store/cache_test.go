@@ -20,19 +20,54 @@ import (
 // answer, so that what its cache says is known.
 type cacheRig struct {
 	*rig
-	t *testing.T
+	t     *testing.T
+	other *store.Store // another process
 }
 
 const cacheBytes = 512 << 10
 
 func newCacheRig(t *testing.T, o store.Options) *cacheRig {
+	t.Helper()
+	var parts []*partition.Memory
+	for i := range 3 {
+		parts = append(parts, partition.NewMemory(fmt.Sprint("p", i)))
+	}
+	return newCacheRigOver(t, o, parts...)
+}
+
+func newCacheRigOver(t *testing.T, o store.Options, parts ...*partition.Memory) *cacheRig {
+	t.Helper()
+	another := &rig{}
+	for _, p := range parts {
+		another.parts = append(another.parts, p.Reopen())
+	}
+	another.start(t, o)
 	o.CacheBytes, o.Read, o.Local = cacheBytes, store.ReadLocal, "p1"
-	r := &cacheRig{newRig(t, 3, o), t}
+	r := &cacheRig{&rig{parts: parts}, t, another.Store}
+	r.start(t, o)
 	r.put(t, "a", "1")
 	r.level(t)
-	r.observe()
-	eventually(t, "cached entry", func() bool { r.get("a"); return r.fromCache(func() { r.get("a") }) })
+	r.fillWith("a")
 	return r
+}
+
+// fillWith has the cache answer reads of a key.
+func (r *cacheRig) fillWith(name string) {
+	r.t.Helper()
+	eventually(r.t, "cached entry", func() bool { r.get(name); return r.fromCache(func() { r.get(name) }) })
+}
+
+// putElsewhere has another process write.
+func (r *cacheRig) putElsewhere(name, value string) store.Mark {
+	r.t.Helper()
+	w, err := r.other.Put(r.t.Context(), store.Entry{Key: store.User.Key(name), Value: []byte(value)})
+	r.must(err)
+	return store.Mark{Origin: w.Entry.Origin, Revision: w.Entry.Revision}
+}
+
+// in asks for a session's reads.
+func in(marks ...store.Mark) store.ReadOptions {
+	return store.ReadOptions{Session: store.VectorOf(marks...)}
 }
 
 func (r *cacheRig) must(err error) {
@@ -74,50 +109,98 @@ func (r *cacheRig) next() partition.Copy {
 	r.must(err)
 	defer snap.Close()
 	head := snap.Position()
-	entries, err := snap.Next(r.t.Context(), 1000, 8<<20)
+	entries, err := snap.Next(r.t.Context(), 20_000, 8<<20)
 	r.must(err)
 	return partition.Copy{Origin: "p0", From: at.Origins["p0"].Revision, To: head.Revision, Goal: head.Revision, SyncedAt: head.SyncedAt, Entries: entries}
 }
 
-func (r *cacheRig) delete(name string) {
+func (r *cacheRig) delete(by *store.Store, name string) {
 	r.t.Helper()
 	key := store.User.Key(name)
-	r.must(r.Update(r.t.Context(), []store.Key{key}, func(v *store.View) error {
+	r.must(by.Update(r.t.Context(), []store.Key{key}, func(v *store.View) error {
 		_, _ = v.Delete(key)
 		return nil
 	}))
 }
 
-// observe has the store read the positions of p1.
-func (r *cacheRig) observe() {
+// sync brings p1 to where its master is, as the sync process of this process or of another.
+func (r *cacheRig) sync(here bool) {
 	r.t.Helper()
-	_, err := r.peer().Positions(r.t.Context())
-	r.must(err)
+	c := r.next()
+	if here {
+		r.must(r.peer().Apply(r.t.Context(), c))
+		r.Advance("p1", partition.Position{Origin: c.Origin, Revision: c.To, Goal: c.Goal, SyncedAt: c.SyncedAt})
+	} else {
+		r.must(r.parts[1].Apply(r.t.Context(), c))
+	}
 }
 
-// TestCacheKnowsWhatThisProcessDoes: what is applied to a replica or removed
-// from it through the store shows in the next read.
+// observe has the store take the positions of a partition.
+func (r *cacheRig) observe(i int) {
+	r.t.Helper()
+	at, err := r.parts[i].Positions(r.t.Context())
+	r.must(err)
+	r.Observe(r.parts[i].Name(), at)
+}
+
+// cached expects a value, from the cache, sooner or later.
+func (r *cacheRig) cached(name, want string) {
+	r.t.Helper()
+	eventually(r.t, "cached "+want, func() (ok bool) {
+		return r.fromCache(func() { ok = r.get(name) == want }) && ok
+	})
+}
+
+// TestCacheKnowsWhatThisProcessDoes: what is written through the store shows in
+// the next read, and what its sync process brings to a replica soon after.
 func TestCacheKnowsWhatThisProcessDoes(t *testing.T) {
 	o := options()
 	o.Poll = time.Hour // nobody looks
-	t.Run("applied", func(t *testing.T) {
+	t.Run("written", func(t *testing.T) {
 		r := newCacheRig(t, o)
-		r.put(t, "a", "2")
-		r.must(r.peer().Apply(t.Context(), r.next()))
-		if !r.fromCache(func() {
-			if got := r.get("a"); got != "2" {
-				t.Errorf("a is %q", got)
+		for i := range 3 {
+			e := r.put(t, "a", fmt.Sprint("w", i))
+			if !r.fromCache(func() {
+				if got := r.getWith("a", in(store.Mark{Origin: e.Origin, Revision: e.Revision})); got != fmt.Sprint("w", i) {
+					t.Errorf("a is %q", got)
+				}
+			}) {
+				t.Error("it was read anew")
 			}
-		}) {
-			t.Error("it was read anew")
+		}
+		got, err := r.Get(t.Context(), store.User.Key("a"), store.ReadOptions{Consistency: store.Bounded, MaxStaleness: time.Minute})
+		if r.must(err); got.Entry.Size != 2 || got.Staleness < 0 {
+			t.Errorf("%+v", got)
 		}
 	})
 	t.Run("deleted", func(t *testing.T) {
 		r := newCacheRig(t, o)
-		r.delete("a")
-		r.must(r.peer().Apply(t.Context(), r.next()))
+		r.delete(r.Store, "a")
+		r.sync(true)
 		if got := r.get("a"); got != "" {
 			t.Errorf("a is %q", got)
+		}
+	})
+	t.Run("many at once", func(t *testing.T) {
+		r := newCacheRig(t, o)
+		r.writeMany()
+		r.put(t, "a", "2")
+		r.sync(true)
+		r.cached("many/3/7", "1")
+		r.cached("a", "2")
+	})
+	t.Run("applied", func(t *testing.T) {
+		r := newCacheRig(t, o)
+		r.putElsewhere("a", "2")
+		r.sync(true)
+		r.cached("a", "2")
+		r.delete(r.other, "a")
+		r.sync(true)
+		eventually(t, "deletion", func() bool { return r.get("a") == "" })
+		r.put(t, "a", "3") // level again: this process's writes show at once
+		if got := r.get("a"); got != "3" {
+			r.sync(true)
+			r.cached("a", "3")
 		}
 	})
 	t.Run("copied", func(t *testing.T) {
@@ -132,81 +215,170 @@ func TestCacheKnowsWhatThisProcessDoes(t *testing.T) {
 	t.Run("emptied", func(t *testing.T) {
 		r := newCacheRig(t, o)
 		r.must(r.peer().Reset(t.Context(), "p0"))
-		if r.fromCache(func() { r.get("a") }) {
-			t.Error("it was answered from the cache")
-		}
-	})
-	t.Run("an apply that fails", func(t *testing.T) {
-		r := newCacheRig(t, o)
-		r.put(t, "a", "2")
-		c := r.next()
-		r.must(r.parts[1].Apply(t.Context(), c)) // as when it came to pass, and nobody was told
-		if err := r.peer().Apply(t.Context(), c); !errors.Is(err, partition.ErrPositionMoved) {
-			t.Fatalf("Apply: %v", err)
-		}
-		if got := r.get("a"); got != "2" {
+		if got := r.get("a"); got != "1" {
 			t.Errorf("a is %q", got)
 		}
 	})
+	t.Run("a commit whose outcome is unknown", func(t *testing.T) {
+		r := newCacheRig(t, o)
+		r.parts[0].Fail(func(op string) error {
+			if op == partition.OpCommitted {
+				return partition.ErrUnavailable
+			}
+			return nil
+		})
+		if _, err := r.Put(t.Context(), store.Entry{Key: store.User.Key("a"), Value: []byte("2")}); !errors.Is(err, partition.ErrOutcomeUnknown) {
+			t.Fatal(err)
+		}
+		r.parts[0].Fail(nil)
+		e := r.put(t, "b", "2")
+		if got := r.getWith("a", in(store.Mark{Origin: e.Origin, Revision: e.Revision})); got != "2" {
+			t.Errorf("a is %q", got)
+		}
+		r.sync(true)
+		r.cached("a", "2")
+	})
 }
 
-// TestCacheIsNotBelievedBeyondWhatItHolds: what another process does to a
-// replica shows once its positions were read, and never misleads a session.
+// writeMany writes more keys than are remembered as changed lately.
+func (r *cacheRig) writeMany() {
+	r.t.Helper()
+	for n := range 4 {
+		var changes []store.Change
+		for i := range 3000 {
+			changes = append(changes, store.Change{Entry: store.Entry{Key: store.User.Key(fmt.Sprint("many/", n, "/", i)), Value: []byte("1")}})
+		}
+		r.UpdateEach(r.t.Context(), changes)
+	}
+}
+
+// TestCacheIsNotBelievedBeyondWhatItHolds: what another process writes shows
+// once it is known to be replicated, and never misleads a session.
 func TestCacheIsNotBelievedBeyondWhatItHolds(t *testing.T) {
 	o := options()
 	o.Poll = time.Hour // nobody looks
 	t.Run("a session", func(t *testing.T) {
 		r := newCacheRig(t, o)
-		e := r.put(t, "a", "2")
-		r.must(r.parts[1].Apply(t.Context(), r.next()))
-		at, err := r.parts[1].Positions(t.Context())
-		r.must(err)
-		r.Observe("p1", at) // somebody has read them, who has nothing to do with the cache
-		in := store.ReadOptions{Session: store.VectorOf(store.Mark{Origin: e.Origin, Revision: e.Revision})}
-		if got := r.getWith("a", in); got != "2" {
+		at := r.putElsewhere("a", "2")
+		r.sync(false)
+		r.observe(1)
+		if got := r.getWith("a", in(at)); got != "2" {
 			t.Errorf("a is %q", got)
 		}
 	})
 	t.Run("positions", func(t *testing.T) {
 		r := newCacheRig(t, o)
-		r.put(t, "a", "2")
-		r.must(r.parts[1].Apply(t.Context(), r.next()))
-		r.observe()
-		eventually(t, "newer entry", func() bool { return r.get("a") == "2" })
-	})
-	t.Run("emptied", func(t *testing.T) {
-		r := newCacheRig(t, o)
-		r.must(r.parts[1].Reset(t.Context(), "p0"))
-		r.observe()
-		if r.fromCache(func() { r.get("a") }) {
-			t.Error("it was answered from the cache")
-		}
+		r.putElsewhere("a", "2")
+		r.sync(false)
+		r.observe(1)
+		r.cached("a", "2")
 	})
 	t.Run("amid a catch-up", func(t *testing.T) {
 		r := newCacheRig(t, o)
-		r.put(t, "a", "2")
-		r.put(t, "b", "2")
+		r.putElsewhere("b", "2")
+		at := r.putElsewhere("a", "2")
 		c := r.next()
-		e := c.Entries[1]
+		last := c.Entries[1]
 		c.Entries, c.To, c.SyncedAt = c.Entries[:1], c.Entries[0].Revision, 0
-		r.must(r.peer().Apply(t.Context(), c))
-		if r.fromCache(func() { r.get("a") }) {
-			t.Error("it was answered from the cache")
+		r.must(r.parts[1].Apply(t.Context(), c))
+		r.observe(1)
+		for _, r1 := range []store.Revision{c.To, at.Revision} {
+			if got := r.getWith("b", in(store.Mark{Origin: "p0", Revision: r1})); got != "2" {
+				t.Errorf("b is %q", got)
+			}
 		}
-		r.must(r.peer().Apply(t.Context(), partition.Copy{Origin: "p0", From: c.To, To: e.Revision, Goal: e.Revision, Entries: []store.Entry{e}}))
-		if got := r.get("a"); got != "2" {
+		r.must(r.parts[1].Apply(t.Context(), partition.Copy{Origin: "p0", From: c.To, To: last.Revision, Goal: last.Revision, SyncedAt: 1, Entries: []store.Entry{last}}))
+		r.observe(1)
+		r.cached("a", "2")
+	})
+	t.Run("a deletion that is collected", func(t *testing.T) {
+		r := newCacheRig(t, o)
+		r.delete(r.other, "a")
+		at := r.putElsewhere("b", "2")
+		r.sync(false)
+		for _, p := range r.parts[:2] {
+			if n, err := p.Collect(t.Context(), "p0", at.Revision); n != 1 || err != nil {
+				t.Fatalf("collected %d, %v", n, err)
+			}
+		}
+		r.observe(1)
+		eventually(t, "deletion", func() bool { return r.get("a") == "" })
+		if got := r.getWith("a", in(at)); got != "" {
 			t.Errorf("a is %q", got)
 		}
 	})
-	t.Run("a replica that is away", func(t *testing.T) {
+	t.Run("a replica that is set back", func(t *testing.T) {
+		r := newCacheRig(t, o)
+		old := r.put(t, "b", "1")
+		at := r.put(t, "b", "2")
+		r.writeMany()
+		c := r.next()
+		r.sync(true)
+		r.must(r.parts[1].Reset(t.Context(), "p0"))
+		back := partition.Copy{Origin: "p0", To: old.Revision, Goal: old.Revision, SyncedAt: c.SyncedAt, Entries: []store.Entry{old}}
+		r.must(r.parts[1].Apply(t.Context(), back))
+		r.get("b") // of a replica that is not what it is known to be
+		eventually(t, "other positions", func() bool {
+			return r.getWith("none", in(store.Mark{Origin: at.Origin, Revision: at.Revision})) == "" && r.Status().Partitions[1].Origins[0].Revision == old.Revision
+		})
+		r.sync(false)
+		r.observe(1)
+		r.cached("b", "2")
+	})
+	t.Run("everybody is away", func(t *testing.T) {
 		o.Poll = time.Millisecond
 		r := newCacheRig(t, o)
 		r.parts[1].Fail(func(string) error { return partition.ErrUnavailable })
 		eventually(t, "outage", func() bool { return r.peer().Err != nil })
-		if r.fromCache(func() { r.get("a") }) {
-			t.Error("it was answered from the cache")
+		if got := r.get("a"); got != "1" {
+			t.Errorf("a is %q", got)
 		}
+		for _, p := range r.parts {
+			p.Fail(func(string) error { return partition.ErrUnavailable })
+		}
+		eventually(t, "an end", func() bool {
+			_, err := r.Get(t.Context(), store.User.Key("a"), store.ReadOptions{})
+			return errors.Is(err, store.ErrNoPartition)
+		})
 	})
+}
+
+// TestCacheWorksInEveryEpoch: with several masters, in a later epoch, too. There a
+// key's newest entry may be of any origin: all marks of a session count.
+func TestCacheWorksInEveryEpoch(t *testing.T) {
+	o := options()
+	o.Poll = time.Hour
+	var parts []*partition.Memory
+	slots := make([]uint16, store.Slots)
+	for i := range 3 {
+		p := partition.NewMemory(fmt.Sprint("p", i))
+		if _, err := p.Join(t.Context(), partition.Cluster{ID: "c", Name: p.Name(), Epoch: 3, Masters: []string{"p0"}, Slots: slots}); err != nil {
+			t.Fatal(err)
+		}
+		parts = append(parts, p)
+	}
+	r := newCacheRigOver(t, o, parts...)
+	e := r.put(t, "a", "2")
+	if e.Revision.Epoch() != 3 {
+		t.Fatalf("epoch %d", e.Revision.Epoch())
+	}
+	own := store.Mark{Origin: e.Origin, Revision: e.Revision}
+	for _, o := range []store.ReadOptions{{}, in(own), {Consistency: store.Bounded, MaxStaleness: time.Hour}} {
+		if !r.fromCache(func() {
+			if got := r.getWith("a", o); got != "2" {
+				t.Errorf("%+v: a is %q", o, got)
+			}
+		}) {
+			t.Errorf("%+v: not from the cache", o)
+		}
+	}
+	if r.fromCache(func() { r.getWith("a", in(own, store.Mark{Origin: "p2", Revision: 7})) }) {
+		t.Error("what the session has seen of a former master is not known, and it was answered from the cache")
+	}
+	r.sync(true)
+	r.putElsewhere("a", "3")
+	r.sync(true)
+	r.cached("a", "3")
 }
 
 // TestCacheAnswersNothingElse: who asks the master, a quorum or a partition by
@@ -253,8 +425,8 @@ func TestCacheKeepsItsBounds(t *testing.T) {
 	soon := partition.InstantOf(time.Now().Add(300 * time.Millisecond))
 	_, err := r.Put(t.Context(), store.Entry{Key: store.User.Key("short"), Value: []byte("1"), ExpiresAt: soon})
 	r.must(err)
-	r.must(r.peer().Apply(t.Context(), r.next()))
-	r.get("short")
+	r.sync(true)
+	r.fillWith("short")
 	if !r.fromCache(func() { r.get("short") }) {
 		t.Error("an entry that is to expire was not kept")
 	}
@@ -275,22 +447,22 @@ func TestCacheKeepsItsBounds(t *testing.T) {
 }
 
 // TestCacheFollowsOthers: while reads are answered from the cache, what another
-// process does to the replica shows within a tenth of a second, and does not
+// process writes and replicates shows within a tenth of a second, and does not
 // cost what had been cached.
 func TestCacheFollowsOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := options()
 		o.Poll = time.Second
 		r := newCacheRig(t, o)
-		r.put(t, "b", "1")
-		r.must(r.peer().Apply(t.Context(), r.next()))
-		r.get("b")
+		r.putElsewhere("b", "1")
+		r.sync(false)
+		r.fillWith("b")
 		time.Sleep(5 * time.Second) // nobody reads, nobody syncs
 		r.get("a")
 		for i := range 20 {
 			want := fmt.Sprint(i)
-			r.put(t, "a", want)
-			r.must(r.parts[1].Apply(t.Context(), r.next()))
+			r.putElsewhere("a", want)
+			r.sync(false)
 			began := time.Now()
 			for r.get("a") != want {
 				time.Sleep(time.Millisecond)
@@ -302,6 +474,44 @@ func TestCacheFollowsOthers(t *testing.T) {
 				t.Error("nothing was kept")
 			}
 		}
+	})
+}
+
+// TestCacheThatIsNotUsedCostsNothing: what others write is not read for a cache
+// that answers no reads; one that is used again begins anew.
+func TestCacheThatIsNotUsedCostsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := options()
+		o.Poll = time.Second
+		r := newCacheRig(t, o)
+		var snapshots atomic.Int64
+		for _, p := range r.parts {
+			p.Fail(func(op string) error {
+				if op == partition.OpSnapshot {
+					snapshots.Add(1)
+				}
+				return nil
+			})
+		}
+		write := func(seconds int) int64 {
+			before := snapshots.Load()
+			for i := range seconds {
+				r.putElsewhere("a", fmt.Sprint(i))
+				r.sync(false)
+				time.Sleep(time.Second)
+			}
+			return snapshots.Load() - before
+		}
+		synced := int64(40) // sync itself opens a snapshot each time
+		if n := write(40); n <= synced || n > 2*synced-5 {
+			t.Errorf("%d snapshots while the cache had been used lately", n-synced)
+		}
+		if n := write(40); n != synced {
+			t.Errorf("%d snapshots while the cache was not used", n-synced)
+		}
+		r.putElsewhere("a", "2")
+		r.sync(false)
+		r.cached("a", "2")
 	})
 }
 
@@ -322,31 +532,35 @@ func (p *slowGet) Get(ctx context.Context, keys []store.Key) ([]store.Entry, err
 	return entries, err
 }
 
-// TestCacheKeepsNothingThatWasOvertaken: a read that was under way while the
-// replica moved, by this process or another, does not leave what it saw in the cache.
+// TestCacheKeepsNothingThatWasOvertaken: a read that was under way while the key
+// changed, by this process or another, does not leave what it saw in the cache.
 func TestCacheKeepsNothingThatWasOvertaken(t *testing.T) {
-	for name, move := range map[string]func(*cacheRig, partition.Target, partition.Copy){
-		"by this process": func(r *cacheRig, _ partition.Target, c partition.Copy) {
-			r.must(r.peer().Apply(t.Context(), c))
+	for name, move := range map[string]func(r *cacheRig){
+		"by this process": func(r *cacheRig) {
+			r.put(r.t, "a", "2")
+			r.sync(true)
 		},
-		"by another": func(r *cacheRig, p partition.Target, c partition.Copy) {
-			r.must(p.Apply(t.Context(), c))
-			r.observe()
+		"by this process, and many other keys": func(r *cacheRig) {
+			r.put(r.t, "a", "2")
+			r.writeMany()
+			r.sync(true)
 		},
-		"by another that is followed": func(r *cacheRig, p partition.Target, c partition.Copy) {
-			in := store.ReadOptions{Session: store.VectorOf(store.Mark{Origin: "p0", Revision: c.To})}
-			r.must(p.Apply(t.Context(), c))
-			r.observe()
-			eventually(t, "track", func() bool { return r.fromCache(func() { r.getWith("b", in) }) })
+		"by another": func(r *cacheRig) {
+			at := r.putElsewhere("a", "2")
+			r.sync(false)
+			r.observe(1)
+			eventually(r.t, "state", func() bool { return r.fromCache(func() { r.getWith("b", in(at)) }) })
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			slow := &slowGet{read: make(chan struct{}), goOn: make(chan struct{})}
 			master := partition.NewMemory("p0")
 			slow.Memory = partition.NewMemory("p1")
+			another := &rig{parts: []*partition.Memory{master.Reopen(), slow.Reopen()}}
 			o := options()
+			another.start(t, o)
 			o.Poll, o.CacheBytes, o.Read, o.Local, o.Partitions = time.Hour, cacheBytes, store.ReadLocal, "p1", []partition.Partition{master, slow}
-			r := &cacheRig{&rig{parts: []*partition.Memory{master, slow.Memory}}, t}
+			r := &cacheRig{&rig{parts: []*partition.Memory{master, slow.Memory}}, t, another.Store}
 			s, err := store.Open(o)
 			r.must(err)
 			r.Store = s
@@ -359,16 +573,12 @@ func TestCacheKeepsNothingThatWasOvertaken(t *testing.T) {
 			r.put(t, "a", "1")
 			r.put(t, "b", "1")
 			r.level(t)
-			r.observe()
-			if strings.Contains(name, "followed") { // that is done only while it is of use
-				eventually(t, "cached entry", func() bool { return r.fromCache(func() { r.get("b") }) })
-			}
-			r.put(t, "a", "2")
+			r.fillWith("b")
 			slow.hold.Store(true)
 			done := make(chan struct{})
 			go func() { r.get("a"); close(done) }()
 			<-slow.read
-			move(r, slow, r.next())
+			move(r)
 			slow.goOn <- struct{}{}
 			<-done
 			if got := r.get("a"); got != "2" {
@@ -405,15 +615,18 @@ func TestCacheNeverGoesBackForASession(t *testing.T) {
 	}
 	for n := range 1500 {
 		i := n % len(written)
-		e := r.put(t, fmt.Sprint("key", i), fmt.Sprint(n))
-		c := r.next()
-		if n%3 == 0 {
-			r.must(r.parts[1].Apply(t.Context(), c)) // another process
+		name, value := fmt.Sprint("key", i), fmt.Sprint(n)
+		var at store.Revision
+		if n/100%3 == 1 {
+			at = r.putElsewhere(name, value).Revision
 		} else {
-			r.must(r.peer().Apply(t.Context(), c))
-			r.Advance("p1", partition.Position{Origin: "p0", Revision: c.To, Goal: c.Goal, SyncedAt: c.SyncedAt})
+			at = r.put(t, name, value).Revision
 		}
-		written[i].Store(int64(e.Revision))
+		if n%2 == 0 {
+			written[i].Store(int64(at)) // before it is replicated
+		}
+		r.sync(n%3 != 0)
+		written[i].Store(int64(at))
 	}
 	cancel()
 	readers.Wait()

@@ -14,10 +14,13 @@ import (
 // is buffered for, and none slows another.
 //
 // It reads while somebody watches, and for a moment after, as who polls comes back.
+// The cache of reads takes what it reads, and has it read more (see feedCache).
 type tail struct {
 	s    *Store
 	wake chan struct{} // buffered, 1: there may be something new
 	on   atomic.Bool   // somebody watches, or did just now
+
+	usedAt, lookedAt time.Time // of the cache; run's alone
 
 	mu       sync.Mutex // guards the fields below
 	readers  int
@@ -62,14 +65,22 @@ func (o *Options) wakeTail(t *tail) {
 		committed()
 		t.stir()
 	}
-	o.moved = t.stir
+	o.moved = func() {
+		if t.stir(); t.s.cache.active() {
+			t.look()
+		}
+	}
 }
 
 // stir makes the tail look for something new, if anybody watches. It never blocks.
 func (t *tail) stir() {
-	if !t.on.Load() {
-		return
+	if t.on.Load() {
+		t.look()
 	}
+}
+
+// look makes the tail look for something new. It never blocks.
+func (t *tail) look() {
 	select {
 	case t.wake <- struct{}{}:
 	default:
@@ -80,8 +91,8 @@ func (t *tail) stir() {
 func (t *tail) run(ctx context.Context) {
 	defer t.close()
 	for {
-		timer := time.NewTimer(t.s.options.Poll) // after failures, and to stop lingering
-		if !t.watched() {
+		timer := time.NewTimer(t.pause())
+		if !t.watched() && !t.s.cache.active() {
 			timer.Stop()
 		}
 		select {
@@ -94,6 +105,9 @@ func (t *tail) run(ctx context.Context) {
 		timer.Stop()
 		if t.watched() {
 			t.catchUp(ctx)
+		}
+		if t.s.cache.active() {
+			t.feedCache(ctx)
 		}
 	}
 }
@@ -165,8 +179,16 @@ func (t *tail) round(ctx context.Context) (entries int, more bool, err error) {
 	if !t.s.mayHold(at) {
 		return 0, false, nil
 	}
-	var page Changes
-	err = t.s.fromSource(ctx, at, func(src *changeSource) error {
+	page, err := t.s.readRound(ctx, at, at)
+	if err == nil && !page.Next.equals(at) {
+		t.push(&page)
+	}
+	return len(page.Entries), page.More, err
+}
+
+// readRound reads what comes after at from a source that covers reach.
+func (s *Store) readRound(ctx context.Context, at, reach ChangeToken) (page Changes, err error) {
+	err = s.fromSource(ctx, reach, func(src *changeSource) error {
 		if err := src.mayContinue(at); err != nil {
 			return err
 		}
@@ -176,10 +198,7 @@ func (t *tail) round(ctx context.Context) (entries int, more bool, err error) {
 		page = r.page
 		return err
 	})
-	if err == nil && !page.Next.equals(at) {
-		t.push(&page)
-	}
-	return len(page.Entries), page.More, err
+	return page, err
 }
 
 // mayHold reports whether it is worth asking for what comes after the token: not
@@ -216,7 +235,9 @@ func (t *tail) begin(at ChangeToken) {
 func (t *tail) push(page *Changes) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.rounds = append(t.rounds, tailRound{before: t.at, after: page.Next, entries: page.Entries, partition: page.Partition})
+	round := tailRound{before: t.at, after: page.Next, entries: page.Entries, partition: page.Partition}
+	t.s.cache.follow(&round)
+	t.rounds = append(t.rounds, round)
 	t.at = page.Next
 	t.entries += len(page.Entries)
 	t.bytes += bytesOf(page.Entries)
@@ -246,6 +267,7 @@ func (t *tail) close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.closed = true
+	t.s.cache.end()
 	t.reset()
 	t.announce()
 }

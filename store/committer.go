@@ -322,6 +322,7 @@ func (c *committer) attempt() error {
 	c.m.took(time.Since(began))
 	c.m.committed(claim.First + Revision(c.batch.revs) - 1)
 	c.batch.settle(claim)
+	c.m.cache.committed(c.batch, claim.First)
 	c.recall.learn(claim, c.batch, began)
 	c.m.options.OnCommit()
 	return nil

@@ -12,31 +12,22 @@ import (
 func (s *Store) follow(ctx context.Context, m *member) {
 	timer := time.NewTimer(s.options.Poll)
 	defer timer.Stop()
-	var looked time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-m.track.wake:
-			if m.track.led() {
-				timer.Reset(max(0, leadPoll-time.Since(looked)))
-			}
-			continue
 		case <-timer.C:
 		}
-		looked = time.Now()
-		m.track.looked()
 		m.prepare(ctx)
 		s.join(ctx, m)
 		m.poll(ctx)
-		m.trail(ctx)
 		s.compareHead(ctx, m)
 		timer.Reset(s.pause(m))
 	}
 }
 
 // pause is how long to leave a member alone: longer when only an operator can
-// help. Who reads from the cache meanwhile makes it shorter.
+// help.
 func (s *Store) pause(m *member) time.Duration {
 	if errors.Is(m.fault(), partition.ErrRefused) {
 		return 5 * s.options.Poll

@@ -48,7 +48,7 @@ func (s *Store) Get(ctx context.Context, k Key, o ReadOptions) (r Read, err erro
 // getFrom reads an entry from one member. found is ErrNotFound when it has no
 // live one.
 func (s *Store) getFrom(ctx context.Context, m *member, k Key, q *quest, wait time.Duration) (r Read, found, err error) {
-	proven, from, began := m.proven(q.origin), q.ticket(m), time.Now()
+	proven, fill, began := m.proven(q.origin), q.fill(m), time.Now()
 	e, ok, err := m.lookUp(ctx, k, wait)
 	if err == nil && !ok && q.picky {
 		e, ok, err = s.lookAgain(ctx, m, k, q, wait)
@@ -66,9 +66,7 @@ func (s *Store) getFrom(ctx context.Context, m *member, k Key, q *quest, wait ti
 	if !ok || e.Deleted || e.ExpiresAt != 0 && !e.Live(s.nowAt(q.origin, began)) {
 		return r, ErrNotFound, nil
 	}
-	if from != noTicket {
-		s.cache.keep(m, from, &e)
-	}
+	s.cache.keep(fill, &e)
 	r.Entry = e
 	return r, nil, nil
 }
@@ -107,7 +105,16 @@ func (s *Store) age(m *member, o Origin, proven Instant) time.Duration {
 	switch {
 	case m.Name() == string(o) && m.whole(o):
 		return 0
-	case m.Name() == string(o), proven == 0:
+	case m.Name() == string(o):
+		return -1
+	}
+	return s.since(o, proven)
+}
+
+// since bounds how long ago the origin's clock was at an instant; it is negative
+// for no instant.
+func (s *Store) since(o Origin, proven Instant) time.Duration {
+	if proven == 0 {
 		return -1
 	}
 	now := partition.InstantOf(time.Now())

@@ -44,7 +44,7 @@ func (s *Store) askMember(ctx context.Context, m *member, w wanted, wait time.Du
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	q := w.q
-	proven, from, began := m.proven(q.origin), q.ticket(m), time.Now()
+	proven, fill, began := m.proven(q.origin), q.fill(m), time.Now()
 	entries, err := m.readAll(ctx, w)
 	if err == nil && q.picky && len(entries) < len(w.keys) && m.Name() != string(q.origin) {
 		entries, err = s.readAgain(ctx, m, w, entries)
@@ -57,8 +57,8 @@ func (s *Store) askMember(ctx context.Context, m *member, w wanted, wait time.Du
 	for i := range a.entries {
 		e := &a.entries[i]
 		a.at[e.Key] = i
-		if from != noTicket && e.Live(a.now) && e.Intact() {
-			s.cache.keep(m, from, e)
+		if fill.known != nil && e.Live(a.now) && e.Intact() {
+			s.cache.keep(fill, e)
 		}
 	}
 	if q.tooStale(a.read.Staleness) {

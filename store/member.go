@@ -21,7 +21,7 @@ type member struct {
 	options   Options
 	reader    *reader
 	committer *committer
-	track     track                               // of what is cached of it
+	cache     *cache                              // of the store, or nil
 	catchUp   catchUp                             // for writes that need copies now
 	breaker   *gobreaker.CircuitBreaker[struct{}] // over its reads
 	tripped   atomic.Bool                         // the breaker is not closed: ask it
@@ -169,20 +169,13 @@ func (m *member) poll(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, min(m.options.Timeout, 2*time.Second))
 	defer cancel()
-	asked := time.Now()
-	p, err := m.Positions(ctx)
-	if err == nil {
-		answered := time.Now()
-		m.took(answered.Sub(asked))
-		m.observe(knownOf(p, asked, answered))
-	}
+	_, err := m.learn(ctx)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
 	case errors.Is(err, context.Canceled):
 		return // this process is stopping
 	case err != nil: // whoever answers next may be another database
-		m.track.lose()
 		m.isJoined = false
 		m.isPrepared = m.isPrepared && errors.Is(err, partition.ErrUnavailable)
 	}
@@ -209,7 +202,9 @@ func (m *member) observe(k *known) {
 			return
 		}
 		k.hold(old)
-		if m.known.CompareAndSwap(old, k.after(old)) {
+		next := k.after(old)
+		if m.known.CompareAndSwap(old, next) {
+			m.cache.prove(m.Name(), &next.Positions)
 			m.recede(k.Origins[Origin(m.Name())].Revision)
 			m.options.moved()
 			return
@@ -251,7 +246,9 @@ func (m *member) advance(p partition.Position) {
 		if old == nil || old.Origins == nil {
 			return // nothing is known yet, and soon will be
 		}
-		if m.known.CompareAndSwap(old, old.with(p, now)) {
+		next := old.with(p, now)
+		if m.known.CompareAndSwap(old, next) {
+			m.cache.prove(m.Name(), &next.Positions)
 			m.options.moved()
 			return
 		}

@@ -172,14 +172,33 @@ func (q *quest) tooStale(d time.Duration) bool {
 
 // learn reads the member's positions, and notes them.
 func (m *member) learn(ctx context.Context) (partition.Positions, error) {
+	before, head := m.known.Load(), Revision(m.head.Load())
 	asked := time.Now()
 	p, err := m.Positions(ctx)
-	if err == nil {
-		answered := time.Now()
-		m.took(answered.Sub(asked))
-		m.observe(knownOf(p, asked, answered))
+	if err != nil {
+		return p, err
 	}
-	return p, err
+	answered := time.Now()
+	m.took(answered.Sub(asked))
+	m.observe(knownOf(p, asked, answered))
+	if p.Origins[Origin(m.Name())].Revision < head || wentBack(&p, before) {
+		m.cache.end() // it may hold what was lost, or has come back
+	}
+	return p, nil
+}
+
+// wentBack reports whether a member holds less than it did before: it was emptied,
+// or an older database has taken its place.
+func wentBack(p *partition.Positions, before *known) bool {
+	if before == nil {
+		return false
+	}
+	for o, at := range before.Origins {
+		if p.Origins[o].Revision < at.Revision {
+			return true
+		}
+	}
+	return false
 }
 
 // knownOf is what a reading of positions says that took from asked to answered.

@@ -48,7 +48,7 @@ func Open(o Options) (*Store, error) {
 		return nil, err
 	}
 	var err error
-	if s.cache, err = newCache(s.options.CacheBytes); err != nil {
+	if s.cache, err = newCache(s.options.CacheBytes, s.tail.look); err != nil {
 		return nil, err
 	}
 	members := make([]*member, 0, len(o.Partitions))
@@ -121,7 +121,7 @@ func (s *Store) Add(p partition.Partition) error {
 
 func (s *Store) newMember(p partition.Partition) *member {
 	m := newMember(p, s.options)
-	m.track.cache, m.track.wake = s.cache, make(chan struct{}, 1)
+	m.cache = s.cache
 	return m
 }
 
