@@ -14,7 +14,8 @@ import (
 
 // lease is this process's right to copy to a target, if it has it.
 type lease struct {
-	renewing sync.Mutex // held over Acquire, so that a target's lanes ask once
+	renewing sync.Mutex // held over Acquire, so that a target's lanes ask once; guards tried
+	tried    bool       // it was asked for once
 
 	mu      sync.Mutex
 	held    partition.Lease // Fence zero: not held
@@ -76,6 +77,10 @@ func (p *peer) renew(ctx context.Context) (int64, error) {
 	defer cancel()
 	renewAt := time.Now().Add(o.LeaseTTL / 3)
 	held, err := p.Acquire(bound, o.Holder, o.LeaseTTL)
+	if errors.Is(err, partition.ErrLeaseHeld) && !p.lease.tried && hasEnded(held.Holder) && p.Release(bound, held) == nil {
+		held, err = p.Acquire(bound, o.Holder, o.LeaseTTL)
+	}
+	p.lease.tried = true
 	if err != nil {
 		if errors.Is(err, partition.ErrLeaseHeld) {
 			p.lease.set(partition.Lease{}, time.Time{}, true)

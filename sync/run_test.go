@@ -248,7 +248,7 @@ func TestLeaseThatIsLostStopsTheCopyUntilTheNextPass(t *testing.T) {
 		if op == partition.OpApply { // while the process was paused, another took over
 			held := c.peers[1].lease.held
 			_ = w.bases["p1"].Release(t.Context(), held)
-			_, err := w.bases["p1"].Acquire(t.Context(), "other", time.Hour)
+			_, err := w.bases["p1"].Acquire(t.Context(), "other", 15*time.Second)
 			return err
 		}
 		return nil

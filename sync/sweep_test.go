@@ -108,7 +108,7 @@ func TestSweepLeavesWhatWasWrittenSinceItLooked(t *testing.T) {
 // TestSweepIsTheLeaseHoldersWork: another process leaves it alone.
 func TestSweepIsTheLeaseHoldersWork(t *testing.T) {
 	w := newWorld(t, 1, 2)
-	if _, err := w.bases["p0"].Acquire(t.Context(), "other", time.Hour); err != nil {
+	if _, err := w.bases["p0"].Acquire(t.Context(), "other", 15*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	c := w.site()

@@ -2,11 +2,7 @@ package sync
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 	"time"
 
@@ -41,7 +37,7 @@ type Options struct {
 	CopyTimeout  time.Duration // bound of reading or applying one batch, default 1 min
 	BackoffMax   time.Duration // most time between two attempts at what fails, default 30 s
 	LeaseTTL     time.Duration // how long a target waits for a process that died, default 15 s
-	Holder       string        // names this process in leases, unique; default host-pid-random
+	Holder       string        // names this process in leases, unique; default made of host and process
 
 	SweepEvery     time.Duration // between two sweeps of expired entries, default 10 s; negative: never
 	CollectEvery   time.Duration // between two collections of tombstones, default 1 min; negative: never
@@ -78,16 +74,6 @@ func defaultTo[T comparable](v, def T) T {
 		return def
 	}
 	return v
-}
-
-func newHolder() string {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown"
-	}
-	var random [6]byte
-	rand.Read(random[:])
-	return fmt.Sprintf("%s-%d-%s", host, os.Getpid(), hex.EncodeToString(random[:]))
 }
 
 // Syncer keeps the partitions of a cluster level. All methods are safe for

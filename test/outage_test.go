@@ -153,7 +153,7 @@ func TestSyncOnceTellsOutageFromLag(t *testing.T) {
 	n.put(t, "first")
 	mustRunOnce(t, file)
 	held := openNamed(t, file, "partition-2")
-	lease, err := held.Acquire(t.Context(), "another process", time.Minute)
+	lease, err := held.Acquire(t.Context(), "another process", 15*time.Second) // as long as the default
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package partition
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -9,14 +10,14 @@ import (
 // updateLease assigns the fence first: MySQL's assignments run left to right.
 const updateLease = `UPDATE {p}lease SET
 		fence = CASE WHEN holder = ? THEN fence ELSE fence + 1 END, holder = ?, expires_at = {now} + ?
-	WHERE id = 1 AND (holder = ? OR expires_at <= {now})`
+	WHERE id = 1 AND (holder = ? OR expires_at <= {now} OR expires_at > {now} + ?)`
 
 const selectLease = `SELECT holder, fence, expires_at FROM {p}lease WHERE id = 1`
 
 // Acquire implements Target.
 func (s *SQL) Acquire(ctx context.Context, holder string, ttl time.Duration) (l Lease, err error) {
 	err = s.transact(ctx, "acquire", func(ctx context.Context, conn *session) error {
-		_, err := conn.execOnce(ctx, s.timed(updateLease), holder, holder, ttl.Microseconds(), holder)
+		_, err := conn.execOnce(ctx, s.timed(updateLease), holder, holder, ttl.Microseconds(), holder, ttl.Microseconds())
 		if err != nil {
 			return err
 		}
@@ -26,10 +27,10 @@ func (s *SQL) Acquire(ctx context.Context, holder string, ttl time.Duration) (l 
 		}
 		return err
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrLeaseHeld) {
 		return Lease{}, err
 	}
-	return l, nil
+	return l, err
 }
 
 const releaseLease = `UPDATE {p}lease SET holder = '', expires_at = 0 WHERE id = 1 AND holder = ? AND fence = ?`

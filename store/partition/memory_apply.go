@@ -112,8 +112,8 @@ func (m *Memory) Acquire(ctx context.Context, holder string, ttl time.Duration) 
 	defer m.db.mu.Unlock()
 	now, lease := m.db.instant(), &m.db.lease
 	if lease.Holder != holder {
-		if now < lease.ExpiresAt {
-			return Lease{}, fmt.Errorf("lease of %s with %s: %w", m.db.name, lease.Holder, ErrLeaseHeld)
+		if now < lease.ExpiresAt && lease.ExpiresAt <= now.Add(ttl) {
+			return *lease, fmt.Errorf("lease of %s with %s: %w", m.db.name, lease.Holder, ErrLeaseHeld)
 		}
 		lease.Holder = holder
 		lease.Fence++

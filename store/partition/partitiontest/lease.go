@@ -14,6 +14,7 @@ var leaseChecks = []check{
 	{"LeaseIsRenewedByItsHolder", checkLeaseRenewed},
 	{"LeaseIsHeldAgainstOthers", checkLeaseHeld},
 	{"LeaseExpires", checkLeaseExpires},
+	{"LeaseEndsWithinItsLengthWhateverTheClock", checkLeaseClockSetBack},
 	{"LeaseIsReleasedByItsHolderAlone", checkLeaseReleased},
 	{"LeaseRacesHaveOneHolder", checkLeaseRaces},
 }
@@ -48,8 +49,11 @@ func checkLeaseHeld(t *testing.T, s suite) {
 	lease, err := p.Acquire(t.Context(), "one", time.Hour)
 	must(t, err)
 	for _, other := range []partition.Partition{p, p.open(t)} {
-		_, err = other.Acquire(t.Context(), "two", time.Hour)
+		held, err := other.Acquire(t.Context(), "two", time.Hour)
 		wantError(t, err, partition.ErrLeaseHeld)
+		if held != lease {
+			t.Errorf("the lease %+v is told as %+v", lease, held)
+		}
 	}
 	_, err = p.Acquire(t.Context(), "One", time.Hour)
 	wantError(t, err, partition.ErrLeaseHeld)
@@ -71,6 +75,20 @@ func checkLeaseExpires(t *testing.T, s suite) {
 	}
 	_, err = p.Acquire(t.Context(), "one", time.Hour)
 	wantError(t, err, partition.ErrLeaseHeld)
+	wantError(t, p.Apply(t.Context(), partition.Copy{Origin: alpha, To: 1, Goal: 1, Fence: first.Fence}), partition.ErrLeaseLost)
+}
+
+// checkLeaseClockSetBack: to another holder, a lease that is longer than any it would take
+// itself looks like a lease of before the clock was set back.
+func checkLeaseClockSetBack(t *testing.T, s suite) {
+	p := s.node(t, beta)
+	first, err := p.Acquire(t.Context(), "one", time.Hour)
+	must(t, err)
+	second, err := p.Acquire(t.Context(), "two", time.Minute)
+	must(t, err)
+	if second.Fence <= first.Fence || second.ExpiresAt >= first.ExpiresAt {
+		t.Errorf("the lease %+v was taken over as %+v", first, second)
+	}
 	wantError(t, p.Apply(t.Context(), partition.Copy{Origin: alpha, To: 1, Goal: 1, Fence: first.Fence}), partition.ErrLeaseLost)
 }
 

@@ -1,0 +1,47 @@
+package sync
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// thisProcess tells this process from an earlier one with the same number, such as
+// the first of a container.
+var thisProcess = rand.Text()[:8]
+
+// newHolder names a holder of leases: host-pid-process-random.
+func newHolder() string {
+	return fmt.Sprintf("%s-%d-%s-%s", hostName(), os.Getpid(), thisProcess, rand.Text()[:8])
+}
+
+func hostName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		return "unknown"
+	}
+	return host
+}
+
+// hasEnded reports whether a holder was a process of this host that is not there any
+// more. It may be wrong: hosts and containers may have equal names. So a process
+// acts on it once for each lease, which costs the other at most some work done twice.
+func hasEnded(holder string) bool {
+	rest, found := strings.CutPrefix(holder, hostName()+"-")
+	parts := strings.Split(rest, "-")
+	if !found || len(parts) != 3 {
+		return false
+	}
+	pid, err := strconv.Atoi(parts[0])
+	if err != nil || pid <= 0 {
+		return false
+	}
+	if pid == os.Getpid() {
+		return parts[1] != thisProcess
+	}
+	return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
+}

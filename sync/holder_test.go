@@ -1,0 +1,60 @@
+package sync
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// endedProcess is the number of a process that has ended.
+func endedProcess(t *testing.T) int {
+	t.Helper()
+	cmd := exec.Command("true")
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd.Process.Pid
+}
+
+func TestHolderHasEndedOnlyWhereItIsCertain(t *testing.T) {
+	ended := endedProcess(t)
+	for holder, want := range map[string]bool{
+		newHolder(): false,
+		fmt.Sprintf("%s-%d-another-x", hostName(), os.Getpid()): true, // an earlier process of the same number
+		fmt.Sprintf("%s-%d-another-x", hostName(), ended):       true,
+		fmt.Sprintf("%s-%d-another-x", hostName(), 1):           false,
+		fmt.Sprintf("elsewhere-%d-another-x", ended):            false,
+		fmt.Sprintf("%s-%d-x", hostName(), ended):               false, // of an older version
+		"another process": false,
+		"":                false,
+	} {
+		if got := hasEnded(holder); got != want {
+			t.Errorf("hasEnded(%q) = %v", holder, got)
+		}
+	}
+}
+
+func TestLeaseOfAnEndedProcessOfThisHostIsTakenOverAtOnce(t *testing.T) {
+	ended := endedProcess(t)
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 2)
+		w.write("p0", "a", "1")
+		dead := fmt.Sprintf("%s-%d-another-x", hostName(), ended)
+		if _, err := w.bases["p1"].Acquire(t.Context(), dead, 15*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		c := w.site()
+		c.level()
+		// Later it waits: the host of the other may only be named like this one.
+		if _, err := w.bases["p1"].Acquire(t.Context(), dead, 15*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		w.write("p0", "b", "1")
+		if r := c.pass(); r.of("p1").State != Standby {
+			t.Errorf("the report says\n%s", r)
+		}
+	})
+}
