@@ -20,6 +20,7 @@ import (
 // Feed is what webhooks need of the store.
 type Feed interface {
 	ChangesNow(ctx context.Context) (store.ChangeToken, error)
+	Changes(ctx context.Context, since store.ChangeToken, o store.ChangeOptions) (store.Changes, error)
 	Watch(since store.ChangeToken, o store.ChangeOptions) *store.Watch
 	Update(ctx context.Context, keys []store.Key, fn func(*store.View) error) error
 }
@@ -119,6 +120,8 @@ type hook struct {
 	client *http.Client
 	key    store.Key
 
+	renewed time.Time // when deliver's process last had the lease renewed; used by it alone
+
 	mu     sync.Mutex // guards the fields below
 	status WebhookStatus
 	said   string
@@ -134,21 +137,26 @@ type place struct {
 	ExpiresAt store.Instant `json:"expires_at"` // of the holder's right, by the master's clock
 }
 
-var errHookHeld = errors.New("another process sends")
+var (
+	errHookHeld = errors.New("another process sends")
+	errHookIdle = errors.New("there is nothing to send")
+	errHookRead = errors.New("the place was only read")
+)
 
 // run holds the lease and sends, or stands by.
 func (h *hook) run(ctx context.Context) {
-	for ctx.Err() == nil {
-		at, err := h.acquire(ctx)
+	for first := true; ctx.Err() == nil; first = false {
+		at, err := h.acquire(ctx, first)
 		if err == nil {
 			h.note(func(s *WebhookStatus) { s.Active = true }, "webhook is sent to from here", nil)
-			err = h.whileHeld(ctx, func(ctx context.Context) error { return h.deliver(ctx, at) })
+			err = h.deliver(ctx, at)
 			h.note(func(s *WebhookStatus) { s.Active = false }, "", nil)
 		}
-		if err != nil && !errors.Is(err, errHookHeld) && ctx.Err() == nil {
+		standby := errors.Is(err, errHookHeld) || errors.Is(err, errHookIdle)
+		if err != nil && !standby && ctx.Err() == nil {
 			h.note(func(*WebhookStatus) {}, "webhook cannot be sent to for now", err)
 		}
-		if errors.Is(err, errHookHeld) {
+		if standby {
 			pauseFor(ctx, h.w.options.TTL/3)
 		} else {
 			pauseFor(ctx, h.w.options.BackoffMin)
@@ -158,14 +166,27 @@ func (h *hook) run(ctx context.Context) {
 }
 
 // acquire takes the lease, and returns where the hook stands: a new one stands
-// where everything is now.
-func (h *hook) acquire(ctx context.Context) (place, error) {
+// where everything is now. An idle holder lets its lease expire, as renewing is a write
+// that is copied everywhere: another process takes over only when there is something to send,
+// or, the first time, from a process of this host that has ended.
+func (h *hook) acquire(ctx context.Context, first bool) (place, error) {
 	now, err := h.w.feed.ChangesNow(ctx)
 	if err != nil {
 		return place{}, err
 	}
+	stands, err := h.change(ctx, func(*place, store.Instant) error { return errHookRead })
+	if !errors.Is(err, errHookRead) {
+		return place{}, err
+	}
+	ended := first && hasEnded(stands.Holder)
+	if stands.Holder != "" && stands.Holder != h.w.options.Holder && !ended && !stands.Resync {
+		if err := h.pending(ctx, stands.Token); err != nil {
+			return place{}, err
+		}
+	}
 	return h.change(ctx, func(p *place, at store.Instant) error {
-		if p.Holder != "" && p.Holder != h.w.options.Holder && at < p.ExpiresAt {
+		held := p.Holder != "" && p.Holder != h.w.options.Holder && at < p.ExpiresAt && p.ExpiresAt <= at.Add(h.w.options.TTL)
+		if held && !(ended && p.Holder == stands.Holder) {
 			return errHookHeld
 		}
 		if p.Token == "" && !p.Resync {
@@ -173,6 +194,19 @@ func (h *hook) acquire(ctx context.Context) (place, error) {
 		}
 		return nil
 	})
+}
+
+// pending is errHookIdle when nothing has changed after the token, so far as can be read.
+func (h *hook) pending(ctx context.Context, token string) error {
+	since, err := store.ParseChangeToken(token)
+	if err != nil {
+		return nil // deliver says so
+	}
+	page, err := h.w.feed.Changes(ctx, since, store.ChangeOptions{Space: store.User, Prefix: h.Prefix, Limit: 1})
+	if err == nil && len(page.Entries) == 0 && !page.More {
+		return errHookIdle
+	}
+	return nil
 }
 
 // keep notes where the hook stands, and renews the lease, if it is held still.
@@ -232,16 +266,24 @@ func (h *hook) release(ctx context.Context) {
 	})
 }
 
-// whileHeld runs f and renews the lease meanwhile; f's context ends when that
+// whileHeld renews the lease, runs f and renews meanwhile; f's context ends when that
 // fails for so long that another may have it.
 func (h *hook) whileHeld(ctx context.Context, f func(context.Context) error) error {
+	renewed := time.Now()
+	if renewed.Sub(h.renewed) > h.w.options.TTL/3 {
+		if err := h.keep(ctx, func(*place) {}); err != nil {
+			return err
+		}
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var group sync.WaitGroup
 	group.Go(func() {
-		renewed := time.Now()
 		for ctx.Err() == nil {
 			pauseFor(ctx, h.w.options.TTL/3)
+			if ctx.Err() != nil {
+				return
+			}
 			began := time.Now()
 			err := h.keep(ctx, func(*place) {})
 			if err == nil {

@@ -22,13 +22,20 @@ import (
 // deliver sends what changes from where the hook stands, until ctx ends or the
 // changes cannot be read.
 func (h *hook) deliver(ctx context.Context, at place) error {
+	h.renewed = time.Now()
 	since, err := store.ParseChangeToken(at.Token)
 	if err != nil {
 		return fmt.Errorf("where %s stands: %w", h.host(), err)
 	}
-	w := h.w.feed.Watch(since, store.ChangeOptions{Space: store.User, Prefix: h.Prefix, Limit: hookChanges})
+	o := store.ChangeOptions{Space: store.User, Prefix: h.Prefix, Limit: hookChanges}
+	if at.Resync {
+		if since, err = h.tellAll(ctx, since, o); err != nil {
+			return err
+		}
+	}
+	w := h.w.feed.Watch(since, o)
 	defer w.Close()
-	resync, kept := at.Resync, time.Now()
+	kept := time.Now()
 	for {
 		// What does not match moves the place too, but not each time: that is a write.
 		wait, cancel := context.WithTimeout(ctx, keepPlaceEvery)
@@ -45,8 +52,8 @@ func (h *hook) deliver(ctx context.Context, at place) error {
 		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, store.ErrNoPartition):
 			continue
 		case err == nil:
-			err = h.tell(ctx, &page, resync)
-			resync, kept = resync && page.More, time.Now()
+			err = h.tell(ctx, &page, false)
+			kept = time.Now()
 		}
 		if err != nil {
 			return err
@@ -54,9 +61,28 @@ func (h *hook) deliver(ctx context.Context, at place) error {
 	}
 }
 
+// tellAll sends all there is after since, and then an empty page that ends it.
+func (h *hook) tellAll(ctx context.Context, since store.ChangeToken, o store.ChangeOptions) (store.ChangeToken, error) {
+	for {
+		page, err := h.w.feed.Changes(ctx, since, o)
+		if errors.Is(err, store.ErrResync) {
+			return since, h.beginAnew(ctx)
+		}
+		if err == nil && len(page.Entries) > 0 {
+			err = h.tell(ctx, &page, true)
+		}
+		if err != nil {
+			return since, err
+		}
+		if since = page.Next; !page.More {
+			return since, h.tell(ctx, &store.Changes{Next: since}, false)
+		}
+	}
+}
+
 const (
 	hookChanges    = 100 // most changes of one request
-	keepPlaceEvery = time.Minute
+	keepPlaceEvery = 10 * time.Minute
 )
 
 // beginAnew has the hook be told everything: deletions that it has not been told
@@ -66,17 +92,30 @@ func (h *hook) beginAnew(ctx context.Context) error {
 	return h.keep(ctx, func(p *place) { p.Token, p.Resync = "", true })
 }
 
-// tell sends a page until it is taken, and then notes that.
+// tell sends a page until it is taken, and then notes that; resync: more pages follow, of all there is.
 func (h *hook) tell(ctx context.Context, page *store.Changes, resync bool) error {
 	body, err := json.Marshal(deliveryOf(page, resync))
 	if err != nil {
 		return err
 	}
+	if err := h.whileHeld(ctx, func(ctx context.Context) error { return h.postUntilTaken(ctx, body) }); err != nil {
+		return err
+	}
+	h.note(func(s *WebhookStatus) { s.Sent += int64(len(page.Entries)) }, "webhook takes what it is sent", nil)
+	began := time.Now()
+	if err := h.keep(ctx, func(p *place) { p.Token, p.Resync = page.Next.String(), resync }); err != nil {
+		return err
+	}
+	h.renewed = began
+	return nil
+}
+
+func (h *hook) postUntilTaken(ctx context.Context, body []byte) error {
 	pause := h.w.options.backoff()
 	for {
 		err := h.post(ctx, body)
 		if err == nil {
-			break
+			return nil
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -86,15 +125,13 @@ func (h *hook) tell(ctx context.Context, page *store.Changes, resync bool) error
 			return ctx.Err()
 		}
 	}
-	h.note(func(s *WebhookStatus) { s.Sent += int64(len(page.Entries)) }, "webhook takes what it is sent", nil)
-	return h.keep(ctx, func(p *place) { p.Token, p.Resync = page.Next.String(), resync && page.More })
 }
 
 // delivery is the body of a request.
 type delivery struct {
 	Changes []change `json:"changes"`
 	Next    string   `json:"next"`             // the token behind them
-	Resync  bool     `json:"resync,omitempty"` // all there is follows; what it does not bring is gone
+	Resync  bool     `json:"resync,omitempty"` // part of all there is; what does not come before a request without it is gone
 }
 
 // change is an entry as the changes of the HTTP API have it, without its value.

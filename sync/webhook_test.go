@@ -33,6 +33,7 @@ type receiver struct {
 	taken    int
 	requests int
 	resyncs  int
+	ended    int // resyncs
 }
 
 func newReceiver(t *testing.T) *receiver {
@@ -65,6 +66,9 @@ func (rc *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if d.Resync {
 		rc.resyncs++
+	}
+	if !d.Resync && len(d.Changes) == 0 {
+		rc.ended++
 	}
 	for _, c := range d.Changes {
 		if c.Revision < rc.revision[c.Key] {
@@ -202,7 +206,7 @@ type refusedFeed struct {
 
 func (f *refusedFeed) Update(ctx context.Context, keys []store.Key, fn func(*store.View) error) error {
 	err := f.Store.Update(ctx, keys, fn)
-	if errors.Is(err, errHookHeld) {
+	if errors.Is(err, errHookHeld) || errors.Is(err, errHookRead) {
 		f.refused.Add(1)
 	}
 	return err
@@ -281,11 +285,66 @@ func TestAWebhookAwayForTooLongIsToldEverything(t *testing.T) {
 	rc.mu.Lock()
 	rc.revision = map[string]int64{}
 	rc.mu.Unlock()
-	startHooks(t, hookStore(t, db), rc.url) // a process that remembers nothing
+	_, end = startHooks(t, hookStore(t, db), rc.url) // a process that remembers nothing
 	hookUntil(t, "a/kept is told again", func() bool { return rc.holds("a/kept", kept) })
+	hookUntil(t, "the end of it is told", func() bool { return rc.resyncsEnded() == 1 })
+	end()
 	rc.mu.Lock()
-	defer rc.mu.Unlock()
 	if rc.resyncs == 0 {
 		t.Error("the address does not know that it was told everything")
 	}
+	rc.mu.Unlock()
+
+	for _, name := range []string{"a/kept", "a/later"} {
+		err := s.Update(t.Context(), []store.Key{store.User.Key(name)}, func(v *store.View) error {
+			v.Delete(store.User.Key(name))
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if at, err = db.Positions(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Collect(t.Context(), "p0", at.Origins["p0"].Revision); err != nil {
+		t.Fatal(err)
+	}
+	startHooks(t, hookStore(t, db), rc.url)
+	hookUntil(t, "the end is told where nothing is left", func() bool { return rc.resyncsEnded() == 2 })
+}
+
+func (rc *receiver) resyncsEnded() int {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	return rc.ended
+}
+
+// TestAnIdleWebhookWritesNothing: its lease expires, and another process leaves it alone
+// until there is something to send.
+func TestAnIdleWebhookWritesNothing(t *testing.T) {
+	db, rc := partition.NewMemory("p0"), newReceiver(t)
+	first, second := hookStore(t, db), &refusedFeed{Store: hookStore(t, db)}
+	w1, end1 := startHooks(t, first, rc.url)
+	hookUntil(t, "the first sends", func() bool { return w1.Status()[0].Active })
+	w2, _ := startHooks(t, second, rc.url)
+	began, head := time.Now(), hookHead(t, db)
+	hookUntil(t, "three leases long", func() bool { return time.Since(began) > 3*300*time.Millisecond && second.refused.Load() >= 3 })
+	if now := hookHead(t, db); now != head || w2.Status()[0].Active {
+		t.Errorf("idle, the store went from revision %d to %d", head, now)
+	}
+	told := hookPut(t, first, "a/1")
+	hookUntil(t, "a/1 is told", func() bool { return rc.holds("a/1", told) })
+	end1()
+	told = hookPut(t, first, "a/2")
+	hookUntil(t, "a/2 is told by the second", func() bool { return rc.holds("a/2", told) && w2.Status()[0].Active })
+}
+
+func hookHead(t *testing.T, db *partition.Memory) store.Revision {
+	t.Helper()
+	at, err := db.Positions(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at.Origins["p0"].Revision
 }
