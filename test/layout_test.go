@@ -125,3 +125,22 @@ func listPackages(t *testing.T) (packages []goPackage) {
 	}
 	return packages
 }
+
+// TestNoticesNameEveryModule compares the file of notices with what the binary is built from.
+func TestNoticesNameEveryModule(t *testing.T) {
+	notices, err := os.ReadFile("../docs/NOTICES.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}}{{end}}{{end}}", "./cmd/runnel")
+	cmd.Dir = ".."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	for module := range strings.Lines(string(out)) {
+		if module != "\n" && !strings.Contains(string(notices), "\n"+module) {
+			t.Errorf("docs/NOTICES.txt lacks %s: run make notices", strings.TrimSpace(module))
+		}
+	}
+}
