@@ -21,7 +21,7 @@ func (s *Server) cookieSession(h http.Header) store.Vector {
 	}
 	mine := s.store.Tag()
 	for _, c := range (&http.Request{Header: h}).CookiesNamed(sessionHeader) {
-		if v, of, err := store.ParseToken(store.SessionToken, c.Value); err == nil && (of == mine || mine == 0) {
+		if v, of, err := store.ParseToken(store.SessionToken, c.Value); err == nil && (of == mine || mine == 0) && !s.store.Lost(v) {
 			return v
 		}
 	}

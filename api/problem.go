@@ -60,7 +60,7 @@ var (
 	kindLengthRequired = &kind{"length-required", 411, "The request does not say how long its body is",
 		"A request with a body has a Content-Length, or is sent in chunks; Content-Length: 0 is the empty value. Without either a body that was lost on the way looks like an empty one. Nothing was stored."}
 	kindResync = &kind{"resync", 410, "The changes since then are not whole any more",
-		"Deletions that this reader has not been told of are collected by now, so what it holds may be of keys that are gone. Read /v1/changes from the beginning, without since, and drop every key that this does not bring; then go on with the token it ends with."}
+		"Deletions that this reader has not been told of are collected by now, or a restore from a backup has undone what it was told, so what it holds may be of keys that are gone. Read /v1/changes from the beginning, without since, and drop every key that this does not bring; then go on with the token it ends with."}
 	kindPrecondition = &kind{"precondition-failed", 412, "The entry is not as the request requires",
 		"If-Match, If-None-Match or If-Unmodified-Since did not hold. For a write that was decided on the master, at the moment of writing, and nothing was stored: read the key again and decide anew."}
 	kindTooLarge = &kind{"too-large", 413, "The value is too large",
@@ -173,7 +173,7 @@ func refusalOf(err error) *refusal {
 	case errors.Is(err, store.ErrNotFound):
 		return refuse(kindNotFound, "The partition that answered holds no entry of this key.")
 	case errors.Is(err, store.ErrResync):
-		return refuse(kindResync, "Deletions that came after this token are collected already.")
+		return refuse(kindResync, "Deletions that came after this token are collected already, or a restore has undone changes before it.")
 	case errors.Is(err, store.ErrDifferentMasters):
 		return refuse(kindDifferentMasters, "The keys have more than one master.")
 	case errors.Is(err, store.ErrOutcomeUnknown):

@@ -28,6 +28,9 @@ func (s *Server) readSession(h http.Header) (store.Vector, error) {
 		if mine := s.store.Tag(); err == nil && of != mine && mine != 0 && of != 0 {
 			return store.Vector{}, refuse(kindSessionLost, "This %s is of another cluster. Drop it: send none, to begin a new session.", sessionHeader)
 		}
+		if err == nil && s.store.Lost(v) {
+			return store.Vector{}, refuse(kindSessionLost, "This %s has seen writes that a restore from a backup has undone. Drop it: send none, to begin a new session.", sessionHeader)
+		}
 		if err == nil && of == 0 { // of a server that knew no cluster yet
 			return store.Vector{}, nil
 		}

@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
@@ -82,6 +83,50 @@ func TestSessionOfAnotherClusterIsRefused(t *testing.T) {
 	}
 	if w := n.do(t, "GET", "/v1/keys/a", ""); w.Code != 200 || w.Body.String() != "1" {
 		t.Errorf("afterwards: %d %s", w.Code, w.Body)
+	}
+}
+
+// TestSessionOfUndoneWritesIsRefused: a restore began a new epoch, and the session
+// has seen more than counts of the one before. A browser, which cannot drop it, begins anew.
+func TestSessionOfUndoneWritesIsRefused(t *testing.T) {
+	n := newNode(t)
+	kept, _, err := store.ParseToken(store.SessionToken, n.do(t, "PUT", "/v1/keys/a", "1").Header().Get("Runnel-Session"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var parts []partition.Partition
+	for _, p := range n.partitions {
+		parts = append(parts, p.Reopen())
+	}
+	operator, err := store.Open(store.Options{Partitions: parts})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer operator.Close()
+	done, err := operator.Restore(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost := store.VectorOf(store.Mark{Origin: done.Ends[0].Origin, Revision: done.Ends[0].Cut + 1}).Token(store.SessionToken, n.store.Tag())
+	deadline := time.Now().Add(10 * time.Second)
+	for n.do(t, "PUT", "/v1/keys/a", "2").Code != 204 {
+		if time.Now().After(deadline) {
+			t.Fatal("no writes in the new epoch")
+		}
+	}
+	for _, c := range []struct{ method, target, body string }{
+		{"GET", "/v1/keys/a", ""}, {"GET", "/v1/keys", ""}, {"PUT", "/v1/keys/a", "2"}, {"POST", "/v1/batch", "[]"},
+	} {
+		w := n.do(t, c.method, c.target, c.body, "Runnel-Session", lost, "Content-Type", "application/json")
+		if w.Code != 410 || !strings.Contains(w.Body.String(), "/problems/session-lost") {
+			t.Errorf("%s %s: %d %s", c.method, c.target, w.Code, w.Body)
+		}
+	}
+	if w := n.do(t, "GET", "/v1/keys/a", "", "Runnel-Session", kept.Token(store.SessionToken, n.store.Tag())); w.Code != 200 {
+		t.Errorf("a session of what counts: %d %s", w.Code, w.Body)
+	}
+	if w := n.do(t, "GET", "/v1/keys/a", "", "Accept", "text/html", "Cookie", "Runnel-Session="+lost); w.Code != 200 {
+		t.Errorf("as a cookie: %d %s", w.Code, w.Body)
 	}
 }
 

@@ -16,6 +16,8 @@ type Store interface {
 	CheckName(name string) error
 	// Tag is of the store's cluster, for its tokens; 0 while none is known.
 	Tag() store.ClusterTag
+	// Lost reports whether a session has seen writes that a restore has undone.
+	Lost(session store.Vector) bool
 	// MaxValueBytes is the largest value that is accepted.
 	MaxValueBytes() int64
 	// Status is what is known of the partitions, without asking them.

@@ -11,9 +11,10 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// ErrResync: the reader has not seen tombstones that are collected by now. What
-// it holds may be of keys that are gone: it begins anew, at the beginning.
-var ErrResync = errors.New("changes that were not seen yet are collected")
+// ErrResync: the reader has not seen tombstones that are collected by now, or has
+// seen writes that a restore has undone. What it holds may be of keys that are
+// gone: it begins anew, at the beginning.
+var ErrResync = errors.New("changes that were not seen yet are collected, or some that were seen are undone")
 
 // changeSource is a partition that changes are read from: it is whole, not
 // amid a catch-up, and holds everything that the reader has seen already, of
@@ -35,6 +36,9 @@ func (s *Store) fromSource(ctx context.Context, t ChangeToken, f func(*changeSou
 	}
 	if !t.IsBeginning() && t.cluster != c.tag {
 		return ErrForeignToken
+	}
+	if c.lost(t.seen) {
+		return ErrResync
 	}
 	var failure error
 	for _, m := range s.changeMembers(c, t) {

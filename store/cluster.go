@@ -26,6 +26,21 @@ var errMastersDiffer = errors.New("the configured masters are not those of the c
 // master is the name of the partition that accepts writes of the key.
 func (c *cluster) master(k Key) string { return c.Masters[c.Slots[SlotOf(k)]] }
 
+// Lost reports whether a session has seen revisions that do not count any more.
+func (s *Store) Lost(v Vector) bool {
+	c := s.cluster.Load()
+	return c != nil && c.lost(v)
+}
+
+func (c *cluster) lost(v Vector) bool {
+	for o, r := range v.All() {
+		if c.Lost(o, r) {
+			return true
+		}
+	}
+	return false
+}
+
 // Tag is the tag of the store's cluster: the same in every process, whatever
 // partitions are added and whoever is master. 0 while no partition was reached.
 func (s *Store) Tag() ClusterTag {
@@ -94,7 +109,7 @@ func (s *Store) Connect(ctx context.Context) error {
 // join makes sure that a prepared partition belongs to this cluster under its
 // name, founding the cluster when it is the first master and nobody has one.
 func (s *Store) join(ctx context.Context, m *member) error {
-	if m.joined() || !m.prepared() {
+	if m.joined() && !s.outdated(m) || !m.prepared() {
 		return m.fault()
 	}
 	s.joining.Lock()
@@ -106,7 +121,7 @@ func (s *Store) join(ctx context.Context, m *member) error {
 		c, err = s.enter(ctx, m)
 	}
 	if err == nil {
-		err = s.belongs(m, c)
+		err = s.belongs(ctx, m, c)
 	}
 	m.setJoined(err)
 	return err
@@ -116,7 +131,7 @@ func (s *Store) join(ctx context.Context, m *member) error {
 func (s *Store) enter(ctx context.Context, m *member) (partition.Cluster, error) {
 	known := s.cluster.Load()
 	if known != nil {
-		return m.Join(ctx, known.Cluster)
+		return enterExisting(ctx, m, known.Cluster)
 	}
 	var away []string
 	for _, other := range *s.members.Load() {
@@ -131,13 +146,21 @@ func (s *Store) enter(ctx context.Context, m *member) (partition.Cluster, error)
 			err = checkMap(c)
 		}
 		if err == nil {
-			return m.Join(ctx, c)
+			return enterExisting(ctx, m, c)
 		}
 		if !errors.Is(err, partition.ErrNoCluster) {
 			away = append(away, other.Name())
 		}
 	}
 	return s.found(ctx, m, away)
+}
+
+// enterExisting joins a partition to a cluster in its first epoch. The epochs since
+// are accepted as those of a partition that was away: so the empty database of a
+// master that has written is found out.
+func enterExisting(ctx context.Context, m partition.Partition, c partition.Cluster) (partition.Cluster, error) {
+	c.Epoch, c.Ends = firstEpoch, nil
+	return m.Join(ctx, c)
 }
 
 // found founds a new cluster on its first master. A partition that is away may
@@ -179,8 +202,9 @@ func checkMap(c partition.Cluster) error {
 	return nil
 }
 
-// belongs checks the cluster row of a partition, and adopts the first one.
-func (s *Store) belongs(m *member, c partition.Cluster) error {
+// belongs checks the cluster row of a partition. The first one is adopted, and so
+// is one of a later epoch, which the other partitions are then taught.
+func (s *Store) belongs(ctx context.Context, m *member, c partition.Cluster) error {
 	if err := checkMap(c); err != nil {
 		return err
 	}
@@ -188,18 +212,53 @@ func (s *Store) belongs(m *member, c partition.Cluster) error {
 		return fmt.Errorf("%w: this database is already partition %q; two partitions cannot share one", partition.ErrRefused, c.Name)
 	}
 	known := s.cluster.Load()
-	if known == nil {
-		if !sameMasters(c.Masters, s.options.Masters) {
-			return fmt.Errorf("%w %w: the cluster has %s, the configuration %s", partition.ErrRefused,
-				errMastersDiffer, strings.Join(c.Masters, ", "), strings.Join(s.options.Masters, ", "))
+	switch {
+	case known == nil:
+		if err := s.checkMasters(c); err != nil {
+			return err
 		}
 		s.cluster.Store(&cluster{c, tagOf(c.ID)})
-		return nil
-	}
-	if c.ID != known.ID {
+	case c.ID != known.ID:
 		return fmt.Errorf("%w: this database belongs to another cluster (%s, this one is %s)", partition.ErrRefused, c.ID, known.ID)
+	case c.Epoch < known.Epoch:
+		_, err := m.Accept(ctx, known.Cluster)
+		return err
+	case c.Epoch > known.Epoch:
+		s.cluster.Store(&cluster{c, tagOf(c.ID)})
+		for _, other := range *s.members.Load() {
+			if other != m && other.joined() {
+				_, err := other.Accept(ctx, c)
+				other.setJoined(err)
+			}
+		}
+		return s.checkMasters(c)
+	case !slices.Equal(c.Masters, known.Masters) || !slices.Equal(c.Slots, known.Slots):
+		return fmt.Errorf("%w: the cluster map of this database differs from that of the others, in one epoch", partition.ErrRefused)
 	}
 	return nil
+}
+
+func (s *Store) checkMasters(c partition.Cluster) error {
+	if sameMasters(c.Masters, s.options.Masters) {
+		return nil
+	}
+	return fmt.Errorf("%w %w: the cluster has %s, the configuration %s", partition.ErrRefused,
+		errMastersDiffer, strings.Join(c.Masters, ", "), strings.Join(s.options.Masters, ", "))
+}
+
+// outdated reports whether a member was seen to hold revisions of a later epoch than
+// that of the cluster as this process knows it: its row is to be read again.
+func (s *Store) outdated(m *member) bool {
+	k, c := m.known.Load(), s.cluster.Load()
+	if k == nil || c == nil {
+		return false
+	}
+	for _, at := range k.Origins {
+		if at.Revision.Epoch() > c.Epoch {
+			return true
+		}
+	}
+	return false
 }
 
 func sameMasters(a, b []string) bool {

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -294,7 +295,16 @@ func (c *committer) commit(us []*update) (ran int, err error) {
 	case errors.Is(err, partition.ErrTooLarge):
 		return len(us), &TooLargeError{Limit: c.m.MaxValueBytes()}
 	}
-	return len(us), c.m.unavailable(err)
+	return len(us), c.m.unavailable(c.usedUp(err))
+}
+
+// usedUp explains a stale epoch by its end, if the counter is that far.
+func (c *committer) usedUp(err error) error {
+	at, _ := c.m.position(Origin(c.m.Name()))
+	if epoch := at.Revision.Epoch(); errors.Is(err, partition.ErrStaleEpoch) && at.Revision+Revision(c.m.options.BatchEntries) >= partition.Floor(epoch+1) {
+		return fmt.Errorf("the revisions of epoch %d are used up, and 'runnel restore' begins the next one: %w", epoch, err)
+	}
+	return err
 }
 
 // attempt commits the batch, at the second try if the first met only an old connection,

@@ -13,6 +13,7 @@ import (
 type clusterMap struct {
 	Masters []string `json:"masters"`
 	Slots   []uint16 `json:"slots"`
+	Ends    []End    `json:"ends,omitempty"`
 }
 
 // Cluster implements Identity.
@@ -40,13 +41,13 @@ func (s *SQL) cluster(ctx context.Context, conn *session) (Cluster, error) {
 	if err := json.Unmarshal(text, &m); err != nil {
 		return Cluster{}, fmt.Errorf("%w: the cluster map is damaged: %w", ErrRefused, err)
 	}
-	c.Masters, c.Slots = m.Masters, m.Slots
+	c.Masters, c.Slots, c.Ends = m.Masters, m.Slots, m.Ends
 	return c, nil
 }
 
 // Join implements Identity.
 func (s *SQL) Join(ctx context.Context, c Cluster) (stands Cluster, err error) {
-	text, err := json.Marshal(clusterMap{Masters: c.Masters, Slots: c.Slots})
+	text, err := json.Marshal(clusterMap{Masters: c.Masters, Slots: c.Slots, Ends: c.Ends})
 	if err != nil {
 		return Cluster{}, s.failed("join", err)
 	}
@@ -77,6 +78,62 @@ func (s *SQL) join(ctx context.Context, conn *session, c Cluster, text []byte) e
 		return err
 	}
 	_, err = conn.exec(ctx, s.sql(ignore+insertOwn), string(s.name), int64(Floor(c.Epoch)))
+	return err
+}
+
+// Accept implements Identity.
+func (s *SQL) Accept(ctx context.Context, c Cluster) (stands Cluster, err error) {
+	text, err := json.Marshal(clusterMap{Masters: c.Masters, Slots: c.Slots, Ends: c.Ends})
+	if err != nil {
+		return Cluster{}, s.failed("accept", err)
+	}
+	err = s.transact(ctx, "accept", func(ctx context.Context, conn *session) error {
+		if err := s.accept(ctx, conn, c, text); err != nil {
+			return err
+		}
+		stands, err = s.cluster(ctx, conn)
+		return err
+	})
+	return stands, err
+}
+
+const (
+	updateCluster = `UPDATE {p}cluster SET epoch = ?, map = ? WHERE id = 1 AND cluster_id = ? AND epoch < ?`
+	raiseOwn      = `UPDATE {p}positions SET revision = ? WHERE origin = ? AND revision < ?`
+)
+
+// accept locks the counter, so that no commit comes between the check of the ends
+// and the raising of the counter.
+func (s *SQL) accept(ctx context.Context, conn *session, c Cluster, text []byte) error {
+	done, err := conn.exec(ctx, s.sql(updateCluster), c.Epoch, text, c.ID, c.Epoch)
+	if err != nil {
+		return err
+	}
+	if n, err := done.RowsAffected(); err != nil || n == 0 {
+		return errors.Join(err, s.checkAccepted(ctx, conn, c))
+	}
+	for _, e := range c.Ends {
+		p, _, err := s.position(ctx, conn, e.Origin, s.dialect.forUpdate())
+		if err == nil {
+			err = c.CheckPosition(string(s.name), e.Origin, p.Revision)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if slices.Contains(c.Masters, string(s.name)) {
+		floor := int64(Floor(c.Epoch))
+		_, err = conn.exec(ctx, s.sql(raiseOwn), floor, string(s.name), floor)
+	}
+	return err
+}
+
+// checkAccepted tells why nothing was accepted: nil if the row is of c's epoch or later.
+func (s *SQL) checkAccepted(ctx context.Context, conn *session, c Cluster) error {
+	stands, err := s.cluster(ctx, conn)
+	if err == nil && stands.ID != c.ID {
+		err = fmt.Errorf("%w: this database belongs to another cluster (%s, not %s)", ErrRefused, stands.ID, c.ID)
+	}
 	return err
 }
 

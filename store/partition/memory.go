@@ -139,9 +139,48 @@ func (db *memoryDB) join(c Cluster) {
 	}
 }
 
+// Accept implements Identity.
+func (m *Memory) Accept(ctx context.Context, c Cluster) (Cluster, error) {
+	unlock, err := m.beginWrite(ctx, OpAccept)
+	if err != nil {
+		return Cluster{}, err
+	}
+	defer unlock()
+	m.db.mu.Lock()
+	defer m.db.mu.Unlock()
+	if err := m.db.accept(c.clone()); err != nil {
+		return Cluster{}, fmt.Errorf("accept on %s: %w", m.db.name, err)
+	}
+	return m.db.cluster.clone(), nil
+}
+
+func (db *memoryDB) accept(c Cluster) error {
+	switch row := db.cluster; {
+	case row == nil:
+		return ErrNoCluster
+	case row.ID != c.ID:
+		return fmt.Errorf("%w: this database belongs to another cluster", ErrRefused)
+	case row.Epoch >= c.Epoch:
+		return nil
+	}
+	for _, e := range c.Ends {
+		if err := c.CheckPosition(string(db.name), e.Origin, db.positions[e.Origin].Revision); err != nil {
+			return err
+		}
+	}
+	c.PartitionID, c.Name = db.cluster.PartitionID, db.cluster.Name
+	db.cluster = &c
+	if own, ok := db.positions[db.name]; ok && slices.Contains(c.Masters, c.Name) {
+		own.Revision = max(own.Revision, Floor(c.Epoch))
+		db.positions[db.name] = own
+	}
+	return nil
+}
+
 func (c Cluster) clone() Cluster {
 	c.Masters = slices.Clone(c.Masters)
 	c.Slots = slices.Clone(c.Slots)
+	c.Ends = slices.Clone(c.Ends)
 	return c
 }
 

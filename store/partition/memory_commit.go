@@ -48,14 +48,12 @@ func (db *memoryDB) claim(b Batch) (Claim, error) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	own, master := db.positions[db.name]
-	if db.cluster == nil || !master || db.cluster.Epoch != b.Epoch {
-		return Claim{}, fmt.Errorf("commit on %s in epoch %d: %w", db.name, b.Epoch, ErrStaleEpoch)
-	}
 	if b.Revisions < 1 {
 		return Claim{}, fmt.Errorf("commit on %s: claim of %d revisions", db.name, b.Revisions)
 	}
-	if b.After != 0 && b.After != own.Revision {
-		return Claim{}, fmt.Errorf("commit on %s after %d, which is at %d: %w", db.name, b.After, own.Revision, ErrPositionMoved)
+	from, below := b.claimable()
+	if !master || own.Revision < from || own.Revision+Revision(b.Revisions) >= below {
+		return Claim{}, fmt.Errorf("commit on %s: %w", db.name, b.unclaimed())
 	}
 	return Claim{First: own.Revision + 1, Now: db.instant(), Current: db.current(b)}, nil
 }

@@ -10,6 +10,7 @@ const (
 	OpPrepare   = "prepare"
 	OpCluster   = "cluster"
 	OpJoin      = "join"
+	OpAccept    = "accept"
 	OpCommit    = "commit"    // before anything is done
 	OpCommitted = "committed" // Commit's work stands, its answer is not given yet
 	OpGet       = "get"

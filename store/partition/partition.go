@@ -2,6 +2,8 @@ package partition
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"time"
 )
 
@@ -39,6 +41,14 @@ type Identity interface {
 	// PartitionID is chosen by the partition. If c.Masters holds the
 	// partition's name, its own row of positions is created at Floor(c.Epoch).
 	Join(ctx context.Context, c Cluster) (Cluster, error)
+	// Accept replaces the cluster row's epoch, map and ends by those of a later
+	// epoch of the same cluster and, where c.Masters holds the partition's name,
+	// raises its counter to Floor(c.Epoch): no claim of an earlier epoch succeeds
+	// afterwards. It returns the row that stands; one of c.Epoch or later is left
+	// as it is. ErrRefused, and nothing is changed, if the row is of another cluster,
+	// the partition holds revisions that c.Ends calls lost, or it is the origin of
+	// an end and lacks revisions up to the cut. ErrNoCluster: there is no row.
+	Accept(ctx context.Context, c Cluster) (Cluster, error)
 	// MaxValueBytes is the largest value the partition can store, known once
 	// Prepare has succeeded (MySQL: from max_allowed_packet).
 	MaxValueBytes() int64
@@ -52,6 +62,35 @@ type Cluster struct {
 	Epoch       int64    // grows with every change of mastership, from 1
 	Masters     []string // names of the masters, in the order Slots refers to
 	Slots       []uint16 // slot → index into Masters; len is the number of slots
+	Ends        []End    // of origins whose counter was raised into a later epoch, in the order in which that happened
+}
+
+// End says what counts of the revisions that an origin gave out below a later
+// epoch of its own: those beyond the cut are lost. No partition holds them, but
+// sessions, tokens and tags can name them.
+type End struct {
+	Origin Origin   `json:"origin"`
+	Cut    Revision `json:"cut"`
+	Below  Revision `json:"below"` // Floor of the epoch that began
+}
+
+// Lost reports whether a revision of an origin was given out and does not count any more.
+func (c *Cluster) Lost(o Origin, r Revision) bool {
+	return slices.ContainsFunc(c.Ends, func(e End) bool { return e.Origin == o && e.Cut < r && r < e.Below })
+}
+
+// CheckPosition is ErrRefused where a partition that is at a revision of an origin,
+// itself or not, contradicts the ends.
+func (c *Cluster) CheckPosition(name string, o Origin, at Revision) error {
+	if c.Lost(o, at) {
+		return fmt.Errorf("%w: it holds writes of %s up to %d, which a restore did not count since this partition was away: export what is needed of it, then empty it, and it is filled afresh", ErrRefused, o, at)
+	}
+	for _, e := range c.Ends {
+		if e.Origin == o && name == string(o) && at < e.Cut {
+			return fmt.Errorf("%w: its newest revision is %d, but %d counts: it has lost writes, which 'runnel restore' takes back from the others", ErrRefused, at, e.Cut)
+		}
+	}
+	return nil
 }
 
 // Master is the side of a partition that accepts writes.

@@ -2,6 +2,7 @@ package partitiontest
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -20,6 +21,8 @@ var identityChecks = []check{
 	{"JoinRacesEndInOneRow", checkJoinRaces},
 	{"JoinStartsAMasterAtTheFloorOfItsEpoch", checkJoinStartsAMaster},
 	{"JoinGivesEachDatabaseAnID", checkJoinGivesIDs},
+	{"AcceptBeginsAnEpoch", checkAcceptBeginsAnEpoch},
+	{"AcceptRefusesWhatTheEndsContradict", checkAcceptRefuses},
 }
 
 func checkPartitionKnowsItself(t *testing.T, s suite) {
@@ -155,4 +158,77 @@ func checkJoinGivesIDs(t *testing.T, s suite) {
 		}
 		seen[c.PartitionID] = true
 	}
+}
+
+func checkAcceptBeginsAnEpoch(t *testing.T, s suite) {
+	master, replica, empty := s.node(t, alpha), s.node(t, beta), s.fresh(t, "gamma")
+	commit(t, master, put("k/a", "1"))
+	last := position(t, master, alpha).Revision
+	next := clusterOf(alpha)
+	next.Epoch, next.Ends = epoch+1, []partition.End{{Origin: alpha, Cut: last, Below: partition.Floor(epoch + 1)}}
+	for range 2 { // a second time changes nothing
+		for _, n := range []node{master, replica} {
+			before, err := n.Cluster(t.Context())
+			must(t, err)
+			got, err := n.Accept(t.Context(), next)
+			must(t, err)
+			want := next
+			want.PartitionID, want.Name = before.PartitionID, before.Name
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("accepted %+v, want %+v", got, want)
+			}
+		}
+	}
+	if got := position(t, master, alpha).Revision; got != partition.Floor(epoch+1) {
+		t.Errorf("the counter is at %d, want the floor of epoch %d", got, epoch+1)
+	}
+	old := partition.Batch{Epoch: epoch, Revisions: 1, Write: []partition.Entry{put("k/a", "2")}}
+	if _, err := master.Commit(t.Context(), old); !errors.Is(err, partition.ErrStaleEpoch) {
+		t.Errorf("a commit of the earlier epoch: %v", err)
+	}
+	old.Epoch = epoch + 1
+	if claim, err := master.Commit(t.Context(), old); err != nil || claim.First != partition.Floor(epoch+1)+1 {
+		t.Errorf("a commit of the epoch: %+v, %v", claim, err)
+	}
+	if got, err := master.Accept(t.Context(), clusterOf(alpha)); err != nil || got.Epoch != epoch+1 {
+		t.Errorf("an earlier epoch gave %+v, %v", got, err)
+	}
+	if _, err := empty.Accept(t.Context(), next); !errors.Is(err, partition.ErrNoCluster) {
+		t.Errorf("without a row: %v", err)
+	}
+}
+
+func checkAcceptRefuses(t *testing.T, s suite) {
+	master, replica := s.node(t, alpha), s.node(t, beta)
+	floor, below := partition.Floor(epoch), partition.Floor(epoch+1)
+	for i := range 3 {
+		commit(t, master, put(fmt.Sprint("k/", i), "1"))
+	}
+	must(t, replica.Apply(t.Context(), partition.Copy{Origin: alpha, To: floor + 3, Goal: floor + 3, SyncedAt: 1}))
+	next := clusterOf(alpha)
+	next.Epoch = epoch + 1
+	for name, c := range map[string]struct {
+		n   node
+		cut partition.Revision
+		id  string
+	}{
+		"a master with lost writes":       {master, floor + 2, next.ID},
+		"a replica with lost writes":      {replica, floor + 2, next.ID},
+		"a master that lacks what counts": {master, floor + 4, next.ID},
+		"a row of another cluster":        {replica, floor + 3, "ffeeddccbbaa99887766554433221100"},
+	} {
+		next := next
+		next.ID, next.Ends = c.id, []partition.End{{Origin: alpha, Cut: c.cut, Below: below}}
+		if _, err := c.n.Accept(t.Context(), next); !errors.Is(err, partition.ErrRefused) {
+			t.Errorf("%s: %v", name, err)
+		}
+		row, err := c.n.Cluster(t.Context())
+		must(t, err)
+		if at := position(t, c.n, alpha).Revision; row.Epoch != epoch || len(row.Ends) > 0 || at != floor+3 {
+			t.Errorf("%s: now at %d, with %+v", name, at, row)
+		}
+	}
+	next.Ends = []partition.End{{Origin: alpha, Cut: floor + 4, Below: below}}
+	_, err := replica.Accept(t.Context(), next) // a replica may lack what counts
+	must(t, err)
 }

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/runnelkv/runnel/store"
+)
+
+const restoreLong = `Begin a new epoch after databases were set back in time: restored from a backup or a snapshot of a virtual machine, by
+Runnel's operator or behind Runnel's back. End every other runnel process first, and start them again afterwards. Every
+configured partition must be reachable.
+
+Each partition notes up to where the writes of each master count. Writes beyond that, which clients may have seen before,
+are recognised from then on: their ETags match nothing, their sessions are refused with 410 session-lost, and the feed of
+changes answers their tokens with 410 resync. No revision is given out twice.
+
+A master that is behind its copies is first given what the others hold of it. So to go back in time on purpose, restore all
+partitions, or empty those that are not restored.`
+
+func newRestore(p *program) *cobra.Command {
+	var f configFlags
+	cmd := &cobra.Command{
+		Use:     "restore",
+		Short:   "Go on after databases were set back in time",
+		Long:    restoreLong,
+		Example: "  runnel restore --config /etc/runnel.toml",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := f.load()
+			if err != nil {
+				return err
+			}
+			s, err := openStore(c, newLogger(p.stderr, c.Log), store.Options{})
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			done, err := s.Restore(cmd.Context())
+			if err != nil {
+				return err
+			}
+			for _, e := range done.Ends {
+				fmt.Fprintf(p.stdout, "%s: %d entries taken back; its revisions up to %d count\n", e.Origin, done.Back[string(e.Origin)], e.Cut)
+			}
+			fmt.Fprintf(p.stdout, "epoch %d begins\n", done.Epoch)
+			return nil
+		},
+	}
+	f.define(cmd)
+	return cmd
+}
