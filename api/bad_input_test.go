@@ -103,7 +103,7 @@ func TestBadInputIsNamedAndNothingIsStored(t *testing.T) {
 		{"Accept of the status", "GET", "/v1/status", "not-acceptable", "", []string{"Accept", "application/x-ndjson"}},
 		{"unknown route", "GET", "/v2/keys", "unknown-route", "", nil},
 		{"unknown route below", "GET", "/v1/keys2/a", "unknown-route", "", nil},
-		{"method", "POST", "/v1/keys/k", "method-not-allowed", "", nil},
+		{"method", "PATCH", "/v1/keys/k", "method-not-allowed", "", nil},
 		{"method of the list", "PUT", "/v1/keys", "method-not-allowed", "", nil},
 		{"cross origin", "PUT", "/v1/keys/k", "cross-origin", "", []string{"Sec-Fetch-Site", "cross-site"}},
 	} {
@@ -138,7 +138,7 @@ func TestBadInputIsNamedAndNothingIsStored(t *testing.T) {
 
 func TestOptions(t *testing.T) {
 	n := newNode(t)
-	if w := n.do(t, "OPTIONS", "/v1/keys/k", ""); w.Code != 204 || w.Header().Get("Allow") != "DELETE, GET, HEAD, OPTIONS, PUT" {
+	if w := n.do(t, "OPTIONS", "/v1/keys/k", ""); w.Code != 204 || w.Header().Get("Allow") != "DELETE, GET, HEAD, OPTIONS, POST, PUT" {
 		t.Errorf("OPTIONS: %d %v", w.Code, w.Header())
 	}
 }

@@ -108,6 +108,9 @@ func setValidators(w *response, e *store.Entry, f form) {
 	w.set("Etag", etag)
 	w.set("Last-Modified", all[:len(date)])
 	w.set("Runnel-Revision", etag[1:len(etag)-1-len(suffixes[f])])
+	if e.ExpiresAt != 0 {
+		w.set("Runnel-Expires-At", e.ExpiresAt.Time().Format(time.RFC3339Nano))
+	}
 }
 
 // writeEntry answers with the whole entry as a document.

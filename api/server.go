@@ -98,7 +98,7 @@ func (s *Server) newRouter() *mux.Router {
 	at := func(path string, m methods) {
 		router.Path(path).Name(path).Handler(s.resource(path, m))
 	}
-	s.keys = under(keysPath, "key", methods{"GET": s.getKey, "HEAD": s.getKey, "PUT": s.putKey, "DELETE": s.deleteKey})
+	s.keys = under(keysPath, "key", methods{"GET": s.getKey, "HEAD": s.getKey, "PUT": s.putKey, "POST": s.touchKey, "DELETE": s.deleteKey})
 	at("/v1/batch", methods{"POST": s.postBatch})
 	at("/v1/txn", methods{"POST": s.postTxn})
 	at("/v1/keys", methods{"GET": s.listKeys, "HEAD": s.listKeys, "POST": s.postKey, "DELETE": s.deleteKeys})

@@ -18,7 +18,7 @@ func TestReadsSayWhoMayAnswer(t *testing.T) {
 		{"get a --max-staleness 5s", "max_staleness=5s"},
 		{"get a --max-staleness 1m30s --consistency bounded", "consistency=bounded&max_staleness=1m30s"},
 		{"get a --r 2", "r=2"},
-		{"get a --r all --json", "r=all"},
+		{"get a --r all --json", "entry=true&r=all"},
 		{"get a --r quorum --consistency quorum", "consistency=quorum&r=quorum"},
 		{"get a --consistency quorum --session " + file, "consistency=quorum"},
 		{"get a --consistency session --session " + file, "consistency=session"},

@@ -109,12 +109,16 @@ func (f *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.get(w, r, key)
 	case isKey && r.Method == http.MethodPut:
 		f.put(w, r, key)
+	case isKey && r.Method == http.MethodPost:
+		f.touch(w, r, key)
 	case isKey && r.Method == http.MethodDelete:
 		f.delete(w, r, key)
 	case r.URL.Path == "/v1/keys" && r.Method == http.MethodDelete:
 		f.deleteSome(w, r)
 	case r.URL.Path == "/v1/keys":
 		f.list(w, r)
+	case r.URL.Path == "/v1/sync" && r.Method == http.MethodPost, r.URL.Path == "/v1/txn" && r.Method == http.MethodPost:
+		io.WriteString(w, f.status)
 	case r.URL.Path == "/v1/status":
 		io.WriteString(w, f.status)
 	default:
@@ -194,7 +198,10 @@ func (f *fakeServer) get(w http.ResponseWriter, r *http.Request, key string) {
 		h.Set(wire.MetaHeader+name, text)
 	}
 	h.Set("Content-Type", e.contentType)
-	if r.Header.Get("Accept") == "application/json" && e.contentType != "application/json" {
+	if at := f.expiry(e); at != nil {
+		h.Set("Runnel-Expires-At", at.Format(time.RFC3339Nano))
+	}
+	if r.URL.Query().Get("entry") == "true" || r.Header.Get("Accept") == "application/json" && e.contentType != "application/json" {
 		h.Set("Content-Type", "application/json")
 		h.Set("ETag", strconv.Quote(strings.Trim(e.etag(), `"`)+"-json")) // another representation, another ETag
 		w.Write(f.line(key, true))
@@ -243,10 +250,30 @@ func (f *fakeServer) put(w http.ResponseWriter, r *http.Request, key string) {
 	f.entries[key] = e
 	w.Header().Set("ETag", e.etag())
 	w.Header().Set("Runnel-Revision", strconv.FormatInt(e.revision, 10))
+	if r.URL.Query().Get("copies") == "all" { // one of them is away
+		w.Header().Set("Runnel-Copies", "2")
+		w.WriteHeader(http.StatusAccepted)
+		return
+	}
 	if old == nil {
 		w.WriteHeader(http.StatusCreated)
 		return
 	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (f *fakeServer) touch(w http.ResponseWriter, r *http.Request, key string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	e := f.entries[key]
+	if e == nil {
+		refuse(w, 404, "not-found", "there is no such key")
+		return
+	}
+	f.revision++
+	e.revision, e.ttl = f.revision, r.URL.Query().Get("ttl")
+	w.Header().Set("ETag", e.etag())
+	w.Header().Set("Runnel-Revision", strconv.FormatInt(e.revision, 10))
 	w.WriteHeader(http.StatusNoContent)
 }
 
@@ -299,6 +326,15 @@ func (f *fakeServer) deleteSome(w http.ResponseWriter, r *http.Request) {
 	json.NewEncoder(w).Encode(&step)
 }
 
+func (f *fakeServer) expiry(e *fakeEntry) *time.Time {
+	ttl, err := time.ParseDuration(e.ttl)
+	if err != nil {
+		return nil
+	}
+	at := fakeTime.Add(ttl)
+	return &at
+}
+
 // line is one entry as JSON, with mu held.
 func (f *fakeServer) line(key string, withValue bool) []byte {
 	e := f.entries[key]
@@ -307,10 +343,7 @@ func (f *fakeServer) line(key string, withValue bool) []byte {
 		out.setValue(e.value)
 		out.Metadata = e.metadata
 	}
-	if ttl, err := time.ParseDuration(e.ttl); err == nil {
-		at := fakeTime.Add(ttl)
-		out.ExpiresAt = &at
-	}
+	out.ExpiresAt = f.expiry(e)
 	text, err := json.Marshal(&out)
 	if err != nil {
 		panic(err)

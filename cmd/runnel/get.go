@@ -2,11 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -69,6 +68,7 @@ func (p *program) get(ctx context.Context, c *client, key string, o getOptions) 
 	accept := "*/*"
 	if o.json {
 		accept = "application/json"
+		query.Set("entry", "true")
 	}
 	resp, err := c.do(ctx, request{
 		method: http.MethodGet, path: wire.Path(wire.KeysPath, key), query: query, repeatable: true, proof: "Runnel-Revision",
@@ -80,9 +80,13 @@ func (p *program) get(ctx context.Context, c *client, key string, o getOptions) 
 	defer resp.Body.Close()
 	body := io.Reader(resp.Body)
 	if o.json {
-		text, err := entryJSON(key, resp)
+		raw, err := io.ReadAll(resp.Body)
 		if err != nil {
 			return err
+		}
+		text, err := indent(raw)
+		if err != nil {
+			return fmt.Errorf("the server's entry is not what it should be: %w", err)
 		}
 		body = strings.NewReader(text)
 	}
@@ -91,43 +95,4 @@ func (p *program) get(ctx context.Context, c *client, key string, o getOptions) 
 	}
 	_, err = io.Copy(p.stdout, body)
 	return err
-}
-
-// entryJSON returns the whole entry that resp holds, as indented JSON. Accept: application/json is answered with the
-// entry, unless the value itself is JSON: then the value comes as it is, and the entry is put together from the header.
-// An entry is known by its key and revision; its ETag is that of the value, while the header's is that of the document.
-func entryJSON(key string, resp *http.Response) (string, error) {
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return "", err
-	}
-	var e entry
-	if json.Unmarshal(body, &e) == nil && e.Key == key && strconv.FormatInt(e.Revision, 10) == resp.Header.Get("Runnel-Revision") {
-		return indent(body)
-	}
-	e = entryOf(key, body, resp.Header)
-	text, err := json.Marshal(&e)
-	if err != nil {
-		return "", err
-	}
-	return indent(text)
-}
-
-// entryOf builds an entry of a value and the header it came with. A Last-Modified has whole seconds.
-func entryOf(key string, value []byte, h http.Header) entry {
-	e := entry{Key: key, ContentType: h.Get("Content-Type"), ETag: h.Get("ETag")}
-	e.setValue(value)
-	e.Revision, _ = strconv.ParseInt(h.Get("Runnel-Revision"), 10, 64)
-	if at, err := http.ParseTime(h.Get("Last-Modified")); err == nil {
-		e.ModifiedAt = &at
-	}
-	for name, values := range h {
-		if meta, ok := strings.CutPrefix(name, wire.MetaHeader); ok {
-			if e.Metadata == nil {
-				e.Metadata = map[string]string{}
-			}
-			e.Metadata[strings.ToLower(meta)] = strings.Join(values, ", ")
-		}
-	}
-	return e
 }

@@ -23,6 +23,7 @@ type importOptions struct {
 	resume   string
 	delete   bool
 	yes      bool
+	dryRun   bool
 	session  string
 }
 
@@ -47,7 +48,9 @@ and the path relative to PATH with slashes, the value its content, the media typ
 by its extension or else its first bytes. Symbolic links are not followed; they
 and special files are skipped and counted. With --delete, keys that begin with
 --prefix and have no file are deleted afterwards, so that the keys mirror the
-tree: it asks first, unless --yes. A key changed meanwhile is left alone.
+tree: it asks first, unless --yes. A key changed meanwhile is left alone. A file
+whose content and media type the key has already, with no expiry and metadata, is not
+stored again.
 
 An entry that is refused is reported, the others go on, and the exit status is 1.
 If the server goes away for longer than --retry (here 1m by default), or at an
@@ -75,6 +78,8 @@ what was imported.`,
 	f.StringVar(&o.resume, "resume", "", "keep the progress in `FILE`, and go on from what it says")
 	f.BoolVar(&o.delete, "delete", false, "after a directory, delete the keys under --prefix that have no file")
 	f.BoolVar(&o.yes, "yes", false, "do not ask before deleting")
+	f.BoolVar(&o.dryRun, "dry-run", false, "change nothing, and print what would be stored and deleted")
+	p.completePrefix(cmd)
 	return cmd
 }
 
@@ -102,17 +107,24 @@ type loaded struct {
 	ttl      string // as the server takes it; "" for none
 	metadata map[string]string
 	expired  bool // there is nothing to store any more
+	same     bool // nor is there, as it is stored already
 
 	ifMatch, ifNoneMatch string // as in the header; "" for none
 }
 
+// done reports whether there is nothing to store.
+func (e *loaded) done() bool { return e.expired || e.same }
+
 // batchable reports whether the entry may travel with others, which are repeated together.
-func (e *loaded) batchable() bool { return !e.expired && e.value.isWhole && !e.conditional() }
+func (e *loaded) batchable() bool { return !e.done() && e.value.isWhole && !e.conditional() }
 
 // conditional reports whether storing the entry twice may not be as good as once.
 func (e *loaded) conditional() bool { return e.ifMatch != "" || e.ifNoneMatch != "" }
 
 func (p *program) runImport(ctx context.Context, path string, o importOptions) error {
+	if o.dryRun && o.resume != "" {
+		return usageError("either --dry-run or --resume: nothing is stored that could be gone on from")
+	}
 	if o.parallel < 1 || o.parallel > maxConns {
 		return usageError("--parallel %d is not within 1 and %d", o.parallel, maxConns)
 	}
@@ -148,7 +160,7 @@ func (p *program) runImport(ctx context.Context, path string, o importOptions) e
 func (p *program) transfer(ctx context.Context, c *client, src importSource, cp *checkpoint, o importOptions) error {
 	total, unit := src.total()
 	t := &transfer{
-		c: c, o: o, now: p.now, checkpoint: cp,
+		c: c, o: o, out: p.shown(), now: p.now, checkpoint: cp,
 		progress: p.newProgress("import", total, unit), began: p.now(),
 	}
 	err := t.run(ctx, src)

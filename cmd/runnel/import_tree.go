@@ -2,23 +2,28 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"iter"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/runnelkv/runnel/api/wire"
 )
 
 // importTree imports the files below dir, and with --delete then removes the keys that have none.
 func (p *program) importTree(ctx context.Context, c *client, dir string, cp *checkpoint, o importOptions) error {
-	if o.delete && !o.yes && !p.isTerminal(p.stdin) {
+	if o.delete && !o.yes && !o.dryRun && !p.isTerminal(p.stdin) {
 		return usageError("--delete asks before it deletes, and standard input is no terminal: add --yes")
 	}
 	root, err := os.OpenRoot(dir)
@@ -27,6 +32,10 @@ func (p *program) importTree(ctx context.Context, c *client, dir string, cp *che
 	}
 	defer root.Close()
 	src := &treeSource{root: root, prefix: o.prefix, from: cp.from().Path, count: -1}
+	if src.stored, err = src.standing(ctx, c); err != nil {
+		return fmt.Errorf("list the keys that are stored already: %w", err)
+	}
+	src.c = c
 	if p.isTerminal(p.stderr) {
 		src.count = src.files()
 	}
@@ -41,7 +50,7 @@ func (p *program) importTree(ctx context.Context, c *client, dir string, cp *che
 		return err
 	}
 	if o.delete {
-		m := &mirror{p: p, c: c, prefix: o.prefix, keep: src.keep, parallel: o.parallel}
+		m := &mirror{p: p, c: c, prefix: o.prefix, keep: src.keep, parallel: o.parallel, dryRun: o.dryRun}
 		if err := m.run(ctx, o.yes); err != nil {
 			return err
 		}
@@ -55,6 +64,8 @@ type treeSource struct {
 	prefix string
 	from   string // go on behind this path; empty for all
 	count  int64  // of the files; -1 if unknown
+	c      *client
+	stored map[string]bool // the keys that may hold what their files do
 
 	skipped int64           // links and special files, once items has ended
 	keep    map[string]bool // if not nil, gets the key of everything in the tree, imported or not
@@ -85,7 +96,7 @@ func (s *treeSource) items(ctx context.Context) iter.Seq2[item, error] {
 				return ctx.Err()
 			}
 			seq++
-			if !yield(s.item(seq, name, err), nil) {
+			if !yield(s.item(ctx, seq, name, err), nil) {
 				return fs.SkipAll
 			}
 			return ctx.Err()
@@ -112,7 +123,7 @@ func (s *treeSource) wanted(name string, d fs.DirEntry) bool {
 }
 
 // item is the file name, or the failure to read what is at name.
-func (s *treeSource) item(seq int64, name string, failure error) item {
+func (s *treeSource) item(ctx context.Context, seq int64, name string, failure error) item {
 	it := item{where: fmt.Sprintf("file %q", name), units: 1, weight: wholeFileBytes, after: mark{seq: seq, Path: name}}
 	it.load = func() (loaded, error) {
 		switch {
@@ -122,9 +133,75 @@ func (s *treeSource) item(seq int64, name string, failure error) item {
 			return loaded{}, errors.New("its name is not UTF-8, as a key must be")
 		}
 		v, err := s.value(name)
-		return loaded{key: s.prefix + name, value: v}, err
+		l := loaded{key: s.prefix + name, value: v}
+		if err == nil && s.stored[l.key] {
+			l.same, err = s.c.holds(ctx, l.key, v)
+		}
+		return l, err
 	}
 	return it
+}
+
+// standing lists the keys that have a file of their size in the tree, do not expire and have no metadata.
+func (s *treeSource) standing(ctx context.Context, c *client) (map[string]bool, error) {
+	stored := map[string]bool{}
+	for k, err := range c.keys(ctx, keyQuery{prefix: s.prefix, read: readFlags{consistency: "master"}}) {
+		if err != nil {
+			return nil, err
+		}
+		var e entry
+		if err := json.Unmarshal(k.raw, &e); err != nil {
+			return nil, err
+		}
+		name := filepath.FromSlash(strings.TrimPrefix(k.key, s.prefix))
+		info, err := s.root.Stat(name)
+		if err == nil && info.Mode().IsRegular() && info.Size() == e.Size && e.ExpiresAt == nil && len(e.Metadata) == 0 {
+			stored[k.key] = true
+		}
+	}
+	return stored, nil
+}
+
+// holds reports whether the key has exactly this value and media type at its master.
+func (c *client) holds(ctx context.Context, key string, v value) (bool, error) {
+	resp, err := c.do(ctx, request{
+		method: http.MethodGet, path: wire.Path(wire.KeysPath, key), query: url.Values{"consistency": {"master"}}, proof: "Runnel-Revision",
+		header: http.Header{"Accept": {"*/*"}}, repeatable: true,
+	})
+	if hasStatus(err, http.StatusNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer resp.Body.Close()
+	mine, err := v.open()
+	if err != nil {
+		return false, err
+	}
+	defer mine.Close()
+	same, err := sameBytes(resp.Body, mine)
+	return same && resp.Header.Get("Content-Type") == cmp.Or(v.contentType, "application/octet-stream"), err
+}
+
+// sameBytes reads both to the first difference.
+func sameBytes(a, b io.Reader) (bool, error) {
+	first, second := make([]byte, 64<<10), make([]byte, 64<<10)
+	for {
+		n, errA := io.ReadFull(a, first)
+		m, errB := io.ReadFull(b, second)
+		for _, err := range []error{errA, errB} {
+			if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+				return false, err
+			}
+		}
+		if !bytes.Equal(first[:n], second[:m]) {
+			return false, nil
+		}
+		if errA != nil {
+			return true, nil
+		}
+	}
 }
 
 const (

@@ -42,7 +42,7 @@ asks the masters; --max-staleness 5s only who is proven to be at most so far
 behind. --session FILE, which goes with each of these, shows nothing older than
 what commands with that file have read or written.
 
---long adds size, time, media type and ETag. --json prints one JSON object a
+--long adds size, time, expiry, media type and ETag. --json prints one JSON object a
 line, {"prefix":…} for a common prefix; --values adds the values to it.`,
 		Example: `  runnel list
   runnel list photos/ --long
@@ -75,7 +75,7 @@ line, {"prefix":…} for a common prefix; --values adds the values to it.`,
 	f.IntVarP(&o.limit, "limit", "n", 0, "print at most this many; 0 for all")
 	f.BoolVar(&o.json, "json", false, "print one JSON object a line")
 	f.BoolVar(&o.values, "values", false, "with the values (implies --json)")
-	f.BoolVarP(&o.long, "long", "l", false, "print a table of size, time, type, ETag and key")
+	f.BoolVarP(&o.long, "long", "l", false, "print a table of size, time, expiry, type, ETag and key")
 	return cmd
 }
 
@@ -161,7 +161,7 @@ func newLinePrinter(w io.Writer, o listOptions) *linePrinter {
 		form = jsonLine
 	case o.long:
 		form = longLine
-		fmt.Fprintf(&l.buf, longFormat, "SIZE", "MODIFIED", "TYPE", "ETAG", "KEY")
+		fmt.Fprintf(&l.buf, longFormat, "SIZE", "MODIFIED", "EXPIRES", "TYPE", "ETAG", "KEY")
 	}
 	l.print = func(k listedKey) error {
 		if err := form(&l.buf, k); err != nil || l.buf.Len() < printBytes {
@@ -196,22 +196,25 @@ func jsonLine(b *bytes.Buffer, k listedKey) error {
 	return b.WriteByte('\n')
 }
 
-const longFormat = "%9s  %-20s  %-28s  %-18s  %s\n"
+const longFormat = "%9s  %-20s  %-20s  %-28s  %-18s  %s\n"
 
 func longLine(b *bytes.Buffer, k listedKey) error {
 	if k.raw == nil {
-		_, err := fmt.Fprintf(b, longFormat, "-", "-", "prefix", "-", k.key)
+		_, err := fmt.Fprintf(b, longFormat, "-", "-", "-", "prefix", "-", k.key)
 		return err
 	}
 	var e entry
 	if err := json.Unmarshal(k.raw, &e); err != nil {
 		return fmt.Errorf("the list's entry of %q: %w", k.key, err)
 	}
-	modified := "-"
-	if e.ModifiedAt != nil {
-		modified = e.ModifiedAt.UTC().Format(time.RFC3339)
-	}
 	size := humanize.IBytes(uint64(max(0, e.Size)))
-	_, err := fmt.Fprintf(b, longFormat, size, modified, e.ContentType, e.ETag, e.Key)
+	_, err := fmt.Fprintf(b, longFormat, size, instant(e.ModifiedAt), instant(e.ExpiresAt), e.ContentType, e.ETag, e.Key)
 	return err
+}
+
+func instant(at *time.Time) string {
+	if at == nil {
+		return "-"
+	}
+	return at.UTC().Format(time.RFC3339)
 }

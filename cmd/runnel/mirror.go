@@ -17,6 +17,7 @@ type mirror struct {
 	prefix   string
 	keep     map[string]bool
 	parallel int
+	dryRun   bool
 
 	deleted, changed atomic.Int64
 }
@@ -31,6 +32,12 @@ func (m *mirror) run(ctx context.Context, yes bool) error {
 		return fmt.Errorf("list the keys to delete: %w", err)
 	}
 	if len(keys) == 0 {
+		return nil
+	}
+	if m.dryRun {
+		for _, d := range keys {
+			fmt.Fprintf(m.p.shown(), "delete %s\n", d.key)
+		}
 		return nil
 	}
 	if !yes && !m.confirmed(keys) {

@@ -60,7 +60,7 @@ func newRoot(p *program) *cobra.Command {
 	)
 	addGroup(root, groupServer, serverCommands(p)...)
 	addGroup(root, groupClient,
-		newGet(p), newPut(p), newDelete(p), newList(p), newWatch(p), newStatus(p), newTxn(p), newImport(p), newExport(p), newBench(p))
+		newGet(p), newPut(p), newTouch(p), newDelete(p), newList(p), newWatch(p), newStatus(p), newTxn(p), newImport(p), newExport(p), newBench(p))
 	root.AddCommand(newVersion(p))
 	trackRunning(p, root)
 	return root

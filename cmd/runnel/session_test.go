@@ -179,7 +179,7 @@ func TestBusySessionIsKeptAtTheEnd(t *testing.T) {
 	if o := (cli{}).run(t, f, "import", dir, "--session", file); o.code != exitFailed {
 		t.Fatalf("%+v", o)
 	}
-	want := store.VectorOf(store.Mark{Origin: "p", Revision: 20}).Token(store.SessionToken, 1)
+	want := store.VectorOf(store.Mark{Origin: "p", Revision: store.Revision(n)}).Token(store.SessionToken, 1)
 	if kept, err := os.ReadFile(file); err != nil || string(kept) != want+"\n" {
 		t.Errorf("kept %q, %v; want %q", kept, err, want)
 	}

@@ -25,6 +25,7 @@ const (
 // transfer stores the items of one import, several at a time.
 type transfer struct {
 	c          *client
+	out        io.Writer // gets what would be done, for --dry-run
 	o          importOptions
 	now        func() time.Time
 	checkpoint *checkpoint
@@ -35,6 +36,7 @@ type transfer struct {
 	stored   int64
 	bytes    int64
 	expired  int64
+	same     int64
 	failed   int64
 	failures []string // the first of them
 }
@@ -126,7 +128,9 @@ func (t *transfer) store(ctx context.Context, group []item) error {
 			small, smalls = append(small, &entries[i]), append(smalls, i)
 		}
 	}
-	if len(small) > 1 {
+	if t.o.dryRun {
+		small = nil
+	} else if len(small) > 1 {
 		for i, err := range t.c.storeAll(ctx, small) {
 			errs[smalls[i]] = err
 		}
@@ -134,7 +138,7 @@ func (t *transfer) store(ctx context.Context, group []item) error {
 	var away error
 	for i, it := range group {
 		e := &entries[i]
-		if errs[i] == nil && !e.expired && (!e.batchable() || len(small) == 1) {
+		if errs[i] == nil && !t.o.dryRun && !e.done() && (!e.batchable() || len(small) == 1) {
 			errs[i] = t.c.store(ctx, e)
 		}
 		if err := t.settle(it, e, errs[i]); err != nil && away == nil {
@@ -169,7 +173,12 @@ func (t *transfer) note(it item, e *loaded, err error) {
 		}
 	case e.expired:
 		t.expired++
+	case e.same:
+		t.same++
 	default:
+		if t.o.dryRun {
+			fmt.Fprintf(t.out, "store %s\n", e.key)
+		}
 		t.stored++
 		t.bytes += e.value.size
 	}
@@ -184,9 +193,16 @@ func (t *transfer) report(w io.Writer) {
 		fmt.Fprintf(w, "not stored: %d more\n", more)
 	}
 	took := t.now().Sub(t.began)
-	parts := []string{fmt.Sprintf("stored %d entries, %s in %v", t.stored, humanize.IBytes(uint64(t.bytes)), took.Round(time.Millisecond))}
+	what := "stored"
+	if t.o.dryRun {
+		what = "would store"
+	}
+	parts := []string{fmt.Sprintf(what+" %d entries, %s in %v", t.stored, humanize.IBytes(uint64(t.bytes)), took.Round(time.Millisecond))}
 	if s := took.Seconds(); s > 0 {
 		parts[0] += fmt.Sprintf(" (%.0f/s)", float64(t.stored)/s)
+	}
+	if t.same > 0 {
+		parts = append(parts, fmt.Sprintf("%d were stored already", t.same))
 	}
 	if t.expired > 0 {
 		parts = append(parts, fmt.Sprintf("%d had expired", t.expired))

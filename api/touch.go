@@ -1,0 +1,66 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/runnelkv/runnel/store"
+)
+
+// touchKey is POST /v1/keys/{key}?ttl=: the entry expires after that time from
+// now. Its value, media type and metadata stay.
+func (s *Server) touchKey(w http.ResponseWriter, r *http.Request) error {
+	key, err := s.keyOf(r, keysPath)
+	if err != nil {
+		return err
+	}
+	q, err := parameters(r, "ttl")
+	if err != nil {
+		return err
+	}
+	p := write{entry: store.Entry{Key: key}}
+	if p.ttl, err = timeToLive(q); err != nil {
+		return err
+	}
+	if p.ttl == 0 {
+		return refuseParameter("ttl", "POST on a key renews its expiry, and needs ttl; PUT stores a value.")
+	}
+	if r.ContentLength != 0 {
+		return refuseHeader("Content-Length", "POST on a key renews its expiry, and has no body; PUT stores a value.")
+	}
+	if p.conditions, err = readConditions(r.Header); err != nil {
+		return err
+	}
+	if p.session, err = s.readSession(r.Header); err != nil {
+		return err
+	}
+	var touched store.Entry
+	d := store.Decision{Keys: []store.Key{key}, Values: true, Bytes: s.store.MaxValueBytes()}
+	if err := s.store.Decide(r.Context(), d, p.touch(&touched)); err != nil {
+		return err
+	}
+	rw := w.(*response)
+	setWritten(rw, &touched)
+	s.setSession(rw, p.session, store.Mark{Origin: touched.Origin, Revision: touched.Revision})
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// touch is the renewal as the function of an Update.
+func (p *write) touch(touched *store.Entry) func(*store.View) error {
+	return func(v *store.View) error {
+		exists, err := p.conditions.decide(v, p.entry.Key)
+		if err != nil {
+			return err
+		}
+		if !exists {
+			return &decided{store.ErrNotFound, v.Seen(p.entry.Key)}
+		}
+		e, _ := v.Get(p.entry.Key)
+		if !e.Intact() {
+			return refuse(kindNoPartition, "The master's copy of the value is damaged.")
+		}
+		e.ExpiresAt = v.Now().Add(p.ttl)
+		*touched = v.Put(e)
+		return nil
+	}
+}

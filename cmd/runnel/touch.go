@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/runnelkv/runnel/api/wire"
+)
+
+func newTouch(p *program) *cobra.Command {
+	var ttl time.Duration
+	var ifMatch, session string
+	cmd := &cobra.Command{
+		Use:   "touch KEY --ttl DURATION",
+		Short: "Renew when a key expires, and print its new ETag",
+		Long: `Let KEY expire after --ttl from now. Its value, media type and metadata stay, and are
+not sent. A key that does not exist is an error: exit status 1.`,
+		Example:           "  runnel touch sessions/7 --ttl 30m",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: p.completeKey,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if ttl <= 0 {
+				return usageError("--ttl is a duration like 30s or 12h, and is needed")
+			}
+			c, err := p.clientIn(session)
+			if err != nil {
+				return err
+			}
+			return p.touch(cmd.Context(), c, args[0], ttl, ifMatch)
+		},
+	}
+	f := cmd.Flags()
+	sessionFlag(f, &session)
+	f.DurationVar(&ttl, "ttl", 0, "expire after this long, on every node (such as 30s or 24h)")
+	f.StringVar(&ifMatch, "if-match", "", "renew only if the key has this `ETAG`")
+	return cmd
+}
+
+func (p *program) touch(ctx context.Context, c *client, key string, ttl time.Duration, ifMatch string) error {
+	header := http.Header{}
+	setConditions(header, ifMatch, "")
+	resp, err := c.do(ctx, request{
+		method: http.MethodPost, path: wire.Path(wire.KeysPath, key), query: url.Values{"ttl": {ttl.String()}}, header: header,
+		status: []int{http.StatusNoContent}, proof: "Runnel-Revision", repeatable: ifMatch == "",
+	})
+	if err != nil {
+		return ofKey(key, err)
+	}
+	defer resp.Body.Close()
+	_, err = fmt.Fprintln(p.stdout, resp.Header.Get("ETag"))
+	return err
+}
