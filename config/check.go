@@ -55,7 +55,7 @@ func (c *checker) http(h HTTP) {
 	c.size("http.max_header_bytes", h.MaxHeaderBytes, 4*KiB, MiB)
 }
 
-var tablePrefix = regexp.MustCompile(`^[A-Za-z0-9_]{0,32}$`)
+var tablePrefix = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]{0,31})?$`)
 
 func (c *checker) store(s Store) {
 	switch s.Read {
@@ -67,7 +67,7 @@ func (c *checker) store(s Store) {
 	c.size("store.max_key_bytes", s.MaxKeyBytes, 1, 512)
 	c.size("store.max_value_bytes", s.MaxValueBytes, 1, GiB)
 	if !tablePrefix.MatchString(s.TablePrefix) {
-		c.rule("store.table_prefix", "must be at most 32 letters, digits or '_'")
+		c.rule("store.table_prefix", "must be at most 32 letters, digits or '_', and begin with no digit")
 	}
 	c.duration("store.timeout", s.Timeout, 10*time.Millisecond, 10*time.Minute)
 	c.count("store.commit_batch_entries", s.CommitBatchEntries, 1, 10_000)

@@ -132,7 +132,7 @@ func limits() map[string]string {
 		"store.masters":           "names of partitions",
 		"store.read":              "`random` `nearest` `local`",
 		"store.local":             "name of a partition",
-		"store.table_prefix":      "0..32 of `A-Za-z0-9_`",
+		"store.table_prefix":      "0..32 of `A-Za-z0-9_`, no digit first",
 		"sync.schedule":           "cron",
 		"log.level":               "`debug` `info` `warn` `error`",
 		"log.format":              "`text` `json`",

@@ -28,6 +28,7 @@ const (
 	badURL     = `must be "mysql://user:password@host:port/database" or "sqlite:path"`
 	badMySQL   = `is not of the form "mysql://user:password@host:port/database"; a password with special characters is percent-encoded, or comes from ${ENV} or password_file`
 	badName    = "must be 1..64 letters, digits, '_', '.' or '-', beginning with a letter or digit"
+	badPrefix  = "must be at most 32 letters, digits or '_', and begin with no digit"
 	badDB      = "must name a database of 1..64 letters, digits, '_', '-' or '$'"
 	badParam   = "takes no parameter but tls=true, false, skip-verify or preferred"
 	badHost    = "names no host, or one that is neither a host name nor an address"
@@ -69,7 +70,8 @@ func TestEveryProblemIsToldWithItsLineAndKey(t *testing.T) {
 		"same address":          {"[[partition]]\nname = 'q'\nurl = 'mysql://u@[::1]/x'\n[[partition]]\nname = 'r'\nurl = 'mysql://u@[0:0::1]:3306/x'\n", []string{"f:6: partition[1].url: is the database of another partition too (line 3)"}},
 		"same in inline tables": {"partition = [ # here\n  {name = 'a', url = 'sqlite:a'},\n\n  {name = 'a',\n   url = 'sqlite:a'} ]", []string{"f:4: partition[1].name: is the name of another partition too (line 2)", "f:5: partition[1].url: is the database of another partition too (line 2)"}},
 		"names":                 {"[[partition]]\nname = '-a'\nurl = 'sqlite:a'\n[[partition]]\nname = 'a b'\nurl = 'sqlite:b'\n[[partition]]\nname = '" + strings.Repeat("x", 65) + "'\nurl = 'sqlite:c'\n[[partition]]\nname = 5\nurl = 'sqlite:d'\n[store]\nmasters = ['other']\n", []string{"f:2: partition[0].name: " + badName, "f:5: partition[1].name: " + badName, "f:8: partition[2].name: " + badName, "f:11: partition[3].name: must be a string, not an integer"}},
-		"table prefix":          {"[store]\ntable_prefix = 'a-b'\n" + good, []string{"f:2: store.table_prefix: must be at most 32 letters, digits or '_'"}},
+		"table prefix":          {"[store]\ntable_prefix = 'a-b'\n" + good, []string{"f:2: store.table_prefix: " + badPrefix}},
+		"table prefix of SQL":   {"[store]\ntable_prefix = '2_'\n" + good, []string{"f:2: store.table_prefix: " + badPrefix}},
 		"reads":                 {"[store]\nread = 'fastest'\n" + good, []string{`f:2: store.read: must be "random", "nearest" or "local"`}},
 		"reads nowhere":         {"[store]\nread = 'local'\n" + good, []string{`f:1: store.local: must name a partition, with read = "local"`}},
 		"reads elsewhere":       {"[store]\nread = 'local'\nlocal = 'gone'\n" + good, []string{`f:3: store.local: no partition is named "gone"`}},

@@ -101,14 +101,14 @@ const (
 	maxAttempts    = 20          // of a transaction that the database gave up for another
 )
 
-var prefixes = regexp.MustCompile(`^[A-Za-z0-9_]{0,32}$`)
+var prefixes = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]{0,31})?$`)
 
 func newSQL(o Options, make func(names *strings.Replacer) dialect) (*SQL, error) {
 	if o.Name == "" || len(o.Name) > maxOriginBytes {
 		return nil, fmt.Errorf("partition name %q: want 1 to %d bytes", o.Name, maxOriginBytes)
 	}
 	if !prefixes.MatchString(o.TablePrefix) {
-		return nil, fmt.Errorf("table prefix %q: want at most 32 letters, digits and underscores", o.TablePrefix)
+		return nil, fmt.Errorf("table prefix %q: want at most 32 letters, digits and underscores, no digit first", o.TablePrefix)
 	}
 	if o.Timeout <= 0 {
 		o.Timeout = defaultTimeout

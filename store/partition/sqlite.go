@@ -89,6 +89,7 @@ func (d *sqliteDB) connect(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Dir(d.path), 0o750); err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
+	d.create()
 	write, err := d.openWriter(ctx)
 	if err != nil {
 		return err
@@ -102,6 +103,15 @@ func (d *sqliteDB) connect(ctx context.Context) error {
 	d.checkpoints.start()
 	d.ready = true
 	return nil
+}
+
+// create makes a file that its owner alone reads and writes. SQLite gives the log and the
+// shared memory beside the file the same mode. A file that exists is not even opened, as closing it would
+// end the locks that this process has on it. What else keeps the file from being made, opening it tells.
+func (d *sqliteDB) create() {
+	if file, err := os.OpenFile(d.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err == nil {
+		_ = file.Close() // nothing was written
+	}
 }
 
 // eventually repeats f while another process has the file locked in a way

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/runnelkv/runnel/store/partition"
@@ -30,6 +32,32 @@ func join(tb testing.TB, p partition.Partition) {
 	_, err := p.Join(tb.Context(), partition.Cluster{ID: "cluster", Epoch: 1, Masters: []string{p.Name()}, Slots: []uint16{0}})
 	if err != nil {
 		tb.Fatal(err)
+	}
+}
+
+// TestSQLiteFilesAreTheirOwnersAlone: the log and the shared memory too. Files that exist keep their mode.
+func TestSQLiteFilesAreTheirOwnersAlone(t *testing.T) {
+	old := syscall.Umask(0o022)
+	t.Cleanup(func() { syscall.Umask(old) })
+	given := filepath.Join(t.TempDir(), "given.db")
+	if err := os.WriteFile(given, nil, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]os.FileMode{filepath.Join(t.TempDir(), "new.db"): 0o600, given: 0o640} {
+		join(t, openSQLite(t, path, partition.Options{Name: "a"}))
+		for _, suffix := range []string{"", "-wal", "-shm"} {
+			if info, err := os.Stat(path + suffix); err != nil || info.Mode().Perm() != want {
+				t.Errorf("%s%s is %v and not %v (%v)", path, suffix, info.Mode(), want, err)
+			}
+		}
+	}
+}
+
+func TestTablePrefixBeginsWithNoDigit(t *testing.T) {
+	for _, prefix := range []string{"2_", "a-b", strings.Repeat("a", 33)} {
+		if _, err := partition.OpenSQLite(filepath.Join(t.TempDir(), "a.db"), partition.Options{Name: "a", TablePrefix: prefix}); err == nil {
+			t.Errorf("the prefix %q is taken", prefix)
+		}
 	}
 }
 
