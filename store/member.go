@@ -125,6 +125,10 @@ func (m *member) setBehind(is bool, own, highest Revision, holder string) {
 
 // setErr notes how the last attempt went. m.mu is held.
 func (m *member) setErr(err error) {
+	if errors.Is(err, partition.ErrNotPrepared) { // an empty server in place of the member's
+		m.isPrepared, m.isJoined = false, false
+		m.known.Store(nil)
+	}
 	if m.err = err; err == nil && !m.isJoined {
 		m.err = errNotReached // whose it is is not known yet: nobody may write to it
 	}

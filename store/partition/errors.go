@@ -7,6 +7,8 @@ var (
 	// ErrUnavailable: the database did not answer, or not in time; nothing
 	// of the call took effect. Another attempt may succeed.
 	ErrUnavailable = errors.New("partition unavailable")
+	// ErrNotPrepared, with ErrUnavailable: the database or a table of it is missing. Prepare makes what is.
+	ErrNotPrepared = errors.New("not prepared")
 	// ErrOutcomeUnknown: the connection died while a commit was under way;
 	// it stands wholly or not at all, and nobody here knows which.
 	ErrOutcomeUnknown = errors.New("outcome unknown")

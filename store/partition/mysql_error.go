@@ -102,10 +102,12 @@ func (d *mysqlDB) explain(err error) error {
 		return fmt.Errorf("%w: set binlog_format = ROW (or MIXED) on the server: %w", ErrRefused, err)
 	case errPacketTooLarge, errTooBigRow, errDataTooLong, errLongData:
 		return fmt.Errorf("%w: %w", ErrTooLarge, err)
+	case errUnknownDatabase, errNoSuchTable:
+		return fmt.Errorf("%w: %w: %w", ErrUnavailable, ErrNotPrepared, err)
 	case errDuplicateEntry:
 		return fmt.Errorf("%w: %w", errDuplicate, err)
-	case errDeadlock, errLockWait, errCheckRead, errTooManyConnections, errNotReady, errUnknownDatabase, errShutdown,
-		errNoSuchTable, errDuringCommit, errTooManyUserConns, errReadOnlyServer, errReadOnlyTx, errReadOnlyMode,
+	case errDeadlock, errLockWait, errCheckRead, errTooManyConnections, errNotReady, errShutdown,
+		errDuringCommit, errTooManyUserConns, errReadOnlyServer, errReadOnlyTx, errReadOnlyMode,
 		errInterrupted, errConnectionKilled, errStatementTime, errExecutionTime, errSessionKilled, errInactive:
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
