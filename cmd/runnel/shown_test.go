@@ -6,12 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/iotest"
 	"time"
 
 	"github.com/runnelkv/runnel/config"
@@ -165,7 +165,7 @@ func TestInterruptEndsThePutThatReadsATerminal(t *testing.T) {
 	done := make(chan int)
 	go func() {
 		p := &program{
-			stdin: iotest.TimeoutReader(r), stdout: io.Discard, stderr: io.Discard, now: time.Now, isTerminal: func(any) bool { return true },
+			stdin: r, stdout: io.Discard, stderr: io.Discard, now: time.Now, isTerminal: func(any) bool { return true },
 			getenv: func(name string) string { return map[string]string{"RUNNEL_SERVER": f.url}[name] },
 		}
 		done <- p.run(ctx, []string{"put", "k"})
@@ -231,5 +231,14 @@ func TestMediaTypesAreOurOwn(t *testing.T) {
 		if got := mediaType(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
+	}
+}
+
+func TestBannerReadsFromTheMaster(t *testing.T) {
+	var out bytes.Buffer
+	p := &program{stdout: &out}
+	p.welcome(serveFlags{configFlags: configFlags{data: "d"}}, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80})
+	if text := out.String(); !strings.Contains(text, "/v1/keys/greeting?consistency=master'") || strings.Count(text, "any partition answers a read") != 1 {
+		t.Errorf("%s", text)
 	}
 }
