@@ -77,7 +77,9 @@ type answer struct {
 func (s *Store) askOne(ctx context.Context, p *poll, k Key, q *quest) {
 	for m, wait := p.next(s); m != nil; m, wait = p.next(s) {
 		reached := q.reached(m)
-		r, found, err := s.getFrom(ctx, m, k, q, wait)
+		one := *q
+		one.picky = reached && !q.o.Session.IsZero() // so that a row that is absent is proven to be
+		r, found, err := s.getFrom(ctx, m, k, &one, wait)
 		if p.took(answer{r, found}, reached, err) || ctx.Err() != nil {
 			return
 		}

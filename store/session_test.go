@@ -297,6 +297,11 @@ func TestSessionDoesNotBelieveAPartitionThatIsEmptied(t *testing.T) {
 			r.GetMany(t.Context(), []store.Key{store.User.Key("a")}, o, func(_ int, _ store.Read, e error) { n, err = 1, e })
 			return n, err
 		},
+		"quorum": func(r *rig, o store.ReadOptions) (int, error) {
+			o.Consistency, o.Copies = store.Quorum, 1
+			_, err := r.Get(t.Context(), store.User.Key("a"), o)
+			return 1, err
+		},
 		"List": func(r *rig, o store.ReadOptions) (int, error) {
 			page, err := r.List(t.Context(), store.ListOptions{Space: store.User, Prefix: "a", ReadOptions: o})
 			return len(page.Entries), err
