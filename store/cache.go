@@ -85,7 +85,7 @@ func (s *Store) CacheStats() CacheStats {
 
 // mayRecall reports whether a cached entry may answer the quest at all.
 func (q *quest) mayRecall() bool {
-	return q.s.cache != nil && q.o.Partition == "" && q.o.Consistency != FromMaster && q.o.Consistency != Quorum && !q.outran
+	return q.s.cache != nil && q.o.Partition == "" && q.o.Consistency != FromMaster && !q.outran
 }
 
 // recall answers a read from the cache, if what is there may answer it.

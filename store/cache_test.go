@@ -389,6 +389,7 @@ func TestCacheAnswersNothingElse(t *testing.T) {
 	r := newCacheRig(t, o)
 	for _, o := range []store.ReadOptions{
 		{Consistency: store.FromMaster}, {Consistency: store.Quorum, Copies: 1}, {Partition: "p1"}, {Partition: "p2"},
+		{Consistency: store.Bounded, MaxStaleness: time.Nanosecond},
 	} {
 		before := r.CacheStats().Hits
 		if got := r.getWith("a", o); got != "1" || r.CacheStats().Hits != before {

@@ -47,5 +47,71 @@ func TestSettingTheClockOfThisHostDecidesNothing(t *testing.T) {
 	}
 }
 
+// TestStalenessOutlastsClocksThatAreSet: whatever the clocks of the master's
+// database and of this host are set to, an answer is never called fresher than it
+// is; at worst its age is unknown until the clock has come to where it was.
+func TestStalenessOutlastsClocksThatAreSet(t *testing.T) {
+	for _, step := range []time.Duration{-time.Hour, -8 * time.Second, -time.Second, time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			off := -time.Hour // of the database's clock to this host's
+			master := partition.NewMemory("p0", partition.MemoryClock(func() time.Time { return time.Now().Add(off) }))
+			s, err := Open(Options{Partitions: []partition.Partition{master, partition.NewMemory("p1")}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, replica := s.member("p0"), s.member("p1")
+			m.isJoined = true
+			proven := partition.InstantOf(time.Now().Add(off))
+			replica.heard(partition.Positions{Origins: map[Origin]partition.Position{"p0": {Origin: "p0", SyncedAt: proven}}})
+			if d := s.staleness(replica, "p0"); d >= 0 {
+				t.Errorf("%v though the master's clock was never read", d)
+			}
+			at := time.Now()
+			expect := func(what string, most time.Duration) {
+				t.Helper()
+				age := time.Since(at)
+				if d := s.staleness(replica, "p0"); d >= 0 && (d < age || d > age+most) {
+					t.Errorf("step %v, %s: stale by %v, in truth %v", step, what, d, age)
+				}
+			}
+			m.poll(t.Context())
+			for range 10 {
+				time.Sleep(time.Second)
+				m.poll(t.Context())
+				expect("before", clockSlack)
+			}
+			if d := s.staleness(replica, "p0"); d < 10*time.Second {
+				t.Errorf("stale by %v after 10 s", d)
+			}
+			off += step
+			for range 20 {
+				time.Sleep(time.Second)
+				m.poll(t.Context())
+				expect("after", time.Hour+clockSlack)
+			}
+			time.Sleep(time.Hour + time.Minute)
+			m.poll(t.Context())
+			fresh := partition.InstantOf(time.Now().Add(off))
+			replica.heard(partition.Positions{Origins: map[Origin]partition.Position{"p0": {Origin: "p0", SyncedAt: fresh}}})
+			time.Sleep(time.Second)
+			if d := s.staleness(replica, "p0"); d < time.Second || d > time.Second+2*clockSlack {
+				t.Errorf("step %v: a proof of a second ago is %v old", step, d)
+			}
+		})
+	}
+}
+
+// TestStalenessIsUnknownForWhatIsYetToCome: a process that has started since the
+// master's clock was set back knows no more than that clock.
+func TestStalenessIsUnknownForWhatIsYetToCome(t *testing.T) {
+	c := clockReading{now: partition.InstantOf(time.Now()), asked: time.Now(), answered: time.Now()}
+	if d := c.since(c.now.Add(time.Minute)); d >= 0 {
+		t.Errorf("an instant yet to come was %v ago", d)
+	}
+	if d := c.since(c.now.Add(clockSlack / 2)); d != 0 {
+		t.Errorf("an instant that is as good as now was %v ago", d)
+	}
+}
+
 // monotonic reports whether differences to t do not depend on the host's clock.
 func monotonic(t time.Time) bool { return t != t.Round(0) }

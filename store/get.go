@@ -111,17 +111,19 @@ func (s *Store) age(m *member, o Origin, proven Instant) time.Duration {
 	return s.since(o, proven)
 }
 
-// since bounds how long ago the origin's clock was at an instant; it is negative
-// for no instant.
-func (s *Store) since(o Origin, proven Instant) time.Duration {
-	if proven == 0 {
+// since bounds how long ago the origin's clock was at an instant. It is negative
+// for no instant, for one that the clock cannot have reached, because it was set
+// back, and while the clock was never read: the clock of this host says nothing.
+func (s *Store) since(o Origin, then Instant) time.Duration {
+	m := s.member(string(o))
+	if then == 0 || m == nil {
 		return -1
 	}
-	now := partition.InstantOf(time.Now())
-	if origin := s.member(string(o)); origin != nil {
-		_, now = origin.clock()
+	k := m.known.Load()
+	if k == nil {
+		return -1
 	}
-	return max(0, now.Sub(proven))
+	return k.clock.since(then)
 }
 
 // proven is the origin's clock at the last moment of which the member is known

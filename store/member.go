@@ -61,6 +61,43 @@ type known struct {
 type clockReading struct {
 	now             Instant
 	asked, answered time.Time
+
+	// When the clock was last seen set back, and what it could have been then
+	// otherwise. An older instant may be from before, by the clock as it was.
+	before    Instant
+	setBackAt time.Time
+}
+
+// clockSlack is what two clocks may differ in the time between two readings,
+// besides a thousandth of it, without one having been set.
+const clockSlack = 100 * time.Millisecond
+
+// after is the reading c, which came after old: it tells whether the clock was
+// set back meanwhile.
+func (c clockReading) after(old clockReading) clockReading {
+	c.before, c.setBackAt = old.before, old.setBackAt
+	passed := c.asked.Sub(old.answered) // at least
+	if c.now < old.now.Add(passed-passed.Abs()/1000-clockSlack) {
+		c.before, c.setBackAt = old.now.Add(c.answered.Sub(old.asked)), c.answered
+		if !old.setBackAt.IsZero() {
+			c.before = max(c.before, old.before.Add(c.answered.Sub(old.setBackAt)))
+		}
+	}
+	return c
+}
+
+// since bounds how long ago the clock was at an instant, in real time. It is
+// negative where the clock cannot have been there yet.
+func (c clockReading) since(then Instant) time.Duration {
+	_, now := c.bounds()
+	age := now.Sub(then)
+	if age < -clockSlack {
+		return -1
+	}
+	if then <= c.before {
+		age = max(age, c.before.Add(time.Since(c.setBackAt)).Sub(then))
+	}
+	return max(0, age)
 }
 
 // bounds are what the clock is now, at least and at most, as far as it has not
@@ -193,7 +230,7 @@ func (m *member) heard(p partition.Positions) {
 	if old := m.known.Load(); old != nil {
 		k.clock = old.clock
 	} else {
-		k.clock = clockReading{p.Now, k.readAt, k.readAt}
+		k.clock = clockReading{now: p.Now, asked: k.readAt, answered: k.readAt}
 	}
 	m.observe(k)
 }
@@ -206,6 +243,9 @@ func (m *member) observe(k *known) {
 			return
 		}
 		k.hold(old)
+		if old != nil {
+			k.clock = k.clock.after(old.clock)
+		}
 		next := k.after(old)
 		if m.known.CompareAndSwap(old, next) {
 			m.cache.prove(m.Name(), &next.Positions)

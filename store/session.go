@@ -203,7 +203,7 @@ func wentBack(p *partition.Positions, before *known) bool {
 
 // knownOf is what a reading of positions says that took from asked to answered.
 func knownOf(p partition.Positions, asked, answered time.Time) *known {
-	return &known{Positions: p, readAt: asked, clock: clockReading{p.Now, asked, answered}}
+	return &known{Positions: p, readAt: asked, clock: clockReading{now: p.Now, asked: asked, answered: answered}}
 }
 
 // Between two readings of positions that nobody has asked for, while a session waits.

@@ -133,7 +133,7 @@ func stateOf(err error) State {
 func (s *Store) originStatus(m *member, o Origin) OriginStatus {
 	at, _ := m.position(o)
 	st := OriginStatus{Origin: o, Readable: m.answers() && m.whole(o), Revision: at.Revision, Lag: s.staleness(m, o)}
-	if at.Filled() && m.Name() != string(o) {
+	if at.Filled() && st.Lag >= 0 && m.Name() != string(o) {
 		st.SyncedAt = time.Now().Add(-st.Lag)
 	}
 	head := at.Revision
