@@ -95,10 +95,10 @@ func (b *batch) empty() {
 // request is the batch in the partition's terms. Puts alone need no decision:
 // the last one of each key is written as it is. What they replace is asked for
 // where it is not recalled.
-func (b *batch) request(known *recall, now time.Time) partition.Batch {
+func (b *batch) request(known *recall, atLeast Revision, now time.Time) partition.Batch {
 	b.read, b.heads, b.write = b.read[:0], b.heads[:0], b.write[:0]
 	recalls := !b.decides && known.relied(now)
-	r := partition.Batch{Epoch: b.updates[0].epoch, Revisions: b.revs}
+	r := partition.Batch{Epoch: b.updates[0].epoch, AtLeast: atLeast, Revisions: b.revs}
 	for i := range b.stand {
 		s := &b.stand[i]
 		s.write, s.known, s.expiry = 0, false, 0

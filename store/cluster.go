@@ -272,8 +272,8 @@ func (s *Store) compareHeads(ctx context.Context) {
 	}
 }
 
-// compareHead finds out whether others hold newer revisions of a master than it
-// does itself. Such a master has lost something (a crash without durability, an
+// compareHead finds out whether newer revisions of a master are known than it
+// holds itself: another partition holds them, or has, or this process has committed them. Such a master has lost something (a crash without durability, an
 // older backup): writing on it would give revisions out again, so it takes none, and reads of
 // its keys would lack what was lost, so it answers none.
 func (s *Store) compareHead(ctx context.Context, master *member) {
@@ -285,19 +285,23 @@ func (s *Store) compareHead(ctx context.Context, master *member) {
 		return
 	}
 	origin := Origin(master.Name())
-	highest, holder := Revision(0), ""
+	highest, holder := Revision(master.seen.Load()), "this process"
 	for _, m := range *s.members.Load() {
-		if at, ok := m.position(origin); ok && m != master && at.Revision > highest {
+		if at, ok := m.position(origin); ok && m != master && at.Revision >= highest {
 			highest, holder = at.Revision, m.Name()
 		}
 	}
-	own, ok := master.position(origin)
-	if own.Revision < highest { // its own head may only have been read earlier
+	own := master.held(origin)
+	if own < highest { // it may only have been read earlier
 		master.poll(ctx)
-		own, ok = master.position(origin)
+		own = master.held(origin)
 	}
-	if ok {
-		master.setBehind(own.Revision < highest, own.Revision, highest, holder)
+	switch {
+	case master.known.Load() == nil:
+	case own < highest:
+		master.setBehind(fmt.Errorf("its newest revision is %d, but %s has seen %d of it", own, holder, highest))
+	default:
+		master.setBehind(s.checkLineages(ctx, master))
 	}
 }
 

@@ -313,7 +313,7 @@ func (c *committer) attempt() error {
 	ctx := c.limit.begin()
 	defer c.limit.end()
 	began := time.Now()
-	claim, err := c.m.Commit(ctx, c.batch.request(c.recall, began))
+	claim, err := c.m.Commit(ctx, c.batch.request(c.recall, Revision(c.m.seen.Load()), began))
 	moved := errors.Is(err, partition.ErrPositionMoved)
 	old := errors.Is(err, partition.ErrUnavailable) && !errors.Is(err, partition.ErrOutcomeUnknown)
 	if moved {
@@ -321,7 +321,7 @@ func (c *committer) attempt() error {
 	}
 	if (moved || old) && ctx.Err() == nil {
 		c.recall.forget() // the second try relies on nothing
-		claim, err = c.m.Commit(ctx, c.batch.request(c.recall, began))
+		claim, err = c.m.Commit(ctx, c.batch.request(c.recall, Revision(c.m.seen.Load()), began))
 	}
 	if err != nil {
 		if !errors.Is(err, errNothingWritten) {

@@ -27,6 +27,8 @@ type member struct {
 	tripped   atomic.Bool                         // the breaker is not closed: ask it
 	known     atomic.Pointer[known]               // nil until its positions were read
 	head      atomic.Int64                        // a revision that this process has committed on it, the newest
+	joins     atomic.Int64                        // how often it was joined, or tried to
+	seen      atomic.Int64                        // the newest revision of it that was committed here or held by a replica, ever
 	answered  atomic.Int64                        // revision of the last commit that was answered; zero: not known
 	vain      atomic.Pointer[vain]                // of a session that waited for others to reach it
 	asking    atomic.Bool                         // its positions are being read for a session that waits
@@ -39,9 +41,10 @@ type member struct {
 	mu         sync.Mutex // guards the fields below
 	isPrepared bool
 	isJoined   bool
-	behind     error  // others hold newer revisions of it
-	err        error  // why the last attempt to reach it failed
-	said       string // the change of state that was logged last
+	behind     error              // it has lost writes
+	lineages   map[string]lineage // by the replica that was compared with it
+	err        error              // why the last attempt to reach it failed
+	said       string             // the change of state that was logged last
 }
 
 // known is what was last read of a partition's positions.
@@ -143,19 +146,20 @@ func (m *member) setJoined(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.isJoined = err == nil
+	m.joins.Add(1)
 	m.setErr(err)
 }
 
-func (m *member) setBehind(is bool, own, highest Revision, holder string) {
+// setBehind notes how it shows that the master has lost writes; nil: it has not.
+func (m *member) setBehind(cause error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.behind = nil
-	if is {
-		m.behind = fmt.Errorf("its newest revision is %d, but %s holds %d of it: it has lost writes, takes no new ones and answers no reads of its keys", own, holder, highest)
+	if m.behind = nil; cause != nil {
+		m.behind = fmt.Errorf("%w: it has lost writes, takes no new ones and answers no reads of its keys", cause)
 		m.say(slog.LevelError, "master is behind its copies", m.behind)
 	}
-	m.lost.Store(is)
-	if writes := m.reads.Load() && !is; m.writes.Swap(writes) != writes && writes {
+	m.lost.Store(cause != nil)
+	if writes := m.reads.Load() && cause == nil; m.writes.Swap(writes) != writes && writes {
 		m.checkWrites()
 	}
 }
@@ -250,6 +254,9 @@ func (m *member) observe(k *known) {
 		if m.known.CompareAndSwap(old, next) {
 			m.cache.prove(m.Name(), &next.Positions)
 			m.recede(k.Origins[Origin(m.Name())].Revision)
+			for _, at := range k.Origins {
+				m.saw(at)
+			}
 			m.options.moved()
 			return
 		}
@@ -293,17 +300,31 @@ func (m *member) advance(p partition.Position) {
 		next := old.with(p, now)
 		if m.known.CompareAndSwap(old, next) {
 			m.cache.prove(m.Name(), &next.Positions)
+			m.saw(p)
 			m.options.moved()
 			return
 		}
 	}
 }
 
+// saw notes what a replica holds of an origin: it was durable there before it was copied.
+// A master's own row is no such proof: it may be read before its commit is durable.
+func (m *member) saw(at partition.Position) {
+	if string(at.Origin) != m.Name() {
+		m.options.saw(at.Origin, at.Seen())
+	}
+}
+
 // committed notes a revision that was committed on the member.
 func (m *member) committed(to Revision) {
 	m.answered.Store(int64(to))
-	for old := m.head.Load(); old < int64(to) && !m.head.CompareAndSwap(old, int64(to)); {
-		old = m.head.Load()
+	raise(&m.head, to)
+	raise(&m.seen, to)
+}
+
+func raise(a *atomic.Int64, to Revision) {
+	for old := a.Load(); old < int64(to) && !a.CompareAndSwap(old, int64(to)); {
+		old = a.Load()
 	}
 }
 

@@ -38,6 +38,11 @@ func Open(o Options) (*Store, error) {
 	s.options.wakeTail(s.tail)
 	stir := s.options.moved
 	s.options.moved = func() { stir(); s.news.tell() }
+	s.options.saw = func(o Origin, r Revision) {
+		if m := s.member(string(o)); m != nil {
+			raise(&m.seen, r)
+		}
+	}
 	if len(o.Partitions) == 0 {
 		return nil, errors.New("a store needs at least one partition")
 	}
@@ -161,7 +166,8 @@ func (s *Store) member(name string) *member {
 // Peer is a configured partition as the sync process sees it.
 type Peer struct {
 	partition.Partition
-	Err error // why it cannot be used now; nil when it is joined and reachable
+	Err     error // why it cannot be used now; nil when it is joined and reachable
+	SetBack error // why nothing that it wrote may be copied: a master that has lost writes
 }
 
 // Peers returns every configured partition, in the order of the configuration.
@@ -169,7 +175,7 @@ func (s *Store) Peers() []Peer {
 	members := *s.members.Load()
 	peers := make([]Peer, len(members))
 	for i, m := range members {
-		peers[i] = Peer{Partition: m, Err: m.fault()}
+		peers[i] = Peer{Partition: m, Err: m.fault(), SetBack: m.behindness()}
 	}
 	return peers
 }
@@ -195,6 +201,14 @@ func (s *Store) Committed(name string) Revision {
 		return Revision(m.answered.Load())
 	}
 	return 0
+}
+
+// SetBack is told that a master lacks what a replica holds of it, as partition.CheckLineage
+// found: the master takes no writes until it is seen to hold that, or the replica is filled afresh.
+func (s *Store) SetBack(origin, replica string, err error) {
+	if m := s.member(origin); m != nil {
+		m.foundSetBack(replica, err)
+	}
 }
 
 // Advance takes a position that somebody has just moved.

@@ -123,7 +123,7 @@ func (s *Store) commitProof(ctx context.Context, m *member) error {
 		if c.master(key) != m.Name() {
 			continue
 		}
-		_, err := m.Commit(ctx, partition.Batch{Epoch: c.Epoch, Revisions: 1,
+		_, err := m.Commit(ctx, partition.Batch{Epoch: c.Epoch, AtLeast: Revision(m.seen.Load()), Revisions: 1,
 			Write: []Entry{{Key: key, Deleted: true, Checksum: partition.Checksum(nil)}}})
 		return err
 	}

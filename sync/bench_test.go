@@ -23,6 +23,7 @@ func (f fixed) Committed(string) store.Revision     { return 0 }
 func (f fixed) Origins() []store.Origin             { return []store.Origin{store.Origin(f[0].Name())} }
 func (f fixed) Observe(string, partition.Positions) {}
 func (f fixed) Advance(string, partition.Position)  {}
+func (f fixed) SetBack(string, string, error)       {}
 
 func openFixed(b *testing.B, n int) fixed {
 	var f fixed

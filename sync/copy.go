@@ -109,6 +109,9 @@ func (s *Syncer) open(ctx context.Context, j *job) (partition.Snapshot, error) {
 	if !j.direct() {
 		return nil, j.fromSource(errTooOld)
 	}
+	if err := s.checkLineage(ctx, j, snap.Position()); err != nil {
+		return nil, err
+	}
 	if err := s.empty(ctx, j, Refilling); err != nil {
 		return nil, err
 	}
@@ -151,7 +154,7 @@ func (s *Syncer) empty(ctx context.Context, j *job, state State) error {
 	j.at = partition.Position{Origin: j.origin}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	j.to.stale = true
+	j.to.stale, j.lane.newest = true, nil
 	if state == Refilling {
 		j.lane.Refills++
 	}

@@ -110,8 +110,11 @@ func send(ctx context.Context, steps chan<- step, st step) error {
 	}
 }
 
-// applyAll applies what is read, the origin's barrier before all else.
+// applyAll applies what is read, once the lineage is checked and the origin's barrier made.
 func (c *course) applyAll(ctx context.Context, steps <-chan step) error {
+	if err := c.s.checkLineage(ctx, c.j, c.snap.Position()); err != nil {
+		return err
+	}
 	if c.j.direct() && c.s.cluster.Committed(c.j.from.Name()) < c.head { // a commit that was answered is a barrier itself
 		if err := c.j.gate.pass(ctx, c.j.from, c.head); err != nil {
 			return c.j.fromSource(err)
@@ -141,16 +144,18 @@ func (c *course) apply(ctx context.Context, st step) error {
 	if err := c.s.apply(ctx, c.j, next); err != nil {
 		return err
 	}
+	c.count(st.entries, to)
 	c.at, c.collected = to, 0
-	c.count(st.entries)
 	return nil
 }
 
-func (c *course) count(entries []partition.Entry) {
+// count notes a step that took the target to a position.
+func (c *course) count(entries []partition.Entry, to partition.Revision) {
 	c.s.count(c.j.lane, entries)
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
-	c.j.lane.toGo = distance(c.at, c.goal)
+	c.j.lane.remember(entries, c.at, to)
+	c.j.lane.toGo = distance(to, c.goal)
 }
 
 // count adds a batch to what the lane has copied.

@@ -230,16 +230,18 @@ type site struct {
 	handles map[string]*handle
 	wake    chan struct{}
 
-	mu        sync.Mutex
-	names     []string
-	faults    map[string]error
-	committed map[string]partition.Revision // by this process, as its store would say
-	observed  map[string]partition.Positions
+	mu           sync.Mutex
+	names        []string
+	faults       map[string]error
+	setBack      map[string]error
+	mayBeSetBack bool
+	committed    map[string]partition.Revision // by this process, as its store would say
+	observed     map[string]partition.Positions
 }
 
 func (w *world) site(change ...func(*Options)) *site {
 	c := &site{w: w, handles: make(map[string]*handle), wake: make(chan struct{}, 1),
-		faults: make(map[string]error), committed: make(map[string]partition.Revision), observed: make(map[string]partition.Positions)}
+		faults: make(map[string]error), setBack: make(map[string]error), committed: make(map[string]partition.Revision), observed: make(map[string]partition.Positions)}
 	o := Options{Logger: slog.New(slog.DiscardHandler), Wake: c.wake}
 	for _, f := range change {
 		f(&o)
@@ -273,7 +275,7 @@ func (c *site) Peers() []store.Peer {
 	defer c.mu.Unlock()
 	var peers []store.Peer
 	for _, name := range c.names {
-		peers = append(peers, store.Peer{Partition: c.handles[name], Err: c.faults[name]})
+		peers = append(peers, store.Peer{Partition: c.handles[name], Err: c.faults[name], SetBack: c.setBack[name]})
 	}
 	return peers
 }
@@ -290,6 +292,15 @@ func (c *site) Committed(name string) partition.Revision {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.committed[name]
+}
+
+func (c *site) SetBack(origin, target string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.mayBeSetBack {
+		c.w.t.Errorf("%s is said to be set back, by %s: %v", origin, target, err)
+	}
+	c.setBack[origin] = err
 }
 
 func (c *site) Observe(name string, p partition.Positions) {

@@ -354,7 +354,7 @@ func TestPositionMovedBySomebodyElseIsReadAgain(t *testing.T) {
 	c.handles["p1"].Fail(func(op string) error {
 		if op == partition.OpApply && first {
 			first = false
-			own := partition.Entry{Key: "k/0", Origin: "p0", Revision: partition.Floor(1) + 1, Value: []byte("v"), Checksum: partition.Checksum([]byte("v"))}
+			own := w.full("p0")["k/0"]
 			at := partition.Floor(1) + 1
 			return w.bases["p1"].Apply(t.Context(), partition.Copy{Origin: "p0", To: at, Goal: at + 3, Entries: []partition.Entry{own}})
 		}

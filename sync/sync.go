@@ -24,6 +24,8 @@ type Cluster interface {
 	Committed(name string) partition.Revision
 	// Observe is told positions that were just read, so that reads learn at once.
 	Observe(name string, p partition.Positions)
+	// SetBack is told that an origin lacks what a target holds of it; from then on Peers says so.
+	SetBack(origin, target string, err error)
 	// Advance is told one position that was just moved.
 	Advance(name string, at partition.Position)
 }

@@ -22,6 +22,7 @@ type peer struct {
 	lease lease // guards itself
 
 	fault   error               // the store's reason not to use it
+	setBack error               // the store's reason to copy nothing that it wrote
 	err     error               // why its positions could not be read
 	pause   pause               // after failures to read its positions
 	reading bool                // its positions are being read
@@ -39,19 +40,21 @@ type peer struct {
 // lane is the copying of one origin to one target. Its fields are guarded by
 // Syncer.mu.
 type lane struct {
-	to     *peer
-	origin partition.Origin
-	busy   bool
-	done   chan struct{} // closed when the copy under way ends
-	again  bool          // a pass or a wake came by meanwhile
-	moved  int64         // the last reading of positions that had begun when it moved the target's
-	rest   rest
-	pause  pause
-	state  State
-	since  time.Time // of the state
-	said   State     // the last that was logged
-	err    error
-	toGo   int64
+	to       *peer
+	origin   partition.Origin
+	busy     bool
+	done     chan struct{} // closed when the copy under way ends
+	again    bool          // a pass or a wake came by meanwhile
+	moved    int64         // the last reading of positions that had begun when it moved the target's
+	rest     rest
+	pause    pause
+	state    State
+	since    time.Time          // of the state
+	said     State              // the last that was logged
+	newest   []partition.Entry  // heads of what was applied last …
+	newestAt partition.Revision // … and where the target was then
+	err      error
+	toGo     int64
 	totals
 }
 
@@ -114,6 +117,7 @@ func (s *Syncer) roll() []*peer {
 	for i, n := range now {
 		peers[i] = s.peerOf(n)
 		s.setFault(peers[i], n.Err)
+		peers[i].setBack = n.SetBack
 	}
 	s.peers = peers
 	return peers

@@ -124,6 +124,9 @@ func (s *Syncer) see(peers []*peer, read map[*peer]bool) *view {
 	v := &view{behind: make(map[partition.Origin]error)}
 	for _, p := range peers {
 		ok := p.usable(time.Now()) && !p.stale && !p.reading
+		if p.setBack != nil {
+			v.behind[partition.Origin(p.Name())] = p.setBack
+		}
 		v.sights = append(v.sights, sight{peer: p, at: p.known, ok: ok, fresh: ok && read[p]})
 	}
 	return v

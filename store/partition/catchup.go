@@ -19,10 +19,17 @@ const (
 // durable the origin's revisions are known to be durable; beyond, its barrier makes them so.
 //
 // ErrTooFar: one transaction is not enough, or the replica may not be continued;
-// nothing has changed. Other errors are those of Snapshot, Barrier and Apply.
-func CatchUp(ctx context.Context, origin Partition, target Target, at Position, durable Revision) (Position, error) {
+// nothing has changed. ErrSetBack: see CheckLineage. Other errors are those of Snapshot, Barrier and Apply.
+func CatchUp(ctx context.Context, origin, target Partition, at Position, durable Revision) (Position, error) {
 	if !at.Whole() {
 		return at, fmt.Errorf("%w: it is being filled, or amid a catch-up to %d", ErrTooFar, at.Goal)
+	}
+	newest, err := target.Newest(ctx, at.Origin, LineageEntries)
+	if err != nil {
+		return at, err
+	}
+	if err := CheckLineage(ctx, origin, at.Origin, newest); err != nil {
+		return at, err
 	}
 	snap, err := origin.Snapshot(ctx, at.Origin, at.Revision)
 	if err != nil {

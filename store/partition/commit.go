@@ -37,10 +37,10 @@ func (b *Batch) check(maxValueBytes int64) error {
 	return checkClaimed(b.Write, 0, b.Revisions)
 }
 
-// claimable is where the counter must be for the claim: not before from, and
-// before below even when it was moved.
+// claimable returns the bounds under which the claim succeeds: from ≤ counter and
+// counter + Revisions < below.
 func (b *Batch) claimable() (from, below Revision) {
-	from, below = Floor(b.Epoch), Floor(b.Epoch+1)
+	from, below = max(Floor(b.Epoch), b.AtLeast), Floor(b.Epoch+1)
 	if b.After != 0 {
 		from, below = max(from, b.After), min(below, b.After+Revision(b.Revisions)+1)
 	}
@@ -52,7 +52,7 @@ func (b *Batch) unclaimed() error {
 	if b.After != 0 {
 		return fmt.Errorf("%w: it is not at %d, or of another epoch than %d", ErrPositionMoved, b.After, b.Epoch)
 	}
-	return fmt.Errorf("%w: %d", ErrStaleEpoch, b.Epoch)
+	return fmt.Errorf("%w: its counter is not of epoch %d, or below %d, which it has reached before", ErrStaleEpoch, b.Epoch, b.AtLeast)
 }
 
 func (s *SQL) commit(ctx context.Context, b Batch) (Claim, error) {

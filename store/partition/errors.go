@@ -12,8 +12,12 @@ var (
 	// ErrOutcomeUnknown: the connection died while a commit was under way;
 	// it stands wholly or not at all, and nobody here knows which.
 	ErrOutcomeUnknown = errors.New("outcome unknown")
-	// ErrStaleEpoch: the batch was of an epoch that is not the partition's.
+	// ErrStaleEpoch: the batch was of an epoch that is not the partition's, or its
+	// counter is below Batch.AtLeast.
 	ErrStaleEpoch = errors.New("stale epoch")
+	// ErrSetBack: a partition lacks what a copy of it holds: it was set back in time,
+	// by an older backup or by a crash without durability.
+	ErrSetBack = errors.New("set back in time")
 	// ErrPositionMoved: the position was not at Copy.From any more, or not at
 	// Batch.After; somebody else has applied, or committed, meanwhile. Harmless:
 	// read again.

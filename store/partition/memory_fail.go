@@ -3,6 +3,8 @@ package partition
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 )
 
 // The operations a Memory announces to the hook that Fail sets.
@@ -16,6 +18,7 @@ const (
 	OpGet       = "get"
 	OpList      = "list"
 	OpPositions = "positions"
+	OpNewest    = "newest"
 	OpExpired   = "expired"
 	OpSnapshot  = "snapshot"
 	OpNext      = "next" // of a Snapshot
@@ -49,6 +52,20 @@ func (m *Memory) Plant(entries ...Entry) {
 	defer m.db.mu.Unlock()
 	for _, e := range entries {
 		m.db.put(e)
+	}
+}
+
+// Backup remembers what the database holds, and restore puts it back under the
+// processes that use the database, as an operator does who restores a backup.
+func (m *Memory) Backup() (restore func()) {
+	m.db.mu.Lock()
+	defer m.db.mu.Unlock()
+	entries, positions := maps.Clone(m.db.entries), maps.Clone(m.db.positions)
+	return func() {
+		m.db.mu.Lock()
+		defer m.db.mu.Unlock()
+		m.db.index = keyIndex{sorted: slices.Sorted(maps.Keys(entries))}
+		m.db.entries, m.db.positions = maps.Clone(entries), maps.Clone(positions)
 	}
 }
 

@@ -83,6 +83,22 @@ func (db *memoryDB) list(s Span) (entries []Entry, more bool) {
 	return entries, false
 }
 
+// Newest implements Reader.
+func (m *Memory) Newest(ctx context.Context, origin Origin, limit int) ([]Entry, error) {
+	if err := m.begin(ctx, OpNewest); err != nil {
+		return nil, err
+	}
+	m.db.mu.Lock()
+	defer m.db.mu.Unlock()
+	held := m.db.between(origin, 0, m.db.positions[origin].Revision)
+	slices.Reverse(held)
+	newest := make([]Entry, 0, min(limit, len(held)))
+	for _, e := range held[:min(limit, len(held))] {
+		newest = append(newest, head(e))
+	}
+	return newest, nil
+}
+
 // Positions implements Reader.
 func (m *Memory) Positions(ctx context.Context) (Positions, error) {
 	if err := m.begin(ctx, OpPositions); err != nil {

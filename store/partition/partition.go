@@ -100,7 +100,7 @@ type Master interface {
 	// all writers of this partition, in every process, until the commit.
 	//
 	// ErrStaleEpoch: nothing happened, the partition is of another epoch, or
-	// of no cluster, or has no row of positions for itself.
+	// of no cluster, or has no row of positions for itself, or is below Batch.AtLeast.
 	// ErrPositionMoved: see Batch.After. ErrUnavailable, ErrTooLarge: nothing
 	// happened. ErrOutcomeUnknown: see there. An error of b.Decide rolls back and is returned as it is.
 	Commit(ctx context.Context, b Batch) (Claim, error)
@@ -115,7 +115,10 @@ type Batch struct {
 	// After, when not zero, makes the claim succeed only if nobody has claimed since the one
 	// that ended here: what the caller knows as of then still stands. Otherwise
 	// it is ErrPositionMoved, and nothing happened.
-	After     Revision
+	After Revision
+	// AtLeast is a revision that the partition is known to have given out. A counter
+	// below it was set back in time, and would give revisions out again.
+	AtLeast   Revision
 	Revisions int   // how many to claim, at least 1
 	Read      []Key // entries to read with their values, before anything is written
 	Heads     []Key // entries to read without their values
@@ -156,6 +159,9 @@ type Reader interface {
 	List(ctx context.Context, s Span) (entries []Entry, more bool, err error)
 	// Positions reads the clock and every row of positions at one moment.
 	Positions(ctx context.Context) (Positions, error)
+	// Newest reads the newest entries of an origin up to the partition's position,
+	// without values, tombstones included, the newest first, at most limit.
+	Newest(ctx context.Context, origin Origin, limit int) ([]Entry, error)
 }
 
 // Span is a range of keys. Keys order by their bytes.

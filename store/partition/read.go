@@ -155,6 +155,23 @@ const (
 	selectPosition = `SELECT revision, goal, synced_at, collected FROM {p}positions WHERE origin = ?`
 )
 
+// MySQL walks the index from its end only where the order names the origin too.
+const selectNewest = `SELECT ` + headColumns + ` FROM {p}entries {by_revision} WHERE origin = ?
+	AND revision <= (SELECT revision FROM {p}positions WHERE origin = ?) ORDER BY origin DESC, revision DESC LIMIT ?`
+
+// Newest implements Reader.
+func (s *SQL) Newest(ctx context.Context, origin Origin, limit int) (newest []Entry, err error) {
+	err = s.read(ctx, "newest", func(ctx context.Context, c *session) error {
+		rows, err := c.query(ctx, s.sql(selectNewest), string(origin), string(origin), int64(limit))
+		if err != nil {
+			return err
+		}
+		newest, err = scanEntries(rows, nil, false)
+		return err
+	})
+	return newest, err
+}
+
 // Positions implements Reader. A statement reads its clock before it sees
 // any row, so Now is never later than what is told about it.
 func (s *SQL) Positions(ctx context.Context) (p Positions, err error) {

@@ -16,6 +16,7 @@ var commitChecks = []check{
 	{"DecideWritesWhatItReturns", checkDecideWrites},
 	{"DecideTakesThePlaceOfWrite", checkDecideReplacesWrite},
 	{"DecideErrorRollsBackTheClaimToo", checkDecideError},
+	{"CounterThatWasSetBackIsNotClaimed", checkAtLeast},
 	{"StaleEpochWritesNothing", checkStaleEpoch},
 	{"AfterOneClaimOnlyTheNext", checkAfter},
 	{"OnlyAMasterCommits", checkOnlyMasters},
@@ -272,4 +273,33 @@ func checkLargeBatches(t *testing.T, s suite) {
 	to := want[len(want)-1].Revision
 	must(t, replica.Apply(t.Context(), partition.Copy{Origin: alpha, To: to, Goal: to, Entries: want}))
 	wantEntries(t, held(t, replica, alpha), want)
+}
+
+// checkAtLeast claims on a counter that is known to have been further.
+func checkAtLeast(t *testing.T, s suite) {
+	p := s.node(t, alpha)
+	claim := commit(t, p, put("k/a", "1"))
+	for _, b := range []partition.Batch{batch(put("k/a", "2")), batch(deletion("k/a"))} {
+		b.AtLeast = claim.First + 1
+		_, err := p.Commit(t.Context(), b)
+		wantError(t, err, partition.ErrStaleEpoch)
+		b.After = claim.First
+		_, err = p.Commit(t.Context(), b)
+		wantError(t, err, partition.ErrPositionMoved)
+		b.Write, b.After = nil, 0
+		b.Decide = func(partition.Claim) ([]partition.Entry, error) {
+			t.Error("a decision was asked for")
+			return nil, nil
+		}
+		_, err = p.Commit(t.Context(), b)
+		wantError(t, err, partition.ErrStaleEpoch)
+	}
+	wantEntries(t, held(t, p, alpha), stamped(alpha, claim, put("k/a", "1")))
+	b := batch(put("k/a", "3"))
+	b.AtLeast = claim.First
+	next, err := p.Commit(t.Context(), b)
+	must(t, err)
+	if next.First != claim.First+1 {
+		t.Errorf("claimed %d after %d", next.First, claim.First)
+	}
 }

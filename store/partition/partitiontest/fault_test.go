@@ -43,6 +43,8 @@ var faults = []fault{
 		func(m *partition.Memory) partition.Partition { return claimsEarly{m} }},
 	{"writes entries one by one", "SnapshotsShowCommitsWhole",
 		func(m *partition.Memory) partition.Partition { return piecemeal{m} }},
+	{"claims on a counter that was set back", "CounterThatWasSetBackIsNotClaimed",
+		func(m *partition.Memory) partition.Partition { return forgiving{m} }},
 	{"accepts any epoch", "StaleEpochWritesNothing",
 		func(m *partition.Memory) partition.Partition { return epochless{m} }},
 	{"loses tombstones in snapshots", "SnapshotStreamsInOrderOfRevisions",
@@ -188,6 +190,14 @@ func (p piecemeal) Commit(ctx context.Context, b partition.Batch) (first partiti
 		pause()
 	}
 	return first, nil
+}
+
+// forgiving claims wherever the counter is.
+type forgiving struct{ *partition.Memory }
+
+func (p forgiving) Commit(ctx context.Context, b partition.Batch) (partition.Claim, error) {
+	b.AtLeast = 0
+	return p.Memory.Commit(ctx, b)
 }
 
 type epochless struct{ *partition.Memory }

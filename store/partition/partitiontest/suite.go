@@ -25,7 +25,7 @@ func Run(t *testing.T, create func(t *testing.T, name string) Database) {
 	s := suite{create}
 	for _, group := range [][]check{
 		identityChecks, lifeChecks, entryChecks, listChecks, commitChecks, writerChecks,
-		snapshotChecks, applyChecks, catchUpChecks, convergenceChecks, removalChecks, expiryChecks, leaseChecks,
+		snapshotChecks, applyChecks, catchUpChecks, lineageChecks, convergenceChecks, removalChecks, expiryChecks, leaseChecks,
 	} {
 		for _, c := range group {
 			t.Run(c.name, func(t *testing.T) {
