@@ -200,7 +200,7 @@ func TestRestoreRefusesWhatItCannotJoin(t *testing.T) {
 	away := backup(t, r.parts[1])
 	away.Fail(func(string) error { return partition.ErrUnavailable })
 	busy := backup(t, r.parts[1])
-	if _, err := busy.Acquire(t.Context(), "a sync process", time.Minute); err != nil {
+	if _, err := busy.Acquire(t.Context(), "a sync process", 10*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	for want, parts := range map[string][]*partition.Memory{
