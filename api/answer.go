@@ -68,7 +68,7 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, a answer) {
 	}
 	w.WriteHeader(a.status)
 	if r.Method != http.MethodHead {
-		w.Write(b.Bytes()) // an error means that the client is gone
+		w.(*response).writeBody(b.Bytes())
 	}
 }
 

@@ -92,6 +92,7 @@ type batch struct {
 	keeps   bool              // gets see nothing older than those before them
 	wrote   bool              // something was written: gets that follow ask the master
 	answer  *batchAnswer
+	reading hold // for the values of gets
 
 	// Kept from one window to the next, and from one batch to another.
 	ops     []operation
@@ -120,9 +121,9 @@ func (b *batch) free() {
 // largestBody is the most bytes of one body that is not streamed.
 func (s *Server) largestBody() int64 { return max(maxBatchBytes, s.largestLine()) }
 
-// largestLine is the most bytes of one operation: a value may double when it is
-// escaped, or grow by a third as base64.
-func (s *Server) largestLine() int64 { return 2*s.store.MaxValueBytes() + 64<<10 }
+// largestLine is the most bytes of one operation: each byte of a value may be
+// escaped in six.
+func (s *Server) largestLine() int64 { return 6*s.store.MaxValueBytes() + 64<<10 }
 
 // doArray does an array once all of it was read and decoded.
 func (b *batch) doArray(w http.ResponseWriter) error {
@@ -176,18 +177,14 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 	if r.ContentLength > limit {
 		return nil, refuseBodyTooLarge(limit)
 	}
-	var body bytes.Buffer
-	if n := r.ContentLength; n > 0 {
-		body.Grow(int(min(n, trustedBytes)) + bytes.MinRead)
-	}
-	if _, err := body.ReadFrom(http.MaxBytesReader(unwrap(w), r.Body, limit)); err != nil {
-		if errors.As(err, new(*http.MaxBytesError)) {
-			return nil, refuseBodyTooLarge(limit)
-		}
+	body, err := w.(*response).readAll(r, limit)
+	switch {
+	case errors.As(err, new(*http.MaxBytesError)):
+		return nil, refuseBodyTooLarge(limit)
+	case err != nil:
 		return nil, bodyError(err, limit)
 	}
-	w.(*response).unread = false
-	return body.Bytes(), nil
+	return body, nil
 }
 
 func refuseBodyTooLarge(limit int64) *refusal {

@@ -3,6 +3,7 @@ package api
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -16,15 +17,42 @@ func (b *batch) doStream() error {
 	control := b.answer.control
 	b.answer.w.duplex = true
 	control.EnableFullDuplex() // an error means that it is so already, or cannot be, as in tests
-	r := b.server.newLineReader(b.request.Body, control)
+	r := b.server.newLineReader(b.request, control)
+	defer r.release()
 	var reading sync.WaitGroup
 	reading.Go(r.run)
+	undrain := context.AfterFunc(b.server.draining, func() {
+		r.end(refuse(kindShuttingDown, "The server ends what it accepted. The operations that have no answer before this line were not done."))
+	})
+	b.answer.sender = newSender(b.answer.write, control.Flush)
+	b.answer.sender.budget = b.server.budget
 	err := b.doWindows(r)
+	undrain()
 	if r.stop() {
-		control.SetReadDeadline(time.Unix(1, 0)) // ends a read that is under way
+		control.SetReadDeadline(longPast) // ends a read that is under way
 	}
 	reading.Wait()
+	b.endAnswer(err)
 	return err
+}
+
+var longPast = time.Unix(1, 0)
+
+// endAnswer waits until the answer is written. A client that has not sent
+// everything may read nothing until it has: what it sends is dropped meanwhile.
+func (b *batch) endAnswer(err error) {
+	a := b.answer
+	if err == nil || !a.begun {
+		a.sender.end() // an error means that the client is gone
+		return
+	}
+	a.control.SetWriteDeadline(time.Now().Add(lingerTime)) // for the write that waits already
+	a.control.SetReadDeadline(time.Now().Add(lingerTime))
+	var dropping sync.WaitGroup
+	dropping.Go(func() { a.w.drop(b.request) })
+	a.sender.end()
+	a.control.SetReadDeadline(longPast)
+	dropping.Wait()
 }
 
 func (b *batch) doWindows(r *lineReader) error {
@@ -40,9 +68,12 @@ func (b *batch) doWindows(r *lineReader) error {
 			return b.answer.finish()
 		}
 		if err != nil {
-			return b.breakOff(bodyError(err, 0))
+			return b.breakOff(err)
 		}
-		if b.answer.flush() != nil {
+		if err := b.answer.flush(); err == errUnread {
+			b.server.options.Logger.Warn("a batch was ended: its client sends without reading the answers", "request", b.answer.w.id, "done", b.answer.done)
+			return b.breakOff(err)
+		} else if err != nil {
 			return nil // the client is gone
 		}
 	}
@@ -52,8 +83,9 @@ func (b *batch) doWindows(r *lineReader) error {
 // breaking the connection.
 func (b *batch) breakOff(err error) error {
 	if b.answer.begun && b.answer.lines {
+		b.answer.ending = true
 		b.answer.problem(problemOf(refusalOf(err), b.request, b.answer.w.id))
-		b.answer.flush()
+		b.answer.send()
 	}
 	return err
 }
@@ -63,37 +95,55 @@ type lineReader struct {
 	source  *bufio.Reader
 	decode  *operations
 	longest int64
-	block   []byte // where lines are kept; they stay valid as long as their operations
+	budget  *budget
+	context context.Context // ends when no lines are wanted any more
+	cancel  context.CancelFunc
+	timeout time.Duration // until memory is free
+	pending int64         // of the budget, for lines that are not in ready yet; the reader's own
+	block   []byte        // where lines are kept; they stay valid as long as their operations
 	one     [1]operation
 
 	mu      sync.Mutex // guards what follows
 	changed sync.Cond
 	ready   []operation
-	bytes   int // that they were decoded from
+	bytes   int   // that they were decoded from
+	held    int64 // of the budget, for them
+	doing   int64 // of the budget, for those that take returned last
 	err     error
 	stopped bool
+	over    bool // run has ended, or is about to
 }
 
 // lineBlock is how much memory for lines is taken at a time.
 const lineBlock = 64 << 10
 
-func (s *Server) newLineReader(body io.Reader, control *http.ResponseController) *lineReader {
-	timed := &timedReader{Reader: body, control: control, timeout: s.options.Limits.Body}
-	r := &lineReader{source: bufio.NewReaderSize(timed, lineBlock), decode: s.newOperations(), longest: s.largestLine()}
+func (s *Server) newLineReader(request *http.Request, control *http.ResponseController) *lineReader {
+	timed := &timedReader{Reader: request.Body, control: control, timeout: s.options.Limits.Body}
+	r := &lineReader{source: bufio.NewReaderSize(timed, lineBlock), decode: s.newOperations(), longest: s.largestLine(),
+		budget: s.budget, timeout: s.options.Limits.Body}
+	r.context, r.cancel = context.WithCancel(request.Context())
 	r.changed.L = &r.mu
 	return r
 }
 
-// timedReader gives the client a fresh deadline for whatever it sends next.
+// timedReader gives the client a fresh deadline for the next bytes that it
+// sends, at least as many as least.
 type timedReader struct {
 	io.Reader
 	control *http.ResponseController
 	timeout time.Duration
+	least   int
+	since   int // bytes, since the deadline was moved
 }
 
 func (r *timedReader) Read(p []byte) (int, error) {
-	r.control.SetReadDeadline(time.Now().Add(r.timeout)) // see batchAnswer.send
-	return r.Reader.Read(p)
+	if r.since >= r.least {
+		r.since = 0
+		r.control.SetReadDeadline(time.Now().Add(r.timeout)) // see batchAnswer.write
+	}
+	n, err := r.Reader.Read(p)
+	r.since += n
+	return n, err
 }
 
 // run reads until the lines end or stop is called.
@@ -119,10 +169,17 @@ var errLongLine = errors.New("the line is too long")
 func (r *lineReader) line() ([]byte, error) {
 	line, err := r.source.ReadSlice('\n')
 	if err != bufio.ErrBufferFull {
-		return r.keep(line), err
+		kept, reserved := r.keep(line)
+		if reserved != nil {
+			return nil, reserved
+		}
+		return kept, err
 	}
 	long := bytes.Clone(line)
 	for err == bufio.ErrBufferFull {
+		if err := r.reserve(budgetWait); err != nil { // not longer: others may wait for what this line holds
+			return nil, err
+		}
 		line, err = r.source.ReadSlice('\n')
 		if int64(len(long)+len(line)) > r.longest {
 			return nil, r.skip(err)
@@ -144,14 +201,36 @@ func (r *lineReader) skip(err error) error {
 }
 
 // keep copies a line into the block, or into the next one.
-func (r *lineReader) keep(line []byte) []byte {
+func (r *lineReader) keep(line []byte) ([]byte, error) {
 	if len(line) > cap(r.block)-len(r.block) {
+		if r.block != nil {
+			if err := r.reserve(r.timeout); err != nil {
+				return nil, err
+			}
+		}
 		r.block = make([]byte, 0, lineBlock)
 	}
 	start := len(r.block)
 	r.block = append(r.block, line...)
-	return r.block[start:len(r.block):len(r.block)]
+	return r.block[start:len(r.block):len(r.block)], nil
 }
+
+// reserve waits for the memory of another block of lines.
+func (r *lineReader) reserve(wait time.Duration) error {
+	r.mu.Lock()
+	n := min(bodyCopies*lineBlock, r.budget.total-r.pending-r.held-r.doing)
+	r.mu.Unlock()
+	ctx, cancel := context.WithTimeout(r.context, wait)
+	defer cancel()
+	if r.budget.free.Acquire(ctx, n) != nil {
+		return refuse(kindOverloaded, "The memory for requests (%d MiB) is in use.", r.budget.total>>20)
+	}
+	r.pending += n
+	return nil
+}
+
+// release gives the memory back when nobody reads or does lines any more.
+func (r *lineReader) release() { r.budget.free.Release(r.pending + r.held + r.doing) }
 
 // put hands over what was read, as soon as there is room for it, and says
 // whether to go on.
@@ -163,9 +242,16 @@ func (r *lineReader) put(one []operation, bytes int, err error) bool {
 	}
 	r.ready = append(r.ready, one...)
 	r.bytes += bytes
-	r.err = err
+	r.held, r.pending = r.held+r.pending, 0
+	if err != nil && err != io.EOF {
+		err = bodyError(err, 0)
+	}
+	if r.err == nil {
+		r.err = err
+	}
 	r.changed.Signal()
-	return err == nil && !r.stopped
+	r.over = r.err != nil || r.stopped
+	return !r.over
 }
 
 // take waits for operations and returns all there are, io.EOF with the last.
@@ -179,8 +265,20 @@ func (r *lineReader) take(done []operation) ([]operation, error) {
 	}
 	ops := r.ready
 	r.ready, r.bytes = done[:0], 0
+	r.budget.free.Release(r.doing)
+	r.doing, r.held = r.held, 0
 	r.changed.Signal()
 	return ops, r.err
+}
+
+// end has take return an error behind what has been read whole.
+func (r *lineReader) end(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err == nil {
+		r.err = err
+	}
+	r.changed.Signal()
 }
 
 // stop makes run end once it reads nothing, and reports whether it was reading.
@@ -188,6 +286,7 @@ func (r *lineReader) stop() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stopped = true
+	r.cancel()
 	r.changed.Signal()
-	return r.err == nil
+	return !r.over
 }

@@ -241,7 +241,7 @@ func TestBatchRefusesWhatIsNoBatch(t *testing.T) {
 		{"/v1/batch", `[{"op":"put","key":"a","value":"","value":""}]`, "application/json", "", "invalid-json"},
 		{"/v1/batch", "[" + strings.Repeat(`[`, 20_000), "application/json", "", "invalid-json"},
 		{"/v1/batch", many, "application/json", "", "too-large"},
-		{"/v1/batch", strings.Repeat(" ", maxBatchBytes+1), "application/json", "", "too-large"},
+		{"/v1/batch", strings.Repeat(" ", 6*maxTestValue+64<<10+1), "application/json", "", "too-large"},
 		{"/v1/batch", `[{"op":"put","key":"a","value":""}]`, "text/plain", "", "unsupported-media-type"},
 		{"/v1/batch", `[{"op":"put","key":"a","value":""}]`, "application/x-www-form-urlencoded", "", "unsupported-media-type"},
 		{"/v1/batch", `[{"op":"put","key":"a","value":""}]`, "application/json", "text/html", "not-acceptable"},

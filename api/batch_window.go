@@ -73,6 +73,9 @@ func (b *batch) doTogether(ops []operation) {
 	}
 	b.get(func(_ int, r store.Read, err error) {
 		answerWrites()
+		if err == nil {
+			b.server.budget.learn(rest[0].entry.Key, r.Entry.Size)
+		}
 		b.answer.got(&rest[0], &r, err)
 		rest = rest[1:]
 	})
@@ -83,6 +86,13 @@ func (b *batch) doTogether(ops []operation) {
 // just before, whoever answers.
 func (b *batch) get(each func(i int, r store.Read, err error)) {
 	read, n := b.read, len(b.keys)
+	if err := b.reserve(); err != nil {
+		for i := range b.keys {
+			each(i, store.Read{}, err)
+		}
+		return
+	}
+	defer b.reading.release()
 	switch {
 	case b.wrote:
 		read.Consistency = store.FromMaster
@@ -100,6 +110,21 @@ func (b *batch) get(each func(i int, r store.Read, err error)) {
 		b.server.store.GetMany(b.request.Context(), some, read, each)
 		keys = keys[len(some):]
 	}
+}
+
+// manyBytes is about what is read of many keys at a time, and what of the results gathers.
+const manyBytes = 12 << 20
+
+// reserve reserves the memory for reading the keys, as far as their values are
+// known to be large.
+func (b *batch) reserve() error {
+	n, largest := int64(0), int64(0)
+	for _, k := range b.keys {
+		size := b.server.budget.expected(k)
+		n, largest = n+size, max(largest, size)
+	}
+	b.reading.budget = b.server.budget
+	return b.reading.resize(b.request.Context(), min(n, manyBytes+largest)+encodeCopies*largest/2, budgetWait)
 }
 
 // write makes the changes among the operations, of which there are n.

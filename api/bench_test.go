@@ -153,7 +153,7 @@ func BenchmarkServed(b *testing.B) {
 			if c.limited {
 				Limits{}.Apply(server.Config)
 				prepare(server.Config)
-				server.Listener = listener{server.Listener}
+				server.Listener = newListener(server.Listener, Accepting{})
 			}
 			server.Start()
 			defer server.Close()

@@ -1,20 +1,17 @@
 package api
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 )
-
-// trustedBytes is how much is allocated on the word of a Content-Length alone;
-// beyond, memory grows with what arrives.
-const trustedBytes = 1 << 20
 
 // readValue reads a body as the value and its content type. A body over the
 // limit is refused before it is read, where its length was announced; one that
@@ -30,19 +27,60 @@ func (s *Server) readValue(w http.ResponseWriter, r *http.Request) (value []byte
 	if r.ContentLength > limit {
 		return nil, "", refuseTooLarge(limit)
 	}
-	if n := r.ContentLength; n >= 0 && n <= trustedBytes {
-		value = make([]byte, n)
-		_, err = io.ReadFull(r.Body, value)
-	} else {
-		var b bytes.Buffer
-		_, err = b.ReadFrom(http.MaxBytesReader(unwrap(w), r.Body, limit))
-		value = b.Bytes()
-	}
-	if err != nil {
+	if value, err = w.(*response).readAll(r, limit); err != nil {
 		return nil, "", bodyError(err, limit)
 	}
-	w.(*response).unread = false
 	return value, contentType, checkDigests(r.Header, value)
+}
+
+// readAll reads a body of at most limit bytes whole, after the memory that it
+// takes on its way was reserved.
+func (w *response) readAll(r *http.Request, limit int64) (body []byte, err error) {
+	size := r.ContentLength
+	if size >= 0 {
+		if err := w.held.grow(r.Context(), bodyCopies*size); err != nil {
+			return nil, err
+		}
+		body = make([]byte, size)
+		_, err = io.ReadFull(w.patient(r), body)
+	} else {
+		body, err = w.readUnknown(r, limit)
+	}
+	w.unread = w.unread && err != nil
+	if len(body) > freeBytes { // reading may have taken any time
+		http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(w.limits.Write))
+	}
+	return body, err
+}
+
+// readUnknown reads a body that does not say how long it is.
+func (w *response) readUnknown(r *http.Request, limit int64) ([]byte, error) {
+	source := http.MaxBytesReader(w.ResponseWriter, io.NopCloser(w.patient(r)), limit)
+	body := make([]byte, 0, 4<<10)
+	for {
+		n, err := source.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		switch {
+		case err == io.EOF:
+			return body, nil
+		case err != nil:
+			return nil, err
+		case len(body) == cap(body):
+			if err := w.held.grow(r.Context(), bodyCopies*int64(cap(body))); err != nil {
+				return nil, err
+			}
+			body = slices.Grow(body, cap(body))
+		}
+	}
+}
+
+// patient reads a body that is not small with a fresh deadline for every
+// freeBytes: a client is given up for its silence, not for the time of the whole.
+func (w *response) patient(r *http.Request) io.Reader {
+	if r.ContentLength >= 0 && r.ContentLength <= freeBytes {
+		return r.Body
+	}
+	return &timedReader{Reader: r.Body, control: http.NewResponseController(w.ResponseWriter), timeout: w.limits.Body, least: freeBytes}
 }
 
 // requireLength refuses a request that does not say whether it has a body.
@@ -53,15 +91,16 @@ func requireLength(r *http.Request) error {
 	return nil
 }
 
-// unwrap returns net/http's own writer, which MaxBytesReader tells to close the
-// connection when a body runs over.
-func unwrap(w http.ResponseWriter) http.ResponseWriter { return w.(*response).ResponseWriter }
-
 // bodyError says why a body could not be read. All its causes lie with the
 // client or the connection.
 func bodyError(err error, limit int64) error {
-	var tooLarge *http.MaxBytesError
+	var (
+		own      *refusal
+		tooLarge *http.MaxBytesError
+	)
 	switch {
+	case errors.As(err, &own):
+		return own
 	case errors.As(err, &tooLarge):
 		return refuseTooLarge(limit)
 	case errors.Is(err, os.ErrDeadlineExceeded):

@@ -135,6 +135,9 @@ func (s *Server) pageChanges(w http.ResponseWriter, r *http.Request, f feed, o o
 	if err != nil {
 		return err
 	}
+	if err := w.(*response).held.grow(r.Context(), (1+encodeCopies)*valueBytes(page.Entries)); err != nil {
+		return err
+	}
 	d := &changesDocument{Changes: make([]*changeDocument, len(page.Entries)), Next: page.Next.String(), More: page.More}
 	for i := range page.Entries {
 		d.Changes[i] = changeOf(&page.Entries[i], f.options.Values, o.form)
@@ -183,9 +186,9 @@ func (s *Server) endless(w http.ResponseWriter, r *http.Request) (context.Contex
 	return ctx, func() { stop(); cancel() }
 }
 
-// Drain ends the streams of changes and the long polls, which nothing else would
-// end, so that the server can shut down. Their clients come back elsewhere with
-// the tokens that they have.
+// Drain prepares the server to shut down: /readyz fails, and streams and long
+// polls end, which nothing else would end soon. Readers of changes come back
+// elsewhere with the tokens that they have; other streams end with a problem.
 func (s *Server) Drain() { s.drain() }
 
 // changesDocument is a page of changes.

@@ -32,7 +32,7 @@ func (s *Server) streamChanges(w http.ResponseWriter, r *http.Request, f feed, o
 	st := newChangeStream(s, w, f.options.Values, o.form)
 	s.feeds.readers.WithLabelValues(st.name()).Inc()
 	defer s.feeds.readers.WithLabelValues(st.name()).Dec()
-	if err := st.begin(&page); err != nil {
+	if err := st.begin(ctx, &page); err != nil {
 		return nil // the client is gone, or does not read
 	}
 	watch := s.store.Watch(page.Next, f.options)
@@ -49,7 +49,7 @@ func (s *Server) follow(ctx context.Context, st *changeStream, watch *store.Watc
 		cancel()
 		switch {
 		case err == nil:
-			err = st.write(&page)
+			err = st.write(ctx, &page)
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, store.ErrNoPartition):
@@ -92,7 +92,7 @@ const retryEvents = "retry: 1000\n\n"
 
 // begin writes the first page, and where it ends if it is empty, so that the
 // client has something to come back with.
-func (st *changeStream) begin(page *store.Changes) error {
+func (st *changeStream) begin(ctx context.Context, page *store.Changes) error {
 	if st.form == formEvents {
 		if err := st.send([]byte(retryEvents)); err != nil {
 			return err
@@ -101,10 +101,14 @@ func (st *changeStream) begin(page *store.Changes) error {
 	if len(page.Entries) == 0 {
 		return st.heartbeat(page.Next)
 	}
-	return st.write(page)
+	return st.write(ctx, page)
 }
 
-func (st *changeStream) write(page *store.Changes) error {
+func (st *changeStream) write(ctx context.Context, page *store.Changes) error {
+	if err := st.w.held.resize(ctx, encoded(page.Entries), st.s.options.Limits.Write); err != nil {
+		return err
+	}
+	defer st.w.held.release()
 	b := buffers.Get().(*bytes.Buffer)
 	defer func() {
 		if b.Cap() <= keepBytes {

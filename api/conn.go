@@ -8,14 +8,15 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // Serve serves HTTP on a listener, until it is closed, at less cost for each
 // answer than server.Serve: see conn. It belongs to no server but one that runs
 // a Server, and not to TLS.
-func Serve(server *http.Server, l net.Listener) error {
-	return prepare(server).Serve(listener{l})
+func Serve(server *http.Server, l net.Listener, a Accepting) error {
+	return prepare(server).Serve(newListener(l, a))
 }
 
 // prepare lets a server's handler find the connection of a request.
@@ -25,6 +26,11 @@ func prepare(server *http.Server) *http.Server {
 			return context.WithValue(ctx, connKey{}, c)
 		}
 		return ctx
+	}
+	server.ConnState = func(c net.Conn, state http.ConnState) {
+		if c, ok := c.(*conn); ok && state == http.StateIdle {
+			c.waiting.Store(time.Now().UnixNano())
+		}
 	}
 	return server
 }
@@ -37,17 +43,11 @@ func connOf(r *http.Request) *conn {
 	return c
 }
 
-type listener struct{ net.Listener }
-
-func (l listener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return newConn(c), nil
+func newConn(c net.Conn) *conn {
+	out := &conn{Conn: c, watch: watch{ended: make(chan struct{}, 1)}}
+	out.waiting.Store(time.Now().UnixNano())
+	return out
 }
-
-func newConn(c net.Conn) *conn { return &conn{Conn: c, watch: watch{ended: make(chan struct{}, 1)}} }
 
 // conn is a connection that spares net/http three things at each request.
 //
@@ -63,6 +63,8 @@ func newConn(c net.Conn) *conn { return &conn{Conn: c, watch: watch{ended: make(
 // an answer takes its time: see watch.
 type conn struct {
 	net.Conn
+	listener         *listener    // that accepted it; nil: none bounds it
+	waiting          atomic.Int64 // ns since 1970: since when it has no request; 0: it has one
 	reading, writing deadline
 	watch            watch
 	fields           []byte // for the next answer; whoever answers owns it
@@ -221,6 +223,14 @@ func (c *conn) write(p []byte) (int, error) {
 			return done, err
 		}
 	}
+}
+
+func (c *conn) Close() error {
+	err := c.Conn.Close()
+	if c.listener != nil {
+		c.listener.forget(c)
+	}
+	return err
 }
 
 // CloseWrite is for net/http, which ends an answer with it before it closes a

@@ -13,6 +13,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -238,7 +239,7 @@ func answersBy(t *testing.T, n *node, wrapped bool, requests []string) (answers 
 	Limits{}.Apply(server.Config)
 	if wrapped {
 		prepare(server.Config)
-		server.Listener = listener{server.Listener}
+		server.Listener = newListener(server.Listener, Accepting{})
 	}
 	server.Start()
 	defer server.Close()
@@ -419,5 +420,86 @@ func TestFieldsWaitForNetHTTP(t *testing.T) {
 	w.WriteHeader(http.StatusNoContent)
 	if !told || string(c.fields) != "Etag: \"1\"\r\n" {
 		t.Errorf("net/http was told before: %v; the connection has %q", told, c.fields)
+	}
+}
+
+// TestSilentConnectionsMakeRoom: where all connections are in use, one that has
+// no request ends for a new one; those that have one, and go on, are kept.
+func TestSilentConnectionsMakeRoom(t *testing.T) {
+	n := newNode(t)
+	server := httptest.NewUnstartedServer(n)
+	Limits{}.Apply(server.Config)
+	prepare(server.Config)
+	const limit = 8
+	l := newListener(server.Listener, Accepting{Max: limit})
+	server.Listener = l
+	server.Start()
+	t.Cleanup(server.Close)
+	connect := func(sent string) (net.Conn, *bufio.Reader) {
+		c, err := net.Dial("tcp", server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		c.SetDeadline(time.Now().Add(10 * time.Second))
+		io.WriteString(c, sent)
+		return c, bufio.NewReader(c)
+	}
+	_, stream := connect("GET /v1/changes?since=now HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n")
+	if _, err := http.ReadResponse(stream, nil); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 * limit {
+		switch i % 3 {
+		case 0:
+			connect("")
+		case 1:
+			connect("GET /healthz HTTP/1.1\r\nHost: x\r\nHalf-a-header")
+		case 2:
+			_, r := connect("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+			if answer, err := http.ReadResponse(r, nil); err != nil || answer.StatusCode != 200 {
+				t.Fatalf("request %d: %v", i, err)
+			}
+		}
+	}
+	l.mu.Lock()
+	if len(l.open) > limit {
+		t.Errorf("%d connections are open", len(l.open))
+	}
+	l.mu.Unlock()
+	n.put(t, "k")
+	for {
+		line, err := stream.ReadString('\n')
+		if err != nil {
+			t.Fatalf("the stream ended: %v", err)
+		}
+		if strings.Contains(line, `"key":"k"`) {
+			break
+		}
+	}
+}
+
+// failing is a listener that cannot accept.
+type failing struct {
+	net.Listener
+	left int
+}
+
+func (f *failing) Accept() (net.Conn, error) {
+	if f.left--; f.left < 0 {
+		return nil, net.ErrClosed
+	}
+	return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
+}
+
+// TestAcceptErrorsAreLogged, but not each of many.
+func TestAcceptErrorsAreLogged(t *testing.T) {
+	var log syncBuffer
+	l := newListener(&failing{left: 100}, Accepting{Logger: log.logger()})
+	for range 100 {
+		l.Accept()
+	}
+	if lines := strings.Count(log.String(), "level=WARN"); lines != 1 || !strings.Contains(log.String(), "too many open files") {
+		t.Errorf("%d lines: %s", lines, log.String())
 	}
 }

@@ -45,8 +45,8 @@ func (s *Server) getReady(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.options.Ready(); err != nil {
-		return refuse(kindNotReady, "%s", err)
+	if s.draining.Err() != nil {
+		return refuse(kindShuttingDown, "The server is shutting down.")
 	}
 	st := s.store.Status()
 	switch {

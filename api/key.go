@@ -60,8 +60,17 @@ func (s *Server) getKey(w http.ResponseWriter, r *http.Request) error {
 // get reads an entry, and says in the header who answered and how stale that
 // can be, also when there is none.
 func (s *Server) get(w http.ResponseWriter, r *http.Request, key store.Key, o store.ReadOptions) (store.Read, error) {
-	read, err := s.store.Get(r.Context(), key, o)
 	rw := w.(*response)
+	if n := s.budget.expected(key); n > 0 {
+		if err := rw.held.grow(r.Context(), n); err != nil {
+			return store.Read{}, err
+		}
+	}
+	read, err := s.store.Get(r.Context(), key, o)
+	if err == nil {
+		s.budget.learn(key, read.Entry.Size)
+		err = rw.held.resize(r.Context(), int64(len(read.Entry.Value)), 0)
+	}
 	h := rw.header
 	if read.Partition != "" {
 		s.setSession(rw, o.Session, read.Seen)
@@ -116,6 +125,9 @@ func setValidators(w *response, e *store.Entry, f form) {
 // writeEntry answers with the whole entry as a document.
 func (s *Server) writeEntry(w http.ResponseWriter, r *http.Request, e *store.Entry, o offer) error {
 	setValidators(w.(*response), e, o.form)
+	if err := w.(*response).held.grow(r.Context(), encodeCopies*int64(len(e.Value))); err != nil {
+		return err
+	}
 	if conditional(r.Header) {
 		same, err := notModified(r.Header, w.Header()["Etag"][0], e.ModifiedAt.Time())
 		if err != nil {
@@ -193,6 +205,7 @@ func (s *Server) readWrite(w http.ResponseWriter, r *http.Request, key store.Key
 
 // put stores an entry, blindly where nothing has to be decided.
 func (s *Server) put(ctx context.Context, p write) (store.Written, error) {
+	s.budget.learn(p.entry.Key, int64(len(p.entry.Value)))
 	if p.blind() {
 		return s.store.Put(ctx, p.entry)
 	}

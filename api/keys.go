@@ -31,6 +31,9 @@ func (s *Server) listKeys(w http.ResponseWriter, r *http.Request) error {
 		return s.streamKeys(w, r, o)
 	}
 	page, err := s.store.List(r.Context(), o)
+	if err == nil {
+		err = w.(*response).held.grow(r.Context(), (1+encodeCopies)*valueBytes(page.Entries))
+	}
 	if err != nil {
 		return err
 	}

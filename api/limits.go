@@ -10,8 +10,8 @@ import (
 // means its default.
 type Limits struct {
 	Header      time.Duration // to send the header, default 10 s
-	Body        time.Duration // to send the whole request, default 60 s
-	Write       time.Duration // to take the answer, or one page of a stream, default 120 s
+	Body        time.Duration // to send a small request, or the next 64 KiB of a large one, default 60 s
+	Write       time.Duration // to take a small answer, or the next 256 KiB of a large one, default 120 s
 	Idle        time.Duration // between two requests of a connection, default 120 s
 	HeaderBytes int           // of a request's header, default 64 KiB
 	Heartbeat   time.Duration // between two signs of life in a stream of changes, default 15 s

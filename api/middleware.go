@@ -26,6 +26,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
 	rw := responses.Get().(*response)
 	rw.begin(w, r)
+	rw.held.budget, rw.limits = s.budget, &s.options.Limits
 	rw.id = s.requestID(r)
 	rw.set("X-Request-Id", rw.id)
 	rw.header["X-Content-Type-Options"] = nosniff
@@ -41,6 +42,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		s.finish(rw, r, time.Since(started))
 		broken := p != nil && (p == http.ErrAbortHandler || rw.cut)
+		rw.held.release()
 		if rw.early {
 			rw.linger(r)
 		}

@@ -19,13 +19,15 @@ type results struct {
 	b     []byte
 	index int // of the next result
 	lines bool
+	some  bool // a result was written
 }
 
 // begin starts the result of an operation.
 func (rs *results) begin(o *operation, status int) {
-	if rs.index > 0 && !rs.lines {
+	if rs.some && !rs.lines {
 		rs.b = append(rs.b, ',')
 	}
+	rs.some = true
 	rs.b = strconv.AppendInt(append(rs.b, `{"index":`...), int64(rs.index), 10)
 	if o.name != "" {
 		rs.b = append(append(append(rs.b, `,"op":"`...), o.name...), '"')

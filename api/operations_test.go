@@ -111,16 +111,15 @@ func TestHealthFollowsProgress(t *testing.T) {
 }
 
 func TestReadiness(t *testing.T) {
-	var reason error
-	n := newNode(t, func(o *Options) { o.Ready = func() error { return reason } })
+	n := newNode(t)
 	for _, target := range []string{"/readyz", "/readyz?write", "/readyz?write=true"} {
 		if w := n.do(t, "GET", target, ""); w.Code != 200 || w.Body.String() != "{\"status\":\"ok\"}\n" {
 			t.Errorf("%s: %d %s", target, w.Code, w.Body)
 		}
 	}
-	reason = errors.New("shutting down")
-	if w := n.do(t, "GET", "/readyz", ""); w.Code != 503 || !strings.Contains(w.Body.String(), "shutting down") {
-		t.Errorf("not ready: %d %s", w.Code, w.Body)
+	n.Drain()
+	if w := n.do(t, "GET", "/readyz", ""); w.Code != 503 || !strings.Contains(w.Body.String(), "shutting-down") {
+		t.Errorf("draining: %d %s", w.Code, w.Body)
 	}
 	if w := newBrokenNode().do(t, "GET", "/readyz", ""); w.Code != 503 {
 		t.Errorf("no partition: %d", w.Code)

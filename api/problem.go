@@ -57,6 +57,8 @@ var (
 		"The header Accept allows none of the forms in which this can be answered. The member “available” lists them."}
 	kindTimeout = &kind{"request-timeout", 408, "The request took too long to arrive",
 		"The body did not arrive in the time that the server allows. Nothing was stored."}
+	kindAnswersUnread = &kind{"answers-unread", 408, "The answers were not read",
+		"A stream of operations is answered while it is sent, and the server holds only some MiB of answers. Read while you send, ask for less with Prefer: return=minimal, or send smaller batches. Operations without an answer were not done."}
 	kindLengthRequired = &kind{"length-required", 411, "The request does not say how long its body is",
 		"A request with a body has a Content-Length, or is sent in chunks; Content-Length: 0 is the empty value. Without either a body that was lost on the way looks like an empty one. Nothing was stored."}
 	kindResync = &kind{"resync", 410, "The changes since then are not whole any more",
@@ -89,6 +91,8 @@ var (
 		"No partition that answers now is proven to be at most max_staleness behind, and the key’s master, which never is, does not answer. The request can be repeated; Retry-After suggests when. With a larger max_staleness older data can be read."}
 	kindTooFewPartitions = &kind{"too-few-partitions", 503, "Fewer partitions answered than were asked for",
 		"A read with consistency=quorum asks r partitions that have once been filled, others in place of those that fail, and fewer than r have answered. The request can be repeated, or asked of fewer; Retry-After suggests when."}
+	kindOverloaded = &kind{"overloaded", 503, "The memory for requests is in use",
+		"Bodies and values of all requests together may take only so much memory, http.request_memory of the configuration. Nothing was stored. The request can be repeated; Retry-After suggests when. Small requests are not refused for this."}
 	kindTimedOut = &kind{"timed-out", 503, "It took too long",
 		"The server gave the request up before it was done. A write that was under way may have been stored."}
 	kindShuttingDown = &kind{"shutting-down", 503, "The server is shutting down",
@@ -104,9 +108,9 @@ var (
 // kinds lists every kind, in the order of the index page.
 var kinds = []*kind{
 	kindInvalidKey, kindInvalidParameter, kindInvalidCursor, kindInvalidHeader, kindInvalidJSON, kindInvalidItem, kindIncompleteBody, kindDigest, kindCrossOrigin, kindUnknownHost,
-	kindNotFound, kindUnknownRoute, kindMethod, kindNotAcceptable, kindTimeout, kindLengthRequired, kindResync, kindPrecondition, kindTooLarge,
+	kindNotFound, kindUnknownRoute, kindMethod, kindNotAcceptable, kindTimeout, kindAnswersUnread, kindLengthRequired, kindResync, kindPrecondition, kindTooLarge,
 	kindEncoding, kindMediaType, kindRange, kindDifferentMasters, kindInternal, kindMasterUnavailable, kindOutcomeUnknown,
-	kindNoPartition, kindSession, kindSessionLost, kindTooStale, kindTooFewPartitions, kindTimedOut, kindShuttingDown, kindSyncElsewhere, kindUnhealthy, kindNotReady,
+	kindNoPartition, kindSession, kindSessionLost, kindTooStale, kindTooFewPartitions, kindOverloaded, kindTimedOut, kindShuttingDown, kindSyncElsewhere, kindUnhealthy, kindNotReady,
 }
 
 // statusClientGone is logged, never sent: nobody is there to read it.

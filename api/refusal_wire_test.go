@@ -13,8 +13,8 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// largeBody is more than the buffers of a connection hold.
-const largeBody = 24 << 20
+// largeBody is more than any route accepts, and than the buffers of a connection hold.
+const largeBody = 28 << 20
 
 // sendAllThenRead sends a header and largeBody bytes, as clients do that read
 // nothing before everything is sent, and reads the answer.

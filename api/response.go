@@ -17,6 +17,8 @@ type response struct {
 	bytes  int64 // of the body
 	cut    bool  // the answer broke off in its middle
 
+	held   hold // of the memory for requests
+	limits *Limits
 	unread bool // a body is there that is too large to be read for nothing
 	early  bool // the header was written before such a body was read
 	duplex bool // the answer is sent while the body is read
@@ -39,6 +41,7 @@ func newResponse() *response { return &response{own: make(http.Header, len(direc
 func (w *response) begin(under http.ResponseWriter, r *http.Request) {
 	w.ResponseWriter = under
 	if w.conn = connOf(r); w.conn != nil {
+		w.conn.waiting.Store(0)
 		w.header = w.own
 	} else {
 		w.header = under.Header()
@@ -98,6 +101,21 @@ func (w *response) Write(p []byte) (int, error) {
 	n, err := w.ResponseWriter.Write(p)
 	w.bytes += int64(n)
 	return n, err
+}
+
+// writeBody writes a body in pieces, each with a fresh deadline.
+func (w *response) writeBody(b []byte) {
+	control := http.NewResponseController(w.ResponseWriter)
+	for len(b) > 0 {
+		n := min(len(b), flushBytes)
+		if n < len(b) || w.bytes > 0 || w.duplex {
+			control.SetWriteDeadline(time.Now().Add(w.limits.Write)) // see batchAnswer.write
+		}
+		if _, err := w.Write(b[:n]); err != nil {
+			return // the client is gone
+		}
+		b = b[n:]
+	}
 }
 
 // FlushError sends what was written, for http.ResponseController.
@@ -171,7 +189,12 @@ func (w *response) linger(r *http.Request) {
 	if w.cut && w.conn != nil {
 		w.conn.CloseWrite() // an answer that is not whole ends here
 	}
-	control.SetReadDeadline(time.Now().Add(lingerTime)) // see batchAnswer.send
+	control.SetReadDeadline(time.Now().Add(lingerTime)) // see batchAnswer.write
+	w.drop(r)
+}
+
+// drop reads what the client still sends, until the deadline and within bounds.
+func (w *response) drop(r *http.Request) {
 	if _, err := io.CopyN(io.Discard, r.Body, lingerBytes); err != nil && err != io.EOF && w.conn != nil {
 		io.CopyN(io.Discard, w.conn, lingerBytes) // behind a broken encoding, or a read that was ended
 	}

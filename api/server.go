@@ -25,10 +25,8 @@ type Options struct {
 	// Collectors are further metrics for the registry.
 	Collectors []prometheus.Collector
 	Limits     Limits
+	Memory     int64    // that bodies and values of all requests may take; 0: half of the process's memory limit
 	Hosts      []string // the names to answer for, beside localhost and addresses; nil: any
-	// Ready adds a reason not to be ready, for example that the process is
-	// shutting down; nil: none.
-	Ready func() error
 }
 
 func (o Options) withDefaults() Options {
@@ -37,9 +35,6 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Registry == nil {
 		o.Registry = newRegistry()
-	}
-	if o.Ready == nil {
-		o.Ready = func() error { return nil }
 	}
 	o.Limits = o.Limits.withDefaults()
 	return o
@@ -53,6 +48,7 @@ type Server struct {
 	router  *mux.Router
 	keys    *resource // what the router has at keysPath
 	metrics *metrics
+	budget  *budget
 	pages   *pages
 	origins *http.CrossOriginProtection
 	started time.Time
@@ -73,6 +69,7 @@ func New(o Options) *Server {
 		store:         o.Store,
 		syncer:        o.Syncer,
 		options:       o,
+		budget:        newBudget(o.Memory),
 		pages:         newPages(o.Version),
 		origins:       http.NewCrossOriginProtection(),
 		started:       time.Now(),

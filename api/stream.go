@@ -33,6 +33,9 @@ func (s *Server) streamKeys(w http.ResponseWriter, r *http.Request, o store.List
 	trails := follows(&page, &o, limit) && announceSession(h, r)
 	st := newStream(w, s.options.Limits.Write)
 	for {
+		if err := st.held.resize(r.Context(), encoded(page.Entries), st.timeout); err != nil {
+			return s.endStream(st, r, err)
+		}
 		if st.writePage(&page, o.Values) != nil {
 			return nil // the client is gone
 		}
@@ -46,9 +49,11 @@ func (s *Server) streamKeys(w http.ResponseWriter, r *http.Request, o store.List
 		if keeps {
 			o.Session = seen
 		}
-		if page, err = s.store.List(r.Context(), o); err != nil {
-			st.writeError(problemOf(refusalOf(err), r, w.(*response).id))
-			return err
+		if page, err = s.store.List(r.Context(), o); err == nil && s.draining.Err() != nil {
+			err = refuse(kindShuttingDown, "The server is shutting down. The list is not whole.")
+		}
+		if err != nil {
+			return s.endStream(st, r, err)
 		}
 		seen = seen.Merge(page.Seen)
 	}
@@ -56,6 +61,14 @@ func (s *Server) streamKeys(w http.ResponseWriter, r *http.Request, o store.List
 		w.(*response).trail(sessionHeader, s.sessionToken(seen))
 	}
 	return nil
+}
+
+// endStream ends a stream that cannot go on.
+func (s *Server) endStream(st *stream, r *http.Request, err error) error {
+	if st.w.status != 0 {
+		st.writeError(problemOf(refusalOf(err), r, st.w.id))
+	}
+	return err
 }
 
 // follows reports whether a page of a stream is not the last one. Without a limit
@@ -69,15 +82,17 @@ func size(page *store.Page) int { return len(page.Entries) + len(page.Prefixes) 
 // stream writes lines of JSON, and gives the client a fresh deadline for each
 // page of them.
 type stream struct {
-	w       http.ResponseWriter
+	w       *response
 	control *http.ResponseController
+	held    *hold
 	timeout time.Duration
 	buffer  bytes.Buffer
 	encoder *json.Encoder
 }
 
 func newStream(w http.ResponseWriter, timeout time.Duration) *stream {
-	st := &stream{w: w, control: http.NewResponseController(w), timeout: timeout}
+	rw := w.(*response)
+	st := &stream{w: rw, held: &rw.held, control: http.NewResponseController(w), timeout: timeout}
 	st.encoder = json.NewEncoder(&st.buffer)
 	return st
 }

@@ -52,7 +52,7 @@ func writeWhole(w http.ResponseWriter, r *http.Request, value []byte) {
 	w.(*response).set("Content-Length", strconv.Itoa(len(value)))
 	w.WriteHeader(http.StatusOK)
 	if r.Method != http.MethodHead {
-		w.Write(value) // an error means that the client is gone
+		w.(*response).writeBody(value)
 	}
 }
 
@@ -72,7 +72,7 @@ func writeRange(w http.ResponseWriter, r *http.Request, e *store.Entry) error {
 		h["Content-Range"] = []string{spans[0].contentRange(e.Size)}
 		h["Content-Length"] = []string{strconv.FormatInt(spans[0].length(), 10)}
 		w.WriteHeader(http.StatusPartialContent)
-		w.Write(e.Value[spans[0].first : spans[0].last+1])
+		w.(*response).writeBody(e.Value[spans[0].first : spans[0].last+1])
 		return nil
 	}
 	// The multipart form is the standard library's. Of the header it sees only

@@ -20,7 +20,7 @@ func (n *node) serve(t *testing.T, l Limits) *httptest.Server {
 	server := httptest.NewUnstartedServer(n)
 	l.Apply(server.Config)
 	server.Config = prepare(server.Config)
-	server.Listener = listener{server.Listener}
+	server.Listener = newListener(server.Listener, Accepting{})
 	server.Start()
 	t.Cleanup(server.Close)
 	return server

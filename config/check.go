@@ -53,6 +53,8 @@ func (c *checker) http(h HTTP) {
 	c.duration("http.idle_timeout", h.IdleTimeout, 10*time.Millisecond, 24*time.Hour)
 	c.duration("http.shutdown_timeout", h.ShutdownTimeout, 10*time.Millisecond, time.Hour)
 	c.size("http.max_header_bytes", h.MaxHeaderBytes, 4*KiB, MiB)
+	c.count("http.max_connections", h.MaxConnections, 0, 1_000_000)
+	c.size("http.request_memory", h.RequestMemory, 0, 1024*GiB)
 }
 
 var tablePrefix = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]{0,31})?$`)

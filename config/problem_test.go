@@ -17,7 +17,7 @@ const good = "[[partition]]\nname = 'p'\nurl = 'sqlite:p.db'\n"
 
 const (
 	unknownHTTP = "unknown key; known here: listen, hosts, read_header_timeout, read_timeout, write_timeout, idle_timeout, " +
-		"shutdown_timeout, max_header_bytes"
+		"shutdown_timeout, max_header_bytes, max_connections, request_memory"
 	unknownTop       = "unknown key; known here: http, store, sync, log, partition, webhook"
 	unknownPartition = "unknown key; known here: name, url, password_file, max_connections"
 	badSize          = `must be a whole number of bytes, or one with a unit, such as "16MiB" or "8MB" ` +

@@ -163,6 +163,39 @@ func wantAtLeast(got, want int) error {
 	return nil
 }
 
+// TestStopEndsStreams: a stream of operations that is open at SIGTERM ends with
+// its problem and does not delay the end, which is no failure. A SIGHUP to a
+// server without a configuration file ends nothing.
+func TestStopEndsStreams(t *testing.T) {
+	node := serve(t, "--data", t.TempDir())
+	node.cmd.Process.Signal(syscall.SIGHUP)
+	out, in := io.Pipe()
+	defer in.Close()
+	go io.WriteString(in, `{"op":"put","key":"k","value":"v"}`+"\n")
+	answer, err := http.Post(node.url+"/v1/batch", "application/x-ndjson", out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	lines := bufio.NewReader(answer.Body)
+	if line, err := lines.ReadString('\n'); err != nil || !strings.Contains(line, `"status":201`) {
+		t.Fatalf("%q, %v", line, err)
+	}
+	began := time.Now()
+	node.cmd.Process.Signal(syscall.SIGTERM)
+	if rest, err := io.ReadAll(lines); err == nil || !strings.Contains(string(rest), "/problems/shutting-down") {
+		t.Errorf("%q, %v", rest, err)
+	}
+	in.Close()
+	<-node.exited
+	if took := time.Since(began); node.err != nil || took > 20*time.Second {
+		t.Errorf("it ended with %v after %v", node.err, took)
+	}
+	if !strings.Contains(node.log.String(), "no configuration file") {
+		t.Errorf("the log says nothing of SIGHUP: %s", node.log.tail())
+	}
+}
+
 // TestHangUpAddsAPartition: SIGHUP reads the configuration again. A new
 // partition joins without a restart and is filled; a faulty file changes nothing
 // and says every fault.

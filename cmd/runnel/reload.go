@@ -22,6 +22,10 @@ func (n *node) reloadOn(ctx context.Context, signals <-chan os.Signal, f configF
 // reload takes new partitions into the running store, and says what else
 // changed and waits for a restart. A faulty file changes nothing.
 func (n *node) reload(f configFlags) {
+	if f.file == "" {
+		n.log.Info("there is no configuration file to read again")
+		return
+	}
 	c, err := f.load()
 	if err != nil {
 		n.log.Error("the configuration was read again and is faulty: nothing changes", "file", f.file, "error", err)

@@ -169,6 +169,7 @@ func (n *node) apiOptions() api.Options {
 		Logger:  n.log,
 		Limits:  limits(n.config.HTTP),
 		Hosts:   hosts(n.config.HTTP),
+		Memory:  int64(n.config.HTTP.RequestMemory),
 	}
 	if n.log.Enabled(context.Background(), slog.LevelDebug) {
 		o.Access = n.log
@@ -208,15 +209,16 @@ func (n *node) run(ctx context.Context, listener net.Listener, f configFlags) er
 	} else {
 		close(syncEnded)
 	}
-	start(func() error { return ignore(api.Serve(server, listener), http.ErrServerClosed) })
-	if f.file != "" {
-		reloads, stop := notifyReload()
-		defer stop()
-		start(func() error { return n.reloadOn(failed, reloads, f) })
-	}
+	start(func() error {
+		return ignore(api.Serve(server, listener, api.Accepting{Max: n.maxConnections(), Logger: n.log}), http.ErrServerClosed)
+	})
+	reloads, stop := notifyReload()
+	defer stop()
+	start(func() error { return n.reloadOn(failed, reloads, f) })
 
 	<-failed.Done()
 	n.log.Info("stopping: answering what was accepted")
+	n.api.Drain()
 	shutdownCtx, cancel := context.WithTimeout(background, n.config.HTTP.ShutdownTimeout)
 	defer cancel()
 	shutdownErr := server.Shutdown(shutdownCtx)
@@ -235,8 +237,32 @@ func (n *node) newServer() *http.Server {
 		ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
 	}
 	limits(n.config.HTTP).Apply(server)
-	server.RegisterOnShutdown(n.api.Drain)
 	return server
+}
+
+// maxConnections is how many clients may be connected: as configured, or what
+// the process's file descriptors leave after its databases and files.
+func (n *node) maxConnections() int {
+	const (
+		others = 64    // logs, listeners, webhooks and other files
+		most   = 16384 // which is far from what a process can serve
+	)
+	if n.config.HTTP.MaxConnections > 0 {
+		return n.config.HTTP.MaxConnections
+	}
+	var files syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files) != nil {
+		return most
+	}
+	needed := others
+	for _, p := range n.config.Partitions {
+		needed += p.MaxConnections
+		if p.URL.Scheme == config.SQLite {
+			needed += p.MaxConnections // the log of each connection
+		}
+	}
+	limit := int(min(files.Cur, 1<<20))
+	return min(most, max(limit-needed, limit/4))
 }
 
 // hosts are the names that the server answers for.
