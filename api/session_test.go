@@ -103,7 +103,7 @@ func TestSessionOfUndoneWritesIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer operator.Close()
-	done, err := operator.Restore(t.Context())
+	done, err := operator.Restore(t.Context(), time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"testing"
+	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
 )
@@ -189,5 +190,18 @@ func TestDecidedWritesAreBoundedByTheirBytes(t *testing.T) {
 	}
 	if err := c.add(&update{keys: []Key{"k/a"}, fn: fn, bytes: 1000}); err == nil {
 		t.Error("a write beyond the bound was queued")
+	}
+}
+
+// TestRestoreBeginsAnEpochThatNoneBegan on an earlier day, though the backup that was
+// restored knows none of these.
+func TestRestoreBeginsAnEpochThatNoneBegan(t *testing.T) {
+	monday := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
+	first := epochAfter(1, monday)
+	again := epochAfter(first, monday)
+	for i, e := range []int64{first, again, epochAfter(1, monday.Add(48*time.Hour)), epochAfter(9000, monday)} {
+		if want := []int64{333, 334, 335, 9001}[i]; e != want {
+			t.Errorf("epoch %d, want %d", e, want)
+		}
 	}
 }

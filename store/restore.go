@@ -24,18 +24,19 @@ type Restored struct {
 // recognised from then on, and no revision is given out twice. A master that is
 // behind is first brought level with the partition that holds most of it. It may
 // be repeated after it was cut short. Run need not be running; other processes may
-// be, but then a write may come between and Restore fails.
-func (s *Store) Restore(ctx context.Context) (Restored, error) {
+// be, but then a write may come between and Restore fails. It holds the sync
+// leases, which are of that length.
+func (s *Store) Restore(ctx context.Context, lease time.Duration) (Restored, error) {
 	c, err := s.restorable(ctx)
 	if err != nil {
 		return Restored{}, err
 	}
-	r := restore{s: s, at: make(map[*member]partition.Positions), leases: make(map[*member]partition.Lease)}
+	r := restore{s: s, ttl: lease, at: make(map[*member]partition.Positions), leases: make(map[*member]partition.Lease)}
 	defer r.release(ctx)
 	if err := r.look(ctx, &c); err != nil {
 		return Restored{}, err
 	}
-	done := Restored{Epoch: c.Epoch + 1, Back: make(map[string]int)}
+	done := Restored{Epoch: epochAfter(c.Epoch, time.Now()), Back: make(map[string]int)}
 	below := partition.Floor(done.Epoch)
 	for _, name := range c.Masters {
 		m, o := s.member(name), Origin(name)
@@ -55,6 +56,14 @@ func (s *Store) Restore(ctx context.Context) (Restored, error) {
 		}
 	}
 	return done, nil
+}
+
+// epochAfter is the epoch that a Restore begins after the one that its partitions
+// know. A backup does not know the epochs that began since, and their revisions
+// must not come twice: so an epoch is at least the number of days since 2026 began.
+// (Numbers stay exact in JavaScript up to epoch 8191.)
+func epochAfter(known int64, now time.Time) int64 {
+	return max(known+1, int64(now.Sub(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))/(24*time.Hour)))
 }
 
 // restorable is the cluster as it is before a Restore: an error if the configured
@@ -85,12 +94,10 @@ func (s *Store) restorable(ctx context.Context) (partition.Cluster, error) {
 // process copies meanwhile.
 type restore struct {
 	s      *Store
+	ttl    time.Duration // of a lease, which is renewed with each step
 	at     map[*member]partition.Positions
 	leases map[*member]partition.Lease
 }
-
-// restoreLease is for how long a lease of a Restore is taken: it is renewed with each step.
-const restoreLease = 15 * time.Second
 
 // look takes the leases and reads all positions. Of c it drops the ends that their
 // origin never accepted, in a Restore that was cut short: their cuts are worked
@@ -143,7 +150,7 @@ func (r *restore) mastersFirst(c partition.Cluster) []*member {
 }
 
 func (r *restore) lease(ctx context.Context, m *member) (err error) {
-	r.leases[m], err = m.Acquire(ctx, "restore", restoreLease)
+	r.leases[m], err = m.Acquire(ctx, "restore", r.ttl)
 	if errors.Is(err, partition.ErrLeaseHeld) {
 		delete(r.leases, m)
 		return fmt.Errorf("%w: end every other runnel process; the lease of one that was killed ends within seconds", err)

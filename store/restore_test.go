@@ -63,7 +63,7 @@ func restore(t *testing.T, parts []*partition.Memory) (store.Restored, error) {
 	}
 	s := storeOver(t, handles, func(*store.Options) {})
 	defer s.Close()
-	return s.Restore(t.Context())
+	return s.Restore(t.Context(), time.Minute)
 }
 
 func mustRestore(t *testing.T, parts []*partition.Memory) store.Restored {
@@ -106,7 +106,7 @@ func TestRestoreRecognisesWhatWasLost(t *testing.T) {
 	}
 
 	done := mustRestore(t, parts)
-	if len(done.Ends) != 1 || done.Ends[0].Cut != kept.Revision || done.Epoch != 2 || len(done.Back) != 0 {
+	if len(done.Ends) != 1 || done.Ends[0].Cut != kept.Revision || done.Epoch < 2 || len(done.Back) != 0 {
 		t.Errorf("restored %+v", done)
 	}
 	again := running(t, parts)
@@ -212,7 +212,7 @@ func TestRestoreRefusesWhatItCannotJoin(t *testing.T) {
 		"no configured partition that is reacha": {partition.NewMemory("p0"), partition.NewMemory("p1")},
 	} {
 		s := storeOver(t, parts, func(*store.Options) {})
-		if _, err := s.Restore(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := s.Restore(t.Context(), time.Minute); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q: %v", want, err)
 		}
 		if row, err := parts[0].Cluster(t.Context()); err == nil && row.Epoch != 1 {
@@ -242,7 +242,7 @@ func TestPartitionThatMissedARestoreIsRefused(t *testing.T) {
 	}
 	level := running(t, []*partition.Memory{parts[0], older})
 	eventually(t, "readiness", func() bool { return level.Status().Partitions[1].State == store.Ready })
-	if row, err := older.Cluster(t.Context()); err != nil || row.Epoch != 2 || len(row.Ends) != 1 {
+	if row, err := older.Cluster(t.Context()); err != nil || row.Epoch < 2 || len(row.Ends) != 1 {
 		t.Errorf("it was taught %+v, %v", row, err)
 	}
 }
@@ -254,11 +254,11 @@ func TestLaterEpochIsHonoured(t *testing.T) {
 	r.level(t)
 	before := r.put(t, "b", "1")
 	mustRestore(t, r.parts)
-	eventually(t, "a write in epoch 2", func() bool {
+	eventually(t, "a write in the new epoch", func() bool {
 		w, err := r.Put(t.Context(), store.Entry{Key: store.User.Key("c")})
-		return err == nil && w.Entry.Revision.Epoch() == 2
+		return err == nil && w.Entry.Revision.Epoch() > 1
 	})
-	if r.Status().Epoch != 2 || r.Lost(store.VectorOf(store.Mark{Origin: "p0", Revision: before.Revision})) {
+	if r.Status().Epoch < 2 || r.Lost(store.VectorOf(store.Mark{Origin: "p0", Revision: before.Revision})) {
 		t.Errorf("%+v", r.Status())
 	}
 }
@@ -303,7 +303,7 @@ func TestRestoreIsRepeatedWhereItWasCutShort(t *testing.T) {
 			return nil
 		})
 		s := storeOver(t, handles, func(o *store.Options) { o.Masters = []string{"p0", "p1"} })
-		if _, err := s.Restore(t.Context()); !errors.Is(err, partition.ErrUnavailable) {
+		if _, err := s.Restore(t.Context(), time.Minute); !errors.Is(err, partition.ErrUnavailable) {
 			t.Fatalf("cut at p%d: %v", cut, err)
 		}
 		if cut == 1 { // p0 is in the new epoch, and somebody writes to p1 in the old one
@@ -314,7 +314,7 @@ func TestRestoreIsRepeatedWhereItWasCutShort(t *testing.T) {
 		}
 	}
 	s := storeOver(t, parts, func(o *store.Options) { o.Masters = []string{"p0", "p1"} })
-	if _, err := s.Restore(t.Context()); err != nil {
+	if _, err := s.Restore(t.Context(), time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	again := &rig{parts: parts}
@@ -348,8 +348,8 @@ func TestEpochThatIsUsedUpHasAWayOut(t *testing.T) {
 		return errors.Is(err, store.ErrMasterUnavailable) && strings.Contains(err.Error(), "epoch 1 are used up, and 'runnel restore'")
 	})
 	mustRestore(t, r.parts)
-	eventually(t, "a write in epoch 2", func() bool {
+	eventually(t, "a write in the new epoch", func() bool {
 		w, err := r.Put(t.Context(), store.Entry{Key: store.User.Key("b")})
-		return err == nil && w.Entry.Revision.Epoch() == 2
+		return err == nil && w.Entry.Revision.Epoch() > 1
 	})
 }

@@ -37,7 +37,7 @@ func newRestore(p *program) *cobra.Command {
 				return err
 			}
 			defer s.Close()
-			done, err := s.Restore(cmd.Context())
+			done, err := s.Restore(cmd.Context(), c.Sync.Lease)
 			if err != nil {
 				return err
 			}
