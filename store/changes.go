@@ -141,7 +141,9 @@ func (s *Store) present(c *Changes, o ChangeOptions) error {
 		case !o.Values:
 			e.Value = nil
 		case !e.Intact():
-			s.options.Logger.Error("damaged entry", "partition", c.Partition, "key", string(e.Key), "revision", int64(e.Revision))
+			if m := s.member(c.Partition); m != nil {
+				m.damaged.report(e)
+			}
 			return fmt.Errorf("%s of %s: %w", e.Key, c.Partition, errDamaged)
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
@@ -75,10 +77,35 @@ func (s *Store) getFrom(ctx context.Context, m *member, k Key, q *quest, wait ti
 func (m *member) lookUp(ctx context.Context, k Key, wait time.Duration) (Entry, bool, error) {
 	e, found, err := m.reader.get(ctx, k, wait)
 	if err == nil && found && !e.Intact() {
-		m.options.Logger.Error("damaged entry", "partition", m.Name(), "key", string(k), "revision", int64(e.Revision))
+		m.damaged.report(&e)
 		return Entry{}, false, fmt.Errorf("%s of %s: %w", k, m.Name(), errDamaged)
 	}
 	return e, found, err
+}
+
+// damages are the damaged entries of a member that were logged: each once, however often it is read.
+type damages struct {
+	log *slog.Logger // names the member
+
+	mu   sync.Mutex
+	said map[Key]Revision
+}
+
+// maxDamages bounds what is kept; beyond it some are logged again.
+const maxDamages = 10_000
+
+func (d *damages) report(e *Entry) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if revision, said := d.said[e.Key]; said && revision == e.Revision {
+		return
+	}
+	if len(d.said) >= maxDamages || d.said == nil {
+		d.said = make(map[Key]Revision)
+	}
+	d.said[e.Key] = e.Revision
+	d.log.Error("damaged entry: the stored value does not match its checksum; other copies are read in its place",
+		"key", string(e.Key), "revision", int64(e.Revision))
 }
 
 // now is the clock of an origin, the one clock that decides expiry; rather a

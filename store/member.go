@@ -37,6 +37,7 @@ type member struct {
 	writes    atomic.Bool                         // … and its head was compared with what others hold of it
 	lost      atomic.Bool                         // it may lack writes of its own: others hold newer ones, or its head was not compared yet
 	proof     proof                               // that it takes commits
+	damaged   damages                             // that were read of it
 
 	mu         sync.Mutex // guards the fields below
 	isPrepared bool
@@ -122,6 +123,7 @@ func newMember(p partition.Partition, o Options) *member {
 		},
 		OnStateChange: func(_ string, _, to gobreaker.State) { m.tripped.Store(to != gobreaker.StateClosed) },
 	})
+	m.damaged.log = o.Logger.With("partition", p.Name())
 	m.proof.check = make(chan struct{}, 1)
 	m.reader = newReader(m)
 	m.committer = newCommitter(m)

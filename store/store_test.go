@@ -434,8 +434,29 @@ func TestReadFallsBackAtOnce(t *testing.T) {
 	}
 }
 
+// logged is a log that can be read while it is written.
+type logged struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
 func TestDamagedCopyIsNotServed(t *testing.T) {
-	r := newRig(t, 2, options())
+	var log logged
+	o := options()
+	o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	r := newRig(t, 2, o)
 	e := r.put(t, "a", "good")
 	r.level(t)
 	e.Value = []byte("evil")
@@ -452,6 +473,9 @@ func TestDamagedCopyIsNotServed(t *testing.T) {
 	}
 	if _, err := r.Get(t.Context(), e.Key, store.ReadOptions{Partition: "p1"}); err == nil {
 		t.Error("the damaged copy was served when asked for by name")
+	}
+	if n := strings.Count(log.String(), "damaged entry"); n != 1 {
+		t.Errorf("it was logged %d times", n)
 	}
 }
 

@@ -3,6 +3,7 @@ package partition
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -24,7 +25,7 @@ func (s *SQL) Apply(ctx context.Context, c Copy) error {
 	if done, err := s.applyQuickly(ctx, c); done {
 		return s.failed("apply", err)
 	}
-	return s.transact(ctx, "apply", func(ctx context.Context, conn *session) error {
+	err = s.transact(ctx, "apply", func(ctx context.Context, conn *session) error {
 		if err := s.checkFence(ctx, conn, c.Fence); err != nil {
 			return err
 		}
@@ -32,6 +33,40 @@ func (s *SQL) Apply(ctx context.Context, c Copy) error {
 			return err
 		}
 		return s.dialect.upsertNewer(ctx, conn, c.Entries)
+	})
+	if errors.Is(err, errDuplicate) {
+		err = cmp.Or(s.foreign(ctx, c), err)
+	}
+	return err
+}
+
+const selectBeyond = `SELECT {key}, revision FROM {p}entries {by_revision} WHERE origin = ? AND revision > ? AND revision <= ? ORDER BY revision LIMIT 1000`
+
+// foreign names a row that has the revision of an entry of c and another key: somebody has changed the
+// table, as nothing of an origin stands beyond its position. Nil: there is none.
+func (s *SQL) foreign(ctx context.Context, c Copy) error {
+	wants := make(map[Revision]Key, len(c.Entries))
+	for i := range c.Entries {
+		wants[c.Entries[i].Revision] = c.Entries[i].Key
+	}
+	return s.read(ctx, "apply", func(ctx context.Context, conn *session) error {
+		rows, err := conn.query(ctx, s.sql(selectBeyond), string(c.Origin), int64(c.From), int64(c.To))
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var k sql.RawBytes
+			var revision Revision
+			if err := rows.Scan(&k, &revision); err != nil {
+				return err
+			}
+			if want, wanted := wants[revision]; wanted && want != Key(k) {
+				return fmt.Errorf("%w: the row of key %q has the revision %d of %s, which is that of key %q: the table was changed or is damaged. "+
+					"Nothing was overwritten. Give the partition an empty database, and it is filled afresh", ErrRefused, k, revision, c.Origin, want)
+			}
+		}
+		return rows.Err()
 	})
 }
 

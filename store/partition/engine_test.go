@@ -94,6 +94,45 @@ func TestPrepareRefusesANewerSchema(t *testing.T) {
 	})
 }
 
+// TestApplyNamesAForeignRow: a row of another key at a revision that is to be written is named, and nothing
+// is overwritten. Without the row the copy goes on.
+func TestApplyNamesAForeignRow(t *testing.T) {
+	everywhere(t, func(t *testing.T, d database) {
+		p := d.prepared(t, partition.Options{Name: "b"})
+		value := []byte("v")
+		c := partition.Copy{Origin: "a"}
+		step := func(keys ...partition.Key) error {
+			c.Entries = nil
+			for i, k := range keys {
+				c.Entries = append(c.Entries, partition.Entry{Key: k, Origin: "a", Revision: c.From + partition.Revision(i) + 1, Value: value, Checksum: partition.Checksum(value)})
+			}
+			c.To = c.From + partition.Revision(len(keys))
+			c.Goal = c.To
+			return p.Apply(t.Context(), c)
+		}
+		if err := step("k/1", "k/2"); err != nil {
+			t.Fatal(err)
+		}
+		c.From = 2
+		exec(t, d.sql, "UPDATE entries SET revision = 4 WHERE `key` = ?", []byte("k/1"))
+		err := step("k/3", "k/4")
+		wantError(t, err, partition.ErrRefused)
+		for _, part := range []string{`"k/1"`, `"k/4"`, "revision 4 of a"} {
+			if !strings.Contains(err.Error(), part) {
+				t.Errorf("%s is not in %q", part, err)
+			}
+		}
+		held, err := p.Get(t.Context(), []partition.Key{"k/1", "k/3", "k/4"})
+		if err != nil || len(held) != 1 || held[0].Revision != 4 {
+			t.Errorf("%+v stand (%v)", held, err)
+		}
+		exec(t, d.sql, "DELETE FROM entries WHERE `key` = ?", []byte("k/1"))
+		if err := step("k/3", "k/4"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestTablePrefixKeepsClustersApart(t *testing.T) {
 	everywhere(t, func(t *testing.T, d database) {
 		one := d.prepared(t, partition.Options{Name: "a", TablePrefix: "one_"})

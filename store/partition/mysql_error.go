@@ -104,7 +104,7 @@ func (d *mysqlDB) explain(err error) error {
 		return fmt.Errorf("%w: %w", ErrTooLarge, err)
 	case errUnknownDatabase, errNoSuchTable:
 		return fmt.Errorf("%w: %w: %w", ErrUnavailable, ErrNotPrepared, err)
-	case errDuplicateEntry:
+	case errDuplicateEntry, errNull: // see upsertMySQL
 		return fmt.Errorf("%w: %w", errDuplicate, err)
 	case errDeadlock, errLockWait, errCheckRead, errTooManyConnections, errNotReady, errShutdown,
 		errDuringCommit, errTooManyUserConns, errReadOnlyServer, errReadOnlyTx, errReadOnlyMode,
