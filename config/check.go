@@ -130,7 +130,7 @@ func (c *checker) partition(key string, p Partition) {
 	} else {
 		c.rule(key+".url", p.URL.faults()...)
 	}
-	c.count(key+".max_connections", p.MaxConnections, 1, 1000)
+	c.count(key+".max_connections", p.MaxConnections, 4, 1000)
 }
 
 // distinct reports partitions of one name or one database, each against the first of its kind.

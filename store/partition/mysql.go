@@ -27,22 +27,26 @@ type MySQL struct {
 	Params   map[string]string // of go-sql-driver/mysql, for example tls
 }
 
-// mysqlDB is the dialect of MySQL and MariaDB. Commit and Get speak to
-// connections kept for them, without database/sql between; the rest has pools.
+// mysqlDB is the dialect of MySQL and MariaDB.
 type mysqlDB struct {
 	origin   Origin
 	names    *strings.Replacer
 	grants   string // the GRANT statement that an operator may have to run
 	database string
 	timeout  time.Duration // of one operation
+	lockWait int           // seconds to wait for a row lock
 
-	connector mysqlConnector // of sessions in the database
-	server    mysqlConnector // of sessions in no database
-	pool      *sql.DB
-	streams   *sql.DB
-	committer *links
-	appliers  *links
+	config     *mysql.Config
+	generation atomic.Int64 // connections of an older one are not used again
+
+	// The connections, at most maxConns in sum. Who holds one of readers, writers or the committer
+	// takes no other; who holds one of the streams, which are lent for long, may take one of those.
 	readers   *links
+	streams   *links
+	writers   *links
+	committer *links // may be writers
+	killer    *links // stops what others do, and prepares the database
+	pools     []*pool[*link]
 
 	mariaDB   atomic.Bool
 	packet    atomic.Int64 // max_allowed_packet
@@ -57,6 +61,7 @@ type mysqlDB struct {
 
 const (
 	defaultMySQLConns = 12
+	minMySQLConns     = 4 // one each to write, to read, to stream and to kill
 	// minPacket is the least max_allowed_packet that statements are built for.
 	minPacket = 1 << 20
 	// packetHeadroom is for what an entry has besides its value, in a
@@ -75,12 +80,9 @@ func OpenMySQL(c MySQL, o Options) (*SQL, error) {
 		return nil, fmt.Errorf("database name %q", c.Database)
 	}
 	timeout := cmp.Or(max(o.Timeout, 0), defaultTimeout)
-	lockWait := max(1, int(timeout.Seconds()/3))
 	return newSQL(o, func(names *strings.Replacer) dialect {
-		d := &mysqlDB{origin: Origin(o.Name), names: names, database: c.Database, timeout: timeout, grants: c.grants()}
-		d.server = mysqlConnector{config: config, lockWait: lockWait}
-		d.connector = mysqlConnector{config: config.Clone(), lockWait: lockWait}
-		d.connector.config.DBName = c.Database
+		d := &mysqlDB{origin: Origin(o.Name), names: names, database: c.Database, timeout: timeout, grants: c.grants(),
+			config: config, lockWait: max(1, int(timeout.Seconds()/3))}
 		d.open(cmp.Or(max(o.MaxConns, 0), defaultMySQLConns))
 		d.statements()
 		return d
@@ -120,22 +122,6 @@ func (c MySQL) grants() string {
 		pattern, quote.Replace(c.User))
 }
 
-// open makes the pools. They connect when they are used.
-func (d *mysqlDB) open(maxConns int) {
-	readers, appliers := max(2, maxConns/3), max(1, maxConns/6)
-	d.pool = sql.OpenDB(d.connector)
-	d.pool.SetMaxOpenConns(max(3, maxConns-readers-appliers-1))
-	d.pool.SetMaxIdleConns(max(3, maxConns-readers-appliers-1))
-	d.streams = sql.OpenDB(d.connector)
-	d.streams.SetMaxIdleConns(2)
-	for _, p := range []*sql.DB{d.pool, d.streams} {
-		p.SetConnMaxIdleTime(time.Minute)
-	}
-	d.committer = newLinks(1, d.dialWriter)
-	d.appliers = newLinks(appliers, d.dialWriter)
-	d.readers = newLinks(readers, d.dial)
-}
-
 func (d *mysqlDB) statements() {
 	d.upsert, d.newer = newUpsert(d.names, upsertMySQL), newUpsert(d.names, newerMySQL)
 	d.bulk = d.newer.plain.bulk()
@@ -156,102 +142,80 @@ func (d *mysqlDB) maxValueBytes() int64 {
 	return max(0, d.packet.Load()-packetHeadroom)
 }
 
-// mysqlConnector opens sessions with the settings that statements rely on.
-type mysqlConnector struct {
-	config   *mysql.Config
-	lockWait int // seconds to wait for a row lock
+// connect creates the database when the server has none of that name. It
+// takes no longer than any operation: only migrations have a reason to,
+// and a server that hangs must not hold up a start.
+func (d *mysqlDB) connect(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	defer cancel()
+	l, err := d.killer.take(ctx)
+	if mysqlNumber(err) == errUnknownDatabase {
+		if err := d.createDatabase(ctx); err != nil {
+			return err
+		}
+		l, err = d.killer.take(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	d.killer.give(l)
+	if packet := d.packet.Load(); packet < minPacket {
+		return fmt.Errorf("%w: max_allowed_packet is %d; set it to 16M or more, at least to %d", ErrRefused, packet, minPacket)
+	}
+	return nil
 }
 
-// sessionSettings: STRICT_TRANS_TABLES makes a NULL in a NOT NULL column an
-// error, on which the guard against stale epochs rests; without
-// NO_BACKSLASH_ESCAPES a backslash escapes; snapshots may be written slowly; in
-// binary, literals are bytes.
-const sessionSettings = `SET sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', autocommit = 1, net_write_timeout = 600,
-	innodb_lock_wait_timeout = %d; SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; SET NAMES binary`
+func (d *mysqlDB) createDatabase(ctx context.Context) error {
+	l, err := d.dialIn(ctx, killing, "")
+	if err != nil {
+		return err
+	}
+	_, err = l.exec(ctx, "CREATE DATABASE IF NOT EXISTS `"+d.database+"` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", nil)
+	return errors.Join(err, l.close())
+}
+
+// migrate holds a lock of the server, so that of several processes one
+// migrates and the others find it done. The lock ends with its connection,
+// which is the only one that the migrations have.
+func (d *mysqlDB) migrate(ctx context.Context) error {
+	l, err := d.killer.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer d.killer.give(l)
+	l.broken = true // it is closed with db
+	db := sql.OpenDB(&onlyConnector{l.conn.(driver.Conn)})
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	name := fmt.Sprintf("runnel_%016x", xxh3.HashString(d.database+"."+d.names.Replace("{p}")))
+	for got := (sql.NullInt64{}); got.Int64 != 1; {
+		if err := db.QueryRowContext(ctx, "SELECT GET_LOCK(?, 2)", name).Scan(&got); err != nil {
+			return err
+		}
+	}
+	return migrate(ctx, db, goose.DialectMySQL, "mysql", d.names)
+}
+
+// onlyConnector has one connection to give, once.
+type onlyConnector struct{ conn driver.Conn }
 
 // Connect implements driver.Connector.
-func (c mysqlConnector) Connect(ctx context.Context) (driver.Conn, error) {
-	connector, err := mysql.NewConnector(c.config)
-	if err != nil {
-		return nil, err
-	}
-	conn, err := connector.Connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	settings := fmt.Sprintf(sessionSettings, c.lockWait)
-	if _, err := conn.(driver.ExecerContext).ExecContext(ctx, settings, nil); err != nil {
-		return nil, errors.Join(err, conn.Close())
+func (c *onlyConnector) Connect(context.Context) (driver.Conn, error) {
+	conn := c.conn
+	if c.conn = nil; conn == nil {
+		return nil, driver.ErrBadConn
 	}
 	return conn, nil
 }
 
 // Driver implements driver.Connector.
-func (c mysqlConnector) Driver() driver.Driver { return mysql.MySQLDriver{} }
+func (*onlyConnector) Driver() driver.Driver { return mysql.MySQLDriver{} }
 
-// connect creates the database when the server has none of that name.
-// connect takes no longer than any operation: only migrations have a reason to,
-// and a server that hangs must not hold up a start.
-func (d *mysqlDB) connect(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, d.timeout)
-	defer cancel()
-	err := d.learn(ctx)
-	if mysqlNumber(err) != errUnknownDatabase {
-		return err
-	}
-	if err := d.createDatabase(ctx); err != nil {
-		return err
-	}
-	return d.learn(ctx)
-}
+func (d *mysqlDB) writer(ctx context.Context) (*session, error) { return d.writers.lend(ctx) }
+func (d *mysqlDB) reader(ctx context.Context) (*session, error) { return d.readers.lend(ctx) }
+func (d *mysqlDB) stream(ctx context.Context) (*session, error) { return d.streams.lend(ctx) }
 
-const selectServer = `SELECT VERSION() LIKE '%MariaDB%', @@max_allowed_packet`
-
-// learn asks the server what it is.
-func (d *mysqlDB) learn(ctx context.Context) error {
-	var mariaDB bool
-	var packet int64
-	if err := d.pool.QueryRowContext(ctx, selectServer).Scan(&mariaDB, &packet); err != nil {
-		return err
-	}
-	if packet < minPacket {
-		return fmt.Errorf("%w: max_allowed_packet is %d; set it to 16M or more, at least to %d", ErrRefused, packet, minPacket)
-	}
-	d.mariaDB.Store(mariaDB)
-	d.packet.Store(packet)
-	return nil
-}
-
-func (d *mysqlDB) createDatabase(ctx context.Context) error {
-	server := sql.OpenDB(d.server)
-	defer server.Close()
-	_, err := server.ExecContext(ctx, "CREATE DATABASE IF NOT EXISTS `"+d.database+"` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
-	return err
-}
-
-// migrate holds a lock of the server, so that of several processes one
-// migrates and the others find it done. The lock ends with its connection.
-func (d *mysqlDB) migrate(ctx context.Context) error {
-	c, err := lend(ctx, d.pool)
-	if err != nil {
-		return err
-	}
-	c.inTx = true // the connection is dropped, and the lock with it
-	defer c.drop()
-	name := fmt.Sprintf("runnel_%016x", xxh3.HashString(d.database+"."+d.names.Replace("{p}")))
-	for got := (sql.NullInt64{}); got.Int64 != 1; {
-		if err := c.queryRow(ctx, "SELECT GET_LOCK(?, 2)", []any{name}, &got); err != nil {
-			return err
-		}
-	}
-	return migrate(ctx, d.pool, goose.DialectMySQL, "mysql", d.names)
-}
-
-func (d *mysqlDB) writer(ctx context.Context) (*session, error) { return lend(ctx, d.pool) }
-func (d *mysqlDB) reader(ctx context.Context) (*session, error) { return lend(ctx, d.pool) }
-func (d *mysqlDB) stream(ctx context.Context) (*session, error) { return lend(ctx, d.streams) }
-
-func (d *mysqlDB) beginWrite() string { return "BEGIN" }
+func (d *mysqlDB) beginWrite() string { return "" } // see writing
 func (d *mysqlDB) beginSnapshot() []string {
 	return []string{"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"}
 }
@@ -277,8 +241,6 @@ func (d *mysqlDB) barrier(ctx context.Context, c *session) error {
 }
 
 func (d *mysqlDB) close() (err error) {
-	d.closeOnce.Do(func() {
-		err = errors.Join(d.readers.close(), d.committer.close(), d.appliers.close(), d.streams.Close(), d.pool.Close())
-	})
+	d.closeOnce.Do(func() { err = d.closePools() })
 	return err
 }

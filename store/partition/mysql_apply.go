@@ -21,11 +21,11 @@ func (d *mysqlDB) applyQuickly(ctx context.Context, c Copy) (done bool, err erro
 	if c.From == 0 || c.Collected != 0 {
 		return false, nil // there may be no row yet, or there is more to note in it
 	}
-	l, err := d.appliers.take(ctx)
+	l, err := d.writers.take(ctx)
 	if err != nil {
 		return true, err
 	}
-	defer d.appliers.give(l)
+	defer d.writers.give(l)
 	t := &transfer{d: d, l: l}
 	t.begin(c)
 	if err = t.write(ctx, c.Entries); err == nil {
@@ -40,8 +40,6 @@ func (d *mysqlDB) applyQuickly(ctx context.Context, c Copy) (done bool, err erro
 		return false, nil
 	case t.final && !d.answered(err):
 		return true, fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
-	case ctx.Err() != nil:
-		return true, fmt.Errorf("%w (%w)", ctx.Err(), err)
 	}
 	return !d.answered(err), err
 }
@@ -89,7 +87,10 @@ func (t *transfer) write(ctx context.Context, entries []Entry) error {
 			return err
 		}
 		from = given
-		return t.d.killable(ctx, t.l, func() error { return t.l.execArgs(t.d.newer.one, e.args(nil)) })
+		return t.l.within(ctx, func() error {
+			_, err := t.l.execArgs(t.d.newer.one, namedValues(e.args(nil)))
+			return err
+		})
 	})
 }
 
@@ -99,8 +100,8 @@ func (t *transfer) send(ctx context.Context) error {
 		return nil
 	}
 	t.l.inTx = true
-	err := t.d.killable(ctx, t.l, func() error {
-		done, err := t.l.exec(string(t.l.text))
+	err := t.l.within(ctx, func() error {
+		done, err := t.l.send(string(t.l.text))
 		if err == nil && !t.sent {
 			t.sent, t.moved = true, done.AllRowsAffected()[0] == 1
 		}

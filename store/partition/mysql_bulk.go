@@ -47,7 +47,7 @@ func (t *transfer) writeBulk(ctx context.Context, entries []Entry) ([]Entry, err
 			return nil, err
 		}
 		done := false
-		err := t.d.killable(ctx, t.l, func() (err error) {
+		err := t.l.within(ctx, func() (err error) {
 			done, err = t.l.writeBulk(t.d.bulk, entries[:bulkRows])
 			return err
 		})
@@ -65,7 +65,7 @@ func (t *transfer) writeBulk(ctx context.Context, entries []Entry) ([]Entry, err
 // writeBulk is not done when the server keeps no more statements.
 func (l *link) writeBulk(statement string, entries []Entry) (done bool, err error) {
 	if l.bulk == nil {
-		made, err := l.conn.(driver.ConnPrepareContext).PrepareContext(context.Background(), statement)
+		made, err := l.conn.PrepareContext(context.Background(), statement)
 		if err = l.noted(err); err != nil && l.broken {
 			return false, err
 		} else if err != nil {

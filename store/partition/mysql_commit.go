@@ -41,7 +41,7 @@ type turn struct {
 	known   bool     // the server has told the claim
 	stale   bool     // … and that there is none
 	results []result // of the statements in the text
-	copier  copier
+	row     row
 }
 
 // result says what a result of the text holds.
@@ -100,8 +100,8 @@ func (d *mysqlDB) commitBriefly(ctx context.Context, l *link, b *Batch) (claim C
 	l.text = append(l.text, ";COMMIT"...)
 	l.inTx = true
 	waited := false
-	err = d.killable(ctx, l, func() error {
-		done, err := l.exec(string(l.text))
+	err = l.within(ctx, func() error {
+		done, err := l.send(string(l.text))
 		if err != nil {
 			waited = cutShort(err) && l.unclaimed()
 			return err
@@ -117,8 +117,6 @@ func (d *mysqlDB) commitBriefly(ctx context.Context, l *link, b *Batch) (claim C
 	case err == nil:
 		l.inTx = false
 		l.last = int64(claim.Now)
-	case waited && ctx.Err() != nil:
-		err = fmt.Errorf("%w (%w)", ctx.Err(), err)
 	case !waited && !d.answered(err):
 		err = fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
 	}
@@ -181,8 +179,9 @@ func (t *turn) write(ctx context.Context) error {
 		if from == claimed {
 			e.Revision, e.ModifiedAt = t.claim.First+e.Revision, t.claim.Now
 		}
-		return t.d.killable(ctx, t.l, func() error {
-			return t.l.execArgs(t.d.upsert.one, e.args(nil))
+		return t.l.within(ctx, func() error {
+			_, err := t.l.execArgs(t.d.upsert.one, namedValues(e.args(nil)))
+			return err
 		})
 	})
 }
@@ -201,15 +200,12 @@ func (t *turn) send(ctx context.Context) error {
 		return nil
 	}
 	t.l.inTx = true
-	err := t.d.killable(ctx, t.l, func() error {
+	err := t.l.within(ctx, func() error {
 		return t.l.run(string(t.l.text), t.scan)
 	})
 	t.l.text, t.results = t.l.text[:0], t.results[:0]
 	if t.stale {
 		return t.b.unclaimed()
-	}
-	if err != nil && ctx.Err() != nil {
-		return fmt.Errorf("%w (%w)", ctx.Err(), err)
 	}
 	return err
 }
@@ -239,6 +235,6 @@ func (t *turn) scan(i int, row []driver.Value) error {
 		t.l.last = int64(t.claim.First) + int64(t.b.Revisions) - 1
 		return nil
 	}
-	t.claim.Current = append(t.claim.Current, t.copier.entry(row, t.results[i] == wholesResult))
+	t.claim.Current = append(t.claim.Current, t.row.ofMySQL(row, t.results[i] == wholesResult))
 	return nil
 }

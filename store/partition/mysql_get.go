@@ -26,12 +26,12 @@ func (d *mysqlDB) get(ctx context.Context, keys []Key, most int64) ([]Entry, err
 	}
 	defer d.readers.give(l)
 	entries := make([]Entry, 0, len(keys))
-	var copier copier
+	var r row
 	take := func(_ int, row []driver.Value) error {
-		entries = append(entries, copier.entry(row, true))
+		entries = append(entries, r.ofMySQL(row, true))
 		return nil
 	}
-	err = l.bounded(ctx, func() error {
+	err = l.within(ctx, func() error {
 		for chunk := range slices.Chunk(keys, maxKeysAtOnce) {
 			if err := d.read(l, chunk, most, take); err != nil {
 				return err
@@ -89,7 +89,7 @@ func (d *mysqlDB) prepared(l *link, keys int, most int64) (st driver.StmtQueryCo
 		gets, text = &l.smalls, d.small+"?"+d.smallIn
 	}
 	if gets[shape] == nil {
-		made, err := l.conn.(driver.ConnPrepareContext).PrepareContext(context.Background(), text+placeholders(n))
+		made, err := l.conn.PrepareContext(context.Background(), text+placeholders(n))
 		if err != nil {
 			return nil, 0, l.noted(err)
 		}
@@ -98,26 +98,20 @@ func (d *mysqlDB) prepared(l *link, keys int, most int64) (st driver.StmtQueryCo
 	return gets[shape], n, nil
 }
 
-// copier copies rows of entryColumns, of which the value may be NULL, or headColumns. Origins and content types
-// repeat: their strings are shared.
-type copier struct {
-	origin      Origin
-	contentType string
-}
-
-func (c *copier) entry(row []driver.Value, values bool) Entry {
-	if origin := bytesOf(row[1]); string(origin) != string(c.origin) {
-		c.origin = Origin(origin)
+// ofMySQL copies a row of entryColumns, of which the value may be NULL, or headColumns.
+func (r *row) ofMySQL(row []driver.Value, values bool) Entry {
+	if origin := bytesOf(row[1]); string(origin) != string(r.last) {
+		r.last = Origin(origin)
 	}
-	if contentType := bytesOf(row[4]); string(contentType) != c.contentType {
-		c.contentType = string(contentType)
+	if contentType := bytesOf(row[4]); string(contentType) != r.lastType {
+		r.lastType = string(contentType)
 	}
 	e := Entry{
 		Key:         Key(bytesOf(row[0])),
-		Origin:      c.origin,
+		Origin:      r.last,
 		Revision:    Revision(intOf(row[2])),
 		Deleted:     intOf(row[3]) != 0,
-		ContentType: c.contentType,
+		ContentType: r.lastType,
 		Metadata:    slices.Clone(bytesOf(row[5])),
 		ModifiedAt:  Instant(intOf(row[6])),
 		ExpiresAt:   Instant(intOf(row[7])),

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"strings"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -15,68 +13,109 @@ import (
 
 // link is a connection of the driver, kept and used by one goroutine at a
 // time. Without database/sql in between, reading many keys is almost twice as
-// fast (PERFORMANCE.md). The driver is given no context that can end: it would
-// wake a goroutine of its own around every statement. A deadline on the socket
-// does the same for nothing.
+// fast. The driver is given no context that can end: it would wake a goroutine
+// of its own around every statement. Instead the server is told to stop, and a
+// deadline on the socket ends the waiting.
 type link struct {
-	conn   driver.Conn
-	raw    net.Conn // what conn speaks through
-	id     int64    // of the session, for KILL
-	text   []byte   // the statement being built; its memory is used again
-	inTx   bool     // a transaction may be open
+	d      *mysqlDB
+	conn   driverConn
+	raw    *socket // what conn speaks through
+	role   role
+	id     int64  // of the server's session, for KILL
+	text   []byte // the statement being built; its memory is used again
+	inTx   bool   // a transaction may be open
 	gets   preparedGets
 	smalls preparedGets           // of small values
 	bulk   driver.StmtExecContext // prepared when it is needed, of bulkRows rows
 	args   []driver.NamedValue
 	broken bool  // the connection must not be used again
 	last   int64 // what the session's LAST_INSERT_ID was set to last
+
+	opened     time.Time
+	generation int64 // of mysqlDB, when the connection was opened
+
+	interrupt func()        // ends what the connection does; runs once at most
+	over      chan struct{} // closed when what was interrupted has ended
+	killed    chan struct{} // closed when interrupt has ended
 }
 
-// driverBuffer is what the driver reads at once: as much as the longest text
-// that it has sent, so the first is padded. From its usual 4 KiB, reading many
-// rows takes a system call for every twenty.
-const driverBuffer = 64 << 10
-
-func (d *mysqlDB) dial(ctx context.Context) (*link, error) {
-	l := &link{}
-	connector := d.connector
-	connector.config = d.connector.config.Clone()
-	connector.config.DialFunc = func(ctx context.Context, network, address string) (conn net.Conn, err error) {
-		l.raw, err = new(net.Dialer).DialContext(ctx, network, address)
-		return l.raw, err
-	}
-	var err error
-	if l.conn, err = connector.Connect(ctx); err != nil {
-		return nil, err
-	}
-	err = l.bounded(ctx, func() error {
-		return l.run("SELECT CONNECTION_ID()"+strings.Repeat(" ", driverBuffer), func(_ int, row []driver.Value) error {
-			l.id = intOf(row[0])
-			return nil
-		})
-	})
-	if err != nil {
-		return nil, errors.Join(err, l.conn.Close())
-	}
-	return l, nil
+// driverConn is what connections of the driver can do.
+type driverConn interface {
+	driver.QueryerContext
+	driver.ExecerContext
+	driver.ConnPrepareContext
+	driver.SessionResetter
+	io.Closer
 }
 
-// dialWriter opens a link whose statements are always in a transaction, so
-// that none has to begin it.
-func (d *mysqlDB) dialWriter(ctx context.Context) (*link, error) {
-	l, err := d.dial(ctx)
-	if err != nil {
-		return nil, err
+// role is what a connection is for.
+type role int
+
+const (
+	reading role = iota
+	// writing connections are not in autocommit, so that no statement has to begin a transaction.
+	writing
+	killing
+)
+
+var _ connection = (*link)(nil)
+
+// alive reports whether the server still has the connection open, without sending anything.
+func (l *link) alive(ctx context.Context) bool { return l.conn.ResetSession(ctx) == nil }
+
+func (l *link) close() error { return l.conn.Close() }
+
+// killGrace is how long the server may take to stop a statement whose time is over.
+const killGrace = time.Second
+
+// stop is what interrupt runs. The server is told to stop the statement. The answer of a
+// writing connection is awaited for a while: it tells whether a commit took place, and a
+// statement that waits for a lock on a connection that hung up would go on waiting, and then
+// keep the lock. Reading connections hang up at once.
+func (l *link) stop() {
+	defer close(l.killed)
+	grace, done := context.WithTimeout(context.Background(), killGrace)
+	defer done()
+	if l.role != writing {
+		l.raw.cut()
 	}
-	if err := l.bounded(ctx, func() error { return l.run("SET autocommit = 0", nothing) }); err != nil {
-		return nil, errors.Join(err, l.conn.Close())
+	l.d.kill(grace, l) // or else the grace ends
+	if l.role == writing {
+		select {
+		case <-grace.Done():
+		case <-l.over:
+		}
+		l.raw.cut()
 	}
-	return l, nil
 }
 
-// alive looks whether the server has hung up meanwhile, without asking it.
-func (l *link) alive(ctx context.Context) bool {
-	return l.conn.(driver.SessionResetter).ResetSession(ctx) == nil
+// within runs f, which uses the connection, and interrupts it when ctx ends.
+func (l *link) within(ctx context.Context, f func() error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if l.broken {
+		return driver.ErrBadConn
+	}
+	stop := context.AfterFunc(ctx, l.interrupt)
+	err := f()
+	if l.ended(stop) && err != nil {
+		return fmt.Errorf("%w (%w)", ctx.Err(), err)
+	}
+	return err
+}
+
+// ended reports whether the use of the connection that just ended was interrupted.
+func (l *link) ended(stop func() bool) bool {
+	if stop() {
+		return false
+	}
+	l.broken = true // the interruption may still be under way
+	close(l.over)
+	if l.role == writing {
+		<-l.killed
+	}
+	return true
 }
 
 // run sends statements in one packet and gives every row of every result to
@@ -84,7 +123,7 @@ func (l *link) alive(ctx context.Context) bool {
 // row's bytes are good until the next. It returns nil when all statements
 // have succeeded.
 func (l *link) run(text string, each func(result int, row []driver.Value) error) error {
-	rows, err := l.conn.(driver.QueryerContext).QueryContext(context.Background(), text, nil)
+	rows, err := l.conn.QueryContext(context.Background(), text, nil)
 	if err != nil {
 		return l.noted(err)
 	}
@@ -93,15 +132,16 @@ func (l *link) run(text string, each func(result int, row []driver.Value) error)
 
 func (l *link) scan(rows driver.Rows, each func(result int, row []driver.Value) error) error {
 	if err := scan(rows, each); err != nil {
-		return l.noted(errors.Join(err, closed(rows)))
+		_ = rows.Close() // which says nothing new
+		return l.noted(err)
 	}
 	return l.noted(rows.Close())
 }
 
-// exec sends statements that have no rows in one packet, and tells what each
+// send sends statements that have no rows in one packet, and tells what each
 // of them did.
-func (l *link) exec(text string) (mysql.Result, error) {
-	done, err := l.conn.(driver.ExecerContext).ExecContext(context.Background(), text, nil)
+func (l *link) send(text string) (mysql.Result, error) {
+	done, err := l.conn.ExecContext(context.Background(), text, nil)
 	if err != nil {
 		return nil, l.noted(err)
 	}
@@ -114,12 +154,6 @@ func (l *link) noted(err error) error {
 		l.broken = true
 	}
 	return err
-}
-
-// closed ends rows that have failed; what Close then says is no news.
-func closed(rows driver.Rows) error {
-	_ = rows.Close()
-	return nil
 }
 
 func scan(rows driver.Rows, each func(result int, row []driver.Value) error) error {
@@ -145,17 +179,16 @@ func scan(rows driver.Rows, each func(result int, row []driver.Value) error) err
 
 // execArgs runs a prepared statement with binary arguments, which the server
 // takes up to max_allowed_packet as they are.
-func (l *link) execArgs(statement string, args []any) error {
-	st, err := l.conn.(driver.ConnPrepareContext).PrepareContext(context.Background(), statement)
+func (l *link) execArgs(statement string, args []driver.NamedValue) (changed int64, err error) {
+	st, err := l.conn.PrepareContext(context.Background(), statement)
 	if err != nil {
-		return l.noted(err)
+		return 0, l.noted(err)
 	}
-	named := make([]driver.NamedValue, len(args))
-	for i, a := range args {
-		named[i] = driver.NamedValue{Ordinal: i + 1, Value: a}
+	done, err := st.(driver.StmtExecContext).ExecContext(context.Background(), args)
+	if err == nil {
+		changed, err = done.RowsAffected()
 	}
-	_, err = st.(driver.StmtExecContext).ExecContext(context.Background(), named)
-	return errors.Join(l.noted(err), st.Close())
+	return changed, errors.Join(l.noted(err), st.Close())
 }
 
 // rest leaves no transaction open, or gives the connection up.
@@ -165,7 +198,7 @@ func (l *link) rest() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), rollbackTimeout)
 	defer cancel()
-	l.inTx = l.bounded(ctx, func() error { return l.run("ROLLBACK", nothing) }) != nil
+	l.inTx = l.within(ctx, func() error { return l.run("ROLLBACK", nothing) }) != nil
 }
 
 func nothing(int, []driver.Value) error { return nil }
@@ -184,115 +217,4 @@ func intOf(v driver.Value) int64 {
 func bytesOf(v driver.Value) []byte {
 	b, _ := v.([]byte)
 	return b
-}
-
-// links lends a fixed number of links; each is dialled when it is needed.
-type links struct {
-	slots chan *link // nil: not connected
-	dial  func(context.Context) (*link, error)
-}
-
-func newLinks(n int, dial func(context.Context) (*link, error)) *links {
-	p := &links{slots: make(chan *link, n), dial: dial}
-	for range n {
-		p.slots <- nil
-	}
-	return p
-}
-
-// take waits for a link and makes sure that it is connected.
-func (p *links) take(ctx context.Context) (*link, error) {
-	var l *link
-	var open bool
-	select {
-	case l, open = <-p.slots:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	if !open {
-		return nil, fmt.Errorf("%w: closed", ErrUnavailable)
-	}
-	if l != nil && l.alive(ctx) {
-		return l, nil
-	}
-	if l != nil {
-		_ = l.conn.Close()
-	}
-	l, err := p.dial(ctx)
-	if err != nil {
-		p.slots <- nil
-		return nil, err
-	}
-	return l, nil
-}
-
-// give takes a link back.
-func (p *links) give(l *link) {
-	if l.rest(); l.broken || l.inTx {
-		_ = l.conn.Close()
-		l = nil
-	}
-	p.slots <- l
-}
-
-// close waits for the links that are lent: their contexts are cancelled.
-func (p *links) close() (err error) {
-	for range cap(p.slots) {
-		if l := <-p.slots; l != nil {
-			err = errors.Join(err, l.conn.Close())
-		}
-	}
-	close(p.slots)
-	return err
-}
-
-// longAgo is a deadline that makes whoever waits for a socket give up.
-var longAgo = time.Unix(1, 0)
-
-// bounded runs f, and cuts the connection under it when ctx ends.
-func (l *link) bounded(ctx context.Context, f func() error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	stop := context.AfterFunc(ctx, func() { _ = l.raw.SetDeadline(longAgo) })
-	err := f()
-	if stop() {
-		return err
-	}
-	l.broken = true
-	if err != nil {
-		return fmt.Errorf("%w (%w)", ctx.Err(), err)
-	}
-	return nil
-}
-
-// killGrace is how long a commit whose time is over may take to answer.
-const killGrace = time.Second
-
-// killable runs f, whose statements may commit. When ctx ends, the server is
-// asked to interrupt the session, and its answer is awaited a while: hanging up
-// would leave a statement waiting for a lock that it then commits under.
-func (d *mysqlDB) killable(ctx context.Context, l *link, f func() error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	over, killed := make(chan struct{}), make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(killed)
-		grace, done := context.WithTimeout(context.Background(), killGrace)
-		defer done()
-		_, _ = d.pool.ExecContext(grace, fmt.Sprintf("KILL QUERY %d", l.id)) // or else the grace ends
-		select {
-		case <-grace.Done():
-		case <-over:
-		}
-		_ = l.raw.SetDeadline(longAgo)
-	})
-	err := f()
-	if !stop() {
-		close(over)
-		<-killed
-		l.broken = true // the interruption may still be under way
-	}
-	return err
 }

@@ -56,18 +56,15 @@ func rowBytes(e *Entry) int {
 
 // upsertNewer implements dialect.
 func (d *mysqlDB) upsertNewer(ctx context.Context, c *session, entries []Entry) error {
-	var text []byte
+	l := c.connection.(*link)
 	return d.rows(entries, func(chunk []Entry) error {
-		text = appendUpsert(text[:0], chunk, &d.newer, given)
-		_, err := c.conn.ExecContext(ctx, string(text))
+		l.text = appendUpsert(l.text[:0], chunk, &d.newer, given)
+		_, err := l.exec(ctx, string(l.text), nil)
 		return err
 	}, func(e Entry) error {
-		st, err := c.conn.PrepareContext(ctx, d.newer.one)
-		if err != nil {
+		return l.within(ctx, func() error {
+			_, err := l.execArgs(d.newer.one, namedValues(e.args(nil)))
 			return err
-		}
-		defer st.Close()
-		_, err = st.ExecContext(ctx, e.args(nil)...)
-		return err
+		})
 	})
 }

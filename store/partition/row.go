@@ -1,10 +1,6 @@
 package partition
 
-import (
-	"database/sql"
-	"fmt"
-	"slices"
-)
+import "fmt"
 
 // The columns of an entry, in the order in which rows are scanned and built.
 const (
@@ -36,24 +32,20 @@ func fit(entries []Entry, maxValueBytes int64) error {
 	return nil
 }
 
-// row is what an entry's columns are scanned into.
+// row scans entries. Origins and content types repeat: their strings are shared.
 type row struct {
-	key, contentType, metadata, value sql.RawBytes
-	origin                            string
-	revision, deleted, modifiedAt     int64
-	expiresAt                         sql.NullInt64
-	checksum, size                    int64
-
-	last     Origin // origins repeat: the string is shared
-	lastType string // so do content types
+	last     Origin
+	lastType string
 }
 
-// rows are the rows of a query: those of database/sql, or SQLite's own.
+// rows are the rows of a query.
 type rows interface {
 	Next() bool
 	Scan(into ...any) error
 	Err() error
 	Close() error
+	// entry copies the row. Its columns are entryColumns or, without values, headColumns.
+	entry(r *row, values bool) Entry
 }
 
 // scanEntries appends the entries of rows, and closes rows. Columns are
@@ -62,49 +54,12 @@ func scanEntries(rows rows, entries []Entry, values bool) ([]Entry, error) {
 	defer rows.Close()
 	var r row
 	for rows.Next() {
-		e, err := r.scan(rows, values)
-		if err != nil {
-			return nil, err
-		}
-		entries = append(entries, e)
+		entries = append(entries, rows.entry(&r, values))
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
 	}
 	return entries, rows.Close()
-}
-
-func (r *row) scan(rows rows, values bool) (Entry, error) {
-	if own, ok := rows.(*liteRows); ok {
-		return r.lite(own.st, values), nil
-	}
-	into := []any{&r.key, &r.origin, &r.revision, &r.deleted, &r.contentType, &r.metadata,
-		&r.modifiedAt, &r.expiresAt, &r.checksum, &r.size, &r.value}
-	if !values {
-		into = into[:columnCount-1]
-	}
-	if err := rows.Scan(into...); err != nil {
-		return Entry{}, err
-	}
-	if string(r.last) != r.origin {
-		r.last = Origin(r.origin)
-	}
-	e := Entry{
-		Key:         Key(r.key),
-		Origin:      r.last,
-		Revision:    Revision(r.revision),
-		Deleted:     r.deleted != 0,
-		ContentType: string(r.contentType),
-		Metadata:    slices.Clone([]byte(r.metadata)),
-		ModifiedAt:  Instant(r.modifiedAt),
-		ExpiresAt:   Instant(r.expiresAt.Int64),
-		Checksum:    uint64(r.checksum),
-		Size:        r.size,
-	}
-	if values {
-		e.Value = append(make([]byte, 0, len(r.value)), r.value...) // never nil
-	}
-	return e, nil
 }
 
 // args appends the entry's columns as statement arguments.

@@ -7,11 +7,23 @@ import (
 	"time"
 )
 
+// connection is a connection to a database, used by one goroutine at a time:
+// MySQL's link or SQLite's liteConn. The first two run a statement and report
+// the number of changed rows; "once" and keep tell whether the statement's text
+// comes again, so that a compiled form is worth keeping.
+type connection interface {
+	exec(ctx context.Context, statement string, args []any) (int64, error)
+	execOnce(ctx context.Context, statement string, args []any) (int64, error)
+	query(ctx context.Context, statement string, keep bool, args []any) (rows, error)
+	// hangUp ends a query whose rows could not be closed otherwise without reading all of them.
+	hangUp()
+	close() error
+}
+
 // session is one connection in the hands of one goroutine. A connection that
 // may still be inside a transaction is never lent again: release drops it.
 type session struct {
-	conn *sql.Conn
-	lite *liteConn // in place of conn: SQLite without database/sql
+	connection
 	inTx bool
 	// idle says that a failed ROLLBACK only means that there was nothing to roll back.
 	idle  func(error) bool
@@ -29,9 +41,12 @@ func (c *session) release() {
 	c.back(c)
 }
 
-func (c *session) begin(ctx context.Context, statement string) error {
+// begin opens a transaction. The statement is empty where the connection is always in one.
+func (c *session) begin(ctx context.Context, statement string) (err error) {
 	c.inTx = true // also when it fails: nobody knows how far it came
-	_, err := c.exec(ctx, statement)
+	if statement != "" {
+		_, err = c.exec(ctx, statement)
+	}
 	return err
 }
 
@@ -54,81 +69,31 @@ func (c *session) rollback() {
 	c.inTx = err != nil && (c.idle == nil || !c.idle(err))
 }
 
-// hangUp ends the connection under rows that are still open, which could not
-// be closed otherwise without reading all of them. It must not be lent again.
+// hangUp ends the connection under rows that are still open. It must not be lent again.
 func (c *session) hangUp() {
-	if c.local {
-		return // nothing is under way that was not asked for
-	}
-	c.inTx = true
-	_ = c.conn.Raw(func(conn any) error { _ = conn.(driver.Conn).Close(); return nil })
-}
-
-// drop closes the connection instead of giving it back to its pool.
-func (c *session) drop() {
-	if c.lite != nil {
-		_ = c.lite.close()
-		return
-	}
-	_ = c.conn.Raw(func(any) error { return driver.ErrBadConn })
-	_ = c.conn.Close()
-}
-
-// lend takes a connection out of a pool.
-func lend(ctx context.Context, pool *sql.DB) (*session, error) {
-	conn, err := pool.Conn(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return &session{conn: conn, back: func(c *session) {
-		if c.inTx {
-			c.drop()
-			return
-		}
-		_ = c.conn.Close()
-	}}, nil
+	c.inTx = c.inTx || !c.local
+	c.connection.hangUp()
 }
 
 // exec runs a statement that is worth keeping, where connections keep statements.
 func (c *session) exec(ctx context.Context, statement string, args ...any) (sql.Result, error) {
-	if c.lite == nil {
-		return c.conn.ExecContext(ctx, statement, args...)
-	}
-	n, err := c.lite.exec(ctx, statement, args)
+	n, err := c.connection.exec(ctx, statement, args)
 	return driver.RowsAffected(n), err
 }
 
 // execOnce runs a statement whose text is of this time only.
 func (c *session) execOnce(ctx context.Context, statement string, args ...any) (sql.Result, error) {
-	if c.lite == nil {
-		return c.conn.ExecContext(ctx, statement, args...)
-	}
-	n, err := c.lite.execOnce(ctx, statement, args)
+	n, err := c.connection.execOnce(ctx, statement, args)
 	return driver.RowsAffected(n), err
 }
 
 func (c *session) query(ctx context.Context, statement string, args ...any) (rows, error) {
-	return c.rows(ctx, statement, true, args)
+	return c.connection.query(ctx, statement, true, args)
 }
 
 // queryOnce runs a query whose text is of this time only.
 func (c *session) queryOnce(ctx context.Context, statement string, args ...any) (rows, error) {
-	return c.rows(ctx, statement, false, args)
-}
-
-func (c *session) rows(ctx context.Context, statement string, keep bool, args []any) (rows, error) {
-	if c.lite == nil {
-		r, err := c.conn.QueryContext(ctx, statement, args...)
-		if err != nil {
-			return nil, err
-		}
-		return r, nil
-	}
-	r, err := c.lite.query(ctx, statement, keep, args)
-	if err != nil {
-		return nil, err
-	}
-	return r, nil
+	return c.connection.query(ctx, statement, false, args)
 }
 
 // queryRow scans the only row of a query, or fails with sql.ErrNoRows.

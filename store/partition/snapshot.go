@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -90,32 +89,30 @@ func (n *snapshot) openAtOnce(ctx context.Context, origin Origin, after Revision
 	statements := append([]string{n.s.timed(selectClock)}, n.s.dialect.beginSnapshot()...)
 	statements = append(statements, n.s.sql(selectPosition), n.s.sql(selectAfter), "COMMIT")
 	n.c.inTx = true
-	rows, err := n.c.conn.QueryContext(ctx, strings.Join(statements, ";"), string(origin), string(origin), int64(after), string(origin))
+	n.rows, err = n.c.queryOnce(ctx, strings.Join(statements, ";"), string(origin), string(origin), int64(after), string(origin))
 	if err != nil {
 		return 0, err
 	}
-	n.rows = rows
+	rows := n.rows.(*linkRows)
 	if err := firstRow(rows, &now); err != nil {
 		return 0, err
 	}
 	n.position = Position{Origin: origin}
-	if !rows.NextResultSet() {
-		return 0, cmp.Or(rows.Err(), errNoResult)
+	if err := rows.nextResult(); err != nil {
+		return 0, err
 	}
 	p := &n.position
 	if err := firstRow(rows, &p.Revision, &p.Goal, &p.SyncedAt, &p.Collected); err != nil && err != sql.ErrNoRows {
 		return 0, err
 	}
-	if !rows.NextResultSet() {
-		return 0, cmp.Or(rows.Err(), errNoResult)
+	if err := rows.nextResult(); err != nil {
+		return 0, err
 	}
 	return now, nil
 }
 
-var errNoResult = errors.New("a statement has not been answered")
-
 // firstRow scans the first row of a result, or fails with sql.ErrNoRows.
-func firstRow(rows *sql.Rows, into ...any) error {
+func firstRow(rows rows, into ...any) error {
 	if !rows.Next() {
 		return cmp.Or(rows.Err(), sql.ErrNoRows)
 	}
@@ -155,10 +152,7 @@ func (n *snapshot) next(maxEntries int, maxBytes int64) ([]Entry, error) {
 			n.done = n.rows.Err() == nil // known now, so that who closes it here need not drop the connection
 			break
 		}
-		e, err := n.row.scan(n.rows, true)
-		if err != nil {
-			return nil, err
-		}
+		e := n.rows.entry(&n.row, true)
 		entries = append(entries, e)
 		if maxBytes -= e.Size; maxBytes <= 0 {
 			break

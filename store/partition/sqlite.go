@@ -31,8 +31,8 @@ type sqliteDB struct {
 
 	mu      sync.Mutex // guards ready while the connections are opened and closed
 	ready   bool
-	readers *litePool
-	streams *litePool
+	readers *pool[*liteConn]
+	streams *pool[*liteConn]
 	writing chan *liteConn // the one writing connection, or nil before its first use
 
 	checkpoints *checkpointer
@@ -206,28 +206,32 @@ func (d *sqliteDB) writer(ctx context.Context) (*session, error) {
 			return nil, err
 		}
 	}
-	return &session{lite: c, local: true, idle: nothingToRollBack, back: d.takeBack}, nil
+	return &session{connection: c, local: true, idle: nothingToRollBack, back: d.takeBack}, nil
 }
 
-func (d *sqliteDB) takeBack(c *session) {
-	if c.inTx {
-		c.drop()
-		c.lite = nil
+func (d *sqliteDB) takeBack(s *session) {
+	c := lite(s)
+	if s.inTx {
+		_ = c.close()
+		c = nil
 	} else {
-		d.checkpoints.written(c.lite)
+		d.checkpoints.written(c)
 	}
-	d.writing <- c.lite
+	d.writing <- c
 }
+
+// lite is the connection of a session of this dialect.
+func lite(s *session) *liteConn { return s.connection.(*liteConn) }
 
 func (d *sqliteDB) reader(ctx context.Context) (*session, error) { return d.lend(ctx, d.readers) }
 func (d *sqliteDB) stream(ctx context.Context) (*session, error) { return d.lend(ctx, d.streams) }
 
-func (d *sqliteDB) lend(ctx context.Context, pool *litePool) (*session, error) {
+func (d *sqliteDB) lend(ctx context.Context, pool *pool[*liteConn]) (*session, error) {
 	c, err := pool.take(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &session{lite: c, local: true, idle: nothingToRollBack, back: func(s *session) {
+	return &session{connection: c, local: true, idle: nothingToRollBack, back: func(s *session) {
 		if s.inTx {
 			pool.drop(c)
 			return

@@ -19,7 +19,6 @@ type liteConn struct {
 	db    uintptr
 	kept  map[string]*liteStmt
 	limit time.Duration // how long a statement waits for other processes
-	used  time.Time     // when it was last given back to its pool
 }
 
 // liteError is what SQLite answered with.
@@ -179,6 +178,9 @@ func (c *liteConn) watch(ctx context.Context) (stop func()) {
 		}
 	}
 }
+
+// hangUp implements connection: nothing is under way that was not asked for.
+func (*liteConn) hangUp() {}
 
 // malloc returns memory of SQLite's, which the garbage collector does not know.
 func (c *liteConn) malloc(n int) (uintptr, error) {

@@ -189,8 +189,8 @@ func TestSQLiteColdConnectionsAreClosed(t *testing.T) {
 	if p.give(take()); opened != 2 {
 		t.Errorf("%d connections were opened, want 2", opened)
 	}
-	cold.used = time.Now().Add(-time.Hour)
-	if p.trim(time.Now().Add(-time.Minute)); len(p.idle) != 1 || p.idle[0] != warm {
+	p.idle[0].since = time.Now().Add(-time.Hour)
+	if p.trim(time.Now().Add(-time.Minute)); len(p.idle) != 1 || p.idle[0].conn != warm {
 		t.Errorf("%d connections are left, want the one used last", len(p.idle))
 	}
 	if err := p.close(); err != nil {
@@ -201,7 +201,7 @@ func TestSQLiteColdConnectionsAreClosed(t *testing.T) {
 	}
 }
 
-func newPoolTake(p *litePool, t *testing.T) (*liteConn, error) {
+func newPoolTake(p *pool[*liteConn], t *testing.T) (*liteConn, error) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
 	return p.take(ctx)

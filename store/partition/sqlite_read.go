@@ -18,7 +18,7 @@ type liteRows struct {
 }
 
 // query runs a statement, of which the rows must be closed.
-func (c *liteConn) query(ctx context.Context, statement string, keep bool, args []any) (*liteRows, error) {
+func (c *liteConn) query(ctx context.Context, statement string, keep bool, args []any) (rows, error) {
 	st, kept, err := c.toQuery(ctx, statement, keep)
 	if err != nil {
 		return nil, err
@@ -66,6 +66,8 @@ func (r *liteRows) Next() bool {
 
 // Scan stores the columns of the row.
 func (r *liteRows) Scan(into ...any) error { return r.st.scan(into) }
+
+func (r *liteRows) entry(into *row, values bool) Entry { return into.lite(r.st, values) }
 
 // Err is the error that ended the rows.
 func (r *liteRows) Err() error { return r.err }

@@ -73,7 +73,7 @@ func (d *sqliteDB) commit(ctx context.Context, b Batch) (Claim, error) {
 	if err != nil {
 		return Claim{}, err
 	}
-	if err := c.lite.write(inside, entries, d.texts.upsert); err != nil {
+	if err := lite(c).write(inside, entries, d.texts.upsert); err != nil {
 		return Claim{}, err
 	}
 	return claim, finish(ctx, c, d)
@@ -90,10 +90,10 @@ func (d *sqliteDB) claim(ctx context.Context, c *session, b Batch) (Claim, error
 		return Claim{}, err
 	}
 	claim.Now = InstantOf(time.Now())
-	if claim.Current, err = d.in(ctx, c.lite, d.wholes(), b.Read, nil); err != nil {
+	if claim.Current, err = d.in(ctx, lite(c), d.wholes(), b.Read, nil); err != nil {
 		return Claim{}, err
 	}
-	claim.Current, err = d.in(ctx, c.lite, d.heads(), b.Heads, claim.Current)
+	claim.Current, err = d.in(ctx, lite(c), d.heads(), b.Heads, claim.Current)
 	return claim, err
 }
 
@@ -130,7 +130,7 @@ func (d *sqliteDB) in(ctx context.Context, c *liteConn, what keyed, keys []Key, 
 
 // upsertNewer implements dialect.
 func (d *sqliteDB) upsertNewer(ctx context.Context, c *session, entries []Entry) error {
-	return c.lite.write(ctx, entries, d.texts.newer)
+	return lite(c).write(ctx, entries, d.texts.newer)
 }
 
 // write runs an upsert for each of the entries: with 32 rows a statement it was

@@ -1,0 +1,89 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// links are the connections of one role.
+type links struct {
+	*pool[*link]
+	d *mysqlDB
+}
+
+func (d *mysqlDB) newLinks(n int, r role) *links {
+	p := newPool(n, func(ctx context.Context) (*link, error) { return d.dial(ctx, r) })
+	p.usable = func(ctx context.Context, l *link) bool { return l.fresh() && l.alive(ctx) }
+	d.pools = append(d.pools, p)
+	return &links{p, d}
+}
+
+// open makes the pools. They connect when they are used.
+func (d *mysqlDB) open(maxConns int) {
+	rest := max(minMySQLConns, maxConns) - 1
+	d.killer = d.newLinks(1, killing)
+	writers := max(1, rest/4)
+	d.writers = d.newLinks(writers, writing)
+	rest -= writers
+	if d.committer = d.writers; rest > 2 {
+		d.committer = d.newLinks(1, writing)
+		rest--
+	}
+	streams := max(1, rest/2)
+	d.streams = d.newLinks(streams, reading)
+	d.streams.long = true
+	d.readers = d.newLinks(rest-streams, reading)
+}
+
+// give takes a link back.
+func (p *links) give(l *link) {
+	l.rest()
+	if !l.broken && !l.inTx && l.fresh() {
+		p.pool.give(l)
+		return
+	}
+	select {
+	case <-l.over: // as long as the server may go on with the statement, the connection counts
+		_ = l.close()
+		go func() { <-l.killed; p.leave() }()
+	default:
+		p.drop(l)
+	}
+}
+
+// lend takes a link for a session.
+func (p *links) lend(ctx context.Context) (*session, error) {
+	l, err := p.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &session{connection: l, back: func(s *session) {
+		l.broken = l.broken || s.inTx
+		p.give(l)
+		p.d.trim(time.Now().Add(-maxAge))
+	}}, nil
+}
+
+// trim closes the idle connections that were not used since.
+func (d *mysqlDB) trim(since time.Time) {
+	for _, p := range d.pools {
+		p.trim(since)
+	}
+}
+
+func (d *mysqlDB) closePools() (err error) {
+	for i := range d.pools { // the first, which ends what the others do, is the last
+		err = errors.Join(err, d.pools[len(d.pools)-1-i].close())
+	}
+	return err
+}
+
+// maxAge bounds how long a connection is used: after a failover behind the same
+// address an old one may lead to the old server, and settings of the server
+// reach new connections only.
+const maxAge = time.Minute
+
+func (l *link) fresh() bool {
+	return l.generation == l.d.generation.Load() && time.Since(l.opened) < maxAge
+}
