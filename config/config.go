@@ -47,6 +47,7 @@ type Store struct {
 	MaxValueBytes      Size          `toml:"max_value_bytes" json:"max_value_bytes"`
 	TablePrefix        string        `toml:"table_prefix" json:"table_prefix"`
 	Timeout            time.Duration `toml:"timeout" json:"timeout"` // of one database operation
+	RequireDurable     bool          `toml:"require_durable" json:"require_durable"`
 	CommitBatchEntries int           `toml:"commit_batch_entries" json:"commit_batch_entries"`
 	CommitBatchBytes   Size          `toml:"commit_batch_bytes" json:"commit_batch_bytes"`
 	CacheBytes         Size          `toml:"cache_bytes" json:"cache_bytes"` // 0: no cache
@@ -135,7 +136,7 @@ func base() *Config {
 			Read:               ReadRandom,
 			SessionWait:        250 * time.Millisecond,
 			MaxKeyBytes:        512,
-			MaxValueBytes:      16 * MiB,
+			MaxValueBytes:      15 * MiB,
 			Timeout:            5 * time.Second,
 			CommitBatchEntries: 1024,
 			CommitBatchBytes:   4 * MiB,

@@ -49,6 +49,11 @@ func (d *decoder) value(key string, value any, field reflect.Value) {
 		d.size(key, value, dst)
 	case *int:
 		d.integer(key, value, dst)
+	case *bool:
+		var ok bool
+		if *dst, ok = value.(bool); !ok {
+			d.wrongType(key, value, "true or false")
+		}
 	case *time.Duration:
 		d.duration(key, value, dst)
 	case *slog.Level:

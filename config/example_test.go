@@ -132,6 +132,7 @@ func limits() map[string]string {
 		"store.masters":           "names of partitions",
 		"store.read":              "`random` `nearest` `local`",
 		"store.local":             "name of a partition",
+		"store.require_durable":   "`true` `false`",
 		"store.table_prefix":      "0..32 of `A-Za-z0-9_`, no digit first",
 		"sync.schedule":           "cron",
 		"log.level":               "`debug` `info` `warn` `error`",
@@ -160,6 +161,8 @@ func docType(kind reflect.Type) string {
 		return "size"
 	case reflect.TypeFor[int]():
 		return "integer"
+	case reflect.TypeFor[bool]():
+		return "boolean"
 	case reflect.TypeFor[[]string]():
 		return "list of strings"
 	}

@@ -19,6 +19,9 @@ func (u URL) Identity() string {
 	if u.Scheme == SQLite {
 		return sqlitePrefix + realPath(u.Path, maxLinks)
 	}
+	if u.isSocket() {
+		return mysqlPrefix + realPath(u.Host, maxLinks) + "/" + u.Database
+	}
 	host := strings.ToLower(strings.TrimSuffix(u.Host, "."))
 	if addr, err := netip.ParseAddr(host); err == nil {
 		host = addr.Unmap().String()

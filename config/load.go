@@ -106,7 +106,7 @@ func (r *report) readPasswords(partitions []Partition) {
 		case p.URL.Password.IsSet():
 			r.addf(key, "the url already holds a password; keep one of the two")
 		default:
-			password, err := readPassword(p.PasswordFile)
+			password, err := ReadPassword(p.PasswordFile)
 			if err != nil {
 				r.addf(key, "%v", err)
 			}
@@ -115,8 +115,8 @@ func (r *report) readPasswords(partitions []Partition) {
 	}
 }
 
-// readPassword returns the first line of a file, without its line end.
-func readPassword(path string) (Secret, error) {
+// ReadPassword returns the first line of a file, without its line end.
+func ReadPassword(path string) (Secret, error) {
 	content, err := readFile(path)
 	if err != nil {
 		return Secret{}, err

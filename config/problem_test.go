@@ -26,11 +26,11 @@ const (
 	badSchedule  = `must be a cron line of five fields, such as "*/5 * * * *", or one of @every <duration>, ` +
 		`@hourly, @daily, @weekly, @monthly, @yearly`
 	badURL     = `must be "mysql://user:password@host:port/database" or "sqlite:path"`
-	badMySQL   = `is not of the form "mysql://user:password@host:port/database"; a password with special characters is percent-encoded, or comes from ${ENV} or password_file`
+	badMySQL   = `is not of the form "mysql://user:password@host:port/database" or "mysql://user:password@unix(/socket)/database"; a password with special characters is percent-encoded, or comes from ${ENV} or password_file`
 	badName    = "must be 1..64 letters, digits, '_', '.' or '-', beginning with a letter or digit"
 	badPrefix  = "must be at most 32 letters, digits or '_', and begin with no digit"
 	badDB      = "must name a database of 1..64 letters, digits, '_', '-' or '$'"
-	badParam   = "takes no parameter but tls=true, false, skip-verify or preferred"
+	badParam   = "takes no parameter but tls=true, false, skip-verify or preferred, and with tls=true ca=FILE"
 	badHost    = "names no host, or one that is neither a host name nor an address"
 	badListen  = `must be "host:port", such as "127.0.0.1:8080" or "[::1]:8080"`
 	badNames   = "is neither a host name nor an address; write it without a port"

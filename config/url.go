@@ -26,10 +26,10 @@ type URL struct {
 	Scheme   Scheme
 	User     string            // MySQL only, as all fields but Path
 	Password Secret            // from the url or from the partition's password_file
-	Host     string            // a name or an address, without brackets
-	Port     int               // 3306 when the url names none
+	Host     string            // a name or an address, without brackets; or the path of a socket
+	Port     int               // 3306 when the url names none, 0 for a socket
 	Database string            // with the prefix "test_" when RUNNEL_ENV=test
-	Params   map[string]string // nil when there are none; the only one now is "tls": true, false, skip-verify or preferred
+	Params   map[string]string // nil when there are none; "tls": true, false, skip-verify or preferred; "ca": a file of authorities, with tls=true
 	Path     string            // SQLite only: the file, as written; relative to the working directory
 }
 
@@ -42,7 +42,7 @@ const (
 // No message about a url repeats a part of it: in a mistyped one, any part may be the password.
 var (
 	errScheme    = errors.New(`must be "mysql://user:password@host:port/database" or "sqlite:path"`)
-	errMySQLForm = errors.New(`is not of the form "mysql://user:password@host:port/database"; ` +
+	errMySQLForm = errors.New(`is not of the form "mysql://user:password@host:port/database" or "mysql://user:password@unix(/socket)/database"; ` +
 		`a password with special characters is percent-encoded, or comes from ${ENV} or password_file`)
 	errSQLiteHost   = errors.New(`names a host; write "sqlite:relative/path" or "sqlite:/absolute/path"`)
 	errSQLiteParams = errors.New("takes no parameters for SQLite")
@@ -60,7 +60,15 @@ func ParseURL(text string) (URL, error) {
 	return URL{}, errScheme
 }
 
+// socketURL is a url whose host is "unix(/path)": without it, and the path.
+var socketURL = regexp.MustCompile(`^(mysql://[^/]*@)unix\((/[^()?#]*)\)(/.*)$`)
+
 func parseMySQL(text string) (URL, error) {
+	if part := socketURL.FindStringSubmatch(text); part != nil {
+		u, err := parseMySQL(part[1] + "socket" + part[3])
+		u.Host, u.Port = part[2], 0
+		return u, err
+	}
 	u, err := url.Parse(text)
 	if err != nil || u.Fragment != "" {
 		return URL{}, errMySQLForm
@@ -133,18 +141,22 @@ func (u URL) mysqlFaults() (faults []string) {
 	if u.User == "" {
 		faults = append(faults, "names no user")
 	}
-	if !isHost(u.Host) {
+	if !u.isSocket() && !isHost(u.Host) {
 		faults = append(faults, "names no host, or one that is neither a host name nor an address")
 	}
-	if u.Port < 1 || u.Port > 65535 {
+	if !u.isSocket() && (u.Port < 1 || u.Port > 65535) {
 		faults = append(faults, "names a port outside 1..65535")
 	}
 	if !databaseName.MatchString(u.Database) {
 		faults = append(faults, "must name a database of 1..64 letters, digits, '_', '-' or '$'")
 	}
 	for name, value := range u.Params {
-		if name != "tls" || !slices.Contains([]string{"true", "false", "skip-verify", "preferred"}, value) {
-			faults = append(faults, "takes no parameter but tls=true, false, skip-verify or preferred")
+		fine := slices.Contains([]string{"true", "false", "skip-verify", "preferred"}, value)
+		if name == "ca" {
+			fine = value != "" && u.Params["tls"] == "true"
+		}
+		if !fine || name != "tls" && name != "ca" {
+			faults = append(faults, "takes no parameter but tls=true, false, skip-verify or preferred, and with tls=true ca=FILE")
 			break
 		}
 	}
@@ -165,6 +177,16 @@ func (u URL) sqliteFaults() []string {
 	return nil
 }
 
+func (u URL) isSocket() bool { return strings.HasPrefix(u.Host, "/") }
+
+// Addr is host:port, or the path of a socket.
+func (u URL) Addr() string {
+	if u.isSocket() {
+		return u.Host
+	}
+	return net.JoinHostPort(u.Host, strconv.Itoa(u.Port))
+}
+
 func isHost(host string) bool { return net.ParseIP(host) != nil || hostName.MatchString(host) }
 
 // String gives the url with its password, if any, as "REDACTED".
@@ -176,12 +198,17 @@ func (u URL) String() string {
 	if u.Password.IsSet() {
 		out.User = url.UserPassword(u.User, u.Password.String())
 	}
-	out.Host = net.JoinHostPort(u.Host, strconv.Itoa(u.Port))
+	if out.Host = u.Addr(); u.isSocket() {
+		out.Host = "socket"
+	}
 	query := url.Values{}
 	for name, value := range u.Params {
 		query.Set(name, value)
 	}
 	out.RawQuery = query.Encode()
+	if u.isSocket() {
+		return strings.Replace(out.String(), "@socket/", "@unix("+u.Host+")/", 1)
+	}
 	return out.String()
 }
 

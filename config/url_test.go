@@ -10,14 +10,15 @@ import (
 
 func TestURLIsReadIntoItsParts(t *testing.T) {
 	tests := map[string]config.URL{
-		"mysql://u:p@h/d":                        {Scheme: config.MySQL, User: "u", Password: config.NewSecret("p"), Host: "h", Port: 3306, Database: "d"},
-		"mysql://u:p%40%2F%3A@h:3307/d?tls=true": {Scheme: config.MySQL, User: "u", Password: config.NewSecret("p@/:"), Host: "h", Port: 3307, Database: "d", Params: map[string]string{"tls": "true"}},
-		"mysql://u@[::1]:1/d":                    {Scheme: config.MySQL, User: "u", Host: "::1", Port: 1, Database: "d"},
-		"mysql://u:@h/d":                         {Scheme: config.MySQL, User: "u", Host: "h", Port: 3306, Database: "d"},
-		"mysql://u:a@b@h/d":                      {Scheme: config.MySQL, User: "u", Password: config.NewSecret("a@b"), Host: "h", Port: 3306, Database: "d"},
-		"sqlite:data/p.db":                       {Scheme: config.SQLite, Path: "data/p.db"},
-		"sqlite:/data/p 1%.db":                   {Scheme: config.SQLite, Path: "/data/p 1%.db"},
-		"sqlite:///data/p.db":                    {Scheme: config.SQLite, Path: "/data/p.db"},
+		"mysql://u:p@h/d":                                    {Scheme: config.MySQL, User: "u", Password: config.NewSecret("p"), Host: "h", Port: 3306, Database: "d"},
+		"mysql://u:p%40%2F%3A@h:3307/d?tls=true":             {Scheme: config.MySQL, User: "u", Password: config.NewSecret("p@/:"), Host: "h", Port: 3307, Database: "d", Params: map[string]string{"tls": "true"}},
+		"mysql://u:p@unix(/run/x.sock)/d?tls=true&ca=/c.pem": {Scheme: config.MySQL, User: "u", Password: config.NewSecret("p"), Host: "/run/x.sock", Database: "d", Params: map[string]string{"tls": "true", "ca": "/c.pem"}},
+		"mysql://u@[::1]:1/d":                                {Scheme: config.MySQL, User: "u", Host: "::1", Port: 1, Database: "d"},
+		"mysql://u:@h/d":                                     {Scheme: config.MySQL, User: "u", Host: "h", Port: 3306, Database: "d"},
+		"mysql://u:a@b@h/d":                                  {Scheme: config.MySQL, User: "u", Password: config.NewSecret("a@b"), Host: "h", Port: 3306, Database: "d"},
+		"sqlite:data/p.db":                                   {Scheme: config.SQLite, Path: "data/p.db"},
+		"sqlite:/data/p 1%.db":                               {Scheme: config.SQLite, Path: "/data/p 1%.db"},
+		"sqlite:///data/p.db":                                {Scheme: config.SQLite, Path: "/data/p.db"},
 	}
 	for text, want := range tests {
 		got, err := config.ParseURL(text)

@@ -252,6 +252,7 @@ func (s *swapped) now() (*partition.Memory, error) {
 func (*swapped) Name() string                    { return "p1" }
 func (*swapped) Kind() string                    { return "memory" }
 func (*swapped) MaxValueBytes() int64            { return 1 << 20 }
+func (*swapped) Warnings() []string              { return nil }
 func (*swapped) Close() error                    { return nil }
 func (s *swapped) Prepare(context.Context) error { _, err := s.now(); return err }
 

@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
-	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -140,18 +138,21 @@ func openPartition(c *config.Config, section config.Partition, log *slog.Logger)
 		MaxConns:    section.MaxConnections,
 		Timeout:     c.Store.Timeout,
 		Logger:      log,
+
+		RequireDurable: c.Store.RequireDurable,
 	}
 	u := section.URL
 	if u.Scheme == config.SQLite {
 		return partition.OpenSQLite(u.Path, o)
 	}
-	return partition.OpenMySQL(partition.MySQL{
-		Addr:     net.JoinHostPort(u.Host, strconv.Itoa(u.Port)),
-		User:     u.User,
-		Password: u.Password.Reveal(),
-		Database: u.Database,
-		Params:   u.Params,
-	}, o)
+	m := partition.MySQL{Addr: u.Addr(), User: u.User, Password: u.Password.Reveal(), Database: u.Database, Params: u.Params}
+	if file := section.PasswordFile; file != "" {
+		m.NewPassword = func() (string, error) {
+			password, err := config.ReadPassword(file)
+			return password.Reveal(), err
+		}
+	}
+	return partition.OpenMySQL(m, o)
 }
 
 func closeAll(parts []partition.Partition) error {

@@ -16,7 +16,7 @@ func (s *SQL) Apply(ctx context.Context, c Copy) error {
 		err = c.check(s.MaxValueBytes())
 	}
 	if err == nil {
-		err = fit(c.Entries, s.MaxValueBytes())
+		err = s.fit(c.Entries)
 	}
 	if err != nil {
 		return s.failed("apply", err)

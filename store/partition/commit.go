@@ -18,7 +18,12 @@ func (s *SQL) Commit(ctx context.Context, b Batch) (Claim, error) {
 	if b.Decide != nil {
 		b.Write = nil
 	}
-	if err := b.check(s.MaxValueBytes()); err != nil {
+	if warnings := s.unsafe(); len(warnings) > 0 {
+		err = fmt.Errorf("%w: require_durable is set, and %s", ErrRefused, strings.Join(warnings, "; "))
+	} else if err = s.fit(b.Write); err == nil {
+		err = b.check()
+	}
+	if err != nil {
 		return Claim{}, s.failed("commit", err)
 	}
 	b.Write = of(s.name, b.Write)
@@ -26,13 +31,18 @@ func (s *SQL) Commit(ctx context.Context, b Batch) (Claim, error) {
 	return s.commit(ctx, b)
 }
 
+// unsafe are the warnings, if they keep commits from being made.
+func (s *SQL) unsafe() []string {
+	if !s.durable {
+		return nil
+	}
+	return s.Warnings()
+}
+
 // check refuses a batch that cannot succeed, before anything is sent.
-func (b *Batch) check(maxValueBytes int64) error {
+func (b *Batch) check() error {
 	if b.Revisions < 1 {
 		return fmt.Errorf("claim of %d revisions", b.Revisions)
-	}
-	if err := fit(b.Write, maxValueBytes); err != nil {
-		return err
 	}
 	return checkClaimed(b.Write, 0, b.Revisions)
 }

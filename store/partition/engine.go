@@ -23,6 +23,7 @@ type SQL struct {
 	indexes *strings.Replacer // placeholders in statements → what makes a SELECT use an index
 	timeout time.Duration
 	log     *slog.Logger
+	durable bool // Options.RequireDurable
 	local   bool // the database runs in this process: Get waits for nothing that a timer would end
 
 	preparing sync.Mutex  // held during Prepare
@@ -40,6 +41,8 @@ type Options struct {
 	MaxConns    int           // connections at once; zero: a default
 	Timeout     time.Duration // bounds an operation whose context has no earlier deadline; zero: 10 s
 	Logger      *slog.Logger  // nil: slog.Default()
+	// RequireDurable refuses commits as long as there are Warnings.
+	RequireDurable bool
 }
 
 // dialect is what differs between the databases. Its errors are the driver's;
@@ -47,6 +50,8 @@ type Options struct {
 type dialect interface {
 	kind() string
 	maxValueBytes() int64
+	limitedBy() string  // what maxValueBytes comes from
+	warnings() []string // see Identity
 	// connect opens the pools, creating a missing database; it may be repeated.
 	connect(ctx context.Context) error
 	// migrate brings the schema to this binary's version.
@@ -117,7 +122,7 @@ func newSQL(o Options, make func(names *strings.Replacer) dialect) (*SQL, error)
 		o.Logger = slog.Default()
 	}
 	names := strings.NewReplacer("{p}", o.TablePrefix, "{key}", "`key`")
-	s := &SQL{name: Origin(o.Name), names: names, dialect: make(names), timeout: o.Timeout, log: o.Logger}
+	s := &SQL{name: Origin(o.Name), names: names, dialect: make(names), timeout: o.Timeout, log: o.Logger, durable: o.RequireDurable}
 	s.indexes = strings.NewReplacer("{by_revision}", s.dialect.byRevision(), "{by_expiry}", s.dialect.byExpiry(), "{by_live}", s.dialect.byLive())
 	s.life, s.end = context.WithCancel(context.Background())
 	return s, nil
@@ -131,6 +136,18 @@ func (s *SQL) Kind() string { return s.dialect.kind() }
 
 // MaxValueBytes implements Identity.
 func (s *SQL) MaxValueBytes() int64 { return s.dialect.maxValueBytes() }
+
+// Warnings implements Identity.
+func (s *SQL) Warnings() []string { return s.dialect.warnings() }
+
+// fit refuses entries that do not fit, before anything is sent.
+func (s *SQL) fit(entries []Entry) error {
+	err := fit(entries, s.MaxValueBytes())
+	if err != nil {
+		return fmt.Errorf("%w, by %s", err, s.dialect.limitedBy())
+	}
+	return nil
+}
 
 // Prepare implements Identity.
 func (s *SQL) Prepare(ctx context.Context) error {
@@ -230,19 +247,27 @@ func (s *SQL) sql(statement string) string {
 	return s.names.Replace(s.indexes.Replace(statement))
 }
 
-// read runs f on a reading connection.
+// read runs f on a reading connection, and once more when the first has died.
 func (s *SQL) read(ctx context.Context, op string, f func(context.Context, *session) error) error {
 	ctx, done, err := s.begin(ctx, op)
 	if err != nil {
 		return err
 	}
 	defer done()
+	err = s.readOnce(ctx, f)
+	if err != nil && s.dialect.transient(err) && ctx.Err() == nil {
+		err = s.readOnce(ctx, f)
+	}
+	return s.failed(op, err)
+}
+
+func (s *SQL) readOnce(ctx context.Context, f func(context.Context, *session) error) error {
 	c, err := s.dialect.reader(ctx)
 	if err != nil {
-		return s.failed(op, err)
+		return err
 	}
 	defer c.release()
-	return s.failed(op, f(ctx, c))
+	return f(ctx, c)
 }
 
 // transact runs f in a transaction, again when the database gave the

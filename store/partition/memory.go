@@ -92,6 +92,9 @@ func (m *Memory) Name() string { return string(m.db.name) }
 // Kind is "memory".
 func (m *Memory) Kind() string { return "memory" }
 
+// Warnings implements Identity: what is in memory has none.
+func (m *Memory) Warnings() []string { return nil }
+
 // MaxValueBytes is 64 MiB, or what MemoryMaxValue said.
 func (m *Memory) MaxValueBytes() int64 { return m.db.maxValueBytes }
 

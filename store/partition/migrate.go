@@ -31,6 +31,9 @@ func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, folder stri
 	if err != nil {
 		return err
 	}
+	if err := mendVersions(ctx, db, names.Replace("{p}schema_version")); err != nil {
+		return err
+	}
 	current, target, err := p.GetVersions(ctx)
 	if err != nil {
 		return err
@@ -42,6 +45,16 @@ func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, folder stri
 		return err
 	}
 	return nil
+}
+
+// mendVersions completes a table of versions that a process has made, but not begun, when it died.
+func mendVersions(ctx context.Context, db *sql.DB, table string) error {
+	var rows int
+	if db.QueryRowContext(ctx, "SELECT COUNT(*) FROM "+table).Scan(&rows) != nil || rows > 0 {
+		return nil // there is no table yet, or it has begun
+	}
+	_, err := db.ExecContext(ctx, "INSERT INTO "+table+" (version_id, is_applied) VALUES (0, 1)")
+	return err
 }
 
 // namedFS puts the names of tables and columns into the files it gives.

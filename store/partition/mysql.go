@@ -3,11 +3,15 @@ package partition
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,11 +24,13 @@ import (
 
 // MySQL says where a MySQL or MariaDB database is and who opens it.
 type MySQL struct {
-	Addr     string // host:port
+	Addr     string // host:port, or the path of a socket
 	User     string
 	Password string
 	Database string
-	Params   map[string]string // of go-sql-driver/mysql, for example tls
+	Params   map[string]string // of go-sql-driver/mysql, for example tls; and ca: a file of authorities to check the server with
+	// NewPassword, if not nil, is called for each connection in place of Password.
+	NewPassword func() (string, error)
 }
 
 // mysqlDB is the dialect of MySQL and MariaDB.
@@ -37,7 +43,10 @@ type mysqlDB struct {
 	lockWait int           // seconds to wait for a row lock
 
 	config     *mysql.Config
-	generation atomic.Int64 // connections of an older one are not used again
+	password   func() (string, error) // nil: the configuration's
+	generation atomic.Int64           // connections of an older one are not used again
+	expelled   atomic.Int64           // when it was raised
+	maxConns   int
 
 	// The connections, at most maxConns in sum. Who holds one of readers, writers or the committer
 	// takes no other; who holds one of the streams, which are lent for long, may take one of those.
@@ -50,6 +59,7 @@ type mysqlDB struct {
 
 	mariaDB   atomic.Bool
 	packet    atomic.Int64 // max_allowed_packet
+	unsafe    atomic.Pointer[[]string]
 	closeOnce sync.Once
 
 	upsert, newer        upsert
@@ -64,6 +74,8 @@ const (
 	minMySQLConns     = 4 // one each to write, to read, to stream and to kill
 	// minPacket is the least max_allowed_packet that statements are built for.
 	minPacket = 1 << 20
+	// usualPacket is MariaDB's default; MySQL's is larger.
+	usualPacket = 16 << 20
 	// packetHeadroom is for what an entry has besides its value, in a
 	// statement with binary arguments.
 	packetHeadroom = 256 << 10
@@ -82,8 +94,8 @@ func OpenMySQL(c MySQL, o Options) (*SQL, error) {
 	timeout := cmp.Or(max(o.Timeout, 0), defaultTimeout)
 	return newSQL(o, func(names *strings.Replacer) dialect {
 		d := &mysqlDB{origin: Origin(o.Name), names: names, database: c.Database, timeout: timeout, grants: c.grants(),
-			config: config, lockWait: max(1, int(timeout.Seconds()/3))}
-		d.open(cmp.Or(max(o.MaxConns, 0), defaultMySQLConns))
+			config: config, password: c.NewPassword, lockWait: max(1, int(timeout.Seconds()/3)), maxConns: cmp.Or(max(o.MaxConns, 0), defaultMySQLConns)}
+		d.killer = d.newLinks(1, killing)
 		d.statements()
 		return d
 	})
@@ -95,11 +107,18 @@ func (c MySQL) config() (*mysql.Config, error) {
 	for k, v := range c.Params {
 		params.Set(k, v)
 	}
+	params.Del(caParam)
 	config, err := mysql.ParseDSN("/?" + params.Encode())
 	if err != nil {
 		return nil, fmt.Errorf("parameters of %s: %w", c.Addr, err)
 	}
 	config.Net, config.Addr, config.User, config.Passwd = "tcp", c.Addr, c.User, c.Password
+	if strings.HasPrefix(c.Addr, "/") {
+		config.Net = "unix"
+	}
+	if config.TLS, err = c.tls(config.TLS); err != nil {
+		return nil, err
+	}
 	config.MultiStatements = true   // commits take one round trip
 	config.InterpolateParams = true // so do the others
 	config.ClientFoundRows = false  // "affected" means changed
@@ -112,6 +131,31 @@ func (c MySQL) config() (*mysql.Config, error) {
 		config.Timeout = defaultTimeout
 	}
 	return config, nil
+}
+
+const caParam = "ca"
+
+// tls completes the driver's settings of TLS, if there are any: the driver knew no address.
+func (c MySQL) tls(settings *tls.Config) (*tls.Config, error) {
+	if settings == nil || settings.InsecureSkipVerify {
+		return settings, nil
+	}
+	settings = settings.Clone()
+	settings.ServerName = "localhost" // behind a socket
+	if host, _, err := net.SplitHostPort(c.Addr); err == nil {
+		settings.ServerName = host
+	}
+	if file := c.Params[caParam]; file != "" {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("authorities for %s: %w", c.Addr, err)
+		}
+		settings.RootCAs = x509.NewCertPool()
+		if !settings.RootCAs.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("authorities for %s: %s holds no certificate in PEM", c.Addr, file)
+		}
+	}
+	return settings, nil
 }
 
 // grants is the statement that gives the user what the engine needs.
@@ -138,8 +182,19 @@ func (d *mysqlDB) kind() string {
 	return "mysql"
 }
 
+// maxValueBytes is what most servers take, until the server was reached.
 func (d *mysqlDB) maxValueBytes() int64 {
-	return max(0, d.packet.Load()-packetHeadroom)
+	packet := cmp.Or(d.packet.Load(), usualPacket)
+	return packet - min(packetHeadroom, packet/4)
+}
+
+func (d *mysqlDB) limitedBy() string { return "max_allowed_packet of the server" }
+
+func (d *mysqlDB) warnings() []string {
+	if unsafe := d.unsafe.Load(); unsafe != nil {
+		return *unsafe
+	}
+	return nil
 }
 
 // connect creates the database when the server has none of that name. It
@@ -148,6 +203,7 @@ func (d *mysqlDB) maxValueBytes() int64 {
 func (d *mysqlDB) connect(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
+	d.generation.Add(1) // what is open may be in a database that is gone
 	l, err := d.killer.take(ctx)
 	if mysqlNumber(err) == errUnknownDatabase {
 		if err := d.createDatabase(ctx); err != nil {
@@ -159,6 +215,13 @@ func (d *mysqlDB) connect(ctx context.Context) error {
 		return err
 	}
 	d.killer.give(l)
+	if d.readers == nil {
+		limit := d.maxConns
+		if own := int(l.server.userConns); own > 0 { // of the account
+			limit = min(limit, own)
+		}
+		d.open(limit)
+	}
 	if packet := d.packet.Load(); packet < minPacket {
 		return fmt.Errorf("%w: max_allowed_packet is %d; set it to 16M or more, at least to %d", ErrRefused, packet, minPacket)
 	}

@@ -22,15 +22,24 @@ const sessionSettings = `SET sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUT
 	sql_select_limit = 18446744073709551615, max_join_size = 18446744073709551615, sql_big_selects = 1, sql_safe_updates = 0,
 	sql_auto_is_null = 0, foreign_key_checks = 1, unique_checks = 1, max_sort_length = 8192, group_concat_max_len = 1048576,
 	lc_messages = 'en_US', lc_time_names = 'en_US', default_storage_engine = InnoDB,
-	innodb_lock_wait_timeout = %[1]d, lock_wait_timeout = %[1]d, net_read_timeout = 60, net_write_timeout = 600, wait_timeout = 600
-	/*M! , max_statement_time = 0 */ /*!80000 , max_execution_time = 0 */;
+	innodb_lock_wait_timeout = %[1]d, lock_wait_timeout = %[1]d, net_read_timeout = 60, net_write_timeout = 600, wait_timeout = %[2]d
+	/*M! , max_statement_time = 0, idle_transaction_timeout = %[3]d */ /*!80000 , max_execution_time = 0 */;
 	SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE; SET NAMES binary;
-	SELECT CONNECTION_ID(), VERSION() LIKE '%%MariaDB%%', @@max_allowed_packet`
+	SHOW VARIABLES WHERE Variable_name IN ('log_bin', 'binlog_format', 'sync_binlog', 'innodb_flush_log_at_trx_commit',
+		'innodb_flush_method', 'innodb_doublewrite', 'wsrep_on');
+	SELECT CONNECTION_ID(), VERSION() LIKE '%%MariaDB%%', @@max_allowed_packet, @@max_user_connections`
 
 // driverBuffer is what the driver reads at once: as much as the longest text
 // that it has sent, so the first is padded. From its usual 4 KiB, reading many
 // rows takes a system call for every twenty.
 const driverBuffer = 64 << 10
+
+// maxIdle is after how many seconds the server ends a writing connection that is not used. MariaDB
+// ends one in a transaction earlier.
+const maxIdle = 15
+
+// minHeadroom is what a packet has room for besides the padding.
+const minHeadroom = 4 << 10
 
 // dial opens a connection in the database.
 func (d *mysqlDB) dial(ctx context.Context, r role) (*link, error) {
@@ -43,6 +52,11 @@ func (d *mysqlDB) dialIn(ctx context.Context, r role, database string) (l *link,
 	l.interrupt = l.stop
 	config := d.config.Clone()
 	config.DBName = database
+	if d.password != nil {
+		if config.Passwd, err = d.password(); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrRefused, err)
+		}
+	}
 	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, network, address)
 		if err != nil {
@@ -70,20 +84,31 @@ func (d *mysqlDB) dialIn(ctx context.Context, r role, database string) (l *link,
 
 // settle makes the session's settings and learns about the server.
 func (l *link) settle() error {
-	err := l.run(fmt.Sprintf(sessionSettings, l.d.lockWait), func(_ int, row []driver.Value) error {
-		l.id = intOf(row[0])
-		l.d.mariaDB.Store(intOf(row[1]) != 0)
-		l.d.packet.Store(intOf(row[2]))
+	autocommit, idle, idleInTransaction := 1, 600, 0
+	if l.role == writing { // a process that is paused in a transaction must not keep its locks
+		autocommit, idle, idleInTransaction = 0, maxIdle, l.d.lockWait+1
+	}
+	settings := fmt.Sprintf(sessionSettings, l.d.lockWait, idle, idleInTransaction)
+	err := l.run(settings, func(_ int, row []driver.Value) error {
+		if len(row) == 2 {
+			l.server.note(string(bytesOf(row[0])), string(bytesOf(row[1])))
+			return nil
+		}
+		l.id, l.server.mariaDB = intOf(row[0]), intOf(row[1]) != 0
+		l.server.packet, l.server.userConns = intOf(row[2]), intOf(row[3])
 		return nil
 	})
+	if err == nil {
+		err = l.d.learn(&l.server)
+	}
 	if err != nil {
 		return err
 	}
-	autocommit := 1
-	if l.role == writing {
-		autocommit = 0
+	last := fmt.Sprintf("SET autocommit = %d", autocommit)
+	if l.server.galera { // a read waits for what was committed on another node before
+		last += ", wsrep_sync_wait = 7"
 	}
-	return l.run(fmt.Sprintf("SET autocommit = %d", autocommit)+strings.Repeat(" ", driverBuffer), nothing)
+	return l.run(last+strings.Repeat(" ", int(max(0, min(driverBuffer, l.server.packet-minHeadroom)))), nothing)
 }
 
 // kill has the server stop what a connection does: a writing one's statement, or else all of it.

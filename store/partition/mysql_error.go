@@ -29,6 +29,7 @@ const (
 	errPacketTooLarge     = 1153
 	errDuringCommit       = 1180
 	errTooManyUserConns   = 1203
+	errUserLimit          = 1226 // max_user_connections of the account
 	errLockWait           = 1205
 	errDeadlock           = 1213
 	errSpecificDenied     = 1227
@@ -43,6 +44,8 @@ const (
 	errBinlogFormat       = 1665
 	errSocketDenied       = 1698
 	errExecutionTime      = 3024 // MySQL
+	errSecureTransport    = 3159
+	errPreparedStatements = 1461 // max_prepared_stmt_count
 	errSessionKilled      = 3169 // MySQL
 	errPasswordExpired    = 1862
 	errMustChangePassword = 1820
@@ -60,10 +63,12 @@ func mysqlNumber(err error) uint16 {
 	return 0
 }
 
-// transient: the server rolled back so that another transaction could go on.
+// transient: the server rolled back so that another transaction could go on, or the connection has died.
 func (d *mysqlDB) transient(err error) bool {
 	switch mysqlNumber(err) {
-	case errDeadlock, errLockWait, errCheckRead:
+	case 0:
+		return errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn)
+	case errDeadlock, errLockWait, errCheckRead, errConnectionKilled, errSessionKilled, errInactive:
 		return true
 	}
 	return false
@@ -93,32 +98,62 @@ func (d *mysqlDB) explain(err error) error {
 	case 0:
 		return explainNetwork(err)
 	case errAccessDenied, errSocketDenied:
-		return fmt.Errorf("%w: the server does not let the user in: check user and password; the user needs: %s (%w)", ErrRefused, d.grants, err)
+		return fmt.Errorf("%w: the server does not let the user in: check user and password%s; the user needs: %s (%w)", ErrRefused, d.tlsHint(), d.grants, err)
+	case errSecureTransport:
+		return fmt.Errorf("%w: the server requires TLS%s: %w", ErrRefused, d.tlsHint(), err)
 	case errDatabaseDenied, errTableDenied, errColumnDenied, errSpecificDenied:
 		return fmt.Errorf("%w: the user lacks a privilege: run %s (%w)", ErrRefused, d.grants, err)
 	case errPasswordExpired, errMustChangePassword, errAccountLocked, errAccountLockedMaria:
 		return fmt.Errorf("%w: the user's account must be opened again: %w", ErrRefused, err)
 	case errBinlogFormat:
 		return fmt.Errorf("%w: set binlog_format = ROW (or MIXED) on the server: %w", ErrRefused, err)
-	case errPacketTooLarge, errTooBigRow, errDataTooLong, errLongData:
+	case errPacketTooLarge, errLongData:
+		return fmt.Errorf("%w: max_allowed_packet of the server is too small: %w", ErrTooLarge, err)
+	case errTooBigRow, errDataTooLong:
 		return fmt.Errorf("%w: %w", ErrTooLarge, err)
 	case errUnknownDatabase, errNoSuchTable:
 		return fmt.Errorf("%w: %w: %w", ErrUnavailable, ErrNotPrepared, err)
 	case errDuplicateEntry, errNull: // see upsertMySQL
 		return fmt.Errorf("%w: %w", errDuplicate, err)
 	case errDeadlock, errLockWait, errCheckRead, errTooManyConnections, errNotReady, errShutdown,
-		errDuringCommit, errTooManyUserConns, errReadOnlyServer, errReadOnlyTx, errReadOnlyMode,
+		errDuringCommit, errTooManyUserConns, errUserLimit, errPreparedStatements, errReadOnlyServer, errReadOnlyTx, errReadOnlyMode,
 		errInterrupted, errConnectionKilled, errStatementTime, errExecutionTime, errSessionKilled, errInactive:
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return err
 }
 
+// tlsHint is advice for a server or an account that requires TLS.
+func (d *mysqlDB) tlsHint() string {
+	if d.config.TLS != nil {
+		return ""
+	}
+	return ", and that neither server nor account requires TLS (the url takes ?tls=true)"
+}
+
+// readOnly: the server takes no writes. Behind the same address there may be another one by now.
+func readOnly(err error) bool {
+	switch mysqlNumber(err) {
+	case errReadOnlyServer, errReadOnlyTx, errReadOnlyMode:
+		return true
+	}
+	return false
+}
+
+// crowded: the server, or the account, has no connection left.
+func crowded(err error) bool {
+	switch mysqlNumber(err) {
+	case errTooManyConnections, errTooManyUserConns, errUserLimit:
+		return true
+	}
+	return false
+}
+
 func explainNetwork(err error) error {
 	var network net.Error
 	switch {
 	case errors.Is(err, mysql.ErrPktTooLarge):
-		return fmt.Errorf("%w: %w", ErrTooLarge, err)
+		return fmt.Errorf("%w: max_allowed_packet of the server is too small: %w", ErrTooLarge, err)
 	case errors.As(err, &network), errors.Is(err, driver.ErrBadConn), errors.Is(err, mysql.ErrInvalidConn),
 		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
 		errors.Is(err, mysql.ErrPktSync), errors.Is(err, mysql.ErrPktSyncMul), errors.Is(err, mysql.ErrMalformPkt),

@@ -30,6 +30,7 @@ type link struct {
 	args   []driver.NamedValue
 	broken bool  // the connection must not be used again
 	last   int64 // what the session's LAST_INSERT_ID was set to last
+	server server
 
 	opened     time.Time
 	generation int64 // of mysqlDB, when the connection was opened
@@ -149,9 +150,13 @@ func (l *link) send(text string) (mysql.Result, error) {
 }
 
 // noted gives the connection up on an error that leaves it in an unknown state.
+// All connections are given up when the server has become read-only.
 func (l *link) noted(err error) error {
 	if err != nil && (mysqlNumber(err) == 0 || cutShort(err)) {
 		l.broken = true
+	}
+	if readOnly(err) {
+		l.d.expel()
 	}
 	return err
 }
@@ -181,6 +186,13 @@ func scan(rows driver.Rows, each func(result int, row []driver.Value) error) err
 // takes up to max_allowed_packet as they are.
 func (l *link) execArgs(statement string, args []driver.NamedValue) (changed int64, err error) {
 	st, err := l.conn.PrepareContext(context.Background(), statement)
+	if mysqlNumber(err) == errPreparedStatements {
+		if done, asText := l.conn.ExecContext(context.Background(), statement, args); asText == nil {
+			return done.RowsAffected()
+		} else if asText != driver.ErrSkip { // the text does not fit a packet
+			err = asText
+		}
+	}
 	if err != nil {
 		return 0, l.noted(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"testing"
@@ -121,4 +122,50 @@ func readChanges(t *testing.T, p partition.Partition) {
 	if err != io.EOF {
 		t.Error(err)
 	}
+}
+
+// TestReadOnAConnectionThatDiesIsMadeAgain: of a partition that answers, no read fails.
+func TestReadOnAConnectionThatDiesIsMadeAgain(t *testing.T) {
+	onServers(t, func(t *testing.T, server *servers.Server) {
+		address := server.Database(t)
+		c, db := mysqlOf(t, address), servers.Open(t, address)
+		p := prepared(t, c, partition.Options{Name: "a", Timeout: 30 * time.Second})
+		join(t, p)
+		if _, err := p.Commit(t.Context(), blind(1, 0)); err != nil {
+			t.Fatal(err)
+		}
+		reads := map[string]func() error{
+			"entries":   func() error { _, err := p.Get(t.Context(), []partition.Key{"k/0"}); return err },
+			"positions": func() error { _, err := p.Positions(t.Context()); return err },
+		}
+		for table, read := range reads {
+			conn, err := db.Conn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := conn.ExecContext(t.Context(), "LOCK TABLES "+table+" WRITE"); err != nil {
+				t.Fatal(err)
+			}
+			answer := make(chan error, 1)
+			go func() { answer <- read() }()
+			for waiting := int64(0); waiting == 0; {
+				err := db.QueryRowContext(t.Context(), `SELECT id FROM information_schema.processlist
+					WHERE db = ? AND state LIKE 'Waiting for table%'`, c.Database).Scan(&waiting)
+				if err == nil {
+					exec(t, db, fmt.Sprintf("KILL CONNECTION %d", waiting))
+				} else if !errors.Is(err, sql.ErrNoRows) {
+					t.Fatal(err)
+				}
+			}
+			if _, err := conn.ExecContext(t.Context(), "UNLOCK TABLES"); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-answer; err != nil {
+				t.Errorf("a read of %s: %v", table, err)
+			}
+			if err := conn.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 }

@@ -3,6 +3,7 @@ package partition
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -13,7 +14,7 @@ type links struct {
 }
 
 func (d *mysqlDB) newLinks(n int, r role) *links {
-	p := newPool(n, func(ctx context.Context) (*link, error) { return d.dial(ctx, r) })
+	p := newPool(n, func(ctx context.Context) (*link, error) { return d.dialPatiently(ctx, r) })
 	p.usable = func(ctx context.Context, l *link) bool { return l.fresh() && l.alive(ctx) }
 	d.pools = append(d.pools, p)
 	return &links{p, d}
@@ -21,12 +22,11 @@ func (d *mysqlDB) newLinks(n int, r role) *links {
 
 // open makes the pools. They connect when they are used.
 func (d *mysqlDB) open(maxConns int) {
-	rest := max(minMySQLConns, maxConns) - 1
-	d.killer = d.newLinks(1, killing)
+	rest := max(minMySQLConns, maxConns) - 1 // the killer's
 	writers := max(1, rest/4)
 	d.writers = d.newLinks(writers, writing)
 	rest -= writers
-	if d.committer = d.writers; rest > 2 {
+	if d.committer = d.writers; rest > 5 {
 		d.committer = d.newLinks(1, writing)
 		rest--
 	}
@@ -69,6 +69,36 @@ func (p *links) lend(ctx context.Context) (*session, error) {
 func (d *mysqlDB) trim(since time.Time) {
 	for _, p := range d.pools {
 		p.trim(since)
+	}
+}
+
+// expel has no connection used again that is open now.
+func (d *mysqlDB) expel() {
+	last, now := d.expelled.Load(), time.Now().UnixNano()
+	if now-last < int64(time.Second) || !d.expelled.CompareAndSwap(last, now) {
+		return // the connections are young already
+	}
+	d.generation.Add(1)
+	d.trim(time.Now())
+}
+
+// crowdedPause is the time between two attempts to connect to a server that has no connection left.
+const crowdedPause = 20 * time.Millisecond
+
+// dialPatiently waits until the server has a connection left. Those of this partition that are
+// idle are closed first.
+func (d *mysqlDB) dialPatiently(ctx context.Context, r role) (*link, error) {
+	for {
+		l, err := d.dial(ctx, r)
+		if !crowded(err) {
+			return l, err
+		}
+		d.trim(time.Now())
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w (%w)", ctx.Err(), err)
+		case <-time.After(crowdedPause):
+		}
 	}
 }
 

@@ -6,6 +6,9 @@ import "context"
 // binary arguments: escaping could double it.
 const largeValue = 64 << 10
 
+// largeValue is less where packets are small.
+func (d *mysqlDB) largeValue() int { return min(largeValue, int(d.packet.Load()/16)) }
+
 // maxChunkBytes bounds the text of one packet, roughly; a chunk may exceed it
 // by one row. The driver keeps a buffer of up to 256 KiB for the next packet.
 const maxChunkBytes = 240 << 10
@@ -22,7 +25,7 @@ func (d *mysqlDB) chunkBytes() int {
 // with large values to large.
 func (d *mysqlDB) rows(entries []Entry, small func([]Entry) error, large func(Entry) error) error {
 	for len(entries) > 0 {
-		if len(entries[0].Value) > largeValue {
+		if len(entries[0].Value) > d.largeValue() {
 			if err := large(entries[0]); err != nil {
 				return err
 			}
@@ -40,8 +43,8 @@ func (d *mysqlDB) rows(entries []Entry, small func([]Entry) error, large func(En
 
 // chunk counts the entries, from the first, that go into one statement.
 func (d *mysqlDB) chunk(entries []Entry) int {
-	n, size, limit := 0, 0, d.chunkBytes()
-	for n < len(entries) && size < limit && len(entries[n].Value) <= largeValue {
+	n, size, limit, large := 0, 0, d.chunkBytes(), d.largeValue()
+	for n < len(entries) && size < limit && len(entries[n].Value) <= large {
 		size += rowBytes(&entries[n])
 		n++
 	}

@@ -49,9 +49,13 @@ type Identity interface {
 	// the partition holds revisions that c.Ends calls lost, or it is the origin of
 	// an end and lacks revisions up to the cut. ErrNoCluster: there is no row.
 	Accept(ctx context.Context, c Cluster) (Cluster, error)
-	// MaxValueBytes is the largest value the partition can store, known once
-	// Prepare has succeeded (MySQL: from max_allowed_packet).
+	// MaxValueBytes is the largest value the partition can store (MySQL: from
+	// max_allowed_packet). Before Prepare has succeeded it is what the default
+	// settings of any server allow.
 	MaxValueBytes() int64
+	// Warnings tell which settings of the server let a crash of its machine take
+	// back or damage what was acknowledged, as far as they are known.
+	Warnings() []string
 }
 
 // Cluster is the one row of a partition's cluster table.

@@ -28,6 +28,9 @@ func (s *SQL) get(ctx context.Context, keys []Key, most int64) ([]Entry, error) 
 	}
 	defer done()
 	entries, err := s.dialect.get(ctx, keys, most)
+	if err != nil && s.dialect.transient(err) && ctx.Err() == nil {
+		entries, err = s.dialect.get(ctx, keys, most)
+	}
 	if err != nil {
 		return nil, s.failed("get", err)
 	}

@@ -26,7 +26,7 @@ func fit(entries []Entry, maxValueBytes int64) error {
 			return fmt.Errorf("%w: key, origin, content type or metadata of %.100q", ErrTooLarge, e.Key)
 		}
 		if int64(len(e.Value)) > maxValueBytes {
-			return fmt.Errorf("%w: value of %d bytes, the limit is %d", ErrTooLarge, len(e.Value), maxValueBytes)
+			return fmt.Errorf("%w: the value of %.100q has %d bytes and the limit is %d", ErrTooLarge, e.Key, len(e.Value), maxValueBytes)
 		}
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -19,6 +20,8 @@ type snapshot struct {
 	end      context.CancelFunc // of the query
 	row      row
 	done     bool
+
+	last, seen Revision // of the newest entry, and of the last one read
 }
 
 // Snapshot implements Source.
@@ -40,8 +43,12 @@ func (s *SQL) Snapshot(ctx context.Context, origin Origin, after Revision) (Snap
 	return n, nil
 }
 
-const selectAfter = `SELECT ` + entryColumns + ` FROM {p}entries {by_revision} WHERE origin = ? AND revision > ?
+const (
+	ofSnapshot = ` FROM {p}entries {by_revision} WHERE origin = ? AND revision > ?
 	AND revision <= (SELECT revision FROM {p}positions WHERE origin = ?) ORDER BY revision`
+	selectAfter = `SELECT ` + entryColumns + ofSnapshot
+	selectLast  = `SELECT revision` + ofSnapshot + ` DESC LIMIT 1`
+)
 
 func (n *snapshot) open(ctx context.Context, origin Origin, after Revision) error {
 	// The query outlives this call, but not its beginning.
@@ -78,7 +85,11 @@ func (n *snapshot) openSlowly(ctx context.Context, origin Origin, after Revision
 	if n.position, _, err = n.s.position(ctx, n.c, origin, ""); err != nil {
 		return 0, err
 	}
-	n.rows, err = n.c.query(ctx, n.s.sql(selectAfter), string(origin), int64(after), string(origin))
+	of := []any{string(origin), int64(after), string(origin)}
+	if err := n.c.queryRow(ctx, n.s.sql(selectLast), of, &n.last); err != nil && err != sql.ErrNoRows {
+		return 0, err
+	}
+	n.rows, err = n.c.query(ctx, n.s.sql(selectAfter), of...)
 	return now, err
 }
 
@@ -87,9 +98,10 @@ func (n *snapshot) openSlowly(ctx context.Context, origin Origin, after Revision
 // for none.
 func (n *snapshot) openAtOnce(ctx context.Context, origin Origin, after Revision) (now Instant, err error) {
 	statements := append([]string{n.s.timed(selectClock)}, n.s.dialect.beginSnapshot()...)
-	statements = append(statements, n.s.sql(selectPosition), n.s.sql(selectAfter), "COMMIT")
+	statements = append(statements, n.s.sql(selectPosition), n.s.sql(selectLast), n.s.sql(selectAfter), "COMMIT")
+	of := []any{string(origin), int64(after), string(origin)}
 	n.c.inTx = true
-	n.rows, err = n.c.queryOnce(ctx, strings.Join(statements, ";"), string(origin), string(origin), int64(after), string(origin))
+	n.rows, err = n.c.queryOnce(ctx, strings.Join(statements, ";"), slices.Concat([]any{string(origin)}, of, of)...)
 	if err != nil {
 		return 0, err
 	}
@@ -103,6 +115,12 @@ func (n *snapshot) openAtOnce(ctx context.Context, origin Origin, after Revision
 	}
 	p := &n.position
 	if err := firstRow(rows, &p.Revision, &p.Goal, &p.SyncedAt, &p.Collected); err != nil && err != sql.ErrNoRows {
+		return 0, err
+	}
+	if err := rows.nextResult(); err != nil {
+		return 0, err
+	}
+	if err := firstRow(rows, &n.last); err != nil && err != sql.ErrNoRows {
 		return 0, err
 	}
 	if err := rows.nextResult(); err != nil {
@@ -153,12 +171,16 @@ func (n *snapshot) next(maxEntries int, maxBytes int64) ([]Entry, error) {
 			break
 		}
 		e := n.rows.entry(&n.row, true)
+		n.seen = e.Revision
 		entries = append(entries, e)
 		if maxBytes -= e.Size; maxBytes <= 0 {
 			break
 		}
 	}
-	return entries, n.rows.Err()
+	if err := n.rows.Err(); err != nil || !n.done || n.seen >= n.last {
+		return entries, err
+	}
+	return nil, fmt.Errorf("%w: the entries end at %d, before %d", ErrUnavailable, n.seen, n.last)
 }
 
 // Close implements Snapshot. In mid-stream it drops the connection, as the

@@ -79,6 +79,8 @@ const (
 
 func (d *sqliteDB) kind() string         { return "sqlite" }
 func (d *sqliteDB) maxValueBytes() int64 { return maxSQLiteValue }
+func (d *sqliteDB) limitedBy() string    { return "SQLite" }
+func (d *sqliteDB) warnings() []string   { return nil } // synchronous=FULL is set by each connection
 
 func (d *sqliteDB) connect(ctx context.Context) error {
 	d.mu.Lock()

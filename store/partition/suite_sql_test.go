@@ -40,7 +40,7 @@ func keepsTheContract(t *testing.T, server *servers.Server) {
 				c := mysqlOf(t, address)
 				x := newProxy(t, c.Addr)
 				c.Addr = x.listener.Addr().String()
-				p := openMySQL(t, c, partition.Options{Name: name, MaxConns: 6})
+				p := openMySQL(t, c, partition.Options{Name: name, MaxConns: 40}) // some tests hold many snapshots
 				mu.Lock()
 				defer mu.Unlock()
 				proxies[p] = x

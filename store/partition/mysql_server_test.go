@@ -1,0 +1,214 @@
+package partition_test
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/test/servers"
+)
+
+// sessions are the ids of the connections that are in a database, but for this one.
+func sessions(t *testing.T, db *sql.DB, database string) map[int64]bool {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), "SELECT id FROM information_schema.processlist WHERE db = ? AND id <> CONNECTION_ID()", database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	ids := map[int64]bool{}
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			t.Fatal(err)
+		}
+		ids[id] = true
+	}
+	return ids
+}
+
+// TestReadOnlyServerIsLeftByAllConnections: behind the same address there may be another
+// server by now, and reads are to go there too.
+func TestReadOnlyServerIsLeftByAllConnections(t *testing.T) {
+	onServers(t, func(t *testing.T, server *servers.Server) {
+		for _, number := range []int{1290, 1792, 1836} {
+			address := server.Database(t)
+			c, db := mysqlOf(t, address), servers.Open(t, address)
+			db.SetMaxOpenConns(1)
+			p := prepared(t, c, partition.Options{Name: "a"})
+			join(t, p)
+			use := func() {
+				t.Helper()
+				if _, err := p.Positions(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				_ = getAll(t, p, blind(1, 0).Write)
+				_ = snapshotOf(t, p)
+			}
+			use()
+			if _, err := p.Commit(t.Context(), blind(1, 0)); err != nil {
+				t.Fatal(err)
+			}
+			before := sessions(t, db, c.Database)
+			exec(t, db, fmt.Sprintf("CREATE TRIGGER readonly BEFORE UPDATE ON positions FOR EACH ROW SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = %d", number))
+			_, err := p.Commit(t.Context(), blind(1, 0))
+			wantError(t, err, partition.ErrUnavailable)
+			use()
+			for id := range sessions(t, db, c.Database) {
+				if before[id] && len(before) > 0 {
+					t.Errorf("after error %d a connection from before is still open", number)
+				}
+			}
+			exec(t, db, "DROP TRIGGER readonly")
+			if _, err := p.Commit(t.Context(), blind(1, 0)); err != nil {
+				t.Errorf("after error %d: %v", number, err)
+			}
+		}
+	})
+}
+
+// TestStartThatWasCutShortIsMadeAgain is about a process that died when it had made the
+// table of versions and nothing else.
+func TestStartThatWasCutShortIsMadeAgain(t *testing.T) {
+	everywhere(t, func(t *testing.T, d database) {
+		d.prepared(t, partition.Options{Name: "a"})
+		exec(t, d.sql, "DELETE FROM schema_version")
+		for _, table := range []string{"entries", "positions", "cluster", "lease", "barrier"} {
+			exec(t, d.sql, "DROP TABLE "+table)
+		}
+		join(t, d.prepared(t, partition.Options{Name: "a"}))
+	})
+}
+
+// TestPausedWriterDoesNotBlockOthers is about a process that is suspended in a transaction,
+// after it has claimed its revisions.
+func TestPausedWriterDoesNotBlockOthers(t *testing.T) {
+	onServers(t, func(t *testing.T, server *servers.Server) {
+		address := server.Database(t)
+		o := partition.Options{Name: "a", Timeout: 3 * time.Second}
+		paused, other := prepared(t, mysqlOf(t, address), o), prepared(t, mysqlOf(t, address), o)
+		join(t, other)
+		claimed, resumed := make(chan struct{}), make(chan struct{})
+		ended := make(chan error)
+		go func() {
+			b := decided(1)
+			decide := b.Decide
+			b.Decide = func(c partition.Claim) ([]partition.Entry, error) {
+				close(claimed)
+				<-resumed
+				return decide(c)
+			}
+			_, err := paused.Commit(t.Context(), b)
+			ended <- err
+		}()
+		<-claimed
+		began := time.Now()
+		for time.Since(began) < time.Minute {
+			if _, err := other.Commit(t.Context(), partition.Batch{Epoch: 1, Revisions: 1}); err == nil {
+				break
+			}
+		}
+		if took := time.Since(began); took > 25*time.Second {
+			t.Errorf("the other process could write after %v", took)
+		}
+		close(resumed)
+		if err := <-ended; err == nil {
+			t.Error("the paused commit says that it took place")
+		}
+	})
+}
+
+func TestPasswordIsReadForEachConnection(t *testing.T) {
+	onServers(t, func(t *testing.T, server *servers.Server) {
+		c := mysqlOf(t, server.Database(t))
+		password, asked := "wrong-password", 0
+		right := c.Password
+		c.Password, c.NewPassword = "", func() (string, error) { asked++; return password, nil }
+		p := openMySQL(t, c, partition.Options{Name: "a"})
+		wantError(t, p.Prepare(t.Context()), partition.ErrRefused)
+		password = right
+		if err := p.Prepare(t.Context()); err != nil || asked < 2 {
+			t.Errorf("with the new password, read %d times: %v", asked, err)
+		}
+	})
+}
+
+// TestServerSaysWhatIsNotDurable is about a server whose settings are not the usual ones, and change.
+func TestServerSaysWhatIsNotDurable(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts servers of its own")
+	}
+	server := servers.NewMariaDB(t, "--innodb-flush-log-at-trx-commit=2", "--log-bin=b", "--sync-binlog=0", "--server-id=7",
+		"--max-allowed-packet=4M")
+	address := server.Database(t)
+	p := prepared(t, mysqlOf(t, address), partition.Options{Name: "a"})
+	join(t, p)
+	said := strings.Join(p.Warnings(), "\n")
+	for _, want := range []string{"innodb_flush_log_at_trx_commit", "sync_binlog"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("%s is not among the warnings: %q", want, said)
+		}
+	}
+	careful := prepared(t, mysqlOf(t, address), partition.Options{Name: "a", RequireDurable: true})
+	if _, err := careful.Commit(t.Context(), blind(1, 0)); !errors.Is(err, partition.ErrRefused) || !strings.Contains(err.Error(), "sync_binlog") {
+		t.Errorf("a commit that is to be durable: %v", err)
+	}
+	exec(t, servers.Open(t, address), "SET GLOBAL max_prepared_stmt_count = 0")
+	if _, err := p.Commit(t.Context(), large(3)); err != nil {
+		t.Errorf("large values without prepared statements: %v", err)
+	}
+	exec(t, servers.Open(t, address), "SET GLOBAL max_prepared_stmt_count = 10000")
+	checkPackets(t, p, servers.Open(t, address))
+	checkBinlogFormat(t, server)
+}
+
+// checkPackets lowers max_allowed_packet below what a partition was prepared with, and raises it again.
+func checkPackets(t *testing.T, p *partition.SQL, db *sql.DB) {
+	t.Helper()
+	big := large(1)
+	big.Write[0].Value = make([]byte, 3<<20)
+	big.Write[0].Checksum = partition.Checksum(big.Write[0].Value)
+	renew := func(packet string) {
+		exec(t, db, "SET GLOBAL max_allowed_packet = "+packet)
+		exec(t, db, "CREATE TRIGGER readonly BEFORE UPDATE ON positions FOR EACH ROW SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1290")
+		_, err := p.Commit(t.Context(), blind(1, 0)) // all connections are made anew
+		wantError(t, err, partition.ErrUnavailable)
+		exec(t, db, "DROP TRIGGER readonly")
+	}
+	renew("65536")
+	if _, err := p.Commit(t.Context(), blind(1, 0)); err != nil {
+		t.Errorf("a small write with small packets: %v", err)
+	}
+	if got := getAll(t, p, blind(1, 0).Write); len(got) != 1 {
+		t.Errorf("%d entries with small packets", len(got))
+	}
+	_, err := p.Commit(t.Context(), big)
+	if !errors.Is(err, partition.ErrTooLarge) || !strings.Contains(err.Error(), "max_allowed_packet") || !strings.Contains(err.Error(), string(big.Write[0].Key)) {
+		t.Errorf("a large write with small packets: %v", err)
+	}
+	for began := time.Now(); err != nil && time.Since(began) < 30*time.Second; { // connections are given up once a second at most
+		renew("4194304")
+		_, err = p.Commit(t.Context(), big)
+	}
+	if err != nil {
+		t.Errorf("a large write with large packets again: %v", err)
+	}
+}
+
+func checkBinlogFormat(t *testing.T, server *servers.Server) {
+	t.Helper()
+	db := servers.Open(t, server.Database(t))
+	exec(t, db, "SET GLOBAL binlog_format = 'STATEMENT'")
+	p := openMySQL(t, mysqlOf(t, server.Vacant(t)), partition.Options{Name: "a"})
+	if err := p.Prepare(t.Context()); !errors.Is(err, partition.ErrRefused) || !strings.Contains(err.Error(), "binlog_format") {
+		t.Errorf("with binlog_format = STATEMENT: %v", err)
+	}
+	exec(t, db, "SET GLOBAL binlog_format = 'ROW'")
+	if err := p.Prepare(t.Context()); err != nil {
+		t.Errorf("with binlog_format = ROW again: %v", err)
+	}
+}

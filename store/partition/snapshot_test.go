@@ -1,0 +1,33 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"io"
+	"testing"
+)
+
+// fewRows are rows that end early.
+type fewRows struct {
+	rows
+	left int
+}
+
+func (r *fewRows) Next() bool             { r.left--; return r.left >= 0 }
+func (r *fewRows) Err() error             { return nil }
+func (r *fewRows) entry(*row, bool) Entry { return Entry{Revision: 1} }
+
+// TestSnapshotThatEndsEarlyIsAnError: a server that leaves rows out must not make a copy look level.
+func TestSnapshotThatEndsEarlyIsAnError(t *testing.T) {
+	for last, want := range map[Revision]error{1: nil, 2: ErrUnavailable} {
+		s := &SQL{name: "a", timeout: defaultTimeout, life: t.Context()}
+		n := &snapshot{s: s, rows: &fewRows{left: 1}, last: last, end: func() {}}
+		_, err := n.Next(context.Background(), 10, 1<<20)
+		if !errors.Is(err, want) {
+			t.Errorf("entries up to 1 of %d: %v, want %v", last, err, want)
+		}
+		if _, err := n.Next(context.Background(), 10, 1<<20); want == nil && err != io.EOF {
+			t.Errorf("after the last: %v", err)
+		}
+	}
+}
