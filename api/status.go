@@ -58,6 +58,7 @@ type partitionDocument struct {
 	LatencyMS float64          `json:"latency_ms" xml:"latency_ms"`
 	Readable  bool             `json:"readable" xml:"readable"`
 	Writable  bool             `json:"writable" xml:"writable"`
+	Warnings  []text           `json:"warnings,omitempty" xml:"warnings>warning,omitempty"`
 	Origins   []originDocument `json:"origins" xml:"origins>origin"`
 }
 
@@ -80,6 +81,9 @@ func partitionOf(p *store.PartitionStatus) partitionDocument {
 	}
 	if p.Err != nil {
 		d.Error = text(p.Err.Error())
+	}
+	for _, w := range p.Warnings {
+		d.Warnings = append(d.Warnings, text(w))
 	}
 	for i, o := range p.Origins {
 		d.Origins[i] = originDocument{Origin: text(o.Origin), Revision: int64(o.Revision), LagRevisions: o.LagRevisions, SyncedAt: timeOf(o.SyncedAt)}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -140,8 +141,23 @@ func (m *member) prepare(ctx context.Context) {
 	err := m.Prepare(ctx)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.isPrepared = err == nil
+	if m.isPrepared = err == nil; m.isPrepared {
+		for _, w := range m.warnings() {
+			m.options.Logger.Warn("a setting of the partition's server is not as it should be", "partition", m.Name(), "reason", w)
+		}
+	}
 	m.setErr(err)
+}
+
+// warnings tell what the partition's server puts at risk, and a value that the store
+// would take and the partition does not.
+func (m *member) warnings() []string {
+	warnings := slices.Clone(m.Warnings())
+	if limit := m.MaxValueBytes(); limit < m.options.MaxValueBytes {
+		warnings = append(warnings, fmt.Sprintf("it takes values of at most %d bytes: larger ones are refused everywhere, though max_value_bytes is %d; raise max_allowed_packet to %d or more",
+			limit, m.options.MaxValueBytes, m.options.MaxValueBytes+256<<10))
+	}
+	return warnings
 }
 
 func (m *member) setJoined(err error) {

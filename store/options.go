@@ -14,7 +14,7 @@ type Options struct {
 	Partitions    []partition.Partition // in the order of the configuration, at least one; the store closes them
 	Masters       []string              // names among Partitions; default: the first
 	MaxKeyBytes   int                   // default and most: MaxKeyBytes
-	MaxValueBytes int64                 // default 16 MiB; a master may accept less
+	MaxValueBytes int64                 // default 15 MiB; a partition may accept less
 	BatchEntries  int                   // most updates in one commit, default 1024
 	BatchBytes    int64                 // most bytes of values in one commit, default 4 MiB; one larger value goes alone
 	QueueEntries  int                   // most updates waiting for one master, default 16384; beyond, ErrMasterUnavailable
@@ -45,7 +45,7 @@ const (
 
 func (o Options) withDefaults() Options {
 	o.MaxKeyBytes = defaultTo(o.MaxKeyBytes, MaxKeyBytes)
-	o.MaxValueBytes = defaultTo(o.MaxValueBytes, 16<<20)
+	o.MaxValueBytes = defaultTo(o.MaxValueBytes, 15<<20)
 	o.BatchEntries = defaultTo(o.BatchEntries, 1024)
 	o.BatchBytes = defaultTo(o.BatchBytes, 4<<20)
 	o.QueueEntries = defaultTo(o.QueueEntries, 16384)

@@ -43,6 +43,7 @@ type PartitionStatus struct {
 	ReadAt   time.Time     // when its positions were last read
 	Readable bool          // serves reads of every origin
 	Writable bool          // takes writes as a master
+	Warnings []string      // what its server's settings put at risk, or do not allow
 	Origins  []OriginStatus
 }
 
@@ -90,6 +91,9 @@ func (s *Store) statusOf(m *member, masters []string) PartitionStatus {
 		Master:  slices.Contains(masters, m.Name()),
 		Err:     m.fault(),
 		Latency: time.Duration(m.latency.Load()),
+	}
+	if m.prepared() {
+		ps.Warnings = m.warnings()
 	}
 	if k := m.known.Load(); k != nil {
 		ps.ReadAt = k.readAt

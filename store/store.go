@@ -142,13 +142,12 @@ func (s *Store) Close() error {
 // CheckName returns a *KeyError unless name is a key of this store.
 func (s *Store) CheckName(name string) error { return CheckName(name, s.options.MaxKeyBytes) }
 
-// MaxValueBytes is the largest value that every partition reached so far accepts.
+// MaxValueBytes is the largest value that every partition accepts. Of one that was not
+// reached yet it is what the default settings of its kind of server allow.
 func (s *Store) MaxValueBytes() int64 {
 	limit := s.options.MaxValueBytes
 	for _, m := range *s.members.Load() {
-		if m.prepared() {
-			limit = min(limit, m.MaxValueBytes())
-		}
+		limit = min(limit, m.MaxValueBytes())
 	}
 	return limit
 }

@@ -92,6 +92,9 @@ func (p *program) statusTable(s *nodeStatus) string {
 		if part.Error != "" {
 			fmt.Fprintf(&b, "%s: %s\n", part.Name, part.Error)
 		}
+		for _, w := range part.Warnings {
+			fmt.Fprintf(&b, "%s: warning: %s\n", part.Name, w)
+		}
 	}
 	fmt.Fprintf(&b, "\nnode %s, version %s, epoch %d, masters: %s\n",
 		firstOf(s.Node, "-"), firstOf(s.Version, "-"), s.Epoch, firstOf(strings.Join(s.Masters, ", "), "-"))

@@ -68,6 +68,7 @@ type partitionStatus struct {
 	Error     string         `json:"error"`
 	LatencyMS *float64       `json:"latency_ms"`
 	Readable  bool           `json:"readable"`
+	Warnings  []string       `json:"warnings,omitempty"`
 	Writable  bool           `json:"writable"`
 	Origins   []originStatus `json:"origins"`
 }

@@ -1,0 +1,29 @@
+package store_test
+
+import (
+	"testing"
+
+	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// TestValuesFitPartitionsThatWereNotReached: a value that is accepted while a server is away
+// must fit it when it comes.
+func TestValuesFitPartitionsThatWereNotReached(t *testing.T) {
+	away, err := partition.OpenMySQL(partition.MySQL{Addr: "127.0.0.1:1", User: "u", Database: "d"}, partition.Options{Name: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for most, want := range map[int64]int64{0: 15 << 20, 1 << 20: 1 << 20, 64 << 20: 16<<20 - 256<<10} {
+		s, err := store.Open(store.Options{Partitions: []partition.Partition{partition.NewMemory("a"), away}, MaxValueBytes: most})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.MaxValueBytes(); got != want {
+			t.Errorf("of at most %d bytes %d are accepted, want %d", most, got, want)
+		}
+	}
+	if err := away.Close(); err != nil {
+		t.Error(err)
+	}
+}
