@@ -188,7 +188,8 @@ func (s *Store) catchUp(ctx context.Context, m *member, o Origin, upTo Revision)
 			}
 			return fmt.Errorf("%s is at %d and lacks %d of itself", o, at.Revision, upTo)
 		}
-		if !errors.Is(err, partition.ErrPositionMoved) && !errors.Is(err, partition.ErrOutcomeUnknown) {
+		stale := try == 0 && errors.Is(err, partition.ErrTooFar) // by a position that may have been read long ago
+		if !stale && !errors.Is(err, partition.ErrPositionMoved) && !errors.Is(err, partition.ErrOutcomeUnknown) {
 			break
 		}
 	}

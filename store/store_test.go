@@ -889,3 +889,23 @@ func TestReplicaThatLacksTooMuchIsNoCopy(t *testing.T) {
 		t.Errorf("the position went from %+v to %+v, %v", at, now, err)
 	}
 }
+
+// TestCopyIsJudgedByThePositionOfNow: another process has copied much and collected
+// tombstones since this process has read the replica's positions.
+func TestCopyIsJudgedByThePositionOfNow(t *testing.T) {
+	o := options()
+	o.Poll = time.Hour
+	r := newRig(t, 2, o)
+	r.put(t, "a", "1")
+	r.level(t)
+	gone := r.put(t, "b", "1")
+	copyAll(t, t.Context(), r.parts[0], r.parts[1], "p0")
+	for _, p := range r.parts {
+		if _, err := p.Collect(t.Context(), "p0", gone.Revision); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if held, err := r.Copy(t.Context(), r.put(t, "c", "1"), 2); err != nil || held != 2 {
+		t.Errorf("held by %d, %v", held, err)
+	}
+}
