@@ -104,11 +104,11 @@ func (s *Server) getMetrics(w http.ResponseWriter, r *http.Request) error {
 type collector struct {
 	s *Server
 
-	epoch, up, readable, writable, latency *prometheus.Desc
-	revision, lagRevisions, lagSeconds     *prometheus.Desc
-	passes, passSeconds, passAge           *prometheus.Desc
-	remaining, swept, collected            *prometheus.Desc
-	cacheReads, cacheEntries, cacheBytes   *prometheus.Desc
+	epoch, up, readable, writable, latency  *prometheus.Desc
+	revision, lagRevisions, lagSeconds, age *prometheus.Desc
+	passes, passSeconds, passAge            *prometheus.Desc
+	remaining, swept, collected             *prometheus.Desc
+	cacheReads, cacheEntries, cacheBytes    *prometheus.Desc
 }
 
 func newCollector(s *Server) *collector {
@@ -124,7 +124,8 @@ func newCollector(s *Server) *collector {
 		latency:      desc("partition_latency_seconds", "Smoothed time of recent operations.", "partition"),
 		revision:     desc("partition_revision", "Revision up to which the partition holds everything of the origin.", "partition", "origin"),
 		lagRevisions: desc("partition_lag_revisions", "Revisions of the origin that the partition does not hold yet.", "partition", "origin"),
-		lagSeconds:   desc("partition_lag_seconds", "Upper bound of the age of the partition's view of the origin.", "partition", "origin"),
+		lagSeconds:   desc("partition_lag_seconds", "0 when level, else upper bound of the age of the partition's view of the origin.", "partition", "origin"),
+		age:          desc("partition_age_seconds", "Age of the proof that the partition holds everything of the origin of then.", "partition", "origin"),
 		passes:       desc("sync_passes_total", "Passes of the sync process in this process."),
 		passSeconds:  desc("sync_last_pass_seconds", "Duration of the last pass."),
 		passAge:      desc("sync_last_pass_timestamp_seconds", "When the last pass ended, in seconds since 1970."),
@@ -140,7 +141,7 @@ func newCollector(s *Server) *collector {
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range [...]*prometheus.Desc{
-		c.epoch, c.up, c.readable, c.writable, c.latency, c.revision, c.lagRevisions, c.lagSeconds,
+		c.epoch, c.up, c.readable, c.writable, c.latency, c.revision, c.lagRevisions, c.lagSeconds, c.age,
 		c.passes, c.passSeconds, c.passAge, c.remaining, c.swept, c.collected, c.cacheReads, c.cacheEntries, c.cacheBytes,
 	} {
 		ch <- d
@@ -152,7 +153,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	st := c.s.store.Status()
+	st := c.s.storeStatus()
 	gauge(c.epoch, float64(st.Epoch))
 	for i := range st.Partitions {
 		c.collectPartition(gauge, &st.Partitions[i])
@@ -193,6 +194,7 @@ func (c *collector) collectPartition(gauge func(*prometheus.Desc, float64, ...st
 		gauge(c.lagRevisions, float64(o.LagRevisions), p.Name, string(o.Origin))
 		if o.Lag >= 0 {
 			gauge(c.lagSeconds, o.Lag.Seconds(), p.Name, string(o.Origin))
+			gauge(c.age, o.Age.Seconds(), p.Name, string(o.Origin))
 		}
 	}
 }

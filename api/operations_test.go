@@ -189,3 +189,25 @@ func TestAccessLog(t *testing.T) {
 		t.Errorf("more than a line: %q", line)
 	}
 }
+
+// TestPartitionThatTakesNoCopiesIsNotReady: the store reaches it and reads from it, and only
+// the sync process knows.
+func TestPartitionThatTakesNoCopiesIsNotReady(t *testing.T) {
+	target := SyncTarget{Name: "partition-1", State: "failed", Err: errors.New("disk full"), Remaining: 5}
+	n := newNode(t, func(o *Options) {
+		o.Syncer = &fakeSyncer{status: SyncStatus{Running: true, Targets: []SyncTarget{target}}}
+	})
+	var d statusDocument
+	if err := json.Unmarshal(n.do(t, "GET", "/v1/status", "").Body.Bytes(), &d); err != nil {
+		t.Fatal(err)
+	}
+	if p := d.Partitions[1]; p.State != "failed" || p.Error != "takes no copies: disk full" {
+		t.Errorf("the status says %+v", p)
+	}
+	metrics := n.do(t, "GET", "/metrics", "").Body.String()
+	for _, line := range []string{`runnel_partition_ready{kind="memory",partition="partition-1",role="replica"} 0`, `runnel_sync_target_remaining_revisions{partition="partition-1"} 5`} {
+		if !strings.Contains(metrics, line) {
+			t.Errorf("the metrics lack %s", line)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -19,8 +20,26 @@ func (s *Server) getStatus(w http.ResponseWriter, r *http.Request) error {
 	return s.respond(w, r, http.StatusOK, s.status())
 }
 
-func (s *Server) status() *statusDocument {
+// failed is the state of a partition that answers and takes no copies.
+const failed store.State = "failed"
+
+// storeStatus is the status of the store, with what the sync process knows of its partitions.
+func (s *Server) storeStatus() store.Status {
 	st := s.store.Status()
+	if s.syncer == nil {
+		return st
+	}
+	for _, t := range s.syncer.SyncStatus().Targets {
+		i := slices.IndexFunc(st.Partitions, func(p store.PartitionStatus) bool { return p.Name == t.Name })
+		if i >= 0 && st.Partitions[i].Err == nil && (t.State == "failed" || t.State == "refused") {
+			st.Partitions[i].State, st.Partitions[i].Err = failed, fmt.Errorf("takes no copies: %w", t.Err)
+		}
+	}
+	return st
+}
+
+func (s *Server) status() *statusDocument {
+	st := s.storeStatus()
 	d := &statusDocument{
 		Node:       text(s.options.Node),
 		Version:    text(s.options.Version),
@@ -67,6 +86,7 @@ type originDocument struct {
 	Revision     int64      `json:"revision" xml:"revision"`
 	LagRevisions int64      `json:"lag_revisions" xml:"lag_revisions"`
 	LagSeconds   *float64   `json:"lag_seconds" xml:"lag_seconds,omitempty"` // null: it was never whole
+	AgeSeconds   *float64   `json:"age_seconds" xml:"age_seconds,omitempty"` // likewise
 	SyncedAt     *time.Time `json:"synced_at,omitempty" xml:"synced_at,omitempty"`
 }
 
@@ -88,8 +108,8 @@ func partitionOf(p *store.PartitionStatus) partitionDocument {
 	for i, o := range p.Origins {
 		d.Origins[i] = originDocument{Origin: text(o.Origin), Revision: int64(o.Revision), LagRevisions: o.LagRevisions, SyncedAt: timeOf(o.SyncedAt)}
 		if o.Lag >= 0 {
-			seconds := o.Lag.Seconds()
-			d.Origins[i].LagSeconds = &seconds
+			lag, age := o.Lag.Seconds(), o.Age.Seconds()
+			d.Origins[i].LagSeconds, d.Origins[i].AgeSeconds = &lag, &age
 		}
 	}
 	return d

@@ -53,7 +53,8 @@ type OriginStatus struct {
 	Readable     bool // serves reads of this origin's keys
 	Revision     Revision
 	LagRevisions int64         // revisions of the origin that this partition does not hold yet
-	Lag          time.Duration // upper bound of how old its view of the origin is; negative: never whole
+	Lag          time.Duration // 0 when level; else upper bound of how old its view of the origin is; negative: never whole
+	Age          time.Duration // of the proof that it holds everything of then; negative: never whole
 	SyncedAt     time.Time     // by this process's clock; zero: never whole, or the origin itself
 }
 
@@ -136,9 +137,9 @@ func stateOf(err error) State {
 
 func (s *Store) originStatus(m *member, o Origin) OriginStatus {
 	at, _ := m.position(o)
-	st := OriginStatus{Origin: o, Readable: m.answers() && m.whole(o), Revision: at.Revision, Lag: s.staleness(m, o)}
-	if at.Filled() && st.Lag >= 0 && m.Name() != string(o) {
-		st.SyncedAt = time.Now().Add(-st.Lag)
+	st := OriginStatus{Origin: o, Readable: m.answers() && m.whole(o), Revision: at.Revision, Age: s.staleness(m, o)}
+	if at.Filled() && st.Age >= 0 && m.Name() != string(o) {
+		st.SyncedAt = time.Now().Add(-st.Age)
 	}
 	head := at.Revision
 	for _, other := range *s.members.Load() {
@@ -147,5 +148,8 @@ func (s *Store) originStatus(m *member, o Origin) OriginStatus {
 		}
 	}
 	st.LagRevisions = int64(head - max(at.Revision, partition.Floor(head.Epoch())))
+	if st.LagRevisions > 0 || m.catchingUp(o) || st.Age < 0 {
+		st.Lag = st.Age
+	}
 	return st
 }

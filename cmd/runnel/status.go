@@ -21,12 +21,12 @@ func newStatus(p *program) *cobra.Command {
 		Use:   "status",
 		Short: "Show the partitions: health, position, lag",
 		Long: `Show the partitions as the server sees them: role, state, and for each origin the
-position, how far that is behind in revisions and seconds, and when it was last
-synced; then the masters, the epoch and the last pass of the sync process.
+position, how far that is behind in revisions and seconds (0 when level), and when it
+was last seen to hold everything; then the masters, the epoch and the last pass of the sync process.
 
 A partition's state is ready, filling, catching_up or starting, all of which are
-healthy, or unreachable, refused, behind or read_only (a master that takes no
-writes), which are not: then the exit status is 1.`,
+healthy, or unreachable, refused, behind, failed (takes no copies) or
+read_only (a master that takes no writes), which are not: then the exit status is 1.`,
 		Example: `  runnel status
   runnel status --json | jq '.partitions[] | {name, state}'
   watch runnel status`,
@@ -83,15 +83,12 @@ func unhealthy(s *nodeStatus) error {
 func (p *program) statusTable(s *nodeStatus) string {
 	var b bytes.Buffer
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "PARTITION\tKIND\tROLE\tSTATE\tLATENCY\tORIGIN\tPOSITION\tBEHIND\tLAG\tSYNCED")
+	fmt.Fprintln(t, "PARTITION\tKIND\tROLE\tSTATE\tLATENCY\tORIGIN\tPOSITION\tBEHIND\tLAG\tSYNCED\tERROR")
 	for _, part := range s.Partitions {
 		p.statusRows(t, &part)
 	}
 	t.Flush()
 	for _, part := range s.Partitions {
-		if part.Error != "" {
-			fmt.Fprintf(&b, "%s: %s\n", part.Name, part.Error)
-		}
 		for _, w := range part.Warnings {
 			fmt.Fprintf(&b, "%s: warning: %s\n", part.Name, w)
 		}
@@ -109,12 +106,13 @@ func (p *program) statusTable(s *nodeStatus) string {
 func (p *program) statusRows(w io.Writer, part *partitionStatus) {
 	own := fmt.Sprintf("%s\t%s\t%s\t%s\t%s", part.Name, part.Kind, part.Role, part.State, milliseconds(part.LatencyMS))
 	if len(part.Origins) == 0 {
-		fmt.Fprintf(w, "%s\t-\t-\t-\t-\t-\n", own)
+		fmt.Fprintf(w, "%s\t-\t-\t-\t-\t-\t%s\n", own, firstOf(part.Error, "-"))
 	}
+	failure := firstOf(part.Error, "-")
 	for _, o := range part.Origins {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\n",
-			own, o.Origin, o.Revision, revisions(o.LagRevisions), seconds(o.LagSeconds), p.synced(part, &o))
-		own = "\t\t\t\t"
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\n",
+			own, o.Origin, o.Revision, revisions(o.LagRevisions), seconds(o.LagSeconds), p.synced(part, &o), failure)
+		own, failure = "\t\t\t\t", ""
 	}
 }
 

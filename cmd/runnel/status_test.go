@@ -19,11 +19,10 @@ func TestStatusTable(t *testing.T) {
 	f := newFake(t)
 	f.status = statusJSON
 	o := cli{}.run(t, f, "status")
-	want := `PARTITION  KIND    ROLE    STATE        LATENCY  ORIGIN  POSITION       BEHIND  LAG    SYNCED
-p0         sqlite  master  ready        0.2 ms   p0      2199023255554  0       0.0 s  2 seconds ago
-                                                 p1      7              3       1.5 s  1 minute ago
-p1         mysql   master  unreachable  -        -       -              -       -      -
-p1: connection refused
+	want := `PARTITION  KIND    ROLE    STATE        LATENCY  ORIGIN  POSITION       BEHIND  LAG    SYNCED         ERROR
+p0         sqlite  master  ready        0.2 ms   p0      2199023255554  0       0.0 s  2 seconds ago  -
+                                                 p1      7              3       1.5 s  1 minute ago   
+p1         mysql   master  unreachable  -        -       -              -       -      -              connection refused
 
 node n1, version v1, epoch 2, masters: p0, p1
 sync: running, 12 passes, last 1 second ago, took 3.2 ms
