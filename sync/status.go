@@ -155,6 +155,11 @@ func (r Report) Level() bool {
 	return reachable > 0
 }
 
+// Away reports whether some partition could not be reached.
+func (r Report) Away() bool {
+	return slices.ContainsFunc(r.Targets, func(t TargetReport) bool { return t.State == Unreachable })
+}
+
 // String is a line for each partition.
 func (r Report) String() string {
 	var b strings.Builder

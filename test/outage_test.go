@@ -162,7 +162,14 @@ func TestSyncOnceTellsOutageFromLag(t *testing.T) {
 	if err := held.Release(t.Context(), lease); err != nil {
 		t.Fatal(err)
 	}
-	syncOnceSays(t, withOutage, 0, "partition-0: level", "partition-1: level", "partition-2: level", "partition-3: unreachable")
+	all := []string{"partition-0: level", "partition-1: level", "partition-2: level", "partition-3: unreachable"}
+	syncOnceSays(t, withOutage, 0, all...)
+	if out, err := runnel(t, "sync", "--once", "--strict", "--quiet", "--config", withOutage); exitStatus(err) != 1 || !strings.Contains(out, all[3]) {
+		t.Errorf("strict, it says %q, %v", out, err)
+	}
+	if out, err := runnel(t, "sync", "--once", "--strict", "--quiet", "--config", file); out != "" || err != nil {
+		t.Errorf("quiet and level, it says %q, %v", out, err)
+	}
 	mustHold(t, "equal", unequal(readContents(t, file)))
 }
 

@@ -22,11 +22,16 @@ processes on the same partitions do no harm: one works, the others stand by.
 With --now it asks a running server for a pass, and prints what came of it.
 
 With --once it prints a line for each partition. Exit status: 0 every reachable partition is level; 1 some are not, or none
-is reachable; 2 the configuration is wrong.`
+is reachable; 2 the configuration is wrong. With --strict a partition that is not reachable counts too. With --quiet nothing
+is printed on exit status 0, so that cron sends no mail. Webhooks are not sent to by a single pass.`
+
+// onceFlags are the flags of a single pass.
+type onceFlags struct{ once, quiet, strict bool }
 
 func newSync(p *program) *cobra.Command {
 	var f configFlags
-	var once, now bool
+	var once onceFlags
+	var now bool
 	cmd := &cobra.Command{
 		Use:     "sync",
 		Short:   "Carry every change to every partition",
@@ -44,24 +49,36 @@ func newSync(p *program) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			log := newLogger(p.stderr, c.Log)
-			if once {
-				return p.syncOnce(cmd.Context(), c, log)
+			if once.once {
+				return p.syncOnce(cmd.Context(), c, once)
 			}
+			if once.quiet || once.strict {
+				return usageError("--quiet and --strict go with --once")
+			}
+			log := newLogger(p.stderr, c.Log)
 			return syncDaemon(cmd.Context(), c, log, f)
 		},
 	}
 	f.define(cmd)
-	cmd.Flags().BoolVar(&once, "once", false, "make one pass and exit")
+	cmd.Flags().BoolVar(&once.once, "once", false, "make one pass and exit")
+	cmd.Flags().BoolVar(&once.quiet, "quiet", false, "with --once, print nothing when the exit status is 0")
+	cmd.Flags().BoolVar(&once.strict, "strict", false, "with --once, exit with 1 when a partition is not reachable")
 	cmd.Flags().BoolVar(&now, "now", false, "have the server that --server names make a pass, and print what came of it")
-	for _, other := range []string{"once", "config", "data"} {
+	for _, other := range []string{"once", "quiet", "strict", "config", "data"} {
 		cmd.MarkFlagsMutuallyExclusive("now", other)
 	}
 	return cmd
 }
 
 // syncOnce makes one pass and prints how every partition stands.
-func (p *program) syncOnce(ctx context.Context, c *config.Config, log *slog.Logger) error {
+func (p *program) syncOnce(ctx context.Context, c *config.Config, f onceFlags) error {
+	if f.quiet {
+		c.Log.Level = max(c.Log.Level, slog.LevelError)
+	}
+	log := newLogger(p.stderr, c.Log)
+	if len(c.Webhooks) > 0 {
+		log.Warn("webhooks are not sent to by a single pass: run runnel serve, or runnel sync without --once")
+	}
 	s, err := openStore(c, log, store.Options{})
 	if err != nil {
 		return err
@@ -79,10 +96,14 @@ func (p *program) syncOnce(ctx context.Context, c *config.Config, log *slog.Logg
 	if err != nil {
 		return err
 	}
+	ok := report.Level() && !(f.strict && report.Away())
+	if f.quiet && ok {
+		return nil
+	}
 	if _, err := fmt.Fprint(p.stdout, report); err != nil {
 		return err
 	}
-	if !report.Level() {
+	if !ok {
 		return &exitError{code: exitFailed, err: errSilent}
 	}
 	return nil
