@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -231,10 +235,33 @@ func (n *node) run(ctx context.Context, listener net.Listener, f configFlags) er
 	return errors.Join(running.Wait(), shutdownErr)
 }
 
+// serverErrors takes the lines that net/http logs. Most are of clients that break off, and
+// for debugging only. That no connection can be accepted, for want of file descriptors,
+// is for everybody: but net/http says so up to 200 times a second.
+type serverErrors struct {
+	log  *slog.Logger
+	last atomic.Int64 // when it was said, in nanoseconds since 1970
+}
+
+// acceptErrorEvery is the least time between two lines about connections that cannot be accepted.
+const acceptErrorEvery = 10 * time.Second
+
+func (e *serverErrors) Write(line []byte) (int, error) {
+	text, now := strings.TrimSpace(string(line)), time.Now().UnixNano()
+	failure, accepting := strings.CutPrefix(text, "http: Accept error: ")
+	switch last := e.last.Load(); {
+	case !accepting:
+		e.log.Debug(text)
+	case now-last >= int64(acceptErrorEvery) && e.last.CompareAndSwap(last, now):
+		e.log.Error("connections cannot be accepted; databases and copies may fail for the same reason", "error", failure)
+	}
+	return len(line), nil
+}
+
 func (n *node) newServer() *http.Server {
 	server := &http.Server{
 		Handler:  n.api,
-		ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
+		ErrorLog: log.New(&serverErrors{log: n.log}, "", 0),
 	}
 	limits(n.config.HTTP).Apply(server)
 	return server
