@@ -152,7 +152,7 @@ func (s *Server) putKey(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	p, err := s.readWrite(w, r, key, "ttl", "copies")
+	p, err := s.readWrite(w, r, key, "ttl", "expires_at", "copies")
 	if err != nil {
 		return err
 	}
@@ -199,7 +199,12 @@ func (s *Server) readWrite(w http.ResponseWriter, r *http.Request, key store.Key
 	if p.session, err = s.readSession(r.Header); err != nil {
 		return p, err
 	}
+	expires, err := expiresAt(q)
+	if err != nil {
+		return p, err
+	}
 	p.entry, err = s.readEntry(w, r, key)
+	p.entry.ExpiresAt = expires
 	return p, err
 }
 

@@ -449,3 +449,30 @@ func TestLastModifiedIsNeverAheadOfTheAnswer(t *testing.T) {
 		t.Errorf("Last-Modified %v, %v", at, err)
 	}
 }
+
+func TestExpiryIsKeptAsAnInstant(t *testing.T) {
+	n := newNode(t)
+	const at = "2099-01-02T03:04:05.678901Z"
+	if w := n.do(t, "PUT", "/v1/keys/a?expires_at="+at, "v"); w.Code != 201 {
+		t.Fatalf("PUT: %d %s", w.Code, w.Body)
+	}
+	if w := n.do(t, "POST", "/v1/batch", `[{"op":"put","key":"b","value":"v","expires_at":"`+at+`"}]`); !strings.Contains(w.Body.String(), `"status":201`) {
+		t.Fatalf("batch: %d %s", w.Code, w.Body)
+	}
+	for _, key := range []string{"a", "b"} {
+		if w := n.do(t, "GET", "/v1/keys/"+key+"?entry=true", ""); !strings.Contains(w.Body.String(), `"expires_at":"`+at+`"`) {
+			t.Errorf("%s: %s", key, w.Body)
+		}
+	}
+	if w := n.do(t, "PUT", "/v1/keys/past?expires_at=2000-01-01T00:00:00Z", "v"); w.Code != 201 {
+		t.Errorf("PUT of the past: %d", w.Code)
+	}
+	if w := n.do(t, "GET", "/v1/keys/past?consistency=master", ""); w.Code != 404 {
+		t.Errorf("GET of the past: %d", w.Code)
+	}
+	for _, query := range []string{"expires_at=tomorrow", "expires_at=" + at + "&ttl=1s", "expires_at="} {
+		if w := n.do(t, "PUT", "/v1/keys/c?"+query, "v"); w.Code != 400 || !strings.Contains(w.Body.String(), "expires_at") {
+			t.Errorf("%s: %d %s", query, w.Code, w.Body)
+		}
+	}
+}

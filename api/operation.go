@@ -6,6 +6,7 @@ import (
 
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/partition"
 )
 
 // operation is one item of a batch or a transaction, decoded.
@@ -123,6 +124,9 @@ func (d *operations) acceptEntry(e *store.Entry, item *wire.Operation) error {
 		return refuseItem("content_type", "The member content_type is a media type like text/plain, of at most %d ASCII characters.", maxContentTypeBytes)
 	default:
 		d.typ = e.ContentType
+	}
+	if item.Given&wire.MemberExpiresAt != 0 {
+		e.ExpiresAt = partition.InstantOf(item.ExpiresAt)
 	}
 	stored, ok, err := storedMetadata(item.Metadata)
 	if !ok {

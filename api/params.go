@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/partition"
 )
 
 // parameters returns the query's parameters. Any that is not among known is
@@ -65,6 +66,18 @@ func timeToLive(q url.Values) (time.Duration, error) {
 		return 0, refuseParameter("ttl", "ttl is a duration like 30s or 12h, from 1ms to %dh, not %q.", int(maxTTL.Hours()), q.Get("ttl"))
 	}
 	return ttl, nil
+}
+
+// expiresAt reads the parameter expires_at, to which ttl is the alternative; zero without one.
+func expiresAt(q url.Values) (store.Instant, error) {
+	if !q.Has("expires_at") {
+		return 0, nil
+	}
+	at, err := time.Parse(time.RFC3339, q.Get("expires_at"))
+	if err != nil || q.Has("ttl") {
+		return 0, refuseParameter("expires_at", "expires_at is a time like 2026-01-31T12:00:00Z, without a ttl, not %q.", q.Get("expires_at"))
+	}
+	return partition.InstantOf(at), nil
 }
 
 // pageLimit reads the parameter limit; 0 without one.

@@ -131,8 +131,6 @@ func (d *Decoder) named(quoted []byte) Member {
 	which := named(quoted)
 	if which == 0 && d.entries {
 		switch string(quoted) {
-		case `"expires_at"`:
-			return memberExpires
 		case `"size"`, `"etag"`, `"revision"`, `"origin"`, `"modified_at"`:
 			return memberIgnored
 		}
@@ -175,7 +173,7 @@ func (d *Decoder) set(o *Operation, m Member, value jsontext.Value) error {
 		o.IfMatch = text
 	case MemberIfNoneMatch:
 		o.IfNoneMatch = text
-	case memberExpires:
+	case MemberExpiresAt:
 		return o.setExpiry(text)
 	}
 	return nil
@@ -252,8 +250,8 @@ func (d *Decoder) check(o *Operation) error {
 		return refuse("value", "A put needs the member value or value_base64.")
 	case o.Given&MemberValue != 0 && o.Given&MemberBase64 != 0:
 		return refuse("value_base64", "A put has either value or value_base64.")
-	case o.Given&MemberTTL != 0 && o.Given&memberExpires != 0:
-		return refuse("expires_at", "An entry has either ttl or expires_at.")
+	case o.Given&MemberTTL != 0 && o.Given&MemberExpiresAt != 0:
+		return refuse("expires_at", "A put has either ttl or expires_at.")
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ type Operation struct {
 	IfMatch     []byte
 	IfNoneMatch []byte
 	Metadata    map[string]string // names in lower case
-	ExpiresAt   time.Time         // of an entry's line; zero if none was given
+	ExpiresAt   time.Time         // zero if none was given
 
 	Given Member // the members that are not null
 	Err   error  // an *Error: why it is not done; nil if it can be
@@ -26,7 +26,7 @@ type Operation struct {
 // Member is a set of an operation's members.
 type Member uint16
 
-// The members of an operation, and those that only the line of an entry has.
+// The members of an operation, and a sign of those that only the line of an entry has.
 const (
 	MemberOp Member = 1 << iota
 	MemberKey
@@ -37,10 +37,10 @@ const (
 	MemberIfMatch
 	MemberIfNoneMatch
 	MemberMetadata
-	memberExpires
+	MemberExpiresAt
 	memberIgnored // what the server sets by itself
 
-	ofPuts = memberExpires - 1
+	ofPuts = memberIgnored - 1
 )
 
 var memberNames = [...]string{"op", "key", "value", "value_base64", "content_type", "ttl", "if_match", "if_none_match", "metadata", "expires_at"}
@@ -49,7 +49,7 @@ var memberNames = [...]string{"op", "key", "value", "value_base64", "content_typ
 var membersOf = map[string]Member{
 	"get":    MemberOp | MemberKey,
 	"delete": MemberOp | MemberKey | MemberIfMatch | MemberIfNoneMatch,
-	"put":    ofPuts | memberExpires | memberIgnored,
+	"put":    ofPuts | memberIgnored,
 }
 
 // named finds a member by its name in JSON; 0 if an operation has none.
@@ -73,8 +73,10 @@ func named(quoted []byte) Member {
 		return MemberIfNoneMatch
 	case `"metadata"`:
 		return MemberMetadata
+	case `"expires_at"`:
+		return MemberExpiresAt
 	}
-	for i, name := range memberNames[:len(memberNames)-1] {
+	for i, name := range memberNames {
 		if text, err := jsontext.AppendUnquote(nil, quoted); err == nil && string(text) == name {
 			return 1 << i
 		}

@@ -38,7 +38,7 @@ func TestLinesOfBatchesAndImportsAreDecodedAlike(t *testing.T) {
 			t.Errorf("%s: %+v and %+v", rest, o, e)
 		}
 	}
-	for _, exported := range []string{"size", "etag", "revision", "origin", "modified_at", "expires_at"} {
+	for _, exported := range []string{"size", "etag", "revision", "origin", "modified_at"} {
 		var o Operation
 		if NewDecoder().Line([]byte(`{"op":"put","key":"k","value":"x","`+exported+`":"1"}`), &o); o.Err == nil {
 			t.Errorf("an operation has the member %s", exported)

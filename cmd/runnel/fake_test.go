@@ -162,8 +162,8 @@ func (f *fakeServer) batch(w http.ResponseWriter, r *http.Request) {
 			value = *o.ValueBase64
 		}
 		path := wire.Path(wire.KeysPath, o.Key)
-		if o.TTL != "" {
-			path += "?ttl=" + o.TTL
+		if o.TTL != "" || o.ExpiresAt != "" {
+			path += "?" + url.Values{"ttl": {o.TTL}, "expires_at": {o.ExpiresAt}}.Encode()
 		}
 		one := httptest.NewRequest(http.MethodPut, path, bytes.NewReader(value))
 		one.Header.Set("Content-Type", o.ContentType)
@@ -239,6 +239,9 @@ func (f *fakeServer) put(w http.ResponseWriter, r *http.Request, key string) {
 	}
 	f.revision++
 	e := &fakeEntry{value: body, contentType: r.Header.Get("Content-Type"), revision: f.revision, ttl: r.URL.Query().Get("ttl")}
+	if at, err := time.Parse(time.RFC3339, r.URL.Query().Get("expires_at")); err == nil {
+		e.ttl = at.Sub(fakeTime).String()
+	}
 	for name, values := range r.Header {
 		if meta, ok := strings.CutPrefix(name, wire.MetaHeader); ok {
 			if e.metadata == nil {

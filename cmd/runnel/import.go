@@ -102,12 +102,13 @@ type item struct {
 
 // loaded is an entry about to be stored.
 type loaded struct {
-	key      string
-	value    value
-	ttl      string // as the server takes it; "" for none
-	metadata map[string]string
-	expired  bool // there is nothing to store any more
-	same     bool // nor is there, as it is stored already
+	key       string
+	value     value
+	ttl       string // as the server takes it; "" for none
+	expiresAt string // likewise, in place of ttl
+	metadata  map[string]string
+	expired   bool // there is nothing to store any more
+	same      bool // nor is there, as it is stored already
 
 	ifMatch, ifNoneMatch string // as in the header; "" for none
 }
@@ -196,6 +197,9 @@ func (c *client) store(ctx context.Context, e *loaded) error {
 		}
 	}
 	query := url.Values{}
+	if e.expiresAt != "" {
+		query.Set("expires_at", e.expiresAt)
+	}
 	if e.ttl != "" {
 		query.Set("ttl", e.ttl)
 	}

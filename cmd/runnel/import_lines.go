@@ -98,8 +98,7 @@ func (s *lineSource) decode(line []byte) (loaded, error) {
 		ifMatch: string(o.IfMatch), ifNoneMatch: string(o.IfNoneMatch),
 	}
 	if !o.ExpiresAt.IsZero() {
-		ttl := o.ExpiresAt.Sub(s.now()).Round(time.Millisecond)
-		l.ttl, l.expired = ttl.String(), ttl <= 0
+		l.expiresAt, l.expired = o.ExpiresAt.Format(time.RFC3339Nano), !o.ExpiresAt.After(s.now())
 	}
 	return l, nil
 }

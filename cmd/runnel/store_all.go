@@ -22,12 +22,13 @@ type operation struct {
 	ValueBase64 *[]byte           `json:"value_base64,omitempty"`
 	ContentType string            `json:"content_type,omitempty"`
 	TTL         string            `json:"ttl,omitempty"`
+	ExpiresAt   string            `json:"expires_at,omitempty"`
 	Metadata    map[string]string `json:"metadata,omitempty"`
 }
 
 // putOf is the operation that stores an entry whose value is whole.
 func putOf(e *loaded) operation {
-	o := operation{Op: "put", Key: e.key, ContentType: e.value.contentType, Metadata: e.metadata, TTL: e.ttl}
+	o := operation{Op: "put", Key: e.key, ContentType: e.value.contentType, Metadata: e.metadata, TTL: e.ttl, ExpiresAt: e.expiresAt}
 	if text := string(e.value.whole); utf8.ValidString(text) {
 		o.Value = &text
 	} else {
