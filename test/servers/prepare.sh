@@ -1,7 +1,7 @@
 #!/bin/sh
 # prepare.sh installs what the tests need and is not there: certificates, for
 # modules (with the argument "certificates" nothing else); curl, for the commands
-# of the README; git, for the layout; a C compiler for the race detector; debootstrap, to build images, beside a Docker engine; a MariaDB
+# of the README; git, for the layout; nginx and HAProxy; a C compiler for the race detector; debootstrap, to build images, beside a Docker engine; a MariaDB
 # server without one. It does nothing, quickly, where all is there.
 set -eu
 PATH=$PATH:/usr/sbin:/usr/libexec
@@ -35,6 +35,10 @@ if [ "${1-}" = certificates ]; then exit; fi
 command -v curl >/dev/null || install curl ca-certificates
 command -v git >/dev/null || install git
 if ! command -v gcc >/dev/null || [ ! -e /usr/include/stdlib.h ]; then install gcc libc6-dev; fi
+# Proxies are tested where they can be had.
+for proxy in nginx haproxy; do
+	command -v $proxy >/dev/null || install $proxy || echo "SKIPPED: $proxy cannot be had, so nothing is known of Runnel behind it" >&2
+done
 if answers; then
 	command -v debootstrap >/dev/null || install debootstrap
 else
