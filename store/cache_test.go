@@ -407,6 +407,10 @@ func TestCacheAnswersNothingElse(t *testing.T) {
 			t.Errorf("%+v: not from the cache", o)
 		}
 	}
+	r.getWith("m", in(r.putElsewhere("m", "1"))) // by the master, as no other has it yet
+	if got := r.get("m"); got != "" {
+		t.Errorf("what the master answered was kept: %q", got)
+	}
 	got, err := r.Get(t.Context(), store.User.Key("a"), store.ReadOptions{})
 	if r.must(err); got.Partition != "p1" || got.Seen.Revision != got.Entry.Revision || got.Staleness <= 0 {
 		t.Errorf("from the cache: %+v", got)
@@ -524,8 +528,8 @@ type slowGet struct {
 	goOn chan struct{}
 }
 
-func (p *slowGet) Get(ctx context.Context, keys []store.Key) ([]store.Entry, error) {
-	entries, err := p.Memory.Get(ctx, keys)
+func (p *slowGet) GetSmall(ctx context.Context, keys []store.Key, most int64) ([]store.Entry, error) {
+	entries, err := p.Memory.GetSmall(ctx, keys, most)
 	if p.hold.CompareAndSwap(true, false) {
 		p.read <- struct{}{}
 		<-p.goOn

@@ -39,6 +39,7 @@ type reader struct {
 	m       *member
 	wake    chan struct{} // one token for each worker that should look at the queue
 	lookups sync.Pool
+	larges  *largeReads
 	watch   *time.Timer // runs sweep
 
 	mu      sync.Mutex // guards the fields below
@@ -52,7 +53,7 @@ type reader struct {
 type flight struct{ lookups []*lookup }
 
 func newReader(m *member) *reader {
-	r := &reader{m: m, wake: make(chan struct{}, m.options.Readers)}
+	r := &reader{m: m, wake: make(chan struct{}, m.options.Readers), larges: newLargeReads(m.options.Readers)}
 	r.lookups.New = func() any { return &lookup{done: make(chan struct{}, 1)} }
 	r.watch = time.AfterFunc(time.Hour, r.sweep)
 	r.watch.Stop()
@@ -64,7 +65,8 @@ func newReader(m *member) *reader {
 // context.DeadlineExceeded, and its statement goes on.
 func (r *reader) get(ctx context.Context, k Key, wait time.Duration) (e Entry, found bool, err error) {
 	l := r.lookups.Get().(*lookup)
-	l.key, l.until = k, time.Now().Add(wait)
+	until := time.Now().Add(wait)
+	l.key, l.until = k, until
 	if err := r.add(l); err != nil {
 		return Entry{}, false, err
 	}
@@ -80,6 +82,9 @@ func (r *reader) get(ctx context.Context, k Key, wait time.Duration) (e Entry, f
 	if !l.late {
 		*l = lookup{done: l.done}
 		r.lookups.Put(l)
+	}
+	if found && isHead(&e) {
+		return r.large(ctx, k, until)
 	}
 	return e, found, err
 }
@@ -162,6 +167,7 @@ func (r *reader) run(ctx context.Context) {
 			for w.take() {
 				w.answer()
 			}
+			r.larges.close()
 			return
 		}
 		// Whoever can run now may want to read too: it queues before a processor
@@ -205,10 +211,11 @@ func (w *readWorker) land() {
 	w.flight.lookups = nil
 }
 
-// answer reads the batch's keys in one statement.
+// answer reads the batch's keys in one statement. Of large values it gives the
+// heads: whoever waits reads them with large.
 func (w *readWorker) answer() {
 	w.gather()
-	entries, err := w.read()
+	entries, err := w.read(min(smallValue, manySmall/int64(len(w.keys))))
 	w.land()
 	for i := range entries {
 		for l := w.first(entries[i].Key); l != nil; {
@@ -275,14 +282,14 @@ func (w *readWorker) firstOf(k Key, among []*lookup) *lookup {
 	return nil
 }
 
-func (w *readWorker) read() (entries []Entry, err error) {
+func (w *readWorker) read(most int64) (entries []Entry, err error) {
 	m := w.r.m
 	began := time.Now()
 	_, err = m.breaker.Execute(func() (struct{}, error) {
 		ctx := w.limit.begin()
 		defer w.limit.end()
 		var err error
-		entries, err = m.Get(ctx, w.keys)
+		entries, err = m.GetSmall(ctx, w.keys, most)
 		return struct{}{}, err
 	})
 	if err == nil {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -150,8 +152,100 @@ type still struct {
 	entries []store.Entry
 }
 
-func (s *still) Get(context.Context, []store.Key) ([]store.Entry, error) { return s.entries, nil }
+func (s *still) GetSmall(context.Context, []store.Key, int64) ([]store.Entry, error) {
+	return s.entries, nil
+}
 
 func (s *still) Commit(context.Context, partition.Batch) (partition.Claim, error) {
 	return partition.Claim{First: 1, Now: 1}, nil
+}
+
+// largeGate is a partition whose whole values are held back.
+type largeGate struct {
+	*partition.Memory
+	begun chan store.Key // a statement for whole values has begun
+	goOn  chan struct{}
+	most  atomic.Int64 // bytes that one statement for several keys brought
+}
+
+func (p *largeGate) Get(ctx context.Context, keys []store.Key) ([]store.Entry, error) {
+	for _, k := range keys {
+		p.begun <- k
+	}
+	select {
+	case <-p.goOn:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return p.Memory.Get(ctx, keys)
+}
+
+func (p *largeGate) GetSmall(ctx context.Context, keys []store.Key, most int64) ([]store.Entry, error) {
+	entries, err := p.Memory.GetSmall(ctx, keys, most)
+	sum := int64(0)
+	for i := range entries {
+		sum += int64(len(entries[i].Value))
+	}
+	p.most.Store(max(p.most.Load(), sum))
+	return entries, err
+}
+
+// TestSmallReadsNeverWaitForLargeOnes: a large value is read in a statement of its
+// own, that all share who asked before it began; not more run at once than
+// there are readers, and small values are read beside them.
+func TestSmallReadsNeverWaitForLargeOnes(t *testing.T) {
+	gate := &largeGate{Memory: partition.NewMemory("p0"), begun: make(chan store.Key, 100), goOn: make(chan struct{})}
+	o := options()
+	o.Partitions, o.Readers, o.Timeout, o.MaxValueBytes = []partition.Partition{gate}, 2, time.Minute, 16<<20
+	s, err := store.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = s.Run(ctx) })
+	defer running.Wait()
+	defer cancel()
+	r := &rig{Store: s}
+	eventually(t, "a writable master", func() bool { return s.Status().Partitions[0].Writable })
+	large := strings.Repeat("v", 2<<20)
+	for i := range 4 {
+		r.put(t, fmt.Sprint("large", i), large)
+	}
+	r.put(t, "small", "1")
+	var reads sync.WaitGroup
+	get := func(name string, want string) {
+		got, err := s.Get(t.Context(), store.User.Key(name), store.ReadOptions{Consistency: store.FromMaster})
+		if err != nil || string(got.Entry.Value) != want {
+			t.Errorf("%s: %d bytes, %v", name, len(got.Entry.Value), err)
+		}
+	}
+	read := func(i int) { reads.Go(func() { get(fmt.Sprint("large", i), large) }) }
+	read(0)
+	read(1)
+	<-gate.begun
+	<-gate.begun
+	for range 5 { // in one statement
+		read(2)
+		read(3)
+	}
+	for range 100 {
+		get("small", "1")
+	}
+	if n := len(gate.begun); n != 0 {
+		t.Errorf("%d more statements for large values have begun", n)
+	}
+	left, leave := context.WithCancel(t.Context())
+	leave()
+	if _, err := s.Get(left, store.User.Key("large0"), store.ReadOptions{Consistency: store.FromMaster}); err == nil {
+		t.Error("who has left was answered")
+	}
+	close(gate.goOn)
+	reads.Wait()
+	if n := len(gate.begun); n < 2 || n > 10 {
+		t.Errorf("%d statements for 10 reads of 2 keys", n)
+	}
+	if gate.most.Load() > 8<<20 {
+		t.Errorf("a statement brought %d bytes", gate.most.Load())
+	}
 }
