@@ -22,14 +22,6 @@ type entry struct {
 	Metadata    map[string]string `json:"metadata,omitempty"`
 }
 
-// value returns the entry's value: empty when the line carried none.
-func (e *entry) value() []byte {
-	if e.Value != nil {
-		return []byte(*e.Value)
-	}
-	return e.ValueBase64
-}
-
 // setValue puts value into the member that can hold it exactly.
 func (e *entry) setValue(value []byte) {
 	e.Size = int64(len(value))

@@ -13,7 +13,7 @@ type server struct {
 	galera    bool
 
 	binlog, statementFormat bool
-	flush, syncBinlog       string
+	syncBinlog              string
 	unsafe                  []string
 }
 
