@@ -189,7 +189,8 @@ func (g *registrar) single(group string, o asked) (a answer, f fate, fault error
 		}
 	}
 	r, f, fault := g.send(strings.ToUpper(st.op), "/v1/keys/"+g.name(group, st.key)+query, st.value, header...)
-	if a.succeeded = r.status != http.StatusPreconditionFailed; !a.succeeded || f != answered {
+	absent := st.op == "delete" && r.status == http.StatusNotFound && slices.Contains(header, "If-Match") // before the condition, which cannot hold
+	if a.succeeded = r.status != http.StatusPreconditionFailed && !absent; !a.succeeded || f != answered {
 		return a, f, fault
 	}
 	one := result{found: r.status != http.StatusNotFound && r.status != http.StatusCreated, revision: r.revision()}
