@@ -56,7 +56,7 @@ func (g *registrar) askBatch(items []told) fate {
 		if !expected(one.Status, one.problem()) {
 			g.record.fault("operation %d of a batch was answered %+v", i, one)
 		}
-		o.answer = one.answer()
+		o.answer = one.answer(o.asked)
 		if at := one.Revision; at != 0 {
 			if at < last[o.group] || at == last[o.group] && o.asked.changes() {
 				g.record.fault("operation %d of a batch was given revision %d of %s, one before it %d", i, at, o.group, last[o.group])
@@ -112,11 +112,11 @@ func (g *registrar) batchResults(r received, f fate, n int) ([]batchResult, fate
 
 func (b *batchResult) problem() string { return problemOf(b.Problem) }
 
-func (b *batchResult) answer() answer {
-	switch b.Status {
-	case http.StatusPreconditionFailed:
+func (b *batchResult) answer(o asked) answer {
+	switch {
+	case b.Status == http.StatusPreconditionFailed, o.missed(b.Status):
 		return answer{}
-	case http.StatusNotFound, http.StatusCreated:
+	case b.Status == http.StatusNotFound, b.Status == http.StatusCreated:
 		return done(result{revision: b.Revision})
 	}
 	return done(result{found: true, value: b.Value, revision: b.Revision})

@@ -189,8 +189,7 @@ func (g *registrar) single(group string, o asked) (a answer, f fate, fault error
 		}
 	}
 	r, f, fault := g.send(strings.ToUpper(st.op), "/v1/keys/"+g.name(group, st.key)+query, st.value, header...)
-	absent := st.op == "delete" && r.status == http.StatusNotFound && slices.Contains(header, "If-Match") // before the condition, which cannot hold
-	if a.succeeded = r.status != http.StatusPreconditionFailed && !absent; !a.succeeded || f != answered {
+	if a.succeeded = r.status != http.StatusPreconditionFailed && !o.missed(r.status); !a.succeeded || f != answered {
 		return a, f, fault
 	}
 	one := result{found: r.status != http.StatusNotFound && r.status != http.StatusCreated, revision: r.revision()}
@@ -199,6 +198,13 @@ func (g *registrar) single(group string, o asked) (a answer, f fate, fault error
 	}
 	a.results = []result{one}
 	return a, f, fault
+}
+
+// missed reports whether the status says that a deletion's If-Match met no entry: it cannot
+// hold, and the answer is 404 in place of 412.
+func (o asked) missed(status int) bool {
+	return status == http.StatusNotFound && o.then[0].op == "delete" &&
+		slices.ContainsFunc(o.conditions, func(c condition) bool { return c.revision != 0 })
 }
 
 // transact asks by POST /v1/txn.
