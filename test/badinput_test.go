@@ -306,7 +306,8 @@ func TestStrangePathsAreNotRedirected(t *testing.T) {
 	}
 	requests = append(requests,
 		wrong{"PATCH", "/v1/keys/present", "", "x", 405, "method-not-allowed", "PATCH"},
-		wrong{"POST", "/v1/keys/present", "", "x", 405, "method-not-allowed", "POST"},
+		wrong{"POST", "/v1/keys/present", "", "x", 400, "invalid-parameter", "needs ttl"}, // which renews an expiry
+		wrong{"POST", "/v1/changes", "", "x", 405, "method-not-allowed", "POST"},
 		wrong{"PUT", "/v1/keys", "", "x", 405, "method-not-allowed", "PUT"},
 		wrong{"PUT", "/bucket/", "", "x", 405, "method-not-allowed", "PUT"},
 		wrong{"DELETE", "/canonicalbucket/", "", "", 405, "method-not-allowed", "DELETE"},
@@ -472,8 +473,10 @@ func TestBadConditionsAreRefused(t *testing.T) {
 		hold(method, "If-None-Match: "+etag)
 		hold(method, "If-None-Match: *")
 		hold(method, "If-Unmodified-Since: Thu, 01 Jan 1970 00:00:00 GMT")
-		requests = append(requests, wrong{method, "/v1/keys/absent", "If-Match: *\r\n", body(method), 412, "precondition-failed", ""})
 	}
+	// Without the condition the deletion would be 404 too, so the condition is ignored.
+	requests = append(requests, wrong{"PUT", "/v1/keys/absent", "If-Match: *\r\n", "x", 412, "precondition-failed", ""},
+		wrong{"DELETE", "/v1/keys/absent", "If-Match: *\r\n", "", 404, "not-found", ""})
 	for _, path := range []string{"/bucket/", "/canonicalbucket/"} {
 		requests = append(requests,
 			wrong{"PUT", path + "present", "If-Match: \"1\"\r\n", "x", 412, "precondition-failed", ""},
