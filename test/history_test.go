@@ -23,7 +23,8 @@ import (
 
 // history is what clients have tried, and what they were told.
 type history struct {
-	began time.Time
+	began  time.Time
+	lazily bool // no write brings replicas level; set before writers start
 
 	mu       sync.Mutex // guards the fields below
 	attempts []attempt  // acknowledged, or with an unknown outcome
@@ -141,7 +142,7 @@ func (w *writer) choose() (attempt, *http.Request) {
 		a.match = w.current(a.key)
 	case dice < 45 && !a.delete:
 		a.create = true
-	case dice < 50 && !a.delete:
+	case dice < 50 && !a.delete && !w.history.lazily:
 		path = "/canonicalbucket/"
 	case dice < 60 && !a.delete:
 		query = "?ttl=10h"

@@ -28,6 +28,7 @@ func TestChecksFindPlantedFaults(t *testing.T) {
 	mustRunOnce(t, file)
 	level := readContents(t, file)
 	mustHold(t, "equal", unequal(level))
+	h.lazily = true
 	writeSome()
 	if err := node.stop(t); err != nil {
 		t.Fatal(err)
