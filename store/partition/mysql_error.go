@@ -131,10 +131,11 @@ func (d *mysqlDB) tlsHint() string {
 	return ", and that neither server nor account requires TLS (the url takes ?tls=true)"
 }
 
-// readOnly: the server takes no writes. Behind the same address there may be another one by now.
-func readOnly(err error) bool {
+// outdated: a new session may do better. The server takes no writes, and behind the same address
+// there may be another server by now; or a privilege is missing, which a GRANT gives to new sessions.
+func outdated(err error) bool {
 	switch mysqlNumber(err) {
-	case errReadOnlyServer, errReadOnlyTx, errReadOnlyMode:
+	case errReadOnlyServer, errReadOnlyTx, errReadOnlyMode, errDatabaseDenied, errTableDenied, errColumnDenied, errSpecificDenied:
 		return true
 	}
 	return false

@@ -150,12 +150,12 @@ func (l *link) send(text string) (mysql.Result, error) {
 }
 
 // noted gives the connection up on an error that leaves it in an unknown state.
-// All connections are given up when the server has become read-only.
+// All connections are given up when the server has become read-only or denies a privilege.
 func (l *link) noted(err error) error {
 	if err != nil && (mysqlNumber(err) == 0 || cutShort(err)) {
 		l.broken = true
 	}
-	if readOnly(err) {
+	if outdated(err) {
 		l.d.expel()
 	}
 	return err
