@@ -1,36 +1,38 @@
 package test
 
 import (
-	"context"
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
+	"slices"
 	"strings"
-	"syscall"
+	"sync"
 	"testing"
 	"time"
-
-	"github.com/runnelkv/runnel/test/servers"
 )
 
-// TestStatusSaysWhatClientsMeet sets conditions under which a database answers reads and
-// takes no writes, and compares what the status, readiness, the metrics and exit
-// statuses say with what a client meets, while it lasts and when it is over.
+// TestStatusSaysWhatClientsMeet sets conditions under which a database takes no writes, or
+// answers nothing at all, and compares what the status, readiness, health, the metrics and
+// exit statuses say with what a client meets, while the condition lasts and when it is over.
 func TestStatusSaysWhatClientsMeet(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name     string
-		replica  bool // the condition is that of partition-1, else of partition-0, the master
+		replica  bool   // the condition is that of partition-1, else of partition-0, the master
+		state    string // that the status has to tell
 		database func(t *testing.T) (url string, begin func(t *testing.T) (end func()))
 	}{
-		{"locked file of the master", false, lockedFile},
-		{"locked file of a replica", true, lockedFile},
-		{"full disk of a replica", true, fullDisk},
-		{"hanging commits of the master on MariaDB", false, heldCounter},
+		{"locked file of the master", false, "read_only", lockedFile},
+		{"locked file of a replica", true, "failed", lockedFile},
+		{"full disk of a replica", true, "failed", fullDisk},
+		{"hanging commits of the master on MariaDB", false, "read_only", heldCounter},
+		{"read_only on MariaDB of the master", false, "read_only", readOnlyServer},
+		{"INSERT revoked on the master on MariaDB", false, "read_only", revokedInsert},
+		{"INSERT revoked on a replica on MySQL", true, "failed", revokedInsertMySQL},
+		{"exhausted connections of the master on MariaDB", false, "unreachable", exhaustedConnections},
+		{"paused MariaDB of the master", false, "unreachable", pausedServer},
+		{"paused MariaDB of a replica", true, "unreachable", pausedServer},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -44,64 +46,90 @@ func TestStatusSaysWhatClientsMeet(t *testing.T) {
 			n.put(t, "before")
 			awaitEqual(t, file)
 
-			end := begin(t)
+			end := sync.OnceFunc(begin(t))
+			t.Cleanup(end)
 			if c.replica {
-				n.replicaFails(t)
+				n.replicaFails(t, c.state)
 			} else {
-				n.masterFails(t)
+				n.masterFails(t, c.state)
 			}
+			n.wantReads(t)
 			end()
 			n.awaitState(t, "partition-0", "ready")
 			n.awaitState(t, "partition-1", "ready")
-			n.put(t, "after")
 			n.await(t, http.StatusOK, 1)
+			n.put(t, "after")
+			n.wantReads(t)
 			awaitEqual(t, file)
 		})
 	}
 }
 
 // masterFails holds everything to the master's refusal of writes.
-func (n *outageTest) masterFails(t *testing.T) {
+func (n *outageTest) masterFails(t *testing.T, state string) {
 	t.Helper()
 	_, r := putRequest(n.node.url, "refused", "value")
 	if problem, _, took := n.refusal(t, r); problem != "master-unavailable" && problem != "outcome-unknown" || took > writeBound {
 		t.Errorf("a client meets %q after %v", problem, took)
 	}
-	n.awaitState(t, "partition-0", "read_only")
+	n.awaitState(t, "partition-0", state)
 	n.await(t, http.StatusServiceUnavailable, 0)
+	if out, err := runnel(t, "status", "--server", n.node.url); exitStatus(err) != 1 || !strings.Contains(out, state) {
+		t.Errorf("runnel status says %s, %v", out, err)
+	}
+	_, r = putRequest(n.node.url, "refused", "value")
+	if problem, _, took := n.refusal(t, r); problem != "master-unavailable" && problem != "outcome-unknown" || took > writeBound {
+		t.Errorf("a client meets %q after %v once the status says %s", problem, took, state)
+	}
+}
+
+// wantReads holds readiness and health to the reads that a client makes.
+func (n *outageTest) wantReads(t *testing.T) {
+	t.Helper()
 	if failure := readOnce(n.writer().client, n.node.url+"/v1/keys/before"); !strings.HasSuffix(failure, "value of before <nil>") {
 		t.Errorf("a client cannot read: %s", failure) // readOnce wants another value
 	}
-	if out, err := runnel(t, "status", "--server", n.node.url); exitStatus(err) != 1 || !strings.Contains(out, "read_only") {
-		t.Errorf("runnel status says %s, %v", out, err)
+	for _, path := range []string{"/readyz", "/healthz"} {
+		resp, err := n.writer().client.Get(n.node.url + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.Body.Close(); resp.StatusCode != http.StatusOK {
+			t.Errorf("%s is %s while clients can read", path, resp.Status)
+		}
 	}
 }
 
 // replicaFails holds everything to a replica that takes no copies, of large values at least.
-func (n *outageTest) replicaFails(t *testing.T) {
+func (n *outageTest) replicaFails(t *testing.T, state string) {
 	t.Helper()
 	a, r := putRequest(n.node.url, "large", strings.Repeat("x", 1<<20))
 	if outcome, _ := n.writer().send(a, r); outcome != acknowledged {
 		t.Fatal("the master takes no writes")
 	}
-	n.awaitState(t, "partition-1", "failed")
+	n.awaitState(t, "partition-1", state)
 	n.await(t, http.StatusOK, 1)
 	if left := n.metric(t, `runnel_sync_target_remaining_revisions{partition="partition-1"}`); left == "0" {
 		t.Error("the metrics say that nothing remains to be copied")
 	}
-	if ready := n.metric(t, `runnel_partition_ready{kind="sqlite",partition="partition-1",role="replica"}`); ready != "0" {
+	if ready := n.readyMetric(t, "partition-1"); ready != "0" {
 		t.Errorf("runnel_partition_ready is %s", ready)
 	}
-	if out, err := runnel(t, "status", "--server", n.node.url); exitStatus(err) != 1 || !strings.Contains(out, "takes no copies") {
+	if out, err := runnel(t, "status", "--server", n.node.url); exitStatus(err) != 1 || !strings.Contains(out, state) {
 		t.Errorf("runnel status says %s, %v", out, err)
 	}
 	if err := n.node.stop(t); err != nil {
 		t.Error(err)
 	}
-	if out, err := runnel(t, "sync", "--once", "--config", n.file); exitStatus(err) != 1 || !strings.Contains(out, "partition-1: failed") && !strings.Contains(out, "partition-1: unreachable") {
+	if out, err := runnel(t, "sync", "--once", "--strict", "--config", n.file); exitStatus(err) != 1 || !saysOf(out, "partition-1", "failed", "unreachable", "refused") {
 		t.Errorf("sync --once says %s, %v", out, err)
 	}
 	n.node = serve(t, "--config", n.file)
+}
+
+// saysOf reports whether sync --once has said one of the states of a partition.
+func saysOf(out, name string, states ...string) bool {
+	return slices.ContainsFunc(states, func(state string) bool { return strings.Contains(out, name+": "+state) })
 }
 
 // await waits until readiness for writes, the status and the metrics agree about the master.
@@ -144,6 +172,17 @@ func (n *outageTest) metric(t *testing.T, series string) string {
 	return ""
 }
 
+// readyMetric is runnel_partition_ready of a partition.
+func (n *outageTest) readyMetric(t *testing.T, name string) string {
+	t.Helper()
+	for line := range strings.Lines(n.page(t, "/metrics")) {
+		if strings.HasPrefix(line, "runnel_partition_ready{") && strings.Contains(line, fmt.Sprintf("partition=%q", name)) {
+			return strings.TrimSpace(line[strings.LastIndex(line, " "):])
+		}
+	}
+	return ""
+}
+
 func (n *outageTest) page(t *testing.T, path string) string {
 	t.Helper()
 	resp, err := n.writer().client.Get(n.node.url + path)
@@ -156,64 +195,4 @@ func (n *outageTest) page(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	return string(body)
-}
-
-// lockedFile is a file that another process has locked for writing.
-func lockedFile(t *testing.T) (string, func(*testing.T) func()) {
-	path := filepath.Join(t.TempDir(), "locked.db")
-	return "sqlite:" + path, func(t *testing.T) func() {
-		return transaction(t, "sqlite", path+"?_pragma=busy_timeout(10000)&_txlock=immediate", "")
-	}
-}
-
-// heldCounter is a database on MariaDB whose revision counter another session has locked.
-func heldCounter(t *testing.T) (string, func(*testing.T) func()) {
-	url := servers.MariaDB(t).Database(t)
-	account, rest, _ := strings.Cut(strings.TrimPrefix(url, "mysql://"), "@")
-	address, database, _ := strings.Cut(rest, "/")
-	return url, func(t *testing.T) func() {
-		return transaction(t, "mysql", fmt.Sprintf("%s@tcp(%s)/%s", account, address, database),
-			"SELECT revision FROM positions WHERE origin = 'partition-0' FOR UPDATE")
-	}
-}
-
-// transaction holds one open, after a query if any, until the returned function is called.
-func transaction(t *testing.T, driver, dsn, query string) (end func()) {
-	t.Helper()
-	db, err := sql.Open(driver, dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	tx, err := db.BeginTx(context.Background(), nil)
-	if err == nil && query != "" {
-		var revision int64
-		err = tx.QueryRow(query).Scan(&revision)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return func() { _ = tx.Rollback() } // it has changed nothing
-}
-
-// fullDisk is a file on a small disk of its own, which is filled up.
-func fullDisk(t *testing.T) (string, func(*testing.T) func()) {
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=4m"); err != nil {
-		t.Skipf("SKIPPED full disk: a tmpfs cannot be mounted: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
-			t.Errorf("unmount %s: %v", dir, err)
-		}
-	})
-	return "sqlite:" + filepath.Join(dir, "full.db"), func(t *testing.T) func() {
-		filler := filepath.Join(dir, "filler")
-		_ = os.WriteFile(filler, make([]byte, 8<<20), 0o600) // as much as there is room for
-		return func() {
-			if err := os.Truncate(filler, 0); err != nil {
-				t.Error(err)
-			}
-		}
-	}
 }

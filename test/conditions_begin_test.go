@@ -1,0 +1,192 @@
+package test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/runnelkv/runnel/test/servers"
+)
+
+// lockedFile is a file that another process has locked for writing.
+func lockedFile(t *testing.T) (string, func(*testing.T) func()) {
+	path := filepath.Join(t.TempDir(), "locked.db")
+	return "sqlite:" + path, func(t *testing.T) func() {
+		return transaction(t, "sqlite", path+"?_pragma=busy_timeout(10000)&_txlock=immediate", "")
+	}
+}
+
+// heldCounter is a database on MariaDB whose revision counter another session has locked.
+func heldCounter(t *testing.T) (string, func(*testing.T) func()) {
+	url := servers.MariaDB(t).Database(t)
+	return url, func(t *testing.T) func() {
+		return transaction(t, "mysql", servers.DSN(url),
+			"SELECT revision FROM positions WHERE origin = 'partition-0' FOR UPDATE")
+	}
+}
+
+// transaction holds one open, after a query if any, until the returned function is called.
+func transaction(t *testing.T, driver, dsn, query string) (end func()) {
+	t.Helper()
+	db, err := sql.Open(driver, dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	tx, err := db.BeginTx(context.Background(), nil)
+	if err == nil && query != "" {
+		var revision int64
+		err = tx.QueryRow(query).Scan(&revision)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() { _ = tx.Rollback() } // it has changed nothing
+}
+
+// fullDisk is a file on a small disk of its own, which is filled up.
+func fullDisk(t *testing.T) (string, func(*testing.T) func()) {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=4m"); err != nil {
+		t.Skipf("SKIPPED full disk: a tmpfs cannot be mounted: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Errorf("unmount %s: %v", dir, err)
+		}
+	})
+	return "sqlite:" + filepath.Join(dir, "full.db"), func(t *testing.T) func() {
+		filler := filepath.Join(dir, "filler")
+		_ = os.WriteFile(filler, make([]byte, 8<<20), 0o600) // as much as there is room for
+		return func() {
+			if err := os.Truncate(filler, 0); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// privileges are what docs/operations.md has an administrator grant.
+var privileges = []string{"SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "ALTER", "INDEX", "DROP"}
+
+// readOnlyServer is a server that is set read-only, as a failover does it.
+func readOnlyServer(t *testing.T) (string, func(*testing.T) func()) {
+	server := servers.NewMariaDB(t)
+	root := server.Database(t)
+	db := servers.Open(t, root)
+	return server.User(t, root, privileges...), func(t *testing.T) func() {
+		execute(t, db, "SET GLOBAL read_only = 1")
+		return func() { execute(t, db, "SET GLOBAL read_only = 0") }
+	}
+}
+
+func revokedInsert(t *testing.T) (string, func(*testing.T) func()) {
+	return withoutInsert(t, servers.MariaDB(t))
+}
+
+func revokedInsertMySQL(t *testing.T) (string, func(*testing.T) func()) {
+	return withoutInsert(t, servers.MySQL(t))
+}
+
+// withoutInsert is an account that loses a privilege. A session keeps the privileges on a
+// database that it began with: those of the account end with it.
+func withoutInsert(t *testing.T, server *servers.Server) (string, func(*testing.T) func()) {
+	root := server.Database(t)
+	db := servers.Open(t, root)
+	account := server.User(t, root, privileges...)
+	on := fmt.Sprintf("INSERT ON %s.* ", mustParseURL(t, root).Path[1:])
+	user := mustParseURL(t, account).User.Username()
+	return account, func(t *testing.T) func() {
+		execute(t, db, "REVOKE "+on+"FROM "+user+"@'%'")
+		endSessions(t, db, user)
+		return func() { execute(t, db, "GRANT "+on+"TO "+user+"@'%'") }
+	}
+}
+
+// exhaustedConnections is a server whose connections others have taken, those that the
+// store had too.
+func exhaustedConnections(t *testing.T) (string, func(*testing.T) func()) {
+	server := servers.NewMariaDB(t, "--max-connections=30")
+	root := server.Database(t)
+	db := servers.Open(t, root) // one more than the limit is kept for it
+	account, other := server.User(t, root, privileges...), servers.Open(t, server.User(t, root, privileges...))
+	user := mustParseURL(t, account).User.Username()
+	return account, func(t *testing.T) func() {
+		db.SetMaxOpenConns(1)
+		var taken []*sql.Conn
+		eventually(t, 30*time.Second, "the others have all connections", func() error {
+			var err error
+			for err == nil {
+				var c *sql.Conn
+				if c, err = other.Conn(t.Context()); err == nil {
+					taken = append(taken, c)
+				}
+			}
+			if n := endSessions(t, db, user); n > 0 {
+				return fmt.Errorf("the store had %d", n)
+			}
+			return nil
+		})
+		return func() {
+			for _, c := range taken {
+				c.Close()
+			}
+			other.Close()
+		}
+	}
+}
+
+// pausedServer is a server that stands still: connections to it are made and hang.
+func pausedServer(t *testing.T) (string, func(*testing.T) func()) {
+	server := servers.NewMariaDB(t)
+	return server.Database(t), func(*testing.T) func() {
+		server.Pause()
+		return server.Unpause
+	}
+}
+
+// endSessions ends the sessions of a user and returns how many there were.
+func endSessions(t *testing.T, db *sql.DB, user string) (ended int) {
+	t.Helper()
+	rows, err := db.Query("SELECT id FROM information_schema.processlist WHERE user = ?", user)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []int64
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	if err := rows.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range ids {
+		_, _ = db.Exec(fmt.Sprintf("KILL %d", id)) // it may have ended by itself
+	}
+	return len(ids)
+}
+
+func execute(t *testing.T, db *sql.DB, statement string) {
+	t.Helper()
+	if _, err := db.Exec(statement); err != nil {
+		t.Errorf("%s: %v", statement, err)
+	}
+}
+
+func mustParseURL(t *testing.T, text string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
