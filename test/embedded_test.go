@@ -362,7 +362,8 @@ func TestMissingGrantIsNamed(t *testing.T) {
 			t.Fatal(err)
 		}
 		file := writeConfig(t, "", "sqlite:"+filepath.Join(t.TempDir(), "0.db"), limited)
-		node := serve(t, "--config", file)
+		node := serveUnready(t, "--config", file) // it founds no cluster before all were reached
+		node.await(t, "/healthz")
 		grant := fmt.Sprintf("GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP ON `%s`.* TO '%s'@'%%'",
 			strings.ReplaceAll(strings.TrimPrefix(u.Path, "/"), "_", `\_`), u.User.Username())
 		refusedAs(t, node, 1, "lacks a privilege")

@@ -94,7 +94,8 @@ func (l *link) settle() error {
 			l.server.note(string(bytesOf(row[0])), string(bytesOf(row[1])))
 			return nil
 		}
-		l.id, l.server.mariaDB = intOf(row[0]), intOf(row[1]) != 0
+		l.id.Store(intOf(row[0])) // the time may be over, and the connection be killed, meanwhile
+		l.server.mariaDB = intOf(row[1]) != 0
 		l.server.packet, l.server.userConns = intOf(row[2]), intOf(row[3])
 		return nil
 	})
@@ -113,7 +114,8 @@ func (l *link) settle() error {
 
 // kill has the server stop what a connection does: a writing one's statement, or else all of it.
 func (d *mysqlDB) kill(ctx context.Context, l *link) {
-	if l.id == 0 || l.role == killing {
+	id := l.id.Load()
+	if id == 0 || l.role == killing {
 		return
 	}
 	what := "CONNECTION"
@@ -125,5 +127,5 @@ func (d *mysqlDB) kill(ctx context.Context, l *link) {
 		return
 	}
 	defer d.killer.give(k)
-	_ = k.within(ctx, func() error { return k.run(fmt.Sprintf("KILL %s %d", what, l.id), nothing) })
+	_ = k.within(ctx, func() error { return k.run(fmt.Sprintf("KILL %s %d", what, id), nothing) })
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -21,9 +22,9 @@ type link struct {
 	conn   driverConn
 	raw    *socket // what conn speaks through
 	role   role
-	id     int64  // of the server's session, for KILL
-	text   []byte // the statement being built; its memory is used again
-	inTx   bool   // a transaction may be open
+	id     atomic.Int64 // of the server's session, for KILL
+	text   []byte       // the statement being built; its memory is used again
+	inTx   bool         // a transaction may be open
 	gets   preparedGets
 	smalls preparedGets           // of small values
 	bulk   driver.StmtExecContext // prepared when it is needed, of bulkRows rows
