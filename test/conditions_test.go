@@ -25,12 +25,15 @@ func TestStatusSaysWhatClientsMeet(t *testing.T) {
 	}{
 		{"locked file of the master", false, "read_only", lockedFile},
 		{"locked file of a replica", true, "failed", lockedFile},
+		{"full disk of the master", false, "read_only", fullDisk},
 		{"full disk of a replica", true, "failed", fullDisk},
 		{"hanging commits of the master on MariaDB", false, "read_only", heldCounter},
 		{"read_only on MariaDB of the master", false, "read_only", readOnlyServer},
+		{"read_only on MariaDB of a replica", true, "failed", readOnlyServer},
 		{"INSERT revoked on the master on MariaDB", false, "read_only", revokedInsert},
 		{"INSERT revoked on a replica on MySQL", true, "failed", revokedInsertMySQL},
 		{"exhausted connections of the master on MariaDB", false, "unreachable", exhaustedConnections},
+		{"exhausted connections of a replica on MariaDB", true, "unreachable", exhaustedConnections},
 		{"paused MariaDB of the master", false, "unreachable", pausedServer},
 		{"paused MariaDB of a replica", true, "unreachable", pausedServer},
 	} {

@@ -82,9 +82,15 @@ func start(t testing.TB, args ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startProgram(t, path, args...)
+}
+
+// startProgram is start with a runnel that was built otherwise.
+func startProgram(t testing.TB, path string, args ...string) *process {
+	t.Helper()
 	p := &process{cmd: exec.Command(path, args...), log: &lockedBuffer{}, exited: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
-	p.cmd.Env = append(os.Environ(), "GORACE=halt_on_error=1 atexit_sleep_ms=0")
+	p.cmd.Env = append(os.Environ(), "GORACE=halt_on_error=1 atexit_sleep_ms=0", "RUNNEL_TEST_CLOCK_STEP="+path+".step")
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,246 @@
+package test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/runnelkv/runnel/test/servers"
+)
+
+// TestStatusSaysWhatClientsMeetWhenClocksAreSet sets the clock of the host, as runnel sees
+// it, and that of a master's database, an hour back and an hour ahead, and right again:
+// nothing is refused, and the status, health and metrics tell of no fault.
+func TestStatusSaysWhatClientsMeetWhenClocksAreSet(t *testing.T) {
+	t.Parallel()
+	for name, clock := range map[string]func(t *testing.T) (n *outageTest, set func(step time.Duration)){
+		"host":                  hostClock,
+		"MariaDB of the master": serverClock,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n, set := clock(t)
+			n.put(t, "before")
+			n.putFor(t, "long", 2*time.Hour)
+			before := time.Duration(0)
+			for _, step := range []time.Duration{-time.Hour, 0, time.Hour, 0} {
+				n.putFor(t, "short", 30*time.Minute)
+				set(step)
+				n.goesWell(t, step)
+				n.awaitFound(t, "long", true)
+				n.awaitFound(t, "short", step < before) // as the master's clock has it
+				before = step
+			}
+		})
+	}
+}
+
+// goesWell holds everything to a store that works.
+func (n *outageTest) goesWell(t *testing.T, step time.Duration) {
+	t.Helper()
+	for i := range 5 {
+		n.put(t, fmt.Sprintf("after %v/%d", step, i))
+		n.wantReads(t)
+	}
+	n.awaitFound(t, "before?max_staleness=5s", true)
+	n.await(t, http.StatusOK, 1)
+	for _, partition := range []string{"partition-0", "partition-1"} {
+		n.awaitState(t, partition, "ready")
+		if ready := n.readyMetric(t, partition); ready != "1" {
+			t.Errorf("runnel_partition_ready of %s is %s after a step of %v", partition, ready, step)
+		}
+	}
+	if out, err := runnel(t, "status", "--server", n.node.url); err != nil {
+		t.Errorf("runnel status says %s, %v", out, err)
+	}
+	awaitEqual(t, n.file)
+	eventually(t, 30*time.Second, "the replica is level, and said to be", func() error { return n.saysLevel(t) })
+}
+
+// saysLevel returns nil if the status says that the replica is level, of an age that is
+// short or, since a clock was set back, unknown.
+func (n *outageTest) saysLevel(t *testing.T) error {
+	t.Helper()
+	var status struct {
+		Partitions []struct {
+			Origins []struct {
+				LagRevisions int64    `json:"lag_revisions"`
+				LagSeconds   *float64 `json:"lag_seconds"`
+				AgeSeconds   *float64 `json:"age_seconds"`
+			}
+		}
+	}
+	text := n.page(t, "/v1/status")
+	if err := json.Unmarshal([]byte(text), &status); err != nil {
+		t.Fatal(err)
+	}
+	o := status.Partitions[1].Origins[0]
+	if o.LagRevisions != 0 || o.LagSeconds != nil && *o.LagSeconds != 0 || o.AgeSeconds != nil && (*o.AgeSeconds < 0 || *o.AgeSeconds > 30) {
+		return fmt.Errorf("it says %s", text)
+	}
+	return nil
+}
+
+// putFor writes a key that lives for a while.
+func (n *outageTest) putFor(t *testing.T, key string, ttl time.Duration) {
+	t.Helper()
+	a, r := putRequest(n.node.url, key, "value")
+	r.URL.RawQuery = "ttl=" + ttl.String()
+	if outcome, _ := n.writer().send(a, r); outcome != acknowledged {
+		t.Fatalf("%s was not acknowledged", key)
+	}
+}
+
+// awaitFound waits until reads find a key, or do not.
+func (n *outageTest) awaitFound(t *testing.T, key string, found bool) {
+	t.Helper()
+	eventually(t, 10*time.Second, fmt.Sprintf("reads of %s, found %v", key, found), func() error {
+		resp, err := n.writer().client.Get(n.node.url + "/v1/keys/" + key)
+		if err != nil {
+			return err
+		}
+		resp.Body.Close()
+		if want := map[bool]int{true: http.StatusOK, false: http.StatusNotFound}[found]; resp.StatusCode != want {
+			return fmt.Errorf("%s, want %d", resp.Status, want)
+		}
+		return nil
+	})
+}
+
+// hostClock is a server on files, whose clock is that of the host. The Go runtime reads it
+// without the C library, so that a function in this runnel stands between them.
+func hostClock(t *testing.T) (*outageTest, func(time.Duration)) {
+	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
+		t.Skip("SKIPPED clock of the host: only Linux on amd64 has a function to step it")
+	}
+	dir := t.TempDir()
+	program, overlay := filepath.Join(dir, "runnel"), filepath.Join(dir, "overlay.json")
+	replace := map[string]string{}
+	for _, name := range []string{"step.go", "step_amd64.s"} {
+		replace[absolute(t, "../cmd/runnel/clock"+name)] = absolute(t, "testdata/clock/"+name)
+	}
+	text, err := json.Marshal(map[string]any{"Replace": replace})
+	if err == nil {
+		err = os.WriteFile(overlay, text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("go", "build", "-overlay", overlay, "-ldflags=-checklinkname=0", "-o", program, "../cmd/runnel").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	file, address := writeConfig(t, outageConfig, threeFiles(t)[:2]...), freeAddress(t)
+	p := startProgram(t, program, "serve", "--listen", address, "--config", file)
+	p.url = "http://" + address
+	p.await(t, "/readyz?write")
+	n := &outageTest{told: newHistory(), node: p, file: file}
+	return n, func(step time.Duration) {
+		next := program + ".next"
+		if err := os.WriteFile(next, fmt.Append(nil, int64(step/time.Second)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(next, program+".step"); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, 10*time.Second, "the clock is set", func() error { return n.isSet(t, step) })
+	}
+}
+
+// isSet returns nil when the server's clock is off by a step. Its health must not suffer.
+func (n *outageTest) isSet(t *testing.T, step time.Duration) error {
+	t.Helper()
+	resp, err := n.writer().client.Get(n.node.url + "/healthz")
+	if err != nil {
+		return err
+	}
+	if resp.Body.Close(); resp.StatusCode != http.StatusOK {
+		t.Errorf("/healthz is %s as the clock is set to %v", resp.Status, step)
+	}
+	date, err := http.ParseTime(resp.Header.Get("Date"))
+	if off := time.Until(date); err != nil || (off-step).Abs() > 10*time.Minute {
+		return fmt.Errorf("the server's clock is off by %v: %w", off, err)
+	}
+	return nil
+}
+
+func absolute(t *testing.T, path string) string {
+	t.Helper()
+	path, err := filepath.Abs(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// serverClock is a server whose master is on MariaDB, behind a listener that has
+// statements read the clock with the seconds in a table added to it.
+func serverClock(t *testing.T) (*outageTest, func(time.Duration)) {
+	server := servers.MariaDB(t)
+	clock := server.Database(t)
+	db := servers.Open(t, clock)
+	execute(t, db, "CREATE TABLE clock (seconds INT NOT NULL)")
+	execute(t, db, "INSERT INTO clock VALUES (0)")
+	stepped := fmt.Sprintf("(UTC_TIMESTAMP(6) + INTERVAL (SELECT seconds FROM %s.clock) SECOND)", mustParseURL(t, clock).Path[1:])
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go relay(client, server.Address(), stepped)
+		}
+	}()
+	url := mustParseURL(t, server.Database(t))
+	url.Host = listener.Addr().String()
+	file := writeConfig(t, outageConfig, url.String(), threeFiles(t)[1])
+	n := &outageTest{told: newHistory(), node: serve(t, "--config", file), file: file}
+	return n, func(step time.Duration) {
+		execute(t, db, fmt.Sprintf("UPDATE clock SET seconds = %d", step/time.Second))
+	}
+}
+
+// relay passes a connection on, with the clock that statements read replaced.
+func relay(client net.Conn, address, clock string) {
+	defer client.Close()
+	server, err := net.Dial("tcp", address)
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	go func() {
+		defer client.Close()
+		_, _ = io.Copy(client, server)
+	}()
+	const query, prepare = 3, 22 // commands that hold a statement
+	var header [4]byte           // three bytes of length, and a number
+	for {
+		if _, err := io.ReadFull(client, header[:]); err != nil {
+			return
+		}
+		packet := make([]byte, int(header[0])|int(header[1])<<8|int(header[2])<<16)
+		if _, err := io.ReadFull(client, packet); err != nil {
+			return
+		}
+		if header[3] == 0 && len(packet) > 0 && (packet[0] == query || packet[0] == prepare) {
+			packet = bytes.ReplaceAll(packet, []byte("UTC_TIMESTAMP(6)"), []byte(clock))
+			header = [4]byte{byte(len(packet)), byte(len(packet) >> 8), byte(len(packet) >> 16), 0}
+		}
+		if _, err := server.Write(append(header[:], packet...)); err != nil {
+			return
+		}
+	}
+}
