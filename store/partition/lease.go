@@ -7,7 +7,9 @@ import (
 	"time"
 )
 
-// updateLease assigns the fence first: MySQL's assignments run left to right.
+// updateLease assigns the fence first: MySQL's assignments run left to right. A lease that ends
+// later than two lengths of a new lease is one of before the clock was set back. One length is not
+// enough: a server reads its clock when a statement begins, which then may wait for the lock.
 const updateLease = `UPDATE {p}lease SET
 		fence = CASE WHEN holder = ? THEN fence ELSE fence + 1 END, holder = ?, expires_at = {now} + ?
 	WHERE id = 1 AND (holder = ? OR expires_at <= {now} OR expires_at > {now} + ?)`
@@ -17,7 +19,7 @@ const selectLease = `SELECT holder, fence, expires_at FROM {p}lease WHERE id = 1
 // Acquire implements Target.
 func (s *SQL) Acquire(ctx context.Context, holder string, ttl time.Duration) (l Lease, err error) {
 	err = s.transact(ctx, "acquire", func(ctx context.Context, conn *session) error {
-		_, err := conn.execOnce(ctx, s.timed(updateLease), holder, holder, ttl.Microseconds(), holder, ttl.Microseconds())
+		_, err := conn.execOnce(ctx, s.timed(updateLease), holder, holder, ttl.Microseconds(), holder, 2*ttl.Microseconds())
 		if err != nil {
 			return err
 		}

@@ -112,7 +112,7 @@ func (m *Memory) Acquire(ctx context.Context, holder string, ttl time.Duration) 
 	defer m.db.mu.Unlock()
 	now, lease := m.db.instant(), &m.db.lease
 	if lease.Holder != holder {
-		if now < lease.ExpiresAt && lease.ExpiresAt <= now.Add(ttl) {
+		if now < lease.ExpiresAt && lease.ExpiresAt <= now.Add(2*ttl) {
 			return *lease, fmt.Errorf("lease of %s with %s: %w", m.db.name, lease.Holder, ErrLeaseHeld)
 		}
 		lease.Holder = holder

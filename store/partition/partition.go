@@ -226,7 +226,7 @@ type Target interface {
 	Collect(ctx context.Context, origin Origin, upTo Revision) (int, error)
 	// Acquire takes or renews the sync lease of this partition for holder,
 	// by the partition's clock. A new holder gets a higher fence. ErrLeaseHeld, and
-	// that lease, when another holds it. A lease that ends later than ttl from now
+	// that lease, when another holds it. A lease that ends later than two ttl from now
 	// counts as expired: the clock was set back since it was taken.
 	Acquire(ctx context.Context, holder string, ttl time.Duration) (Lease, error)
 	// Release gives the lease up, so that another need not wait. A lease that
