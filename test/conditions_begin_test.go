@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"math"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -104,7 +105,16 @@ func withoutInsert(t *testing.T, server *servers.Server) (string, func(*testing.
 	user := mustParseURL(t, account).User.Username()
 	return account, func(t *testing.T) func() {
 		execute(t, db, "REVOKE "+on+"FROM "+user+"@'%'")
-		endSessions(t, db, user)
+		var since int64 // of the sessions that began later
+		if err := servers.Open(t, root).QueryRow("SELECT CONNECTION_ID()").Scan(&since); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, 30*time.Second, "sessions that have the privilege end", func() error {
+			if n := endSessions(t, db, user, since); n > 0 {
+				return fmt.Errorf("there were %d", n)
+			}
+			return nil
+		})
 		return func() { execute(t, db, "GRANT "+on+"TO "+user+"@'%'") }
 	}
 }
@@ -112,13 +122,15 @@ func withoutInsert(t *testing.T, server *servers.Server) (string, func(*testing.
 // exhaustedConnections is a server whose connections others have taken, those that the
 // store had too.
 func exhaustedConnections(t *testing.T) (string, func(*testing.T) func()) {
-	server := servers.NewMariaDB(t, "--max-connections=30")
+	const limit = 30
+	server := servers.NewMariaDB(t, fmt.Sprintf("--max-connections=%d", limit))
 	root := server.Database(t)
 	db := servers.Open(t, root) // one more than the limit is kept for it
 	account, other := server.User(t, root, privileges...), servers.Open(t, server.User(t, root, privileges...))
 	user := mustParseURL(t, account).User.Username()
 	return account, func(t *testing.T) func() {
 		db.SetMaxOpenConns(1)
+		execute(t, db, "DO 1") // attempts of others may take the place that is kept
 		var taken []*sql.Conn
 		eventually(t, 30*time.Second, "the others have all connections", func() error {
 			var err error
@@ -128,8 +140,8 @@ func exhaustedConnections(t *testing.T) (string, func(*testing.T) func()) {
 					taken = append(taken, c)
 				}
 			}
-			if n := endSessions(t, db, user); n > 0 {
-				return fmt.Errorf("the store had %d", n)
+			if endSessions(t, db, user, math.MaxInt64); len(taken) < limit-1 { // and the session of db
+				return fmt.Errorf("they have %d", len(taken))
 			}
 			return nil
 		})
@@ -151,20 +163,24 @@ func pausedServer(t *testing.T) (string, func(*testing.T) func()) {
 	}
 }
 
-// endSessions ends the sessions of a user and returns how many there were.
-func endSessions(t *testing.T, db *sql.DB, user string) (ended int) {
+// endSessions ends the sessions of a user that began before another one, and returns how
+// many there were, with those that may become the user's.
+func endSessions(t *testing.T, db *sql.DB, user string, before int64) (ended int) {
 	t.Helper()
-	rows, err := db.Query("SELECT id FROM information_schema.processlist WHERE user = ?", user)
+	rows, err := db.Query("SELECT id, user FROM information_schema.processlist WHERE user IN (?, 'unauthenticated user') AND id < ?", user, before)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var ids []int64
 	for rows.Next() {
 		var id int64
-		if err := rows.Scan(&id); err != nil {
+		var of string
+		if err := rows.Scan(&id, &of); err != nil {
 			t.Fatal(err)
 		}
-		ids = append(ids, id)
+		if ended++; of == user {
+			ids = append(ids, id)
+		}
 	}
 	if err := rows.Close(); err != nil {
 		t.Fatal(err)
@@ -172,7 +188,7 @@ func endSessions(t *testing.T, db *sql.DB, user string) (ended int) {
 	for _, id := range ids {
 		_, _ = db.Exec(fmt.Sprintf("KILL %d", id)) // it may have ended by itself
 	}
-	return len(ids)
+	return ended
 }
 
 func execute(t *testing.T, db *sql.DB, statement string) {

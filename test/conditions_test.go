@@ -112,9 +112,12 @@ func (n *outageTest) replicaFails(t *testing.T, state string) {
 	}
 	n.awaitState(t, "partition-1", state)
 	n.await(t, http.StatusOK, 1)
-	if left := n.metric(t, `runnel_sync_target_remaining_revisions{partition="partition-1"}`); left == "0" {
-		t.Error("the metrics say that nothing remains to be copied")
-	}
+	eventually(t, 30*time.Second, "the metrics say that something remains to be copied", func() error {
+		if left := n.metric(t, `runnel_sync_target_remaining_revisions{partition="partition-1"}`); left == "" || left == "0" {
+			return fmt.Errorf("they say %q", left)
+		}
+		return nil
+	})
 	if ready := n.readyMetric(t, "partition-1"); ready != "0" {
 		t.Errorf("runnel_partition_ready is %s", ready)
 	}
