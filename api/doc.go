@@ -1,4 +1,4 @@
-// Package api is Runnel over HTTP, as API.md promises it: routes, negotiation,
+// Package api is Runnel over HTTP, as docs/http.md and openapi.yaml promise: routes, negotiation,
 // problems, and one file a resource.
 //
 // A request passes the Server's one middleware (request id, recovery, metrics,

@@ -14,7 +14,7 @@ import (
 
 const module = "github.com/runnelkv/runnel"
 
-// arrows says who may import whom, as DESIGN.md section 10 has it. A package
+// arrows says who may import whom, as the layout in README.md has it. A package
 // takes the arrows of the longest name here that it is or lies below.
 var arrows = map[string][]string{
 	"cmd/runnel":                    {"config", "api", "api/wire", "sync", "store", "store/partition", "store/lock", "store/ledger", "store/file"},

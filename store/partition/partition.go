@@ -189,7 +189,7 @@ type Source interface {
 	// revision, up to the partition's position. The caller closes it.
 	Snapshot(ctx context.Context, origin Origin, after Revision) (Snapshot, error)
 	// Barrier makes a small durable commit: when it returns, everything that
-	// was visible before the call is durable. See DESIGN.md, section 5.
+	// was visible before the call is durable. docs/architecture.md says why.
 	Barrier(ctx context.Context) error
 }
 
