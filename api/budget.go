@@ -37,10 +37,10 @@ const (
 	encodeCopies = 7
 )
 
-// newBudget has total bytes; 0: half of the process's memory limit (GOMEMLIMIT).
+// newBudget has total bytes; 0: a quarter of the process's memory limit (GOMEMLIMIT).
 func newBudget(total int64) *budget {
 	if total == 0 {
-		if total = debug.SetMemoryLimit(-1) / 2; total > math.MaxInt64/4 {
+		if total = debug.SetMemoryLimit(-1) / 4; total > math.MaxInt64/4 {
 			total = noLimit
 		}
 	}

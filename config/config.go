@@ -34,7 +34,7 @@ type HTTP struct {
 	ShutdownTimeout   time.Duration `toml:"shutdown_timeout" json:"shutdown_timeout"`
 	MaxHeaderBytes    Size          `toml:"max_header_bytes" json:"max_header_bytes"`
 	MaxConnections    int           `toml:"max_connections" json:"max_connections"` // 0: what the file descriptors allow
-	RequestMemory     Size          `toml:"request_memory" json:"request_memory"`   // 0: half of the process's memory limit
+	RequestMemory     Size          `toml:"request_memory" json:"request_memory"`   // 0: a quarter of the process's memory limit
 }
 
 // Store is who accepts writes, what is accepted, and how reads choose.

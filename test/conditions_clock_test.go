@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -31,6 +32,13 @@ func TestStatusSaysWhatClientsMeetWhenClocksAreSet(t *testing.T) {
 			n, set := clock(t)
 			n.put(t, "before")
 			n.putFor(t, "long", 2*time.Hour)
+			// What is known of the replica must be as of the clock before the first step.
+			eventually(t, 30*time.Second, "the age of the replica is known", func() error {
+				if text := n.page(t, "/v1/status"); strings.Contains(text, `"age_seconds":null`) {
+					return fmt.Errorf("it says %s", text)
+				}
+				return n.saysLevel(t)
+			})
 			before := time.Duration(0)
 			for _, step := range []time.Duration{-time.Hour, 0, time.Hour, 0} {
 				n.putFor(t, "short", 30*time.Minute)

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -137,14 +138,24 @@ func eventually(ctx context.Context, f func() error) error {
 func (d *sqliteDB) openWriter(ctx context.Context) (c *liteConn, err error) {
 	err = eventually(ctx, func() error {
 		c, err = openLite(ctx, d.path, d.timeout, "journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=0",
-			"temp_store=MEMORY", "cache_size=-32768")
+			"temp_store=MEMORY", pageCache(32<<10))
 		return err
 	})
 	return c, err
 }
 
+// pageCache is the setting of a page cache of so many KiB, or of an eighth of that where the
+// memory of the process is limited to less than 1 GiB: the caches lie outside the heap that
+// the limit bounds.
+func pageCache(kib int) string {
+	if debug.SetMemoryLimit(-1) < 1<<30 {
+		kib /= 8
+	}
+	return fmt.Sprintf("cache_size=-%d", kib)
+}
+
 func (d *sqliteDB) openReader(ctx context.Context) (*liteConn, error) {
-	return openLite(ctx, d.path, d.timeout, "query_only=1", "cache_size=-8192")
+	return openLite(ctx, d.path, d.timeout, "query_only=1", pageCache(8<<10))
 }
 
 func (d *sqliteDB) openStream(ctx context.Context) (*liteConn, error) {
