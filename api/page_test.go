@@ -67,6 +67,13 @@ func TestHostileKeysAndValuesAreEscaped(t *testing.T) {
 func TestRawValuesCannotActAsThisOrigin(t *testing.T) {
 	n := newNode(t)
 	n.do(t, "PUT", "/v1/keys/page", "<script>alert(1)</script>", "Content-Type", "text/html")
+	for contentType, want := range map[string]bool{"TEXT/HTML": true, "application/xhtml+xml": true, "image/svg+xml": true, "text/xml": true, "text/plain": false} {
+		n.do(t, "PUT", "/v1/keys/kind", "v", "Content-Type", contentType)
+		policy := n.do(t, "GET", "/v1/keys/kind", "", "Accept", "*/*").Header().Get("Content-Security-Policy")
+		if !strings.HasPrefix(policy, "sandbox") || strings.Contains(policy, "default-src 'self'") != want {
+			t.Errorf("%s has the policy %q", contentType, policy)
+		}
+	}
 	for _, accept := range []string{"", "text/html"} {
 		w := n.do(t, "GET", "/v1/keys/page", "", "Accept", accept)
 		if w.Body.String() != "<script>alert(1)</script>" || !strings.HasPrefix(w.Header().Get("Content-Security-Policy"), "sandbox; default-src 'self' data:;") || w.Header().Get("Content-Type") != "text/html" {

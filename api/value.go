@@ -4,15 +4,18 @@ import (
 	"bytes"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/runnelkv/runnel/store"
 )
 
 var (
 	acceptRanges = []string{"bytes"}
-	// sandbox keeps a stored page from acting as a page of this server: it has an origin of
+	// sandbox is for values that no browser runs or renders as a page.
+	sandbox = []string{"sandbox"}
+	// sandboxedPage keeps a stored page from acting as a page of this server: it has an origin of
 	// its own, runs no script, sends no form, stands in no frame, and loads stored values alone.
-	sandbox = []string{"sandbox; default-src 'self' data:; style-src 'self' 'unsafe-inline'; script-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}
+	sandboxedPage = []string{"sandbox; default-src 'self' data:; style-src 'self' 'unsafe-inline'; script-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}
 )
 
 // writeValue answers with a value as it is stored.
@@ -22,6 +25,9 @@ func writeValue(w http.ResponseWriter, r *http.Request, e *store.Entry) error {
 	setValidators(rw, e, formRaw)
 	h["Accept-Ranges"] = acceptRanges
 	h["Content-Security-Policy"] = sandbox
+	if strings.Contains(e.ContentType, "ml") || strings.Contains(e.ContentType, "ML") || strings.Contains(e.ContentType, "svg") {
+		h["Content-Security-Policy"] = sandboxedPage // HTML, XHTML, XML, SVG
+	}
 	if conditional(r.Header) {
 		same, err := notModified(r.Header, h["Etag"][0], e.ModifiedAt.Time())
 		if err != nil {
