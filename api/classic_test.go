@@ -32,7 +32,7 @@ func TestClassicLazyWriteAndCanonicalRead(t *testing.T) {
 	for range 2 {
 		for _, method := range []string{"POST", "PUT"} {
 			w := n.do(t, method, "/bucket/a%20b", "value", "Content-Type", "text/plain")
-			if w.Code != 201 || w.Header().Get("Location") != "/bucket/a%20b" {
+			if w.Code != 201 || w.Header().Get("Location") != "/bucket/a%20b" || !strings.Contains(w.Body.String(), ">/bucket/a%20b</a>") {
 				t.Errorf("%s: %d %v", method, w.Code, w.Header())
 			}
 		}
