@@ -14,8 +14,8 @@ import (
 // the first of a container.
 var thisProcess = rand.Text()[:8]
 
-// newHolder names a holder of leases: host-pid-process-random.
-func newHolder() string {
+// NewHolder names a holder of leases: host-pid-process-random.
+func NewHolder() string {
 	return fmt.Sprintf("%s-%d-%s-%s", hostName(), os.Getpid(), thisProcess, rand.Text()[:8])
 }
 
@@ -27,10 +27,10 @@ func hostName() string {
 	return host
 }
 
-// hasEnded reports whether a holder was a process of this host that is not there any
+// HasEnded reports whether a holder was a process of this host that is not there any
 // more. It may be wrong: hosts and containers may have equal names. So a process
 // acts on it once for each lease, which costs the other at most some work done twice.
-func hasEnded(holder string) bool {
+func HasEnded(holder string) bool {
 	rest, found := strings.CutPrefix(holder, hostName()+"-")
 	parts := strings.Split(rest, "-")
 	if !found || len(parts) != 3 {

@@ -22,7 +22,7 @@ func endedProcess(t *testing.T) int {
 func TestHolderHasEndedOnlyWhereItIsCertain(t *testing.T) {
 	ended := endedProcess(t)
 	for holder, want := range map[string]bool{
-		newHolder(): false,
+		NewHolder(): false,
 		fmt.Sprintf("%s-%d-another-x", hostName(), os.Getpid()): true, // an earlier process of the same number
 		fmt.Sprintf("%s-%d-another-x", hostName(), ended):       true,
 		fmt.Sprintf("%s-%d-another-x", hostName(), 1):           false,
@@ -31,8 +31,8 @@ func TestHolderHasEndedOnlyWhereItIsCertain(t *testing.T) {
 		"another process": false,
 		"":                false,
 	} {
-		if got := hasEnded(holder); got != want {
-			t.Errorf("hasEnded(%q) = %v", holder, got)
+		if got := HasEnded(holder); got != want {
+			t.Errorf("HasEnded(%q) = %v", holder, got)
 		}
 	}
 }

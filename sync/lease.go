@@ -77,7 +77,7 @@ func (p *peer) renew(ctx context.Context) (int64, error) {
 	defer cancel()
 	renewAt := time.Now().Add(o.LeaseTTL / 3)
 	held, err := p.Acquire(bound, o.Holder, o.LeaseTTL)
-	if errors.Is(err, partition.ErrLeaseHeld) && !p.lease.tried && hasEnded(held.Holder) && p.Release(bound, held) == nil {
+	if errors.Is(err, partition.ErrLeaseHeld) && !p.lease.tried && HasEnded(held.Holder) && p.Release(bound, held) == nil {
 		held, err = p.Acquire(bound, o.Holder, o.LeaseTTL)
 	}
 	p.lease.tried = true

@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -50,32 +51,18 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	if o.Schedule == nil {
-		o.Schedule = cron.Every(time.Second)
-	}
-	o.BatchEntries = defaultTo(o.BatchEntries, 2000)
-	o.BatchBytes = defaultTo(o.BatchBytes, 8<<20)
-	o.Timeout = defaultTo(o.Timeout, 5*time.Second)
-	o.CopyTimeout = defaultTo(o.CopyTimeout, time.Minute)
-	o.BackoffMax = defaultTo(o.BackoffMax, 30*time.Second)
-	o.LeaseTTL = defaultTo(o.LeaseTTL, 15*time.Second)
-	o.SweepEvery = defaultTo(o.SweepEvery, 10*time.Second)
-	o.CollectEvery = defaultTo(o.CollectEvery, time.Minute)
-	if o.Holder == "" {
-		o.Holder = newHolder()
-	}
-	if o.Logger == nil {
-		o.Logger = slog.Default()
-	}
+	o.Schedule = cmp.Or[cron.Schedule](o.Schedule, cron.Every(time.Second))
+	o.BatchEntries = cmp.Or(o.BatchEntries, 2000)
+	o.BatchBytes = cmp.Or(o.BatchBytes, 8<<20)
+	o.Timeout = cmp.Or(o.Timeout, 5*time.Second)
+	o.CopyTimeout = cmp.Or(o.CopyTimeout, time.Minute)
+	o.BackoffMax = cmp.Or(o.BackoffMax, 30*time.Second)
+	o.LeaseTTL = cmp.Or(o.LeaseTTL, 15*time.Second)
+	o.SweepEvery = cmp.Or(o.SweepEvery, 10*time.Second)
+	o.CollectEvery = cmp.Or(o.CollectEvery, time.Minute)
+	o.Holder = cmp.Or(o.Holder, NewHolder())
+	o.Logger = cmp.Or(o.Logger, slog.Default())
 	return o
-}
-
-func defaultTo[T comparable](v, def T) T {
-	var zero T
-	if v == zero {
-		return def
-	}
-	return v
 }
 
 // Syncer keeps the partitions of a cluster level. All methods are safe for

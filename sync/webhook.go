@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -44,16 +45,12 @@ type WebhookOptions struct {
 }
 
 func (o WebhookOptions) withDefaults() WebhookOptions {
-	if o.Holder == "" {
-		o.Holder = newHolder()
-	}
-	o.TTL = defaultTo(o.TTL, 30*time.Second)
-	o.Timeout = defaultTo(o.Timeout, 10*time.Second)
-	o.BackoffMin = defaultTo(o.BackoffMin, time.Second)
-	o.BackoffMax = defaultTo(o.BackoffMax, 5*time.Minute)
-	if o.Logger == nil {
-		o.Logger = slog.Default()
-	}
+	o.Holder = cmp.Or(o.Holder, NewHolder())
+	o.TTL = cmp.Or(o.TTL, 30*time.Second)
+	o.Timeout = cmp.Or(o.Timeout, 10*time.Second)
+	o.BackoffMin = cmp.Or(o.BackoffMin, time.Second)
+	o.BackoffMax = cmp.Or(o.BackoffMax, 5*time.Minute)
+	o.Logger = cmp.Or(o.Logger, slog.Default())
 	return o
 }
 
@@ -178,7 +175,7 @@ func (h *hook) acquire(ctx context.Context, first bool) (place, error) {
 	if !errors.Is(err, errHookRead) {
 		return place{}, err
 	}
-	ended := first && hasEnded(stands.Holder)
+	ended := first && HasEnded(stands.Holder)
 	if stands.Holder != "" && stands.Holder != h.w.options.Holder && !ended && !stands.Resync {
 		if err := h.pending(ctx, stands.Token); err != nil {
 			return place{}, err
