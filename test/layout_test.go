@@ -17,7 +17,7 @@ const module = "github.com/runnelkv/runnel"
 // arrows says who may import whom, as the layout in README.md has it. A package
 // takes the arrows of the longest name here that it is or lies below.
 var arrows = map[string][]string{
-	"cmd/runnel":                    {"config", "api", "api/wire", "sync", "store", "store/partition", "store/lock", "store/ledger", "store/file"},
+	"cmd/runnel":                    {"config", "api", "api/wire", "sync", "sync/webhook", "store", "store/partition", "store/lock", "store/ledger", "store/file"},
 	"config":                        {},
 	"store":                         {"store/partition"},
 	"store/partition":               {},
@@ -26,6 +26,7 @@ var arrows = map[string][]string{
 	"store/ledger":                  {"store"},
 	"store/file":                    {"store"},
 	"sync":                          {"store", "store/partition"},
+	"sync/webhook":                  {"store", "sync"},
 	"api/wire":                      {},
 	"api":                           {"api/wire", "store", "store/partition", "store/lock", "store/ledger", "store/file"},
 	"test":                          {"*"},

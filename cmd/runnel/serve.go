@@ -22,6 +22,7 @@ import (
 	"github.com/runnelkv/runnel/config"
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/sync"
+	"github.com/runnelkv/runnel/sync/webhook"
 )
 
 const serveLong = `Serve the HTTP API over the partitions of a configuration, with the sync process inside.
@@ -131,7 +132,7 @@ type node struct {
 	syncer *sync.Syncer // nil: the sync process runs elsewhere
 	api    *api.Server
 
-	webhooks *sync.Webhooks // nil: none, or the sync process runs elsewhere
+	webhooks *webhook.Webhooks // nil: none, or the sync process runs elsewhere
 }
 
 func newNode(c *config.Config, log *slog.Logger, withSync bool) (*node, error) {

@@ -8,21 +8,21 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/runnelkv/runnel/config"
-	"github.com/runnelkv/runnel/sync"
+	"github.com/runnelkv/runnel/sync/webhook"
 )
 
 // newWebhooks makes the webhooks of a configuration, nil if there are none.
-func (n *node) newWebhooks() *sync.Webhooks {
+func (n *node) newWebhooks() *webhook.Webhooks {
 	if len(n.config.Webhooks) == 0 {
 		return nil
 	}
-	return sync.NewWebhooks(n.store, hooksOf(n.config.Webhooks), sync.WebhookOptions{Logger: n.log})
+	return webhook.NewWebhooks(n.store, hooksOf(n.config.Webhooks), webhook.WebhookOptions{Logger: n.log})
 }
 
-func hooksOf(sections []config.Webhook) []sync.Webhook {
-	hooks := make([]sync.Webhook, len(sections))
+func hooksOf(sections []config.Webhook) []webhook.Webhook {
+	hooks := make([]webhook.Webhook, len(sections))
 	for i, s := range sections {
-		hooks[i] = sync.Webhook{URL: s.URL, Prefix: s.Prefix, Secret: []byte(s.Secret.Reveal())}
+		hooks[i] = webhook.Webhook{URL: s.URL, Prefix: s.Prefix, Secret: []byte(s.Secret.Reveal())}
 	}
 	return hooks
 }
@@ -38,7 +38,7 @@ func (n *node) runSync(ctx context.Context) error {
 }
 
 // hookCollector reads the figures of the webhooks.
-type hookCollector struct{ hooks *sync.Webhooks }
+type hookCollector struct{ hooks *webhook.Webhooks }
 
 var (
 	hookActive  = prometheus.NewDesc("runnel_webhook_active", "1 while this process sends to the webhook.", []string{"host", "prefix"}, nil)
@@ -58,7 +58,7 @@ func (c hookCollector) Describe(ch chan<- *prometheus.Desc) {
 // together: a URL may hold what is not for everybody.
 func (c hookCollector) Collect(ch chan<- prometheus.Metric) {
 	type labels struct{ host, prefix string }
-	sums := map[labels]sync.WebhookStatus{}
+	sums := map[labels]webhook.WebhookStatus{}
 	for _, s := range c.hooks.Status() {
 		at := labels{prefix: s.Prefix}
 		if u, err := url.Parse(s.URL); err == nil {

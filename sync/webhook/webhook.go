@@ -1,4 +1,4 @@
-package sync
+package webhook
 
 import (
 	"cmp"
@@ -16,6 +16,7 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"github.com/runnelkv/runnel/store"
+	syncer "github.com/runnelkv/runnel/sync"
 )
 
 // Feed is what webhooks need of the store.
@@ -45,7 +46,7 @@ type WebhookOptions struct {
 }
 
 func (o WebhookOptions) withDefaults() WebhookOptions {
-	o.Holder = cmp.Or(o.Holder, NewHolder())
+	o.Holder = cmp.Or(o.Holder, syncer.NewHolder())
 	o.TTL = cmp.Or(o.TTL, 30*time.Second)
 	o.Timeout = cmp.Or(o.Timeout, 10*time.Second)
 	o.BackoffMin = cmp.Or(o.BackoffMin, time.Second)
@@ -175,7 +176,7 @@ func (h *hook) acquire(ctx context.Context, first bool) (place, error) {
 	if !errors.Is(err, errHookRead) {
 		return place{}, err
 	}
-	ended := first && HasEnded(stands.Holder)
+	ended := first && syncer.HasEnded(stands.Holder)
 	if stands.Holder != "" && stands.Holder != h.w.options.Holder && !ended && !stands.Resync {
 		if err := h.pending(ctx, stands.Token); err != nil {
 			return place{}, err

@@ -1,0 +1,2 @@
+// Package webhook posts the changes of a store to HTTP endpoints.
+package webhook
