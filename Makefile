@@ -14,7 +14,7 @@ RACE        = $(shell command -v gcc >/dev/null && echo -race)
 # servers and their disk, and several of them want 256 MiB each.
 TEST = $(GO) run $(GOTESTSUM) --format pkgname-and-test-fails -- $(RACE) -p 2
 
-.PHONY: build setup run test test-short test-faults test-long test-clean servers fuzz bench bench-quick bench-long bench-build bench-micro lint notices help
+.PHONY: build setup run test test-short test-faults test-long test-clean servers fuzz bench bench-quick bench-long bench-build bench-micro lint house notices help
 
 build: setup ## build bin/runnel
 	$(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/runnel ./cmd/runnel
@@ -70,6 +70,9 @@ lint: ## check formatting, go vet and staticcheck
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt -w: $$unformatted" >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
+
+house: ## print the measures of the source tree: its language, files and functions
+	@$(GO) run ./test/house
 
 notices: ## write the licences of the binary's modules into docs/NOTICES.txt
 	GO='$(GO)' .ci/notices
