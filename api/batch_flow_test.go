@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -164,6 +165,36 @@ func TestDrainEndsBatches(t *testing.T) {
 		t.Errorf("it took %v", took)
 	}
 }
+
+// TestStoppedReaderReadsNoMore: a read that begins after stop, as the reader was
+// busy with a line until then, gets no deadline of its own and ends.
+func TestStoppedReaderReadsNoMore(t *testing.T) {
+	body, client := io.Pipe()
+	defer client.Close()
+	request, _ := http.NewRequest("POST", "/v1/batch", body)
+	w := &deadlineRecorder{ResponseWriter: httptest.NewRecorder()}
+	r := newNode(t).newLineReader(request, http.NewResponseController(w))
+	defer r.release()
+	r.stop()
+	ended := make(chan struct{})
+	go func() { r.run(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		t.Error("the stopped reader still reads")
+	}
+	if last := w.read.Load(); last == nil || !last.Equal(longPast) {
+		t.Errorf("the read deadline is %v", last)
+	}
+}
+
+// deadlineRecorder remembers the read deadline that was set last.
+type deadlineRecorder struct {
+	http.ResponseWriter
+	read atomic.Pointer[time.Time]
+}
+
+func (d *deadlineRecorder) SetReadDeadline(t time.Time) error { d.read.Store(&t); return nil }
 
 // TestLineOfEscapes: a value that fits is taken however it is spelled.
 func TestLineOfEscapes(t *testing.T) {

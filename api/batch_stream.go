@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 )
@@ -28,9 +29,7 @@ func (b *batch) doStream() error {
 	b.answer.sender.budget = b.server.budget
 	err := b.doWindows(r)
 	undrain()
-	if r.stop() {
-		control.SetReadDeadline(longPast) // ends a read that is under way
-	}
+	r.stop()
 	reading.Wait()
 	b.endAnswer(err)
 	return err
@@ -92,7 +91,9 @@ func (b *batch) breakOff(err error) error {
 
 // lineReader reads and decodes lines ahead of their being done.
 type lineReader struct {
-	source  *bufio.Reader
+	body    io.Reader
+	control *http.ResponseController
+	source  *bufio.Reader // of Read
 	decode  *operations
 	longest int64
 	budget  *budget
@@ -118,12 +119,27 @@ type lineReader struct {
 const lineBlock = 64 << 10
 
 func (s *Server) newLineReader(request *http.Request, control *http.ResponseController) *lineReader {
-	timed := &timedReader{Reader: request.Body, control: control, timeout: s.options.Limits.Body}
-	r := &lineReader{source: bufio.NewReaderSize(timed, lineBlock), decode: s.newOperations(), longest: s.largestLine(),
+	r := &lineReader{body: request.Body, control: control, decode: s.newOperations(), longest: s.largestLine(),
 		budget: s.budget, timeout: s.options.Limits.Body}
+	r.source = bufio.NewReaderSize(r, lineBlock)
 	r.context, r.cancel = context.WithCancel(request.Context())
 	r.changed.L = &r.mu
 	return r
+}
+
+// Read reads the body with a fresh deadline. The lock keeps that deadline from
+// replacing the deadline by which stop ends a read.
+func (r *lineReader) Read(p []byte) (int, error) {
+	r.mu.Lock()
+	stopped := r.stopped
+	if !stopped {
+		r.control.SetReadDeadline(time.Now().Add(r.timeout)) // see batchAnswer.write
+	}
+	r.mu.Unlock()
+	if stopped {
+		return 0, os.ErrDeadlineExceeded
+	}
+	return r.body.Read(p)
 }
 
 // timedReader gives the client a fresh deadline for the next bytes that it
@@ -281,12 +297,14 @@ func (r *lineReader) end(err error) {
 	r.changed.Signal()
 }
 
-// stop makes run end once it reads nothing, and reports whether it was reading.
-func (r *lineReader) stop() bool {
+// stop makes run end, also amid a read.
+func (r *lineReader) stop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stopped = true
 	r.cancel()
 	r.changed.Signal()
-	return !r.over
+	if !r.over {
+		r.control.SetReadDeadline(longPast)
+	}
 }
