@@ -13,7 +13,7 @@ import (
 func (s *SQL) Apply(ctx context.Context, c Copy) error {
 	err := s.usable(ctx)
 	if err == nil {
-		err = c.check(s.MaxValueBytes())
+		err = c.Check()
 	}
 	if err == nil {
 		err = s.fit(c.Entries)

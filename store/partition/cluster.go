@@ -51,7 +51,7 @@ func (s *SQL) Join(ctx context.Context, c Cluster) (stands Cluster, err error) {
 	if err != nil {
 		return Cluster{}, s.failed("join", err)
 	}
-	c.PartitionID, c.Name = newPartitionID(), string(s.name)
+	c.PartitionID, c.Name = NewPartitionID(), string(s.name)
 	err = s.transact(ctx, "join", func(ctx context.Context, conn *session) error {
 		if err := s.join(ctx, conn, c, text); err != nil {
 			return err

@@ -109,8 +109,8 @@ const (
 var prefixes = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]{0,31})?$`)
 
 func newSQL(o Options, make func(names *strings.Replacer) dialect) (*SQL, error) {
-	if o.Name == "" || len(o.Name) > maxOriginBytes {
-		return nil, fmt.Errorf("partition name %q: want 1 to %d bytes", o.Name, maxOriginBytes)
+	if o.Name == "" || len(o.Name) > MaxOriginBytes {
+		return nil, fmt.Errorf("partition name %q: want 1 to %d bytes", o.Name, MaxOriginBytes)
 	}
 	if !prefixes.MatchString(o.TablePrefix) {
 		return nil, fmt.Errorf("table prefix %q: want at most 32 letters, digits and underscores, no digit first", o.TablePrefix)
@@ -142,7 +142,7 @@ func (s *SQL) Warnings() []string { return s.dialect.warnings() }
 
 // fit refuses entries that do not fit, before anything is sent.
 func (s *SQL) fit(entries []Entry) error {
-	err := fit(entries, s.MaxValueBytes())
+	err := CheckSizes(entries, s.MaxValueBytes())
 	if err != nil {
 		return fmt.Errorf("%w, by %s", err, s.dialect.limitedBy())
 	}

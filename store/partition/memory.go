@@ -114,7 +114,7 @@ func (m *Memory) Cluster(ctx context.Context) (Cluster, error) {
 	if m.db.cluster == nil {
 		return Cluster{}, fmt.Errorf("cluster of %s: %w", m.db.name, ErrNoCluster)
 	}
-	return m.db.cluster.clone(), nil
+	return cloneCluster(*m.db.cluster), nil
 }
 
 // Join implements Identity.
@@ -129,12 +129,12 @@ func (m *Memory) Join(ctx context.Context, c Cluster) (Cluster, error) {
 	if m.db.cluster == nil {
 		m.db.join(c)
 	}
-	return m.db.cluster.clone(), nil
+	return cloneCluster(*m.db.cluster), nil
 }
 
 func (db *memoryDB) join(c Cluster) {
-	c = c.clone()
-	c.PartitionID = newPartitionID()
+	c = cloneCluster(c)
+	c.PartitionID = NewPartitionID()
 	c.Name = string(db.name)
 	db.cluster = &c
 	if slices.Contains(c.Masters, c.Name) {
@@ -151,10 +151,10 @@ func (m *Memory) Accept(ctx context.Context, c Cluster) (Cluster, error) {
 	defer unlock()
 	m.db.mu.Lock()
 	defer m.db.mu.Unlock()
-	if err := m.db.accept(c.clone()); err != nil {
+	if err := m.db.accept(cloneCluster(c)); err != nil {
 		return Cluster{}, fmt.Errorf("accept on %s: %w", m.db.name, err)
 	}
-	return m.db.cluster.clone(), nil
+	return cloneCluster(*m.db.cluster), nil
 }
 
 func (db *memoryDB) accept(c Cluster) error {
@@ -180,7 +180,7 @@ func (db *memoryDB) accept(c Cluster) error {
 	return nil
 }
 
-func (c Cluster) clone() Cluster {
+func cloneCluster(c Cluster) Cluster {
 	c.Masters = slices.Clone(c.Masters)
 	c.Slots = slices.Clone(c.Slots)
 	c.Ends = slices.Clone(c.Ends)

@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -21,7 +22,7 @@ func (m *Memory) Apply(ctx context.Context, c Copy) error {
 }
 
 func (db *memoryDB) apply(c Copy) error {
-	if err := c.check(db.maxValueBytes); err != nil {
+	if err := cmp.Or(c.Check(), CheckSizes(c.Entries, db.maxValueBytes)); err != nil {
 		return err
 	}
 	db.mu.Lock()
@@ -45,22 +46,6 @@ func (db *memoryDB) putNewer(e Entry) {
 	if e.Revision > db.entries[e.Key].Revision {
 		db.put(e)
 	}
-}
-
-// check refuses entries that do not fit, or that break the rules of a copy.
-func (c *Copy) check(maxValueBytes int64) error {
-	if c.To < c.From || c.Goal < c.To {
-		return fmt.Errorf("from %d to %d with goal %d", c.From, c.To, c.Goal)
-	}
-	for _, e := range c.Entries {
-		if e.Origin != c.Origin || e.Revision <= c.From || e.Revision > c.To {
-			return fmt.Errorf("%s %d is not of the copy", e.Origin, e.Revision)
-		}
-		if int64(len(e.Value)) > maxValueBytes {
-			return fmt.Errorf("value of %d bytes: %w", len(e.Value), ErrTooLarge)
-		}
-	}
-	return nil
 }
 
 // Reset implements Target.

@@ -1,10 +1,6 @@
 package partition
 
-import (
-	"crypto/rand"
-	"encoding/hex"
-	"slices"
-)
+import "slices"
 
 // keyIndex holds keys in the order of their bytes. New ones wait unsorted
 // until somebody looks, so that many writes between two reads cost one merge.
@@ -47,11 +43,4 @@ func (x *keyIndex) settle() {
 		}
 	}
 	x.fresh = x.fresh[:0]
-}
-
-// newPartitionID is 128 random bits in hex.
-func newPartitionID() string {
-	var id [16]byte
-	rand.Read(id[:]) // never fails: it ends the process instead
-	return hex.EncodeToString(id[:])
 }

@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 )
-
-// memorySpanBytes is what Span.Bytes means when it is 0.
-const memorySpanBytes = 8 << 20
 
 // Get implements Reader.
 func (m *Memory) Get(ctx context.Context, keys []Key) ([]Entry, error) {
@@ -19,7 +17,7 @@ func (m *Memory) Get(ctx context.Context, keys []Key) ([]Entry, error) {
 	}
 	m.db.mu.Lock()
 	defer m.db.mu.Unlock()
-	return m.db.get(keys, anySize), nil
+	return m.db.get(keys, math.MaxInt64), nil
 }
 
 // GetSmall implements Reader.
@@ -61,7 +59,7 @@ func (m *Memory) List(ctx context.Context, s Span) (entries []Entry, more bool, 
 }
 
 func (db *memoryDB) list(s Span) (entries []Entry, more bool) {
-	left := cmp.Or(s.Bytes, memorySpanBytes)
+	left := cmp.Or(s.Bytes, DefaultSpanBytes)
 	for _, k := range db.index.from(s.From) {
 		if s.To != "" && k >= s.To {
 			break
@@ -175,4 +173,33 @@ func (s *memorySnapshot) Next(ctx context.Context, maxEntries int, maxBytes int6
 func (s *memorySnapshot) Close() error {
 	s.closed, s.left = true, nil
 	return nil
+}
+
+// Expired implements Master.
+func (m *Memory) Expired(ctx context.Context, limit int) ([]Key, error) {
+	if err := m.begin(ctx, OpExpired); err != nil {
+		return nil, err
+	}
+	if limit < 1 {
+		return nil, fmt.Errorf("expired on %s: limit %d", m.db.name, limit)
+	}
+	m.db.mu.Lock()
+	defer m.db.mu.Unlock()
+	return m.db.expired(limit), nil
+}
+
+func (db *memoryDB) expired(limit int) []Key {
+	now := db.instant()
+	var entries []Entry
+	for _, e := range db.entries {
+		if e.Origin == db.name && !e.Deleted && !e.Live(now) {
+			entries = append(entries, e)
+		}
+	}
+	slices.SortFunc(entries, func(a, b Entry) int { return cmp.Compare(a.ExpiresAt, b.ExpiresAt) })
+	var keys []Key
+	for _, e := range entries[:min(len(entries), limit)] {
+		keys = append(keys, e.Key)
+	}
+	return keys
 }

@@ -26,7 +26,7 @@ const (
 )
 
 func (d *mysqlDB) appendClaim(text []byte, b *Batch) []byte {
-	from, below := b.claimable()
+	from, below := b.Claimable()
 	return fmt.Appendf(text, d.claim, b.Revisions, d.self, int64(from), int64(below))
 }
 
@@ -164,7 +164,7 @@ func (t *turn) write(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if entries, err = t.b.decided(t.claim, t.d.origin, t.d.maxValueBytes()); err != nil {
+		if entries, err = t.b.Resolve(t.claim, t.d.origin); err != nil {
 			return err
 		}
 	}
@@ -205,7 +205,7 @@ func (t *turn) send(ctx context.Context) error {
 	})
 	t.l.text, t.results = t.l.text[:0], t.results[:0]
 	if t.stale {
-		return t.b.unclaimed()
+		return t.b.ClaimError()
 	}
 	return err
 }

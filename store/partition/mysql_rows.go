@@ -16,7 +16,7 @@ const maxChunkBytes = 240 << 10
 // chunkBytes is a quarter of a packet at most. Chunks are measured before
 // escaping, which may double them, by one row too much, and begin behind
 // what has gathered already: in the smallest packet (1 MiB) that is
-// 256 KiB + 2·(256 KiB + largeValue + maxMetadataBytes) and a little.
+// 256 KiB + 2·(256 KiB + largeValue + MaxMetadataBytes) and a little.
 func (d *mysqlDB) chunkBytes() int {
 	return min(maxChunkBytes, int(d.packet.Load()/4))
 }

@@ -50,9 +50,6 @@ func (s *SQL) getLocal(ctx context.Context, keys []Key, most int64) ([]Entry, er
 	return entries, nil
 }
 
-// defaultSpanBytes is what Span.Bytes means when it is 0.
-const defaultSpanBytes = 8 << 20
-
 // List implements Reader. It reads heads first and then only the values that
 // are within the budget; a key that changes between the two is read as it is
 // then, and left out when it was deleted meanwhile.
@@ -118,7 +115,7 @@ func (s *SQL) headsFrom(ctx context.Context, c *session, statement string, span 
 // within counts the entries up to the one whose value reaches the budget.
 func within(entries []Entry, budget int64) int {
 	if budget <= 0 {
-		budget = defaultSpanBytes
+		budget = DefaultSpanBytes
 	}
 	for i := range entries {
 		if budget -= entries[i].Size; budget <= 0 {

@@ -1,36 +1,11 @@
 package partition
 
-import "fmt"
-
 // The columns of an entry, in the order in which rows are scanned and built.
 const (
 	headColumns  = `{key}, origin, revision, deleted, content_type, metadata, modified_at, expires_at, checksum, size`
 	entryColumns = headColumns + `, value`
 	columnCount  = 11
 )
-
-// What the columns hold at most; a value has its own bound.
-const (
-	maxKeyBytes         = 1024
-	maxOriginBytes      = 64
-	maxContentTypeBytes = 1024
-	maxMetadataBytes    = 64 << 10
-)
-
-// fit refuses entries that do not fit their columns, before anything is sent.
-func fit(entries []Entry, maxValueBytes int64) error {
-	for i := range entries {
-		e := &entries[i]
-		if len(e.Key) > maxKeyBytes || len(e.Origin) > maxOriginBytes ||
-			len(e.ContentType) > maxContentTypeBytes || len(e.Metadata) > maxMetadataBytes {
-			return fmt.Errorf("%w: key, origin, content type or metadata of %.100q", ErrTooLarge, e.Key)
-		}
-		if int64(len(e.Value)) > maxValueBytes {
-			return fmt.Errorf("%w: the value of %.100q has %d bytes and the limit is %d", ErrTooLarge, e.Key, len(e.Value), maxValueBytes)
-		}
-	}
-	return nil
-}
 
 // row scans entries. Origins and content types repeat: their strings are shared.
 type row struct {

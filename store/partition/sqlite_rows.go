@@ -64,12 +64,7 @@ func (d *sqliteDB) commit(ctx context.Context, b Batch) (Claim, error) {
 	if err != nil {
 		return Claim{}, err
 	}
-	var entries []Entry
-	if b.Decide != nil {
-		entries, err = b.decided(claim, d.origin, maxSQLiteValue)
-	} else {
-		entries, err = decide(b, claim)
-	}
+	entries, err := b.Resolve(claim, d.origin)
 	if err != nil {
 		return Claim{}, err
 	}
@@ -81,10 +76,10 @@ func (d *sqliteDB) commit(ctx context.Context, b Batch) (Claim, error) {
 
 func (d *sqliteDB) claim(ctx context.Context, c *session, b Batch) (Claim, error) {
 	var claim Claim
-	from, below := b.claimable()
+	from, below := b.Claimable()
 	err := c.queryRow(ctx, d.texts.claim, []any{int64(b.Revisions), string(d.origin), int64(from), int64(below)}, &claim.First)
 	if errors.Is(err, sql.ErrNoRows) {
-		return Claim{}, b.unclaimed()
+		return Claim{}, b.ClaimError()
 	}
 	if err != nil {
 		return Claim{}, err

@@ -1,0 +1,150 @@
+package partition
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"slices"
+)
+
+// This file holds the rules that every implementation of Partition checks.
+
+// DefaultSpanBytes is what a Span.Bytes of 0 means.
+const DefaultSpanBytes = 8 << 20
+
+// Limits of the columns of an entry, in bytes. A value has its own limit: MaxValueBytes.
+const (
+	MaxOriginBytes      = 64
+	maxKeyBytes         = 1024
+	maxContentTypeBytes = 1024
+	MaxMetadataBytes    = 64 << 10
+)
+
+// CheckSizes fails with ErrTooLarge if a column of an entry exceeds its limit.
+func CheckSizes(entries []Entry, maxValueBytes int64) error {
+	for i := range entries {
+		e := &entries[i]
+		if len(e.Key) > maxKeyBytes || len(e.Origin) > MaxOriginBytes ||
+			len(e.ContentType) > maxContentTypeBytes || len(e.Metadata) > MaxMetadataBytes {
+			return fmt.Errorf("%w: key, origin, content type or metadata of %.100q", ErrTooLarge, e.Key)
+		}
+		if int64(len(e.Value)) > maxValueBytes {
+			return fmt.Errorf("%w: the value of %.100q has %d bytes and the limit is %d", ErrTooLarge, e.Key, len(e.Value), maxValueBytes)
+		}
+	}
+	return nil
+}
+
+// Normalize checks the batch and returns a copy of it for a commit on origin: Write belongs to
+// the origin and is nil if there is a Decide; a key of both Read and Heads stands in Read only.
+func (b Batch) Normalize(origin Origin) (Batch, error) {
+	if b.Revisions < 1 {
+		return b, fmt.Errorf("claim of %d revisions", b.Revisions)
+	}
+	if b.Decide != nil {
+		b.Write = nil
+	}
+	if err := checkClaimed(b.Write, 0, b.Revisions); err != nil {
+		return b, err
+	}
+	b.Write = withOrigin(origin, b.Write)
+	b.Heads = exclude(b.Heads, b.Read)
+	return b, nil
+}
+
+// Claimable returns the bounds under which the claim succeeds: from ≤ counter and
+// counter + Revisions < below.
+func (b *Batch) Claimable() (from, below Revision) {
+	from, below = max(Floor(b.Epoch), b.AtLeast), Floor(b.Epoch+1)
+	if b.After != 0 {
+		from, below = max(from, b.After), min(below, b.After+Revision(b.Revisions)+1)
+	}
+	return from, below
+}
+
+// ClaimError is the error of a claim that failed: the counter is outside of Claimable.
+func (b *Batch) ClaimError() error {
+	if b.After != 0 {
+		return fmt.Errorf("%w: it is not at %d, or of another epoch than %d", ErrPositionMoved, b.After, b.Epoch)
+	}
+	return fmt.Errorf("%w: its counter is not of epoch %d, or below %d, which it has reached before", ErrStaleEpoch, b.Epoch, b.AtLeast)
+}
+
+// Resolve returns the entries that a normalized batch writes under a claim, with absolute
+// revisions: those of Write, or those that Decide returns, which are checked.
+func (b *Batch) Resolve(c Claim, origin Origin) ([]Entry, error) {
+	if b.Decide == nil {
+		entries := slices.Clone(b.Write)
+		for i := range entries {
+			entries[i].Revision += c.First
+			entries[i].ModifiedAt = c.Now
+		}
+		return entries, nil
+	}
+	entries, err := b.Decide(c)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkClaimed(entries, c.First, b.Revisions); err != nil {
+		return nil, err
+	}
+	return withOrigin(origin, entries), nil
+}
+
+// withOrigin copies entries as written by origin.
+func withOrigin(origin Origin, entries []Entry) []Entry {
+	entries = slices.Clone(entries)
+	for i := range entries {
+		entries[i].Origin = origin
+	}
+	return entries
+}
+
+// checkClaimed refuses entries outside the claim, and two of one key or revision.
+func checkClaimed(entries []Entry, first Revision, n int) error {
+	taken := make([]bool, n)
+	keys := make(map[Key]struct{}, len(entries))
+	for i := range entries {
+		k, offset := entries[i].Key, entries[i].Revision-first
+		if offset < 0 || offset >= Revision(n) {
+			return fmt.Errorf("revision %d of %q is outside the claim", entries[i].Revision, k)
+		}
+		if _, twice := keys[k]; twice || taken[offset] {
+			return fmt.Errorf("second entry of key %q or revision %d", k, entries[i].Revision)
+		}
+		keys[k], taken[offset] = struct{}{}, true
+	}
+	return nil
+}
+
+// exclude lists the keys that are not among others.
+func exclude(keys, others []Key) []Key {
+	if len(keys) == 0 || len(others) == 0 {
+		return keys
+	}
+	excluded := make(map[Key]struct{}, len(others))
+	for _, k := range others {
+		excluded[k] = struct{}{}
+	}
+	return slices.DeleteFunc(slices.Clone(keys), func(k Key) bool { _, found := excluded[k]; return found })
+}
+
+// Check refuses a copy whose revisions are out of order, and entries that do not belong to it.
+func (c *Copy) Check() error {
+	if c.To < c.From || c.Goal < c.To {
+		return fmt.Errorf("from %d to %d with goal %d", c.From, c.To, c.Goal)
+	}
+	for i := range c.Entries {
+		if e := &c.Entries[i]; e.Origin != c.Origin || e.Revision <= c.From || e.Revision > c.To {
+			return fmt.Errorf("%s %d is not of the copy", e.Origin, e.Revision)
+		}
+	}
+	return nil
+}
+
+// NewPartitionID returns 128 random bits in hex.
+func NewPartitionID() string {
+	var id [16]byte
+	rand.Read(id[:]) // never fails: it ends the process instead
+	return hex.EncodeToString(id[:])
+}
