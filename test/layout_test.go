@@ -17,11 +17,16 @@ const module = "github.com/runnelkv/runnel"
 // arrows says who may import whom, as the layout in README.md has it. A package
 // takes the arrows of the longest name here that it is or lies below.
 var arrows = map[string][]string{
-	"cmd/runnel":                    {"config", "api", "api/wire", "sync", "sync/webhook", "store", "store/partition", "store/lock", "store/ledger", "store/file"},
+	"cmd/runnel":                    {"config", "api", "api/wire", "sync", "sync/webhook", "store", "store/partition", "store/partition/mysql", "store/partition/sqlite", "store/partition/sqlengine", "store/lock", "store/ledger", "store/file"},
 	"config":                        {},
 	"store":                         {"store/partition"},
 	"store/partition":               {},
+	"store/partition/memory":        {"store/partition"},
+	"store/partition/sqlengine":     {"store/partition"},
+	"store/partition/mysql":         {"store/partition", "store/partition/sqlengine"},
+	"store/partition/sqlite":        {"store/partition", "store/partition/sqlengine"},
 	"store/partition/partitiontest": {"store/partition"},
+	"store/partition/mysqltest":     {"store/partition", "store/partition/sqlengine", "store/partition/mysql", "test/servers"},
 	"store/lock":                    {"store"},
 	"store/ledger":                  {"store"},
 	"store/file":                    {"store"},

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/mysqltest"
+	"github.com/runnelkv/runnel/store/partition/partitiontest"
 	"github.com/runnelkv/runnel/test/servers"
 )
 
@@ -31,10 +33,10 @@ func TestUpkeepIsBounded(t *testing.T) {
 		}
 		checkUpkeep(t, open("a"), open("b"), nil)
 	})
-	onServers(t, func(t *testing.T, server *servers.Server) {
+	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		addresses := map[string]string{"a": server.Database(t), "b": server.Database(t)}
 		open := func(name string) *partition.SQL {
-			return prepared(t, mysqlOf(t, addresses[name]), partition.Options{Name: name})
+			return mysqltest.Prepared(t, mysqltest.Config(t, addresses[name]), partition.Options{Name: name})
 		}
 		checkUpkeep(t, open("a"), open("b"), servers.Open(t, addresses["b"]))
 	})
@@ -56,8 +58,8 @@ func checkUpkeep(t *testing.T, a, b *partition.SQL, raw *sql.DB) {
 	if os.Getenv("RUNNEL_TEST_LONG") == "1" && a.Kind() == "mariadb" {
 		u.n = 2_000_000
 	}
-	join(t, a)
-	join(t, b)
+	partitiontest.Join(t, a)
+	partitiontest.Join(t, b)
 	u.write()
 	u.fill()
 	u.collect()

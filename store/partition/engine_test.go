@@ -15,6 +15,8 @@ import (
 	_ "modernc.org/sqlite"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/mysqltest"
+	"github.com/runnelkv/runnel/store/partition/partitiontest"
 	"github.com/runnelkv/runnel/test/servers"
 )
 
@@ -57,7 +59,7 @@ func everywhere(t *testing.T, test func(t *testing.T, d database)) {
 		t.Run(name, func(t *testing.T) {
 			address := server(t).Database(t)
 			test(t, database{sql: servers.Open(t, address), open: func(o partition.Options) *partition.SQL {
-				return openMySQL(t, mysqlOf(t, address), o)
+				return mysqltest.Open(t, mysqltest.Config(t, address), o)
 			}})
 		})
 	}
@@ -67,13 +69,6 @@ func exec(t *testing.T, db *sql.DB, statement string, args ...any) {
 	t.Helper()
 	if _, err := db.ExecContext(t.Context(), statement, args...); err != nil {
 		t.Fatalf("%s: %v", statement, err)
-	}
-}
-
-func wantError(t *testing.T, err, want error) {
-	t.Helper()
-	if !errors.Is(err, want) {
-		t.Fatalf("error is %v, want %v", err, want)
 	}
 }
 
@@ -90,7 +85,7 @@ func TestPrepareRefusesANewerSchema(t *testing.T) {
 		d.prepared(t, partition.Options{Name: "a", TablePrefix: "x_"})
 		exec(t, d.sql, "INSERT INTO x_schema_version (version_id, is_applied) VALUES (9999, 1)")
 		err := d.open(partition.Options{Name: "a", TablePrefix: "x_"}).Prepare(t.Context())
-		wantError(t, err, partition.ErrRefused)
+		partitiontest.RequireError(t, err, partition.ErrRefused)
 	})
 }
 
@@ -116,7 +111,7 @@ func TestApplyNamesAForeignRow(t *testing.T) {
 		c.From = 2
 		exec(t, d.sql, "UPDATE entries SET revision = 4 WHERE `key` = ?", []byte("k/1"))
 		err := step("k/3", "k/4")
-		wantError(t, err, partition.ErrRefused)
+		partitiontest.RequireError(t, err, partition.ErrRefused)
 		for _, part := range []string{`"k/1"`, `"k/4"`, "revision 4 of a"} {
 			if !strings.Contains(err.Error(), part) {
 				t.Errorf("%s is not in %q", part, err)
@@ -137,12 +132,12 @@ func TestTablePrefixKeepsClustersApart(t *testing.T) {
 	everywhere(t, func(t *testing.T, d database) {
 		one := d.prepared(t, partition.Options{Name: "a", TablePrefix: "one_"})
 		two := d.prepared(t, partition.Options{Name: "a", TablePrefix: "two_"})
-		join(t, one)
+		partitiontest.Join(t, one)
 		if _, err := two.Cluster(t.Context()); !errors.Is(err, partition.ErrNoCluster) {
 			t.Fatalf("the second cluster sees the first's row: %v", err)
 		}
-		join(t, two)
-		if _, err := one.Commit(t.Context(), blind(3, 0)); err != nil {
+		partitiontest.Join(t, two)
+		if _, err := one.Commit(t.Context(), partitiontest.Blind(3, 0)); err != nil {
 			t.Fatal(err)
 		}
 		if n, m := count(t, d.sql, "one_entries"), count(t, d.sql, "two_entries"); n != 3 || m != 0 {
@@ -154,7 +149,7 @@ func TestTablePrefixKeepsClustersApart(t *testing.T) {
 func TestCommitOfAStaleEpochWritesNothing(t *testing.T) {
 	everywhere(t, func(t *testing.T, d database) {
 		p := d.prepared(t, partition.Options{Name: "a"})
-		join(t, p)
+		partitiontest.Join(t, p)
 		counters := map[string]partition.Revision{
 			"another epoch":          partition.Floor(2),
 			"an older epoch":         partition.Floor(1) - 1,
@@ -163,9 +158,9 @@ func TestCommitOfAStaleEpochWritesNothing(t *testing.T) {
 		}
 		for name, counter := range counters {
 			exec(t, d.sql, "UPDATE positions SET revision = ?", int64(counter))
-			for _, b := range []partition.Batch{blind(3, 0), decided(3), large(3)} {
+			for _, b := range []partition.Batch{partitiontest.Blind(3, 0), decided(3), large(3)} {
 				_, err := p.Commit(t.Context(), b)
-				wantError(t, err, partition.ErrStaleEpoch)
+				partitiontest.RequireError(t, err, partition.ErrStaleEpoch)
 			}
 			positions, err := p.Positions(t.Context())
 			if err != nil {
@@ -179,15 +174,15 @@ func TestCommitOfAStaleEpochWritesNothing(t *testing.T) {
 			t.Errorf("%d entries were written", n)
 		}
 		exec(t, d.sql, "UPDATE positions SET revision = ?", int64(partition.Floor(1)+41))
-		if claim, err := p.Commit(t.Context(), blind(3, 0)); err != nil || claim.First != partition.Floor(1)+42 {
+		if claim, err := p.Commit(t.Context(), partitiontest.Blind(3, 0)); err != nil || claim.First != partition.Floor(1)+42 {
 			t.Errorf("back in its epoch it claims %d: %v", claim.First, err)
 		}
 	})
 }
 
-// decided is blind(n, 0) by way of a decision.
+// decided is partitiontest.Blind(n, 0) by way of a decision.
 func decided(n int) partition.Batch {
-	b := blind(n, 0)
+	b := partitiontest.Blind(n, 0)
 	write := b.Write
 	b.Write = nil
 	b.Decide = func(c partition.Claim) ([]partition.Entry, error) {
@@ -200,9 +195,9 @@ func decided(n int) partition.Batch {
 	return b
 }
 
-// large is blind(n, 0) with values that travel one by one.
+// large is partitiontest.Blind(n, 0) with values that travel one by one.
 func large(n int) partition.Batch {
-	b := blind(n, 0)
+	b := partitiontest.Blind(n, 0)
 	for i := range b.Write {
 		b.Write[i].Value = bytes.Repeat([]byte(`'\`), 50<<10)
 		b.Write[i].Checksum = partition.Checksum(b.Write[i].Value)
@@ -232,7 +227,7 @@ func awkward() []partition.Entry {
 func TestEveryByteComesBack(t *testing.T) {
 	everywhere(t, func(t *testing.T, d database) {
 		p, copied := d.prepared(t, partition.Options{Name: "a"}), d.prepared(t, partition.Options{Name: "b", TablePrefix: "b_"})
-		join(t, p)
+		partitiontest.Join(t, p)
 		entries := awkward()
 		b := partition.Batch{Epoch: 1, Revisions: len(entries), Write: entries}
 		for range 2 { // the second replaces
@@ -245,14 +240,14 @@ func TestEveryByteComesBack(t *testing.T) {
 				want[i].Origin, want[i].ModifiedAt, want[i].Size = "a", claim.Now, int64(len(want[i].Value))
 				want[i].Revision += claim.First
 			}
-			wantSame(t, "commit", getAll(t, p, want), want)
+			partitiontest.WantSame(t, "commit", partitiontest.GetAll(t, p, want), want)
 			listed, more, err := p.List(t.Context(), partition.Span{Limit: 100, Values: true})
 			if err != nil || more {
 				t.Fatal(more, err)
 			}
-			wantSame(t, "list", listed, want)
+			partitiontest.WantSame(t, "list", listed, want)
 			copyAll(t, p, copied, want)
-			wantSame(t, "copy", getAll(t, copied, want), want)
+			partitiontest.WantSame(t, "copy", partitiontest.GetAll(t, copied, want), want)
 		}
 	})
 }
@@ -283,50 +278,18 @@ func copyAll(t *testing.T, p, target partition.Partition, want []partition.Entry
 	}
 }
 
-func getAll(t *testing.T, p partition.Partition, of []partition.Entry) []partition.Entry {
-	t.Helper()
-	var keys []partition.Key
-	for _, e := range of {
-		keys = append(keys, e.Key)
-	}
-	got, err := p.Get(t.Context(), keys)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return got
-}
-
-func wantSame(t *testing.T, what string, got, want []partition.Entry) {
-	t.Helper()
-	order := func(a, b partition.Entry) int { return strings.Compare(string(a.Key), string(b.Key)) }
-	got, want = slices.Clone(got), slices.Clone(want)
-	slices.SortFunc(got, order)
-	slices.SortFunc(want, order)
-	if len(got) != len(want) {
-		t.Fatalf("%s: %d entries, want %d", what, len(got), len(want))
-	}
-	for i := range got {
-		if g, w := fmt.Sprintf("%q", fmt.Sprint(got[i])), fmt.Sprintf("%q", fmt.Sprint(want[i])); g != w {
-			t.Errorf("%s: got  %s\nwant %s", what, g, w)
-		}
-		if !got[i].Intact() {
-			t.Errorf("%s: %q is damaged", what, got[i].Key)
-		}
-	}
-}
-
 // TestRevisionsAreNeverGivenToTwoKeys: a second entry of one (origin,
 // revision) is an error; it must not be swallowed, nor change the first.
 func TestRevisionsAreNeverGivenToTwoKeys(t *testing.T) {
 	everywhere(t, func(t *testing.T, d database) {
 		p := d.prepared(t, partition.Options{Name: "a"})
-		join(t, p)
-		if _, err := p.Commit(t.Context(), blind(1, 0)); err != nil {
+		partitiontest.Join(t, p)
+		if _, err := p.Commit(t.Context(), partitiontest.Blind(1, 0)); err != nil {
 			t.Fatal(err)
 		}
-		before := getAll(t, p, []partition.Entry{{Key: "k/0"}})
+		before := partitiontest.GetAll(t, p, []partition.Entry{{Key: "k/0"}})
 		exec(t, d.sql, "UPDATE positions SET revision = ?", int64(partition.Floor(1))) // as after a lost fsync
-		other := blind(1, 1)
+		other := partitiontest.Blind(1, 1)
 		if _, err := p.Commit(t.Context(), other); err == nil {
 			t.Error("the revision was given out again")
 		}
@@ -343,7 +306,7 @@ func TestRevisionsAreNeverGivenToTwoKeys(t *testing.T) {
 		if err := p.Apply(t.Context(), step); err == nil {
 			t.Error("an entry was swallowed")
 		}
-		wantSame(t, "before", getAll(t, p, []partition.Entry{{Key: "k/0"}, {Key: "k/1"}, {Key: "k/placed"}}), before)
+		partitiontest.WantSame(t, "before", partitiontest.GetAll(t, p, []partition.Entry{{Key: "k/0"}, {Key: "k/1"}, {Key: "k/placed"}}), before)
 	})
 }
 
@@ -351,16 +314,16 @@ func TestPartitionIsUnavailableUntilPrepared(t *testing.T) {
 	everywhere(t, func(t *testing.T, d database) {
 		p := d.open(partition.Options{Name: "a"})
 		_, err := p.Get(t.Context(), []partition.Key{"k/a"})
-		wantError(t, err, partition.ErrUnavailable)
-		_, err = p.Commit(context.Background(), blind(1, 0))
-		wantError(t, err, partition.ErrUnavailable)
+		partitiontest.RequireError(t, err, partition.ErrUnavailable)
+		_, err = p.Commit(context.Background(), partitiontest.Blind(1, 0))
+		partitiontest.RequireError(t, err, partition.ErrUnavailable)
 	})
 }
 
 func TestBatchesAreSplit(t *testing.T) {
 	everywhere(t, func(t *testing.T, d database) {
 		p := d.prepared(t, partition.Options{Name: "a"})
-		join(t, p)
+		partitiontest.Join(t, p)
 		b := partition.Batch{Epoch: 1, Revisions: 700}
 		for i := range b.Revisions {
 			value := bytes.Repeat([]byte("'\x00\\"), (i%40)*1000)
@@ -376,7 +339,7 @@ func TestBatchesAreSplit(t *testing.T) {
 			if len(claim.Current) != held {
 				t.Fatalf("%d entries stood, want %d", len(claim.Current), held)
 			}
-			for _, e := range getAll(t, p, b.Write) {
+			for _, e := range partitiontest.GetAll(t, p, b.Write) {
 				var i int
 				_, _ = fmt.Sscanf(string(e.Key), "k/%d", &i)
 				if !e.Intact() || e.Revision != claim.First+partition.Revision(i) || e.ModifiedAt != claim.Now {

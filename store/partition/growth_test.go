@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/mysqltest"
+	"github.com/runnelkv/runnel/store/partition/partitiontest"
 	"github.com/runnelkv/runnel/test/servers"
 )
 
@@ -20,13 +22,13 @@ func TestReadsDoNotGrowWithTheTable(t *testing.T) {
 		}
 		checkGrowth(t, p)
 	})
-	onServers(t, func(t *testing.T, server *servers.Server) {
-		checkGrowth(t, prepared(t, mysqlOf(t, server.Database(t)), partition.Options{Name: "a"}))
+	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
+		checkGrowth(t, mysqltest.Prepared(t, mysqltest.Config(t, server.Database(t)), partition.Options{Name: "a"}))
 	})
 }
 
 func checkGrowth(t *testing.T, p *partition.SQL) {
-	join(t, p)
+	partitiontest.Join(t, p)
 	ctx := t.Context()
 	reads := map[string]func() error{
 		"Get": func() error { _, err := p.Get(ctx, []partition.Key{"k/1", "k/2", "k/absent"}); return err },
@@ -67,19 +69,19 @@ func checkGrowth(t *testing.T, p *partition.SQL) {
 	}
 	fill := func(rounds int) {
 		for round := range rounds {
-			gone := blind(1000, round)
+			gone := partitiontest.Blind(1000, round)
 			for i := range gone.Write {
 				e := &gone.Write[i]
 				*e = partition.Entry{Key: "d" + e.Key[1:], Revision: e.Revision, Deleted: true, Checksum: partition.Checksum(nil)}
 			}
-			for _, b := range []partition.Batch{blind(1000, round), gone} {
+			for _, b := range []partition.Batch{partitiontest.Blind(1000, round), gone} {
 				if _, err := p.Commit(ctx, b); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
 	}
-	last := blind(1, 0)
+	last := partitiontest.Blind(1, 0)
 	last.Write[0].Key = "d/last"
 	if _, err := p.Commit(ctx, last); err != nil {
 		t.Fatal(err)

@@ -5,12 +5,8 @@ import (
 	"testing"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/partitiontest"
 )
-
-// oneWrite is a batch that puts a key into a partition that join joined.
-func oneWrite(key partition.Key) partition.Batch {
-	return partition.Batch{Epoch: 1, Revisions: 1, Write: []partition.Entry{{Key: key, Checksum: partition.Checksum(nil)}}}
-}
 
 func TestMemoryFailsWhereTheHookSays(t *testing.T) {
 	for _, c := range []struct {
@@ -22,25 +18,25 @@ func TestMemoryFailsWhereTheHookSays(t *testing.T) {
 		{partition.OpCommitted, partition.ErrOutcomeUnknown, 1},
 	} {
 		m := partition.NewMemory("a")
-		join(t, m)
+		partitiontest.Join(t, m)
 		m.Fail(func(op string) error {
 			if op == c.op {
 				return partition.ErrUnavailable
 			}
 			return nil
 		})
-		if _, err := m.Commit(t.Context(), oneWrite("k/a")); !errors.Is(err, c.want) {
+		if _, err := m.Commit(t.Context(), partitiontest.OneWrite("k/a")); !errors.Is(err, c.want) {
 			t.Errorf("failed at %s, Commit answers %v, want %v", c.op, err, c.want)
 		}
 		entries, err := m.Get(t.Context(), []partition.Key{"k/a"})
 		if err != nil || len(entries) != c.stands {
 			t.Errorf("failed at %s, %d entries stand (%v), want %d", c.op, len(entries), err, c.stands)
 		}
-		if _, err := m.Reopen().Commit(t.Context(), oneWrite("k/b")); err != nil {
+		if _, err := m.Reopen().Commit(t.Context(), partitiontest.OneWrite("k/b")); err != nil {
 			t.Errorf("another handle fails too: %v", err)
 		}
 		m.Fail(nil)
-		if _, err := m.Commit(t.Context(), oneWrite("k/c")); err != nil {
+		if _, err := m.Commit(t.Context(), partitiontest.OneWrite("k/c")); err != nil {
 			t.Errorf("without the hook Commit fails: %v", err)
 		}
 	}

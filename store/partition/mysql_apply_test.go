@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/mysqltest"
+	"github.com/runnelkv/runnel/store/partition/partitiontest"
 	"github.com/runnelkv/runnel/test/servers"
 )
 
@@ -20,10 +22,10 @@ type follower struct {
 
 func newFollower(t *testing.T, address string) *follower {
 	t.Helper()
-	c := mysqlOf(t, address)
+	c := mysqltest.Config(t, address)
 	f := &follower{proxy: newProxy(t, c.Addr)}
 	c.Addr = f.proxy.listener.Addr().String()
-	f.SQL = prepared(t, c, partition.Options{Name: "a"})
+	f.SQL = mysqltest.Prepared(t, c, partition.Options{Name: "a"})
 	var err error
 	if f.lease, err = f.Acquire(t.Context(), "one", time.Hour); err != nil {
 		t.Fatal(err)
@@ -40,7 +42,7 @@ func newFollower(t *testing.T, address string) *follower {
 // step takes the follower n revisions on, with as many entries.
 func (f *follower) step(n int) partition.Copy {
 	c := partition.Copy{Origin: "z", From: f.at, To: f.at + partition.Revision(n), Goal: f.at + partition.Revision(n), Fence: f.lease.Fence}
-	for i, e := range blind(n, 0).Write {
+	for i, e := range partitiontest.Blind(n, 0).Write {
 		e.Origin, e.Revision = "z", f.at+1+partition.Revision(i)
 		c.Entries = append(c.Entries, e)
 	}
@@ -48,7 +50,7 @@ func (f *follower) step(n int) partition.Copy {
 }
 
 func TestApplyTakesOneRoundTrip(t *testing.T) {
-	onServers(t, func(t *testing.T, server *servers.Server) {
+	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		f := newFollower(t, server.Database(t))
 		for _, n := range []int{1, 5, 0} {
 			c := f.step(n)
@@ -70,7 +72,7 @@ func TestApplyTakesOneRoundTrip(t *testing.T) {
 
 // TestApplyWaitsForALeaseThatIsBeingTaken: until the commit the fence must not change.
 func TestApplyWaitsForALeaseThatIsBeingTaken(t *testing.T) {
-	onServers(t, func(t *testing.T, server *servers.Server) {
+	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		address := server.Database(t)
 		f := newFollower(t, address)
 		tx, err := servers.Open(t, address).BeginTx(t.Context(), nil)
@@ -89,8 +91,8 @@ func TestApplyWaitsForALeaseThatIsBeingTaken(t *testing.T) {
 		if err := tx.Commit(); err != nil {
 			t.Fatal(err)
 		}
-		wantError(t, f.Apply(t.Context(), f.step(3)), partition.ErrLeaseLost)
-		if n := len(getAll(t, f, blind(3, 0).Write)); n != 1 {
+		partitiontest.RequireError(t, f.Apply(t.Context(), f.step(3)), partition.ErrLeaseLost)
+		if n := len(partitiontest.GetAll(t, f, partitiontest.Blind(3, 0).Write)); n != 1 {
 			t.Errorf("%d entries stand, want 1", n)
 		}
 	})
@@ -99,7 +101,7 @@ func TestApplyWaitsForALeaseThatIsBeingTaken(t *testing.T) {
 // TestApplyElsewhereWritesNoChunk: what is written in several statements, of
 // which only the first is guarded, is not begun when the position is elsewhere.
 func TestApplyElsewhereWritesNoChunk(t *testing.T) {
-	onServers(t, func(t *testing.T, server *servers.Server) {
+	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		f := newFollower(t, server.Database(t))
 		for what, size := range map[string]int{"of many chunks": 30_000, "of values that travel alone": 100_000} {
 			c := f.step(40)
@@ -109,15 +111,15 @@ func TestApplyElsewhereWritesNoChunk(t *testing.T) {
 				e.Checksum, e.Size = partition.Checksum(e.Value), int64(size)
 			}
 			c.From--
-			wantError(t, f.Apply(t.Context(), c), partition.ErrPositionMoved)
-			if n := len(getAll(t, f, c.Entries)); n != 0 {
+			partitiontest.RequireError(t, f.Apply(t.Context(), c), partition.ErrPositionMoved)
+			if n := len(partitiontest.GetAll(t, f, c.Entries)); n != 0 {
 				t.Errorf("a step %s from elsewhere left %d entries", what, n)
 			}
 			c.From++
 			if err := f.Apply(t.Context(), c); err != nil {
 				t.Fatal(err)
 			}
-			wantSame(t, what, getAll(t, f, c.Entries), c.Entries)
+			partitiontest.WantSame(t, what, partitiontest.GetAll(t, f, c.Entries), c.Entries)
 			f.at = c.To
 		}
 	})
@@ -126,7 +128,7 @@ func TestApplyElsewhereWritesNoChunk(t *testing.T) {
 // TestLargeStepsAreWholeAndGuarded: those of which a prepared statement writes a part, and
 // text what does not fit it, or is left over.
 func TestLargeStepsAreWholeAndGuarded(t *testing.T) {
-	onServers(t, func(t *testing.T, server *servers.Server) {
+	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		f := newFollower(t, server.Database(t))
 		other := partition.Copy{Origin: "other", SyncedAt: 1}
 		for _, odd := range []int{-1, 300} {
@@ -151,8 +153,8 @@ func TestLargeStepsAreWholeAndGuarded(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.From--
-			wantError(t, f.Apply(t.Context(), c), partition.ErrPositionMoved)
-			if n := len(getAll(t, f, c.Entries)); n != 1 {
+			partitiontest.RequireError(t, f.Apply(t.Context(), c), partition.ErrPositionMoved)
+			if n := len(partitiontest.GetAll(t, f, c.Entries)); n != 1 {
 				t.Errorf("a step from elsewhere left %d entries", n-1)
 			}
 			c.From++
@@ -161,7 +163,7 @@ func TestLargeStepsAreWholeAndGuarded(t *testing.T) {
 			}
 			f.at = c.To
 			c.Entries[3] = newer
-			wantSame(t, fmt.Sprint(odd), getAll(t, f, c.Entries), c.Entries)
+			partitiontest.WantSame(t, fmt.Sprint(odd), partitiontest.GetAll(t, f, c.Entries), c.Entries)
 		}
 	})
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/mysqltest"
+	"github.com/runnelkv/runnel/store/partition/partitiontest"
 	"github.com/runnelkv/runnel/test/servers"
 )
 
@@ -34,15 +36,15 @@ func benchPartition(b *testing.B, name string) *partition.SQL {
 	b.Helper()
 	address := os.Getenv("RUNNEL_BENCH_MYSQL")
 	if address == "" {
-		return prepared(b, mysqlOf(b, servers.MariaDB(b).Database(b)), partition.Options{Name: name})
+		return mysqltest.Prepared(b, mysqltest.Config(b, servers.MariaDB(b).Database(b)), partition.Options{Name: name})
 	}
-	c := mysqlOf(b, address)
+	c := mysqltest.Config(b, address)
 	c.Database = fmt.Sprintf("runnel_bench_%d_%s", os.Getpid(), name)
 	db := servers.Open(b, address+"/")
 	drop := func() { _, _ = db.ExecContext(context.Background(), "DROP DATABASE IF EXISTS "+c.Database) }
 	drop()
 	b.Cleanup(drop)
-	p := prepared(b, c, partition.Options{Name: name})
+	p := mysqltest.Prepared(b, c, partition.Options{Name: name})
 	b.Cleanup(func() { _ = p.Close() })
 	return p
 }
@@ -50,9 +52,9 @@ func benchPartition(b *testing.B, name string) *partition.SQL {
 // fullPartition holds mysqlBenchKeys entries of its own.
 func fullPartition(b *testing.B) *partition.SQL {
 	p := benchPartition(b, "a")
-	join(b, p)
+	partitiontest.Join(b, p)
 	for i := range mysqlBenchKeys / 1000 {
-		if _, err := p.Commit(b.Context(), blind(1000, i)); err != nil {
+		if _, err := p.Commit(b.Context(), partitiontest.Blind(1000, i)); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -6,20 +6,22 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/mysqltest"
+	"github.com/runnelkv/runnel/store/partition/partitiontest"
 	"github.com/runnelkv/runnel/test/servers"
 )
 
 // TestInterruptedCommitIsUnknownOnceItClaimed: a commit that is interrupted
 // says that nothing happened only if it still waited for its claim.
 func TestInterruptedCommitIsUnknownOnceItClaimed(t *testing.T) {
-	onServers(t, func(t *testing.T, server *servers.Server) {
+	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		address := server.Database(t)
-		p := prepared(t, mysqlOf(t, address), partition.Options{Name: "a"})
-		join(t, p)
-		if _, err := p.Commit(t.Context(), blind(3, 0)); err != nil {
+		p := mysqltest.Prepared(t, mysqltest.Config(t, address), partition.Options{Name: "a"})
+		partitiontest.Join(t, p)
+		if _, err := p.Commit(t.Context(), partitiontest.Blind(3, 0)); err != nil {
 			t.Fatal(err)
 		}
-		before := getAll(t, p, blind(3, 0).Write)
+		before := partitiontest.GetAll(t, p, partitiontest.Blind(3, 0).Write)
 		for lock, want := range map[string]error{
 			"SELECT 1 FROM positions WHERE origin = 'a' FOR UPDATE": partition.ErrUnavailable,
 			"SELECT 1 FROM entries WHERE `key` = 'k/2' FOR UPDATE":  partition.ErrOutcomeUnknown,
@@ -33,13 +35,13 @@ func TestInterruptedCommitIsUnknownOnceItClaimed(t *testing.T) {
 				t.Fatal(err)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-			_, err = p.Commit(ctx, blind(3, 0))
+			_, err = p.Commit(ctx, partitiontest.Blind(3, 0))
 			cancel()
-			wantError(t, err, want)
+			partitiontest.RequireError(t, err, want)
 			if err := tx.Rollback(); err != nil {
 				t.Fatal(err)
 			}
-			wantSame(t, lock, getAll(t, p, blind(3, 0).Write), before)
+			partitiontest.WantSame(t, lock, partitiontest.GetAll(t, p, partitiontest.Blind(3, 0).Write), before)
 		}
 	})
 }

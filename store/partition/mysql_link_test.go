@@ -11,17 +11,19 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/mysqltest"
+	"github.com/runnelkv/runnel/store/partition/partitiontest"
 	"github.com/runnelkv/runnel/test/servers"
 )
 
 // TestTransactionOutOfTimeKeepsNoLocks is about a Collect that has locked the counter of
 // revisions and waits for a row: once its time is over, others write at once.
 func TestTransactionOutOfTimeKeepsNoLocks(t *testing.T) {
-	onServers(t, func(t *testing.T, server *servers.Server) {
+	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		address := server.Database(t)
-		p := prepared(t, mysqlOf(t, address), partition.Options{Name: "a", Timeout: 30 * time.Second})
-		join(t, p)
-		b := blind(1, 0)
+		p := mysqltest.Prepared(t, mysqltest.Config(t, address), partition.Options{Name: "a", Timeout: 30 * time.Second})
+		partitiontest.Join(t, p)
+		b := partitiontest.Blind(1, 0)
 		b.Write[0].Deleted, b.Write[0].Value, b.Write[0].Checksum = true, nil, partition.Checksum(nil)
 		claim, err := p.Commit(t.Context(), b)
 		if err != nil {
@@ -61,11 +63,11 @@ func locked(t *testing.T, db *sql.DB, statement string) *sql.Tx {
 // TestConnectionsStayWithinTheirLimit has 200 callers read changes beside writers, readers
 // and calls whose time is over: with four connections all of them are served, in turn.
 func TestConnectionsStayWithinTheirLimit(t *testing.T) {
-	onServers(t, func(t *testing.T, server *servers.Server) {
+	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		address := server.Database(t)
-		c := mysqlOf(t, address)
-		p := prepared(t, c, partition.Options{Name: "a", MaxConns: 4, Timeout: time.Minute})
-		join(t, p)
+		c := mysqltest.Config(t, address)
+		p := mysqltest.Prepared(t, c, partition.Options{Name: "a", MaxConns: 4, Timeout: time.Minute})
+		partitiontest.Join(t, p)
 		done := make(chan struct{})
 		most := 0
 		var watcher, callers sync.WaitGroup
@@ -75,7 +77,7 @@ func TestConnectionsStayWithinTheirLimit(t *testing.T) {
 		}
 		for i := range 20 {
 			callers.Go(func() {
-				if _, err := p.Commit(t.Context(), blind(1, i)); err != nil {
+				if _, err := p.Commit(t.Context(), partitiontest.Blind(1, i)); err != nil {
 					t.Error(err)
 				}
 				if _, err := p.Positions(t.Context()); err != nil {
@@ -126,12 +128,12 @@ func readChanges(t *testing.T, p partition.Partition) {
 
 // TestReadOnAConnectionThatDiesIsMadeAgain: of a partition that answers, no read fails.
 func TestReadOnAConnectionThatDiesIsMadeAgain(t *testing.T) {
-	onServers(t, func(t *testing.T, server *servers.Server) {
+	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		address := server.Database(t)
-		c, db := mysqlOf(t, address), servers.Open(t, address)
-		p := prepared(t, c, partition.Options{Name: "a", Timeout: 30 * time.Second})
-		join(t, p)
-		if _, err := p.Commit(t.Context(), blind(1, 0)); err != nil {
+		c, db := mysqltest.Config(t, address), servers.Open(t, address)
+		p := mysqltest.Prepared(t, c, partition.Options{Name: "a", Timeout: 30 * time.Second})
+		partitiontest.Join(t, p)
+		if _, err := p.Commit(t.Context(), partitiontest.Blind(1, 0)); err != nil {
 			t.Fatal(err)
 		}
 		reads := map[string]func() error{

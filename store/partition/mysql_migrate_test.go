@@ -6,15 +6,17 @@ import (
 	"testing"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/mysqltest"
+	"github.com/runnelkv/runnel/store/partition/partitiontest"
 	"github.com/runnelkv/runnel/test/servers"
 )
 
 // TestMigrationThatWasCutShortIsMadeAgain: MySQL commits each change of a table
 // by itself, before it can be noted which migrations were made.
 func TestMigrationThatWasCutShortIsMadeAgain(t *testing.T) {
-	onServers(t, func(t *testing.T, server *servers.Server) {
-		c := mysqlOf(t, server.Database(t))
-		prepared(t, c, partition.Options{Name: "a"})
+	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
+		c := mysqltest.Config(t, server.Database(t))
+		mysqltest.Prepared(t, c, partition.Options{Name: "a"})
 		db, err := sql.Open("mysql", fmt.Sprintf("%s:%s@tcp(%s)/%s", c.User, c.Password, c.Addr, c.Database))
 		if err != nil {
 			t.Fatal(err)
@@ -23,8 +25,8 @@ func TestMigrationThatWasCutShortIsMadeAgain(t *testing.T) {
 		if _, err := db.Exec("DELETE FROM schema_version WHERE version_id > 0"); err != nil {
 			t.Fatal(err)
 		}
-		again := prepared(t, c, partition.Options{Name: "a"})
-		join(t, again)
+		again := mysqltest.Prepared(t, c, partition.Options{Name: "a"})
+		partitiontest.Join(t, again)
 		if _, err := again.Expired(t.Context(), 1); err != nil {
 			t.Error(err)
 		}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/mysqltest"
+	"github.com/runnelkv/runnel/store/partition/partitiontest"
 	"github.com/runnelkv/runnel/test/servers"
 )
 
@@ -35,30 +37,30 @@ func sessions(t *testing.T, db *sql.DB, database string) map[int64]bool {
 // TestReadOnlyServerIsLeftByAllConnections: behind the same address there may be another
 // server by now, and reads are to go there too. After a GRANT only new sessions have the privilege.
 func TestReadOnlyServerIsLeftByAllConnections(t *testing.T) {
-	onServers(t, func(t *testing.T, server *servers.Server) {
+	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		for number, want := range map[int]error{1290: partition.ErrUnavailable, 1792: partition.ErrUnavailable, 1836: partition.ErrUnavailable,
 			1044: partition.ErrRefused, 1142: partition.ErrRefused, 1143: partition.ErrRefused, 1227: partition.ErrRefused} {
 			address := server.Database(t)
-			c, db := mysqlOf(t, address), servers.Open(t, address)
+			c, db := mysqltest.Config(t, address), servers.Open(t, address)
 			db.SetMaxOpenConns(1)
-			p := prepared(t, c, partition.Options{Name: "a"})
-			join(t, p)
+			p := mysqltest.Prepared(t, c, partition.Options{Name: "a"})
+			partitiontest.Join(t, p)
 			use := func() {
 				t.Helper()
 				if _, err := p.Positions(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				_ = getAll(t, p, blind(1, 0).Write)
+				_ = partitiontest.GetAll(t, p, partitiontest.Blind(1, 0).Write)
 				_ = snapshotOf(t, p)
 			}
 			use()
-			if _, err := p.Commit(t.Context(), blind(1, 0)); err != nil {
+			if _, err := p.Commit(t.Context(), partitiontest.Blind(1, 0)); err != nil {
 				t.Fatal(err)
 			}
 			before := sessions(t, db, c.Database)
 			exec(t, db, fmt.Sprintf("CREATE TRIGGER readonly BEFORE UPDATE ON positions FOR EACH ROW SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = %d", number))
-			_, err := p.Commit(t.Context(), blind(1, 0))
-			wantError(t, err, want)
+			_, err := p.Commit(t.Context(), partitiontest.Blind(1, 0))
+			partitiontest.RequireError(t, err, want)
 			use()
 			// The server ends a session a moment after the connection.
 			for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
@@ -72,7 +74,7 @@ func TestReadOnlyServerIsLeftByAllConnections(t *testing.T) {
 				}
 			}
 			exec(t, db, "DROP TRIGGER readonly")
-			if _, err := p.Commit(t.Context(), blind(1, 0)); err != nil {
+			if _, err := p.Commit(t.Context(), partitiontest.Blind(1, 0)); err != nil {
 				t.Errorf("after error %d: %v", number, err)
 			}
 		}
@@ -88,18 +90,18 @@ func TestStartThatWasCutShortIsMadeAgain(t *testing.T) {
 		for _, table := range []string{"entries", "positions", "cluster", "lease", "barrier"} {
 			exec(t, d.sql, "DROP TABLE "+table)
 		}
-		join(t, d.prepared(t, partition.Options{Name: "a"}))
+		partitiontest.Join(t, d.prepared(t, partition.Options{Name: "a"}))
 	})
 }
 
 // TestPausedWriterDoesNotBlockOthers is about a process that is suspended in a transaction,
 // after it has claimed its revisions.
 func TestPausedWriterDoesNotBlockOthers(t *testing.T) {
-	onServers(t, func(t *testing.T, server *servers.Server) {
+	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		address := server.Database(t)
 		o := partition.Options{Name: "a", Timeout: 3 * time.Second}
-		paused, other := prepared(t, mysqlOf(t, address), o), prepared(t, mysqlOf(t, address), o)
-		join(t, other)
+		paused, other := mysqltest.Prepared(t, mysqltest.Config(t, address), o), mysqltest.Prepared(t, mysqltest.Config(t, address), o)
+		partitiontest.Join(t, other)
 		claimed, resumed := make(chan struct{}), make(chan struct{})
 		ended := make(chan error)
 		go func() {
@@ -131,13 +133,13 @@ func TestPausedWriterDoesNotBlockOthers(t *testing.T) {
 }
 
 func TestPasswordIsReadForEachConnection(t *testing.T) {
-	onServers(t, func(t *testing.T, server *servers.Server) {
-		c := mysqlOf(t, server.Database(t))
+	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
+		c := mysqltest.Config(t, server.Database(t))
 		password, asked := "wrong-password", 0
 		right := c.Password
 		c.Password, c.NewPassword = "", func() (string, error) { asked++; return password, nil }
-		p := openMySQL(t, c, partition.Options{Name: "a"})
-		wantError(t, p.Prepare(t.Context()), partition.ErrRefused)
+		p := mysqltest.Open(t, c, partition.Options{Name: "a"})
+		partitiontest.RequireError(t, p.Prepare(t.Context()), partition.ErrRefused)
 		password = right
 		if err := p.Prepare(t.Context()); err != nil || asked < 2 {
 			t.Errorf("with the new password, read %d times: %v", asked, err)
@@ -153,16 +155,16 @@ func TestServerSaysWhatIsNotDurable(t *testing.T) {
 	server := servers.NewMariaDB(t, "--innodb-flush-log-at-trx-commit=2", "--log-bin=b", "--sync-binlog=0", "--server-id=7",
 		"--max-allowed-packet=4M")
 	address := server.Database(t)
-	p := prepared(t, mysqlOf(t, address), partition.Options{Name: "a"})
-	join(t, p)
+	p := mysqltest.Prepared(t, mysqltest.Config(t, address), partition.Options{Name: "a"})
+	partitiontest.Join(t, p)
 	said := strings.Join(p.Warnings(), "\n")
 	for _, want := range []string{"innodb_flush_log_at_trx_commit", "sync_binlog"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("%s is not among the warnings: %q", want, said)
 		}
 	}
-	careful := prepared(t, mysqlOf(t, address), partition.Options{Name: "a", RequireDurable: true})
-	if _, err := careful.Commit(t.Context(), blind(1, 0)); !errors.Is(err, partition.ErrRefused) || !strings.Contains(err.Error(), "sync_binlog") {
+	careful := mysqltest.Prepared(t, mysqltest.Config(t, address), partition.Options{Name: "a", RequireDurable: true})
+	if _, err := careful.Commit(t.Context(), partitiontest.Blind(1, 0)); !errors.Is(err, partition.ErrRefused) || !strings.Contains(err.Error(), "sync_binlog") {
 		t.Errorf("a commit that is to be durable: %v", err)
 	}
 	exec(t, servers.Open(t, address), "SET GLOBAL max_prepared_stmt_count = 0")
@@ -183,15 +185,15 @@ func checkPackets(t *testing.T, p *partition.SQL, db *sql.DB) {
 	renew := func(packet string) {
 		exec(t, db, "SET GLOBAL max_allowed_packet = "+packet)
 		exec(t, db, "CREATE TRIGGER readonly BEFORE UPDATE ON positions FOR EACH ROW SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1290")
-		_, err := p.Commit(t.Context(), blind(1, 0)) // all connections are made anew
-		wantError(t, err, partition.ErrUnavailable)
+		_, err := p.Commit(t.Context(), partitiontest.Blind(1, 0)) // all connections are made anew
+		partitiontest.RequireError(t, err, partition.ErrUnavailable)
 		exec(t, db, "DROP TRIGGER readonly")
 	}
 	renew("65536")
-	if _, err := p.Commit(t.Context(), blind(1, 0)); err != nil {
+	if _, err := p.Commit(t.Context(), partitiontest.Blind(1, 0)); err != nil {
 		t.Errorf("a small write with small packets: %v", err)
 	}
-	if got := getAll(t, p, blind(1, 0).Write); len(got) != 1 {
+	if got := partitiontest.GetAll(t, p, partitiontest.Blind(1, 0).Write); len(got) != 1 {
 		t.Errorf("%d entries with small packets", len(got))
 	}
 	_, err := p.Commit(t.Context(), big)
@@ -211,7 +213,7 @@ func checkBinlogFormat(t *testing.T, server *servers.Server) {
 	t.Helper()
 	db := servers.Open(t, server.Database(t))
 	exec(t, db, "SET GLOBAL binlog_format = 'STATEMENT'")
-	p := openMySQL(t, mysqlOf(t, server.Vacant(t)), partition.Options{Name: "a"})
+	p := mysqltest.Open(t, mysqltest.Config(t, server.Vacant(t)), partition.Options{Name: "a"})
 	if err := p.Prepare(t.Context()); !errors.Is(err, partition.ErrRefused) || !strings.Contains(err.Error(), "binlog_format") {
 		t.Errorf("with binlog_format = STATEMENT: %v", err)
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/mysqltest"
+	"github.com/runnelkv/runnel/store/partition/partitiontest"
 	"github.com/runnelkv/runnel/test/servers"
 )
 
@@ -31,18 +33,18 @@ var hostileOf = map[string]map[string]string{
 // TestSettingsOfTheServerChangeNothing: what a partition stores and reads does not depend on
 // the defaults that a server has for its sessions.
 func TestSettingsOfTheServerChangeNothing(t *testing.T) {
-	onServers(t, func(t *testing.T, server *servers.Server) {
+	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		address := server.Database(t)
-		kind := prepared(t, mysqlOf(t, server.Database(t)), partition.Options{Name: "a"}).Kind()
-		c := mysqlOf(t, address)
+		kind := mysqltest.Prepared(t, mysqltest.Config(t, server.Database(t)), partition.Options{Name: "a"}).Kind()
+		c := mysqltest.Config(t, address)
 		c.Params = map[string]string{}
 		for _, settings := range []map[string]string{hostile, hostileOf[kind]} {
 			for name, value := range settings {
 				c.Params[name] = value
 			}
 		}
-		p := prepared(t, c, partition.Options{Name: "a", Timeout: time.Minute})
-		join(t, p)
+		p := mysqltest.Prepared(t, c, partition.Options{Name: "a", Timeout: time.Minute})
+		partitiontest.Join(t, p)
 		var entries []partition.Entry
 		for i := range 30 {
 			value := []byte(fmt.Sprintf("\\'\"|| %d \xff", i))
@@ -60,13 +62,13 @@ func TestSettingsOfTheServerChangeNothing(t *testing.T) {
 			entries[i].Origin, entries[i].ModifiedAt = "a", claim.Now
 			entries[i].Revision += claim.First
 		}
-		wantSame(t, "get", getAll(t, p, entries), entries)
+		partitiontest.WantSame(t, "get", partitiontest.GetAll(t, p, entries), entries)
 		listed, _, err := p.List(t.Context(), partition.Span{Limit: 100, Values: true})
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantSame(t, "list", listed, entries)
-		wantSame(t, "snapshot", snapshotOf(t, p), entries)
+		partitiontest.WantSame(t, "list", listed, entries)
+		partitiontest.WantSame(t, "snapshot", snapshotOf(t, p), entries)
 		wantDurableBarrier(t, p, address)
 	})
 }

@@ -4,19 +4,21 @@ import (
 	"testing"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/mysqltest"
+	"github.com/runnelkv/runnel/store/partition/partitiontest"
 	"github.com/runnelkv/runnel/test/servers"
 )
 
 // TestSnapshotReadToItsEndKeepsItsConnection: the sync process closes a
 // snapshot when it has the origin's newest entry, without asking for more.
 func TestSnapshotReadToItsEndKeepsItsConnection(t *testing.T) {
-	onServers(t, func(t *testing.T, server *servers.Server) {
-		c := mysqlOf(t, server.Database(t))
+	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
+		c := mysqltest.Config(t, server.Database(t))
 		x := newProxy(t, c.Addr)
 		c.Addr = x.listener.Addr().String()
-		p := prepared(t, c, partition.Options{Name: "a"})
-		join(t, p)
-		if _, err := p.Commit(t.Context(), oneWrite("k/a")); err != nil {
+		p := mysqltest.Prepared(t, c, partition.Options{Name: "a"})
+		partitiontest.Join(t, p)
+		if _, err := p.Commit(t.Context(), partitiontest.OneWrite("k/a")); err != nil {
 			t.Fatal(err)
 		}
 		var before int
@@ -44,7 +46,7 @@ func TestSnapshotReadToItsEndKeepsItsConnection(t *testing.T) {
 
 // TestSnapshotTakesOneRoundTrip: also to end it, and the next one sees what was written since.
 func TestSnapshotTakesOneRoundTrip(t *testing.T) {
-	onServers(t, func(t *testing.T, server *servers.Server) {
+	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		f := newFollower(t, server.Database(t))
 		for i := range 3 {
 			if err := f.Apply(t.Context(), f.step(2)); err != nil {

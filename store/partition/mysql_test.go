@@ -11,36 +11,23 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/mysqltest"
+	"github.com/runnelkv/runnel/store/partition/partitiontest"
 	"github.com/runnelkv/runnel/test/servers"
 )
 
-// onServers runs test with a server of each kind.
-func onServers(t *testing.T, test func(t *testing.T, server *servers.Server)) {
-	t.Run("MariaDB", func(t *testing.T) { test(t, servers.MariaDB(t)) })
-	t.Run("MySQL", func(t *testing.T) { test(t, servers.MySQL(t)) })
-}
-
-func prepared(t testing.TB, c partition.MySQL, o partition.Options) *partition.SQL {
-	t.Helper()
-	p := openMySQL(t, c, o)
-	if err := p.Prepare(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
 func TestPrepareCreatesTheDatabase(t *testing.T) {
-	onServers(t, func(t *testing.T, server *servers.Server) {
-		p := prepared(t, mysqlOf(t, server.Vacant(t)), partition.Options{Name: "a"})
-		join(t, p)
-		if _, err := p.Commit(t.Context(), blind(1, 0)); err != nil {
+	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
+		p := mysqltest.Prepared(t, mysqltest.Config(t, server.Vacant(t)), partition.Options{Name: "a"})
+		partitiontest.Join(t, p)
+		if _, err := p.Commit(t.Context(), partitiontest.Blind(1, 0)); err != nil {
 			t.Fatal(err)
 		}
 	})
 }
 
 func TestMissingPrivilegesAreNamed(t *testing.T) {
-	onServers(t, func(t *testing.T, server *servers.Server) {
+	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		users := map[string]string{
 			"of nothing":      server.User(t, server.Database(t)),
 			"of no CREATE":    server.User(t, server.Database(t), "SELECT", "INSERT", "UPDATE", "DELETE"),
@@ -48,9 +35,9 @@ func TestMissingPrivilegesAreNamed(t *testing.T) {
 			"of SELECT alone": server.User(t, server.Database(t), "SELECT"),
 		}
 		for what, address := range users {
-			wantGrant(t, what, mysqlOf(t, address))
+			wantGrant(t, what, mysqltest.Config(t, address))
 		}
-		c := mysqlOf(t, server.Database(t))
+		c := mysqltest.Config(t, server.Database(t))
 		c.Password = "wrong-password"
 		wantGrant(t, "with a wrong password", c)
 	})
@@ -58,7 +45,7 @@ func TestMissingPrivilegesAreNamed(t *testing.T) {
 
 func wantGrant(t *testing.T, what string, c partition.MySQL) {
 	t.Helper()
-	err := openMySQL(t, c, partition.Options{Name: "a"}).Prepare(t.Context())
+	err := mysqltest.Open(t, c, partition.Options{Name: "a"}).Prepare(t.Context())
 	if !errors.Is(err, partition.ErrRefused) {
 		t.Errorf("a user %s: %v, want ErrRefused", what, err)
 		return
@@ -73,17 +60,17 @@ func wantGrant(t *testing.T, what string, c partition.MySQL) {
 }
 
 func TestGrantedPrivilegesSuffice(t *testing.T) {
-	onServers(t, func(t *testing.T, server *servers.Server) {
+	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		address := server.User(t, server.Vacant(t), "SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "ALTER", "INDEX", "DROP")
-		p := prepared(t, mysqlOf(t, address), partition.Options{Name: "a"})
-		join(t, p)
+		p := mysqltest.Prepared(t, mysqltest.Config(t, address), partition.Options{Name: "a"})
+		partitiontest.Join(t, p)
 		ctx, cancel := context.WithCancel(t.Context())
 		b := decided(1)
 		decide := b.Decide
 		b.Decide = func(c partition.Claim) ([]partition.Entry, error) { cancel(); return decide(c) }
 		_, err := p.Commit(ctx, b)
-		wantError(t, err, partition.ErrUnavailable)
-		if _, err := p.Commit(t.Context(), blind(1, 0)); err != nil {
+		partitiontest.RequireError(t, err, partition.ErrUnavailable)
+		if _, err := p.Commit(t.Context(), partitiontest.Blind(1, 0)); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -95,8 +82,8 @@ func TestServerThatIsDownIsUnavailable(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Close()
-	p := openMySQL(t, partition.MySQL{Addr: l.Addr().String(), User: "u", Password: "p", Database: "d"}, partition.Options{Name: "a"})
-	wantError(t, p.Prepare(t.Context()), partition.ErrUnavailable)
+	p := mysqltest.Open(t, partition.MySQL{Addr: l.Addr().String(), User: "u", Password: "p", Database: "d"}, partition.Options{Name: "a"})
+	partitiontest.RequireError(t, p.Prepare(t.Context()), partition.ErrUnavailable)
 }
 
 // TestPrepareGivesUpOnAServerThatHangs is about a server that is frozen:
@@ -107,7 +94,7 @@ func TestPrepareGivesUpOnAServerThatHangs(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	p := openMySQL(t, partition.MySQL{Addr: listener.Addr().String(), User: "root", Database: "x"},
+	p := mysqltest.Open(t, partition.MySQL{Addr: listener.Addr().String(), User: "root", Database: "x"},
 		partition.Options{Name: "a", Timeout: 300 * time.Millisecond})
 	began := time.Now()
 	if err := p.Prepare(t.Context()); !errors.Is(err, partition.ErrUnavailable) {
@@ -131,12 +118,12 @@ func TestValuesUpToThePacketFit(t *testing.T) {
 	for name, server := range small {
 		t.Run(name, func(t *testing.T) { checkLargest(t, server) })
 	}
-	onServers(t, checkLargest)
+	mysqltest.OnServers(t, checkLargest)
 }
 
 func checkLargest(t *testing.T, server *servers.Server) {
-	p := prepared(t, mysqlOf(t, server.Database(t)), partition.Options{Name: "a", Timeout: time.Minute})
-	join(t, p)
+	p := mysqltest.Prepared(t, mysqltest.Config(t, server.Database(t)), partition.Options{Name: "a", Timeout: time.Minute})
+	partitiontest.Join(t, p)
 	copied := partition.Copy{Origin: "other"}
 	value := bytes.Repeat([]byte("'"), int(p.MaxValueBytes()))
 	for _, e := range []partition.Entry{{Key: "k/largest"}, {Key: partition.Key("k/" + strings.Repeat("\x00", 1000)),
@@ -167,12 +154,12 @@ func checkLargest(t *testing.T, server *servers.Server) {
 	}
 	over := partition.Entry{Key: "k/over", Value: append(value, 'x')}
 	_, err := p.Commit(t.Context(), partition.Batch{Epoch: 1, Revisions: 1, Write: []partition.Entry{over}})
-	wantError(t, err, partition.ErrTooLarge)
+	partitiontest.RequireError(t, err, partition.ErrTooLarge)
 }
 
 func wantIntact(t *testing.T, p partition.Partition, want partition.Entry) {
 	t.Helper()
-	got := getAll(t, p, []partition.Entry{want})
+	got := partitiontest.GetAll(t, p, []partition.Entry{want})
 	if len(got) != 1 || !got[0].Intact() || got[0].Revision != want.Revision || len(got[0].Value) != len(want.Value) {
 		t.Fatalf("%.20q was not read back as it was written", want.Key)
 	}
@@ -181,21 +168,21 @@ func wantIntact(t *testing.T, p partition.Partition, want partition.Entry) {
 // TestCutCommitsStandWhollyOrNotAtAll drops the connection after each of many
 // numbers of bytes in either direction, while commits go on.
 func TestCutCommitsStandWhollyOrNotAtAll(t *testing.T) {
-	onServers(t, func(t *testing.T, server *servers.Server) {
+	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		address := server.Database(t)
-		sound := prepared(t, mysqlOf(t, address), partition.Options{Name: "a"})
-		join(t, sound)
+		sound := mysqltest.Prepared(t, mysqltest.Config(t, address), partition.Options{Name: "a"})
+		partitiontest.Join(t, sound)
 		outcomes := map[string]int{}
 		for round := range 60 {
-			b := blind(5, round)
+			b := partitiontest.Blind(5, round)
 			if round%2 == 1 {
 				b = distinct(decided(5), round)
 			}
 			// A first commit makes the connection; the cut comes within the second.
-			x := newProxy(t, mysqlOf(t, address).Addr)
-			c := mysqlOf(t, address)
+			x := newProxy(t, mysqltest.Config(t, address).Addr)
+			c := mysqltest.Config(t, address)
 			c.Addr = x.listener.Addr().String()
-			victim := prepared(t, c, partition.Options{Name: "a"})
+			victim := mysqltest.Prepared(t, c, partition.Options{Name: "a"})
 			if _, err := victim.Commit(t.Context(), partition.Batch{Epoch: 1, Revisions: 1}); err != nil {
 				t.Fatal(err)
 			}
@@ -236,7 +223,7 @@ func wantWhole(t *testing.T, p partition.Partition, round int, err error) string
 	for i := range 5 {
 		of = append(of, partition.Entry{Key: partition.Key(fmt.Sprintf("k/%d", round*5+i))})
 	}
-	stands := len(getAll(t, p, of))
+	stands := len(partitiontest.GetAll(t, p, of))
 	switch {
 	case err == nil && stands == 5:
 		return "done"
@@ -292,18 +279,18 @@ func BenchmarkMariaDB(b *testing.B) { benchmarkServer(b, servers.MariaDB(b)) }
 func BenchmarkMySQL(b *testing.B)   { benchmarkServer(b, servers.MySQL(b)) }
 
 func benchmarkServer(b *testing.B, server *servers.Server) {
-	benchmark(b, prepared(b, mysqlOf(b, server.Database(b)), partition.Options{Name: "a"}))
+	benchmark(b, mysqltest.Prepared(b, mysqltest.Config(b, server.Database(b)), partition.Options{Name: "a"}))
 }
 
 // TestSnapshotClosedInMidStreamIsNotDrained counts what the server still
 // sends after a snapshot of much data was closed at its first entry.
 func TestSnapshotClosedInMidStreamIsNotDrained(t *testing.T) {
-	onServers(t, func(t *testing.T, server *servers.Server) {
-		c := mysqlOf(t, server.Database(t))
+	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
+		c := mysqltest.Config(t, server.Database(t))
 		x := newProxy(t, c.Addr)
 		c.Addr = x.listener.Addr().String()
-		p := prepared(t, c, partition.Options{Name: "a"})
-		join(t, p)
+		p := mysqltest.Prepared(t, c, partition.Options{Name: "a"})
+		partitiontest.Join(t, p)
 		value := make([]byte, 4<<20)
 		for i := range 12 {
 			e := partition.Entry{Key: partition.Key(fmt.Sprintf("k/%d", i)), Value: value, Checksum: partition.Checksum(value)}

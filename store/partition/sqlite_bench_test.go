@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/partitiontest"
 )
 
 // benchKeys is how many entries the benchmarks' partitions hold.
@@ -49,7 +50,7 @@ func perEntry(b *testing.B, n int, f func() error) {
 // filled returns the only master of a cluster, in a file with benchKeys entries.
 func filled(b *testing.B, valueBytes, keys int) *partition.SQL {
 	p := openSQLite(b, filepath.Join(b.TempDir(), "runnel.db"), partition.Options{Name: "a"})
-	join(b, p)
+	partitiontest.Join(b, p)
 	for i := 0; i < keys; i += 1000 {
 		batch := batchOf(valueBytes, 1000, func(j int) int { return i + j })
 		if _, err := p.Commit(context.Background(), batch); err != nil {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/partitiontest"
 )
 
 // openSQLite returns the prepared partition in a file.
@@ -26,15 +27,6 @@ func openSQLite(tb testing.TB, path string, o partition.Options) *partition.SQL 
 	return p
 }
 
-// join makes p the only master of a cluster of its own.
-func join(tb testing.TB, p partition.Partition) {
-	tb.Helper()
-	_, err := p.Join(tb.Context(), partition.Cluster{ID: "cluster", Epoch: 1, Masters: []string{p.Name()}, Slots: []uint16{0}})
-	if err != nil {
-		tb.Fatal(err)
-	}
-}
-
 // TestSQLiteFilesAreTheirOwnersAlone: the log and the shared memory too. Files that exist keep their mode.
 func TestSQLiteFilesAreTheirOwnersAlone(t *testing.T) {
 	old := syscall.Umask(0o022)
@@ -44,7 +36,7 @@ func TestSQLiteFilesAreTheirOwnersAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]os.FileMode{filepath.Join(t.TempDir(), "new.db"): 0o600, given: 0o640} {
-		join(t, openSQLite(t, path, partition.Options{Name: "a"}))
+		partitiontest.Join(t, openSQLite(t, path, partition.Options{Name: "a"}))
 		for _, suffix := range []string{"", "-wal", "-shm"} {
 			if info, err := os.Stat(path + suffix); err != nil || info.Mode().Perm() != want {
 				t.Errorf("%s%s is %v and not %v (%v)", path, suffix, info.Mode(), want, err)
@@ -69,28 +61,17 @@ func TestSQLiteMakesDirectories(t *testing.T) {
 	}
 }
 
-// blind is a batch of n puts of 100 bytes that needs no decision.
-func blind(n, round int) partition.Batch {
-	value := make([]byte, 100)
-	b := partition.Batch{Epoch: 1, Revisions: n}
-	for i := range n {
-		b.Write = append(b.Write, partition.Entry{Key: partition.Key(fmt.Sprintf("k/%d", (round*n+i)%100_000)),
-			Revision: partition.Revision(i), ContentType: "text/plain", Checksum: partition.Checksum(value), Value: value})
-	}
-	return b
-}
-
 func BenchmarkSQLite(b *testing.B) {
 	p := openSQLite(b, filepath.Join(b.TempDir(), "runnel.db"), partition.Options{Name: "a"})
 	benchmark(b, p)
 }
 
 func benchmark(b *testing.B, p partition.Partition) {
-	join(b, p)
+	partitiontest.Join(b, p)
 	ctx := context.Background()
 	b.Run("Commit64", func(b *testing.B) {
 		for i := 0; b.Loop(); i++ {
-			if _, err := p.Commit(ctx, blind(64, i)); err != nil {
+			if _, err := p.Commit(ctx, partitiontest.Blind(64, i)); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -112,7 +93,7 @@ func benchmark(b *testing.B, p partition.Partition) {
 		c := partition.Copy{Origin: "z"}
 		for i := 0; b.Loop(); i++ {
 			c.From, c.To, c.Goal = partition.Revision(i*2000), partition.Revision((i+1)*2000), partition.Revision((i+1)*2000)
-			c.Entries = blind(2000, i).Write
+			c.Entries = partitiontest.Blind(2000, i).Write
 			for j := range c.Entries {
 				e := &c.Entries[j]
 				e.Origin, e.Revision = "z", c.From+partition.Revision(j)+1

@@ -2,14 +2,13 @@ package partition_test
 
 import (
 	"net"
-	"net/url"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/mysqltest"
 	"github.com/runnelkv/runnel/store/partition/partitiontest"
 	"github.com/runnelkv/runnel/test/servers"
 )
@@ -37,10 +36,10 @@ func keepsTheContract(t *testing.T, server *servers.Server) {
 		proxies := map[partition.Partition]*proxy{}
 		return partitiontest.Database{
 			Open: func(t *testing.T) partition.Partition {
-				c := mysqlOf(t, address)
+				c := mysqltest.Config(t, address)
 				x := newProxy(t, c.Addr)
 				c.Addr = x.listener.Addr().String()
-				p := openMySQL(t, c, partition.Options{Name: name, MaxConns: 40}) // some tests hold many snapshots
+				p := mysqltest.Open(t, c, partition.Options{Name: name, MaxConns: 40}) // some tests hold many snapshots
 				mu.Lock()
 				defer mu.Unlock()
 				proxies[p] = x
@@ -53,28 +52,6 @@ func keepsTheContract(t *testing.T, server *servers.Server) {
 			},
 		}
 	})
-}
-
-// mysqlOf takes an address of the harness apart.
-func mysqlOf(t testing.TB, address string) partition.MySQL {
-	t.Helper()
-	u, err := url.Parse(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	password, _ := u.User.Password()
-	return partition.MySQL{Addr: u.Host, User: u.User.Username(), Password: password, Database: strings.TrimPrefix(u.Path, "/")}
-}
-
-// openMySQL returns a partition that is not prepared yet.
-func openMySQL(t testing.TB, c partition.MySQL, o partition.Options) *partition.SQL {
-	t.Helper()
-	p, err := partition.OpenMySQL(c, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = p.Close() })
-	return p
 }
 
 // proxy stands between a partition and its server, and can be cut.

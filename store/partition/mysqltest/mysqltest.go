@@ -1,0 +1,47 @@
+package mysqltest
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/test/servers"
+)
+
+// OnServers runs test with a server of each kind.
+func OnServers(t *testing.T, test func(t *testing.T, server *servers.Server)) {
+	t.Run("MariaDB", func(t *testing.T) { test(t, servers.MariaDB(t)) })
+	t.Run("MySQL", func(t *testing.T) { test(t, servers.MySQL(t)) })
+}
+
+// Config takes an address of the harness apart.
+func Config(t testing.TB, address string) partition.MySQL {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	password, _ := u.User.Password()
+	return partition.MySQL{Addr: u.Host, User: u.User.Username(), Password: password, Database: strings.TrimPrefix(u.Path, "/")}
+}
+
+// Open returns a partition that is not prepared yet.
+func Open(t testing.TB, c partition.MySQL, o partition.Options) *partition.SQL {
+	t.Helper()
+	p, err := partition.OpenMySQL(c, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Close() })
+	return p
+}
+
+func Prepared(t testing.TB, c partition.MySQL, o partition.Options) *partition.SQL {
+	t.Helper()
+	p := Open(t, c, o)
+	if err := p.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
