@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // conversation is a batch of lines over a connection, a line at a time.
@@ -218,7 +219,7 @@ func TestBatchTakesMemoryForAWindow(t *testing.T) {
 	var commits, held atomic.Int64
 	base := heap()
 	n.partitions[0].Fail(func(op string) error {
-		if op == partition.OpCommit && commits.Add(1) == 3 {
+		if op == memory.OpCommit && commits.Add(1) == 3 {
 			lines.settled()
 			held.Store(heap() - base)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // holders counts the partitions that hold a live entry of the key, read directly.
@@ -69,7 +70,7 @@ func TestCanonicalWriteThatMissesANodeIsAccepted(t *testing.T) {
 	n := newNode(t)
 	n.level(t)
 	n.partitions[2].Fail(func(op string) error {
-		if op == partition.OpApply {
+		if op == memory.OpApply {
 			return partition.ErrUnavailable
 		}
 		return nil

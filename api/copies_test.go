@@ -10,6 +10,7 @@ import (
 
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // holding are the partitions that hold a value of a key.
@@ -55,7 +56,7 @@ func TestFewerCopiesThanAskedAreAccepted(t *testing.T) {
 	n := newNode(t)
 	n.level(t)
 	refuses := func(op string) error {
-		if op == partition.OpApply {
+		if op == memory.OpApply {
 			return partition.ErrUnavailable
 		}
 		return nil

@@ -9,6 +9,7 @@ import (
 
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // names lists the keys on the master.
@@ -95,7 +96,7 @@ func TestDeletionOfAPrefixWithoutItsMaster(t *testing.T) {
 	n := newNode(t)
 	n.put(t, "a")
 	n.partitions[0].Fail(func(op string) error {
-		if op == partition.OpCommitted {
+		if op == memory.OpCommitted {
 			return partition.ErrUnavailable
 		}
 		return nil

@@ -13,6 +13,7 @@ import (
 
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // node is a Server on a real store over memory partitions, of which the first
@@ -20,7 +21,7 @@ import (
 type node struct {
 	*Server
 	store      *store.Store
-	partitions []*partition.Memory
+	partitions []*memory.Partition
 }
 
 // maxTestValue is the largest value that test nodes accept.
@@ -43,7 +44,7 @@ func newNodeOf(t testing.TB, masters []string, change ...func(*Options)) *node {
 	n := &node{}
 	var members []partition.Partition
 	for _, name := range []string{"partition-0", "partition-1", "partition-2"} {
-		p := partition.NewMemory(name)
+		p := memory.New(name)
 		n.partitions = append(n.partitions, p)
 		members = append(members, p)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 
 	"github.com/runnelkv/runnel/api/wire"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 func (n *node) put(t *testing.T, keys ...string) {
@@ -201,7 +202,7 @@ func TestBrokenStreamSaysSo(t *testing.T) {
 	}
 	lists := 0
 	n.partitions[0].Fail(func(op string) error {
-		if op == partition.OpList {
+		if op == memory.OpList {
 			if lists++; lists > 1 {
 				return partition.ErrUnavailable
 			}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 func TestStoreErrorsHaveTheirProblems(t *testing.T) {
@@ -176,7 +177,7 @@ func TestMasterAway(t *testing.T) {
 func TestOutcomeUnknown(t *testing.T) {
 	n := newNode(t)
 	n.partitions[0].Fail(func(op string) error {
-		if op == partition.OpCommitted {
+		if op == memory.OpCommitted {
 			return partition.ErrUnavailable
 		}
 		return nil

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // largeBody is more than any route accepts, and than the buffers of a connection hold.
@@ -212,7 +212,7 @@ func TestForeignHostsAreRefused(t *testing.T) {
 	n.put(t, "k")
 	reads := 0
 	n.partitions[0].Fail(func(op string) error {
-		if op == partition.OpCommit {
+		if op == memory.OpCommit {
 			reads++
 		}
 		return nil

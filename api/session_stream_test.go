@@ -14,6 +14,7 @@ import (
 
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // sessionOf is the session that an answer gives: its trailer's, or else its header's.
@@ -135,7 +136,7 @@ func TestStreamedListsCarryTheSession(t *testing.T) {
 		for i, p := range n.partitions[:2] {
 			lists := 0
 			p.Fail(func(op string) error {
-				if op != partition.OpList {
+				if op != memory.OpList {
 					return nil
 				}
 				if lists++; lists == 2 && i == 0 { // behind the first page
@@ -284,7 +285,7 @@ func TestBrokenStreamHasNoTrailer(t *testing.T) {
 	forms["lines"](n, t, ops...)
 	var lists atomic.Int64
 	n.partitions[0].Fail(func(op string) error {
-		if op == partition.OpList && lists.Add(1) > 1 || lists.Load() > 1 {
+		if op == memory.OpList && lists.Add(1) > 1 || lists.Load() > 1 {
 			return partition.ErrUnavailable
 		}
 		return nil

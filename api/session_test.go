@@ -9,6 +9,7 @@ import (
 
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // TestAnswersCarryTheSession: each read and write gives the session back with
@@ -135,7 +136,7 @@ func TestSessionOfUndoneWritesIsRefused(t *testing.T) {
 func TestNoSessionIsGivenBeforeTheClusterIsKnown(t *testing.T) {
 	n := newNode(t)
 	token := n.do(t, "PUT", "/v1/keys/a", "1").Header().Get("Runnel-Session")
-	parts := []partition.Partition{partition.NewMemory("partition-0")}
+	parts := []partition.Partition{memory.New("partition-0")}
 	unknown, err := store.Open(store.Options{Partitions: parts}) // and not connected
 	if err != nil {
 		t.Fatal(err)

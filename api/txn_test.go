@@ -17,6 +17,7 @@ import (
 
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // transacted is the answer of a transaction, as a client reads it.
@@ -143,7 +144,7 @@ func TestTxnWithoutItsMaster(t *testing.T) {
 	n := newNode(t)
 	body := `{"then":[{"op":"put","key":"a","value":""}]}`
 	n.partitions[0].Fail(func(op string) error {
-		if op == partition.OpCommitted {
+		if op == memory.OpCommitted {
 			return partition.ErrUnavailable
 		}
 		return nil

@@ -5,13 +5,14 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // TestMovedPositionOutlivesAPollThatWasUnderWay: a poll that was asked for before
 // a position was moved does not take it back, a later one does.
 func TestMovedPositionOutlivesAPollThatWasUnderWay(t *testing.T) {
 	told := 0
-	m := newMember(partition.NewMemory("p1"), Options{moved: func() { told++ }, saw: func(Origin, Revision) {}}.withDefaults())
+	m := newMember(memory.New("p1"), Options{moved: func() { told++ }, saw: func(Origin, Revision) {}}.withDefaults())
 	read := func(asked time.Time, revision Revision) {
 		m.observe(&known{readAt: asked, Positions: partition.Positions{
 			Origins: map[Origin]partition.Position{"p0": {Origin: "p0", Revision: revision}, "p9": {Origin: "p9", Revision: revision}}}})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 const (
@@ -84,9 +85,9 @@ func cpu(b *testing.B) time.Duration {
 
 // benchMemory is a store whose database takes a moment for everything.
 func benchMemory(b *testing.B) *store.Store {
-	p := partition.NewMemory("p0")
+	p := memory.New("p0")
 	p.Fail(func(op string) error {
-		if op == partition.OpGet || op == partition.OpCommit {
+		if op == memory.OpGet || op == memory.OpCommit {
 			<-time.After(100 * time.Microsecond)
 		}
 		return nil

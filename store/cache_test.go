@@ -14,6 +14,7 @@ import (
 
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // cacheRig is a store of which only p1 answers reads that any partition may
@@ -28,14 +29,14 @@ const cacheBytes = 512 << 10
 
 func newCacheRig(t *testing.T, o store.Options) *cacheRig {
 	t.Helper()
-	var parts []*partition.Memory
+	var parts []*memory.Partition
 	for i := range 3 {
-		parts = append(parts, partition.NewMemory(fmt.Sprint("p", i)))
+		parts = append(parts, memory.New(fmt.Sprint("p", i)))
 	}
 	return newCacheRigOver(t, o, parts...)
 }
 
-func newCacheRigOver(t *testing.T, o store.Options, parts ...*partition.Memory) *cacheRig {
+func newCacheRigOver(t *testing.T, o store.Options, parts ...*memory.Partition) *cacheRig {
 	t.Helper()
 	another := &rig{}
 	for _, p := range parts {
@@ -222,7 +223,7 @@ func TestCacheKnowsWhatThisProcessDoes(t *testing.T) {
 	t.Run("a commit whose outcome is unknown", func(t *testing.T) {
 		r := newCacheRig(t, o)
 		r.parts[0].Fail(func(op string) error {
-			if op == partition.OpCommitted {
+			if op == memory.OpCommitted {
 				return partition.ErrUnavailable
 			}
 			return nil
@@ -348,10 +349,10 @@ func TestCacheIsNotBelievedBeyondWhatItHolds(t *testing.T) {
 func TestCacheWorksInEveryEpoch(t *testing.T) {
 	o := options()
 	o.Poll = time.Hour
-	var parts []*partition.Memory
+	var parts []*memory.Partition
 	slots := make([]uint16, store.Slots)
 	for i := range 3 {
-		p := partition.NewMemory(fmt.Sprint("p", i))
+		p := memory.New(fmt.Sprint("p", i))
 		if _, err := p.Join(t.Context(), partition.Cluster{ID: "c", Name: p.Name(), Epoch: 3, Masters: []string{"p0"}, Slots: slots}); err != nil {
 			t.Fatal(err)
 		}
@@ -492,7 +493,7 @@ func TestCacheThatIsNotUsedCostsNothing(t *testing.T) {
 		var snapshots atomic.Int64
 		for _, p := range r.parts {
 			p.Fail(func(op string) error {
-				if op == partition.OpSnapshot {
+				if op == memory.OpSnapshot {
 					snapshots.Add(1)
 				}
 				return nil
@@ -522,14 +523,14 @@ func TestCacheThatIsNotUsedCostsNothing(t *testing.T) {
 
 // slowGet holds back what a replica has read until it is told to go on.
 type slowGet struct {
-	*partition.Memory
+	*memory.Partition
 	hold atomic.Bool
 	read chan struct{} // something has been read
 	goOn chan struct{}
 }
 
 func (p *slowGet) GetSmall(ctx context.Context, keys []store.Key, most int64) ([]store.Entry, error) {
-	entries, err := p.Memory.GetSmall(ctx, keys, most)
+	entries, err := p.Partition.GetSmall(ctx, keys, most)
 	if p.hold.CompareAndSwap(true, false) {
 		p.read <- struct{}{}
 		<-p.goOn
@@ -559,13 +560,13 @@ func TestCacheKeepsNothingThatWasOvertaken(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			slow := &slowGet{read: make(chan struct{}), goOn: make(chan struct{})}
-			master := partition.NewMemory("p0")
-			slow.Memory = partition.NewMemory("p1")
-			another := &rig{parts: []*partition.Memory{master.Reopen(), slow.Reopen()}}
+			master := memory.New("p0")
+			slow.Partition = memory.New("p1")
+			another := &rig{parts: []*memory.Partition{master.Reopen(), slow.Reopen()}}
 			o := options()
 			another.start(t, o)
 			o.Poll, o.CacheBytes, o.Read, o.Local, o.Partitions = time.Hour, cacheBytes, store.ReadLocal, "p1", []partition.Partition{master, slow}
-			r := &cacheRig{&rig{parts: []*partition.Memory{master, slow.Memory}}, t, another.Store}
+			r := &cacheRig{&rig{parts: []*memory.Partition{master, slow.Partition}}, t, another.Store}
 			s, err := store.Open(o)
 			r.must(err)
 			r.Store = s

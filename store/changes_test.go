@@ -12,6 +12,7 @@ import (
 
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 var userChanges = store.ChangeOptions{Space: store.User, Values: true, Limit: store.MaxLimit}
@@ -168,7 +169,7 @@ func TestChangesAreNotReadAmidACatchUp(t *testing.T) {
 }
 
 // away makes a partition fail everything until Fail(nil).
-func away(p *partition.Memory) {
+func away(p *memory.Partition) {
 	p.Fail(func(string) error { return partition.ErrUnavailable })
 }
 
@@ -312,7 +313,7 @@ func TestChangesOfAMasterWaitForItsBarrier(t *testing.T) {
 	r := newRig(t, 1, options())
 	r.put(t, "a", "1")
 	r.parts[0].Fail(func(op string) error {
-		if op == partition.OpBarrier {
+		if op == memory.OpBarrier {
 			return partition.ErrUnavailable
 		}
 		return nil

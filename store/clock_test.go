@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // TestClockOfThisHostDecidesNothing: an entry lives by its master's clock alone.
@@ -13,7 +14,7 @@ import (
 func TestClockOfThisHostDecidesNothing(t *testing.T) {
 	for _, off := range []time.Duration{-time.Hour, 0, time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
-			m := newMember(partition.NewMemory("p0", partition.MemoryClock(func() time.Time { return time.Now().Add(off) })),
+			m := newMember(memory.New("p0", memory.Clock(func() time.Time { return time.Now().Add(off) })),
 				Options{moved: func() {}}.withDefaults())
 			m.isJoined = true
 			m.poll(t.Context())
@@ -34,7 +35,7 @@ func TestClockOfThisHostDecidesNothing(t *testing.T) {
 // TestSettingTheClockOfThisHostDecidesNothing: time that has passed since a poll
 // is taken from the monotonic clock, as the host's may be set meanwhile.
 func TestSettingTheClockOfThisHostDecidesNothing(t *testing.T) {
-	m := newMember(partition.NewMemory("p0"), Options{moved: func() {}}.withDefaults())
+	m := newMember(memory.New("p0"), Options{moved: func() {}}.withDefaults())
 	m.isJoined = true
 	for _, learn := range []func(){
 		func() { m.heard(partition.Positions{Now: 1}) },
@@ -54,8 +55,8 @@ func TestStalenessOutlastsClocksThatAreSet(t *testing.T) {
 	for _, step := range []time.Duration{-time.Hour, -8 * time.Second, -time.Second, time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
 			off := -time.Hour // of the database's clock to this host's
-			master := partition.NewMemory("p0", partition.MemoryClock(func() time.Time { return time.Now().Add(off) }))
-			s, err := Open(Options{Partitions: []partition.Partition{master, partition.NewMemory("p1")}})
+			master := memory.New("p0", memory.Clock(func() time.Time { return time.Now().Add(off) }))
+			s, err := Open(Options{Partitions: []partition.Partition{master, memory.New("p1")}})
 			if err != nil {
 				t.Fatal(err)
 			}

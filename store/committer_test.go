@@ -8,12 +8,13 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // newTestCommitter makes a committer of a writable master, not running yet.
-func newTestCommitter(t *testing.T, o Options) (*committer, *partition.Memory) {
+func newTestCommitter(t *testing.T, o Options) (*committer, *memory.Partition) {
 	t.Helper()
-	p := partition.NewMemory("p0")
+	p := memory.New("p0")
 	if _, err := p.Join(t.Context(), newCluster([]string{"p0"})); err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +45,7 @@ func TestDecidedWritesShareACommitUpToItsBytes(t *testing.T) {
 	c, p := newTestCommitter(t, Options{BatchBytes: 1000})
 	commits := 0
 	p.Fail(func(op string) error {
-		if op == partition.OpCommit {
+		if op == memory.OpCommit {
 			commits++
 		}
 		return nil
@@ -80,7 +81,7 @@ func TestPutsShareACommitUpToItsBounds(t *testing.T) {
 		c, p := newTestCommitter(t, o)
 		commits := 0
 		p.Fail(func(op string) error {
-			if op == partition.OpCommit {
+			if op == memory.OpCommit {
 				commits++
 			}
 			return nil

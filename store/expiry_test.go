@@ -10,6 +10,7 @@ import (
 
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // TestNoReadGoesByTheClockOfThisHost: with the clock of this host an hour off the
@@ -19,7 +20,7 @@ func TestNoReadGoesByTheClockOfThisHost(t *testing.T) {
 	for _, off := range []time.Duration{-time.Hour, time.Hour} {
 		t.Run(off.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := &rig{parts: []*partition.Memory{memoryOff("p0", off), memoryOff("p1", -off)}}
+				r := &rig{parts: []*memory.Partition{memoryOff("p0", off), memoryOff("p1", -off)}}
 				o := options()
 				o.Poll = time.Second
 				r.start(t, o)
@@ -63,7 +64,7 @@ func TestEntryRenewedWhileItIsReadIsNotGone(t *testing.T) {
 	} {
 		t.Run(way, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := &late{Memory: partition.NewMemory("p0")}
+				p := &late{Partition: memory.New("p0")}
 				r, o := &rig{}, options()
 				o.Poll, o.Timeout, o.Partitions = time.Second, time.Minute, []partition.Partition{p}
 				r.start(t, o)
@@ -93,7 +94,7 @@ func TestEntryRenewedWhileItIsReadIsNotGone(t *testing.T) {
 
 // late is a partition whose next answer is long on its way.
 type late struct {
-	*partition.Memory
+	*memory.Partition
 	meanwhile atomic.Pointer[func()]
 }
 
@@ -104,20 +105,20 @@ func (p *late) wait() {
 }
 
 func (p *late) Get(ctx context.Context, keys []store.Key) ([]store.Entry, error) {
-	entries, err := p.Memory.Get(ctx, keys)
+	entries, err := p.Partition.Get(ctx, keys)
 	p.wait()
 	return entries, err
 }
 
 func (p *late) List(ctx context.Context, s partition.Span) ([]store.Entry, bool, error) {
-	entries, more, err := p.Memory.List(ctx, s)
+	entries, more, err := p.Partition.List(ctx, s)
 	p.wait()
 	return entries, more, err
 }
 
 // memoryOff is a partition whose clock is that far from this host's.
-func memoryOff(name string, off time.Duration) *partition.Memory {
-	return partition.NewMemory(name, partition.MemoryClock(func() time.Time { return time.Now().Add(off) }))
+func memoryOff(name string, off time.Duration) *memory.Partition {
+	return memory.New(name, memory.Clock(func() time.Time { return time.Now().Add(off) }))
 }
 
 // wantShown checks every way to look at an entry.

@@ -11,22 +11,23 @@ import (
 
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // down makes a partition unreachable.
-func down(p *partition.Memory) {
+func down(p *memory.Partition) {
 	p.Fail(func(string) error { return partition.ErrUnavailable })
 }
 
-func threeParts() (parts []*partition.Memory) {
+func threeParts() (parts []*memory.Partition) {
 	for i := range 3 {
-		parts = append(parts, partition.NewMemory(fmt.Sprintf("p%d", i)))
+		parts = append(parts, memory.New(fmt.Sprintf("p%d", i)))
 	}
 	return parts
 }
 
 // storeOver is a store over partitions, nothing of which runs.
-func storeOver(t *testing.T, parts []*partition.Memory, change func(*store.Options)) *store.Store {
+func storeOver(t *testing.T, parts []*memory.Partition, change func(*store.Options)) *store.Store {
 	t.Helper()
 	o := options()
 	for _, p := range parts {
@@ -43,10 +44,10 @@ func storeOver(t *testing.T, parts []*partition.Memory, change func(*store.Optio
 // TestClusterIsFoundedOnlyOnceAllWereReached: an empty master whose replica is away is
 // no new cluster.
 func TestClusterIsFoundedOnlyOnceAllWereReached(t *testing.T) {
-	for name, back := range map[string]func(partition.Cluster) *partition.Memory{
-		"a new partition": func(partition.Cluster) *partition.Memory { return partition.NewMemory("p2") },
-		"a member of an older cluster": func(c partition.Cluster) *partition.Memory {
-			p := partition.NewMemory("p2")
+	for name, back := range map[string]func(partition.Cluster) *memory.Partition{
+		"a new partition": func(partition.Cluster) *memory.Partition { return memory.New("p2") },
+		"a member of an older cluster": func(c partition.Cluster) *memory.Partition {
+			p := memory.New("p2")
 			if _, err := p.Join(t.Context(), c); err != nil {
 				t.Fatal(err)
 			}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // TestValuesFitPartitionsThatWereNotReached: a value that is accepted while a server is away
@@ -15,7 +16,7 @@ func TestValuesFitPartitionsThatWereNotReached(t *testing.T) {
 		t.Fatal(err)
 	}
 	for most, want := range map[int64]int64{0: 15 << 20, 1 << 20: 1 << 20, 64 << 20: 16<<20 - 256<<10} {
-		s, err := store.Open(store.Options{Partitions: []partition.Partition{partition.NewMemory("a"), away}, MaxValueBytes: most})
+		s, err := store.Open(store.Options{Partitions: []partition.Partition{memory.New("a"), away}, MaxValueBytes: most})
 		if err != nil {
 			t.Fatal(err)
 		}

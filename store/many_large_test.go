@@ -15,12 +15,13 @@ import (
 
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // watched is a partition of which a test sees what is read by key, before who
 // asked for it does.
 type watched struct {
-	*partition.Memory
+	*memory.Partition
 	saw atomic.Pointer[func(keys []store.Key, read []store.Entry)]
 }
 
@@ -33,13 +34,13 @@ func (p *watched) show(keys []store.Key, read []store.Entry) {
 }
 
 func (p *watched) Get(ctx context.Context, keys []store.Key) ([]store.Entry, error) {
-	read, err := p.Memory.Get(ctx, keys)
+	read, err := p.Partition.Get(ctx, keys)
 	p.show(keys, read)
 	return read, err
 }
 
 func (p *watched) GetSmall(ctx context.Context, keys []store.Key, most int64) ([]store.Entry, error) {
-	read, err := p.Memory.GetSmall(ctx, keys, most)
+	read, err := p.Partition.GetSmall(ctx, keys, most)
 	p.show(keys, read)
 	return read, err
 }
@@ -49,13 +50,13 @@ func newWatched(t *testing.T, n int, o store.Options, masters ...string) (*rig, 
 	t.Helper()
 	var parts []*watched
 	for i := range n {
-		parts = append(parts, &watched{Memory: partition.NewMemory(fmt.Sprintf("p%d", i))})
+		parts = append(parts, &watched{Partition: memory.New(fmt.Sprintf("p%d", i))})
 		o.Partitions = append(o.Partitions, parts[i])
 	}
 	r := &rig{}
 	r.start(t, o, masters...)
 	for _, p := range parts {
-		r.parts = append(r.parts, p.Memory)
+		r.parts = append(r.parts, p.Partition)
 	}
 	return r, parts
 }
@@ -238,7 +239,7 @@ func TestGetManyReadsLargeValuesElsewhere(t *testing.T) {
 			}
 		},
 		"damaged": func(t *testing.T, p *watched) {
-			read, err := p.Memory.Get(t.Context(), []store.Key{store.User.Key("20"), store.User.Key("21")})
+			read, err := p.Partition.Get(t.Context(), []store.Key{store.User.Key("20"), store.User.Key("21")})
 			if err != nil {
 				t.Error(err)
 			}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // many is what GetMany answered, by the keys' indexes.
@@ -91,7 +92,7 @@ func TestGetManyTakesFewStatements(t *testing.T) {
 	}
 	var gets atomic.Int64
 	r.parts[0].Fail(func(op string) error {
-		if op == partition.OpGet {
+		if op == memory.OpGet {
 			gets.Add(1)
 		}
 		return nil
@@ -120,7 +121,7 @@ func TestGetManyReadsWhileOnePartitionLives(t *testing.T) {
 	var dead atomic.Int64
 	for _, p := range r.parts[:2] {
 		p.Fail(func(op string) error {
-			if op == partition.OpGet {
+			if op == memory.OpGet {
 				dead.Add(1)
 				return partition.ErrUnavailable
 			}
@@ -243,7 +244,7 @@ func TestUpdateEachFailsOneByOne(t *testing.T) {
 		}
 	}
 	r.parts[0].Fail(func(op string) error {
-		if op == partition.OpCommitted {
+		if op == memory.OpCommitted {
 			return partition.ErrUnavailable
 		}
 		return nil
@@ -272,7 +273,7 @@ func TestUpdateEachIsWithdrawnOnlyBeforeItsCommit(t *testing.T) {
 	r := newRig(t, 1, o)
 	ctx, cancel := context.WithCancel(t.Context())
 	r.parts[0].Fail(func(op string) error {
-		if op == partition.OpCommit {
+		if op == memory.OpCommit {
 			cancel()
 			<-time.After(20 * time.Millisecond) // the withdrawal comes now
 		}
@@ -304,7 +305,7 @@ func TestUnknownOutcomeIsNotTriedAgain(t *testing.T) {
 	r := newRig(t, 1, options())
 	r.put(t, "a", "1")
 	r.parts[0].Fail(func(op string) error {
-		if op == partition.OpCommitted {
+		if op == memory.OpCommitted {
 			return partition.ErrUnavailable
 		}
 		return nil
@@ -335,7 +336,7 @@ func TestCopyWaitsNoLongerThanAnOperation(t *testing.T) {
 	defer close(hang)
 	for _, p := range r.parts[1:] {
 		p.Fail(func(op string) error {
-			if op == partition.OpApply {
+			if op == memory.OpApply {
 				select {
 				case <-hang:
 				case <-time.After(time.Second):

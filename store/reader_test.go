@@ -14,6 +14,7 @@ import (
 
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // TestHangingPartitionIsGivenUpAfterThePatience: a read goes on to the next
@@ -29,7 +30,7 @@ func TestHangingPartitionIsGivenUpAfterThePatience(t *testing.T) {
 		r.level(t)
 		release := make(chan struct{})
 		hang := func(op string) error {
-			if op == partition.OpGet {
+			if op == memory.OpGet {
 				<-release
 			}
 			return nil
@@ -80,7 +81,7 @@ func TestEveryReadGetsItsOwnAnswer(t *testing.T) {
 		r.put(t, fmt.Sprint(i), fmt.Sprint("value of ", i))
 	}
 	r.parts[0].Fail(func(op string) error {
-		if op == partition.OpGet && rand.IntN(4) == 0 {
+		if op == memory.OpGet && rand.IntN(4) == 0 {
 			<-time.After(time.Duration(rand.IntN(300)) * time.Microsecond)
 		}
 		return nil
@@ -115,7 +116,7 @@ func TestEveryReadGetsItsOwnAnswer(t *testing.T) {
 func TestReadsAndWritesAllocateLittle(t *testing.T) {
 	o := options()
 	o.Poll = time.Hour
-	still := &still{Memory: partition.NewMemory("p0"), entries: []store.Entry{{Key: "k/a", Revision: 1, Checksum: partition.Checksum(nil)}}}
+	still := &still{Partition: memory.New("p0"), entries: []store.Entry{{Key: "k/a", Revision: 1, Checksum: partition.Checksum(nil)}}}
 	o.Partitions = []partition.Partition{still}
 	s, err := store.Open(o)
 	if err != nil {
@@ -148,7 +149,7 @@ func TestReadsAndWritesAllocateLittle(t *testing.T) {
 
 // still is a partition that answers at once, out of nothing.
 type still struct {
-	*partition.Memory
+	*memory.Partition
 	entries []store.Entry
 }
 
@@ -162,7 +163,7 @@ func (s *still) Commit(context.Context, partition.Batch) (partition.Claim, error
 
 // largeGate is a partition whose whole values are held back.
 type largeGate struct {
-	*partition.Memory
+	*memory.Partition
 	begun chan store.Key // a statement for whole values has begun
 	goOn  chan struct{}
 	most  atomic.Int64 // bytes that one statement for several keys brought
@@ -177,11 +178,11 @@ func (p *largeGate) Get(ctx context.Context, keys []store.Key) ([]store.Entry, e
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	return p.Memory.Get(ctx, keys)
+	return p.Partition.Get(ctx, keys)
 }
 
 func (p *largeGate) GetSmall(ctx context.Context, keys []store.Key, most int64) ([]store.Entry, error) {
-	entries, err := p.Memory.GetSmall(ctx, keys, most)
+	entries, err := p.Partition.GetSmall(ctx, keys, most)
 	sum := int64(0)
 	for i := range entries {
 		sum += int64(len(entries[i].Value))
@@ -194,7 +195,7 @@ func (p *largeGate) GetSmall(ctx context.Context, keys []store.Key, most int64) 
 // own, that all share who asked before it began; not more run at once than
 // there are readers, and small values are read beside them.
 func TestSmallReadsNeverWaitForLargeOnes(t *testing.T) {
-	gate := &largeGate{Memory: partition.NewMemory("p0"), begun: make(chan store.Key, 100), goOn: make(chan struct{})}
+	gate := &largeGate{Partition: memory.New("p0"), begun: make(chan store.Key, 100), goOn: make(chan struct{})}
 	o := options()
 	o.Partitions, o.Readers, o.Timeout, o.MaxValueBytes = []partition.Partition{gate}, 2, time.Minute, 16<<20
 	s, err := store.Open(o)

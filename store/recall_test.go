@@ -10,11 +10,12 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // listening notes what commits ask of a partition.
 type listening struct {
-	*partition.Memory
+	*memory.Partition
 	commits, refused, heads int
 	after                   Revision // of the last commit
 }
@@ -23,7 +24,7 @@ func (l *listening) Commit(ctx context.Context, b partition.Batch) (partition.Cl
 	l.commits++
 	l.heads += len(b.Heads)
 	l.after = b.After
-	claim, err := l.Memory.Commit(ctx, b)
+	claim, err := l.Partition.Commit(ctx, b)
 	if errors.Is(err, partition.ErrPositionMoved) {
 		l.refused++
 	}
@@ -33,7 +34,7 @@ func (l *listening) Commit(ctx context.Context, b partition.Batch) (partition.Cl
 func newListening(t *testing.T) (*committer, *listening) {
 	t.Helper()
 	_, p := newTestCommitter(t, Options{})
-	l := &listening{Memory: p}
+	l := &listening{Partition: p}
 	return newCommitterOf(l, Options{}), l
 }
 
@@ -121,7 +122,7 @@ func TestRecallEndsWithAnUnknownOutcome(t *testing.T) {
 	c, l := newListening(t)
 	write(t, c, Entry{Key: "k/a"})
 	l.Fail(func(op string) error {
-		if op == partition.OpCommitted {
+		if op == memory.OpCommitted {
 			return errors.New("cut off")
 		}
 		return nil
@@ -145,7 +146,7 @@ func TestSecondTryReliesOnNothing(t *testing.T) {
 	write(t, c, Entry{Key: "k/a"})
 	tries := 0
 	l.Fail(func(op string) error {
-		if op != partition.OpCommit {
+		if op != memory.OpCommit {
 			return nil
 		}
 		if tries++; tries == 1 {
@@ -199,7 +200,7 @@ func TestPutsAreExactBesideOtherWriters(t *testing.T) {
 					delete(stands, k)
 				case n < 23:
 					l.Fail(func(op string) error {
-						if op == partition.OpCommitted {
+						if op == memory.OpCommitted {
 							return errors.New("cut off")
 						}
 						return nil

@@ -10,12 +10,13 @@ import (
 
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // backup is a copy of a partition's database as it is now.
-func backup(t *testing.T, p *partition.Memory) *partition.Memory {
+func backup(t *testing.T, p *memory.Partition) *memory.Partition {
 	t.Helper()
-	b := partition.NewMemory(p.Name())
+	b := memory.New(p.Name())
 	row, err := p.Cluster(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +47,7 @@ func backup(t *testing.T, p *partition.Memory) *partition.Memory {
 	return b
 }
 
-func backupAll(t *testing.T, parts []*partition.Memory) (all []*partition.Memory) {
+func backupAll(t *testing.T, parts []*memory.Partition) (all []*memory.Partition) {
 	t.Helper()
 	for _, p := range parts {
 		all = append(all, backup(t, p))
@@ -55,9 +56,9 @@ func backupAll(t *testing.T, parts []*partition.Memory) (all []*partition.Memory
 }
 
 // restore runs a Restore over partitions on handles of its own.
-func restore(t *testing.T, parts []*partition.Memory) (store.Restored, error) {
+func restore(t *testing.T, parts []*memory.Partition) (store.Restored, error) {
 	t.Helper()
-	var handles []*partition.Memory
+	var handles []*memory.Partition
 	for _, p := range parts {
 		handles = append(handles, p.Reopen())
 	}
@@ -66,7 +67,7 @@ func restore(t *testing.T, parts []*partition.Memory) (store.Restored, error) {
 	return s.Restore(t.Context(), time.Minute)
 }
 
-func mustRestore(t *testing.T, parts []*partition.Memory) store.Restored {
+func mustRestore(t *testing.T, parts []*memory.Partition) store.Restored {
 	t.Helper()
 	done, err := restore(t, parts)
 	if err != nil {
@@ -75,7 +76,7 @@ func mustRestore(t *testing.T, parts []*partition.Memory) store.Restored {
 	return done
 }
 
-func running(t *testing.T, parts []*partition.Memory) *rig {
+func running(t *testing.T, parts []*memory.Partition) *rig {
 	t.Helper()
 	r := &rig{}
 	for _, p := range parts {
@@ -150,14 +151,14 @@ func TestRestoreTakesBackWhatOthersHold(t *testing.T) {
 	}
 	copyAll(t, t.Context(), r.parts[0], r.parts[2], "p0") // p1 has none of it
 	for name, c := range map[string]struct {
-		master *partition.Memory
+		master *memory.Partition
 		back   int
 	}{
 		"an older master": {old, 3},
-		"an empty master": {partition.NewMemory("p0"), 3}, // a, c and the tombstone of b are all there is
+		"an empty master": {memory.New("p0"), 3}, // a, c and the tombstone of b are all there is
 	} {
 		t.Run(name, func(t *testing.T) {
-			parts := []*partition.Memory{c.master, backup(t, r.parts[1]), backup(t, r.parts[2])}
+			parts := []*memory.Partition{c.master, backup(t, r.parts[1]), backup(t, r.parts[2])}
 			if done := mustRestore(t, parts); done.Back["p0"] != c.back {
 				t.Errorf("restored %+v", done)
 			}
@@ -183,7 +184,7 @@ func TestRestoreRefusesWhatItCannotJoin(t *testing.T) {
 	r.put(t, "a", "1")
 	r.level(t)
 	old := backup(t, r.parts[0])
-	diverged := running(t, []*partition.Memory{backup(t, r.parts[0]), partition.NewMemory("p1")})
+	diverged := running(t, []*memory.Partition{backup(t, r.parts[0]), memory.New("p1")})
 	diverged.put(t, "x", "1")
 	last := r.put(t, "b", "1")
 	r.put(t, "c", "1")
@@ -192,7 +193,7 @@ func TestRestoreRefusesWhatItCannotJoin(t *testing.T) {
 	if _, err := collected.Collect(t.Context(), "p0", last.Revision); err != nil {
 		t.Fatal(err)
 	}
-	foreign := partition.NewMemory("p1")
+	foreign := memory.New("p1")
 	other := partition.Cluster{ID: "other", Epoch: 1, Masters: []string{"p0"}, Slots: make([]uint16, store.Slots)}
 	if _, err := foreign.Join(t.Context(), other); err != nil {
 		t.Fatal(err)
@@ -203,13 +204,13 @@ func TestRestoreRefusesWhatItCannotJoin(t *testing.T) {
 	if _, err := busy.Acquire(t.Context(), "a sync process", 10*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	for want, parts := range map[string][]*partition.Memory{
+	for want, parts := range map[string][]*memory.Partition{
 		"empty its database":                     {backup(t, old), collected},
 		"different writes under the same":        {diverged.parts[0], backup(t, r.parts[1])},
 		"another cluster":                        {backup(t, old), foreign},
 		"p1: ":                                   {backup(t, old), away},
 		"end every other runnel process":         {backup(t, old), busy},
-		"no configured partition that is reacha": {partition.NewMemory("p0"), partition.NewMemory("p1")},
+		"no configured partition that is reacha": {memory.New("p0"), memory.New("p1")},
 	} {
 		s := storeOver(t, parts, func(*store.Options) {})
 		if _, err := s.Restore(t.Context(), time.Minute); err == nil || !strings.Contains(err.Error(), want) {
@@ -232,15 +233,15 @@ func TestPartitionThatMissedARestoreIsRefused(t *testing.T) {
 	r.put(t, "a", "lost")
 	r.level(t)
 	mustRestore(t, parts[:1])
-	again := running(t, []*partition.Memory{parts[0], r.parts[1]})
+	again := running(t, []*memory.Partition{parts[0], r.parts[1]})
 	eventually(t, "refusal", func() bool {
 		st := again.Status().Partitions[1]
 		return st.State == store.Refused && strings.Contains(st.Err.Error(), "did not count")
 	})
-	if _, err := restore(t, []*partition.Memory{parts[0], r.parts[1]}); err == nil || !strings.Contains(err.Error(), "did not count") {
+	if _, err := restore(t, []*memory.Partition{parts[0], r.parts[1]}); err == nil || !strings.Contains(err.Error(), "did not count") {
 		t.Errorf("a restore over it: %v", err)
 	}
-	level := running(t, []*partition.Memory{parts[0], older})
+	level := running(t, []*memory.Partition{parts[0], older})
 	eventually(t, "readiness", func() bool { return level.Status().Partitions[1].State == store.Ready })
 	if row, err := older.Cluster(t.Context()); err != nil || row.Epoch < 2 || len(row.Ends) != 1 {
 		t.Errorf("it was taught %+v, %v", row, err)
@@ -295,9 +296,9 @@ func TestRestoreIsRepeatedWhereItWasCutShort(t *testing.T) {
 	r.level(t)
 	parts := backupAll(t, r.parts)
 	for _, cut := range []int{0, 1, 2} {
-		handles := []*partition.Memory{parts[0].Reopen(), parts[1].Reopen(), parts[2].Reopen()}
+		handles := []*memory.Partition{parts[0].Reopen(), parts[1].Reopen(), parts[2].Reopen()}
 		handles[cut].Fail(func(op string) error {
-			if op == partition.OpAccept {
+			if op == memory.OpAccept {
 				return partition.ErrUnavailable
 			}
 			return nil

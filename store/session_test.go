@@ -13,6 +13,7 @@ import (
 
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // sessionRig is some processes over the same partitions, of which p0 and p1 are
@@ -20,7 +21,7 @@ import (
 type sessionRig struct {
 	*testing.T
 	*rand.Rand
-	parts     []*partition.Memory
+	parts     []*memory.Partition
 	processes []*store.Store
 	history   map[store.Key][]store.Entry // every state, oldest first
 	log       []string
@@ -31,7 +32,7 @@ const sessionKeys = 8
 func newSessionRig(t *testing.T, seed uint64) *sessionRig {
 	r := &sessionRig{T: t, Rand: rand.New(rand.NewPCG(seed, 1)), history: map[store.Key][]store.Entry{}}
 	for i := range 4 {
-		r.parts = append(r.parts, partition.NewMemory(fmt.Sprint("p", i)))
+		r.parts = append(r.parts, memory.New(fmt.Sprint("p", i)))
 	}
 	o := options()
 	o.Poll, o.SessionWait, o.CacheBytes = 20*time.Millisecond, time.Millisecond, 1<<20
@@ -75,7 +76,7 @@ func (r *sessionRig) must(err error) {
 
 // target is a partition as something that changes it sees it: through one of
 // the processes, whose cache hears of it, or as another process.
-func (r *sessionRig) target(p *partition.Memory) partition.Target {
+func (r *sessionRig) target(p *memory.Partition) partition.Target {
 	for _, s := range r.processes {
 		if r.IntN(3) == 0 {
 			i := slices.IndexFunc(s.Peers(), func(peer store.Peer) bool { return peer.Name() == p.Name() })
@@ -85,7 +86,7 @@ func (r *sessionRig) target(p *partition.Memory) partition.Target {
 	return p
 }
 
-func (r *sessionRig) positions(p *partition.Memory) partition.Positions {
+func (r *sessionRig) positions(p *memory.Partition) partition.Positions {
 	at, err := p.Positions(r.Context())
 	r.must(err)
 	return at
@@ -93,12 +94,12 @@ func (r *sessionRig) positions(p *partition.Memory) partition.Positions {
 
 // copy does one step of a copy to a target: up to n entries, and the rest some
 // other time.
-func (r *sessionRig) copy(target *partition.Memory, o store.Origin, n int) {
+func (r *sessionRig) copy(target *memory.Partition, o store.Origin, n int) {
 	if target.Name() == string(o) {
 		return
 	}
 	at := r.positions(target).Origins[o]
-	source := r.parts[slices.IndexFunc(r.parts, func(p *partition.Memory) bool { return p.Name() == string(o) })]
+	source := r.parts[slices.IndexFunc(r.parts, func(p *memory.Partition) bool { return p.Name() == string(o) })]
 	snap, err := source.Snapshot(r.Context(), o, at.Revision)
 	r.must(err)
 	defer snap.Close()
@@ -127,7 +128,7 @@ func (r *sessionRig) catchUp(s *store.Store, e store.Entry) {
 
 // collect removes the tombstones that all have passed, or all but one
 // partition: that one is emptied then, and begins anew.
-func (r *sessionRig) collect(but *partition.Memory) {
+func (r *sessionRig) collect(but *memory.Partition) {
 	for _, o := range []store.Origin{"p0", "p1"} {
 		if but != nil && but.Name() == string(o) {
 			continue
@@ -377,7 +378,7 @@ func TestSessionWaitsForAReplica(t *testing.T) {
 	r.level(t)
 	e := r.put(t, "a", "2")
 	r.parts[0].Fail(func(op string) error {
-		if op == partition.OpGet {
+		if op == memory.OpGet {
 			return partition.ErrUnavailable
 		}
 		return nil
@@ -392,7 +393,7 @@ func TestSessionWaitsForAReplica(t *testing.T) {
 	}()
 	asked := make(chan struct{}, 100)
 	r.parts[1].Fail(func(op string) error {
-		if op == partition.OpPositions {
+		if op == memory.OpPositions {
 			select {
 			case asked <- struct{}{}:
 			default:
@@ -511,7 +512,7 @@ func TestQuorumAnswersWithTheNewest(t *testing.T) {
 		}
 	}
 	r.parts[2].Fail(func(op string) error {
-		if op == partition.OpGet {
+		if op == memory.OpGet {
 			return partition.ErrUnavailable
 		}
 		return nil
@@ -538,7 +539,7 @@ func TestQuorumAnswersWithTheNewest(t *testing.T) {
 func TestReadsPreferTheNearestOrTheLocal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow := func(op string) error {
-			if op == partition.OpGet || op == partition.OpPositions {
+			if op == memory.OpGet || op == memory.OpPositions {
 				<-time.After(2 * time.Millisecond)
 			}
 			return nil
@@ -548,7 +549,7 @@ func TestReadsPreferTheNearestOrTheLocal(t *testing.T) {
 			o.Read, o.Local = choice, "p2"
 			r := &rig{}
 			for i := range 3 {
-				r.parts = append(r.parts, partition.NewMemory(fmt.Sprint("p", i)))
+				r.parts = append(r.parts, memory.New(fmt.Sprint("p", i)))
 				if choice == store.ReadNearest && i != 2 || choice == store.ReadLocal && i == 2 {
 					r.parts[i].Fail(slow)
 				}
@@ -570,7 +571,7 @@ func TestReadsPreferTheNearestOrTheLocal(t *testing.T) {
 				t.Errorf("%s, with p2 away: %+v, %v", choice, got, err)
 			}
 		}
-		if _, err := store.Open(store.Options{Partitions: []partition.Partition{partition.NewMemory("p0")}, Read: store.ReadLocal, Local: "p9"}); err == nil {
+		if _, err := store.Open(store.Options{Partitions: []partition.Partition{memory.New("p0")}, Read: store.ReadLocal, Local: "p9"}); err == nil {
 			t.Error("a local partition that is not there was taken")
 		}
 	})

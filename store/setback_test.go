@@ -9,6 +9,7 @@ import (
 
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // behind waits until the master is found to have lost writes, and checks that it
@@ -70,7 +71,7 @@ func TestMasterRestoredWithItsReplicasTakesNoWrites(t *testing.T) {
 	r := newRig(t, 2, options())
 	r.put(t, "a", "1")
 	r.level(t)
-	other := &rig{parts: []*partition.Memory{r.parts[0].Reopen(), r.parts[1].Reopen()}}
+	other := &rig{parts: []*memory.Partition{r.parts[0].Reopen(), r.parts[1].Reopen()}}
 	other.start(t, options(), "p0")
 	restore := []func(){r.parts[0].Backup(), r.parts[1].Backup()}
 	lost := r.put(t, "b", "lost")
@@ -92,7 +93,7 @@ func TestMasterRestoredToBeforeACopiedWriteTakesNoWrites(t *testing.T) {
 	if held, err := r.Copy(t.Context(), r.put(t, "b", "lost"), 2); err != nil || held != 2 {
 		t.Fatalf("held by %d, %v", held, err)
 	}
-	fresh := &rig{parts: []*partition.Memory{r.parts[0].Reopen(), r.parts[1].Reopen()}}
+	fresh := &rig{parts: []*memory.Partition{r.parts[0].Reopen(), r.parts[1].Reopen()}}
 	fresh.start(t, options(), "p0")
 	restore()
 	r.behind(t)
@@ -109,14 +110,14 @@ func TestMasterWrittenPastWhatItsReplicaHoldsTakesNoWrites(t *testing.T) {
 	r.put(t, "b", "lost")
 	r.level(t)
 	restore()
-	alone := &rig{parts: []*partition.Memory{r.parts[0].Reopen()}}
+	alone := &rig{parts: []*memory.Partition{r.parts[0].Reopen()}}
 	alone.start(t, options(), "p0")
 	for _, name := range []string{"c", "d", "e"} {
 		alone.put(t, name, "own")
 	}
 	o := options()
 	o.Masters = []string{"p0"}
-	both := &rig{parts: []*partition.Memory{r.parts[0].Reopen(), r.parts[1].Reopen()}}
+	both := &rig{parts: []*memory.Partition{r.parts[0].Reopen(), r.parts[1].Reopen()}}
 	for _, p := range both.parts {
 		o.Partitions = append(o.Partitions, p)
 	}
@@ -169,14 +170,14 @@ func TestMasterTakesNoWritesUntilAllWereAsked(t *testing.T) {
 	var r rig
 	var refused atomic.Int64
 	slow.Fail(func(op string) error {
-		if op == partition.OpPrepare {
+		if op == memory.OpPrepare {
 			if _, err := r.Put(t.Context(), store.Entry{Key: store.User.Key("b")}); errors.Is(err, store.ErrMasterUnavailable) {
 				refused.Add(1)
 			}
 		}
 		return nil
 	})
-	r.parts = []*partition.Memory{before.parts[0].Reopen(), slow}
+	r.parts = []*memory.Partition{before.parts[0].Reopen(), slow}
 	r.start(t, options(), "p0")
 	if refused.Load() != 1 {
 		t.Error("a write was taken before all partitions were asked")

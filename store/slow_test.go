@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/store"
-	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // TestSlowReadIsAnsweredWhenNobodyIsFaster: a value that takes longer than the
@@ -20,7 +20,7 @@ func TestSlowReadIsAnsweredWhenNobodyIsFaster(t *testing.T) {
 		r.level(t)
 		for _, p := range r.parts {
 			p.Fail(func(op string) error {
-				if op == partition.OpGet {
+				if op == memory.OpGet {
 					<-time.After(1200 * time.Millisecond) // as a large value over a slow line
 				}
 				return nil

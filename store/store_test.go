@@ -13,12 +13,13 @@ import (
 
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // rig is a running store on memory partitions p0, p1, ….
 type rig struct {
 	*store.Store
-	parts []*partition.Memory
+	parts []*memory.Partition
 }
 
 func options() store.Options {
@@ -34,7 +35,7 @@ func newRig(t *testing.T, n int, o store.Options, masters ...string) *rig {
 	t.Helper()
 	r := &rig{}
 	for i := range n {
-		r.parts = append(r.parts, partition.NewMemory(fmt.Sprintf("p%d", i)))
+		r.parts = append(r.parts, memory.New(fmt.Sprintf("p%d", i)))
 	}
 	r.start(t, o, masters...)
 	return r
@@ -102,7 +103,7 @@ func (r *rig) level(t *testing.T) {
 	t.Helper()
 	ctx := t.Context()
 	for _, o := range r.Origins() {
-		var source *partition.Memory
+		var source *memory.Partition
 		for _, p := range r.parts {
 			if p.Name() == string(o) {
 				source = p
@@ -121,7 +122,7 @@ func (r *rig) level(t *testing.T) {
 	}
 }
 
-func copyAll(t *testing.T, ctx context.Context, source, target *partition.Memory, o store.Origin) {
+func copyAll(t *testing.T, ctx context.Context, source, target *memory.Partition, o store.Origin) {
 	t.Helper()
 	at, err := target.Positions(ctx)
 	if err != nil {
@@ -173,7 +174,7 @@ func TestPutSaysWhetherTheKeyIsNew(t *testing.T) {
 // goroutines over two processes: each success must count once.
 func TestUpdateIsExactUnderConcurrency(t *testing.T) {
 	r := newRig(t, 1, options())
-	other := &rig{parts: []*partition.Memory{r.parts[0].Reopen()}}
+	other := &rig{parts: []*memory.Partition{r.parts[0].Reopen()}}
 	other.start(t, options())
 	key := store.User.Key("counter")
 	const workers, rounds = 16, 50
@@ -208,13 +209,13 @@ func TestUpdateIsExactUnderConcurrency(t *testing.T) {
 func TestReplacedDatabaseIsJoinedAnew(t *testing.T) {
 	r := newRig(t, 1, options())
 	swap := &swapped{}
-	swap.set(partition.NewMemory("p1"))
+	swap.set(memory.New("p1"))
 	if err := r.Add(swap); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "join", func() bool { return r.Peers()[1].Err == nil })
 
-	foreign := partition.NewMemory("p1")
+	foreign := memory.New("p1")
 	_, err := foreign.Join(t.Context(), partition.Cluster{ID: "other", Name: "p1", Epoch: 1, Masters: []string{"p9"}, Slots: make([]uint16, store.Slots)})
 	if err != nil {
 		t.Fatal(err)
@@ -223,7 +224,7 @@ func TestReplacedDatabaseIsJoinedAnew(t *testing.T) {
 	eventually(t, "outage", func() bool { return r.Peers()[1].Err != nil })
 	swap.set(foreign)
 	eventually(t, "refusal", func() bool { return r.Status().Partitions[1].State == store.Refused })
-	swap.set(partition.NewMemory("p1"))
+	swap.set(memory.New("p1"))
 	eventually(t, "join of the empty one", func() bool { return r.Peers()[1].Err == nil })
 }
 
@@ -231,16 +232,16 @@ func TestReplacedDatabaseIsJoinedAnew(t *testing.T) {
 type swapped struct {
 	partition.Partition
 	mu sync.Mutex
-	to *partition.Memory
+	to *memory.Partition
 }
 
-func (s *swapped) set(p *partition.Memory) {
+func (s *swapped) set(p *memory.Partition) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.to = p
 }
 
-func (s *swapped) now() (*partition.Memory, error) {
+func (s *swapped) now() (*memory.Partition, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.to == nil {
@@ -286,7 +287,7 @@ func TestUpdateErrorAbortsItAlone(t *testing.T) {
 	r := newRig(t, 1, options())
 	release := make(chan struct{})
 	r.parts[0].Fail(func(op string) error { // hold the first commit so that the rest queue together
-		if op == partition.OpCommit {
+		if op == memory.OpCommit {
 			<-release
 		}
 		return nil
@@ -378,7 +379,7 @@ func TestUpdateThatWritesNothingClaimsNothing(t *testing.T) {
 func TestUnknownOutcomeIsSaidAndNotGuessed(t *testing.T) {
 	r := newRig(t, 1, options())
 	r.parts[0].Fail(func(op string) error {
-		if op == partition.OpCommitted {
+		if op == memory.OpCommitted {
 			return errPlanned
 		}
 		return nil
@@ -420,7 +421,7 @@ func TestReadFallsBackAtOnce(t *testing.T) {
 	r.put(t, "a", "1")
 	r.level(t)
 	r.parts[1].Fail(func(op string) error {
-		if op == partition.OpGet || op == partition.OpList {
+		if op == memory.OpGet || op == memory.OpList {
 			return partition.ErrUnavailable
 		}
 		return nil
@@ -515,7 +516,7 @@ func TestExpiredEntryIsGoneBeforeItIsSwept(t *testing.T) {
 	var mu sync.Mutex
 	now := time.Now().Add(time.Hour) // the master's clock is far from ours
 	clock := func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
-	r := &rig{parts: []*partition.Memory{partition.NewMemory("p0", partition.MemoryClock(clock)), partition.NewMemory("p1")}}
+	r := &rig{parts: []*memory.Partition{memory.New("p0", memory.Clock(clock)), memory.New("p1")}}
 	r.start(t, options())
 	key := store.User.Key("a")
 	err := r.Update(t.Context(), []store.Key{key}, func(v *store.View) error {
@@ -615,11 +616,11 @@ func newBehindStore(t *testing.T) *store.Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	blank := partition.NewMemory("p0") // an older state of the master comes back
+	blank := memory.New("p0") // an older state of the master comes back
 	if _, err := blank.Join(t.Context(), row); err != nil {
 		t.Fatal(err)
 	}
-	again := &rig{parts: []*partition.Memory{blank, r.parts[1].Reopen()}}
+	again := &rig{parts: []*memory.Partition{blank, r.parts[1].Reopen()}}
 	o := options()
 	o.Masters = []string{"p0"}
 	for _, p := range again.parts {
@@ -639,7 +640,7 @@ func newBehindStore(t *testing.T) *store.Store {
 
 func TestForeignPartitionsAreRefused(t *testing.T) {
 	first := newRig(t, 2, options())
-	foreign := partition.NewMemory("p1")
+	foreign := memory.New("p1")
 	_, err := foreign.Join(t.Context(), partition.Cluster{ID: "other", Name: "p1", Epoch: 1, Masters: []string{"p9"}, Slots: make([]uint16, store.Slots)})
 	if err != nil {
 		t.Fatal(err)
@@ -649,7 +650,7 @@ func TestForeignPartitionsAreRefused(t *testing.T) {
 		"shared by two":      shared{first.parts[1].Reopen()},
 	} {
 		t.Run(name, func(t *testing.T) {
-			mixed := &rig{parts: []*partition.Memory{first.parts[0].Reopen()}}
+			mixed := &rig{parts: []*memory.Partition{first.parts[0].Reopen()}}
 			mixed.start(t, options())
 			if err := mixed.Add(p); err != nil {
 				t.Fatal(err)
@@ -663,13 +664,13 @@ func TestForeignPartitionsAreRefused(t *testing.T) {
 }
 
 // shared is a database that belongs to p1, configured under another name.
-type shared struct{ *partition.Memory }
+type shared struct{ *memory.Partition }
 
 func (shared) Name() string { return "p2" }
 
 func TestCloseAnswersWhatWasAccepted(t *testing.T) {
 	o := options()
-	r := &rig{parts: []*partition.Memory{partition.NewMemory("p0")}}
+	r := &rig{parts: []*memory.Partition{memory.New("p0")}}
 	o.Partitions = []partition.Partition{r.parts[0]}
 	s, err := store.Open(o)
 	if err != nil {
@@ -681,7 +682,7 @@ func TestCloseAnswersWhatWasAccepted(t *testing.T) {
 	eventually(t, "a writable master", func() bool { return s.Status().Partitions[0].Writable })
 	entered, release := make(chan struct{}, 64), make(chan struct{})
 	r.parts[0].Fail(func(op string) error {
-		if op == partition.OpCommit {
+		if op == memory.OpCommit {
 			entered <- struct{}{}
 			<-release
 		}
@@ -722,7 +723,7 @@ func TestCopyReachesEveryReachablePartition(t *testing.T) {
 	r.level(t)
 	e := r.put(t, "a", "2")
 	r.parts[0].Fail(func(op string) error {
-		if op == partition.OpApply {
+		if op == memory.OpApply {
 			t.Error("the master was given its own entries")
 		}
 		return nil
@@ -740,7 +741,7 @@ func TestCopyReachesEveryReachablePartition(t *testing.T) {
 	}
 	e = r.put(t, "a", "3")
 	r.parts[2].Fail(func(op string) error {
-		if op == partition.OpApply {
+		if op == memory.OpApply {
 			return partition.ErrUnavailable
 		}
 		return nil
@@ -753,7 +754,7 @@ func TestCopyReachesEveryReachablePartition(t *testing.T) {
 func TestAddedPartitionJoinsWithoutRestart(t *testing.T) {
 	r := newRig(t, 1, options())
 	r.put(t, "a", "1")
-	added := partition.NewMemory("p1")
+	added := memory.New("p1")
 	if err := r.Add(added); err != nil {
 		t.Fatal(err)
 	}
@@ -763,7 +764,7 @@ func TestAddedPartitionJoinsWithoutRestart(t *testing.T) {
 	if st := r.Status().Partitions[1]; st.State != store.Ready || !st.Readable {
 		t.Errorf("status: %+v", st)
 	}
-	if err := r.Add(partition.NewMemory("p1")); err == nil {
+	if err := r.Add(memory.New("p1")); err == nil {
 		t.Error("a second p1 was taken")
 	}
 }
@@ -775,10 +776,10 @@ func TestNobodyIsGivenAPartitionBeforeItIsKnownToBelong(t *testing.T) {
 	var s atomic.Pointer[store.Store]
 	var early atomic.Int64
 	for i := range 3 {
-		p := partition.NewMemory(fmt.Sprintf("p%d", i))
+		p := memory.New(fmt.Sprintf("p%d", i))
 		r.parts = append(r.parts, p)
 		p.Fail(func(op string) error {
-			if op != partition.OpCluster || s.Load() == nil {
+			if op != memory.OpCluster || s.Load() == nil {
 				return nil
 			}
 			if s.Load().Peers()[i].Err == nil {
@@ -820,7 +821,7 @@ func TestWritesThatNeedCopiesShareThem(t *testing.T) {
 	var applies atomic.Int64
 	entered, goOn := make(chan struct{}), make(chan struct{})
 	r.parts[1].Fail(func(op string) error {
-		if op == partition.OpApply && applies.Add(1) == 1 {
+		if op == memory.OpApply && applies.Add(1) == 1 {
 			close(entered)
 			<-goOn
 		}
@@ -855,7 +856,7 @@ func TestCopyThatTheSyncProcessMadeCounts(t *testing.T) {
 	e := r.put(t, "a", "2")
 	var moved atomic.Bool
 	r.parts[1].Fail(func(op string) error {
-		if op == partition.OpApply && moved.CompareAndSwap(false, true) {
+		if op == memory.OpApply && moved.CompareAndSwap(false, true) {
 			r.level(t)
 		}
 		return nil

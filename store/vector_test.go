@@ -14,6 +14,7 @@ import (
 
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 const tag store.ClusterTag = 0xfedcba98 // of some cluster
@@ -165,7 +166,7 @@ func TestTokenIsMadeWithOneAllocation(t *testing.T) {
 func TestTagIsTheClusters(t *testing.T) {
 	r := newRig(t, 2, options())
 	own := r.Tag()
-	if err := r.Add(partition.NewMemory("p2")); err != nil {
+	if err := r.Add(memory.New("p2")); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "joined partition", func() bool { return r.Peers()[2].Err == nil })

@@ -11,12 +11,13 @@ import (
 
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // failCommits fails the commits and barriers of a partition, or has them hang; reads go on.
-func failCommits(p *partition.Memory, err error) {
+func failCommits(p *memory.Partition, err error) {
 	p.Fail(func(op string) error {
-		if op == partition.OpCommit || op == partition.OpBarrier {
+		if op == memory.OpCommit || op == memory.OpBarrier {
 			return err
 		}
 		return nil
@@ -77,7 +78,7 @@ func TestIdleMasterThatRefusesCommitsIsFoundOut(t *testing.T) {
 				r := newRig(t, 1, o)
 				time.Sleep(time.Minute)
 				r.parts[0].Fail(func(op string) error {
-					if op != partition.OpCommit && op != partition.OpBarrier {
+					if op != memory.OpCommit && op != memory.OpBarrier {
 						return nil
 					}
 					return fail()

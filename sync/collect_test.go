@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 func (w *world) tombstones(name string) (n int) {
@@ -127,7 +128,7 @@ func TestBrokenFillOlderThanCollectedTombstonesIsBegunAfresh(t *testing.T) {
 	c := w.site(func(o *Options) { o.BatchEntries = 2 })
 	applies := 0
 	c.handles["p2"].Fail(func(op string) error {
-		if op == partition.OpApply {
+		if op == memory.OpApply {
 			if applies++; applies == 2 {
 				return partition.ErrUnavailable
 			}
@@ -173,7 +174,7 @@ func TestFilledTargetKnowsWhatWasCollectedBeforeItIsWhole(t *testing.T) {
 	name := w.add()
 	c.configure(w.names...)
 	c.handles[name].Fail(func(op string) error {
-		if p := w.position(name, "p0"); op == partition.OpApplied && p.Collected < collected {
+		if p := w.position(name, "p0"); op == memory.OpApplied && p.Collected < collected {
 			t.Errorf("a step left it at %+v, but the origin has collected up to %d", p, collected)
 		}
 		return nil
@@ -199,7 +200,7 @@ func TestInterruptedFillGoesOn(t *testing.T) {
 	c.configure(w.names...)
 	applies := 0
 	c.handles[name].Fail(func(op string) error {
-		if op == partition.OpApply {
+		if op == memory.OpApply {
 			if applies++; applies == 3 {
 				return partition.ErrUnavailable
 			}
@@ -212,7 +213,7 @@ func TestInterruptedFillGoesOn(t *testing.T) {
 		t.Fatalf("the fill was interrupted at %+v", at)
 	}
 	c.handles[name].Fail(func(op string) error {
-		if op == partition.OpReset {
+		if op == memory.OpReset {
 			t.Error("the fill began anew")
 		}
 		return nil
@@ -274,7 +275,7 @@ func TestPartitionThatIsFilledAfreshSaysSo(t *testing.T) {
 	c.configure(w.names...)
 	steps := 0
 	c.handles["p2"].Fail(func(op string) error {
-		if op == partition.OpApply {
+		if op == memory.OpApply {
 			steps++
 			if st := c.Status().of("p2"); st.State != Refilling {
 				t.Errorf("before step %d the status says %s", steps, st.State)

@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 func (m *machine) pass(t *rapid.T) { t.Logf("%s", m.aSite(t).pass()) }
@@ -22,8 +23,8 @@ func (m *machine) faultyPass(t *rapid.T) {
 	if h == nil {
 		return
 	}
-	op := rapid.SampledFrom([]string{"", partition.OpApply, partition.OpApplied, partition.OpCommit, partition.OpCommitted,
-		partition.OpNext, partition.OpReset, partition.OpCollect}).Draw(t, "operation that fails")
+	op := rapid.SampledFrom([]string{"", memory.OpApply, memory.OpApplied, memory.OpCommit, memory.OpCommitted,
+		memory.OpNext, memory.OpReset, memory.OpCollect}).Draw(t, "operation that fails")
 	h.Fail(m.failFrom(t, op))
 	r, err := c.Pass(t.Context())
 	h.Fail(nil)

@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // TestPartitionsAlwaysConverge: whatever is written, deleted and expires while
@@ -174,17 +175,17 @@ func aTTL(t *rapid.T) time.Duration {
 
 func (m *machine) put(t *rapid.T) {
 	key := aKey(t)
-	m.write(key, partition.Entry{Value: aValue(t)}, fate(t, partition.OpCommit, partition.OpCommitted))
+	m.write(key, partition.Entry{Value: aValue(t)}, fate(t, memory.OpCommit, memory.OpCommitted))
 }
 
 func (m *machine) putWithTTL(t *rapid.T) {
 	key := aKey(t)
 	m.write(key, partition.Entry{Value: aValue(t), ExpiresAt: m.nowAt(m.masterOf(key)).Add(aTTL(t))},
-		fate(t, partition.OpCommit, partition.OpCommitted))
+		fate(t, memory.OpCommit, memory.OpCommitted))
 }
 
 func (m *machine) delete(t *rapid.T) {
-	m.write(aKey(t), partition.Entry{Deleted: true}, fate(t, partition.OpCommit, partition.OpCommitted))
+	m.write(aKey(t), partition.Entry{Deleted: true}, fate(t, memory.OpCommit, memory.OpCommitted))
 }
 
 var errCondition = errors.New("the condition does not hold")
@@ -233,7 +234,7 @@ func (m *machine) wait(t *rapid.T) {
 func (m *machine) catchUp(t *rapid.T) {
 	o, name := partition.Origin(rapid.SampledFrom(m.w.masters).Draw(t, "origin")), m.aName(t)
 	if name != string(o) {
-		m.catchUpOf(t, name, o, fate(t, partition.OpApply, partition.OpApplied))
+		m.catchUpOf(t, name, o, fate(t, memory.OpApply, memory.OpApplied))
 	}
 }
 

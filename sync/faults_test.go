@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // fault is what every handle of a world does wrong; "" is nothing.
@@ -26,7 +27,7 @@ const (
 
 var faults = []fault{movesAlone, skipsLast, buriesUnchecked, collectsEarly, collectsUnnoted}
 
-func (f fault) apply(ctx context.Context, m *partition.Memory, c partition.Copy) error {
+func (f fault) apply(ctx context.Context, m *memory.Partition, c partition.Copy) error {
 	switch n := len(c.Entries); {
 	case f == movesAlone:
 		c.Entries = nil
@@ -46,7 +47,7 @@ func (f fault) claim(c partition.Claim) partition.Claim {
 	return c
 }
 
-func (f fault) collect(m *partition.Memory, o partition.Origin, upTo partition.Revision) partition.Revision {
+func (f fault) collect(m *memory.Partition, o partition.Origin, upTo partition.Revision) partition.Revision {
 	if f != collectsEarly {
 		return upTo
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // ledger knows what the barriers of origins have made durable.
@@ -37,7 +38,7 @@ func (l *ledger) err() error {
 
 // handle is one process's handle on a partition.
 type handle struct {
-	*partition.Memory
+	*memory.Partition
 	w      *world
 	site   *site // nil: of no process that collects
 	ledger *ledger
@@ -48,7 +49,7 @@ type handle struct {
 }
 
 func (h *handle) Positions(ctx context.Context) (partition.Positions, error) {
-	at, err := h.Memory.Positions(ctx)
+	at, err := h.Partition.Positions(ctx)
 	if h.read != nil {
 		h.read()
 	}
@@ -70,7 +71,7 @@ func (h *handle) Commit(ctx context.Context, b partition.Batch) (partition.Claim
 		written, err = decide(h.w.fault.claim(c))
 		return written, err
 	}
-	c, err := h.Memory.Commit(ctx, b)
+	c, err := h.Partition.Commit(ctx, b)
 	if err == nil || errors.Is(err, partition.ErrOutcomeUnknown) {
 		for _, e := range written {
 			e.ModifiedAt = 0
@@ -95,7 +96,7 @@ func (w *world) sweptEarly(c partition.Claim, tombstone partition.Entry) {
 }
 
 func (h *handle) Snapshot(ctx context.Context, o partition.Origin, after partition.Revision) (partition.Snapshot, error) {
-	snap, err := h.Memory.Snapshot(ctx, o, after)
+	snap, err := h.Partition.Snapshot(ctx, o, after)
 	return &query{Snapshot: snap, fault: h.w.fault}, err
 }
 
@@ -125,11 +126,11 @@ func (h *handle) Barrier(ctx context.Context) error {
 		return nil
 	}
 	own := partition.Origin(h.Name())
-	at, err := h.Memory.Positions(ctx)
+	at, err := h.Partition.Positions(ctx)
 	if err != nil {
 		return err
 	}
-	if err := h.Memory.Barrier(ctx); err != nil {
+	if err := h.Partition.Barrier(ctx); err != nil {
 		return err
 	}
 	h.ledger.mu.Lock()
@@ -148,11 +149,11 @@ func (h *handle) Apply(ctx context.Context, c partition.Copy) error {
 		h.ledger.early = append(h.ledger.early, fmt.Sprintf("%s to %s %d", h.Name(), c.Origin, highest))
 	}
 	h.ledger.mu.Unlock()
-	return h.w.fault.apply(ctx, h.Memory, c)
+	return h.w.fault.apply(ctx, h.Partition, c)
 }
 
 func (h *handle) Reset(ctx context.Context, o partition.Origin) error {
-	err := h.Memory.Reset(ctx, o)
+	err := h.Partition.Reset(ctx, o)
 	if err == nil {
 		h.w.mu.Lock()
 		defer h.w.mu.Unlock()
@@ -162,11 +163,11 @@ func (h *handle) Reset(ctx context.Context, o partition.Origin) error {
 }
 
 func (h *handle) Collect(ctx context.Context, o partition.Origin, upTo partition.Revision) (int, error) {
-	upTo = h.w.fault.collect(h.Memory, o, upTo)
+	upTo = h.w.fault.collect(h.Partition, o, upTo)
 	if h.site != nil {
 		h.site.checkPassed(o, upTo)
 	}
-	return h.Memory.Collect(ctx, o, upTo)
+	return h.Partition.Collect(ctx, o, upTo)
 }
 
 // checkPassed checks that tombstones go only when every partition that the

@@ -16,6 +16,7 @@ import (
 
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // reporter is what a world needs of a test, or of one check of a property.
@@ -33,7 +34,7 @@ type reporter interface {
 type world struct {
 	t       reporter
 	masters []string
-	bases   map[string]*partition.Memory
+	bases   map[string]*memory.Partition
 	names   []string
 	ledger  *ledger
 
@@ -56,7 +57,7 @@ type holding struct {
 
 // newWorld makes n partitions, p0 and on, of which the first are masters.
 func newWorld(t reporter, masters, n int) *world {
-	w := &world{t: t, now: time.Now, bases: make(map[string]*partition.Memory), resets: make(map[holding]int),
+	w := &world{t: t, now: time.Now, bases: make(map[string]*memory.Partition), resets: make(map[holding]int),
 		history: make(map[partition.Origin][]partition.Entry),
 		ledger:  &ledger{durable: make(map[partition.Origin]partition.Revision)}}
 	for i := range masters {
@@ -71,7 +72,7 @@ func newWorld(t reporter, masters, n int) *world {
 // add makes another partition and returns its name.
 func (w *world) add() string {
 	name := fmt.Sprintf("p%d", len(w.names))
-	m := partition.NewMemory(name, partition.MemoryClock(func() time.Time { return w.now().Add(w.clock[name]) }))
+	m := memory.New(name, memory.Clock(func() time.Time { return w.now().Add(w.clock[name]) }))
 	c := partition.Cluster{ID: "c", Epoch: 1, Masters: w.masters, Slots: make([]uint16, store.Slots)}
 	if _, err := m.Join(context.Background(), c); err != nil {
 		w.t.Fatal(err)
@@ -257,7 +258,7 @@ func (c *site) configure(names ...string) {
 	defer c.mu.Unlock()
 	for _, name := range names {
 		if c.handles[name] == nil {
-			c.handles[name] = &handle{Memory: c.w.bases[name].Reopen(), w: c.w, site: c, ledger: c.w.ledger}
+			c.handles[name] = &handle{Partition: c.w.bases[name].Reopen(), w: c.w, site: c, ledger: c.w.ledger}
 		}
 	}
 	c.names = slices.Clone(names)

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 func TestPassMakesEmptyClusterWhole(t *testing.T) {
@@ -85,7 +86,7 @@ func TestBarrierServesOnlyWhatWasThereBeforeIt(t *testing.T) {
 		c := w.site()
 		barriers, release := 0, make(chan struct{})
 		c.handles["p0"].Fail(func(op string) error {
-			if op == partition.OpBarrier {
+			if op == memory.OpBarrier {
 				barriers++
 				<-release
 			}
@@ -114,7 +115,7 @@ func TestBarrierThatFailsStopsTheCopy(t *testing.T) {
 	w := newWorld(t, 1, 2)
 	c := w.site()
 	w.write("p0", "a", "1")
-	c.handles["p0"].Fail(failOn(partition.ErrUnavailable, partition.OpBarrier))
+	c.handles["p0"].Fail(failOn(partition.ErrUnavailable, memory.OpBarrier))
 	if r := c.pass(); r.Level() || r.of("p1").State != Waiting {
 		t.Errorf("the report says\n%s", r)
 	}
@@ -132,7 +133,7 @@ func TestCrashBetweenBatchesIsContinued(t *testing.T) {
 	ctx, crash := context.WithCancel(t.Context())
 	applies := 0
 	c.handles["p1"].Fail(func(op string) error {
-		if op == partition.OpApply {
+		if op == memory.OpApply {
 			if applies++; applies == 3 {
 				crash()
 			}
@@ -158,7 +159,7 @@ func TestLostAnswerOfApplyIsHarmless(t *testing.T) {
 	w := newWorld(t, 1, 2)
 	w.write("p0", "a", "1")
 	c := w.site()
-	c.handles["p1"].Fail(failOn(partition.ErrUnavailable, partition.OpApplied))
+	c.handles["p1"].Fail(failOn(partition.ErrUnavailable, memory.OpApplied))
 	if r := c.pass(); r.Level() || r.of("p1").State != Failed || !errors.Is(r.of("p1").Err, partition.ErrOutcomeUnknown) {
 		t.Fatalf("the report says\n%s", r)
 	}
@@ -207,7 +208,7 @@ func TestRelayNeverMakesWholeWhatHeadsBeyondIt(t *testing.T) {
 	c.configure("p0", "p1")
 	applies := 0
 	c.handles["p1"].Fail(func(op string) error {
-		if applies++; op == partition.OpApply && w.position("p1", "p0").Revision > 0 {
+		if applies++; op == memory.OpApply && w.position("p1", "p0").Revision > 0 {
 			return partition.ErrUnavailable
 		}
 		return nil
@@ -246,7 +247,7 @@ func TestRelayHandsOnWhereItHeads(t *testing.T) {
 	c.configure("p0", "p2")
 	applies := 0
 	c.handles["p2"].Fail(func(op string) error {
-		if op == partition.OpApply {
+		if op == memory.OpApply {
 			if applies++; applies == 2 {
 				return partition.ErrUnavailable
 			}
@@ -331,7 +332,7 @@ func TestProgressOfTheOriginIsNoLoss(t *testing.T) {
 	// copies a new write: the target seems ahead of its origin.
 	c.handles["p0"].read = sync.OnceFunc(func() { close(originRead) })
 	c.handles["p1"].Fail(func(op string) error {
-		if op == partition.OpPositions && first {
+		if op == memory.OpPositions && first {
 			first = false
 			<-originRead
 			w.write("p0", "a", "1")
@@ -352,7 +353,7 @@ func TestPositionMovedBySomebodyElseIsReadAgain(t *testing.T) {
 	c := w.site(func(o *Options) { o.BatchEntries = 2 })
 	first := true
 	c.handles["p1"].Fail(func(op string) error {
-		if op == partition.OpApply && first {
+		if op == memory.OpApply && first {
 			first = false
 			own := w.full("p0")["k/0"]
 			at := partition.Floor(1) + 1
@@ -367,7 +368,7 @@ func TestPositionMovedBySomebodyElseIsReadAgain(t *testing.T) {
 
 func TestEntryTooLargeForATargetIsReported(t *testing.T) {
 	w := newWorld(t, 1, 1)
-	small := partition.NewMemory("p1", partition.MemoryMaxValue(10))
+	small := memory.New("p1", memory.MaxValue(10))
 	w.bases["p1"], w.names = small, append(w.names, "p1")
 	w.write("p0", "a", strings.Repeat("x", 11))
 	r := w.site().pass()

@@ -11,6 +11,7 @@ import (
 	"github.com/robfig/cron/v3"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // running starts Run and returns a function that stops it.
@@ -82,7 +83,7 @@ func TestLongCopyHoldsNobodyElseBack(t *testing.T) {
 		defer c.running(t)()
 		release := make(chan struct{})
 		c.handles["p3"].Fail(func(op string) error {
-			if op == partition.OpApply {
+			if op == memory.OpApply {
 				<-release
 			}
 			return nil
@@ -129,7 +130,7 @@ func TestFailingTargetIsLeftAloneLongerAndLonger(t *testing.T) {
 		c := w.site()
 		tries := 0
 		c.handles["p1"].Fail(func(op string) error {
-			if op == partition.OpApply {
+			if op == memory.OpApply {
 				tries++
 				return partition.ErrUnavailable
 			}
@@ -159,7 +160,7 @@ func TestFailureIsTriedAgainBetweenRarePasses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, 2)
 		c := w.site(hourly)
-		for _, op := range []string{partition.OpPositions, partition.OpApply} {
+		for _, op := range []string{memory.OpPositions, memory.OpApply} {
 			c.handles["p1"].Fail(failOn(partition.ErrUnavailable, op))
 			stop := c.running(t)
 			w.write("p0", "a", op)
@@ -245,7 +246,7 @@ func TestLeaseThatIsLostStopsTheCopyUntilTheNextPass(t *testing.T) {
 	c := w.site()
 	w.write("p0", "a", "1")
 	c.handles["p1"].Fail(func(op string) error {
-		if op == partition.OpApply { // while the process was paused, another took over
+		if op == memory.OpApply { // while the process was paused, another took over
 			held := c.peers[1].lease.held
 			_ = w.bases["p1"].Release(t.Context(), held)
 			_, err := w.bases["p1"].Acquire(t.Context(), "other", 15*time.Second)
@@ -268,7 +269,7 @@ func TestPassWhileRunningWaitsForTheCopies(t *testing.T) {
 		defer c.running(t)()
 		release := make(chan struct{})
 		c.handles["p2"].Fail(func(op string) error {
-			if op == partition.OpApply {
+			if op == memory.OpApply {
 				<-release
 			}
 			return nil
@@ -296,7 +297,7 @@ func TestPassEndsWithItsContext(t *testing.T) {
 		release := make(chan struct{})
 		defer close(release)
 		c.handles["p1"].Fail(func(op string) error {
-			if op == partition.OpApply {
+			if op == memory.OpApply {
 				<-release
 			}
 			return nil

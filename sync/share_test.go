@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // count counts the operations of a handle.
@@ -29,8 +30,8 @@ func TestTargetsSideBySideReadTheOriginOnce(t *testing.T) {
 		defer c.running(t)()
 		w.write("p0", "first", "1")
 		c.woken()
-		snapshots := c.handles["p0"].count(partition.OpSnapshot)
-		asked := []*int{c.handles["p1"].count(partition.OpPositions), c.handles["p2"].count(partition.OpPositions)}
+		snapshots := c.handles["p0"].count(memory.OpSnapshot)
+		asked := []*int{c.handles["p1"].count(memory.OpPositions), c.handles["p2"].count(memory.OpPositions)}
 		at := w.write("p0", "a", "2").Revision
 		c.woken()
 		if *snapshots != 1 {
@@ -63,7 +64,7 @@ func TestTargetsAtDifferentPositionsShareWhatTheyLack(t *testing.T) {
 		c.fault("p2", nil)
 		w.write("p0", "2", "v")
 		before := c.Status().of("p1").Entries
-		snapshots := c.handles["p0"].count(partition.OpSnapshot)
+		snapshots := c.handles["p0"].count(memory.OpSnapshot)
 		c.woken()
 		if n := c.Status().of("p1").Entries - before; *snapshots != 1 || n != 1 {
 			t.Errorf("%d snapshots, %d entries for p1", *snapshots, n)
@@ -84,12 +85,12 @@ func TestSlowTargetLeavesItsShare(t *testing.T) {
 		c.woken()
 		release := make(chan struct{})
 		c.handles["p2"].Fail(func(op string) error {
-			if op == partition.OpApply {
+			if op == memory.OpApply {
 				<-release
 			}
 			return nil
 		})
-		snapshots := c.handles["p0"].count(partition.OpSnapshot)
+		snapshots := c.handles["p0"].count(memory.OpSnapshot)
 		var at partition.Revision
 		for i := range 30 * windowBatches {
 			at = w.write("p0", fmt.Sprint(i%(20*windowBatches)), "v").Revision
@@ -110,7 +111,7 @@ func TestSlowTargetLeavesItsShare(t *testing.T) {
 
 // TestFailureOfOneLeavesTheOthersOfItsShare: whoever reads for all may end in the middle.
 func TestFailureOfOneLeavesTheOthersOfItsShare(t *testing.T) {
-	for _, op := range []string{partition.OpSnapshot, partition.OpNext} {
+	for _, op := range []string{memory.OpSnapshot, memory.OpNext} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, 1, 4)
 			c := w.site(hourly)

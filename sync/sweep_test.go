@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 func TestExpiredEntriesBecomeTombstonesEverywhere(t *testing.T) {
@@ -86,7 +86,7 @@ func TestSweepLeavesWhatWasWrittenSinceItLooked(t *testing.T) {
 	}
 	done := false
 	c.handles["p0"].Fail(func(op string) error {
-		if op == partition.OpCommit && !done {
+		if op == memory.OpCommit && !done {
 			done = true
 			w.write("p0", "again", "v")
 			w.expiring("p0", "longer", time.Hour)
@@ -128,7 +128,7 @@ func TestSweepOfMuchTakesItsTime(t *testing.T) {
 		}
 		c := w.site()
 		c.handles["p0"].Fail(func(op string) error {
-			if op == partition.OpCommit {
+			if op == memory.OpCommit {
 				time.Sleep(time.Second)
 			}
 			return nil

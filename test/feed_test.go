@@ -16,13 +16,14 @@ import (
 
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 	syncer "github.com/runnelkv/runnel/sync"
 )
 
 // feedCluster is some databases in memory, of which the first two are masters, and
 // processes over them, each with a store and a sync process.
 type feedCluster struct {
-	databases []*partition.Memory
+	databases []*memory.Partition
 	plant     func(partition.Partition) partition.Partition // a fault for readers alone, or nil
 
 	mu        sync.RWMutex // held over the use of a process, so that none is stopped meanwhile
@@ -31,7 +32,7 @@ type feedCluster struct {
 
 type feedProcess struct {
 	*store.Store
-	parts []*partition.Memory // its own handles
+	parts []*memory.Partition // its own handles
 	feed  *store.Store        // what readers read: another one where a fault is planted
 	stop  context.CancelFunc
 	ended sync.WaitGroup
@@ -40,7 +41,7 @@ type feedProcess struct {
 func newFeedCluster(t *testing.T, partitions, processes int, plant func(partition.Partition) partition.Partition) *feedCluster {
 	c := &feedCluster{plant: plant, processes: make([]*feedProcess, processes)}
 	for i := range partitions {
-		c.databases = append(c.databases, partition.NewMemory(fmt.Sprintf("p%d", i)))
+		c.databases = append(c.databases, memory.New(fmt.Sprintf("p%d", i)))
 	}
 	for i := range c.processes {
 		c.processes[i] = c.start(t)
@@ -161,9 +162,9 @@ func (c *feedCluster) disturb(t *testing.T, r *rand.Rand) (mend func()) {
 	case 0: // nobody copies to it
 		c.mu.RLock()
 		defer c.mu.RUnlock()
-		var handles []*partition.Memory
+		var handles []*memory.Partition
 		for _, p := range c.processes {
-			p.parts[j].Fail(away(partition.OpApply))
+			p.parts[j].Fail(away(memory.OpApply))
 			handles = append(handles, p.parts[j])
 		}
 		return func() {

@@ -3,7 +3,7 @@
 // [Partition] is the contract; its comments say what every implementation
 // promises, and package partitiontest tests just that. One SQL engine with two
 // thin dialects implements it: [OpenMySQL] for MySQL and MariaDB, [OpenSQLite]
-// for embedded files. [Memory] is the reference implementation, for tests.
+// for embedded files. Package memory has the reference implementation, for tests.
 //
 // Data flows like this. A master's committer calls Commit: one transaction claims
 // revisions from the partition's counter (whose row lock orders all writers),

@@ -18,6 +18,7 @@ import (
 
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 var hookSecret = []byte("0123456789abcdef")
@@ -98,7 +99,7 @@ func (rc *receiver) count() int {
 }
 
 // hookStore is a store of one process over a database.
-func hookStore(t *testing.T, db *partition.Memory) *store.Store {
+func hookStore(t *testing.T, db *memory.Partition) *store.Store {
 	t.Helper()
 	s, err := store.Open(store.Options{Partitions: []partition.Partition{db.Reopen()}, Poll: 5 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -148,7 +149,7 @@ func hookPut(t *testing.T, s *store.Store, name string) store.Revision {
 }
 
 func TestWebhooksAreToldWhatChanges(t *testing.T) {
-	db, rc := partition.NewMemory("p0"), newReceiver(t)
+	db, rc := memory.New("p0"), newReceiver(t)
 	s := hookStore(t, db)
 	hookPut(t, s, "a/before")
 	w, _ := startHooks(t, s, rc.url)
@@ -163,7 +164,7 @@ func TestWebhooksAreToldWhatChanges(t *testing.T) {
 
 // TestWebhooksSendAgainInOrder has an address refuse, redirect and break off.
 func TestWebhooksSendAgainInOrder(t *testing.T) {
-	db, rc := partition.NewMemory("p0"), newReceiver(t)
+	db, rc := memory.New("p0"), newReceiver(t)
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a redirect was followed") }))
 	defer elsewhere.Close()
 	n := 0
@@ -215,7 +216,7 @@ func (f *refusedFeed) Update(ctx context.Context, keys []store.Key, fn func(*sto
 // TestOneProcessSendsAndAnotherTakesOver stops processes in turn while changes go
 // on; in the end the address has been told the last state of each key.
 func TestOneProcessSendsAndAnotherTakesOver(t *testing.T) {
-	db, rc := partition.NewMemory("p0"), newReceiver(t)
+	db, rc := memory.New("p0"), newReceiver(t)
 	s1, s2 := hookStore(t, db), hookStore(t, db)
 	w1, end1 := startHooks(t, s1, rc.url)
 	hookUntil(t, "the first sends", func() bool { return w1.Status()[0].Active })
@@ -245,7 +246,7 @@ func TestOneProcessSendsAndAnotherTakesOver(t *testing.T) {
 
 // TestAWebhookGoesOnWhereItStood restarts everything while the address is away.
 func TestAWebhookGoesOnWhereItStood(t *testing.T) {
-	db, rc := partition.NewMemory("p0"), newReceiver(t)
+	db, rc := memory.New("p0"), newReceiver(t)
 	s := hookStore(t, db)
 	w, end := startHooks(t, s, rc.url)
 	hookUntil(t, "it sends", func() bool { return w.Status()[0].Active })
@@ -267,7 +268,7 @@ func TestAWebhookGoesOnWhereItStood(t *testing.T) {
 // TestAWebhookAwayForTooLongIsToldEverything collects deletions that an address
 // has not been told of.
 func TestAWebhookAwayForTooLongIsToldEverything(t *testing.T) {
-	db, rc := partition.NewMemory("p0"), newReceiver(t)
+	db, rc := memory.New("p0"), newReceiver(t)
 	s := hookStore(t, db)
 	w, end := startHooks(t, s, rc.url)
 	hookUntil(t, "it sends", func() bool { return w.Status()[0].Active })
@@ -323,7 +324,7 @@ func (rc *receiver) resyncsEnded() int {
 // TestAnIdleWebhookWritesNothing: its lease expires, and another process leaves it alone
 // until there is something to send.
 func TestAnIdleWebhookWritesNothing(t *testing.T) {
-	db, rc := partition.NewMemory("p0"), newReceiver(t)
+	db, rc := memory.New("p0"), newReceiver(t)
 	first, second := hookStore(t, db), &refusedFeed{Store: hookStore(t, db)}
 	w1, end1 := startHooks(t, first, rc.url)
 	hookUntil(t, "the first sends", func() bool { return w1.Status()[0].Active })
@@ -340,7 +341,7 @@ func TestAnIdleWebhookWritesNothing(t *testing.T) {
 	hookUntil(t, "a/2 is told by the second", func() bool { return rc.holds("a/2", told) && w2.Status()[0].Active })
 }
 
-func hookHead(t *testing.T, db *partition.Memory) store.Revision {
+func hookHead(t *testing.T, db *memory.Partition) store.Revision {
 	t.Helper()
 	at, err := db.Positions(t.Context())
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // fault is a defect that an implementation could have, planted in Memory, and
@@ -15,70 +16,70 @@ import (
 type fault struct {
 	name  string
 	check string
-	plant func(*partition.Memory) partition.Partition
+	plant func(*memory.Partition) partition.Partition
 }
 
 var faults = []fault{
 	{"applies without guard", "ApplyNeverReplacesANewerEntry",
-		func(m *partition.Memory) partition.Partition { return unguarded{m} }},
+		func(m *memory.Partition) partition.Partition { return unguarded{m} }},
 	{"applies without guard", "CopiesInAnyOrderEndTheSame",
-		func(m *partition.Memory) partition.Partition { return unguarded{m} }},
+		func(m *memory.Partition) partition.Partition { return unguarded{m} }},
 	{"moves the position without rows", "ApplyMovesRowsAndPositionTogether",
-		func(m *partition.Memory) partition.Partition { return rowless{m} }},
+		func(m *memory.Partition) partition.Partition { return rowless{m} }},
 	{"moves the position from anywhere", "ApplyElsewhereThanThePositionChangesNothing",
-		func(m *partition.Memory) partition.Partition { return unswapped{m} }},
+		func(m *memory.Partition) partition.Partition { return unswapped{m} }},
 	{"moves the position from anywhere", "ApplyRacesHaveOneWinnerAStep",
-		func(m *partition.Memory) partition.Partition { return unswapped{m} }},
+		func(m *memory.Partition) partition.Partition { return unswapped{m} }},
 	{"takes entries beyond the step", "ApplyRefusesEntriesOutsideItsStep",
-		func(m *partition.Memory) partition.Partition { return overreaching{m} }},
+		func(m *memory.Partition) partition.Partition { return overreaching{m} }},
 	{"ignores the fence", "ApplyUnderALostLeaseChangesNothing",
-		func(m *partition.Memory) partition.Partition { return unfenced{m} }},
+		func(m *memory.Partition) partition.Partition { return unfenced{m} }},
 	{"claims outside the transaction", "ReadersNeverMissAWrite",
-		func(m *partition.Memory) partition.Partition { return claimsEarly{m} }},
+		func(m *memory.Partition) partition.Partition { return claimsEarly{m} }},
 	{"claims outside the transaction", "WritersDecideOneAfterAnother",
-		func(m *partition.Memory) partition.Partition { return claimsEarly{m} }},
+		func(m *memory.Partition) partition.Partition { return claimsEarly{m} }},
 	{"keeps the claim of a rollback", "DecideErrorRollsBackTheClaimToo",
-		func(m *partition.Memory) partition.Partition { return claimsEarly{m} }},
+		func(m *memory.Partition) partition.Partition { return claimsEarly{m} }},
 	{"keeps the claim of a rollback", "RolledBackClaimsLeaveNoGap",
-		func(m *partition.Memory) partition.Partition { return claimsEarly{m} }},
+		func(m *memory.Partition) partition.Partition { return claimsEarly{m} }},
 	{"writes entries one by one", "SnapshotsShowCommitsWhole",
-		func(m *partition.Memory) partition.Partition { return piecemeal{m} }},
+		func(m *memory.Partition) partition.Partition { return piecemeal{m} }},
 	{"claims on a counter that was set back", "CounterThatWasSetBackIsNotClaimed",
-		func(m *partition.Memory) partition.Partition { return forgiving{m} }},
+		func(m *memory.Partition) partition.Partition { return forgiving{m} }},
 	{"accepts any epoch", "StaleEpochWritesNothing",
-		func(m *partition.Memory) partition.Partition { return epochless{m} }},
+		func(m *memory.Partition) partition.Partition { return epochless{m} }},
 	{"loses tombstones in snapshots", "SnapshotStreamsInOrderOfRevisions",
-		func(m *partition.Memory) partition.Partition { return forgetful{m} }},
+		func(m *memory.Partition) partition.Partition { return forgetful{m} }},
 	{"loses tombstones in snapshots", "CopiesOfAMasterEndAsTheMaster",
-		func(m *partition.Memory) partition.Partition { return forgetful{m} }},
+		func(m *memory.Partition) partition.Partition { return forgetful{m} }},
 	{"reads the position after the rows", "ReadersNeverMissAWrite",
-		func(m *partition.Memory) partition.Partition { return latePosition{m} }},
+		func(m *memory.Partition) partition.Partition { return latePosition{m} }},
 	{"reads the clock after the view", "ReadersNeverMissAWrite",
-		func(m *partition.Memory) partition.Partition { return lateClock{m} }},
+		func(m *memory.Partition) partition.Partition { return lateClock{m} }},
 	{"reads on outside the snapshot", "SnapshotStaysAsItWasOpened",
-		func(m *partition.Memory) partition.Partition { return unisolated{m} }},
+		func(m *memory.Partition) partition.Partition { return unisolated{m} }},
 	{"hides expired entries", "ListLeavesOutTombstonesAlone",
-		func(m *partition.Memory) partition.Partition { return impatient{m} }},
+		func(m *memory.Partition) partition.Partition { return impatient{m} }},
 	{"reads small values alone", "GetSmallLeavesOutLargeValuesAlone",
-		func(m *partition.Memory) partition.Partition { return stingy{m} }},
+		func(m *memory.Partition) partition.Partition { return stingy{m} }},
 	{"collects too far", "CollectRemovesTombstonesUpToARevision",
-		func(m *partition.Memory) partition.Partition { return greedy{m} }},
+		func(m *memory.Partition) partition.Partition { return greedy{m} }},
 	{"collects too far", "CollectAtAMasterKeepsItsCounter",
-		func(m *partition.Memory) partition.Partition { return greedy{m} }},
+		func(m *memory.Partition) partition.Partition { return greedy{m} }},
 	{"sweeps what lives", "ExpiredListsItsOwnEntriesThatAreOver",
-		func(m *partition.Memory) partition.Partition { return hasty{m} }},
+		func(m *memory.Partition) partition.Partition { return hasty{m} }},
 	{"sweeps without end", "ExpiredListsNoMoreThanAsked",
-		func(m *partition.Memory) partition.Partition { return hasty{m} }},
+		func(m *memory.Partition) partition.Partition { return hasty{m} }},
 	{"gives a held lease away", "LeaseIsHeldAgainstOthers",
-		func(m *partition.Memory) partition.Partition { return generous{m} }},
+		func(m *memory.Partition) partition.Partition { return generous{m} }},
 	{"gives a held lease away", "LeaseRacesHaveOneHolder",
-		func(m *partition.Memory) partition.Partition { return generous{m} }},
+		func(m *memory.Partition) partition.Partition { return generous{m} }},
 	{"answers a join with what was asked", "JoinRacesEndInOneRow",
-		func(m *partition.Memory) partition.Partition { return agreeable{m} }},
+		func(m *memory.Partition) partition.Partition { return agreeable{m} }},
 	{"forgets the deadline", "DeadlineEndsTheWaitForAnotherWriter",
-		func(m *partition.Memory) partition.Partition { return patient{m} }},
+		func(m *memory.Partition) partition.Partition { return patient{m} }},
 	{"works on after Close", "CloseEndsEveryCallOfItsHandleAlone",
-		func(m *partition.Memory) partition.Partition { return undead{m} }},
+		func(m *memory.Partition) partition.Partition { return undead{m} }},
 }
 
 // pause lets others run, as a round trip to a server would.
@@ -89,29 +90,29 @@ func pause() {
 }
 
 // unguarded lets an older entry replace a newer one.
-type unguarded struct{ *partition.Memory }
+type unguarded struct{ *memory.Partition }
 
 func (p unguarded) Apply(ctx context.Context, c partition.Copy) error {
-	if err := p.Memory.Apply(ctx, c); err != nil {
+	if err := p.Partition.Apply(ctx, c); err != nil {
 		return err
 	}
 	p.Plant(c.Entries...)
 	return nil
 }
 
-type rowless struct{ *partition.Memory }
+type rowless struct{ *memory.Partition }
 
 func (p rowless) Apply(ctx context.Context, c partition.Copy) error {
 	c.Entries = nil
-	return p.Memory.Apply(ctx, c)
+	return p.Partition.Apply(ctx, c)
 }
 
 // unswapped sets the position whatever it was.
-type unswapped struct{ *partition.Memory }
+type unswapped struct{ *memory.Partition }
 
 func (p unswapped) Apply(ctx context.Context, c partition.Copy) error {
 	for {
-		err := p.Memory.Apply(ctx, c)
+		err := p.Partition.Apply(ctx, c)
 		if !errors.Is(err, partition.ErrPositionMoved) {
 			return err
 		}
@@ -126,33 +127,33 @@ func (p unswapped) Apply(ctx context.Context, c partition.Copy) error {
 }
 
 // overreaching writes whatever entries come along.
-type overreaching struct{ *partition.Memory }
+type overreaching struct{ *memory.Partition }
 
 func (p overreaching) Apply(ctx context.Context, c partition.Copy) error {
 	beyond := func(e partition.Entry) bool { return e.Revision > c.To }
 	within := c
 	within.Entries = slices.DeleteFunc(slices.Clone(c.Entries), beyond)
-	if err := p.Memory.Apply(ctx, within); err != nil {
+	if err := p.Partition.Apply(ctx, within); err != nil {
 		return err
 	}
 	p.Plant(slices.DeleteFunc(slices.Clone(c.Entries), func(e partition.Entry) bool { return !beyond(e) })...)
 	return nil
 }
 
-type unfenced struct{ *partition.Memory }
+type unfenced struct{ *memory.Partition }
 
 func (p unfenced) Apply(ctx context.Context, c partition.Copy) error {
 	c.Fence = 0
-	return p.Memory.Apply(ctx, c)
+	return p.Partition.Apply(ctx, c)
 }
 
 // claimsEarly commits the claim by itself, decides, and writes after it.
-type claimsEarly struct{ *partition.Memory }
+type claimsEarly struct{ *memory.Partition }
 
 func (p claimsEarly) Commit(ctx context.Context, b partition.Batch) (partition.Claim, error) {
 	claimed := b
 	claimed.Write, claimed.Decide = nil, nil
-	claim, err := p.Memory.Commit(ctx, claimed)
+	claim, err := p.Partition.Commit(ctx, claimed)
 	if err != nil {
 		return claim, err
 	}
@@ -175,12 +176,12 @@ func (p claimsEarly) Commit(ctx context.Context, b partition.Batch) (partition.C
 }
 
 // piecemeal writes each entry of a blind batch in a transaction of its own.
-type piecemeal struct{ *partition.Memory }
+type piecemeal struct{ *memory.Partition }
 
 func (p piecemeal) Commit(ctx context.Context, b partition.Batch) (first partition.Claim, err error) {
 	for i, e := range b.Write {
 		e.Revision = 0
-		claim, err := p.Memory.Commit(ctx, partition.Batch{Epoch: b.Epoch, Revisions: 1, Write: []partition.Entry{e}})
+		claim, err := p.Partition.Commit(ctx, partition.Batch{Epoch: b.Epoch, Revisions: 1, Write: []partition.Entry{e}})
 		if err != nil {
 			return claim, err
 		}
@@ -193,27 +194,27 @@ func (p piecemeal) Commit(ctx context.Context, b partition.Batch) (first partiti
 }
 
 // forgiving claims wherever the counter is.
-type forgiving struct{ *partition.Memory }
+type forgiving struct{ *memory.Partition }
 
 func (p forgiving) Commit(ctx context.Context, b partition.Batch) (partition.Claim, error) {
 	b.AtLeast = 0
-	return p.Memory.Commit(ctx, b)
+	return p.Partition.Commit(ctx, b)
 }
 
-type epochless struct{ *partition.Memory }
+type epochless struct{ *memory.Partition }
 
 func (p epochless) Commit(ctx context.Context, b partition.Batch) (partition.Claim, error) {
 	if c, err := p.Cluster(ctx); err == nil {
 		b.Epoch = c.Epoch
 	}
-	return p.Memory.Commit(ctx, b)
+	return p.Partition.Commit(ctx, b)
 }
 
 // forgetful leaves tombstones out of its snapshots.
-type forgetful struct{ *partition.Memory }
+type forgetful struct{ *memory.Partition }
 
 func (p forgetful) Snapshot(ctx context.Context, o partition.Origin, after partition.Revision) (partition.Snapshot, error) {
-	s, err := p.Memory.Snapshot(ctx, o, after)
+	s, err := p.Partition.Snapshot(ctx, o, after)
 	return without{s, func(e partition.Entry) bool { return e.Deleted }}, err
 }
 
@@ -241,25 +242,25 @@ type positioned struct {
 
 func (s positioned) Position() partition.Position { return s.position }
 
-type latePosition struct{ *partition.Memory }
+type latePosition struct{ *memory.Partition }
 
 func (p latePosition) Snapshot(ctx context.Context, o partition.Origin, after partition.Revision) (partition.Snapshot, error) {
-	s, err := p.Memory.Snapshot(ctx, o, after)
+	s, err := p.Partition.Snapshot(ctx, o, after)
 	if err != nil {
 		return nil, err
 	}
 	pause()
-	late, err := p.Memory.Snapshot(ctx, o, after)
+	late, err := p.Partition.Snapshot(ctx, o, after)
 	if err != nil {
 		return nil, err
 	}
 	return positioned{s, late.Position()}, late.Close()
 }
 
-type lateClock struct{ *partition.Memory }
+type lateClock struct{ *memory.Partition }
 
 func (p lateClock) Snapshot(ctx context.Context, o partition.Origin, after partition.Revision) (partition.Snapshot, error) {
-	s, err := p.Memory.Snapshot(ctx, o, after)
+	s, err := p.Partition.Snapshot(ctx, o, after)
 	if err != nil {
 		return nil, err
 	}
@@ -274,16 +275,16 @@ func (p lateClock) Snapshot(ctx context.Context, o partition.Origin, after parti
 }
 
 // unisolated asks anew for each part of a stream.
-type unisolated struct{ *partition.Memory }
+type unisolated struct{ *memory.Partition }
 
 func (p unisolated) Snapshot(ctx context.Context, o partition.Origin, after partition.Revision) (partition.Snapshot, error) {
-	s, err := p.Memory.Snapshot(ctx, o, after)
-	return &unisolatedSnapshot{s, p.Memory, o, after}, err
+	s, err := p.Partition.Snapshot(ctx, o, after)
+	return &unisolatedSnapshot{s, p.Partition, o, after}, err
 }
 
 type unisolatedSnapshot struct {
 	partition.Snapshot
-	m      *partition.Memory
+	m      *memory.Partition
 	origin partition.Origin
 	after  partition.Revision
 }
@@ -301,37 +302,37 @@ func (s *unisolatedSnapshot) Next(ctx context.Context, maxEntries int, maxBytes 
 	return entries, err
 }
 
-type impatient struct{ *partition.Memory }
+type impatient struct{ *memory.Partition }
 
 func (p impatient) List(ctx context.Context, s partition.Span) ([]partition.Entry, bool, error) {
-	entries, more, err := p.Memory.List(ctx, s)
+	entries, more, err := p.Partition.List(ctx, s)
 	now := partition.InstantOf(time.Now())
 	return slices.DeleteFunc(entries, func(e partition.Entry) bool { return !e.Live(now) }), more, err
 }
 
 // stingy leaves out the value that is just as large as may be.
-type stingy struct{ *partition.Memory }
+type stingy struct{ *memory.Partition }
 
 func (p stingy) GetSmall(ctx context.Context, keys []partition.Key, most int64) ([]partition.Entry, error) {
-	return p.Memory.GetSmall(ctx, keys, most-1)
+	return p.Partition.GetSmall(ctx, keys, most-1)
 }
 
 // greedy collects one revision too many.
-type greedy struct{ *partition.Memory }
+type greedy struct{ *memory.Partition }
 
 func (p greedy) Collect(ctx context.Context, o partition.Origin, upTo partition.Revision) (int, error) {
-	n, err := p.Memory.Collect(ctx, o, upTo+1)
+	n, err := p.Partition.Collect(ctx, o, upTo+1)
 	if errors.Is(err, partition.ErrRefused) {
-		return p.Memory.Collect(ctx, o, upTo)
+		return p.Partition.Collect(ctx, o, upTo)
 	}
 	return n, err
 }
 
 // hasty lists everything that will expire some day.
-type hasty struct{ *partition.Memory }
+type hasty struct{ *memory.Partition }
 
 func (p hasty) Expired(ctx context.Context, limit int) (keys []partition.Key, err error) {
-	entries, _, err := p.Memory.List(ctx, partition.Span{Limit: 1000})
+	entries, _, err := p.Partition.List(ctx, partition.Span{Limit: 1000})
 	for _, e := range entries {
 		if e.ExpiresAt != 0 {
 			keys = append(keys, e.Key)
@@ -341,29 +342,29 @@ func (p hasty) Expired(ctx context.Context, limit int) (keys []partition.Key, er
 }
 
 // generous takes the lease from its holder for whoever asks.
-type generous struct{ *partition.Memory }
+type generous struct{ *memory.Partition }
 
 func (p generous) Acquire(ctx context.Context, holder string, ttl time.Duration) (partition.Lease, error) {
-	return p.Memory.Acquire(ctx, holder, -ttl)
+	return p.Partition.Acquire(ctx, holder, -ttl)
 }
 
-type agreeable struct{ *partition.Memory }
+type agreeable struct{ *memory.Partition }
 
 func (p agreeable) Join(ctx context.Context, c partition.Cluster) (partition.Cluster, error) {
-	stands, err := p.Memory.Join(ctx, c)
+	stands, err := p.Partition.Join(ctx, c)
 	stands.ID, stands.Epoch = c.ID, c.Epoch
 	return stands, err
 }
 
 // patient waits three seconds for other writers.
-type patient struct{ *partition.Memory }
+type patient struct{ *memory.Partition }
 
 func (p patient) Commit(ctx context.Context, b partition.Batch) (partition.Claim, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 	defer cancel()
-	return p.Memory.Commit(ctx, b)
+	return p.Partition.Commit(ctx, b)
 }
 
-type undead struct{ *partition.Memory }
+type undead struct{ *memory.Partition }
 
 func (p undead) Close() error { return nil }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 	"github.com/runnelkv/runnel/store/partition/partitiontest"
 )
 
@@ -17,14 +18,14 @@ const planted = "RUNNEL_PARTITIONTEST_FAULT"
 // TestSuite runs the suite on Memory, and in a process that
 // TestSuiteFindsFaults starts, on Memory with a fault.
 func TestSuite(t *testing.T) {
-	plant := func(m *partition.Memory) partition.Partition { return m }
+	plant := func(m *memory.Partition) partition.Partition { return m }
 	for _, f := range faults {
 		if f.name == os.Getenv(planted) {
 			plant = f.plant
 		}
 	}
 	partitiontest.Run(t, func(t *testing.T, name string) partitiontest.Database {
-		db := partition.NewMemory(name, partition.MemoryMaxValue(17<<20))
+		db := memory.New(name, memory.MaxValue(17<<20))
 		return partitiontest.Database{Open: func(*testing.T) partition.Partition { return plant(db.Reopen()) }}
 	})
 }

@@ -1,25 +1,29 @@
-package partition
+package memory
+
+import (
+	"github.com/runnelkv/runnel/store/partition"
+)
 
 import "slices"
 
 // keyIndex holds keys in the order of their bytes. New ones wait unsorted
 // until somebody looks, so that many writes between two reads cost one merge.
 type keyIndex struct {
-	sorted []Key
-	fresh  []Key
+	sorted []partition.Key
+	fresh  []partition.Key
 }
 
 // add takes a key that is not in the index.
-func (x *keyIndex) add(k Key) { x.fresh = append(x.fresh, k) }
+func (x *keyIndex) add(k partition.Key) { x.fresh = append(x.fresh, k) }
 
 // keep drops the keys that do not match.
-func (x *keyIndex) keep(match func(Key) bool) {
+func (x *keyIndex) keep(match func(partition.Key) bool) {
 	x.settle()
-	x.sorted = slices.DeleteFunc(x.sorted, func(k Key) bool { return !match(k) })
+	x.sorted = slices.DeleteFunc(x.sorted, func(k partition.Key) bool { return !match(k) })
 }
 
 // from returns the keys from k on, in order; valid until the index changes.
-func (x *keyIndex) from(k Key) []Key {
+func (x *keyIndex) from(k partition.Key) []partition.Key {
 	x.settle()
 	i, _ := slices.BinarySearch(x.sorted, k)
 	return x.sorted[i:]

@@ -1,13 +1,15 @@
-package partition
+package memory
 
 import (
 	"context"
 	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/runnelkv/runnel/store/partition"
 )
 
-// The operations a Memory announces to the hook that Fail sets.
+// The operations a Partition announces to the hook that Fail sets.
 const (
 	OpPrepare   = "prepare"
 	OpCluster   = "cluster"
@@ -37,7 +39,7 @@ const (
 // wrapped, and nothing takes effect; at OpCommitted and OpApplied the
 // call fails with ErrOutcomeUnknown around it though its work stands. nil takes the
 // hook away. Other handles on the database are not concerned.
-func (m *Memory) Fail(hook func(op string) error) {
+func (m *Partition) Fail(hook func(op string) error) {
 	if hook == nil {
 		m.fail.Store(nil)
 		return
@@ -47,7 +49,7 @@ func (m *Memory) Fail(hook func(op string) error) {
 
 // Plant stores entries as they are, past positions, revisions and checksums:
 // what damage to a database, or a defect, would leave behind.
-func (m *Memory) Plant(entries ...Entry) {
+func (m *Partition) Plant(entries ...partition.Entry) {
 	m.db.mu.Lock()
 	defer m.db.mu.Unlock()
 	for _, e := range entries {
@@ -57,7 +59,7 @@ func (m *Memory) Plant(entries ...Entry) {
 
 // Backup remembers what the database holds, and restore puts it back under the
 // processes that use the database, as an operator does who restores a backup.
-func (m *Memory) Backup() (restore func()) {
+func (m *Partition) Backup() (restore func()) {
 	m.db.mu.Lock()
 	defer m.db.mu.Unlock()
 	entries, positions := maps.Clone(m.db.entries), maps.Clone(m.db.positions)
@@ -70,7 +72,7 @@ func (m *Memory) Backup() (restore func()) {
 }
 
 // begin opens every call: it runs the hook and refuses a call that is late.
-func (m *Memory) begin(ctx context.Context, op string) error {
+func (m *Partition) begin(ctx context.Context, op string) error {
 	if err := m.inTime(ctx, op); err != nil {
 		return err
 	}
@@ -83,7 +85,7 @@ func (m *Memory) begin(ctx context.Context, op string) error {
 }
 
 // inTime refuses a call on a closed handle or past its deadline.
-func (m *Memory) inTime(ctx context.Context, op string) error {
+func (m *Partition) inTime(ctx context.Context, op string) error {
 	select {
 	case <-m.closed:
 		return m.unavailable(op, "closed")
@@ -94,12 +96,12 @@ func (m *Memory) inTime(ctx context.Context, op string) error {
 	}
 }
 
-func (m *Memory) unavailable(op, why string) error {
-	return fmt.Errorf("%s on %s: %s: %w", op, m.db.name, why, ErrUnavailable)
+func (m *Partition) unavailable(op, why string) error {
+	return fmt.Errorf("%s on %s: %s: %w", op, m.db.name, why, partition.ErrUnavailable)
 }
 
 // beginWrite opens a transaction that writes, once no other does.
-func (m *Memory) beginWrite(ctx context.Context, op string) (unlock func(), err error) {
+func (m *Partition) beginWrite(ctx context.Context, op string) (unlock func(), err error) {
 	if err := m.begin(ctx, op); err != nil {
 		return nil, err
 	}
@@ -114,13 +116,13 @@ func (m *Memory) beginWrite(ctx context.Context, op string) (unlock func(), err 
 }
 
 // answer tells the outcome of work that stands, or loses it.
-func (m *Memory) answer(op string) error {
+func (m *Partition) answer(op string) error {
 	hook := m.fail.Load()
 	if hook == nil {
 		return nil
 	}
 	if err := (*hook)(op); err != nil {
-		return fmt.Errorf("%s on %s: %w: %w", op, m.db.name, ErrOutcomeUnknown, err)
+		return fmt.Errorf("%s on %s: %w: %w", op, m.db.name, partition.ErrOutcomeUnknown, err)
 	}
 	return nil
 }

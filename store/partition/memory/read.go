@@ -1,4 +1,4 @@
-package partition
+package memory
 
 import (
 	"cmp"
@@ -8,10 +8,12 @@ import (
 	"maps"
 	"math"
 	"slices"
+
+	"github.com/runnelkv/runnel/store/partition"
 )
 
 // Get implements Reader.
-func (m *Memory) Get(ctx context.Context, keys []Key) ([]Entry, error) {
+func (m *Partition) Get(ctx context.Context, keys []partition.Key) ([]partition.Entry, error) {
 	if err := m.begin(ctx, OpGet); err != nil {
 		return nil, err
 	}
@@ -21,7 +23,7 @@ func (m *Memory) Get(ctx context.Context, keys []Key) ([]Entry, error) {
 }
 
 // GetSmall implements Reader.
-func (m *Memory) GetSmall(ctx context.Context, keys []Key, most int64) ([]Entry, error) {
+func (m *Partition) GetSmall(ctx context.Context, keys []partition.Key, most int64) ([]partition.Entry, error) {
 	if err := m.begin(ctx, OpGet); err != nil {
 		return nil, err
 	}
@@ -30,9 +32,9 @@ func (m *Memory) GetSmall(ctx context.Context, keys []Key, most int64) ([]Entry,
 	return m.db.get(keys, most), nil
 }
 
-func (db *memoryDB) get(keys []Key, most int64) []Entry {
-	var entries []Entry
-	seen := make(map[Key]bool, len(keys))
+func (db *database) get(keys []partition.Key, most int64) []partition.Entry {
+	var entries []partition.Entry
+	seen := make(map[partition.Key]bool, len(keys))
 	for _, k := range keys {
 		if e, ok := db.entries[k]; ok && !seen[k] && e.Size > most {
 			entries = append(entries, head(e))
@@ -45,7 +47,7 @@ func (db *memoryDB) get(keys []Key, most int64) []Entry {
 }
 
 // List implements Reader. Its more is exact.
-func (m *Memory) List(ctx context.Context, s Span) (entries []Entry, more bool, err error) {
+func (m *Partition) List(ctx context.Context, s partition.Span) (entries []partition.Entry, more bool, err error) {
 	if err := m.begin(ctx, OpList); err != nil {
 		return nil, false, err
 	}
@@ -58,8 +60,8 @@ func (m *Memory) List(ctx context.Context, s Span) (entries []Entry, more bool, 
 	return entries, more, nil
 }
 
-func (db *memoryDB) list(s Span) (entries []Entry, more bool) {
-	left := cmp.Or(s.Bytes, DefaultSpanBytes)
+func (db *database) list(s partition.Span) (entries []partition.Entry, more bool) {
+	left := cmp.Or(s.Bytes, partition.DefaultSpanBytes)
 	for _, k := range db.index.from(s.From) {
 		if s.To != "" && k >= s.To {
 			break
@@ -82,7 +84,7 @@ func (db *memoryDB) list(s Span) (entries []Entry, more bool) {
 }
 
 // Newest implements Reader.
-func (m *Memory) Newest(ctx context.Context, origin Origin, limit int) ([]Entry, error) {
+func (m *Partition) Newest(ctx context.Context, origin partition.Origin, limit int) ([]partition.Entry, error) {
 	if err := m.begin(ctx, OpNewest); err != nil {
 		return nil, err
 	}
@@ -90,7 +92,7 @@ func (m *Memory) Newest(ctx context.Context, origin Origin, limit int) ([]Entry,
 	defer m.db.mu.Unlock()
 	held := m.db.between(origin, 0, m.db.positions[origin].Revision)
 	slices.Reverse(held)
-	newest := make([]Entry, 0, min(limit, len(held)))
+	newest := make([]partition.Entry, 0, min(limit, len(held)))
 	for _, e := range held[:min(limit, len(held))] {
 		newest = append(newest, head(e))
 	}
@@ -98,17 +100,17 @@ func (m *Memory) Newest(ctx context.Context, origin Origin, limit int) ([]Entry,
 }
 
 // Positions implements Reader.
-func (m *Memory) Positions(ctx context.Context) (Positions, error) {
+func (m *Partition) Positions(ctx context.Context) (partition.Positions, error) {
 	if err := m.begin(ctx, OpPositions); err != nil {
-		return Positions{}, err
+		return partition.Positions{}, err
 	}
 	m.db.mu.Lock()
 	defer m.db.mu.Unlock()
-	return Positions{Now: m.db.instant(), Origins: maps.Clone(m.db.positions)}, nil
+	return partition.Positions{Now: m.db.instant(), Origins: maps.Clone(m.db.positions)}, nil
 }
 
 // Snapshot implements Source: a copy of all entries it will give.
-func (m *Memory) Snapshot(ctx context.Context, origin Origin, after Revision) (Snapshot, error) {
+func (m *Partition) Snapshot(ctx context.Context, origin partition.Origin, after partition.Revision) (partition.Snapshot, error) {
 	if err := m.begin(ctx, OpSnapshot); err != nil {
 		return nil, err
 	}
@@ -119,35 +121,35 @@ func (m *Memory) Snapshot(ctx context.Context, origin Origin, after Revision) (S
 	if origin == m.db.name {
 		p.SyncedAt = m.db.instant()
 	}
-	return &memorySnapshot{m: m, position: p, left: m.db.between(origin, after, p.Revision)}, nil
+	return &snapshot{m: m, position: p, left: m.db.between(origin, after, p.Revision)}, nil
 }
 
 // between lists what is held of origin after a revision and up to another, in
 // order of revisions.
-func (db *memoryDB) between(origin Origin, after, upTo Revision) []Entry {
-	var entries []Entry
+func (db *database) between(origin partition.Origin, after, upTo partition.Revision) []partition.Entry {
+	var entries []partition.Entry
 	for _, e := range db.entries {
 		if e.Origin == origin && e.Revision > after && e.Revision <= upTo {
 			entries = append(entries, e)
 		}
 	}
-	slices.SortFunc(entries, func(a, b Entry) int { return cmp.Compare(a.Revision, b.Revision) })
+	slices.SortFunc(entries, func(a, b partition.Entry) int { return cmp.Compare(a.Revision, b.Revision) })
 	return entries
 }
 
 // memorySnapshot holds stored entries, which are cloned only as they leave.
-type memorySnapshot struct {
-	m        *Memory
-	position Position
-	left     []Entry
+type snapshot struct {
+	m        *Partition
+	position partition.Position
+	left     []partition.Entry
 	closed   bool
 }
 
 // Position implements Snapshot.
-func (s *memorySnapshot) Position() Position { return s.position }
+func (s *snapshot) Position() partition.Position { return s.position }
 
 // Next implements Snapshot.
-func (s *memorySnapshot) Next(ctx context.Context, maxEntries int, maxBytes int64) ([]Entry, error) {
+func (s *snapshot) Next(ctx context.Context, maxEntries int, maxBytes int64) ([]partition.Entry, error) {
 	if err := s.m.begin(ctx, OpNext); err != nil {
 		return nil, err
 	}
@@ -157,7 +159,7 @@ func (s *memorySnapshot) Next(ctx context.Context, maxEntries int, maxBytes int6
 	if len(s.left) == 0 {
 		return nil, io.EOF
 	}
-	var entries []Entry
+	var entries []partition.Entry
 	for len(s.left) > 0 && len(entries) < max(maxEntries, 1) {
 		e := s.left[0]
 		s.left = s.left[1:]
@@ -170,13 +172,13 @@ func (s *memorySnapshot) Next(ctx context.Context, maxEntries int, maxBytes int6
 }
 
 // Close implements Snapshot.
-func (s *memorySnapshot) Close() error {
+func (s *snapshot) Close() error {
 	s.closed, s.left = true, nil
 	return nil
 }
 
 // Expired implements Master.
-func (m *Memory) Expired(ctx context.Context, limit int) ([]Key, error) {
+func (m *Partition) Expired(ctx context.Context, limit int) ([]partition.Key, error) {
 	if err := m.begin(ctx, OpExpired); err != nil {
 		return nil, err
 	}
@@ -188,16 +190,16 @@ func (m *Memory) Expired(ctx context.Context, limit int) ([]Key, error) {
 	return m.db.expired(limit), nil
 }
 
-func (db *memoryDB) expired(limit int) []Key {
+func (db *database) expired(limit int) []partition.Key {
 	now := db.instant()
-	var entries []Entry
+	var entries []partition.Entry
 	for _, e := range db.entries {
 		if e.Origin == db.name && !e.Deleted && !e.Live(now) {
 			entries = append(entries, e)
 		}
 	}
-	slices.SortFunc(entries, func(a, b Entry) int { return cmp.Compare(a.ExpiresAt, b.ExpiresAt) })
-	var keys []Key
+	slices.SortFunc(entries, func(a, b partition.Entry) int { return cmp.Compare(a.ExpiresAt, b.ExpiresAt) })
+	var keys []partition.Key
 	for _, e := range entries[:min(len(entries), limit)] {
 		keys = append(keys, e.Key)
 	}

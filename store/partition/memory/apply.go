@@ -1,14 +1,16 @@
-package partition
+package memory
 
 import (
 	"cmp"
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/runnelkv/runnel/store/partition"
 )
 
 // Apply implements Target.
-func (m *Memory) Apply(ctx context.Context, c Copy) error {
+func (m *Partition) Apply(ctx context.Context, c partition.Copy) error {
 	unlock, err := m.beginWrite(ctx, OpApply)
 	if err != nil {
 		return err
@@ -21,18 +23,18 @@ func (m *Memory) Apply(ctx context.Context, c Copy) error {
 	return m.answer(OpApplied)
 }
 
-func (db *memoryDB) apply(c Copy) error {
-	if err := cmp.Or(c.Check(), CheckSizes(c.Entries, db.maxValueBytes)); err != nil {
+func (db *database) apply(c partition.Copy) error {
+	if err := cmp.Or(c.Check(), partition.CheckSizes(c.Entries, db.maxValueBytes)); err != nil {
 		return err
 	}
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	if c.Fence != 0 && c.Fence != db.lease.Fence {
-		return ErrLeaseLost
+		return partition.ErrLeaseLost
 	}
 	p := db.positions[c.Origin]
 	if p.Revision != c.From {
-		return ErrPositionMoved
+		return partition.ErrPositionMoved
 	}
 	db.positions[c.Origin] = p.Follow(c)
 	for _, e := range c.Entries {
@@ -42,31 +44,31 @@ func (db *memoryDB) apply(c Copy) error {
 }
 
 // putNewer stores e unless what stands is as new.
-func (db *memoryDB) putNewer(e Entry) {
+func (db *database) putNewer(e partition.Entry) {
 	if e.Revision > db.entries[e.Key].Revision {
 		db.put(e)
 	}
 }
 
 // Reset implements Target.
-func (m *Memory) Reset(ctx context.Context, origin Origin) error {
+func (m *Partition) Reset(ctx context.Context, origin partition.Origin) error {
 	unlock, err := m.beginWrite(ctx, OpReset)
 	if err != nil {
 		return err
 	}
 	defer unlock()
 	if origin == m.db.name {
-		return fmt.Errorf("reset %s: its own origin: %w", origin, ErrRefused)
+		return fmt.Errorf("reset %s: its own origin: %w", origin, partition.ErrRefused)
 	}
 	m.db.mu.Lock()
 	defer m.db.mu.Unlock()
 	delete(m.db.positions, origin)
-	m.db.remove(origin, func(Entry) bool { return true })
+	m.db.remove(origin, func(partition.Entry) bool { return true })
 	return nil
 }
 
 // Collect implements Target, in one transaction.
-func (m *Memory) Collect(ctx context.Context, origin Origin, upTo Revision) (int, error) {
+func (m *Partition) Collect(ctx context.Context, origin partition.Origin, upTo partition.Revision) (int, error) {
 	unlock, err := m.beginWrite(ctx, OpCollect)
 	if err != nil {
 		return 0, err
@@ -77,20 +79,20 @@ func (m *Memory) Collect(ctx context.Context, origin Origin, upTo Revision) (int
 	p := m.db.positions[origin]
 	if upTo > p.Revision {
 		return 0, fmt.Errorf("collect %s on %s up to %d, beyond its position %d: %w",
-			origin, m.db.name, upTo, p.Revision, ErrRefused)
+			origin, m.db.name, upTo, p.Revision, partition.ErrRefused)
 	}
 	if upTo > p.Collected {
 		p.Collected = upTo
 		m.db.positions[origin] = p
 	}
-	return m.db.remove(origin, func(e Entry) bool { return e.Deleted && e.Revision <= upTo }), nil
+	return m.db.remove(origin, func(e partition.Entry) bool { return e.Deleted && e.Revision <= upTo }), nil
 }
 
 // Acquire implements Target.
-func (m *Memory) Acquire(ctx context.Context, holder string, ttl time.Duration) (Lease, error) {
+func (m *Partition) Acquire(ctx context.Context, holder string, ttl time.Duration) (partition.Lease, error) {
 	unlock, err := m.beginWrite(ctx, OpAcquire)
 	if err != nil {
-		return Lease{}, err
+		return partition.Lease{}, err
 	}
 	defer unlock()
 	m.db.mu.Lock()
@@ -98,7 +100,7 @@ func (m *Memory) Acquire(ctx context.Context, holder string, ttl time.Duration) 
 	now, lease := m.db.instant(), &m.db.lease
 	if lease.Holder != holder {
 		if now < lease.ExpiresAt && lease.ExpiresAt <= now.Add(2*ttl) {
-			return *lease, fmt.Errorf("lease of %s with %s: %w", m.db.name, lease.Holder, ErrLeaseHeld)
+			return *lease, fmt.Errorf("lease of %s with %s: %w", m.db.name, lease.Holder, partition.ErrLeaseHeld)
 		}
 		lease.Holder = holder
 		lease.Fence++
@@ -108,7 +110,7 @@ func (m *Memory) Acquire(ctx context.Context, holder string, ttl time.Duration) 
 }
 
 // Release implements Target.
-func (m *Memory) Release(ctx context.Context, l Lease) error {
+func (m *Partition) Release(ctx context.Context, l partition.Lease) error {
 	unlock, err := m.beginWrite(ctx, OpRelease)
 	if err != nil {
 		return err

@@ -1,10 +1,11 @@
-package partition_test
+package memory_test
 
 import (
 	"errors"
 	"testing"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 	"github.com/runnelkv/runnel/store/partition/partitiontest"
 )
 
@@ -14,10 +15,10 @@ func TestMemoryFailsWhereTheHookSays(t *testing.T) {
 		want   error
 		stands int
 	}{
-		{partition.OpCommit, partition.ErrUnavailable, 0},
-		{partition.OpCommitted, partition.ErrOutcomeUnknown, 1},
+		{memory.OpCommit, partition.ErrUnavailable, 0},
+		{memory.OpCommitted, partition.ErrOutcomeUnknown, 1},
 	} {
-		m := partition.NewMemory("a")
+		m := memory.New("a")
 		partitiontest.Join(t, m)
 		m.Fail(func(op string) error {
 			if op == c.op {
@@ -43,7 +44,7 @@ func TestMemoryFailsWhereTheHookSays(t *testing.T) {
 }
 
 func TestMemoryPlantsDamage(t *testing.T) {
-	m := partition.NewMemory("a")
+	m := memory.New("a")
 	m.Plant(partition.Entry{Key: "k/a", Origin: "a", Revision: 1, Value: []byte("damaged")})
 	entries, err := m.Get(t.Context(), []partition.Key{"k/a"})
 	if err != nil || len(entries) != 1 || entries[0].Intact() {
