@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 )
 
@@ -138,7 +139,7 @@ func (s *Server) pageChanges(w http.ResponseWriter, r *http.Request, f feed, o o
 	if err := w.(*response).held.grow(r.Context(), (1+encodeCopies)*valueBytes(page.Entries)); err != nil {
 		return err
 	}
-	d := &changesDocument{Changes: make([]*changeDocument, len(page.Entries)), Next: page.Next.String(), More: page.More}
+	d := &changesDocument{ChangePage: wire.ChangePage{Changes: make([]*wire.Change, len(page.Entries)), Next: page.Next.String(), More: page.More}}
 	for i := range page.Entries {
 		d.Changes[i] = changeOf(&page.Entries[i], f.options.Values, o.form)
 	}
@@ -193,23 +194,12 @@ func (s *Server) Drain() { s.drain() }
 
 // changesDocument is a page of changes.
 type changesDocument struct {
-	XMLName xmlName           `json:"-" xml:"changes"`
-	Changes []*changeDocument `json:"changes" xml:"entry"`
-	Next    string            `json:"next" xml:"next"`
-	More    bool              `json:"more" xml:"more"`
-
+	wire.ChangePage
 	nextPath string
 }
 
-// changeDocument is the latest state of a key that changed.
-type changeDocument struct {
-	*entryDocument
-	Deleted bool   `json:"deleted" xml:"deleted"`
-	Next    string `json:"next,omitempty" xml:"-"` // the token behind it, in streams
-}
-
-func changeOf(e *store.Entry, values bool, f form) *changeDocument {
-	return &changeDocument{entryDocument: listed(e, values && !e.Deleted, f), Deleted: e.Deleted}
+func changeOf(e *store.Entry, values bool, f form) *wire.Change {
+	return &wire.Change{Entry: &listed(e, values && !e.Deleted, f).Entry, Deleted: e.Deleted}
 }
 
 func (d *changesDocument) page() string { return "changes.html" }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"encoding/xml"
 	"net/http"
 
 	"github.com/runnelkv/runnel/api/wire"
@@ -42,7 +43,7 @@ func (c classic) list(w http.ResponseWriter, r *http.Request) error {
 		d.URLs = append(d.URLs, wire.Path(bucketPath, store.Name(page.Entries[i].Key)))
 	}
 	for _, name := range page.Prefixes {
-		d.Prefixes = append(d.Prefixes, text(name))
+		d.Prefixes = append(d.Prefixes, wire.Text(name))
 	}
 	if page.Next != "" {
 		d.Next = cursor{o.Prefix, o.Delimiter, page.Next}.String()
@@ -135,8 +136,8 @@ func (c classic) spread(w http.ResponseWriter, r *http.Request, e store.Entry, d
 
 // classicStored is the answer to a write.
 type classicStored struct {
-	XMLName xmlName `json:"-" xml:"stored"`
-	URL     string  `json:"url" xml:"url"`
+	XMLName xml.Name `json:"-" xml:"stored"`
+	URL     string   `json:"url" xml:"url"`
 }
 
 func (d *classicStored) page() string { return "stored.html" }
@@ -145,10 +146,10 @@ func (d *classicStored) writeText(b *bytes.Buffer) { b.WriteString(d.URL + "\n")
 
 // classicList is a page of key URLs.
 type classicList struct {
-	XMLName  xmlName  `json:"-" xml:"keys"`
-	URLs     []string `json:"keys" xml:"url"`
-	Prefixes []text   `json:"prefixes,omitempty" xml:"prefix"`
-	Next     string   `json:"next,omitempty" xml:"next,omitempty"`
+	XMLName  xml.Name    `json:"-" xml:"keys"`
+	URLs     []string    `json:"keys" xml:"url"`
+	Prefixes []wire.Text `json:"prefixes,omitempty" xml:"prefix"`
+	Next     string      `json:"next,omitempty" xml:"next,omitempty"`
 
 	nextPath string
 }

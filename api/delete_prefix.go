@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 )
 
@@ -97,11 +98,7 @@ func (s *Server) deleteAll(r *http.Request, entries []store.Entry, d *deletedDoc
 }
 
 // deletedDocument says how far a deletion has come.
-type deletedDocument struct {
-	XMLName xmlName `json:"-" xml:"deleted"`
-	Deleted int     `json:"deleted" xml:"count"`
-	Next    string  `json:"next,omitempty" xml:"next,omitempty"`
-}
+type deletedDocument struct{ wire.Deletion }
 
 func (d *deletedDocument) page() string { return "deleted.html" }
 

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"encoding/xml"
 	"net/http"
 	"time"
 )
@@ -64,8 +65,8 @@ func (s *Server) respondHealth(w http.ResponseWriter, r *http.Request) error {
 }
 
 type healthDocument struct {
-	XMLName xmlName `json:"-" xml:"health"`
-	Status  string  `json:"status" xml:"status"`
+	XMLName xml.Name `json:"-" xml:"health"`
+	Status  string   `json:"status" xml:"status"`
 }
 
 func (d *healthDocument) page() string              { return "health.html" }

@@ -3,8 +3,11 @@ package api
 import (
 	"bytes"
 	_ "embed"
+	"encoding/xml"
 	"fmt"
 	"net/http"
+
+	"github.com/runnelkv/runnel/api/wire"
 )
 
 // getIndex is GET /: where everything is.
@@ -13,7 +16,7 @@ func (s *Server) getIndex(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return s.respond(w, r, http.StatusOK, &indexDocument{
-		Name: "runnel", Node: text(s.options.Node), Version: text(s.options.Version), Links: []link{
+		Name: "runnel", Node: wire.Text(s.options.Node), Version: wire.Text(s.options.Version), Links: []link{
 			{"keys", "/v1/keys", "the keys, and their values below"},
 			{"status", "/v1/status", "partitions, masters, lag and the sync process"},
 			{"health", "/healthz", "whether this process makes progress"},
@@ -28,11 +31,11 @@ func (s *Server) getIndex(w http.ResponseWriter, r *http.Request) error {
 }
 
 type indexDocument struct {
-	XMLName xmlName `json:"-" xml:"index"`
-	Name    string  `json:"name" xml:"name"`
-	Node    text    `json:"node" xml:"node"`
-	Version text    `json:"version" xml:"version"`
-	Links   []link  `json:"links" xml:"link"`
+	XMLName xml.Name  `json:"-" xml:"index"`
+	Name    string    `json:"name" xml:"name"`
+	Node    wire.Text `json:"node" xml:"node"`
+	Version wire.Text `json:"version" xml:"version"`
+	Links   []link    `json:"links" xml:"link"`
 }
 
 type link struct {

@@ -13,7 +13,7 @@ const (
 	keysPath      = wire.KeysPath
 	bucketPath    = "/bucket/"
 	canonicalPath = "/canonicalbucket/"
-	problemsPath  = "/problems/"
+	problemsPath  = wire.ProblemsPath
 )
 
 // keyOf returns the key that a request's path names behind prefix. net/url has

@@ -116,7 +116,7 @@ func TestWholeEntryInEveryForm(t *testing.T) {
 		e.ExpiresAt == nil || !e.ExpiresAt.Equal(e.ModifiedAt.Add(time.Hour)) {
 		t.Errorf("entry: %+v", e)
 	}
-	if diff := cmp.Diff(metadata{"owner": "ann", "two-words": "x"}, e.Metadata); diff != "" {
+	if diff := cmp.Diff(wire.Metadata{"owner": "ann", "two-words": "x"}, e.Metadata); diff != "" {
 		t.Error(diff)
 	}
 	g := n.do(t, "GET", "/v1/keys/k", "")

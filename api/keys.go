@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 )
 
@@ -37,9 +38,9 @@ func (s *Server) listKeys(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	d := &keysDocument{Keys: make([]*entryDocument, len(page.Entries)), Prefixes: texts(page.Prefixes), prefix: o.Prefix}
+	d := &keysDocument{KeyPage: wire.KeyPage{Keys: make([]*wire.Entry, len(page.Entries)), Prefixes: texts(page.Prefixes)}, prefix: o.Prefix}
 	for i := range page.Entries {
-		d.Keys[i] = listed(&page.Entries[i], o.Values, chosen.form)
+		d.Keys[i] = &listed(&page.Entries[i], o.Values, chosen.form).Entry
 	}
 	if page.Next != "" {
 		d.Next = cursor{o.Prefix, o.Delimiter, page.Next}.String()
@@ -114,19 +115,15 @@ func setPage(h http.Header, page *store.Page, nextPath string) {
 
 // keysDocument is a page of keys.
 type keysDocument struct {
-	XMLName  xmlName          `json:"-" xml:"keys"`
-	Keys     []*entryDocument `json:"keys" xml:"entry"`
-	Prefixes []text           `json:"prefixes" xml:"prefix"`
-	Next     string           `json:"next,omitempty" xml:"next,omitempty"`
-
+	wire.KeyPage
 	prefix   string
 	nextPath string
 }
 
-func texts(names []string) []text {
-	out := make([]text, len(names))
+func texts(names []string) []wire.Text {
+	out := make([]wire.Text, len(names))
 	for i, name := range names {
-		out[i] = text(name)
+		out[i] = wire.Text(name)
 	}
 	return out
 }

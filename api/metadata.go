@@ -15,7 +15,7 @@ const maxMetadataBytes = 8 << 10
 // readMetadata returns the metadata of a request as it is stored: a JSON
 // object, or nil when there is none.
 func readMetadata(h http.Header) ([]byte, error) {
-	var m metadata
+	var m wire.Metadata
 	for name, values := range h {
 		short, ok := strings.CutPrefix(name, wire.MetaHeader)
 		if !ok {
@@ -26,7 +26,7 @@ func readMetadata(h http.Header) ([]byte, error) {
 			return nil, refuseHeader(name, "The header %s needs a name behind the last hyphen and a value in UTF-8.", name)
 		}
 		if m == nil {
-			m = metadata{}
+			m = wire.Metadata{}
 		}
 		m[strings.ToLower(short)] = value
 	}
@@ -38,7 +38,7 @@ func readMetadata(h http.Header) ([]byte, error) {
 }
 
 // storedMetadata is what is stored of metadata, nil where there are none; not ok if that is too large.
-func storedMetadata(m metadata) (stored []byte, ok bool, err error) {
+func storedMetadata(m wire.Metadata) (stored []byte, ok bool, err error) {
 	if len(m) == 0 {
 		return nil, true, nil
 	}
@@ -48,11 +48,11 @@ func storedMetadata(m metadata) (stored []byte, ok bool, err error) {
 
 // metadataOf decodes stored metadata; nil when there is none or when it is not
 // this package's.
-func metadataOf(stored []byte) metadata {
+func metadataOf(stored []byte) wire.Metadata {
 	if len(stored) == 0 {
 		return nil
 	}
-	var m metadata
+	var m wire.Metadata
 	if json.Unmarshal(stored, &m) != nil {
 		return nil
 	}

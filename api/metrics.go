@@ -174,9 +174,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(c.passAge, float64(sync.LastPass.UnixMilli())/1000)
 	}
 	for _, t := range sync.Targets {
-		gauge(c.remaining, float64(t.Remaining), t.Name)
-		ch <- prometheus.MustNewConstMetric(c.swept, prometheus.CounterValue, float64(t.Swept), t.Name)
-		ch <- prometheus.MustNewConstMetric(c.collected, prometheus.CounterValue, float64(t.Collected), t.Name)
+		gauge(c.remaining, float64(t.Remaining), string(t.Name))
+		ch <- prometheus.MustNewConstMetric(c.swept, prometheus.CounterValue, float64(t.Swept), string(t.Name))
+		ch <- prometheus.MustNewConstMetric(c.collected, prometheus.CounterValue, float64(t.Collected), string(t.Name))
 	}
 }
 

@@ -134,11 +134,7 @@ func (rs *results) problem(p *problem) {
 func (rs *results) failed(o *operation, r *store.Read, err error) {
 	e := refusalOf(err)
 	rs.begin(o, e.kind.status)
-	p := &problem{
-		Type: problemsPath + e.kind.slug, Title: e.kind.title, Status: e.kind.status,
-		Detail: text(e.detail), problemMembers: e.members,
-	}
-	rs.document(`,"problem":`, p)
+	rs.document(`,"problem":`, e.document())
 	rs.answeredBy(r)
 	rs.end()
 }

@@ -1,15 +1,16 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
-	"bytes"
-	"log/slog"
+	"github.com/runnelkv/runnel/api/wire"
 )
 
 // fakeSyncer reports what it is told to.
@@ -21,13 +22,13 @@ type fakeSyncer struct {
 
 func (f *fakeSyncer) SyncStatus() SyncStatus { return f.status }
 
-func (f *fakeSyncer) Trigger(context.Context) (SyncReport, error) {
+func (f *fakeSyncer) Trigger(context.Context) (wire.SyncReport, error) {
 	f.passes++
-	return SyncReport{Took: 1500 * time.Microsecond, Targets: []SyncTarget{{Name: "partition-1", State: "level", Copied: 7}, {Name: "partition-2", State: "unreachable", Err: errors.New("<down>"), Remaining: 3}}}, f.err
+	return wire.SyncReport{TookMS: 1.5, Targets: []wire.SyncTarget{{Name: "partition-1", State: "level", Copied: 7}, {Name: "partition-2", State: "unreachable", Error: "<down>", Remaining: 3}}}, f.err
 }
 
 func TestStatus(t *testing.T) {
-	syncer := &fakeSyncer{status: SyncStatus{Running: true, Passes: 3, LastPass: time.Now(), Took: time.Millisecond, Targets: []SyncTarget{{Name: "partition-1", State: "level"}}}}
+	syncer := &fakeSyncer{status: SyncStatus{Running: true, Passes: 3, LastPass: time.Now(), Took: time.Millisecond, Targets: []wire.SyncTarget{{Name: "partition-1", State: "level"}}}}
 	n := newNode(t, func(o *Options) { o.Syncer = syncer })
 	n.put(t, "k")
 	var d statusDocument
@@ -130,7 +131,7 @@ func newBrokenNode() *node { return &node{Server: newBroken(errors.New("down"))}
 
 func TestMetrics(t *testing.T) {
 	n := newNode(t, func(o *Options) {
-		o.Syncer = &fakeSyncer{status: SyncStatus{Passes: 9, LastPass: time.Now(), Targets: []SyncTarget{{Name: "partition-1", Remaining: 4, Swept: 5, Collected: 6}}}}
+		o.Syncer = &fakeSyncer{status: SyncStatus{Passes: 9, LastPass: time.Now(), Targets: []wire.SyncTarget{{Name: "partition-1", Remaining: 4, Swept: 5, Collected: 6}}}}
 	})
 	n.put(t, "k")
 	n.do(t, "GET", "/v1/keys/k", "")
@@ -193,9 +194,9 @@ func TestAccessLog(t *testing.T) {
 // TestPartitionThatTakesNoCopiesIsNotReady: the store reaches it and reads from it, and only
 // the sync process knows.
 func TestPartitionThatTakesNoCopiesIsNotReady(t *testing.T) {
-	target := SyncTarget{Name: "partition-1", State: "failed", Err: errors.New("disk full"), Remaining: 5}
+	target := wire.SyncTarget{Name: "partition-1", State: "failed", Error: "disk full", Remaining: 5}
 	n := newNode(t, func(o *Options) {
-		o.Syncer = &fakeSyncer{status: SyncStatus{Running: true, Targets: []SyncTarget{target}}}
+		o.Syncer = &fakeSyncer{status: SyncStatus{Running: true, Targets: []wire.SyncTarget{target}}}
 	})
 	var d statusDocument
 	if err := json.Unmarshal(n.do(t, "GET", "/v1/status", "").Body.Bytes(), &d); err != nil {

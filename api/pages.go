@@ -44,7 +44,7 @@ func newPages(version string) *pages {
 			continue
 		}
 		t := template.New("layout.html").Funcs(template.FuncMap{
-			"path": func(prefix string, name text) string { return wire.Path(prefix, string(name)) },
+			"path": func(prefix string, name wire.Text) string { return wire.Path(prefix, string(name)) },
 			"here": here,
 		})
 		p.templates[f.Name()] = template.Must(t.ParseFS(pageFiles, "pages/layout.html", "pages/"+f.Name()))

@@ -120,7 +120,7 @@ const statusClientGone = 499
 type refusal struct {
 	kind    *kind
 	detail  string
-	members problemMembers
+	members wire.ProblemMembers
 	retry   time.Duration // 0: no Retry-After, unless the status calls for one
 }
 
@@ -300,32 +300,19 @@ func retryAfter(d time.Duration) string {
 
 // problem is the document of RFC 9457.
 type problem struct {
-	XMLName  xmlName `json:"-" xml:"urn:ietf:rfc:7807 problem"`
-	Type     string  `json:"type" xml:"type"`
-	Title    string  `json:"title" xml:"title"`
-	Status   int     `json:"status" xml:"status"`
-	Detail   text    `json:"detail,omitempty" xml:"detail,omitempty"`
-	Instance string  `json:"instance,omitempty" xml:"instance,omitempty"`
-	Request  string  `json:"request_id,omitempty" xml:"request_id,omitempty"`
-	problemMembers
+	wire.Problem
 	explanation string
 }
 
-// problemMembers are the members that single kinds add.
-type problemMembers struct {
-	Parameter string   `json:"parameter,omitempty" xml:"parameter,omitempty"`
-	Header    string   `json:"header,omitempty" xml:"header,omitempty"`
-	MaxBytes  int64    `json:"max_bytes,omitempty" xml:"max_bytes,omitempty"`
-	Master    string   `json:"master,omitempty" xml:"master,omitempty"`
-	Available []string `json:"available,omitempty" xml:"available>type,omitempty"`
+// document is the problem without its request.
+func (e *refusal) document() wire.Problem {
+	return wire.Problem{Type: problemsPath + e.kind.slug, Title: e.kind.title, Status: e.kind.status, Detail: wire.Text(e.detail), ProblemMembers: e.members}
 }
 
 func problemOf(e *refusal, r *http.Request, id string) *problem {
-	return &problem{
-		Type: problemsPath + e.kind.slug, Title: e.kind.title, Status: e.kind.status,
-		Detail: text(e.detail), Instance: r.URL.EscapedPath(), Request: id,
-		problemMembers: e.members, explanation: e.kind.explanation,
-	}
+	p := &problem{e.document(), e.kind.explanation}
+	p.Instance, p.Request = r.URL.EscapedPath(), id
+	return p
 }
 
 func (p *problem) page() string { return "problem.html" }

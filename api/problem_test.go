@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
 	"github.com/runnelkv/runnel/store/partition/memory"
@@ -45,7 +46,7 @@ func TestStoreErrorsHaveTheirProblems(t *testing.T) {
 		n := newBroken(c.err)
 		w := httptest.NewRecorder()
 		n.ServeHTTP(w, httptest.NewRequest("GET", "/v1/keys/k", nil))
-		var p problem
+		var p wire.Problem
 		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil {
 			t.Fatal(err)
 		}
@@ -131,7 +132,7 @@ func TestProblemsInEveryForm(t *testing.T) {
 			t.Errorf("%s: %d %v %s", accept, w.Code, w.Header(), w.Body)
 		}
 	}
-	var p problem
+	var p wire.Problem
 	if err := xml.Unmarshal(n.do(t, "PUT", "/v1/keys/%00", "v", "Accept", "application/xml").Body.Bytes(), &p); err != nil || p.Status != 400 || p.XMLName.Space != "urn:ietf:rfc:7807" {
 		t.Errorf("%+v %v", p, err)
 	}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"encoding/xml"
 	"fmt"
 	"net/http"
 	"strings"
@@ -35,12 +36,12 @@ func (s *Server) getProblem(w http.ResponseWriter, r *http.Request) error {
 
 // kindDocument explains one kind of problem.
 type kindDocument struct {
-	XMLName     xmlName `json:"-" xml:"problem_type"`
-	Type        string  `json:"type" xml:"type"`
-	Slug        string  `json:"slug" xml:"slug"`
-	Status      int     `json:"status" xml:"status"`
-	Title       string  `json:"title" xml:"title"`
-	Explanation string  `json:"explanation" xml:"explanation"`
+	XMLName     xml.Name `json:"-" xml:"problem_type"`
+	Type        string   `json:"type" xml:"type"`
+	Slug        string   `json:"slug" xml:"slug"`
+	Status      int      `json:"status" xml:"status"`
+	Title       string   `json:"title" xml:"title"`
+	Explanation string   `json:"explanation" xml:"explanation"`
 }
 
 func documentOf(k *kind) *kindDocument {
@@ -55,7 +56,7 @@ func (d *kindDocument) writeText(b *bytes.Buffer) {
 
 // kindList is the index of all kinds.
 type kindList struct {
-	XMLName xmlName         `json:"-" xml:"problem_types"`
+	XMLName xml.Name        `json:"-" xml:"problem_types"`
 	Kinds   []*kindDocument `json:"problems" xml:"problem_type"`
 }
 

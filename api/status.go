@@ -8,6 +8,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 )
 
@@ -30,9 +31,9 @@ func (s *Server) storeStatus() store.Status {
 		return st
 	}
 	for _, t := range s.syncer.SyncStatus().Targets {
-		i := slices.IndexFunc(st.Partitions, func(p store.PartitionStatus) bool { return p.Name == t.Name })
+		i := slices.IndexFunc(st.Partitions, func(p store.PartitionStatus) bool { return p.Name == string(t.Name) })
 		if i >= 0 && st.Partitions[i].Err == nil && (t.State == "failed" || t.State == "refused") {
-			st.Partitions[i].State, st.Partitions[i].Err = failed, fmt.Errorf("takes no copies: %w", t.Err)
+			st.Partitions[i].State, st.Partitions[i].Err = failed, fmt.Errorf("takes no copies: %s", t.Error)
 		}
 	}
 	return st
@@ -40,15 +41,15 @@ func (s *Server) storeStatus() store.Status {
 
 func (s *Server) status() *statusDocument {
 	st := s.storeStatus()
-	d := &statusDocument{
-		Node:       text(s.options.Node),
-		Version:    text(s.options.Version),
+	d := &statusDocument{wire.Status{
+		Node:       wire.Text(s.options.Node),
+		Version:    wire.Text(s.options.Version),
 		ClusterID:  st.ClusterID,
 		Epoch:      st.Epoch,
 		Masters:    texts(st.Masters),
-		Partitions: make([]partitionDocument, len(st.Partitions)),
+		Partitions: make([]wire.PartitionStatus, len(st.Partitions)),
 		Sync:       syncStatusOf(s.syncer),
-	}
+	}}
 	for i := range st.Partitions {
 		d.Partitions[i] = partitionOf(&st.Partitions[i])
 	}
@@ -56,57 +57,25 @@ func (s *Server) status() *statusDocument {
 }
 
 // statusDocument is what this process knows of the store.
-type statusDocument struct {
-	XMLName    xmlName             `json:"-" xml:"status"`
-	Node       text                `json:"node" xml:"node"`
-	Version    text                `json:"version" xml:"version"`
-	ClusterID  string              `json:"cluster_id" xml:"cluster_id"`
-	Epoch      int64               `json:"epoch" xml:"epoch"`
-	Masters    []text              `json:"masters" xml:"masters>master"`
-	Partitions []partitionDocument `json:"partitions" xml:"partitions>partition"`
-	Sync       syncDocument        `json:"sync" xml:"sync"`
-	Orphans    int64               `json:"orphans" xml:"orphans"`
-}
+type statusDocument struct{ wire.Status }
 
-type partitionDocument struct {
-	Name      text             `json:"name" xml:"name"`
-	Kind      string           `json:"kind" xml:"kind"`
-	Role      string           `json:"role" xml:"role"`
-	State     string           `json:"state" xml:"state"`
-	Error     text             `json:"error,omitempty" xml:"error,omitempty"`
-	LatencyMS float64          `json:"latency_ms" xml:"latency_ms"`
-	Readable  bool             `json:"readable" xml:"readable"`
-	Writable  bool             `json:"writable" xml:"writable"`
-	Warnings  []text           `json:"warnings,omitempty" xml:"warnings>warning,omitempty"`
-	Origins   []originDocument `json:"origins" xml:"origins>origin"`
-}
-
-type originDocument struct {
-	Origin       text       `json:"origin" xml:"name"`
-	Revision     int64      `json:"revision" xml:"revision"`
-	LagRevisions int64      `json:"lag_revisions" xml:"lag_revisions"`
-	LagSeconds   *float64   `json:"lag_seconds" xml:"lag_seconds,omitempty"` // null: it was never whole
-	AgeSeconds   *float64   `json:"age_seconds" xml:"age_seconds,omitempty"` // likewise
-	SyncedAt     *time.Time `json:"synced_at,omitempty" xml:"synced_at,omitempty"`
-}
-
-func partitionOf(p *store.PartitionStatus) partitionDocument {
-	d := partitionDocument{
-		Name: text(p.Name), Kind: p.Kind, Role: "replica", State: string(p.State),
+func partitionOf(p *store.PartitionStatus) wire.PartitionStatus {
+	d := wire.PartitionStatus{
+		Name: wire.Text(p.Name), Kind: p.Kind, Role: "replica", State: string(p.State),
 		LatencyMS: milliseconds(p.Latency), Readable: p.Readable, Writable: p.Writable,
-		Origins: make([]originDocument, len(p.Origins)),
+		Origins: make([]wire.OriginStatus, len(p.Origins)),
 	}
 	if p.Master {
 		d.Role = "master"
 	}
 	if p.Err != nil {
-		d.Error = text(p.Err.Error())
+		d.Error = wire.Text(p.Err.Error())
 	}
 	for _, w := range p.Warnings {
-		d.Warnings = append(d.Warnings, text(w))
+		d.Warnings = append(d.Warnings, wire.Text(w))
 	}
 	for i, o := range p.Origins {
-		d.Origins[i] = originDocument{Origin: text(o.Origin), Revision: int64(o.Revision), LagRevisions: o.LagRevisions, SyncedAt: timeOf(o.SyncedAt)}
+		d.Origins[i] = wire.OriginStatus{Origin: wire.Text(o.Origin), Revision: int64(o.Revision), LagRevisions: o.LagRevisions, SyncedAt: timeOf(o.SyncedAt)}
 		if o.Lag >= 0 {
 			lag, age := o.Lag.Seconds(), o.Age.Seconds()
 			d.Origins[i].LagSeconds, d.Origins[i].AgeSeconds = &lag, &age
@@ -143,12 +112,4 @@ func (d *statusDocument) writeText(b *bytes.Buffer) {
 	}
 	t.Flush()
 	fmt.Fprintf(b, "\nsync: %s\norphans: %d\n", d.Sync.Line(), d.Orphans)
-}
-
-// Lag says how far behind that is, for people.
-func (o originDocument) Lag() string {
-	if o.LagSeconds == nil {
-		return "not filled yet"
-	}
-	return fmt.Sprintf("%d revisions, %.3fs", o.LagRevisions, *o.LagSeconds)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 )
 
@@ -56,15 +57,9 @@ var _ Store = (*store.Store)(nil)
 // Syncer is the sync process, where it runs in this process.
 type Syncer interface {
 	// Trigger runs a pass now, or joins the one that is running, and reports it.
-	Trigger(ctx context.Context) (SyncReport, error)
+	Trigger(ctx context.Context) (wire.SyncReport, error)
 	// SyncStatus is what is known of the passes so far.
 	SyncStatus() SyncStatus
-}
-
-// SyncReport is the outcome of one pass.
-type SyncReport struct {
-	Took    time.Duration
-	Targets []SyncTarget // in the order of the configuration
 }
 
 // SyncStatus is the state of the sync process.
@@ -75,16 +70,5 @@ type SyncStatus struct {
 	NextPass time.Time     // when the schedule's next one after it is due; zero: none is
 	Took     time.Duration // of the last pass
 	Passes   int64         // since the process started
-	Targets  []SyncTarget
-}
-
-// SyncTarget is one partition that is copied to.
-type SyncTarget struct {
-	Name      string
-	State     string // a word of the sync process: "level", "catching_up", "unreachable", …
-	Err       error  // why it is not level, nil when it is
-	Copied    int64  // entries, in the last pass
-	Remaining int64  // revisions that it still lacks
-	Swept     int64  // expired entries made tombstones on it, since the sync process began
-	Collected int64  // tombstones removed from it, since then
+	Targets  []wire.SyncTarget
 }

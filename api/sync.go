@@ -4,7 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
-	"time"
+
+	"github.com/runnelkv/runnel/api/wire"
 )
 
 // postSync is POST /v1/sync: a pass now, and its report.
@@ -23,17 +24,11 @@ func (s *Server) postSync(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	w.Header()["Cache-Control"] = noStore
-	return s.respond(w, r, http.StatusOK, &syncReportDocument{
-		TookMS: milliseconds(report.Took), Targets: targetsOf(report.Targets),
-	})
+	return s.respond(w, r, http.StatusOK, &syncReportDocument{report})
 }
 
 // syncReportDocument is the outcome of one pass.
-type syncReportDocument struct {
-	XMLName xmlName          `json:"-" xml:"sync"`
-	TookMS  float64          `json:"took_ms" xml:"took_ms"`
-	Targets []targetDocument `json:"targets" xml:"targets>target"`
-}
+type syncReportDocument struct{ wire.SyncReport }
 
 func (d *syncReportDocument) page() string { return "sync.html" }
 
@@ -44,58 +39,14 @@ func (d *syncReportDocument) writeText(b *bytes.Buffer) {
 	fmt.Fprintf(b, "took %.3f ms\n", d.TookMS)
 }
 
-// syncDocument is the state of the sync process.
-type syncDocument struct {
-	Running    bool             `json:"running" xml:"running"`
-	Standby    bool             `json:"standby" xml:"standby"`
-	LastPassAt *time.Time       `json:"last_pass_at,omitempty" xml:"last_pass_at,omitempty"`
-	LastPassMS float64          `json:"last_pass_ms" xml:"last_pass_ms"`
-	Passes     int64            `json:"passes" xml:"passes"`
-	Targets    []targetDocument `json:"targets" xml:"targets>target"`
-}
-
-type targetDocument struct {
-	Name      text   `json:"name" xml:"name"`
-	State     string `json:"state" xml:"state"`
-	Error     text   `json:"error,omitempty" xml:"error,omitempty"`
-	Copied    int64  `json:"copied" xml:"copied"`
-	Remaining int64  `json:"remaining" xml:"remaining"`
-	Swept     int64  `json:"swept,omitempty" xml:"swept,omitempty"`
-	Collected int64  `json:"collected,omitempty" xml:"collected,omitempty"`
-}
-
 // syncStatusOf documents the sync process; nil is one that runs elsewhere.
-func syncStatusOf(syncer Syncer) syncDocument {
+func syncStatusOf(syncer Syncer) wire.SyncStatus {
 	if syncer == nil {
-		return syncDocument{Targets: []targetDocument{}}
+		return wire.SyncStatus{Targets: []wire.SyncTarget{}}
 	}
 	st := syncer.SyncStatus()
-	return syncDocument{
+	return wire.SyncStatus{
 		Running: st.Running, Standby: st.Standby, LastPassAt: timeOf(st.LastPass), LastPassMS: milliseconds(st.Took),
-		Passes: st.Passes, Targets: targetsOf(st.Targets),
+		Passes: st.Passes, Targets: append([]wire.SyncTarget{}, st.Targets...),
 	}
-}
-
-func targetsOf(targets []SyncTarget) []targetDocument {
-	out := make([]targetDocument, len(targets))
-	for i, t := range targets {
-		out[i] = targetDocument{Name: text(t.Name), State: t.State, Copied: t.Copied, Remaining: t.Remaining, Swept: t.Swept, Collected: t.Collected}
-		if t.Err != nil {
-			out[i].Error = text(t.Err.Error())
-		}
-	}
-	return out
-}
-
-// Line sums the sync process up, for people.
-func (d syncDocument) Line() string {
-	switch {
-	case !d.Running:
-		return "not in this process"
-	case d.Standby:
-		return "standing by for another process"
-	case d.LastPassAt == nil:
-		return "no pass yet"
-	}
-	return fmt.Sprintf("%d passes, the last at %s took %.3f ms", d.Passes, d.LastPassAt.Format(time.RFC3339), d.LastPassMS)
 }

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/runnelkv/runnel/api"
+	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/config"
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/sync"
@@ -160,12 +161,12 @@ func newSyncer(c *config.Config, s *store.Store, log *slog.Logger, wake <-chan s
 type passes struct{ *sync.Syncer }
 
 // Trigger implements api.Syncer.
-func (p passes) Trigger(ctx context.Context) (api.SyncReport, error) {
+func (p passes) Trigger(ctx context.Context) (wire.SyncReport, error) {
 	report, err := p.Pass(ctx)
 	if err != nil {
-		return api.SyncReport{}, err
+		return wire.SyncReport{}, err
 	}
-	r := api.SyncReport{Took: report.Took}
+	r := wire.SyncReport{TookMS: float64(report.Took.Microseconds()) / 1000, Targets: []wire.SyncTarget{}}
 	for _, t := range report.Targets {
 		target := syncTarget(t.TargetStatus)
 		target.Copied = t.Copied
@@ -195,7 +196,10 @@ func (p passes) SyncStatus() api.SyncStatus {
 	return s
 }
 
-func syncTarget(t sync.TargetStatus) api.SyncTarget {
-	return api.SyncTarget{Name: t.Name, State: string(t.State), Err: t.Err, Copied: t.Entries, Remaining: t.ToGo,
-		Swept: t.Swept, Collected: t.Collected}
+func syncTarget(t sync.TargetStatus) wire.SyncTarget {
+	target := wire.SyncTarget{Name: wire.Text(t.Name), State: string(t.State), Copied: t.Entries, Remaining: t.ToGo, Swept: t.Swept, Collected: t.Collected}
+	if t.Err != nil {
+		target.Error = wire.Text(t.Err.Error())
+	}
+	return target
 }

@@ -1,0 +1,27 @@
+package wire
+
+import "encoding/xml"
+
+// ProblemsPath begins the type of every problem. Its last segment is the slug that programs branch on.
+const ProblemsPath = "/problems/"
+
+// Problem is the document of an error (RFC 9457).
+type Problem struct {
+	XMLName  xml.Name `json:"-" xml:"urn:ietf:rfc:7807 problem"`
+	Type     string   `json:"type" xml:"type"` // ProblemsPath and the slug
+	Title    string   `json:"title" xml:"title"`
+	Status   int      `json:"status" xml:"status"`
+	Detail   Text     `json:"detail,omitempty" xml:"detail,omitempty"`
+	Instance string   `json:"instance,omitempty" xml:"instance,omitempty"` // path of the request
+	Request  string   `json:"request_id,omitempty" xml:"request_id,omitempty"`
+	ProblemMembers
+}
+
+// ProblemMembers are the members that only some types of problem have.
+type ProblemMembers struct {
+	Parameter string   `json:"parameter,omitempty" xml:"parameter,omitempty"` // at fault: of the query, or a member of an operation
+	Header    string   `json:"header,omitempty" xml:"header,omitempty"`       // at fault
+	MaxBytes  int64    `json:"max_bytes,omitempty" xml:"max_bytes,omitempty"`
+	Master    string   `json:"master,omitempty" xml:"master,omitempty"` // the unavailable master
+	Available []string `json:"available,omitempty" xml:"available>type,omitempty"`
+}
