@@ -14,7 +14,7 @@ import (
 
 const module = "github.com/runnelkv/runnel"
 
-// arrows says who may import whom, as the layout in README.md has it. A package
+// arrows lists the imports that each package may have, as the layout in CONTRIBUTING.md shows. A package
 // takes the arrows of the longest name here that it is or lies below.
 var arrows = map[string][]string{
 	"cmd/runnel":                    {"config", "api", "api/wire", "sync", "sync/webhook", "store", "store/partition", "store/partition/mysql", "store/partition/sqlite", "store/partition/sqlengine", "store/lock", "store/ledger", "store/file"},
@@ -78,7 +78,7 @@ func TestEveryPackageHasADoc(t *testing.T) {
 
 // TestTopLevelHoldsOnlyWhatBelongs keeps the layout that was agreed.
 func TestTopLevelHoldsOnlyWhatBelongs(t *testing.T) {
-	allowed := strings.Fields("cmd store sync api config test go.mod go.sum Makefile README.md LICENSE CHANGELOG.md docs deploy compose.yaml Dockerfile")
+	allowed := strings.Fields("cmd store sync api config test go.mod go.sum Makefile README.md CONTRIBUTING.md SECURITY.md LICENSE CHANGELOG.md docs deploy compose.yaml Dockerfile")
 	out, err := exec.Command("git", "-C", "..", "ls-tree", "--name-only", "HEAD").Output()
 	if err != nil {
 		t.Fatalf("git ls-tree: %v", err)

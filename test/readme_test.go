@@ -17,9 +17,9 @@ import (
 	"github.com/runnelkv/runnel/test/servers"
 )
 
-// A README's commands stand in fenced blocks:
+// The commands of README.md and docs/tour.md stand in fenced blocks:
 //
-//	sh      run in order, in one bash, in a directory that starts empty
+//	sh      run in order, in one bash for each page, in a directory that starts empty
 //	text    what the sh block before it prints; … stands for anything in a line
 //	sql     run on the MariaDB and the MySQL server
 //
@@ -52,17 +52,24 @@ func fencesOf(t testing.TB, file string) (fences []fence) {
 	return fences
 }
 
-// TestReadmeSaysWhatHappens runs every command of README.md and compares what
-// it prints.
-func TestReadmeSaysWhatHappens(t *testing.T) {
+// TestReadmeAndTourSayWhatHappens runs every command of both pages and compares
+// the output.
+func TestReadmeAndTourSayWhatHappens(t *testing.T) {
+	t.Run("README", func(t *testing.T) { runPage(t, "../README.md", 1) })
+	t.Run("tour", func(t *testing.T) { runPage(t, "../docs/tour.md", 10) })
+}
+
+// runPage runs the blocks of a page, of which at least so many print something,
+// against a server of its own.
+func runPage(t *testing.T, page string, atLeast int) {
 	tour := newTour(t)
 	var script strings.Builder
 	script.WriteString("set -euo pipefail\n")
 	var blocks, expected []fence // expected[i] belongs to blocks[i]
-	for _, f := range fencesOf(t, "../README.md") {
+	for _, f := range fencesOf(t, page) {
 		switch {
 		case f.language == "sh" && strings.HasPrefix(f.text, "make "):
-			hasTargets(t, f)
+			hasTargets(t, page, f)
 		case f.language == "sh":
 			if f.stop {
 				fmt.Fprintf(&script, "kill %d; tail --pid=%d -f /dev/null\n", tour.node.cmd.Process.Pid, tour.node.cmd.Process.Pid)
@@ -74,20 +81,20 @@ func TestReadmeSaysWhatHappens(t *testing.T) {
 		case f.language == "sql":
 			tour.grant(t, f.text)
 		default:
-			t.Errorf("README.md:%d: a block of %q is not run by this test", f.line, f.language)
+			t.Errorf("%s:%d: a block of %q is not run by this test", page, f.line, f.language)
 		}
 	}
-	if len(blocks) < 10 {
+	if len(blocks) < atLeast {
 		t.Fatalf("only %d blocks found", len(blocks))
 	}
 	printed := strings.Split(tour.bash(t, script.String()), "@@@\n")
 	for i, f := range blocks {
 		if i >= len(printed) || i == len(printed)-1 {
-			t.Errorf("README.md:%d: failed, or was not reached", f.line)
+			t.Errorf("%s:%d: failed, or was not reached", page, f.line)
 			break
 		}
 		if !matches(expected[i].text, printed[i]) {
-			t.Errorf("README.md:%d printed\n%s\nand not\n%s", f.line, printed[i], expected[i].text)
+			t.Errorf("%s:%d printed\n%s\nand not\n%s", page, f.line, printed[i], expected[i].text)
 		}
 	}
 }
@@ -113,7 +120,7 @@ func TestMatchesKnowsTheDifference(t *testing.T) {
 }
 
 // hasTargets checks that each make command names a target of the Makefile.
-func hasTargets(t testing.TB, f fence) {
+func hasTargets(t testing.TB, page string, f fence) {
 	t.Helper()
 	makefile, err := os.ReadFile("../Makefile")
 	if err != nil {
@@ -122,12 +129,12 @@ func hasTargets(t testing.TB, f fence) {
 	for command := range strings.Lines(f.text) {
 		target := strings.TrimSpace(strings.TrimPrefix(command, "make "))
 		if !regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(target) + `:`).Match(makefile) {
-			t.Errorf("README.md:%d: the Makefile has no target %q", f.line, target)
+			t.Errorf("%s:%d: the Makefile has no target %q", page, f.line, target)
 		}
 	}
 }
 
-// tour is what the README's commands run against.
+// tour is the environment in which the commands of a page run.
 type tour struct {
 	dir   string
 	node  *process // what "make run" starts
@@ -164,8 +171,8 @@ func newTour(t *testing.T) *tour {
 	return to
 }
 
-// grant runs the README's SQL on both servers, for the test's own accounts and
-// databases.
+// grant runs the page's SQL on both servers, for the accounts and databases of
+// the test.
 func (to *tour) grant(t testing.TB, statements string) {
 	t.Helper()
 	for i, server := range to.mysql {
