@@ -146,9 +146,17 @@ type container struct {
 	id     string
 }
 
-func (c *container) start() error   { return c.client.StartContainer(c.id, nil) }
-func (c *container) pause() error   { return c.client.PauseContainer(c.id) }
-func (c *container) unpause() error { return c.client.UnpauseContainer(c.id) }
+func (c *container) start() error {
+	return repeatRefused(refusalTimeout, func() error { return c.client.StartContainer(c.id, nil) })
+}
+
+func (c *container) pause() error {
+	return repeatRefused(refusalTimeout, func() error { return c.client.PauseContainer(c.id) })
+}
+
+func (c *container) unpause() error {
+	return repeatRefused(refusalTimeout, func() error { return c.client.UnpauseContainer(c.id) })
+}
 
 // stop sends SIGTERM itself: dockertest gives its containers a stop signal that
 // a server ignores, so that docker stop would end in SIGKILL.
@@ -164,10 +172,13 @@ func (c *container) kill() error {
 
 // signal returns when the signal has ended the server.
 func (c *container) signal(ctx context.Context, signal docker.Signal) error {
-	if err := c.client.KillContainer(docker.KillContainerOptions{ID: c.id, Signal: signal, Context: ctx}); err != nil {
+	err := repeatRefused(refusalTimeout, func() error {
+		return c.client.KillContainer(docker.KillContainerOptions{ID: c.id, Signal: signal, Context: ctx})
+	})
+	if err != nil {
 		return err
 	}
-	_, err := c.client.WaitContainerWithContext(c.id, ctx)
+	_, err = c.client.WaitContainerWithContext(c.id, ctx)
 	return err
 }
 
