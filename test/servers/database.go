@@ -18,7 +18,7 @@ import (
 const (
 	rootPassword   = "runnel"
 	databasePrefix = "runnel_"
-	// testPrefix is what Runnel itself puts before names when RUNNEL_ENV=test.
+	// testPrefix is the prefix that Runnel itself gives to databases when RUNNEL_ENV=test.
 	testPrefix = "test_"
 	staleAfter = time.Hour
 
@@ -31,12 +31,12 @@ const (
 func (s *Server) Database(t testing.TB) string {
 	t.Helper()
 	address := s.Vacant(t)
-	s.exec(t, "CREATE DATABASE "+nameOf(address))
+	s.mustExecRoot(t, "CREATE DATABASE "+nameOf(address))
 	return address
 }
 
-// Vacant returns the address of a database that does not exist yet. Whoever
-// creates it, it is dropped when t ends.
+// Vacant returns the address of a database that does not exist yet. A database
+// that the test creates at the address is dropped when t ends.
 func (s *Server) Vacant(t testing.TB) string {
 	t.Helper()
 	name := fmt.Sprintf("%s%d_%s", databasePrefix, time.Now().Unix(), strings.ToLower(rand.Text()[:12]))
@@ -46,30 +46,30 @@ func (s *Server) Vacant(t testing.TB) string {
 
 // User creates an account that has only the given privileges ("SELECT",
 // "INSERT", …; none at all if none are given) on the database at address, and
-// returns address with that account in it. The account is dropped when t ends.
+// returns the address with the account in it. The account is dropped when t ends.
 func (s *Server) User(t testing.TB, address string, privileges ...string) string {
 	t.Helper()
 	name, password := "u_"+strings.ToLower(rand.Text()[:12]), rand.Text()
-	s.exec(t, fmt.Sprintf("CREATE USER %s@'%%' IDENTIFIED BY '%s'", name, password))
-	t.Cleanup(func() { s.try("DROP USER IF EXISTS " + name + "@'%'") })
+	s.mustExecRoot(t, fmt.Sprintf("CREATE USER %s@'%%' IDENTIFIED BY '%s'", name, password))
+	t.Cleanup(func() { s.execRoot("DROP USER IF EXISTS " + name + "@'%'") })
 	if len(privileges) > 0 {
-		s.exec(t, fmt.Sprintf("GRANT %s ON %s.* TO %s@'%%'", strings.Join(privileges, ", "), nameOf(address), name))
+		s.mustExecRoot(t, fmt.Sprintf("GRANT %s ON %s.* TO %s@'%%'", strings.Join(privileges, ", "), nameOf(address), name))
 	}
 	u := mustParse(address)
 	u.User = url.UserPassword(name, password)
 	return u.String()
 }
 
-// Open opens the database at address for t, by go-sql-driver, and closes it when
-// t ends.
+// Open opens the database at address by go-sql-driver and closes the connections
+// when t ends.
 func Open(t testing.TB, address string) *sql.DB {
 	db := open(DSN(address))
 	t.Cleanup(func() { db.Close() })
 	return db
 }
 
-// DSN returns address as go-sql-driver/mysql writes it. It has no parameters, so
-// a test may append "?name=value".
+// DSN converts address into a data source name of go-sql-driver/mysql. The name
+// has no parameters, so a test may append "?name=value".
 func DSN(address string) string {
 	u := mustParse(address)
 	password, _ := u.User.Password()
@@ -81,15 +81,14 @@ func (s *Server) dsn(database string) string {
 	return fmt.Sprintf("root:%s@tcp(%s)/%s", rootPassword, s.Address(), database)
 }
 
-// open never fails: it connects only when used, and the DSN is our own.
+// open never fails: the driver connects on first use, and the DSN is our own.
 func open(dsn string) *sql.DB {
 	config, err := mysql.ParseDSN(dsn)
 	if err != nil {
 		panic(err)
 	}
 	config.Timeout = 10 * time.Second
-	// A server that is starting drops connections, of which the driver would
-	// write a line each.
+	// The driver would log a line for every connection that a starting server drops.
 	config.Logger = &mysql.NopLogger{}
 	connector, err := mysql.NewConnector(config)
 	if err != nil {
@@ -98,15 +97,15 @@ func open(dsn string) *sql.DB {
 	return sql.OpenDB(connector)
 }
 
-// exec runs one statement as root.
-func (s *Server) exec(t testing.TB, statement string) {
+// mustExecRoot runs one statement as root.
+func (s *Server) mustExecRoot(t testing.TB, statement string) {
 	t.Helper()
-	if err := s.try(statement); err != nil {
+	if err := s.execRoot(statement); err != nil {
 		t.Fatalf("%s: %s: %v", s.kind.name, statement, err)
 	}
 }
 
-func (s *Server) try(statement string) error {
+func (s *Server) execRoot(statement string) error {
 	db := open(s.dsn(""))
 	defer db.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -115,15 +114,15 @@ func (s *Server) try(statement string) error {
 	return err
 }
 
-// drop removes a database, under its own name and the one it has when
-// RUNNEL_ENV=test. It says nothing when the server is down, as the test may have
-// left it so; dropStale makes up for it on a shared one.
+// drop removes a database, under its name and under the name with testPrefix.
+// Errors are ignored, because the test may have stopped its server. On a shared
+// server dropStale removes the rest later.
 func (s *Server) drop(name string) {
 	if s.owned {
 		return // goes with the server
 	}
-	s.try("DROP DATABASE IF EXISTS " + name)
-	s.try("DROP DATABASE IF EXISTS " + testPrefix + name)
+	s.execRoot("DROP DATABASE IF EXISTS " + name)
+	s.execRoot("DROP DATABASE IF EXISTS " + testPrefix + name)
 }
 
 // dropStale drops the databases that crashed runs left behind.
@@ -151,8 +150,8 @@ func (s *Server) dropStale() error {
 	return rows.Err()
 }
 
-// isStale reports whether a database was made for a test so long before now
-// that the test must be over.
+// isStale reports whether a database was created for a test longer than
+// staleAfter before now, so that the test must be over.
 func isStale(name string, now time.Time) bool {
 	rest, ours := strings.CutPrefix(strings.TrimPrefix(name, testPrefix), databasePrefix)
 	made, _, _ := strings.Cut(rest, "_")
@@ -160,7 +159,7 @@ func isStale(name string, now time.Time) bool {
 	return ours && err == nil && now.Sub(time.Unix(seconds, 0)) > staleAfter
 }
 
-// numberOf returns the server's number of err, or 0.
+// numberOf returns the server's error number in err, or 0.
 func numberOf(err error) uint16 {
 	var answer *mysql.MySQLError
 	if errors.As(err, &answer) {

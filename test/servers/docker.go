@@ -15,14 +15,14 @@ import (
 )
 
 const (
-	// label marks every container of this package; its value is shared or own.
+	// label marks every container of this package. Its value is "shared" or "own".
 	label = "runnel-test"
-	// containerDirectory is a volume: a container's own file system may be slow
-	// (fuse-overlayfs) and keeps no promise about fsync.
+	// containerDirectory is a volume, because a container's own file system may be
+	// slow (fuse-overlayfs) and does not promise that fsync is durable.
 	containerDirectory = "/srv/runnel"
 	containerPort      = docker.Port("3306/tcp")
-	// ownLifetime and sharedLifetime are the ages after which a container was
-	// surely left behind: by a crashed run, or by other settings.
+	// A container older than ownLifetime was left behind by a crashed run. A shared
+	// container older than sharedLifetime is replaced.
 	ownLifetime    = time.Hour
 	sharedLifetime = 24 * time.Hour
 )
@@ -35,8 +35,8 @@ type dockerHost struct {
 	image string
 }
 
-// newDocker returns errNoEngine if there is none, any other error if there is
-// one but no image can be had.
+// newDocker returns errNoEngine without a Docker engine, and errNotHere with an
+// engine that has no image of the server.
 func newDocker(t testing.TB, k kind) (*dockerHost, error) {
 	pool, err := dockertest.NewPool("")
 	if err != nil {
@@ -56,7 +56,8 @@ func newDocker(t testing.TB, k kind) (*dockerHost, error) {
 
 func (h *dockerHost) id() string { return h.image }
 
-// start tries again with another port if somebody took the one that was free.
+// start tries three ports, because another process may take a free port before
+// the container does.
 func (h *dockerHost) start(k kind, name string, arguments []string) (*Server, error) {
 	for attempt := 1; ; attempt++ {
 		port, err := freePort()
@@ -67,7 +68,7 @@ func (h *dockerHost) start(k kind, name string, arguments []string) (*Server, er
 		if err == nil {
 			return &Server{kind: k, port: port, engine: &container{h.pool.Client, c.Container.ID}}, nil
 		}
-		h.removeNamed(name)
+		h.removeByName(name)
 		if attempt == 3 {
 			return nil, fmt.Errorf("run %s of %s: %w", name, h.image, err)
 		}
@@ -92,7 +93,7 @@ func (h *dockerHost) run(k kind, name string, port int, arguments []string) (*do
 			containerPort: {{HostIP: "127.0.0.1", HostPort: strconv.Itoa(port)}},
 		},
 	}, func(c *docker.HostConfig) {
-		c.PublishAllPorts = false // would open the image's other ports to the world
+		c.PublishAllPorts = false // true would publish every port that the image exposes
 		c.Mounts = []docker.HostMount{{Type: "volume", Target: containerDirectory}}
 	})
 }
@@ -133,14 +134,14 @@ func (h *dockerHost) clear(name string) error {
 	return nil
 }
 
-// removeNamed removes what a start that failed half-way may have left.
-func (h *dockerHost) removeNamed(name string) {
+// removeByName removes the container that a failed start may have left.
+func (h *dockerHost) removeByName(name string) {
 	if c, err := h.pool.Client.InspectContainer(name); err == nil {
 		(&container{h.pool.Client, c.ID}).remove()
 	}
 }
 
-// A container is the engine of a server on Docker.
+// container is the engine of a server on Docker.
 type container struct {
 	client *docker.Client
 	id     string
@@ -158,8 +159,8 @@ func (c *container) unpause() error {
 	return repeatRefused(refusalTimeout, func() error { return c.client.UnpauseContainer(c.id) })
 }
 
-// stop sends SIGTERM itself: dockertest gives its containers a stop signal that
-// a server ignores, so that docker stop would end in SIGKILL.
+// stop sends SIGTERM in place of calling "docker stop". dockertest gives its
+// containers a stop signal that a server ignores, so "docker stop" would kill.
 func (c *container) stop(ctx context.Context) error {
 	return c.signal(ctx, docker.SIGTERM)
 }
@@ -170,7 +171,7 @@ func (c *container) kill() error {
 	return c.signal(ctx, docker.SIGKILL)
 }
 
-// signal returns when the signal has ended the server.
+// signal sends the signal and waits until the server has ended.
 func (c *container) signal(ctx context.Context, signal docker.Signal) error {
 	err := repeatRefused(refusalTimeout, func() error {
 		return c.client.KillContainer(docker.KillContainerOptions{ID: c.id, Signal: signal, Context: ctx})
@@ -186,7 +187,7 @@ func (c *container) remove() error {
 	err := c.client.RemoveContainer(docker.RemoveContainerOptions{ID: c.id, Force: true, RemoveVolumes: true})
 	var gone *docker.NoSuchContainer
 	if errors.As(err, &gone) {
-		return nil // another test binary clears up too
+		return nil // another test binary removed the container
 	}
 	return err
 }

@@ -12,27 +12,27 @@ import (
 	"testing"
 )
 
-// serveScript runs a server, in a container or without one.
+// serveScript runs a server, in a container or as a process.
 //
 //go:embed images/serve.sh
 var serveScript string
 
 // host starts servers: in containers, or as processes.
 type host interface {
-	// id names what runs: the image or the program.
+	// id identifies the version of the server: the image or the program.
 	id() string
-	// start starts a server of that name. It need not answer yet.
+	// start starts a server under the name. The server need not answer yet.
 	start(k kind, name string, arguments []string) (*Server, error)
-	// find returns the running server of that name, or nil.
+	// find returns the running server of the name, or nil.
 	find(k kind, name string) *Server
-	// clear removes what is left of that name, and what crashed runs left.
+	// clear removes the server of the name and the servers of crashed runs.
 	clear(name string) error
 }
 
 // errNotHere says that the machine has neither a Docker engine nor the server's program.
-var errNotHere = errors.New("it cannot be had on this machine")
+var errNotHere = errors.New("not available on this machine")
 
-// findHost returns the Docker engine if there is one, else this machine, or errNotHere.
+// findHost returns the Docker engine, else this machine, else errNotHere.
 func findHost(t testing.TB, k kind) (host, error) {
 	engine, dockerErr := newDocker(t, k)
 	if dockerErr == nil {
@@ -48,8 +48,8 @@ func findHost(t testing.TB, k kind) (host, error) {
 	return nil, dockerErr
 }
 
-// sharedName names the shared server. A change of what it runs with gives it
-// another name, and so a new server.
+// sharedName returns the name of the shared server. The name contains a hash of the
+// server's version, script and arguments, so that a change of these starts a new server.
 func sharedName(k kind, h host) string {
 	sum := sha256.Sum256([]byte(h.id() + serveScript + strings.Join(k.flags(nil), " ")))
 	return fmt.Sprintf("runnel-test-%s-shared-%x", k.label, sum[:4])
@@ -59,9 +59,9 @@ func ownName(k kind) string {
 	return fmt.Sprintf("runnel-test-%s-own-%s", k.label, strings.ToLower(rand.Text()[:12]))
 }
 
-// freePort returns a port nobody listens on, from below the range (32768 and up)
-// that Linux gives to outgoing connections: one of those could otherwise sit on
-// the port of a server that is down.
+// freePort returns a free port below 32768, where Linux's range for outgoing
+// connections begins. An outgoing connection could otherwise occupy the port of a
+// server that is down.
 func freePort() (int, error) {
 	for range 100 {
 		port := 20000 + mathrand.IntN(12000)

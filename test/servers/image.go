@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// pullSilence ends a pull that makes no progress, as from a registry that
-	// cannot be reached.
+	// pullSilence is the time without progress after which a pull is given up, such
+	// as from a registry that is unreachable.
 	pullSilence = 20 * time.Second
 	pullTimeout = 10 * time.Minute
 )
@@ -26,11 +26,12 @@ const (
 //go:embed images/rootfs.sh
 var rootfsScript string
 
-// imageFor returns the image to run, which is then on this machine: see doc.go
-// for the order of preference. One process at a time pulls and builds.
+// imageFor returns the image to run and makes sure that the engine has it. The
+// package comment gives the order of preference. One process at a time pulls and
+// builds images.
 func imageFor(t testing.TB, client *docker.Client, k kind) (string, error) {
 	wanted := os.Getenv(k.imageEnv)
-	if image, found := present(client, wanted, k); found {
+	if image, found := findImage(client, wanted, k); found {
 		return image, nil
 	}
 	unlock, err := lock(k.label + "-image")
@@ -38,7 +39,7 @@ func imageFor(t testing.TB, client *docker.Client, k kind) (string, error) {
 		return "", err
 	}
 	defer unlock()
-	if image, found := present(client, wanted, k); found {
+	if image, found := findImage(client, wanted, k); found {
 		return image, nil
 	}
 	if wanted != "" {
@@ -55,8 +56,8 @@ func imageFor(t testing.TB, client *docker.Client, k kind) (string, error) {
 	return k.built, nil
 }
 
-// present returns the first image that is on this machine.
-func present(client *docker.Client, wanted string, k kind) (image string, found bool) {
+// findImage returns the first candidate that the engine has.
+func findImage(client *docker.Client, wanted string, k kind) (image string, found bool) {
 	candidates := []string{k.official, k.built}
 	if wanted != "" {
 		candidates = []string{wanted}
@@ -87,9 +88,10 @@ func pull(client *docker.Client, image string) error {
 	return nil
 }
 
-// build makes the image k.built. The archive goes through a file, so that an
-// archive cut short never becomes an image. It is in /var/tmp, where debootstrap
-// works too: /tmp may be memory, mounted nodev.
+// build makes the image k.built from an archive of a file system. The archive is
+// complete on disk before the import, so that a truncated archive never becomes an
+// image. The archive is in /var/tmp as debootstrap's files are, because /tmp may be
+// in memory and mounted nodev.
 func build(client *docker.Client, k kind) error {
 	archive, err := os.CreateTemp("/var/tmp", "runnel-test-*.tar")
 	if err != nil {
@@ -116,7 +118,7 @@ func build(client *docker.Client, k kind) error {
 	return nil
 }
 
-// onWrite is a writer that only says that something was written.
+// onWrite is a writer that discards the text and calls a function.
 type onWrite func()
 
 func (f onWrite) Write(p []byte) (int, error) { f(); return len(p), nil }

@@ -1,16 +1,16 @@
 package servers
 
-// A kind is what differs between MariaDB and MySQL.
+// kind holds the differences between MariaDB and MySQL.
 type kind struct {
-	name      string // as people write it
-	label     string // as names of containers and files need it
+	name      string // for messages
+	label     string // for names of containers and files
 	daemon    string // the server's program
-	imageEnv  string // the variable that names the image to use
-	official  string // the image that is pulled
-	built     string // the image that is built here otherwise
-	suite     string // Debian's release that has the package
-	pkg       string // Debian's package, for building
-	install   string // how a machine without Docker gets the server
+	imageEnv  string // the environment variable that names the image
+	official  string // the image to pull
+	built     string // the name of the image that build makes
+	suite     string // Debian's release with the package
+	pkg       string // Debian's package, for build
+	install   string // advice for a machine without Docker
 	arguments []string
 }
 
@@ -37,15 +37,15 @@ var mySQL = kind{
 	pkg:      "mysql-server-core",
 	install:  "install MySQL's own mysql-server package (Debian stable has none)",
 	arguments: []string{
-		// The binary log doubles what a commit costs and nothing here reads it.
-		// A test that needs it passes --log-bin: the last one counts.
+		// The binary log doubles the cost of a commit, and most tests do not read
+		// it. A test that does passes --log-bin, which overrides this argument.
 		"--disable-log-bin",
 		"--mysqlx=OFF",
 		"--secure-file-priv=NULL",
 	},
 }
 
-// settings are given to every server before its own arguments.
+// settings are the first arguments of every server.
 var settings = []string{
 	"--innodb-flush-log-at-trx-commit=1",
 	"--innodb-buffer-pool-size=256M",
@@ -55,7 +55,7 @@ var settings = []string{
 	"--performance-schema=OFF",
 }
 
-// flags returns the arguments of a server, the later of which win.
+// flags returns all arguments of a server. A later argument overrides an earlier one.
 func (k kind) flags(more []string) []string {
 	var all []string
 	for _, part := range [][]string{settings, k.arguments, more} {

@@ -7,9 +7,9 @@ import (
 	"syscall"
 )
 
-// lock waits for the machine-wide lock of that name, which keeps test binaries
-// of several packages from building or starting the same thing at once. The
-// system releases it if this process dies.
+// lock waits for the machine-wide lock of the name, which keeps test binaries of
+// several packages from building the same image or starting the same server at
+// once. The system releases the lock if this process dies.
 func lock(name string) (unlock func(), err error) {
 	path := filepath.Join(os.TempDir(), "runnel-test-"+name+".lock")
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o666)

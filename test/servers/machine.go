@@ -14,14 +14,14 @@ import (
 	"time"
 )
 
-// machineHost runs servers as processes of this machine, each in a directory of
-// its name under os.TempDir: data, log, and files with its port and pid.
+// machineHost runs servers as processes. Each has a directory under os.TempDir,
+// named like the server, with data, log, and files of the port and the pid.
 type machineHost struct{ daemon string }
 
 func newMachine(k kind) (*machineHost, error) {
 	path, err := exec.LookPath(k.daemon)
 	for _, directory := range []string{"/usr/sbin", "/usr/libexec"} {
-		if err != nil { // an ordinary user's PATH leaves these out
+		if err != nil { // an ordinary user's PATH lacks these directories
 			path, err = exec.LookPath(filepath.Join(directory, k.daemon))
 		}
 	}
@@ -87,12 +87,11 @@ func (h *machineHost) clear(name string) error {
 
 func directoryOf(name string) string { return filepath.Join(os.TempDir(), name) }
 
-// A process is the engine of a server without Docker. It knows its server by
-// the pid file only, so that it serves as well for one that another test binary
-// started.
+// process is the engine of a server without Docker. All state is in the server's
+// directory, so that a process also controls a server that another test binary started.
 type process struct {
 	directory string
-	command   []string // for sh
+	command   []string // arguments of sh, for start
 }
 
 func (p *process) path(file string) string { return filepath.Join(p.directory, file) }
@@ -100,8 +99,8 @@ func (p *process) path(file string) string { return filepath.Join(p.directory, f
 func (p *process) pause() error   { return p.signal(syscall.SIGSTOP) }
 func (p *process) unpause() error { return p.signal(syscall.SIGCONT) }
 
-// start gives the server a session and a log of its own: it may outlive this
-// process, and go test waits for whoever holds its output.
+// start gives the server a session and a log of its own, because a shared server
+// outlives this process, and go test waits for every process that holds its output.
 func (p *process) start() error {
 	log, err := os.OpenFile(p.path("log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -115,7 +114,7 @@ func (p *process) start() error {
 	if err := script.Start(); err != nil {
 		return err
 	}
-	go script.Wait() // ends with the server; a zombie would look alive
+	go script.Wait() // returns when the server ends; a zombie would count as running
 	return os.WriteFile(p.path("started"), []byte(strconv.Itoa(script.Process.Pid)), 0o600)
 }
 
@@ -123,7 +122,7 @@ func (p *process) stop(ctx context.Context) error {
 	if err := p.signal(syscall.SIGTERM); err != nil {
 		return err
 	}
-	return p.gone(ctx)
+	return p.awaitExit(ctx)
 }
 
 func (p *process) kill() error {
@@ -132,7 +131,7 @@ func (p *process) kill() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
-	return p.gone(ctx)
+	return p.awaitExit(ctx)
 }
 
 func (p *process) remove() error {
@@ -144,8 +143,8 @@ func (p *process) remove() error {
 	return os.RemoveAll(p.directory)
 }
 
-// gone returns when the process has ended.
-func (p *process) gone(ctx context.Context) error {
+// awaitExit waits until the process has ended.
+func (p *process) awaitExit(ctx context.Context) error {
 	for tick := time.NewTicker(20 * time.Millisecond); p.running(); {
 		select {
 		case <-tick.C:
@@ -164,8 +163,8 @@ func (p *process) signal(signal syscall.Signal) error {
 	return syscall.Kill(pid, signal)
 }
 
-// running reports whether the process that was started here still lives. A
-// stranger that got its number after it ended does not name our directory.
+// running reports whether the server's process is alive. A process that got the
+// same pid later does not have the directory among its arguments.
 func (p *process) running() bool {
 	pid, err := p.pid()
 	if err != nil {
@@ -175,7 +174,7 @@ func (p *process) running() bool {
 	return err == nil && bytes.Contains(arguments, []byte(p.directory))
 }
 
-// pid is the script's and then the server's, as the one executes the other.
+// pid returns the pid of the script, which the server keeps: the script executes it.
 func (p *process) pid() (int, error) {
 	text, err := os.ReadFile(p.path("started"))
 	if err != nil {

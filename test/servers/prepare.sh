@@ -1,12 +1,13 @@
 #!/bin/sh
-# prepare.sh installs what the tests need and is not there: certificates, for
-# modules (with the argument "certificates" nothing else); curl, for the commands
-# of the README; git, for the layout; nginx and HAProxy; a C compiler for the race detector; debootstrap, to build images, beside a Docker engine; a MariaDB
-# server without one. It does nothing, quickly, where all is there.
+# prepare.sh [certificates] installs the missing programs that the tests need:
+# certificates for Go modules (with the argument nothing else), curl for the
+# commands of the README, git for the layout test, nginx and HAProxy, and a C
+# compiler for the race detector. With a Docker engine also debootstrap, to build
+# images; without an engine a MariaDB server.
 set -eu
 PATH=$PATH:/usr/sbin:/usr/libexec
 
-# answers reports whether a Docker engine does, by Docker's client or without.
+# answers reports whether a Docker engine answers. The machine may lack Docker's client.
 answers() {
 	docker version >/dev/null 2>&1 ||
 		curl -fs --max-time 10 --unix-socket /var/run/docker.sock http://docker/_ping >/dev/null 2>&1
@@ -20,7 +21,7 @@ install() {
 	$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$@" >&2
 }
 
-# certificates reports whether programs find the public certificates, by the paths that Go looks at.
+# certificates reports whether public certificates are at a path that Go reads.
 certificates() {
 	for file in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/ca-bundle.pem \
 		/etc/ssl/cert.pem /etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem; do
@@ -35,7 +36,7 @@ if [ "${1-}" = certificates ]; then exit; fi
 command -v curl >/dev/null || install curl ca-certificates
 command -v git >/dev/null || install git
 if ! command -v gcc >/dev/null || [ ! -e /usr/include/stdlib.h ]; then install gcc libc6-dev; fi
-# Proxies are tested where they can be had.
+# The tests of a proxy that cannot be installed are skipped.
 for proxy in nginx haproxy; do
 	command -v $proxy >/dev/null || install $proxy || echo "SKIPPED: $proxy cannot be had, so nothing is known of Runnel behind it" >&2
 done

@@ -10,97 +10,96 @@ import (
 )
 
 const (
-	// startTimeout bounds the making of a data directory and the start on it,
-	// on a machine busy with other tests.
+	// startTimeout bounds the creation of a data directory and the server's start
+	// there, on a machine busy with tests.
 	startTimeout = 2 * time.Minute
-	// findTimeout is what a shared server that runs already gets to answer.
+	// findTimeout bounds the wait for an answer of a running shared server.
 	findTimeout = 20 * time.Second
 	stopTimeout = time.Minute
 )
 
-// MariaDB returns the shared MariaDB server.
-func MariaDB(t testing.TB) *Server { t.Helper(); return shared(t, mariaDB) }
+// MariaDB returns the shared MariaDB server and starts the server if necessary.
+func MariaDB(t testing.TB) *Server { t.Helper(); return findShared(t, mariaDB) }
 
-// MySQL returns the shared MySQL server.
-func MySQL(t testing.TB) *Server { t.Helper(); return shared(t, mySQL) }
+// MySQL returns the shared MySQL server and starts the server if necessary.
+func MySQL(t testing.TB) *Server { t.Helper(); return findShared(t, mySQL) }
 
-// NewMariaDB starts a MariaDB server for this test alone, with more arguments
-// for mariadbd ("--max-allowed-packet=1M"), and removes it when the test ends.
+// NewMariaDB starts a MariaDB server for this test alone, with additional arguments
+// of mariadbd ("--max-allowed-packet=1M"), and removes the server when the test ends.
 func NewMariaDB(t testing.TB, arguments ...string) *Server {
 	t.Helper()
-	return own(t, mariaDB, arguments)
+	return startOwn(t, mariaDB, arguments)
 }
 
-// NewMySQL starts a MySQL server for this test alone, with more arguments for
-// mysqld, and removes it when the test ends.
+// NewMySQL starts a MySQL server for this test alone, with additional arguments of
+// mysqld, and removes the server when the test ends.
 func NewMySQL(t testing.TB, arguments ...string) *Server {
 	t.Helper()
-	return own(t, mySQL, arguments)
+	return startOwn(t, mySQL, arguments)
 }
 
-// A Server is a running MariaDB or MySQL server. Its methods report failure to
-// the test it was made for; they may be called from any goroutine of it.
+// A Server is a MariaDB or MySQL server. Its methods report failures to the test
+// that asked for the server. Any goroutine of the test may call the methods.
 type Server struct {
 	t      testing.TB
 	kind   kind
 	port   int
 	engine engine
-	owned  bool // by this test: only then may it be stopped
+	owned  bool // by this test, which may stop only such a server
 }
 
-// engine is what a server runs on: a container or a process.
+// engine controls the container or the process of a server.
 type engine interface {
 	start() error
 	kill() error
 	pause() error
 	unpause() error
-	// stop asks the server to shut down and returns when it has.
+	// stop asks the server to shut down and waits until the server has ended.
 	stop(ctx context.Context) error
-	// remove ends the server, whatever its state, and deletes its data.
+	// remove ends the server, in any state, and deletes its data.
 	remove() error
 	running() bool
-	// logs returns the last lines the server wrote.
+	// logs returns the last lines of the server's log.
 	logs() string
 }
 
-// Address returns the server's host and port. It never changes.
+// Address returns the server's host and port, which never change.
 func (s *Server) Address() string { return fmt.Sprintf("127.0.0.1:%d", s.port) }
 
-// Stop shuts the server down in good order. Connections to it are refused from
-// then on.
+// Stop shuts the server down cleanly. From then on connections are refused.
 func (s *Server) Stop() {
 	s.t.Helper()
-	s.do("stop", func() error {
+	s.control("stop", func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 		defer cancel()
 		return s.engine.stop(ctx)
 	})
 }
 
-// Kill ends the server at once with SIGKILL, as a crash would: nothing that it
-// had not yet given to the kernel is kept.
-func (s *Server) Kill() { s.t.Helper(); s.do("kill", s.engine.kill) }
+// Kill ends the server at once with SIGKILL, as a crash would. Data that the server
+// has not yet written to the kernel is lost.
+func (s *Server) Kill() { s.t.Helper(); s.control("kill", s.engine.kill) }
 
-// Pause freezes the server: connections to it are made and hang.
-func (s *Server) Pause() { s.t.Helper(); s.do("pause", s.engine.pause) }
+// Pause freezes the server. Clients can still connect, but get no answer.
+func (s *Server) Pause() { s.t.Helper(); s.control("pause", s.engine.pause) }
 
-// Unpause lets a paused server go on.
-func (s *Server) Unpause() { s.t.Helper(); s.do("unpause", s.engine.unpause) }
+// Unpause resumes a paused server.
+func (s *Server) Unpause() { s.t.Helper(); s.control("unpause", s.engine.unpause) }
 
-// Start starts a stopped or killed server again, on the same port and data, and
-// returns when it answers.
+// Start restarts a stopped or killed server on the same port and data, and waits
+// until the server answers.
 func (s *Server) Start() {
 	s.t.Helper()
-	s.do("start", func() error {
+	s.control("start", func() error {
 		if err := s.engine.start(); err != nil {
 			return err
 		}
-		return s.wait(startTimeout)
+		return s.awaitReady(startTimeout)
 	})
 }
 
-// do runs one operation on a server that the test owns.
-func (s *Server) do(name string, operation func() error) {
+// control runs an operation on a server that the test owns.
+func (s *Server) control(name string, operation func() error) {
 	s.t.Helper()
 	if !s.owned {
 		panic("servers: " + name + " of a shared server; ask for one with New" + s.kind.name)
@@ -110,10 +109,10 @@ func (s *Server) do(name string, operation func() error) {
 	}
 }
 
-// own starts a server for t and removes it when t ends.
-func own(t testing.TB, k kind, arguments []string) *Server {
+// startOwn starts a server for t and removes the server when t ends.
+func startOwn(t testing.TB, k kind, arguments []string) *Server {
 	t.Helper()
-	h := hostOf(t, k)
+	h := requireHost(t, k)
 	name := ownName(k)
 	if err := h.clear(name); err != nil {
 		t.Fatalf("clear up before %s: %v", name, err)
@@ -128,16 +127,16 @@ func own(t testing.TB, k kind, arguments []string) *Server {
 			t.Errorf("remove %s: %v", name, err)
 		}
 	})
-	if err := s.wait(startTimeout); err != nil {
+	if err := s.awaitReady(startTimeout); err != nil {
 		t.Fatalf("start %s: %v", name, err)
 	}
 	return s
 }
 
-// shared returns the machine's shared server, started if need be.
-func shared(t testing.TB, k kind) *Server {
+// findShared returns the machine's shared server and starts the server if necessary.
+func findShared(t testing.TB, k kind) *Server {
 	t.Helper()
-	h := hostOf(t, k)
+	h := requireHost(t, k)
 	unlock, err := lock(k.label + "-shared")
 	if err != nil {
 		t.Fatal(err)
@@ -154,11 +153,11 @@ func shared(t testing.TB, k kind) *Server {
 	return s
 }
 
-// findOrStart returns the shared server when it is there and answers; any other
-// is replaced, as nothing in it is worth keeping.
+// findOrStart returns the shared server if the server answers. A shared server that
+// does not answer is replaced, because its data are not worth keeping.
 func findOrStart(h host, k kind) (*Server, error) {
 	name := sharedName(k, h)
-	if s := h.find(k, name); s != nil && s.wait(findTimeout) == nil {
+	if s := h.find(k, name); s != nil && s.awaitReady(findTimeout) == nil {
 		return s, nil
 	}
 	if err := h.clear(name); err != nil {
@@ -168,14 +167,14 @@ func findOrStart(h host, k kind) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s, s.wait(startTimeout)
+	return s, s.awaitReady(startTimeout)
 }
 
-// hostOf returns where servers of a kind run, or ends the test.
-func hostOf(t testing.TB, k kind) host {
+// requireHost returns the host for servers of a kind, or ends the test.
+func requireHost(t testing.TB, k kind) host {
 	t.Helper()
 	if os.Getenv("RUNNEL_TEST_SHORT") == "1" {
-		t.Skipf("SKIPPED, it needs a %s server and RUNNEL_TEST_SHORT=1: run make test", k.name)
+		t.Skipf("SKIPPED, RUNNEL_TEST_SHORT=1 and the test needs a %s server: run make test", k.name)
 	}
 	h, err := findHost(t, k)
 	if errors.Is(err, errNotHere) && os.Getenv("RUNNEL_TEST_REQUIRE_SERVERS") != "1" {
@@ -187,8 +186,8 @@ func hostOf(t testing.TB, k kind) host {
 	return h
 }
 
-// wait returns when the server answers, or with its log when it will not.
-func (s *Server) wait(timeout time.Duration) error {
+// awaitReady waits until the server answers. The error contains the server's log.
+func (s *Server) awaitReady(timeout time.Duration) error {
 	db := open(s.dsn(""))
 	defer db.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
@@ -199,7 +198,7 @@ func (s *Server) wait(timeout time.Duration) error {
 		case err == nil:
 			return nil
 		case numberOf(err) == accessDenied:
-			return err // and it will not change its mind
+			return err // and would stay the same
 		case !s.engine.running():
 			return fmt.Errorf("the server ended:\n%s", s.engine.logs())
 		}

@@ -161,7 +161,7 @@ const (
 	commandDenied   = 1142
 )
 
-// errorNumber returns the server's number of err, or 0.
+// errorNumber returns the server's error number in err, or 0.
 func errorNumber(err error) uint16 {
 	var answer *mysql.MySQLError
 	if errors.As(err, &answer) {
@@ -185,8 +185,8 @@ func text(t *testing.T, db *sql.DB, query string) (value string) {
 	return value
 }
 
-// TestServerThatCannotBeHadIsSkippedByName runs a test of this package where neither
-// a Docker engine nor a server's program is found.
+// TestServerThatCannotBeHadIsSkippedByName runs a test of this package without a
+// Docker engine and without a server's program.
 func TestServerThatCannotBeHadIsSkippedByName(t *testing.T) {
 	for required, want := range map[string]string{
 		"":  "SKIPPED, there is no MySQL server to test with",
