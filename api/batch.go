@@ -96,7 +96,7 @@ type batch struct {
 
 	// Kept from one window to the next, and from one batch to another.
 	ops     []operation
-	changes []store.Change
+	changes []store.Write
 	keys    []store.Key
 	marks   []store.Mark
 	out     []byte

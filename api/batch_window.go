@@ -149,7 +149,7 @@ func (b *batch) write(ops []operation, n int) {
 
 // answerWrite answers an operation that is no get, or that was refused, and
 // returns the changes behind its own.
-func (b *batch) answerWrite(o *operation, changes []store.Change) []store.Change {
+func (b *batch) answerWrite(o *operation, changes []store.Write) []store.Write {
 	if o.failed != nil {
 		b.answer.refused(o, o.failed)
 		return changes

@@ -50,9 +50,9 @@ func (q *quickStore) Get(_ context.Context, k store.Key, _ store.ReadOptions) (s
 	return q.read, nil
 }
 
-func (q *quickStore) Put(_ context.Context, e store.Entry) (store.Written, error) {
+func (q *quickStore) Put(_ context.Context, e store.Entry) (store.PutResult, error) {
 	e.Origin, e.Revision, e.ModifiedAt = "partition-0", 1<<41, 1.8e15
-	return store.Written{Entry: e, Created: q.created}, nil
+	return store.PutResult{Entry: e, Created: q.created}, nil
 }
 
 func newQuickServer(s *quickStore) *Server {

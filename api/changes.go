@@ -20,7 +20,7 @@ type Feed interface {
 	// ChangesNow is the token of who wants only what changes from now on.
 	ChangesNow(ctx context.Context) (store.ChangeToken, error)
 	// Changes reads a page of what changed after a token, without waiting.
-	Changes(ctx context.Context, since store.ChangeToken, o store.ChangeOptions) (store.Changes, error)
+	Changes(ctx context.Context, since store.ChangeToken, o store.ChangeOptions) (store.ChangePage, error)
 	// Watch returns a reader that waits for more. It must be closed.
 	Watch(since store.ChangeToken, o store.ChangeOptions) *store.Watch
 }
@@ -120,7 +120,7 @@ func (f *feed) badToken() error {
 
 // first reads the first page, so that what is wrong with a token is answered
 // before anything else is.
-func (s *Server) first(ctx context.Context, f *feed) (store.Changes, error) {
+func (s *Server) first(ctx context.Context, f *feed) (store.ChangePage, error) {
 	page, err := s.store.Changes(ctx, f.since, f.options)
 	if errors.Is(err, store.ErrForeignToken) {
 		return page, f.badToken()
@@ -157,7 +157,7 @@ func (s *Server) pageChanges(w http.ResponseWriter, r *http.Request, f feed, o o
 
 // awaitChanges waits for something to follow an empty page. If nothing does in
 // time, the page that follows is empty too.
-func (s *Server) awaitChanges(w http.ResponseWriter, r *http.Request, f feed, page store.Changes) (store.Changes, error) {
+func (s *Server) awaitChanges(w http.ResponseWriter, r *http.Request, f feed, page store.ChangePage) (store.ChangePage, error) {
 	ctx, cancel := s.endless(w, r)
 	defer cancel()
 	ctx, stop := context.WithTimeout(ctx, f.wait)

@@ -92,7 +92,7 @@ const retryEvents = "retry: 1000\n\n"
 
 // begin writes the first page, and where it ends if it is empty, so that the
 // client has something to come back with.
-func (st *changeStream) begin(ctx context.Context, page *store.Changes) error {
+func (st *changeStream) begin(ctx context.Context, page *store.ChangePage) error {
 	if st.form == formEvents {
 		if err := st.send([]byte(retryEvents)); err != nil {
 			return err
@@ -104,7 +104,7 @@ func (st *changeStream) begin(ctx context.Context, page *store.Changes) error {
 	return st.write(ctx, page)
 }
 
-func (st *changeStream) write(ctx context.Context, page *store.Changes) error {
+func (st *changeStream) write(ctx context.Context, page *store.ChangePage) error {
 	if err := st.w.held.resize(ctx, encoded(page.Entries), st.s.options.Limits.Write); err != nil {
 		return err
 	}

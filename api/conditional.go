@@ -143,7 +143,7 @@ func (c *conditions) none() bool {
 
 // decide says whether the key has a live entry, and refuses the write if the
 // preconditions do not hold for it.
-func (c *conditions) decide(v *store.View, key store.Key) (exists bool, err error) {
+func (c *conditions) decide(v *store.Tx, key store.Key) (exists bool, err error) {
 	current, exists := v.Get(key)
 	if err := c.check(&current, exists); err != nil {
 		return exists, &decided{err, v.Seen(key)}

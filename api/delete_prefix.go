@@ -75,12 +75,12 @@ func (s *Server) deletionOptions(h http.Header, q url.Values) (o store.ListOptio
 // deleteAll deletes entries, counts those that were still there, and returns
 // how far it has written and seen.
 func (s *Server) deleteAll(r *http.Request, entries []store.Entry, d *deletedDocument) (wrote store.Vector, err error) {
-	changes := make([]store.Change, len(entries))
+	changes := make([]store.Write, len(entries))
 	tombstones := make([]store.Entry, len(entries))
 	var none conditions
 	for i := range entries {
 		changes[i].Entry.Key = entries[i].Key
-		changes[i].Decide = none.deletion(entries[i].Key, &tombstones[i])
+		changes[i].Update = none.deletion(entries[i].Key, &tombstones[i])
 	}
 	s.store.UpdateEach(r.Context(), changes)
 	for i := range changes {

@@ -209,14 +209,14 @@ func (s *Server) readWrite(w http.ResponseWriter, r *http.Request, key store.Key
 }
 
 // put stores an entry, blindly where nothing has to be decided.
-func (s *Server) put(ctx context.Context, p write) (store.Written, error) {
+func (s *Server) put(ctx context.Context, p write) (store.PutResult, error) {
 	s.budget.learn(p.entry.Key, int64(len(p.entry.Value)))
 	if p.blind() {
 		return s.store.Put(ctx, p.entry)
 	}
-	var written store.Written
-	d := store.Decision{Keys: []store.Key{p.entry.Key}, Bytes: int64(len(p.entry.Value))}
-	err := s.store.Decide(ctx, d, p.decide(&written))
+	var written store.PutResult
+	o := store.UpdateOptions{WithoutValues: true, Bytes: int64(len(p.entry.Value))}
+	err := s.store.Update(ctx, []store.Key{p.entry.Key}, o, p.decide(&written))
 	return written, err
 }
 
@@ -224,8 +224,8 @@ func (s *Server) put(ctx context.Context, p write) (store.Written, error) {
 func (p *write) blind() bool { return p.ttl == 0 && p.conditions.none() }
 
 // decide is the write as the function of an Update.
-func (p *write) decide(written *store.Written) func(*store.View) error {
-	return func(v *store.View) error {
+func (p *write) decide(written *store.PutResult) func(*store.Tx) error {
+	return func(v *store.Tx) error {
 		exists, err := p.conditions.decide(v, p.entry.Key)
 		if err != nil {
 			return err
@@ -234,7 +234,7 @@ func (p *write) decide(written *store.Written) func(*store.View) error {
 		if p.ttl > 0 {
 			e.ExpiresAt = v.Now().Add(p.ttl)
 		}
-		*written = store.Written{Entry: v.Put(e), Created: !exists}
+		*written = store.PutResult{Entry: v.Put(e), Created: !exists}
 		return nil
 	}
 }
@@ -277,7 +277,7 @@ func (s *Server) delete(w http.ResponseWriter, r *http.Request, key store.Key) (
 		return tombstone, err
 	}
 	master := s.store.Master(key)
-	err = s.store.Revise(r.Context(), []store.Key{key}, c.deletion(key, &tombstone))
+	err = s.store.Update(r.Context(), []store.Key{key}, store.UpdateOptions{WithoutValues: true}, c.deletion(key, &tombstone))
 	if err == nil || errors.Is(err, store.ErrNotFound) {
 		w.Header()["Runnel-Partition"] = []string{master}
 		w.Header()["Runnel-Staleness"] = notStale
@@ -286,8 +286,8 @@ func (s *Server) delete(w http.ResponseWriter, r *http.Request, key store.Key) (
 }
 
 // deletion is the removal of key, if c holds, as the function of an Update.
-func (c *conditions) deletion(key store.Key, tombstone *store.Entry) func(*store.View) error {
-	return func(v *store.View) error {
+func (c *conditions) deletion(key store.Key, tombstone *store.Entry) func(*store.Tx) error {
+	return func(v *store.Tx) error {
 		current, exists := v.Get(key)
 		if !exists { // whatever the preconditions (RFC 9110, section 13.2.1)
 			return &decided{store.ErrNotFound, v.Seen(key)}

@@ -17,23 +17,23 @@ type operation struct {
 	failed error // why it is not done; nil if it can be
 
 	// What a put that has to be decided, or a delete, wrote; nil for others.
-	written *store.Written
+	written *store.PutResult
 }
 
 // reads reports whether the operation changes nothing.
 func (o *operation) reads() bool { return o.name == "get" }
 
 // change is a put or a delete as the store takes it.
-func (o *operation) change(c *store.Change) {
-	c.Entry, c.Decide, c.Created, c.Err = o.entry, nil, false, nil
+func (o *operation) change(c *store.Write) {
+	c.Entry, c.Update, c.Created, c.Err = o.entry, nil, false, nil
 	if o.name == "put" && o.blind() {
 		return
 	}
-	o.written = new(store.Written)
+	o.written = new(store.PutResult)
 	if o.name == "delete" {
-		c.Decide = o.conditions.deletion(o.entry.Key, &o.written.Entry)
+		c.Update = o.conditions.deletion(o.entry.Key, &o.written.Entry)
 	} else {
-		c.Decide = o.decide(o.written)
+		c.Update = o.decide(o.written)
 	}
 }
 

@@ -38,13 +38,11 @@ type Reader interface {
 // Writer writes on the keys' master.
 type Writer interface {
 	// Put writes whatever stood before.
-	Put(ctx context.Context, e store.Entry) (store.Written, error)
-	// Revise decides over the current entries, which come without their values.
-	Revise(ctx context.Context, keys []store.Key, fn func(*store.View) error) error
-	// Decide is Revise, of values whose bytes it is told.
-	Decide(ctx context.Context, d store.Decision, fn func(*store.View) error) error
+	Put(ctx context.Context, e store.Entry) (store.PutResult, error)
+	// Update runs fn over the current entries of the keys and commits what fn wrote.
+	Update(ctx context.Context, keys []store.Key, o store.UpdateOptions, fn func(*store.Tx) error) error
 	// UpdateEach makes many changes, each by itself, in shared commits.
-	UpdateEach(ctx context.Context, changes []store.Change)
+	UpdateEach(ctx context.Context, changes []store.Write)
 	// Copy brings a committed entry to further partitions until want hold it
 	// (store.EveryReachable: all that can be reached), and says how many do.
 	Copy(ctx context.Context, e store.Entry, want int) (held int, err error)

@@ -34,8 +34,8 @@ func (s *Server) touchKey(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var touched store.Entry
-	d := store.Decision{Keys: []store.Key{key}, Values: true, Bytes: s.store.MaxValueBytes()}
-	if err := s.store.Decide(r.Context(), d, p.touch(&touched)); err != nil {
+	o := store.UpdateOptions{Bytes: s.store.MaxValueBytes()}
+	if err := s.store.Update(r.Context(), []store.Key{key}, o, p.touch(&touched)); err != nil {
 		return err
 	}
 	rw := w.(*response)
@@ -46,8 +46,8 @@ func (s *Server) touchKey(w http.ResponseWriter, r *http.Request) error {
 }
 
 // touch is the renewal as the function of an Update.
-func (p *write) touch(touched *store.Entry) func(*store.View) error {
-	return func(v *store.View) error {
+func (p *write) touch(touched *store.Entry) func(*store.Tx) error {
+	return func(v *store.Tx) error {
 		exists, err := p.conditions.decide(v, p.entry.Key)
 		if err != nil {
 			return err

@@ -40,14 +40,14 @@ func (s *Server) postTxn(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	d := t.decision()
-	if err := s.sharedMaster(d.Keys); err != nil {
+	o := t.updateOptions()
+	if err := s.sharedMaster(t.keys); err != nil {
 		return err
 	}
-	if err := s.store.Decide(r.Context(), d, t.decide); err != nil {
+	if err := s.store.Update(r.Context(), t.keys, o, t.decide); err != nil {
 		return err
 	}
-	master := s.store.Master(d.Keys[0])
+	master := s.store.Master(t.keys[0])
 	answer := t.answer(master)
 	h := w.Header()
 	h["Content-Type"] = []string{offerJSON.contentType}
@@ -101,7 +101,7 @@ type requirement struct {
 	absent bool // otherwise, without an etag: it exists
 }
 
-func (q *requirement) holds(v *store.View) bool {
+func (q *requirement) holds(v *store.Tx) bool {
 	e, exists := v.Get(q.key)
 	switch {
 	case q.absent:
@@ -128,14 +128,14 @@ func (t *transaction) seen(session store.Vector) store.Vector {
 	return session
 }
 
-// decision says what the transaction works on.
-func (t *transaction) decision() store.Decision {
-	var d store.Decision
+// updateOptions collects the transaction's distinct keys and returns how to update them.
+func (t *transaction) updateOptions() store.UpdateOptions {
+	o := store.UpdateOptions{WithoutValues: true}
 	seen := make(map[store.Key]bool)
 	add := func(k store.Key) {
 		if !seen[k] {
 			seen[k] = true
-			d.Keys = append(d.Keys, k)
+			t.keys = append(t.keys, k)
 		}
 	}
 	for i := range t.conditions {
@@ -144,16 +144,15 @@ func (t *transaction) decision() store.Decision {
 	for _, ops := range [...][]operation{t.then, t.otherwise} {
 		for i := range ops {
 			add(ops[i].entry.Key)
-			d.Values = d.Values || ops[i].reads()
-			d.Bytes += int64(len(ops[i].entry.Value))
+			o.WithoutValues = o.WithoutValues && !ops[i].reads()
+			o.Bytes += int64(len(ops[i].entry.Value))
 		}
 	}
-	t.keys = d.Keys
-	return d
+	return o
 }
 
 // decide is the transaction as the function of an Update. It may run again.
-func (t *transaction) decide(v *store.View) error {
+func (t *transaction) decide(v *store.Tx) error {
 	t.stood = t.stood[:0]
 	for _, k := range t.keys {
 		t.stood = append(t.stood, v.Seen(k))
@@ -182,7 +181,7 @@ func (t *transaction) chosen() []operation {
 }
 
 // do does an operation inside an Update.
-func (o *operation) do(v *store.View) (done outcome, err error) {
+func (o *operation) do(v *store.Tx) (done outcome, err error) {
 	done.entry, done.found = v.Get(o.entry.Key)
 	switch o.name {
 	case "get":

@@ -179,7 +179,7 @@ func (b *batch) apply(u *update, base Revision) {
 		b.put(u, base)
 		return
 	}
-	v := View{batch: b, update: u, base: base}
+	v := Tx{batch: b, update: u, base: base}
 	if u.err = u.fn(&v); u.err != nil {
 		return
 	}

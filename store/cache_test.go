@@ -99,7 +99,7 @@ func (r *cacheRig) fromCache(f func()) bool {
 }
 
 // peer is p1 as the sync process of this process sees it.
-func (r *cacheRig) peer() store.Peer { return r.Peers()[1] }
+func (r *cacheRig) peer() store.Replica { return r.Replicas()[1] }
 
 // next is what brings p1 to where its master is.
 func (r *cacheRig) next() partition.Copy {
@@ -118,7 +118,7 @@ func (r *cacheRig) next() partition.Copy {
 func (r *cacheRig) delete(by *store.Store, name string) {
 	r.t.Helper()
 	key := store.User.Key(name)
-	r.must(by.Update(r.t.Context(), []store.Key{key}, func(v *store.View) error {
+	r.must(by.Update(r.t.Context(), []store.Key{key}, store.UpdateOptions{}, func(v *store.Tx) error {
 		_, _ = v.Delete(key)
 		return nil
 	}))
@@ -245,9 +245,9 @@ func TestCacheKnowsWhatThisProcessDoes(t *testing.T) {
 func (r *cacheRig) writeMany() {
 	r.t.Helper()
 	for n := range 4 {
-		var changes []store.Change
+		var changes []store.Write
 		for i := range 3000 {
-			changes = append(changes, store.Change{Entry: store.Entry{Key: store.User.Key(fmt.Sprint("many/", n, "/", i)), Value: []byte("1")}})
+			changes = append(changes, store.Write{Entry: store.Entry{Key: store.User.Key(fmt.Sprint("many/", n, "/", i)), Value: []byte("1")}})
 		}
 		r.UpdateEach(r.t.Context(), changes)
 	}

@@ -19,7 +19,7 @@ type ChangeOptions struct {
 // Changes is a part of the feed of changes: for each key that changed, its
 // latest state, in the order of revisions per origin. A deleted key's entry is
 // a tombstone; so is that of a key that has expired.
-type Changes struct {
+type ChangePage struct {
 	Entries   []Entry
 	Next      ChangeToken // everything up to here was given
 	More      bool        // more is there already
@@ -30,7 +30,7 @@ type Changes struct {
 
 // All yields the entries, each with the token of who was given it and all
 // before it.
-func (c *Changes) All() iter.Seq2[*Entry, ChangeToken] {
+func (c *ChangePage) All() iter.Seq2[*Entry, ChangeToken] {
 	return func(yield func(*Entry, ChangeToken) bool) {
 		t := c.since
 		for i := range c.Entries {
@@ -46,7 +46,7 @@ func (c *Changes) All() iter.Seq2[*Entry, ChangeToken] {
 }
 
 // cut ends the part after n entries.
-func (c *Changes) cut(n int) {
+func (c *ChangePage) cut(n int) {
 	if len(c.Entries) <= n {
 		return
 	}
@@ -85,18 +85,18 @@ func (s *Store) ChangesNow(ctx context.Context) (t ChangeToken, err error) {
 // does not match. ErrResync: tombstones that the reader has not seen are gone.
 // ErrForeignToken: see there. ErrNoPartition: no partition
 // that is whole and holds everything that the reader has seen can answer.
-func (s *Store) Changes(ctx context.Context, since ChangeToken, o ChangeOptions) (Changes, error) {
+func (s *Store) Changes(ctx context.Context, since ChangeToken, o ChangeOptions) (ChangePage, error) {
 	return s.readChanges(ctx, since, nil, o)
 }
 
 // readChanges reads a page up to upTo at most, if that is given, from the first
 // partition that can answer.
-func (s *Store) readChanges(ctx context.Context, since ChangeToken, upTo *ChangeToken, o ChangeOptions) (Changes, error) {
+func (s *Store) readChanges(ctx context.Context, since ChangeToken, upTo *ChangeToken, o ChangeOptions) (ChangePage, error) {
 	reach := since
 	if upTo != nil {
 		reach = *upTo
 	}
-	var page Changes
+	var page ChangePage
 	read := func(src *changeSource) error {
 		if err := src.mayContinue(since); err != nil {
 			return err
@@ -132,7 +132,7 @@ func (o ChangeOptions) wants() func(Key) bool {
 
 // present makes entries as read fit for a reader: values only if they are
 // wanted, and then checked; expired ones as deleted.
-func (s *Store) present(c *Changes, o ChangeOptions) error {
+func (s *Store) present(c *ChangePage, o ChangeOptions) error {
 	for i := range c.Entries {
 		e := &c.Entries[i]
 		switch {

@@ -17,7 +17,7 @@ type changeRead struct {
 
 	matches, scans int // entries that may still be taken, and looked at
 	bytes          int64
-	page           Changes
+	page           ChangePage
 }
 
 func newChangeRead(src *changeSource, since ChangeToken, upTo *ChangeToken) *changeRead {
@@ -25,7 +25,7 @@ func newChangeRead(src *changeSource, since ChangeToken, upTo *ChangeToken) *cha
 		since = src.begin()
 	}
 	r := &changeRead{src: src, upTo: upTo}
-	r.page = Changes{since: since, Next: since, Partition: src.m.Name()}
+	r.page = ChangePage{since: since, Next: since, Partition: src.m.Name()}
 	return r
 }
 

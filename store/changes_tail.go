@@ -187,7 +187,7 @@ func (t *tail) round(ctx context.Context) (entries int, more bool, err error) {
 }
 
 // readRound reads what comes after at from a source that covers reach.
-func (s *Store) readRound(ctx context.Context, at, reach ChangeToken) (page Changes, err error) {
+func (s *Store) readRound(ctx context.Context, at, reach ChangeToken) (page ChangePage, err error) {
 	err = s.fromSource(ctx, reach, func(src *changeSource) error {
 		if err := src.mayContinue(at); err != nil {
 			return err
@@ -232,7 +232,7 @@ func (t *tail) begin(at ChangeToken) {
 }
 
 // push keeps a round for the readers, and drops the oldest that are too many.
-func (t *tail) push(page *Changes) {
+func (t *tail) push(page *ChangePage) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	round := tailRound{before: t.at, after: page.Next, entries: page.Entries, partition: page.Partition}

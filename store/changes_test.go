@@ -48,7 +48,7 @@ func names(entries []store.Entry) string {
 func (r *rig) remove(t *testing.T, name string) {
 	t.Helper()
 	key := store.User.Key(name)
-	if err := r.Update(t.Context(), []store.Key{key}, func(v *store.View) error { v.Delete(key); return nil }); err != nil {
+	if err := r.Update(t.Context(), []store.Key{key}, store.UpdateOptions{}, func(v *store.Tx) error { v.Delete(key); return nil }); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -418,7 +418,7 @@ func TestPagesOfARarePrefixAreBounded(t *testing.T) {
 func TestExpiredEntriesComeAsDeleted(t *testing.T) {
 	r := newRig(t, 1, options())
 	key := store.User.Key("a")
-	err := r.Update(t.Context(), []store.Key{key}, func(v *store.View) error {
+	err := r.Update(t.Context(), []store.Key{key}, store.UpdateOptions{}, func(v *store.Tx) error {
 		v.Put(store.Entry{Key: key, Value: []byte("1"), ExpiresAt: v.Now().Add(300 * time.Millisecond)})
 		return nil
 	})

@@ -30,21 +30,21 @@ func (w *Watch) Token() ChangeToken { return w.at }
 // page holds. When ctx ends first its error is returned, or ErrNoPartition if
 // that is why there was nothing; the watch can go on then. Other errors are
 // those of Changes, and ErrClosed.
-func (w *Watch) Next(ctx context.Context) (Changes, error) {
+func (w *Watch) Next(ctx context.Context) (ChangePage, error) {
 	for {
 		page, wait, err := w.step(ctx)
 		switch {
 		case ctx.Err() != nil && (err != nil || len(page.Entries) == 0):
-			return Changes{}, cause(ctx, err)
+			return ChangePage{}, cause(ctx, err)
 		case errors.Is(err, ErrNoPartition):
 			wait = w.s.tail.changed()
 		case err != nil:
-			return Changes{}, err
+			return ChangePage{}, err
 		case len(page.Entries) > 0:
 			return page, nil
 		}
 		if wait != nil && !w.wait(ctx, wait) {
-			return Changes{}, cause(ctx, err)
+			return ChangePage{}, cause(ctx, err)
 		}
 	}
 }
@@ -80,19 +80,19 @@ func (w *Watch) wait(ctx context.Context, changed <-chan struct{}) bool {
 
 // step takes the next part, which may have nothing for this reader in it, or
 // says what to wait for.
-func (w *Watch) step(ctx context.Context) (page Changes, wait <-chan struct{}, err error) {
+func (w *Watch) step(ctx context.Context) (page ChangePage, wait <-chan struct{}, err error) {
 	round, wait, err := w.fromTail()
 	switch {
 	case err != nil:
-		return Changes{}, nil, err
+		return ChangePage{}, nil, err
 	case round != nil:
 		return w.take(ctx, round)
 	case w.number >= 0:
-		return Changes{}, wait, nil
+		return ChangePage{}, wait, nil
 	}
 	head, level, wait := w.s.tail.head()
 	if !level || !head.covers(w.at) && !w.at.IsBeginning() {
-		return Changes{}, wait, nil // the tail is on its way
+		return ChangePage{}, wait, nil // the tail is on its way
 	}
 	page, err = w.s.readChanges(ctx, w.at, &head, w.o)
 	if err == nil {
@@ -144,8 +144,8 @@ func (t *tail) find(at ChangeToken) int64 {
 
 // take makes a page of a round, or of what is left of it. A damaged value is
 // read elsewhere.
-func (w *Watch) take(ctx context.Context, round *tailRound) (Changes, <-chan struct{}, error) {
-	page := Changes{since: w.at, Next: round.after, Partition: round.partition}
+func (w *Watch) take(ctx context.Context, round *tailRound) (ChangePage, <-chan struct{}, error) {
+	page := ChangePage{since: w.at, Next: round.after, Partition: round.partition}
 	wants := w.o.wants()
 	for i := range round.entries {
 		if e := &round.entries[i]; wants(e.Key) && e.Revision > w.at.upTo(e.Origin) {
@@ -154,7 +154,7 @@ func (w *Watch) take(ctx context.Context, round *tailRound) (Changes, <-chan str
 	}
 	if err := w.s.present(&page, w.o); err != nil {
 		if page, err = w.s.readChanges(ctx, w.at, &round.after, w.o); err != nil {
-			return Changes{}, nil, err
+			return ChangePage{}, nil, err
 		}
 	}
 	page.cut(clampLimit(w.o.Limit))

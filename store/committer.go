@@ -15,12 +15,12 @@ import (
 type update struct {
 	epoch  int64
 	keys   []Key
-	key    [1]Key            // what keys of a Put is made of
-	values bool              // fn needs the values that stood
-	fn     func(*View) error // nil: a Put of entry
-	entry  Entry             // of a Put; completed by the commit
-	bytes  int64             // of the values it carries
-	done   chan error        // receives the outcome once; buffered
+	key    [1]Key          // what keys of a Put is made of
+	values bool            // fn needs the values that stood
+	fn     func(*Tx) error // nil: a Put of entry
+	entry  Entry           // of a Put; completed by the commit
+	bytes  int64           // of the values it carries
+	done   chan error      // receives the outcome once; buffered
 
 	together *together // if not nil, outcome is set and together is told instead of done
 	outcome  error

@@ -54,7 +54,7 @@ func TestDecidedWritesShareACommitUpToItsBytes(t *testing.T) {
 	var order []int
 	for i := range 30 {
 		key := User.Key(fmt.Sprint(i))
-		us = append(us, queued(t, c, &update{keys: []Key{key}, fn: func(v *View) error {
+		us = append(us, queued(t, c, &update{keys: []Key{key}, fn: func(v *Tx) error {
 			v.Put(Entry{Key: key, Value: make([]byte, 400)})
 			order = append(order, i)
 			return nil
@@ -185,7 +185,7 @@ func TestChangesThatCameTogetherKeepTheirOrder(t *testing.T) {
 
 func TestDecidedWritesAreBoundedByTheirBytes(t *testing.T) {
 	c, _ := newTestCommitter(t, Options{BatchBytes: 1000, MaxValueBytes: 1000})
-	fn := func(*View) error { return nil }
+	fn := func(*Tx) error { return nil }
 	for range 64 {
 		queued(t, c, &update{keys: []Key{"k/a"}, fn: fn, bytes: 1000})
 	}

@@ -25,7 +25,7 @@ func TestNoReadGoesByTheClockOfThisHost(t *testing.T) {
 				o.Poll = time.Second
 				r.start(t, o)
 				key, began := store.User.Key("a"), time.Now()
-				if err := r.Update(t.Context(), []store.Key{key}, func(v *store.View) error {
+				if err := r.Update(t.Context(), []store.Key{key}, store.UpdateOptions{}, func(v *store.Tx) error {
 					v.Put(store.Entry{Key: key, Value: []byte("1"), ExpiresAt: v.Now().Add(10 * time.Second)})
 					return nil
 				}); err != nil {
@@ -69,7 +69,7 @@ func TestEntryRenewedWhileItIsReadIsNotGone(t *testing.T) {
 				o.Poll, o.Timeout, o.Partitions = time.Second, time.Minute, []partition.Partition{p}
 				r.start(t, o)
 				renew := func() {
-					if err := r.Update(t.Context(), []store.Key{key}, func(v *store.View) error {
+					if err := r.Update(t.Context(), []store.Key{key}, store.UpdateOptions{}, func(v *store.Tx) error {
 						v.Put(store.Entry{Key: key, Value: []byte("1"), ExpiresAt: v.Now().Add(10 * time.Second)})
 						return nil
 					}); err != nil {
@@ -144,7 +144,7 @@ func (r *rig) wantShown(t *testing.T, key store.Key, want bool) {
 	}
 	all, _ := r.readAll(t, store.ChangeToken{}, userChanges)
 	check("Changes", len(all) == 1 && !all[0].Deleted)
-	if err := r.Update(t.Context(), []store.Key{key}, func(v *store.View) error {
+	if err := r.Update(t.Context(), []store.Key{key}, store.UpdateOptions{}, func(v *store.Tx) error {
 		_, found := v.Get(key)
 		check("a condition", found)
 		return nil

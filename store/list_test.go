@@ -32,7 +32,7 @@ func TestListAgreesWithAModel(t *testing.T) {
 	}
 	for _, name := range names[:len(names)/4] { // tombstones lie in between
 		key := store.User.Key(name)
-		if err := r.Update(t.Context(), []store.Key{key}, func(v *store.View) error { v.Delete(key); return nil }); err != nil {
+		if err := r.Update(t.Context(), []store.Key{key}, store.UpdateOptions{}, func(v *store.Tx) error { v.Delete(key); return nil }); err != nil {
 			t.Fatal(err)
 		}
 	}

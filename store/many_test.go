@@ -60,7 +60,7 @@ func TestGetManyAnswersAsGet(t *testing.T) {
 				r.put(t, name, strings.Repeat(name, i%50))
 			case 2:
 				r.put(t, name, "gone")
-				if err := r.Revise(t.Context(), keys[2*i:2*i+1], func(v *store.View) error {
+				if err := r.Update(t.Context(), keys[2*i:2*i+1], store.UpdateOptions{WithoutValues: true}, func(v *store.Tx) error {
 					v.Delete(keys[2*i])
 					return nil
 				}); err != nil {
@@ -166,8 +166,8 @@ func TestGetManyServesNoDamagedCopy(t *testing.T) {
 }
 
 // changes puts keys 0, 1, … of a prefix.
-func changes(prefix string, n int) []store.Change {
-	cs := make([]store.Change, n)
+func changes(prefix string, n int) []store.Write {
+	cs := make([]store.Write, n)
 	for i := range cs {
 		cs[i].Entry = store.Entry{Key: store.User.Key(fmt.Sprint(prefix, i)), Value: []byte(fmt.Sprint(i))}
 	}
@@ -185,7 +185,7 @@ func TestUpdateEachSharesCommitsAndKeepsTheOrderOfAKey(t *testing.T) {
 		cs[i].Entry.Key = store.User.Key(fmt.Sprint(i % 500))
 		if i%5 == 4 {
 			key := cs[i].Entry.Key
-			cs[i].Decide = func(v *store.View) error {
+			cs[i].Update = func(v *store.Tx) error {
 				if e, ok := v.Get(key); i >= 500 && i%10 != 4 && (!ok || e.Size == 0) {
 					return fmt.Errorf("change %d finds %+v", i, e)
 				}
@@ -311,7 +311,7 @@ func TestUnknownOutcomeIsNotTriedAgain(t *testing.T) {
 		return nil
 	})
 	key, decided := store.User.Key("a"), 0
-	err := r.Revise(t.Context(), []store.Key{key}, func(v *store.View) error {
+	err := r.Update(t.Context(), []store.Key{key}, store.UpdateOptions{WithoutValues: true}, func(v *store.Tx) error {
 		decided++
 		if _, deleted := v.Delete(key); !deleted {
 			return store.ErrNotFound

@@ -57,7 +57,7 @@ func write(t *testing.T, c *committer, entries ...Entry) (created []bool) {
 
 func remove(t *testing.T, c *committer, k Key) {
 	t.Helper()
-	u := queued(t, c, &update{keys: []Key{k}, fn: func(v *View) error { v.Delete(k); return nil }})
+	u := queued(t, c, &update{keys: []Key{k}, fn: func(v *Tx) error { v.Delete(k); return nil }})
 	c.drain()
 	if err := <-u.done; err != nil {
 		t.Fatal(err)

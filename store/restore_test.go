@@ -145,7 +145,7 @@ func TestRestoreTakesBackWhatOthersHold(t *testing.T) {
 	old := backup(t, r.parts[0])
 	r.put(t, "a", "2")
 	r.put(t, "c", "1")
-	err := r.Update(t.Context(), []store.Key{store.User.Key("b")}, func(v *store.View) error { v.Delete(store.User.Key("b")); return nil })
+	err := r.Update(t.Context(), []store.Key{store.User.Key("b")}, store.UpdateOptions{}, func(v *store.Tx) error { v.Delete(store.User.Key("b")); return nil })
 	if err != nil {
 		t.Fatal(err)
 	}

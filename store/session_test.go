@@ -79,8 +79,8 @@ func (r *sessionRig) must(err error) {
 func (r *sessionRig) target(p *memory.Partition) partition.Target {
 	for _, s := range r.processes {
 		if r.IntN(3) == 0 {
-			i := slices.IndexFunc(s.Peers(), func(peer store.Peer) bool { return peer.Name() == p.Name() })
-			return s.Peers()[i]
+			i := slices.IndexFunc(s.Replicas(), func(peer store.Replica) bool { return peer.Name() == p.Name() })
+			return s.Replicas()[i]
 		}
 	}
 	return p
@@ -167,7 +167,7 @@ func (r *sessionRig) write(c *client, s *store.Store) {
 	key := store.User.Key(fmt.Sprint(r.IntN(sessionKeys)))
 	var e store.Entry
 	remove := r.IntN(3) == 0
-	err := s.Update(r.Context(), []store.Key{key}, func(v *store.View) error {
+	err := s.Update(r.Context(), []store.Key{key}, store.UpdateOptions{}, func(v *store.Tx) error {
 		if e = (store.Entry{}); remove {
 			e, _ = v.Delete(key)
 		} else {

@@ -51,7 +51,7 @@ func TestMasterRestoredUnderItsWriterTakesNoWrites(t *testing.T) {
 			return err
 		},
 		func() error {
-			return r.Update(t.Context(), []store.Key{store.User.Key("c")}, func(v *store.View) error {
+			return r.Update(t.Context(), []store.Key{store.User.Key("c")}, store.UpdateOptions{}, func(v *store.Tx) error {
 				v.Put(store.Entry{Key: store.User.Key("c")})
 				return nil
 			})
@@ -151,9 +151,9 @@ func TestSetBackIsHeardFromTheSyncProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Peers()[1].Apply(t.Context(), partition.Copy{Origin: "p0", From: at.Origins["p0"].Revision, To: foreign.Revision, Goal: foreign.Revision, Entries: []store.Entry{foreign}})
+	r.Replicas()[1].Apply(t.Context(), partition.Copy{Origin: "p0", From: at.Origins["p0"].Revision, To: foreign.Revision, Goal: foreign.Revision, Entries: []store.Entry{foreign}})
 	r.SetBack("p0", "p1", partition.ErrSetBack)
-	if r.Peers()[0].SetBack == nil {
+	if r.Replicas()[0].SetBack == nil {
 		t.Error("p0 may be copied from")
 	}
 	r.behind(t)

@@ -163,18 +163,18 @@ func (s *Store) member(name string) *member {
 }
 
 // Peer is a configured partition as the sync process sees it.
-type Peer struct {
+type Replica struct {
 	partition.Partition
 	Err     error // why it cannot be used now; nil when it is joined and reachable
 	SetBack error // why nothing that it wrote may be copied: a master that has lost writes
 }
 
-// Peers returns every configured partition, in the order of the configuration.
-func (s *Store) Peers() []Peer {
+// Replicas returns every configured partition, in the order of the configuration.
+func (s *Store) Replicas() []Replica {
 	members := *s.members.Load()
-	peers := make([]Peer, len(members))
+	peers := make([]Replica, len(members))
 	for i, m := range members {
-		peers[i] = Peer{Partition: m, Err: m.fault(), SetBack: m.behindness()}
+		peers[i] = Replica{Partition: m, Err: m.fault(), SetBack: m.behindness()}
 	}
 	return peers
 }

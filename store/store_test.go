@@ -161,7 +161,7 @@ func TestPutSaysWhetherTheKeyIsNew(t *testing.T) {
 			t.Fatalf("get after put %d: %+v, %v; want revision %d", i, got.Entry, err, w.Entry.Revision)
 		}
 	}
-	err := r.Update(t.Context(), []store.Key{key}, func(v *store.View) error { v.Delete(key); return nil })
+	err := r.Update(t.Context(), []store.Key{key}, store.UpdateOptions{}, func(v *store.Tx) error { v.Delete(key); return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +183,7 @@ func TestUpdateIsExactUnderConcurrency(t *testing.T) {
 		s := []*rig{r, other}[w%2]
 		group.Go(func() {
 			for range rounds {
-				err := s.Update(t.Context(), []store.Key{key}, func(v *store.View) error {
+				err := s.Update(t.Context(), []store.Key{key}, store.UpdateOptions{}, func(v *store.Tx) error {
 					e, _ := v.Get(key)
 					v.Put(store.Entry{Key: key, Value: append(e.Value[:len(e.Value):len(e.Value)], 'x')})
 					return nil
@@ -213,7 +213,7 @@ func TestReplacedDatabaseIsJoinedAnew(t *testing.T) {
 	if err := r.Add(swap); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "join", func() bool { return r.Peers()[1].Err == nil })
+	eventually(t, "join", func() bool { return r.Replicas()[1].Err == nil })
 
 	foreign := memory.New("p1")
 	_, err := foreign.Join(t.Context(), partition.Cluster{ID: "other", Name: "p1", Epoch: 1, Masters: []string{"p9"}, Slots: make([]uint16, store.Slots)})
@@ -221,11 +221,11 @@ func TestReplacedDatabaseIsJoinedAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	swap.set(nil)
-	eventually(t, "outage", func() bool { return r.Peers()[1].Err != nil })
+	eventually(t, "outage", func() bool { return r.Replicas()[1].Err != nil })
 	swap.set(foreign)
 	eventually(t, "refusal", func() bool { return r.Status().Partitions[1].State == store.Refused })
 	swap.set(memory.New("p1"))
-	eventually(t, "join of the empty one", func() bool { return r.Peers()[1].Err == nil })
+	eventually(t, "join of the empty one", func() bool { return r.Replicas()[1].Err == nil })
 }
 
 // swapped is a partition whose database can be replaced; nil is an outage.
@@ -297,7 +297,7 @@ func TestUpdateErrorAbortsItAlone(t *testing.T) {
 	for i := range errs {
 		key := store.User.Key(fmt.Sprint("k", i))
 		group.Go(func() {
-			errs[i] = r.Update(t.Context(), []store.Key{key}, func(v *store.View) error {
+			errs[i] = r.Update(t.Context(), []store.Key{key}, store.UpdateOptions{}, func(v *store.Tx) error {
 				v.Put(store.Entry{Key: key, Value: []byte("x")})
 				if i%3 == 0 {
 					return errPlanned
@@ -322,7 +322,7 @@ func TestUpdateErrorAbortsItAlone(t *testing.T) {
 func TestUpdateSeesEarlierWritesOfItsBatch(t *testing.T) {
 	r := newRig(t, 1, options())
 	a, b := store.User.Key("{t}a"), store.User.Key("{t}b")
-	err := r.Update(t.Context(), []store.Key{a, b}, func(v *store.View) error {
+	err := r.Update(t.Context(), []store.Key{a, b}, store.UpdateOptions{}, func(v *store.Tx) error {
 		first := v.Put(store.Entry{Key: a, Value: []byte("1")})
 		again, ok := v.Get(a)
 		if !ok || again.Revision != first.Revision || first.Revision != v.Revision() {
@@ -353,7 +353,7 @@ func TestUpdateRefusesKeysOfDifferentMasters(t *testing.T) {
 		b = store.User.Key(fmt.Sprint("b", i))
 	}
 	run := 0
-	err := r.Update(t.Context(), []store.Key{a, b}, func(*store.View) error { run++; return nil })
+	err := r.Update(t.Context(), []store.Key{a, b}, store.UpdateOptions{}, func(*store.Tx) error { run++; return nil })
 	if !errors.Is(err, store.ErrDifferentMasters) || run != 0 {
 		t.Fatalf("%v, ran %d times", err, run)
 	}
@@ -367,7 +367,7 @@ func TestUpdateThatWritesNothingClaimsNothing(t *testing.T) {
 	r := newRig(t, 1, options())
 	r.put(t, "a", "1")
 	before, _ := r.parts[0].Positions(t.Context())
-	if err := r.Update(t.Context(), []store.Key{store.User.Key("a")}, func(v *store.View) error { return nil }); err != nil {
+	if err := r.Update(t.Context(), []store.Key{store.User.Key("a")}, store.UpdateOptions{}, func(v *store.Tx) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	after, _ := r.parts[0].Positions(t.Context())
@@ -519,7 +519,7 @@ func TestExpiredEntryIsGoneBeforeItIsSwept(t *testing.T) {
 	r := &rig{parts: []*memory.Partition{memory.New("p0", memory.Clock(clock)), memory.New("p1")}}
 	r.start(t, options())
 	key := store.User.Key("a")
-	err := r.Update(t.Context(), []store.Key{key}, func(v *store.View) error {
+	err := r.Update(t.Context(), []store.Key{key}, store.UpdateOptions{}, func(v *store.Tx) error {
 		v.Put(store.Entry{Key: key, ExpiresAt: v.Now().Add(time.Minute)})
 		return nil
 	})
@@ -759,7 +759,7 @@ func TestAddedPartitionJoinsWithoutRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.parts = append(r.parts, added)
-	eventually(t, "joined partition", func() bool { return r.Peers()[1].Err == nil })
+	eventually(t, "joined partition", func() bool { return r.Replicas()[1].Err == nil })
 	r.level(t)
 	if st := r.Status().Partitions[1]; st.State != store.Ready || !st.Readable {
 		t.Errorf("status: %+v", st)
@@ -782,7 +782,7 @@ func TestNobodyIsGivenAPartitionBeforeItIsKnownToBelong(t *testing.T) {
 			if op != memory.OpCluster || s.Load() == nil {
 				return nil
 			}
-			if s.Load().Peers()[i].Err == nil {
+			if s.Load().Replicas()[i].Err == nil {
 				early.Add(1)
 			}
 			return nil
@@ -805,7 +805,7 @@ func TestNobodyIsGivenAPartitionBeforeItIsKnownToBelong(t *testing.T) {
 	if n := early.Load(); n > 0 {
 		t.Errorf("%d times a partition was given before its cluster was asked for", n)
 	}
-	for _, peer := range opened.Peers() {
+	for _, peer := range opened.Replicas() {
 		if peer.Err != nil {
 			t.Errorf("%s: %v", peer.Name(), peer.Err)
 		}

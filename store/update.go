@@ -7,7 +7,7 @@ import (
 )
 
 // Written is the outcome of a Put.
-type Written struct {
+type PutResult struct {
 	Entry   Entry // as stored
 	Created bool  // there was no live entry before
 }
@@ -20,48 +20,41 @@ type Written struct {
 // ErrDifferentMasters: the keys have more than one master. ErrMasterUnavailable:
 // nothing was stored. ErrOutcomeUnknown: see there. An ended ctx is honoured as
 // long as the commit has not begun.
-func (s *Store) Update(ctx context.Context, keys []Key, fn func(*View) error) error {
-	return s.Decide(ctx, Decision{Keys: keys, Values: true}, fn)
-}
-
-// Revise is Update for functions that do not need the values that stood: the
-// View's entries come without them, which spares reading them.
-func (s *Store) Revise(ctx context.Context, keys []Key, fn func(*View) error) error {
-	return s.Decide(ctx, Decision{Keys: keys}, fn)
-}
-
-// Decision says what an Update works on.
-type Decision struct {
-	Keys   []Key // distinct
-	Values bool  // the function needs the values that stood
-	Bytes  int64 // of the values that the function carries: memory while it waits, and share of a commit
-}
-
-// Decide is Update or Revise, as d says.
-func (s *Store) Decide(ctx context.Context, d Decision, fn func(*View) error) error {
+func (s *Store) Update(ctx context.Context, keys []Key, o UpdateOptions, fn func(*Tx) error) error {
 	u := s.newUpdate()
-	u.keys, u.values, u.bytes, u.fn = d.Keys, d.Values, d.Bytes, fn
+	u.keys, u.values, u.bytes, u.fn = keys, !o.WithoutValues, o.Bytes, fn
 	err := s.submit(ctx, u)
 	s.free(u)
 	return err
 }
 
+// UpdateOptions says how an Update is run. The zero value reads the current entries
+// with their values.
+type UpdateOptions struct {
+	// WithoutValues spares reading the current values: the entries that Tx.Get returns
+	// have none.
+	WithoutValues bool
+	// Bytes is the size of the values that the function carries. They occupy that much
+	// memory while the Update waits, and that much of a commit.
+	Bytes int64
+}
+
 // Put writes an entry, of which Key, ContentType, Metadata and Value count,
 // whatever stood before. It is the fastest write.
-func (s *Store) Put(ctx context.Context, e Entry) (Written, error) {
+func (s *Store) Put(ctx context.Context, e Entry) (PutResult, error) {
 	e.Size = int64(len(e.Value))
 	e.Checksum = partition.Checksum(e.Value)
 	if limit := s.MaxValueBytes(); e.Size > limit {
-		return Written{}, &TooLargeError{Limit: limit}
+		return PutResult{}, &TooLargeError{Limit: limit}
 	}
 	u := s.newUpdate()
 	u.entry, u.bytes, u.key[0] = e, e.Size, e.Key
 	u.keys = u.key[:]
 	if err := s.submit(ctx, u); err != nil {
 		s.free(u)
-		return Written{}, err
+		return PutResult{}, err
 	}
-	w := Written{Entry: u.entry, Created: u.created}
+	w := PutResult{Entry: u.entry, Created: u.created}
 	s.free(u)
 	return w, nil
 }

@@ -8,15 +8,15 @@ import (
 )
 
 // Change is one write among many: an Update of one key.
-type Change struct {
+type Write struct {
 	// Entry is put whatever stood before, as by Put, unless Decide is set. Its
 	// Key says what is changed in either case.
 	Entry Entry
-	// Decide is the function of an Update of the key, as for Revise. If it puts
+	// Decide is the function of an Update of the key, without the current values. If it puts
 	// the Value of Entry, that counts for the bounds of the queue and the commit.
-	Decide func(*View) error
+	Update func(*Tx) error
 
-	// Err is what Put or Revise would have returned. Without one, Entry is as
+	// Err is what Put or Update would have returned. Without one, Entry is as
 	// it was put, and Created says that there was no live entry before.
 	Err     error
 	Created bool
@@ -30,7 +30,7 @@ type Change struct {
 // share its next commits, and those of one key take effect in their order. It
 // returns when the outcome of each is known. A master's queue is as bounded as
 // ever: what it has no room for ends as ErrMasterUnavailable.
-func (s *Store) UpdateEach(ctx context.Context, changes []Change) {
+func (s *Store) UpdateEach(ctx context.Context, changes []Write) {
 	t := &together{done: make(chan struct{})}
 	t.left.Store(int64(len(changes)) + 1) // one for this function, which is not done before all are queued
 	committers := make(map[*committer][]*update, 1)
@@ -39,7 +39,7 @@ func (s *Store) UpdateEach(ctx context.Context, changes []Change) {
 		c := &changes[i]
 		u := c.prepare(t)
 		m, err := s.masterOf(cluster, u)
-		if err == nil && c.Decide == nil && u.bytes > limit {
+		if err == nil && c.Update == nil && u.bytes > limit {
 			err = &TooLargeError{Limit: limit}
 		}
 		if err != nil {
@@ -59,11 +59,11 @@ func (s *Store) UpdateEach(ctx context.Context, changes []Change) {
 }
 
 // prepare makes the update that the change is.
-func (c *Change) prepare(t *together) *update {
+func (c *Write) prepare(t *together) *update {
 	c.key[0] = c.Entry.Key
 	u := &c.update
-	*u = update{keys: c.key[:], fn: c.Decide, together: t, bytes: int64(len(c.Entry.Value))}
-	if c.Decide == nil {
+	*u = update{keys: c.key[:], fn: c.Update, together: t, bytes: int64(len(c.Entry.Value))}
+	if c.Update == nil {
 		u.entry = c.Entry
 		u.entry.Size = u.bytes
 		u.entry.Checksum = partition.Checksum(c.Entry.Value)
@@ -71,9 +71,9 @@ func (c *Change) prepare(t *together) *update {
 	return u
 }
 
-func (c *Change) settle() {
+func (c *Write) settle() {
 	c.Err = c.update.outcome
-	if c.Err == nil && c.Decide == nil {
+	if c.Err == nil && c.Update == nil {
 		c.Entry, c.Created = c.update.entry, c.update.created
 	}
 }

@@ -169,7 +169,7 @@ func TestTagIsTheClusters(t *testing.T) {
 	if err := r.Add(memory.New("p2")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "joined partition", func() bool { return r.Peers()[2].Err == nil })
+	eventually(t, "joined partition", func() bool { return r.Replicas()[2].Err == nil })
 	again := &rig{}
 	for _, p := range r.parts { // another process
 		again.parts = append(again.parts, p.Reopen())

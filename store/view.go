@@ -10,15 +10,15 @@ import (
 // View is what the function of an Update works on: the declared keys' current
 // entries on their master, under the lock that orders all its writers. It is
 // used only inside the function.
-type View struct {
+type Tx struct {
 	batch  *batch
 	update *update
 	base   Revision // the update's first revision; key i gets base+i
 	own    []Entry  // what it wrote, in the order of first writing
 }
 
-// Get returns the live entry of a declared key. Inside Revise its value is nil.
-func (v *View) Get(k Key) (Entry, bool) {
+// Get returns the live entry of a declared key. Under UpdateOptions.WithoutValues its value is nil.
+func (v *Tx) Get(k Key) (Entry, bool) {
 	s := v.batch.standing(v.update, v.update.index(k))
 	if i := v.written(k); i >= 0 {
 		e := v.own[i]
@@ -30,7 +30,7 @@ func (v *View) Get(k Key) (Entry, bool) {
 // Seen is the mark of what stood for a declared key when the function began, a
 // tombstone or an expired entry too: who is told of it, or that there is no live
 // one, has seen that. It is zero where there was nothing.
-func (v *View) Seen(k Key) Mark {
+func (v *Tx) Seen(k Key) Mark {
 	s := v.batch.standing(v.update, v.update.index(k))
 	if !s.found {
 		return Mark{}
@@ -40,7 +40,7 @@ func (v *View) Seen(k Key) Mark {
 
 // Put writes an entry, of which Key, ContentType, Metadata, ExpiresAt and Value
 // count, and returns it as it will be stored.
-func (v *View) Put(e Entry) Entry {
+func (v *Tx) Put(e Entry) Entry {
 	e.Deleted = false
 	e.Size = int64(len(e.Value))
 	e.Checksum = partition.Checksum(e.Value)
@@ -49,7 +49,7 @@ func (v *View) Put(e Entry) Entry {
 
 // Delete writes a tombstone for a declared key and returns it. Where there is no
 // live entry it writes nothing, and says so.
-func (v *View) Delete(k Key) (tombstone Entry, deleted bool) {
+func (v *Tx) Delete(k Key) (tombstone Entry, deleted bool) {
 	if _, ok := v.Get(k); !ok {
 		return Entry{}, false
 	}
@@ -57,13 +57,13 @@ func (v *View) Delete(k Key) (tombstone Entry, deleted bool) {
 }
 
 // Now is the master database's clock.
-func (v *View) Now() Instant { return v.batch.claim.Now }
+func (v *Tx) Now() Instant { return v.batch.claim.Now }
 
 // Revision is the lowest revision that this Update gives to an entry: that of
 // the first declared key.
-func (v *View) Revision() Revision { return v.base }
+func (v *Tx) Revision() Revision { return v.base }
 
-func (v *View) write(e Entry) Entry {
+func (v *Tx) write(e Entry) Entry {
 	i := v.update.index(e.Key)
 	e.Origin = v.batch.origin
 	e.Revision = v.base + Revision(i)
@@ -76,7 +76,7 @@ func (v *View) write(e Entry) Entry {
 	return e
 }
 
-func (v *View) written(k Key) int {
+func (v *Tx) written(k Key) int {
 	return slices.IndexFunc(v.own, func(e Entry) bool { return e.Key == k })
 }
 

@@ -16,9 +16,9 @@ import (
 )
 
 // fixed is a cluster of SQLite partitions, the first of which is the master.
-type fixed []store.Peer
+type fixed []store.Replica
 
-func (f fixed) Peers() []store.Peer                 { return f }
+func (f fixed) Replicas() []store.Replica           { return f }
 func (f fixed) Committed(string) store.Revision     { return 0 }
 func (f fixed) Origins() []store.Origin             { return []store.Origin{store.Origin(f[0].Name())} }
 func (f fixed) Observe(string, partition.Positions) {}
@@ -39,7 +39,7 @@ func openFixed(b *testing.B, n int) fixed {
 		if _, err := p.Join(b.Context(), partition.Cluster{ID: "c", Epoch: 1, Masters: []string{"p0"}, Slots: make([]uint16, store.Slots)}); err != nil {
 			b.Fatal(err)
 		}
-		f = append(f, store.Peer{Partition: p})
+		f = append(f, store.Replica{Partition: p})
 	}
 	return f
 }

@@ -178,7 +178,7 @@ func (c *site) checkPassed(o partition.Origin, upTo partition.Revision) {
 			return
 		}
 	}
-	for _, peer := range c.Peers() {
+	for _, peer := range c.Replicas() {
 		p := c.w.position(peer.Partition.Name(), string(o))
 		if (p.Whole() || peer.Partition.Name() == string(o)) && p.Revision < upTo {
 			c.w.t.Errorf("tombstones of %s are collected up to %d, %s is at %d", o, upTo, peer.Partition.Name(), p.Revision)

@@ -271,12 +271,12 @@ func (c *site) fault(name string, err error) {
 	c.faults[name] = err
 }
 
-func (c *site) Peers() []store.Peer {
+func (c *site) Replicas() []store.Replica {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var peers []store.Peer
+	var peers []store.Replica
 	for _, name := range c.names {
-		peers = append(peers, store.Peer{Partition: c.handles[name], Err: c.faults[name], SetBack: c.setBack[name]})
+		peers = append(peers, store.Replica{Partition: c.handles[name], Err: c.faults[name], SetBack: c.setBack[name]})
 	}
 	return peers
 }

@@ -15,9 +15,9 @@ import (
 
 // Cluster is what the syncer needs of the store.
 type Cluster interface {
-	// Peers returns every configured partition, in the order of the
+	// Replicas returns every configured partition, in the order of the
 	// configuration; Err says why one cannot be used now.
-	Peers() []store.Peer
+	Replicas() []store.Replica
 	// Origins returns all masters.
 	Origins() []store.Origin
 	// Committed is the revision of the last commit of this process on a
@@ -25,7 +25,7 @@ type Cluster interface {
 	Committed(name string) partition.Revision
 	// Observe is told positions that were just read, so that reads learn at once.
 	Observe(name string, p partition.Positions)
-	// SetBack is told that an origin lacks what a target holds of it; from then on Peers says so.
+	// SetBack is told that an origin lacks what a target holds of it; from then on Replicas says so.
 	SetBack(origin, target string, err error)
 	// Advance is told one position that was just moved.
 	Advance(name string, at partition.Position)

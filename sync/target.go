@@ -110,7 +110,7 @@ func (p *peer) lane(o partition.Origin) *lane {
 
 // roll takes the store's peers over, keeping what is known of those that stay.
 func (s *Syncer) roll() []*peer {
-	now := s.cluster.Peers()
+	now := s.cluster.Replicas()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	peers := make([]*peer, len(now))
@@ -123,7 +123,7 @@ func (s *Syncer) roll() []*peer {
 	return peers
 }
 
-func (s *Syncer) peerOf(n store.Peer) *peer {
+func (s *Syncer) peerOf(n store.Replica) *peer {
 	for _, p := range s.peers {
 		if p.Partition == n.Partition {
 			return p

@@ -137,7 +137,7 @@ func (c *feedCluster) write(ctx context.Context, r *rand.Rand, n int64) {
 	}
 	c.with(r.IntN(len(c.processes)), func(p *feedProcess) {
 		if r.IntN(4) == 0 {
-			p.Update(ctx, []store.Key{key}, func(v *store.View) error { v.Delete(key); return nil })
+			p.Update(ctx, []store.Key{key}, store.UpdateOptions{}, func(v *store.Tx) error { v.Delete(key); return nil })
 			return
 		}
 		w, err := p.Put(ctx, store.Entry{Key: key, Value: fmt.Append(nil, n)})
@@ -262,13 +262,13 @@ func (m *mirror) read(ctx context.Context, p *feedProcess, r *rand.Rand) error {
 		return err
 	}
 	o := store.ChangeOptions{Space: store.User, Values: true, Limit: 1 + r.IntN(300)}
-	next := func(ctx context.Context, since store.ChangeToken) (store.Changes, error) {
+	next := func(ctx context.Context, since store.ChangeToken) (store.ChangePage, error) {
 		return p.feed.Changes(ctx, since, o)
 	}
 	if r.IntN(2) == 0 {
 		w := p.feed.Watch(since, o)
 		defer w.Close()
-		next = func(ctx context.Context, _ store.ChangeToken) (store.Changes, error) {
+		next = func(ctx context.Context, _ store.ChangeToken) (store.ChangePage, error) {
 			ctx, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 			defer cancel()
 			return w.Next(ctx)

@@ -75,7 +75,7 @@ func (h *hook) tellAll(ctx context.Context, since store.ChangeToken, o store.Cha
 			return since, err
 		}
 		if since = page.Next; !page.More {
-			return since, h.tell(ctx, &store.Changes{Next: since}, false)
+			return since, h.tell(ctx, &store.ChangePage{Next: since}, false)
 		}
 	}
 }
@@ -93,7 +93,7 @@ func (h *hook) beginAnew(ctx context.Context) error {
 }
 
 // tell sends a page until it is taken, and then notes that; resync: more pages follow, of all there is.
-func (h *hook) tell(ctx context.Context, page *store.Changes, resync bool) error {
+func (h *hook) tell(ctx context.Context, page *store.ChangePage, resync bool) error {
 	body, err := json.Marshal(deliveryOf(page, resync))
 	if err != nil {
 		return err
@@ -148,7 +148,7 @@ type change struct {
 	Deleted     bool            `json:"deleted"`
 }
 
-func deliveryOf(page *store.Changes, resync bool) delivery {
+func deliveryOf(page *store.ChangePage, resync bool) delivery {
 	d := delivery{Changes: make([]change, len(page.Entries)), Next: page.Next.String(), Resync: resync}
 	for i := range page.Entries {
 		e := &page.Entries[i]

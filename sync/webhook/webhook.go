@@ -22,9 +22,9 @@ import (
 // Feed is what webhooks need of the store.
 type Feed interface {
 	ChangesNow(ctx context.Context) (store.ChangeToken, error)
-	Changes(ctx context.Context, since store.ChangeToken, o store.ChangeOptions) (store.Changes, error)
+	Changes(ctx context.Context, since store.ChangeToken, o store.ChangeOptions) (store.ChangePage, error)
 	Watch(since store.ChangeToken, o store.ChangeOptions) *store.Watch
-	Update(ctx context.Context, keys []store.Key, fn func(*store.View) error) error
+	Update(ctx context.Context, keys []store.Key, o store.UpdateOptions, fn func(*store.Tx) error) error
 }
 
 // Webhook is an address that is told what changes.
@@ -223,7 +223,7 @@ func (h *hook) keep(ctx context.Context, set func(*place)) error {
 func (h *hook) change(ctx context.Context, f func(p *place, at store.Instant) error) (p place, err error) {
 	ctx, cancel := context.WithTimeout(ctx, h.w.options.Timeout)
 	defer cancel()
-	err = h.w.feed.Update(ctx, []store.Key{h.key}, func(v *store.View) error {
+	err = h.w.feed.Update(ctx, []store.Key{h.key}, store.UpdateOptions{}, func(v *store.Tx) error {
 		p = place{}
 		if e, ok := v.Get(h.key); ok {
 			if err := json.Unmarshal(e.Value, &p); err != nil {
@@ -249,7 +249,7 @@ func (h *hook) release(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, min(h.w.options.Timeout, 2*time.Second))
 	defer cancel()
 	// When it fails the lease expires.
-	_ = h.w.feed.Update(ctx, []store.Key{h.key}, func(v *store.View) error {
+	_ = h.w.feed.Update(ctx, []store.Key{h.key}, store.UpdateOptions{}, func(v *store.Tx) error {
 		var p place
 		e, ok := v.Get(h.key)
 		if !ok || json.Unmarshal(e.Value, &p) != nil || p.Holder != h.w.options.Holder {

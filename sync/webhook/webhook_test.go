@@ -205,8 +205,8 @@ type refusedFeed struct {
 	refused atomic.Int64
 }
 
-func (f *refusedFeed) Update(ctx context.Context, keys []store.Key, fn func(*store.View) error) error {
-	err := f.Store.Update(ctx, keys, fn)
+func (f *refusedFeed) Update(ctx context.Context, keys []store.Key, o store.UpdateOptions, fn func(*store.Tx) error) error {
+	err := f.Store.Update(ctx, keys, o, fn)
 	if errors.Is(err, errHookHeld) || errors.Is(err, errHookRead) {
 		f.refused.Add(1)
 	}
@@ -297,7 +297,7 @@ func TestAWebhookAwayForTooLongIsToldEverything(t *testing.T) {
 	rc.mu.Unlock()
 
 	for _, name := range []string{"a/kept", "a/later"} {
-		err := s.Update(t.Context(), []store.Key{store.User.Key(name)}, func(v *store.View) error {
+		err := s.Update(t.Context(), []store.Key{store.User.Key(name)}, store.UpdateOptions{}, func(v *store.Tx) error {
 			v.Delete(store.User.Key(name))
 			return nil
 		})
