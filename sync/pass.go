@@ -18,7 +18,6 @@ type pass struct {
 	joined []<-chan struct{} // copies and readings that were under way already
 	left   int               // copies it started that go on; guarded by Syncer.mu
 	shares map[shareKey]*share
-	moving map[partition.Origin]bool // origins of which a lane is free that does not rest
 }
 
 // wait returns once everything that the pass started or joined has ended.
@@ -48,7 +47,6 @@ func (s *Syncer) start(ctx context.Context, o occasion) *pass {
 	if v.late != nil {
 		p.joined = append(p.joined, v.late)
 	}
-	p.moving = s.moving(began)
 	var jobs []*job
 	for i := range v.sights {
 		to := &v.sights[i]
@@ -68,16 +66,13 @@ func (s *Syncer) start(ctx context.Context, o occasion) *pass {
 	return p
 }
 
-// endPauses forgets the pauses and rests that are over; what they delayed is
+// endPauses forgets the pauses that are over; what they delayed is
 // looked at by the pass that calls this. Syncer.mu is held.
 func (s *Syncer) endPauses(now time.Time) {
 	for _, p := range s.peers {
 		p.pause.end(now)
 		for _, l := range p.lanes {
 			l.pause.end(now)
-			if !s.resting(l, now, false) {
-				l.rest = rest{}
-			}
 		}
 	}
 }
@@ -91,18 +86,19 @@ func (s *Syncer) consider(p *pass, to *sight, origin partition.Origin, o occasio
 	}
 	l := to.peer.lane(origin)
 	if l.busy {
-		l.again = true
+		l.missed = max(l.missed, 1)
 		p.joined = append(p.joined, l.done)
 		return nil
 	}
 	defer func() { l.toGo = p.view.toGo(to, origin) }()
+	l.missed = 0
 	switch {
 	case !to.ok || (o < asked && !l.pause.over(p.began)):
 		return nil
 	case o == woken && l.state == Standby:
 		return nil
-	case o == woken && s.resting(l, p.began, p.moving[origin]):
-		l.rest.due = true
+	case o == woken && p.began.Before(s.cooledDown(l)):
+		l.missed = 1
 		return nil
 	}
 	j, state, err := p.view.plan(to, origin, o)
@@ -112,7 +108,7 @@ func (s *Syncer) consider(p *pass, to *sight, origin partition.Origin, o occasio
 	}
 	j.lane, j.gate, j.share = l, s.gate(origin), p.shareFor(j, s.options.BatchEntries)
 	p.left++
-	l.busy, l.again, l.rest, l.done = true, false, rest{}, make(chan struct{})
+	l.busy, l.notBefore, l.done = true, time.Time{}, make(chan struct{})
 	p.ended = append(p.ended, l.done)
 	return j
 }
@@ -129,10 +125,8 @@ func (s *Syncer) run(ctx context.Context, p *pass, j *job) {
 	if p.left--; p.left == 0 {
 		s.lastTook = time.Since(p.began)
 	}
+	s.coolDown(l, l.Entries-before, time.Since(began))
 	signal(s.freed)
-	if !s.restNow(l, l.Entries-before, time.Since(began)) && l.again {
-		signal(s.kick)
-	}
 	switch {
 	case ctx.Err() != nil:
 	case err == nil:

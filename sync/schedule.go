@@ -58,7 +58,7 @@ func (s *Syncer) Run(ctx context.Context) error {
 				wake = nil
 				break
 			}
-			if s.woke() {
+			if s.noteWake() {
 				s.start(ctx, woken)
 			}
 		case <-s.freed: // the timer has to be set anew
@@ -116,8 +116,8 @@ func (s *Syncer) nextTime(next time.Time) time.Time {
 				continue
 			}
 			next = l.pause.earlier(next)
-			if end := s.restEnds(l); l.rest.due && end.Before(next) {
-				next = end
+			if at := s.cooledDown(l); l.missed > 0 && at.Before(next) {
+				next = at
 			}
 		}
 	}

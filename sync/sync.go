@@ -86,8 +86,7 @@ type Syncer struct {
 	lastPass   time.Time
 	lastTook   time.Duration
 	lastWake   time.Time
-	close      int  // wakes in a row that each came closely after the one before
-	flowing    bool // the last wake came soon after the one before
+	inBurst    bool // the last wake came less than burstGap after the one before
 	mark       *mark
 	considered time.Time
 	collecting bool

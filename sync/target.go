@@ -40,21 +40,21 @@ type peer struct {
 // lane is the copying of one origin to one target. Its fields are guarded by
 // Syncer.mu.
 type lane struct {
-	to       *peer
-	origin   partition.Origin
-	busy     bool
-	done     chan struct{} // closed when the copy under way ends
-	again    bool          // a pass or a wake came by meanwhile
-	moved    int64         // the last reading of positions that had begun when it moved the target's
-	rest     rest
-	pause    pause
-	state    State
-	since    time.Time          // of the state
-	said     State              // the last that was logged
-	newest   []partition.Entry  // heads of what was applied last …
-	newestAt partition.Revision // … and where the target was then
-	err      error
-	toGo     int64
+	to        *peer
+	origin    partition.Origin
+	busy      bool
+	done      chan struct{} // closed when the copy under way ends
+	missed    int           // wakes, and passes, that came while the stream was busy or cooled down
+	moved     int64         // the last reading of positions that had begun when it moved the target's
+	notBefore time.Time     // when the cooldown after the last copy ends
+	pause     pause
+	state     State
+	since     time.Time          // of the state
+	said      State              // the last that was logged
+	newest    []partition.Entry  // heads of what was applied last …
+	newestAt  partition.Revision // … and where the target was then
+	err       error
+	toGo      int64
 	totals
 }
 

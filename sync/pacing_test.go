@@ -225,8 +225,8 @@ func (f *flood) untilRest(t *testing.T) {
 		f.run(f.interval)
 		f.c.Syncer.mu.Lock()
 		l := f.c.peers[1].lanes["p0"]
-		left := time.Until(l.rest.end)
-		resting := !l.busy && left > 3*quiet
+		left := time.Until(l.notBefore)
+		resting := !l.busy && left > 3*burstGap
 		f.c.Syncer.mu.Unlock()
 		if resting {
 			return
@@ -242,7 +242,7 @@ func TestRestEndsWithTheCommits(t *testing.T) {
 		f.untilRest(t)
 		f.commit()
 		last := f.since["p1"][len(f.since["p1"])-1].revision
-		time.Sleep(quiet + 100*time.Millisecond) // a copy of what has gathered takes less
+		time.Sleep(burstGap + 100*time.Millisecond) // a copy of what has gathered takes less
 		synctest.Wait()
 		if got := c.w.position("p1", "p0").Revision; got != last {
 			t.Errorf("p1 is at %d, not %d, long after the last commit", got, last)
@@ -263,13 +263,13 @@ func TestFirstCommitAfterQuietIsCopiedAtOnce(t *testing.T) {
 			f.run(f.interval)
 			synctest.Wait()
 			c.Syncer.mu.Lock()
-			started = l.busy && !l.again
+			started = l.busy && l.missed == 0
 			c.Syncer.mu.Unlock()
 		}
-		time.Sleep(quiet - f.interval)
+		time.Sleep(burstGap - f.interval)
 		synctest.Wait()
 		c.Syncer.mu.Lock()
-		rests := !l.busy && time.Now().Before(l.rest.end)
+		rests := !l.busy && time.Now().Before(l.notBefore)
 		c.Syncer.mu.Unlock()
 		if !rests {
 			t.Fatal("it does not rest")
@@ -278,7 +278,7 @@ func TestFirstCommitAfterQuietIsCopiedAtOnce(t *testing.T) {
 		f.commit()
 		synctest.Wait()
 		if got := c.w.position("p1", "p0").Revision; got != f.since["p1"][len(f.since["p1"])-1].revision {
-			t.Errorf("p1 is at %d, and not at the only commit for %v", got, quiet)
+			t.Errorf("p1 is at %d, and not at the only commit for %v", got, burstGap)
 		}
 	})
 }
@@ -315,7 +315,7 @@ func TestNothingIsReadDuringARest(t *testing.T) {
 		f.untilRest(t)
 		reads := 0
 		c.handles["p0"].Fail(func(string) error { reads++; return nil })
-		f.run(2 * quiet)
+		f.run(2 * burstGap)
 		if reads > 0 {
 			t.Errorf("the master was asked %d times", reads)
 		}
@@ -333,7 +333,7 @@ func TestRestWithNothingToDoAfterwardsIsOver(t *testing.T) {
 		c.Syncer.mu.Lock()
 		now := time.Now()
 		s, l := c.Syncer, c.peers[1].lanes["p0"]
-		s.lastWake, l.rest = now, rest{half: now, end: now.Add(time.Millisecond), due: true}
+		s.lastWake, l.notBefore, l.missed = now, now.Add(time.Millisecond), 1
 		c.Syncer.mu.Unlock()
 		passes := c.Status().Passes
 		c.handles["p0"].Fail(func(string) error { time.Sleep(time.Millisecond); return nil })
