@@ -12,9 +12,9 @@ import (
 // a position was moved does not take it back, a later one does.
 func TestMovedPositionOutlivesAPollThatWasUnderWay(t *testing.T) {
 	told := 0
-	m := newMember(memory.New("p1"), Options{moved: func() { told++ }, saw: func(Origin, Revision) {}}.withDefaults())
+	m := newBackend(memory.New("p1"), Options{onPositions: func() { told++ }, onReplicaPosition: func(Origin, Revision) {}}.withDefaults())
 	read := func(asked time.Time, revision Revision) {
-		m.observe(&known{readAt: asked, Positions: partition.Positions{
+		m.observe(&observedPositions{readAt: asked, Positions: partition.Positions{
 			Origins: map[Origin]partition.Position{"p0": {Origin: "p0", Revision: revision}, "p9": {Origin: "p9", Revision: revision}}}})
 	}
 	at := func(o Origin) Revision {

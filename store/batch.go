@@ -10,27 +10,27 @@ import (
 // batch is the updates of one commit, and the state they work on. A committer
 // has one, and uses it again.
 type batch struct {
-	origin  Origin
-	updates []*update
-	limit   int64 // of the bytes that functions write before the rest must wait
-	decides bool  // some update has a function
-	revs    int
+	origin   Origin
+	requests []*writeRequest
+	limit    int64 // of the bytes that functions write before the rest must wait
+	decides  bool  // some update has a function
+	revs     int
 
 	at    map[Key]int // the place of each declared key among stands
 	order []int       // places of the updates' keys, one update's after the other's
-	stand []standing
+	rows  []rowState
 
 	claim   partition.Claim // of the attempt under way
 	changed int             // keys
 	bytes   int64           // of the values written so far
-	ran     int             // updates that were run; the others wait for the next commit
+	done    int             // updates that were run; the others wait for the next commit
 
 	read, heads []Key   // what the request asks for
 	write       []Entry // what is written
 }
 
 // standing is what stands for a key, with what the batch's updates wrote so far.
-type standing struct {
+type rowState struct {
 	key     Key
 	value   bool // it is needed with its value
 	found   bool
@@ -49,26 +49,26 @@ func newBatch(origin Origin, limit int64) *batch {
 }
 
 // fill makes it the batch of these updates.
-func (b *batch) fill(us []*update) {
-	b.updates, b.ran, b.revs, b.decides = us, len(us), 0, false
+func (b *batch) load(us []*writeRequest) {
+	b.requests, b.done, b.revs, b.decides = us, len(us), 0, false
 	for _, u := range us {
-		u.first = len(b.order)
+		u.firstOrder = len(b.order)
 		b.revs += len(u.keys)
 		b.decides = b.decides || u.fn != nil
 		for _, k := range u.keys {
-			i := b.place(k)
+			i := b.rowOf(k)
 			b.order = append(b.order, i)
-			b.stand[i].value = b.stand[i].value || u.values
+			b.rows[i].value = b.rows[i].value || u.values
 		}
 	}
 }
 
-func (b *batch) place(k Key) int {
+func (b *batch) rowOf(k Key) int {
 	i, ok := b.at[k]
 	if !ok {
-		i = len(b.stand)
+		i = len(b.rows)
 		b.at[k] = i
-		b.stand = append(b.stand, standing{key: k})
+		b.rows = append(b.rows, rowState{key: k})
 	}
 	return i
 }
@@ -77,30 +77,30 @@ func (b *batch) place(k Key) int {
 const keepKeys = 8192
 
 // empty drops what the batch holds, so that only the room for it is kept.
-func (b *batch) empty() {
+func (b *batch) unload() {
 	if len(b.at) > keepKeys {
 		*b = *newBatch(b.origin, b.limit)
 		return
 	}
 	clear(b.at)
-	clear(b.stand)
+	clear(b.rows)
 	clear(b.read)
 	clear(b.heads)
 	clear(b.write)
-	b.updates, b.claim = nil, partition.Claim{}
-	b.order, b.stand = b.order[:0], b.stand[:0]
+	b.requests, b.claim = nil, partition.Claim{}
+	b.order, b.rows = b.order[:0], b.rows[:0]
 	b.read, b.heads, b.write = b.read[:0], b.heads[:0], b.write[:0]
 }
 
 // request is the batch in the partition's terms. Puts alone need no decision:
 // the last one of each key is written as it is. What they replace is asked for
 // where it is not recalled.
-func (b *batch) request(known *recall, atLeast Revision, now time.Time) partition.Batch {
+func (b *batch) request(known *writtenKeys, atLeast Revision, now time.Time) partition.Batch {
 	b.read, b.heads, b.write = b.read[:0], b.heads[:0], b.write[:0]
-	recalls := !b.decides && known.relied(now)
-	r := partition.Batch{Epoch: b.updates[0].epoch, AtLeast: atLeast, Revisions: b.revs}
-	for i := range b.stand {
-		s := &b.stand[i]
+	recalls := !b.decides && known.usable(now)
+	r := partition.Batch{Epoch: b.requests[0].epoch, AtLeast: atLeast, Revisions: b.revs}
+	for i := range b.rows {
+		s := &b.rows[i]
 		s.write, s.known, s.expiry = 0, false, 0
 		if recalls {
 			s.expiry, s.known = known.expiry(s.key)
@@ -119,10 +119,10 @@ func (b *batch) request(known *recall, atLeast Revision, now time.Time) partitio
 		r.Decide = b.decide
 		return r
 	}
-	for i, u := range b.updates {
+	for i, u := range b.requests {
 		e := u.entry
 		e.Origin, e.Revision = b.origin, Revision(i) // one key each: the offset is the index
-		if s := &b.stand[b.order[i]]; s.write > 0 {
+		if s := &b.rows[b.order[i]]; s.write > 0 {
 			b.write[s.write-1] = e
 		} else {
 			b.write = append(b.write, e)
@@ -136,70 +136,70 @@ func (b *batch) request(known *recall, atLeast Revision, now time.Time) partitio
 // decide runs the updates in order, each seeing the writes of those before it,
 // until they have written too much for one commit.
 func (b *batch) decide(claim partition.Claim) ([]Entry, error) {
-	b.begin(claim)
+	b.loadRows(claim)
 	base := claim.First
-	b.ran = 0
-	for _, u := range b.updates {
-		if b.ran > 0 && b.bytes >= b.limit {
+	b.done = 0
+	for _, u := range b.requests {
+		if b.done > 0 && b.bytes >= b.limit {
 			break
 		}
-		b.apply(u, base)
+		b.runRequest(u, base)
 		base += Revision(len(u.keys))
-		b.ran++
+		b.done++
 	}
 	if b.changed == 0 {
 		return nil, errNothingWritten
 	}
 	b.write = b.write[:0]
-	for i := range b.stand {
-		if b.stand[i].changed {
-			b.write = append(b.write, b.stand[i].entry)
+	for i := range b.rows {
+		if b.rows[i].changed {
+			b.write = append(b.write, b.rows[i].entry)
 		}
 	}
 	return b.write, nil
 }
 
 // begin takes what stands before the attempt.
-func (b *batch) begin(claim partition.Claim) {
+func (b *batch) loadRows(claim partition.Claim) {
 	b.claim, b.changed, b.bytes = claim, 0, 0
-	for i := range b.stand {
-		s := &b.stand[i]
+	for i := range b.rows {
+		s := &b.rows[i]
 		s.found, s.changed, s.entry = s.known, false, Entry{ExpiresAt: s.expiry}
 	}
 	for i := range claim.Current {
 		if j, ok := b.at[claim.Current[i].Key]; ok {
-			b.stand[j].found, b.stand[j].entry = true, claim.Current[i]
+			b.rows[j].found, b.rows[j].entry = true, claim.Current[i]
 		}
 	}
 }
 
 // apply runs one update over the current state; an error leaves it as it was.
-func (b *batch) apply(u *update, base Revision) {
+func (b *batch) runRequest(u *writeRequest, base Revision) {
 	if u.fn == nil {
-		b.put(u, base)
+		b.putRow(u, base)
 		return
 	}
-	v := Tx{batch: b, update: u, base: base}
+	v := Tx{batch: b, request: u, base: base}
 	if u.err = u.fn(&v); u.err != nil {
 		return
 	}
 	for i := range v.own {
-		b.set(u.index(v.own[i].Key), u, v.own[i])
+		b.setRow(u.indexOf(v.own[i].Key), u, v.own[i])
 	}
 }
 
-func (b *batch) put(u *update, revision Revision) {
-	s := b.standing(u, 0)
+func (b *batch) putRow(u *writeRequest, revision Revision) {
+	s := b.row(u, 0)
 	u.created = !s.found || !s.entry.Live(b.claim.Now)
 	u.entry.Origin, u.entry.Revision, u.entry.ModifiedAt = b.origin, revision, b.claim.Now
-	b.set(0, u, u.entry)
+	b.setRow(0, u, u.entry)
 }
 
 // standing is what stands for the update's i-th key.
-func (b *batch) standing(u *update, i int) *standing { return &b.stand[b.order[u.first+i]] }
+func (b *batch) row(u *writeRequest, i int) *rowState { return &b.rows[b.order[u.firstOrder+i]] }
 
-func (b *batch) set(i int, u *update, e Entry) {
-	s := b.standing(u, i)
+func (b *batch) setRow(i int, u *writeRequest, e Entry) {
+	s := b.row(u, i)
 	if s.entry, s.found = e, true; !s.changed {
 		s.changed = true
 		b.changed++
@@ -208,12 +208,12 @@ func (b *batch) set(i int, u *update, e Entry) {
 }
 
 // settle completes the Puts of a batch that needed no decision.
-func (b *batch) settle(claim partition.Claim) {
+func (b *batch) completePuts(claim partition.Claim) {
 	if b.decides {
 		return
 	}
-	b.begin(claim)
-	for i, u := range b.updates {
-		b.put(u, claim.First+Revision(i))
+	b.loadRows(claim)
+	for i, u := range b.requests {
+		b.putRow(u, claim.First+Revision(i))
 	}
 }

@@ -21,15 +21,15 @@ import (
 // cache. Absent keys, tombstones and damaged entries are not kept, and neither
 // is an answer of a key's own master.
 type cache struct {
-	entries *otter.Cache[Key, *cached]
+	entries *otter.Cache[Key, *cachedEntry]
 	largest int // a larger entry would evict too many others
 
 	hits, misses atomic.Int64
 
-	state  atomic.Pointer[cacheState] // nil: no cached entry is valid
-	wanted atomic.Bool                // an entry could have been kept, but for the lack of a state
-	used   atomic.Bool                // since the tail last looked for changes by others
-	stir   func()                     // wakes the tail
+	state    atomic.Pointer[cacheState] // nil: no cached entry is valid
+	wanted   atomic.Bool                // an entry could have been kept, but for the lack of a state
+	used     atomic.Bool                // since the tail last looked for changes by others
+	wakeTail func()                     // wakes the tail
 
 	mu         sync.Mutex // guards the fields below, and replacing state
 	generation uint64
@@ -37,7 +37,7 @@ type cache struct {
 }
 
 // cached is an entry of a generation of the cache's state.
-type cached struct {
+type cachedEntry struct {
 	generation uint64
 	partition  string // the source of the entry
 	entry      Entry
@@ -53,14 +53,14 @@ func newCache(bytes int64, stir func()) (*cache, error) {
 	if bytes <= 0 {
 		return nil, nil
 	}
-	entries, err := otter.New(&otter.Options[Key, *cached]{
+	entries, err := otter.New(&otter.Options[Key, *cachedEntry]{
 		MaximumWeight: uint64(bytes),
-		Weigher:       func(_ Key, e *cached) uint32 { return uint32(weight(&e.entry)) },
+		Weigher:       func(_ Key, e *cachedEntry) uint32 { return uint32(weight(&e.entry)) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("a cache of %d bytes: %w", bytes, err)
 	}
-	return &cache{entries: entries, largest: int(bytes / 64), stir: stir}, nil
+	return &cache{entries: entries, largest: int(bytes / 64), wakeTail: stir}, nil
 }
 
 // CacheStats is what has become of the reads that the cache might have
@@ -84,16 +84,16 @@ func (s *Store) CacheStats() CacheStats {
 }
 
 // mayRecall reports whether a cached entry may answer the quest at all.
-func (q *quest) mayRecall() bool {
-	return q.s.cache != nil && q.o.Partition == "" && q.o.Consistency != FromMaster && !q.outran
+func (q *readRequest) mayUseCache() bool {
+	return q.s.cache != nil && q.o.Partition == "" && q.o.Consistency != FromMaster && !q.newerEpoch
 }
 
 // recall answers a read from the cache, if what is there may answer it.
-func (q *quest) recall(k Key) (r Read, ok bool) {
-	if !q.mayRecall() {
+func (q *readRequest) readCached(k Key) (r Read, ok bool) {
+	if !q.mayUseCache() {
 		return Read{}, false
 	}
-	if r, ok = q.recalled(k); ok {
+	if r, ok = q.lookUpCached(k); ok {
 		q.s.cache.hits.Add(1)
 	} else {
 		q.s.cache.misses.Add(1)
@@ -101,11 +101,11 @@ func (q *quest) recall(k Key) (r Read, ok bool) {
 	return r, ok
 }
 
-func (q *quest) recalled(k Key) (r Read, ok bool) {
+func (q *readRequest) lookUpCached(k Key) (r Read, ok bool) {
 	c := q.s.cache
 	// The state first and then the entry: an entry only ever gets newer.
 	st := c.state.Load()
-	if st == nil || !q.reachedBy(st.upTo) {
+	if st == nil || !q.isReachedBy(st.upTo) {
 		return Read{}, false
 	}
 	kept, ok := c.entries.GetIfPresent(k)
@@ -117,14 +117,14 @@ func (q *quest) recalled(k Key) (r Read, ok bool) {
 	if q.tooStale(r.Staleness) || e.ExpiresAt != 0 && !e.Live(q.s.now(q.origin)) {
 		return Read{}, false // an expired entry may have been renewed
 	}
-	c.use()
+	c.noteUse()
 	r.Entry = *e
 	return r, true
 }
 
 // reachedBy reports whether a state with every change up to v includes all that
 // the session has seen of these keys.
-func (q *quest) reachedBy(v Vector) bool {
+func (q *readRequest) isReachedBy(v Vector) bool {
 	if q.c.Epoch == firstEpoch { // an entry of these keys has no other origin
 		return v.At(q.origin) >= q.o.Session.At(q.origin)
 	}
@@ -133,7 +133,7 @@ func (q *quest) reachedBy(v Vector) bool {
 
 // ageOf bounds how stale the cache's state is. Once mastership has moved, the
 // newest entry of a key may be of any origin, so that the stalest counts.
-func (q *quest) ageOf(st *cacheState) (d time.Duration) {
+func (q *readRequest) ageOf(st *cacheState) (d time.Duration) {
 	if q.c.Epoch == firstEpoch {
 		return q.s.since(q.origin, st.proven[q.origin])
 	}
@@ -151,24 +151,24 @@ func (c *cache) fits(e *Entry) bool { return weight(e) <= c.largest }
 
 // fill is what was known of a member before it was read. The zero value is of
 // a read whose answer is not to be kept.
-type fill struct {
-	m     *member
-	known *known
+type fillToken struct {
+	m     *backend
+	known *observedPositions
 	head  Revision
 }
 
 // fill begins a read of a member of which the answer may be kept.
-func (q *quest) fill(m *member) (f fill) {
-	if q.mayRecall() && m.Name() != string(q.origin) {
-		f = fill{m, m.known.Load(), Revision(m.head.Load())}
+func (q *readRequest) newFillToken(m *backend) (f fillToken) {
+	if q.mayUseCache() && m.Name() != string(q.origin) {
+		f = fillToken{m, m.observed.Load(), Revision(m.newestCommitted.Load())}
 	}
 	return f
 }
 
 // includes reports whether the answer includes every change up to v.
-func (f *fill) includes(v Vector) bool {
+func (f *fillToken) includes(v Vector) bool {
 	for o, r := range v.All() {
-		held := f.known.held[o]
+		held := f.known.completeUpTo[o]
 		if f.m.Name() == string(o) {
 			held = max(f.known.Origins[o].Revision, f.head)
 		}
@@ -181,19 +181,19 @@ func (f *fill) includes(v Vector) bool {
 
 // keep takes an entry that a member has answered with, if that includes every
 // change that the state includes.
-func (c *cache) keep(f fill, e *Entry) {
+func (c *cache) fill(f fillToken, e *Entry) {
 	if f.known == nil || e.Deleted || !c.fits(e) {
 		return
 	}
 	if c.state.Load() == nil {
-		c.want()
+		c.requestState()
 		return
 	}
-	kept := &cached{partition: f.m.Name(), entry: detached(e)}
+	kept := &cachedEntry{partition: f.m.Name(), entry: detached(e)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	st := c.state.Load()
-	if st == nil || !f.includes(c.changes.since) || c.changes.of(e.Key) > e.Revision {
+	if st == nil || !f.includes(c.changes.since) || c.changes.newestOf(e.Key) > e.Revision {
 		return
 	}
 	kept.generation = st.generation

@@ -18,9 +18,9 @@ func TestCacheEndsWhenRevisionsComeTwice(t *testing.T) {
 		b := newBatch("p0", 1<<20)
 		b.revs = len(keys)
 		for i, k := range keys {
-			b.stand = append(b.stand, standing{key: k, changed: true, entry: Entry{Key: k, Origin: "p0", Revision: first + Revision(i)}})
+			b.rows = append(b.rows, rowState{key: k, changed: true, entry: Entry{Key: k, Origin: "p0", Revision: first + Revision(i)}})
 		}
-		c.committed(b, first)
+		c.applyCommit(b, first)
 	}
 	upTo := func() Revision {
 		if st := c.state.Load(); st != nil {
@@ -28,7 +28,7 @@ func TestCacheEndsWhenRevisionsComeTwice(t *testing.T) {
 		}
 		return -1
 	}
-	c.begin(ChangeToken{}.at("p0", 10), nil)
+	c.startGeneration(ChangeToken{}.at("p0", 10), nil)
 	for _, step := range []struct {
 		first Revision
 		keys  []Key
@@ -49,17 +49,17 @@ func TestCacheEndsWhenRevisionsComeTwice(t *testing.T) {
 
 // TestRecentChangesMissNone: whatever changed after since is known.
 func TestRecentChangesMissNone(t *testing.T) {
-	r := recentChanges{young: map[uint64]Revision{}}
+	r := recentChanges{newGen: map[uint64]Revision{}}
 	at := Revision(0)
 	for range 100 {
-		r.turn(VectorOf(Mark{"p0", at}))
+		r.rotate(VectorOf(Mark{"p0", at}))
 		for range 300 {
 			at++
-			r.add(Key(fmt.Sprint("k/", at)), at)
+			r.record(Key(fmt.Sprint("k/", at)), at)
 		}
 		since := r.since.At("p0")
 		for _, back := range []Revision{since + 1, (since + at) / 2, at} {
-			if got := r.of(Key(fmt.Sprint("k/", back))); got != back {
+			if got := r.newestOf(Key(fmt.Sprint("k/", back))); got != back {
 				t.Fatalf("at %d, since %d: the change at %d is known as %d", at, since, back, got)
 			}
 		}

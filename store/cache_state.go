@@ -24,42 +24,42 @@ type cacheState struct {
 // change up to since was held includes every change of its key since then,
 // unless one of them is newer than the entry.
 type recentChanges struct {
-	since, youngSince Vector
-	young, old        map[uint64]Revision
+	since, newGenSince Vector
+	newGen, oldGen     map[uint64]Revision
 }
 
 // mostRecent is about how many keys each half of recentChanges holds.
 const mostRecent = 4096
 
 // turn makes room before further changes, when all up to v were taken.
-func (r *recentChanges) turn(v Vector) {
-	if len(r.young) >= mostRecent {
-		r.since, r.old = r.youngSince, r.young
-		r.youngSince, r.young = v, make(map[uint64]Revision, mostRecent)
+func (r *recentChanges) rotate(v Vector) {
+	if len(r.newGen) >= mostRecent {
+		r.since, r.oldGen = r.newGenSince, r.newGen
+		r.newGenSince, r.newGen = v, make(map[uint64]Revision, mostRecent)
 	}
 }
 
-func (r *recentChanges) add(k Key, at Revision) {
+func (r *recentChanges) record(k Key, at Revision) {
 	h := xxh3.HashString(string(k))
-	r.young[h] = max(r.young[h], at)
+	r.newGen[h] = max(r.newGen[h], at)
 }
 
-func (r *recentChanges) of(k Key) Revision {
+func (r *recentChanges) newestOf(k Key) Revision {
 	h := xxh3.HashString(string(k))
-	return max(r.young[h], r.old[h])
+	return max(r.newGen[h], r.oldGen[h])
 }
 
 // want asks the tail for a state.
-func (c *cache) want() {
+func (c *cache) requestState() {
 	if !c.wanted.Load() && c.wanted.CompareAndSwap(false, true) {
-		c.stir()
+		c.wakeTail()
 	}
 }
 
 // use notes that the cache has answered.
-func (c *cache) use() {
+func (c *cache) noteUse() {
 	if !c.used.Load() && c.used.CompareAndSwap(false, true) {
-		c.stir()
+		c.wakeTail()
 	}
 }
 
@@ -69,21 +69,21 @@ func (c *cache) active() bool { return c != nil && (c.state.Load() != nil || c.w
 // begin starts a generation. Its entries include every change that the token has
 // seen, and every one that this process has committed on the members: so the next
 // commit follows without a gap.
-func (c *cache) begin(at ChangeToken, members []*member) {
+func (c *cache) startGeneration(at ChangeToken, members []*backend) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	v := at.seen
 	for _, m := range members {
-		v = v.With(Mark{Origin(m.Name()), Revision(m.head.Load())})
+		v = v.With(Mark{Origin(m.Name()), Revision(m.newestCommitted.Load())})
 	}
 	c.generation++
 	c.wanted.Store(false)
-	c.changes = recentChanges{since: v, youngSince: v, young: make(map[uint64]Revision)}
+	c.changes = recentChanges{since: v, newGenSince: v, newGen: make(map[uint64]Revision)}
 	c.state.Store(&cacheState{generation: c.generation, upTo: v})
 }
 
 // end makes every cached entry invalid.
-func (c *cache) end() {
+func (c *cache) invalidate() {
 	if c == nil || c.state.Load() == nil {
 		return
 	}
@@ -94,7 +94,7 @@ func (c *cache) end() {
 }
 
 // follow takes a round of changes, unless it begins beyond the state.
-func (c *cache) follow(r *tailRound) {
+func (c *cache) applyRound(r *tailRound) {
 	if c == nil || c.state.Load() == nil {
 		return
 	}
@@ -104,16 +104,16 @@ func (c *cache) follow(r *tailRound) {
 	if st == nil || !st.upTo.Covers(r.before.seen) || st.upTo.Covers(r.after.seen) {
 		return
 	}
-	c.changes.turn(st.upTo)
+	c.changes.rotate(st.upTo)
 	for i := range r.entries {
-		c.change(st, r.partition, &r.entries[i])
+		c.update(st, r.partition, &r.entries[i])
 	}
 	c.state.Store(&cacheState{st.generation, st.upTo.Merge(r.after.seen), st.proven})
 }
 
 // committed takes a commit of this process, if the state includes every change
 // before the commit. Otherwise the tail will bring it.
-func (c *cache) committed(b *batch, first Revision) {
+func (c *cache) applyCommit(b *batch, first Revision) {
 	if c == nil || c.state.Load() == nil {
 		return
 	}
@@ -125,13 +125,13 @@ func (c *cache) committed(b *batch, first Revision) {
 	}
 	last := first + Revision(b.revs) - 1
 	switch at := st.upTo.At(b.origin); {
-	case at >= first && !c.knows(b): // the master has lost revisions, and given them out again
+	case at >= first && !c.includesBatch(b): // the master has lost revisions, and given them out again
 		c.state.Store(nil)
 	case at == first-1:
-		c.changes.turn(st.upTo)
-		for i := range b.stand {
-			if s := &b.stand[i]; s.changed {
-				c.change(st, string(b.origin), &s.entry)
+		c.changes.rotate(st.upTo)
+		for i := range b.rows {
+			if s := &b.rows[i]; s.changed {
+				c.update(st, string(b.origin), &s.entry)
 			}
 		}
 		c.state.Store(&cacheState{st.generation, st.upTo.With(Mark{b.origin, last}), st.proven})
@@ -139,9 +139,9 @@ func (c *cache) committed(b *batch, first Revision) {
 }
 
 // knows reports whether every change of the batch was taken already. c.mu is held.
-func (c *cache) knows(b *batch) bool {
-	for i := range b.stand {
-		if s := &b.stand[i]; s.changed && c.changes.of(s.key) < s.entry.Revision {
+func (c *cache) includesBatch(b *batch) bool {
+	for i := range b.rows {
+		if s := &b.rows[i]; s.changed && c.changes.newestOf(s.key) < s.entry.Revision {
 			return false
 		}
 	}
@@ -149,21 +149,21 @@ func (c *cache) knows(b *batch) bool {
 }
 
 // change replaces what is cached of the entry's key. c.mu is held.
-func (c *cache) change(st *cacheState, source string, e *Entry) {
-	c.changes.add(e.Key, e.Revision)
+func (c *cache) update(st *cacheState, source string, e *Entry) {
+	c.changes.record(e.Key, e.Revision)
 	old, ok := c.entries.GetEntryQuietly(e.Key)
 	switch {
 	case !ok || old.Value.generation != st.generation || old.Value.entry.Revision >= e.Revision:
 	case e.Deleted || !c.fits(e) || !e.Intact():
 		c.entries.Invalidate(e.Key)
 	default:
-		c.entries.Set(old.Key, &cached{st.generation, source, detached(e)})
+		c.entries.Set(old.Key, &cachedEntry{st.generation, source, detached(e)})
 	}
 }
 
 // prove takes positions of a partition: what the partition was proven to hold at
 // a moment is included in a state that is as far.
-func (c *cache) prove(name string, p *partition.Positions) {
+func (c *cache) observePositions(name string, p *partition.Positions) {
 	if c == nil || c.state.Load() == nil {
 		return
 	}

@@ -70,8 +70,8 @@ const (
 // ChangesNow is the token of a reader who wants only what changes from now on,
 // as one partition sees it.
 func (s *Store) ChangesNow(ctx context.Context) (t ChangeToken, err error) {
-	err = s.fromSource(ctx, ChangeToken{}, func(src *changeSource) error {
-		if err := src.settle(ctx, src.positions.Origins[Origin(src.m.Name())].Revision); err != nil {
+	err = s.withSource(ctx, ChangeToken{}, func(src *changeSource) error {
+		if err := src.ensureDurable(ctx, src.positions.Origins[Origin(src.m.Name())].Revision); err != nil {
 			return err
 		}
 		t = src.head()
@@ -104,15 +104,15 @@ func (s *Store) readChanges(ctx context.Context, since ChangeToken, upTo *Change
 		r := newChangeRead(src, since, upTo)
 		r.wants = o.wants()
 		r.matches, r.scans, r.bytes = clampLimit(o.Limit), scanEntries, scanBytes
-		if err := r.run(ctx); err != nil {
+		if err := r.readOrigins(ctx); err != nil {
 			return err
 		}
 		page = r.page
 		return s.present(&page, o)
 	}
-	err := s.fromSource(ctx, reach, read)
+	err := s.withSource(ctx, reach, read)
 	if since.IsBeginning() && errors.Is(err, ErrResync) { // something was collected just then: nothing was given yet
-		err = s.fromSource(ctx, reach, read)
+		err = s.withSource(ctx, reach, read)
 	}
 	return page, err
 }
@@ -141,8 +141,8 @@ func (s *Store) present(c *ChangePage, o ChangeOptions) error {
 		case !o.Values:
 			e.Value = nil
 		case !e.Intact():
-			if m := s.member(c.Partition); m != nil {
-				m.damaged.report(e)
+			if m := s.backend(c.Partition); m != nil {
+				m.damages.report(e)
 			}
 			return fmt.Errorf("%s of %s: %w", e.Key, c.Partition, errDamaged)
 		}

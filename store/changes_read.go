@@ -22,7 +22,7 @@ type changeRead struct {
 
 func newChangeRead(src *changeSource, since ChangeToken, upTo *ChangeToken) *changeRead {
 	if since.IsBeginning() {
-		since = src.begin()
+		since = src.startToken()
 	}
 	r := &changeRead{src: src, upTo: upTo}
 	r.page = ChangePage{since: since, Next: since, Partition: src.m.Name()}
@@ -32,16 +32,16 @@ func newChangeRead(src *changeSource, since ChangeToken, upTo *ChangeToken) *cha
 // run reads every origin that has something. Each may use an equal share
 // of the room that is left, and any may be the first, so that a busy one does
 // not starve the others.
-func (r *changeRead) run(ctx context.Context) error {
-	origins := r.due()
+func (r *changeRead) readOrigins(ctx context.Context) error {
+	origins := r.dueOrigins()
 	if len(origins) == 0 {
 		return nil
 	}
 	first := rand.IntN(len(origins))
 	for i := range origins {
 		left := len(origins) - i
-		share := room{matches: ceil(r.matches, left), scans: ceil(r.scans, left), bytes: max(1, r.bytes/int64(left))}
-		if err := r.origin(ctx, origins[(first+i)%len(origins)], share); err != nil {
+		share := readShare{matches: ceil(r.matches, left), scans: ceil(r.scans, left), bytes: max(1, r.bytes/int64(left))}
+		if err := r.readOrigin(ctx, origins[(first+i)%len(origins)], share); err != nil {
 			return err
 		}
 	}
@@ -51,13 +51,13 @@ func (r *changeRead) run(ctx context.Context) error {
 func ceil(n, parts int) int { return (n + parts - 1) / parts }
 
 // room is how much may be read of one origin.
-type room struct {
+type readShare struct {
 	matches, scans int
 	bytes          int64
 }
 
 // due lists the origins of which the source holds something that was not seen.
-func (r *changeRead) due() []Origin {
+func (r *changeRead) dueOrigins() []Origin {
 	var due []Origin
 	for _, o := range slices.Sorted(maps.Keys(r.src.positions.Origins)) {
 		head := r.src.positions.Origins[o].Revision
@@ -75,7 +75,7 @@ func (r *changeRead) due() []Origin {
 const readChunk = 500
 
 // origin reads one origin, up to the position of the snapshot at most.
-func (r *changeRead) origin(ctx context.Context, o Origin, room room) error {
+func (r *changeRead) readOrigin(ctx context.Context, o Origin, room readShare) error {
 	at := r.page.Next.upTo(o)
 	snap, err := r.src.m.Snapshot(ctx, o, at)
 	if err != nil {
@@ -96,7 +96,7 @@ func (r *changeRead) origin(ctx context.Context, o Origin, room room) error {
 		end = min(end, r.upTo.upTo(o))
 	}
 	if r.src.m.Name() == string(o) {
-		if err := r.src.settle(ctx, end); err != nil {
+		if err := r.src.ensureDurable(ctx, end); err != nil {
 			return err
 		}
 	}
@@ -109,7 +109,7 @@ func (r *changeRead) origin(ctx context.Context, o Origin, room room) error {
 		if err != nil {
 			return err
 		}
-		if r.take(o, entries, end, &room) {
+		if r.addEntries(o, entries, end, &room) {
 			return nil
 		}
 	}
@@ -117,11 +117,11 @@ func (r *changeRead) origin(ctx context.Context, o Origin, room room) error {
 	return nil
 }
 
-func (r room) left() bool { return r.matches > 0 && r.scans > 0 && r.bytes > 0 }
+func (r readShare) left() bool { return r.matches > 0 && r.scans > 0 && r.bytes > 0 }
 
 // take takes entries up to the end; done says that it was reached, or the room
 // is used up.
-func (r *changeRead) take(o Origin, entries []Entry, end Revision, room *room) (done bool) {
+func (r *changeRead) addEntries(o Origin, entries []Entry, end Revision, room *readShare) (done bool) {
 	last := r.page.Next.upTo(o)
 	for i := range entries {
 		e := &entries[i]

@@ -22,14 +22,14 @@ var ErrResync = errors.New("changes that were not seen yet are collected, or som
 // one, when the key's master has moved.)
 type changeSource struct {
 	s         *Store
-	m         *member
+	m         *backend
 	tag       ClusterTag
 	positions partition.Positions // read when it was chosen
 }
 
 // fromSource runs f with partitions that cover the token, one after the other,
 // until it succeeds.
-func (s *Store) fromSource(ctx context.Context, t ChangeToken, f func(*changeSource) error) error {
+func (s *Store) withSource(ctx context.Context, t ChangeToken, f func(*changeSource) error) error {
 	c := s.cluster.Load()
 	if c == nil {
 		return ErrNoPartition
@@ -37,11 +37,11 @@ func (s *Store) fromSource(ctx context.Context, t ChangeToken, f func(*changeSou
 	if !t.IsBeginning() && t.cluster != c.tag {
 		return ErrForeignToken
 	}
-	if c.lost(t.seen) {
+	if c.hasLost(t.seen) {
 		return ErrResync
 	}
 	var failure error
-	for _, m := range s.changeMembers(c, t) {
+	for _, m := range s.feedCandidates(c, t) {
 		src, err := s.openSource(ctx, c, m, t)
 		if err == nil {
 			err = f(src)
@@ -74,33 +74,33 @@ const (
 )
 
 // changeMembers lists who may be asked, the best first.
-func (s *Store) changeMembers(c *cluster, t ChangeToken) []*member {
+func (s *Store) feedCandidates(c *clusterMap, t ChangeToken) []*backend {
 	type candidate struct {
-		m    *member
+		m    *backend
 		rank int
 		sum  Revision
 	}
 	var all []candidate
-	for _, m := range *s.members.Load() {
-		if k := m.known.Load(); k != nil && m.answers() && !m.lost.Load() {
+	for _, m := range *s.backends.Load() {
+		if k := m.observed.Load(); k != nil && m.isUp() && !m.mayLackWrites.Load() {
 			all = append(all, candidate{m, s.sourceRank(c, m, k, t), sum(k.Positions)})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b candidate) int {
 		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(b.sum, a.sum))
 	})
-	members := make([]*member, len(all))
+	members := make([]*backend, len(all))
 	for i := range all {
 		members[i] = all[i].m
 	}
 	return members
 }
 
-func (s *Store) sourceRank(c *cluster, m *member, k *known, t ChangeToken) int {
+func (s *Store) sourceRank(c *clusterMap, m *backend, k *observedPositions, t ChangeToken) int {
 	switch {
 	case checkWhole(c, m, k.Positions) != nil || !covers(k.Positions, t):
 		return sourceUnknown
-	case slices.Contains(c.Masters, m.Name()) || s.laggard(c, m):
+	case slices.Contains(c.Masters, m.Name()) || s.isLaggingReplica(c, m):
 		return sourceMaster
 	}
 	return sourceGood
@@ -111,7 +111,7 @@ func (s *Store) sourceRank(c *cluster, m *member, k *known, t ChangeToken) int {
 const sourcePatience = 2 * time.Second
 
 // laggard reports whether the member has been behind what is known of an origin.
-func (s *Store) laggard(c *cluster, m *member) bool {
+func (s *Store) isLaggingReplica(c *clusterMap, m *backend) bool {
 	for _, name := range c.Masters {
 		own, _ := m.position(Origin(name))
 		if head, ok := s.knownHead(Origin(name)); ok && own.Revision < head && s.staleness(m, Origin(name)) > sourcePatience {
@@ -122,7 +122,7 @@ func (s *Store) laggard(c *cluster, m *member) bool {
 }
 
 func (s *Store) knownHead(o Origin) (head Revision, ok bool) {
-	m := s.member(string(o))
+	m := s.backend(string(o))
 	if m == nil {
 		return 0, false
 	}
@@ -139,7 +139,7 @@ func sum(p partition.Positions) (sum Revision) {
 
 // openSource reads a member's positions and checks that it may serve who has
 // seen t.
-func (s *Store) openSource(ctx context.Context, c *cluster, m *member, t ChangeToken) (*changeSource, error) {
+func (s *Store) openSource(ctx context.Context, c *clusterMap, m *backend, t ChangeToken) (*changeSource, error) {
 	bound, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
 	p, err := m.Positions(bound)
@@ -157,7 +157,7 @@ func (s *Store) openSource(ctx context.Context, c *cluster, m *member, t ChangeT
 
 // checkWhole refuses a partition that lacks an origin, or is amid a catch-up in
 // several steps: its position says more than it holds then.
-func checkWhole(c *cluster, m *member, p partition.Positions) error {
+func checkWhole(c *clusterMap, m *backend, p partition.Positions) error {
 	for _, name := range c.Masters {
 		if _, ok := p.Origins[Origin(name)]; !ok {
 			return fmt.Errorf("%s holds nothing of %s", m.Name(), name)
@@ -171,7 +171,7 @@ func checkWhole(c *cluster, m *member, p partition.Positions) error {
 	return nil
 }
 
-func checkPosition(m *member, o Origin, at partition.Position) error {
+func checkPosition(m *backend, o Origin, at partition.Position) error {
 	if m.Name() != string(o) && !at.Whole() {
 		return fmt.Errorf("%s is amid a catch-up of %s", m.Name(), o)
 	}
@@ -198,7 +198,7 @@ func (src *changeSource) head() ChangeToken {
 
 // begin is the token of who begins: it has seen nothing, and needs none of the
 // tombstones that are gone already.
-func (src *changeSource) begin() ChangeToken {
+func (src *changeSource) startToken() ChangeToken {
 	t := ChangeToken{cluster: src.tag}
 	for o, at := range src.positions.Origins {
 		t.floor = t.floor.With(Mark{o, at.Collected})
@@ -223,12 +223,12 @@ func (src *changeSource) mayContinue(t ChangeToken) error {
 // durable. A row is visible before its commit is: handed out now, a crash could
 // take it back, and its revision would be given to another write that
 // nobody with this token is ever told of.
-func (src *changeSource) settle(ctx context.Context, r Revision) error {
+func (src *changeSource) ensureDurable(ctx context.Context, r Revision) error {
 	o := Origin(src.m.Name())
-	if r <= src.s.tail.settled(o) {
+	if r <= src.s.tail.durableUpTo(o) {
 		return nil
 	}
-	for _, m := range *src.s.members.Load() {
+	for _, m := range *src.s.backends.Load() {
 		// What another one holds was durable before it was copied.
 		if at, ok := m.position(o); ok && m != src.m && at.Revision >= r {
 			return nil
@@ -239,6 +239,6 @@ func (src *changeSource) settle(ctx context.Context, r Revision) error {
 	if err := src.m.Barrier(bound); err != nil {
 		return err
 	}
-	src.s.tail.settle(o, r)
+	src.s.tail.noteDurable(o, r)
 	return nil
 }

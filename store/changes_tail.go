@@ -16,24 +16,24 @@ import (
 // It reads while somebody watches, and for a moment after, as who polls comes back.
 // The cache of reads takes what it reads, and has it read more (see feedCache).
 type tail struct {
-	s    *Store
-	wake chan struct{} // buffered, 1: there may be something new
-	on   atomic.Bool   // somebody watches, or did just now
+	s      *Store
+	wakeCh chan struct{} // buffered, 1: there may be something new
+	on     atomic.Bool   // somebody watches, or did just now
 
-	usedAt, lookedAt time.Time // of the cache; run's alone
+	usedAt, polledAt time.Time // of the cache; run's alone
 
-	mu       sync.Mutex // guards the fields below
-	readers  int
-	leftAt   time.Time // when the last of them left
-	level    bool      // at is set
-	at       ChangeToken
-	rounds   []tailRound
-	first    int64 // number of rounds[0]
-	entries  int
-	bytes    int64
-	moved    chan struct{} // closed, and replaced, when something above has changed
-	closed   bool
-	barriers map[Origin]Revision // up to where a barrier made origins durable
+	mu        sync.Mutex // guards the fields below
+	watchers  int
+	leftAt    time.Time // when the last of them left
+	caughtUp  bool      // at is set
+	at        ChangeToken
+	rounds    []tailRound
+	first     int64 // number of rounds[0]
+	entries   int
+	bytes     int64
+	changedCh chan struct{} // closed, and replaced, when something above has changed
+	closed    bool
+	barriers  map[Origin]Revision // up to where a barrier made origins durable
 }
 
 // tailRound is what one round read. It never changes.
@@ -55,43 +55,43 @@ const (
 const linger = 30 * time.Second
 
 func newTail(s *Store) *tail {
-	return &tail{s: s, wake: make(chan struct{}, 1), moved: make(chan struct{}), barriers: make(map[Origin]Revision)}
+	return &tail{s: s, wakeCh: make(chan struct{}, 1), changedCh: make(chan struct{}), barriers: make(map[Origin]Revision)}
 }
 
 // wakeTail has the tail look for something new whenever there may be.
-func (o *Options) wakeTail(t *tail) {
+func (o *Options) addTail(t *tail) {
 	committed := o.OnCommit
 	o.OnCommit = func() {
 		committed()
-		t.stir()
+		t.wakeIfWatched()
 	}
-	o.moved = func() {
-		if t.stir(); t.s.cache.active() {
-			t.look()
+	o.onPositions = func() {
+		if t.wakeIfWatched(); t.s.cache.active() {
+			t.wake()
 		}
 	}
 }
 
 // stir makes the tail look for something new, if anybody watches. It never blocks.
-func (t *tail) stir() {
+func (t *tail) wakeIfWatched() {
 	if t.on.Load() {
-		t.look()
+		t.wake()
 	}
 }
 
 // look makes the tail look for something new. It never blocks.
-func (t *tail) look() {
+func (t *tail) wake() {
 	select {
-	case t.wake <- struct{}{}:
+	case t.wakeCh <- struct{}{}:
 	default:
 	}
 }
 
 // run reads until ctx ends.
-func (t *tail) run(ctx context.Context) {
-	defer t.close()
+func (t *tail) followLoop(ctx context.Context) {
+	defer t.stopAndInvalidate()
 	for {
-		timer := time.NewTimer(t.pause())
+		timer := time.NewTimer(t.waitTime())
 		if !t.watched() && !t.s.cache.active() {
 			timer.Stop()
 		}
@@ -99,15 +99,15 @@ func (t *tail) run(ctx context.Context) {
 		case <-ctx.Done():
 			timer.Stop()
 			return
-		case <-t.wake:
+		case <-t.wakeCh:
 		case <-timer.C:
 		}
 		timer.Stop()
 		if t.watched() {
-			t.catchUp(ctx)
+			t.readNewRounds(ctx)
 		}
 		if t.s.cache.active() {
-			t.feedCache(ctx)
+			t.advanceCache(ctx)
 		}
 	}
 }
@@ -117,7 +117,7 @@ func (t *tail) run(ctx context.Context) {
 func (t *tail) watched() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.readers > 0 || t.level && time.Since(t.leftAt) < linger {
+	if t.watchers > 0 || t.caughtUp && time.Since(t.leftAt) < linger {
 		return true
 	}
 	t.reset()
@@ -128,13 +128,13 @@ func (t *tail) watched() bool {
 // reset makes the tail begin anew. t.mu is held.
 func (t *tail) reset() {
 	t.first += int64(len(t.rounds)) + 1 // whoever stood at the end does not stand there any more
-	t.level, t.at, t.rounds, t.entries, t.bytes = false, ChangeToken{}, nil, 0, 0
+	t.caughtUp, t.at, t.rounds, t.entries, t.bytes = false, ChangeToken{}, nil, 0, 0
 }
 
 // catchUp reads rounds until there is nothing new.
-func (t *tail) catchUp(ctx context.Context) {
+func (t *tail) readNewRounds(ctx context.Context) {
 	for more := true; more && ctx.Err() == nil; {
-		n, again, err := t.round(ctx)
+		n, again, err := t.readNext(ctx)
 		if errors.Is(err, ErrResync) { // it could not read for so long
 			t.mu.Lock()
 			t.reset()
@@ -144,13 +144,13 @@ func (t *tail) catchUp(ctx context.Context) {
 			return // the next wake, or the timer, tries again
 		}
 		more = again
-		rest(ctx, n)
+		throttle(ctx, n)
 	}
 }
 
 // rest leaves a master that is written flat out to its writers for a moment
 // after a round of many entries: the next one is of many too then.
-func rest(ctx context.Context, entries int) {
+func throttle(ctx context.Context, entries int) {
 	const few, most = 16, 50 * time.Millisecond
 	if entries < few {
 		return
@@ -165,36 +165,36 @@ func rest(ctx context.Context, entries int) {
 
 // round reads what is new, or where everything stands if the tail is not level
 // with anything yet.
-func (t *tail) round(ctx context.Context) (entries int, more bool, err error) {
+func (t *tail) readNext(ctx context.Context) (entries int, more bool, err error) {
 	t.mu.Lock()
-	at, level := t.at, t.level
+	at, level := t.at, t.caughtUp
 	t.mu.Unlock()
 	if !level {
 		now, err := t.s.ChangesNow(ctx)
 		if err == nil {
-			t.begin(now)
+			t.startAt(now)
 		}
 		return 0, false, err
 	}
-	if !t.s.mayHold(at) {
+	if !t.s.mayHaveMore(at) {
 		return 0, false, nil
 	}
 	page, err := t.s.readRound(ctx, at, at)
 	if err == nil && !page.Next.equals(at) {
-		t.push(&page)
+		t.addRound(&page)
 	}
 	return len(page.Entries), page.More, err
 }
 
 // readRound reads what comes after at from a source that covers reach.
 func (s *Store) readRound(ctx context.Context, at, reach ChangeToken) (page ChangePage, err error) {
-	err = s.fromSource(ctx, reach, func(src *changeSource) error {
+	err = s.withSource(ctx, reach, func(src *changeSource) error {
 		if err := src.mayContinue(at); err != nil {
 			return err
 		}
 		r := newChangeRead(src, at, nil)
 		r.matches, r.scans, r.bytes = roundEntries, roundEntries, roundBytes
-		err := r.run(ctx)
+		err := r.readOrigins(ctx)
 		page = r.page
 		return err
 	})
@@ -203,16 +203,16 @@ func (s *Store) readRound(ctx context.Context, at, reach ChangeToken) (page Chan
 
 // mayHold reports whether it is worth asking for what comes after the token: not
 // if the source would be a replica that is known to hold no more.
-func (s *Store) mayHold(t ChangeToken) bool {
+func (s *Store) mayHaveMore(t ChangeToken) bool {
 	c := s.cluster.Load()
 	if c == nil {
 		return false
 	}
-	members := s.changeMembers(c, t)
+	members := s.feedCandidates(c, t)
 	if len(members) == 0 {
 		return false
 	}
-	k := members[0].known.Load()
+	k := members[0].observed.Load()
 	if s.sourceRank(c, members[0], k, t) != sourceGood {
 		return true
 	}
@@ -224,19 +224,19 @@ func (s *Store) mayHold(t ChangeToken) bool {
 	return false
 }
 
-func (t *tail) begin(at ChangeToken) {
+func (t *tail) startAt(at ChangeToken) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.at, t.level = at, true
-	t.announce()
+	t.at, t.caughtUp = at, true
+	t.broadcast()
 }
 
 // push keeps a round for the readers, and drops the oldest that are too many.
-func (t *tail) push(page *ChangePage) {
+func (t *tail) addRound(page *ChangePage) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	round := tailRound{before: t.at, after: page.Next, entries: page.Entries, partition: page.Partition}
-	t.s.cache.follow(&round)
+	t.s.cache.applyRound(&round)
 	t.rounds = append(t.rounds, round)
 	t.at = page.Next
 	t.entries += len(page.Entries)
@@ -247,7 +247,7 @@ func (t *tail) push(page *ChangePage) {
 		t.rounds[0] = tailRound{}
 		t.rounds, t.first = t.rounds[1:], t.first+1
 	}
-	t.announce()
+	t.broadcast()
 }
 
 func bytesOf(entries []Entry) (sum int64) {
@@ -258,45 +258,45 @@ func bytesOf(entries []Entry) (sum int64) {
 }
 
 // announce wakes everybody who waits. t.mu is held.
-func (t *tail) announce() {
-	close(t.moved)
-	t.moved = make(chan struct{})
+func (t *tail) broadcast() {
+	close(t.changedCh)
+	t.changedCh = make(chan struct{})
 }
 
-func (t *tail) close() {
+func (t *tail) stopAndInvalidate() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.closed = true
-	t.s.cache.end()
+	t.s.cache.invalidate()
 	t.reset()
-	t.announce()
+	t.broadcast()
 }
 
 // enter and leave count a reader.
-func (t *tail) enter() {
+func (t *tail) addWatcher() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.readers++
+	t.watchers++
 	t.on.Store(true)
-	t.stir()
+	t.wakeIfWatched()
 }
 
-func (t *tail) leave() {
+func (t *tail) removeWatcher() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.readers--
+	t.watchers--
 	t.leftAt = time.Now()
-	t.stir() // so that it notices when to stop
+	t.wakeIfWatched() // so that it notices when to stop
 }
 
 // settled is up to where a barrier has made an origin durable.
-func (t *tail) settled(o Origin) Revision {
+func (t *tail) durableUpTo(o Origin) Revision {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.barriers[o]
 }
 
-func (t *tail) settle(o Origin, r Revision) {
+func (t *tail) noteDurable(o Origin, r Revision) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.barriers[o] = max(t.barriers[o], r)

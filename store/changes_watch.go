@@ -16,12 +16,12 @@ type Watch struct {
 
 // Watch returns a reader of what changes after since. Close it.
 func (s *Store) Watch(since ChangeToken, o ChangeOptions) *Watch {
-	s.tail.enter()
+	s.tail.addWatcher()
 	return &Watch{s: s, o: o, at: since, number: -1}
 }
 
 // Close ends the watch.
-func (w *Watch) Close() { w.s.tail.leave() }
+func (w *Watch) Close() { w.s.tail.removeWatcher() }
 
 // Token is how far the watch has come.
 func (w *Watch) Token() ChangeToken { return w.at }
@@ -32,7 +32,7 @@ func (w *Watch) Token() ChangeToken { return w.at }
 // those of Changes, and ErrClosed.
 func (w *Watch) Next(ctx context.Context) (ChangePage, error) {
 	for {
-		page, wait, err := w.step(ctx)
+		page, wait, err := w.nextPage(ctx)
 		switch {
 		case ctx.Err() != nil && (err != nil || len(page.Entries) == 0):
 			return ChangePage{}, cause(ctx, err)
@@ -80,13 +80,13 @@ func (w *Watch) wait(ctx context.Context, changed <-chan struct{}) bool {
 
 // step takes the next part, which may have nothing for this reader in it, or
 // says what to wait for.
-func (w *Watch) step(ctx context.Context) (page ChangePage, wait <-chan struct{}, err error) {
-	round, wait, err := w.fromTail()
+func (w *Watch) nextPage(ctx context.Context) (page ChangePage, wait <-chan struct{}, err error) {
+	round, wait, err := w.tailRound()
 	switch {
 	case err != nil:
 		return ChangePage{}, nil, err
 	case round != nil:
-		return w.take(ctx, round)
+		return w.pageFromRound(ctx, round)
 	case w.number >= 0:
 		return ChangePage{}, wait, nil
 	}
@@ -103,7 +103,7 @@ func (w *Watch) step(ctx context.Context) (page ChangePage, wait <-chan struct{}
 
 // fromTail returns the tail's next round, or else what to wait for; number says
 // whether the reader is level with the tail at all.
-func (w *Watch) fromTail() (*tailRound, <-chan struct{}, error) {
+func (w *Watch) tailRound() (*tailRound, <-chan struct{}, error) {
 	t := w.s.tail
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -114,11 +114,11 @@ func (w *Watch) fromTail() (*tailRound, <-chan struct{}, error) {
 		w.number = -1
 	}
 	if w.number < 0 {
-		w.number = t.find(w.at)
+		w.number = t.roundStartingAt(w.at)
 	}
 	end := t.first + int64(len(t.rounds))
 	if w.number < 0 || w.number == end {
-		return nil, t.moved, nil
+		return nil, t.changedCh, nil
 	}
 	round := t.rounds[w.number-t.first]
 	return &round, nil, nil
@@ -127,8 +127,8 @@ func (w *Watch) fromTail() (*tailRound, <-chan struct{}, error) {
 // find is the number of the round that begins where the token is: only there may
 // a reader join, as the tail may be behind it or ahead of it anywhere else.
 // -1 if there is none. t.mu is held.
-func (t *tail) find(at ChangeToken) int64 {
-	if !t.level || at.IsBeginning() {
+func (t *tail) roundStartingAt(at ChangeToken) int64 {
+	if !t.caughtUp || at.IsBeginning() {
 		return -1
 	}
 	if t.at.equals(at) {
@@ -144,7 +144,7 @@ func (t *tail) find(at ChangeToken) int64 {
 
 // take makes a page of a round, or of what is left of it. A damaged value is
 // read elsewhere.
-func (w *Watch) take(ctx context.Context, round *tailRound) (ChangePage, <-chan struct{}, error) {
+func (w *Watch) pageFromRound(ctx context.Context, round *tailRound) (ChangePage, <-chan struct{}, error) {
 	page := ChangePage{since: w.at, Next: round.after, Partition: round.partition}
 	wants := w.o.wants()
 	for i := range round.entries {
@@ -169,11 +169,11 @@ func (w *Watch) take(ctx context.Context, round *tailRound) (ChangePage, <-chan 
 func (t *tail) head() (at ChangeToken, level bool, changed <-chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.at, t.level, t.moved
+	return t.at, t.caughtUp, t.changedCh
 }
 
 func (t *tail) changed() <-chan struct{} {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.moved
+	return t.changedCh
 }

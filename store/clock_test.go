@@ -14,10 +14,10 @@ import (
 func TestClockOfThisHostDecidesNothing(t *testing.T) {
 	for _, off := range []time.Duration{-time.Hour, 0, time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
-			m := newMember(memory.New("p0", memory.Clock(func() time.Time { return time.Now().Add(off) })),
-				Options{moved: func() {}}.withDefaults())
+			m := newBackend(memory.New("p0", memory.Clock(func() time.Time { return time.Now().Add(off) })),
+				Options{onPositions: func() {}}.withDefaults())
 			m.isJoined = true
-			m.poll(t.Context())
+			m.pollPositions(t.Context())
 			until := partition.InstantOf(time.Now().Add(off + time.Minute))
 			e := Entry{ExpiresAt: until}
 			time.Sleep(time.Minute - time.Microsecond)
@@ -35,14 +35,14 @@ func TestClockOfThisHostDecidesNothing(t *testing.T) {
 // TestSettingTheClockOfThisHostDecidesNothing: time that has passed since a poll
 // is taken from the monotonic clock, as the host's may be set meanwhile.
 func TestSettingTheClockOfThisHostDecidesNothing(t *testing.T) {
-	m := newMember(memory.New("p0"), Options{moved: func() {}}.withDefaults())
+	m := newBackend(memory.New("p0"), Options{onPositions: func() {}}.withDefaults())
 	m.isJoined = true
 	for _, learn := range []func(){
-		func() { m.heard(partition.Positions{Now: 1}) },
-		func() { m.poll(t.Context()) },
+		func() { m.observeForeign(partition.Positions{Now: 1}) },
+		func() { m.pollPositions(t.Context()) },
 	} {
 		learn()
-		if c := m.known.Load().clock; !monotonic(c.asked) || !monotonic(c.answered) {
+		if c := m.observed.Load().clock; !monotonic(c.asked) || !monotonic(c.answered) {
 			t.Error("what the host's clock is set to would count until the next poll")
 		}
 	}
@@ -60,10 +60,10 @@ func TestStalenessOutlastsClocksThatAreSet(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			m, replica := s.member("p0"), s.member("p1")
+			m, replica := s.backend("p0"), s.backend("p1")
 			m.isJoined = true
 			proven := partition.InstantOf(time.Now().Add(off))
-			replica.heard(partition.Positions{Origins: map[Origin]partition.Position{"p0": {Origin: "p0", SyncedAt: proven}}})
+			replica.observeForeign(partition.Positions{Origins: map[Origin]partition.Position{"p0": {Origin: "p0", SyncedAt: proven}}})
 			if d := s.staleness(replica, "p0"); d >= 0 {
 				t.Errorf("%v though the master's clock was never read", d)
 			}
@@ -75,10 +75,10 @@ func TestStalenessOutlastsClocksThatAreSet(t *testing.T) {
 					t.Errorf("step %v, %s: stale by %v, in truth %v", step, what, d, age)
 				}
 			}
-			m.poll(t.Context())
+			m.pollPositions(t.Context())
 			for range 10 {
 				time.Sleep(time.Second)
-				m.poll(t.Context())
+				m.pollPositions(t.Context())
 				expect("before", clockSlack)
 			}
 			if d := s.staleness(replica, "p0"); d < 10*time.Second {
@@ -87,13 +87,13 @@ func TestStalenessOutlastsClocksThatAreSet(t *testing.T) {
 			off += step
 			for range 20 {
 				time.Sleep(time.Second)
-				m.poll(t.Context())
+				m.pollPositions(t.Context())
 				expect("after", time.Hour+clockSlack)
 			}
 			time.Sleep(time.Hour + time.Minute)
-			m.poll(t.Context())
+			m.pollPositions(t.Context())
 			fresh := partition.InstantOf(time.Now().Add(off))
-			replica.heard(partition.Positions{Origins: map[Origin]partition.Position{"p0": {Origin: "p0", SyncedAt: fresh}}})
+			replica.observeForeign(partition.Positions{Origins: map[Origin]partition.Position{"p0": {Origin: "p0", SyncedAt: fresh}}})
 			time.Sleep(time.Second)
 			if d := s.staleness(replica, "p0"); d < time.Second || d > time.Second+2*clockSlack {
 				t.Errorf("step %v: a proof of a second ago is %v old", step, d)
@@ -106,10 +106,10 @@ func TestStalenessOutlastsClocksThatAreSet(t *testing.T) {
 // master's clock was set back knows no more than that clock.
 func TestStalenessIsUnknownForWhatIsYetToCome(t *testing.T) {
 	c := clockReading{now: partition.InstantOf(time.Now()), asked: time.Now(), answered: time.Now()}
-	if d := c.since(c.now.Add(time.Minute)); d >= 0 {
+	if d := c.age(c.now.Add(time.Minute)); d >= 0 {
 		t.Errorf("an instant yet to come was %v ago", d)
 	}
-	if d := c.since(c.now.Add(clockSlack / 2)); d != 0 {
+	if d := c.age(c.now.Add(clockSlack / 2)); d != 0 {
 		t.Errorf("an instant that is as good as now was %v ago", d)
 	}
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // cluster is the cluster map as this process knows it. It is immutable.
-type cluster struct {
+type clusterMap struct {
 	partition.Cluster
 	tag ClusterTag
 }
@@ -24,15 +24,15 @@ type cluster struct {
 var errMastersDiffer = errors.New("the configured masters are not those of the cluster")
 
 // master is the name of the partition that accepts writes of the key.
-func (c *cluster) master(k Key) string { return c.Masters[c.Slots[SlotOf(k)]] }
+func (c *clusterMap) master(k Key) string { return c.Masters[c.Slots[SlotOf(k)]] }
 
 // Lost reports whether a session has seen revisions that do not count any more.
 func (s *Store) Lost(v Vector) bool {
 	c := s.cluster.Load()
-	return c != nil && c.lost(v)
+	return c != nil && c.hasLost(v)
 }
 
-func (c *cluster) lost(v Vector) bool {
+func (c *clusterMap) hasLost(v Vector) bool {
 	for o, r := range v.All() {
 		if c.Lost(o, r) {
 			return true
@@ -51,20 +51,20 @@ func (s *Store) Tag() ClusterTag {
 }
 
 // newCluster makes the map of a new cluster, in its first epoch.
-func newCluster(masters []string) partition.Cluster {
+func newClusterMap(masters []string) partition.Cluster {
 	var id [16]byte
 	rand.Read(id[:]) // never fails
 	return partition.Cluster{
 		ID:      hex.EncodeToString(id[:]),
 		Epoch:   1,
 		Masters: masters,
-		Slots:   assign(masters),
+		Slots:   assignSlots(masters),
 	}
 }
 
 // assign gives each slot to the master whose name hashes highest with it
 // (rendezvous hashing), so that a further master takes only its share.
-func assign(masters []string) []uint16 {
+func assignSlots(masters []string) []uint16 {
 	slots := make([]uint16, Slots)
 	for slot := range slots {
 		var best uint64
@@ -81,7 +81,7 @@ func assign(masters []string) []uint16 {
 // yet, and reads everybody's positions. It returns what is wrong with each
 // partition that cannot be used; the others can.
 func (s *Store) Connect(ctx context.Context) error {
-	members := *s.members.Load()
+	members := *s.backends.Load()
 	var group sync.WaitGroup
 	for _, m := range members {
 		group.Go(func() { m.prepare(ctx) })
@@ -99,7 +99,7 @@ func (s *Store) Connect(ctx context.Context) error {
 		}
 	}
 	for _, m := range members {
-		group.Go(func() { m.poll(ctx) })
+		group.Go(func() { m.pollPositions(ctx) })
 	}
 	group.Wait()
 	s.compareHeads(ctx)
@@ -108,9 +108,9 @@ func (s *Store) Connect(ctx context.Context) error {
 
 // join makes sure that a prepared partition belongs to this cluster under its
 // name, founding the cluster when it is the first master and nobody has one.
-func (s *Store) join(ctx context.Context, m *member) error {
-	if m.joined() && !s.outdated(m) || !m.prepared() {
-		return m.fault()
+func (s *Store) join(ctx context.Context, m *backend) error {
+	if m.joined() && !s.isOutdated(m) || !m.prepared() {
+		return m.lastError()
 	}
 	s.joining.Lock()
 	defer s.joining.Unlock()
@@ -118,23 +118,23 @@ func (s *Store) join(ctx context.Context, m *member) error {
 	defer cancel()
 	c, err := m.Cluster(ctx)
 	if errors.Is(err, partition.ErrNoCluster) {
-		c, err = s.enter(ctx, m)
+		c, err = s.joinOrFound(ctx, m)
 	}
 	if err == nil {
-		err = s.belongs(ctx, m, c)
+		err = s.checkMembership(ctx, m, c)
 	}
 	m.setJoined(err)
 	return err
 }
 
 // enter writes the cluster row of a partition that has none.
-func (s *Store) enter(ctx context.Context, m *member) (partition.Cluster, error) {
+func (s *Store) joinOrFound(ctx context.Context, m *backend) (partition.Cluster, error) {
 	known := s.cluster.Load()
 	if known != nil {
-		return enterExisting(ctx, m, known.Cluster)
+		return joinExisting(ctx, m, known.Cluster)
 	}
 	var away []string
-	for _, other := range *s.members.Load() {
+	for _, other := range *s.backends.Load() {
 		if other == m {
 			continue
 		}
@@ -146,19 +146,19 @@ func (s *Store) enter(ctx context.Context, m *member) (partition.Cluster, error)
 			err = checkMap(c)
 		}
 		if err == nil {
-			return enterExisting(ctx, m, c)
+			return joinExisting(ctx, m, c)
 		}
 		if !errors.Is(err, partition.ErrNoCluster) {
 			away = append(away, other.Name())
 		}
 	}
-	return s.found(ctx, m, away)
+	return s.foundCluster(ctx, m, away)
 }
 
 // enterExisting joins a partition to a cluster in its first epoch. The epochs since
 // are accepted as those of a partition that was away: so the empty database of a
 // master that has written is found out.
-func enterExisting(ctx context.Context, m partition.Partition, c partition.Cluster) (partition.Cluster, error) {
+func joinExisting(ctx context.Context, m partition.Partition, c partition.Cluster) (partition.Cluster, error) {
 	c.Epoch, c.Ends = firstEpoch, nil
 	return m.Join(ctx, c)
 }
@@ -166,7 +166,7 @@ func enterExisting(ctx context.Context, m partition.Partition, c partition.Clust
 // found founds a new cluster on its first master. A partition that is away may
 // belong to a cluster whose first master was replaced by an empty database: so
 // all must have been reached, unless the options say that none of them does.
-func (s *Store) found(ctx context.Context, m *member, away []string) (partition.Cluster, error) {
+func (s *Store) foundCluster(ctx context.Context, m *backend, away []string) (partition.Cluster, error) {
 	first := s.options.Masters[0]
 	switch {
 	case len(away) > 0 && !s.options.Init:
@@ -175,7 +175,7 @@ func (s *Store) found(ctx context.Context, m *member, away []string) (partition.
 	case m.Name() != first:
 		return partition.Cluster{}, fmt.Errorf("%w: a new cluster is founded on its first master %s, which was not reached", partition.ErrUnavailable, first)
 	}
-	founded := newCluster(s.options.Masters)
+	founded := newClusterMap(s.options.Masters)
 	c, err := m.Join(ctx, founded)
 	if err == nil && c.ID == founded.ID {
 		s.options.Logger.Warn("founded a new cluster, since no partition belongs to one", "cluster", c.ID, "partition", m.Name(), "masters", c.Masters, "not_reached", away)
@@ -204,7 +204,7 @@ func checkMap(c partition.Cluster) error {
 
 // belongs checks the cluster row of a partition. The first one is adopted, and so
 // is one of a later epoch, which the other partitions are then taught.
-func (s *Store) belongs(ctx context.Context, m *member, c partition.Cluster) error {
+func (s *Store) checkMembership(ctx context.Context, m *backend, c partition.Cluster) error {
 	if err := checkMap(c); err != nil {
 		return err
 	}
@@ -217,15 +217,15 @@ func (s *Store) belongs(ctx context.Context, m *member, c partition.Cluster) err
 		if err := s.checkMasters(c); err != nil {
 			return err
 		}
-		s.cluster.Store(&cluster{c, tagOf(c.ID)})
+		s.cluster.Store(&clusterMap{c, tagOf(c.ID)})
 	case c.ID != known.ID:
 		return fmt.Errorf("%w: this database belongs to another cluster (%s, this one is %s)", partition.ErrRefused, c.ID, known.ID)
 	case c.Epoch < known.Epoch:
 		_, err := m.Accept(ctx, known.Cluster)
 		return err
 	case c.Epoch > known.Epoch:
-		s.cluster.Store(&cluster{c, tagOf(c.ID)})
-		for _, other := range *s.members.Load() {
+		s.cluster.Store(&clusterMap{c, tagOf(c.ID)})
+		for _, other := range *s.backends.Load() {
 			if other != m && other.joined() {
 				_, err := other.Accept(ctx, c)
 				other.setJoined(err)
@@ -248,8 +248,8 @@ func (s *Store) checkMasters(c partition.Cluster) error {
 
 // outdated reports whether a member was seen to hold revisions of a later epoch than
 // that of the cluster as this process knows it: its row is to be read again.
-func (s *Store) outdated(m *member) bool {
-	k, c := m.known.Load(), s.cluster.Load()
+func (s *Store) isOutdated(m *backend) bool {
+	k, c := m.observed.Load(), s.cluster.Load()
 	if k == nil || c == nil {
 		return false
 	}
@@ -267,7 +267,7 @@ func sameMasters(a, b []string) bool {
 
 // compareHeads compares every master's head with what others hold of it.
 func (s *Store) compareHeads(ctx context.Context) {
-	for _, m := range *s.members.Load() {
+	for _, m := range *s.backends.Load() {
 		s.compareHead(ctx, m)
 	}
 }
@@ -276,28 +276,28 @@ func (s *Store) compareHeads(ctx context.Context) {
 // holds itself: another partition holds them, or has, or this process has committed them. Such a master has lost something (a crash without durability, an
 // older backup): writing on it would give revisions out again, so it takes none, and reads of
 // its keys would lack what was lost, so it answers none.
-func (s *Store) compareHead(ctx context.Context, master *member) {
-	if !master.reads.Load() {
+func (s *Store) compareHead(ctx context.Context, master *backend) {
+	if !master.isReadable.Load() {
 		return
 	}
 	if !s.isMaster(master.Name()) {
-		master.lost.Store(false)
+		master.mayLackWrites.Store(false)
 		return
 	}
 	origin := Origin(master.Name())
-	highest, holder := Revision(master.seen.Load()), "this process"
-	for _, m := range *s.members.Load() {
+	highest, holder := Revision(master.newestSeen.Load()), "this process"
+	for _, m := range *s.backends.Load() {
 		if at, ok := m.position(origin); ok && m != master && at.Revision >= highest {
 			highest, holder = at.Revision, m.Name()
 		}
 	}
-	own := master.held(origin)
+	own := master.completeUpTo(origin)
 	if own < highest { // it may only have been read earlier
-		master.poll(ctx)
-		own = master.held(origin)
+		master.pollPositions(ctx)
+		own = master.completeUpTo(origin)
 	}
 	switch {
-	case master.known.Load() == nil:
+	case master.observed.Load() == nil:
 	case own < highest:
 		master.setBehind(fmt.Errorf("its newest revision is %d, but %s has seen %d of it", own, holder, highest))
 	default:

@@ -12,7 +12,7 @@ import (
 )
 
 // update is an Update or a Put on its way through a committer.
-type update struct {
+type writeRequest struct {
 	epoch  int64
 	keys   []Key
 	key    [1]Key          // what keys of a Put is made of
@@ -22,53 +22,53 @@ type update struct {
 	bytes  int64           // of the values it carries
 	done   chan error      // receives the outcome once; buffered
 
-	together *together // if not nil, outcome is set and together is told instead of done
-	outcome  error
+	group   *group // if not nil, outcome is set and together is told instead of done
+	outcome error
 
-	first   int   // where its keys are in the batch's order
-	created bool  // of a Put: there was no live entry before
-	err     error // of fn, in the last attempt
+	firstOrder int   // where its keys are in the batch's order
+	created    bool  // of a Put: there was no live entry before
+	err        error // of fn, in the last attempt
 }
 
 // answer gives the outcome to whoever waits for it.
-func (u *update) answer(err error) {
-	if u.together == nil {
+func (u *writeRequest) finish(err error) {
+	if u.group == nil {
 		u.done <- err
 		return
 	}
 	u.outcome = err
-	u.together.finish()
+	u.group.finishOne()
 }
 
 // committer commits the updates of one master: those that queued while the
 // last commit was in flight go together in the next one.
 type committer struct {
-	m      *member
-	wake   chan struct{} // buffered, 1: something was queued
-	limit  *limit        // of the commits; it and what follows are the drain's alone
-	taken  []*update
-	batch  *batch
-	recall *recall
+	m       *backend
+	wakeCh  chan struct{}    // buffered, 1: something was queued
+	timeout *reusableTimeout // of the commits; it and what follows are the drain's alone
+	taken   []*writeRequest
+	batch   *batch
+	written *writtenKeys
 
 	mu     sync.Mutex // guards the fields below
-	queue  []*update
+	queue  []*writeRequest
 	bytes  int64
 	closed bool
 }
 
-func newCommitter(m *member) *committer {
+func newCommitter(m *backend) *committer {
 	return &committer{
-		m:      m,
-		wake:   make(chan struct{}, 1),
-		limit:  newLimit(context.Background(), m.options.Timeout),
-		batch:  newBatch(Origin(m.Name()), m.options.BatchBytes),
-		recall: newRecall(),
+		m:       m,
+		wakeCh:  make(chan struct{}, 1),
+		timeout: newReusableTimeout(context.Background(), m.options.Timeout),
+		batch:   newBatch(Origin(m.Name()), m.options.BatchBytes),
+		written: newWrittenKeys(),
 	}
 }
 
 // add queues an update, or says why the master takes none.
-func (c *committer) add(u *update) error {
-	if !c.m.writes.Load() {
+func (c *committer) submit(u *writeRequest) error {
+	if !c.m.isWritable.Load() {
 		return c.m.unavailable(nil)
 	}
 	c.mu.Lock()
@@ -76,15 +76,15 @@ func (c *committer) add(u *update) error {
 	if err := c.enqueue(u); err != nil {
 		return err
 	}
-	c.rouse()
+	c.wake()
 	return nil
 }
 
 // addAll queues updates that are waited for together, so that one commit can
 // take them all; those that the master does not take are answered why.
-func (c *committer) addAll(us []*update) {
+func (c *committer) submitAll(us []*writeRequest) {
 	var refusal error
-	if !c.m.writes.Load() {
+	if !c.m.isWritable.Load() {
 		refusal = c.m.unavailable(nil)
 	}
 	c.mu.Lock()
@@ -95,14 +95,14 @@ func (c *committer) addAll(us []*update) {
 			err = c.enqueue(u)
 		}
 		if err != nil {
-			u.answer(err)
+			u.finish(err)
 		}
 	}
-	c.rouse()
+	c.wake()
 }
 
 // enqueue queues an update if there is room. c.mu is held.
-func (c *committer) enqueue(u *update) error {
+func (c *committer) enqueue(u *writeRequest) error {
 	switch {
 	case c.closed:
 		return ErrClosed
@@ -115,9 +115,9 @@ func (c *committer) enqueue(u *update) error {
 }
 
 // rouse wakes run.
-func (c *committer) rouse() {
+func (c *committer) wake() {
 	select {
-	case c.wake <- struct{}{}:
+	case c.wakeCh <- struct{}{}:
 	default:
 	}
 }
@@ -129,19 +129,19 @@ func (c *committer) queueBytes() int64 {
 
 // wait waits for the outcome. An update whose ctx ends is withdrawn if no
 // commit has taken it yet; after that only the commit's outcome is the truth.
-func (c *committer) wait(ctx context.Context, u *update) error {
+func (c *committer) wait(ctx context.Context, u *writeRequest) error {
 	select {
 	case err := <-u.done:
 		return err
 	case <-ctx.Done():
 	}
-	if c.withdraw(u) {
+	if c.cancel(u) {
 		return ctx.Err()
 	}
 	return <-u.done
 }
 
-func (c *committer) withdraw(u *update) bool {
+func (c *committer) cancel(u *writeRequest) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	i := slices.Index(c.queue, u)
@@ -154,12 +154,12 @@ func (c *committer) withdraw(u *update) bool {
 }
 
 // withdrawAll removes the updates of t that no commit has taken yet.
-func (c *committer) withdrawAll(t *together) []*update {
+func (c *committer) cancelGroup(t *group) []*writeRequest {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var gone []*update
-	c.queue = slices.DeleteFunc(c.queue, func(u *update) bool {
-		if u.together != t {
+	var gone []*writeRequest
+	c.queue = slices.DeleteFunc(c.queue, func(u *writeRequest) bool {
+		if u.group != t {
 			return false
 		}
 		gone = append(gone, u)
@@ -170,35 +170,35 @@ func (c *committer) withdrawAll(t *together) []*update {
 }
 
 // run commits until ctx ends and what was accepted before is answered.
-func (c *committer) run(ctx context.Context) {
-	defer c.limit.stop()
+func (c *committer) commitLoop(ctx context.Context) {
+	defer c.timeout.stopContext()
 	for {
 		select {
-		case <-c.wake:
-			c.drain()
+		case <-c.wakeCh:
+			c.commitQueued()
 		case <-ctx.Done():
 			c.mu.Lock()
 			c.closed = true
 			c.mu.Unlock()
-			c.drain()
+			c.commitQueued()
 			return
 		}
 	}
 }
 
-func (c *committer) drain() {
+func (c *committer) commitQueued() {
 	for {
-		us := c.take()
+		us := c.nextBatch()
 		if len(us) == 0 {
 			return
 		}
 		ran, err := c.commit(us)
-		c.putBack(us[ran:])
+		c.requeue(us[ran:])
 		for _, u := range us[:ran] {
 			if err == nil {
-				u.answer(u.err)
+				u.finish(u.err)
 			} else {
-				u.answer(err)
+				u.finish(err)
 			}
 		}
 		clear(us)
@@ -209,11 +209,11 @@ func (c *committer) drain() {
 // least one, and of one epoch. Behind large ones that must wait for the next
 // commit, small ones are taken before their turn: they all wait at once, so
 // any order is right; but for updates that came together, which keep theirs.
-func (c *committer) take() []*update {
+func (c *committer) nextBatch() []*writeRequest {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	us, rest := c.taken[:0], c.queue[:0]
-	left := budget{entries: c.m.options.BatchEntries, bytes: c.m.options.BatchBytes, small: c.m.options.BatchBytes / 4}
+	left := batchBudget{entries: c.m.options.BatchEntries, bytes: c.m.options.BatchBytes, small: c.m.options.BatchBytes / 4}
 	epoch := int64(0)
 	for _, u := range c.queue {
 		if len(us) == 0 {
@@ -232,7 +232,7 @@ func (c *committer) take() []*update {
 }
 
 // budget is what a batch can still take.
-type budget struct {
+type batchBudget struct {
 	entries int
 	bytes   int64
 	small   int64 // bytes of small writes, beyond the others
@@ -242,8 +242,8 @@ type budget struct {
 // smallWrite is the most bytes of a write that need not wait behind large ones.
 const smallWrite = 16 << 10
 
-func (b *budget) admits(u *update, first bool) bool {
-	overtakes := u.bytes <= smallWrite && u.together == nil
+func (b *batchBudget) admits(u *writeRequest, first bool) bool {
+	overtakes := u.bytes <= smallWrite && u.group == nil
 	switch {
 	case first, b.entries > 0 && u.bytes <= b.bytes && (!b.full || overtakes):
 		b.bytes -= u.bytes
@@ -258,7 +258,7 @@ func (b *budget) admits(u *update, first bool) bool {
 }
 
 // putBack queues updates again that a commit had no room for, before all others.
-func (c *committer) putBack(us []*update) {
+func (c *committer) requeue(us []*writeRequest) {
 	if len(us) == 0 {
 		return
 	}
@@ -273,14 +273,14 @@ func (c *committer) putBack(us []*update) {
 // commit commits the updates, or the first of them if they write more than one
 // commit should: it returns how many. Its error is theirs; otherwise each has
 // its own.
-func (c *committer) commit(us []*update) (ran int, err error) {
-	if !c.m.writes.Load() {
+func (c *committer) commit(us []*writeRequest) (ran int, err error) {
+	if !c.m.isWritable.Load() {
 		return len(us), c.m.unavailable(nil)
 	}
-	c.batch.fill(us)
-	err = c.attempt()
-	ran = c.batch.ran
-	c.batch.empty()
+	c.batch.load(us)
+	err = c.commitBatch()
+	ran = c.batch.done
+	c.batch.unload()
 	if !errors.Is(err, errNothingWritten) && !errors.Is(err, partition.ErrTooLarge) {
 		c.m.noteCommit(err)
 	}
@@ -295,11 +295,11 @@ func (c *committer) commit(us []*update) (ran int, err error) {
 	case errors.Is(err, partition.ErrTooLarge):
 		return len(us), &TooLargeError{Limit: c.m.MaxValueBytes()}
 	}
-	return len(us), c.m.unavailable(c.usedUp(err))
+	return len(us), c.m.unavailable(c.explainStaleEpoch(err))
 }
 
 // usedUp explains a stale epoch by its end, if the counter is that far.
-func (c *committer) usedUp(err error) error {
+func (c *committer) explainStaleEpoch(err error) error {
 	at, _ := c.m.position(Origin(c.m.Name()))
 	if epoch := at.Revision.Epoch(); errors.Is(err, partition.ErrStaleEpoch) && at.Revision+Revision(c.m.options.BatchEntries) >= partition.Floor(epoch+1) {
 		return fmt.Errorf("the revisions of epoch %d are used up, and 'runnel restore' begins the next one: %w", epoch, err)
@@ -309,38 +309,38 @@ func (c *committer) usedUp(err error) error {
 
 // attempt commits the batch, at the second try if the first met only an old connection,
 // or relied on what is not so any more.
-func (c *committer) attempt() error {
-	ctx := c.limit.begin()
-	defer c.limit.end()
+func (c *committer) commitBatch() error {
+	ctx := c.timeout.nextContext()
+	defer c.timeout.finishContext()
 	began := time.Now()
-	claim, err := c.m.Commit(ctx, c.batch.request(c.recall, Revision(c.m.seen.Load()), began))
+	claim, err := c.m.Commit(ctx, c.batch.request(c.written, Revision(c.m.newestSeen.Load()), began))
 	moved := errors.Is(err, partition.ErrPositionMoved)
 	old := errors.Is(err, partition.ErrUnavailable) && !errors.Is(err, partition.ErrOutcomeUnknown)
 	if moved {
-		c.recall.interrupted(began)
+		c.written.noteOtherWriter(began)
 	}
 	if (moved || old) && ctx.Err() == nil {
-		c.recall.forget() // the second try relies on nothing
-		claim, err = c.m.Commit(ctx, c.batch.request(c.recall, Revision(c.m.seen.Load()), began))
+		c.written.invalidate() // the second try relies on nothing
+		claim, err = c.m.Commit(ctx, c.batch.request(c.written, Revision(c.m.newestSeen.Load()), began))
 	}
 	if err != nil {
 		if !errors.Is(err, errNothingWritten) {
-			c.recall.forget()
+			c.written.invalidate()
 		}
 		return err
 	}
-	c.m.took(time.Since(began))
-	c.m.committed(claim.First + Revision(c.batch.revs) - 1)
-	c.batch.settle(claim)
-	c.m.cache.committed(c.batch, claim.First)
-	c.recall.learn(claim, c.batch, began)
+	c.m.observeLatency(time.Since(began))
+	c.m.noteCommitted(claim.First + Revision(c.batch.revs) - 1)
+	c.batch.completePuts(claim)
+	c.m.cache.applyCommit(c.batch, claim.First)
+	c.written.record(claim, c.batch, began)
 	c.m.options.OnCommit()
 	return nil
 }
 
 // commitEach commits updates one by one, so that one that cannot be stored
 // does not take the others with it.
-func (c *committer) commitEach(us []*update) {
+func (c *committer) commitEach(us []*writeRequest) {
 	for i, u := range us {
 		if _, err := c.commit(us[i : i+1]); err != nil {
 			u.err = err

@@ -15,7 +15,7 @@ import (
 func newTestCommitter(t *testing.T, o Options) (*committer, *memory.Partition) {
 	t.Helper()
 	p := memory.New("p0")
-	if _, err := p.Join(t.Context(), newCluster([]string{"p0"})); err != nil {
+	if _, err := p.Join(t.Context(), newClusterMap([]string{"p0"})); err != nil {
 		t.Fatal(err)
 	}
 	return newCommitterOf(p, o), p
@@ -24,15 +24,15 @@ func newTestCommitter(t *testing.T, o Options) (*committer, *memory.Partition) {
 // newCommitterOf makes one more committer of a master that has joined.
 func newCommitterOf(p partition.Partition, o Options) *committer {
 	o.Logger = slog.New(slog.DiscardHandler)
-	m := newMember(p, o.withDefaults())
-	m.writes.Store(true)
+	m := newBackend(p, o.withDefaults())
+	m.isWritable.Store(true)
 	return m.committer
 }
 
-func queued(t *testing.T, c *committer, u *update) *update {
+func queued(t *testing.T, c *committer, u *writeRequest) *writeRequest {
 	t.Helper()
 	u.epoch, u.done = 1, make(chan error, 1)
-	if err := c.add(u); err != nil {
+	if err := c.submit(u); err != nil {
 		t.Fatal(err)
 	}
 	return u
@@ -50,17 +50,17 @@ func TestDecidedWritesShareACommitUpToItsBytes(t *testing.T) {
 		}
 		return nil
 	})
-	var us []*update
+	var us []*writeRequest
 	var order []int
 	for i := range 30 {
 		key := User.Key(fmt.Sprint(i))
-		us = append(us, queued(t, c, &update{keys: []Key{key}, fn: func(v *Tx) error {
+		us = append(us, queued(t, c, &writeRequest{keys: []Key{key}, fn: func(v *Tx) error {
 			v.Put(Entry{Key: key, Value: make([]byte, 400)})
 			order = append(order, i)
 			return nil
 		}}))
 	}
-	c.drain()
+	c.commitQueued()
 	for i, u := range us {
 		if err := <-u.done; err != nil {
 			t.Errorf("update %d: %v", i, err)
@@ -86,12 +86,12 @@ func TestPutsShareACommitUpToItsBounds(t *testing.T) {
 			}
 			return nil
 		})
-		var us []*update
+		var us []*writeRequest
 		for i := range 10 {
 			e := Entry{Key: User.Key(fmt.Sprint(i)), Value: make([]byte, 400), Size: 400}
-			us = append(us, queued(t, c, &update{keys: []Key{e.Key}, entry: e, bytes: 400}))
+			us = append(us, queued(t, c, &writeRequest{keys: []Key{e.Key}, entry: e, bytes: 400}))
 		}
-		c.drain()
+		c.commitQueued()
 		for _, u := range us {
 			if err := <-u.done; err != nil || !u.created {
 				t.Errorf("created %v, %v", u.created, err)
@@ -105,9 +105,9 @@ func TestPutsShareACommitUpToItsBounds(t *testing.T) {
 
 func TestFullQueueRefusesWrites(t *testing.T) {
 	c, _ := newTestCommitter(t, Options{QueueEntries: 2})
-	queued(t, c, &update{keys: []Key{"k/a"}})
-	queued(t, c, &update{keys: []Key{"k/a"}})
-	if err := c.add(&update{keys: []Key{"k/a"}}); err == nil {
+	queued(t, c, &writeRequest{keys: []Key{"k/a"}})
+	queued(t, c, &writeRequest{keys: []Key{"k/a"}})
+	if err := c.submit(&writeRequest{keys: []Key{"k/a"}}); err == nil {
 		t.Error("a third update was queued")
 	}
 }
@@ -115,13 +115,13 @@ func TestFullQueueRefusesWrites(t *testing.T) {
 func TestWriteThatNoCommitHasTakenIsWithdrawn(t *testing.T) {
 	c, p := newTestCommitter(t, Options{})
 	e := Entry{Key: "k/a", Value: []byte("1"), Size: 1}
-	u := queued(t, c, &update{keys: []Key{e.Key}, entry: e, bytes: 1})
+	u := queued(t, c, &writeRequest{keys: []Key{e.Key}, entry: e, bytes: 1})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := c.wait(ctx, u); err != context.Canceled {
 		t.Errorf("wait: %v", err)
 	}
-	c.drain()
+	c.commitQueued()
 	if entries, err := p.Get(t.Context(), []Key{e.Key}); err != nil || len(entries) != 0 || c.bytes != 0 {
 		t.Errorf("the withdrawn write stands: %v, %v, %d bytes", entries, err, c.bytes)
 	}
@@ -132,17 +132,17 @@ func TestWriteThatNoCommitHasTakenIsWithdrawn(t *testing.T) {
 // and the large ones are neither overtaken by each other nor delayed.
 func TestSmallWritesDoNotWaitBehindLargeOnes(t *testing.T) {
 	c, _ := newTestCommitter(t, Options{BatchBytes: 1 << 20})
-	var us []*update
+	var us []*writeRequest
 	for i := range 40 {
 		e := Entry{Key: User.Key(fmt.Sprint(i)), Value: make([]byte, 700<<10)}
 		if i >= 4 {
 			e.Value = e.Value[:10<<10]
 		}
 		e.Size = int64(len(e.Value))
-		us = append(us, queued(t, c, &update{keys: []Key{e.Key}, entry: e, bytes: e.Size}))
+		us = append(us, queued(t, c, &writeRequest{keys: []Key{e.Key}, entry: e, bytes: e.Size}))
 	}
 	for commit := range 4 {
-		took := c.take()
+		took := c.nextBatch()
 		if took[0] != us[commit] {
 			t.Fatalf("commit %d does not begin with the large write whose turn it is", commit)
 		}
@@ -155,7 +155,7 @@ func TestSmallWritesDoNotWaitBehindLargeOnes(t *testing.T) {
 		}
 		clear(took)
 	}
-	if rest := c.take(); len(rest) != 0 || c.bytes != 0 {
+	if rest := c.nextBatch(); len(rest) != 0 || c.bytes != 0 {
 		t.Errorf("%d updates and %d bytes are left", len(rest), c.bytes)
 	}
 }
@@ -164,17 +164,17 @@ func TestSmallWritesDoNotWaitBehindLargeOnes(t *testing.T) {
 // large one of its key.
 func TestChangesThatCameTogetherKeepTheirOrder(t *testing.T) {
 	c, _ := newTestCommitter(t, Options{BatchBytes: 1 << 20})
-	ours := &together{done: make(chan struct{})}
-	var us []*update
+	ours := &group{done: make(chan struct{})}
+	var us []*writeRequest
 	for i := range 20 {
-		u := &update{keys: []Key{"k/a"}, bytes: 700 << 10, together: ours}
+		u := &writeRequest{keys: []Key{"k/a"}, bytes: 700 << 10, group: ours}
 		if i%2 == 1 {
 			u.bytes = 1 << 10
 		}
 		us = append(us, queued(t, c, u))
 	}
 	for len(us) > 0 {
-		for i, u := range c.take() {
+		for i, u := range c.nextBatch() {
 			if u != us[i] {
 				t.Fatal("an update was taken before its turn")
 			}
@@ -187,9 +187,9 @@ func TestDecidedWritesAreBoundedByTheirBytes(t *testing.T) {
 	c, _ := newTestCommitter(t, Options{BatchBytes: 1000, MaxValueBytes: 1000})
 	fn := func(*Tx) error { return nil }
 	for range 64 {
-		queued(t, c, &update{keys: []Key{"k/a"}, fn: fn, bytes: 1000})
+		queued(t, c, &writeRequest{keys: []Key{"k/a"}, fn: fn, bytes: 1000})
 	}
-	if err := c.add(&update{keys: []Key{"k/a"}, fn: fn, bytes: 1000}); err == nil {
+	if err := c.submit(&writeRequest{keys: []Key{"k/a"}, fn: fn, bytes: 1000}); err == nil {
 		t.Error("a write beyond the bound was queued")
 	}
 }

@@ -22,11 +22,11 @@ const EveryReachable = -1
 // should hold, or is not whole. The error says which failed; with as many copies as are
 // wanted, or with EveryReachable on each that can be reached, there is none.
 func (s *Store) Copy(ctx context.Context, e Entry, want int) (held int, err error) {
-	keepers := s.keepers(e.Origin)
+	keepers := s.copyTargets(e.Origin)
 	if want == EveryReachable {
 		want = 1 + len(keepers)
 	}
-	candidates := make(chan *member, len(keepers))
+	candidates := make(chan *backend, len(keepers))
 	for _, m := range keepers {
 		candidates <- m
 	}
@@ -39,7 +39,7 @@ func (s *Store) Copy(ctx context.Context, e Entry, want int) (held int, err erro
 	for i := range reached {
 		group.Go(func() {
 			for m := range candidates {
-				failure := m.catchUp.reach(ctx, s, m, e)
+				failure := m.catchUps.reach(ctx, s, m, e)
 				if failure == nil {
 					reached[i] = true
 					return
@@ -64,16 +64,16 @@ func (s *Store) Copy(ctx context.Context, e Entry, want int) (held int, err erro
 // keepers are the partitions that can be asked to keep a copy of what an origin
 // wrote, in random order, those last that are not known to be whole: what they
 // are they know themselves.
-func (s *Store) keepers(origin Origin) []*member {
-	var keepers []*member
-	for _, m := range *s.members.Load() {
-		if m.Name() != string(origin) && m.reads.Load() {
+func (s *Store) copyTargets(origin Origin) []*backend {
+	var keepers []*backend
+	for _, m := range *s.backends.Load() {
+		if m.Name() != string(origin) && m.isReadable.Load() {
 			keepers = append(keepers, m)
 		}
 	}
 	rand.Shuffle(len(keepers), func(i, j int) { keepers[i], keepers[j] = keepers[j], keepers[i] })
-	slices.SortStableFunc(keepers, func(a, b *member) int {
-		switch wholeA, wholeB := a.whole(origin), b.whole(origin); {
+	slices.SortStableFunc(keepers, func(a, b *backend) int {
+		switch wholeA, wholeB := a.isComplete(origin), b.isComplete(origin); {
 		case wholeA == wholeB:
 			return 0
 		case wholeA:
@@ -86,15 +86,15 @@ func (s *Store) keepers(origin Origin) []*member {
 
 // catchUp brings origins forward on one member, for writes that need copies now. At
 // most one Apply of an origin is under way: the writes that come meanwhile share the next.
-type catchUp struct {
+type catchUps struct {
 	mu      sync.Mutex
 	origins map[Origin]*catchUpOrigin
 }
 
 type catchUpOrigin struct {
-	turn chan struct{} // holds a token while a round is under way
-	mu   sync.Mutex    // guards next
-	next *catchUpRound // the round that writes join now; nil: the next one makes it
+	roundSlot chan struct{} // holds a token while a round is under way
+	mu        sync.Mutex    // guards next
+	next      *catchUpRound // the round that writes join now; nil: the next one makes it
 }
 
 // catchUpRound takes the member to the newest of the revisions that its writes need.
@@ -104,35 +104,35 @@ type catchUpRound struct {
 	err  error
 }
 
-func (c *catchUp) of(o Origin) *catchUpOrigin {
+func (c *catchUps) forOrigin(o Origin) *catchUpOrigin {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.origins == nil {
 		c.origins = make(map[Origin]*catchUpOrigin)
 	}
 	if c.origins[o] == nil {
-		c.origins[o] = &catchUpOrigin{turn: make(chan struct{}, 1)}
+		c.origins[o] = &catchUpOrigin{roundSlot: make(chan struct{}, 1)}
 	}
 	return c.origins[o]
 }
 
 // reach returns once m holds e or a newer entry of its key, durably.
-func (c *catchUp) reach(ctx context.Context, s *Store, m *member, e Entry) error {
+func (c *catchUps) reach(ctx context.Context, s *Store, m *backend, e Entry) error {
 	if at, _ := m.position(e.Origin); at.Holds(e.Revision) {
 		return nil
 	}
-	o := c.of(e.Origin)
+	o := c.forOrigin(e.Origin)
 	round := o.join(e.Revision)
 	select {
 	case <-round.done:
 		return round.err
 	case <-ctx.Done():
 		return fmt.Errorf("bring %s to %d of %s: %w", m.Name(), e.Revision, e.Origin, ctx.Err())
-	case o.turn <- struct{}{}:
+	case o.roundSlot <- struct{}{}:
 	}
-	defer func() { <-o.turn }()
-	if upTo, mine := o.begin(round); mine {
-		round.err = s.catchUp(ctx, m, e.Origin, upTo)
+	defer func() { <-o.roundSlot }()
+	if upTo, mine := o.closeRound(round); mine {
+		round.err = s.catchUpBackend(ctx, m, e.Origin, upTo)
 		close(round.done)
 	}
 	return round.err
@@ -149,7 +149,7 @@ func (o *catchUpOrigin) join(upTo Revision) *catchUpRound {
 }
 
 // begin closes a round to further writes, unless it is over already. The turn is held.
-func (o *catchUpOrigin) begin(round *catchUpRound) (upTo Revision, mine bool) {
+func (o *catchUpOrigin) closeRound(round *catchUpRound) (upTo Revision, mine bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.next != round {
@@ -165,14 +165,14 @@ const catchUpTries = 5
 
 // catchUp takes a member to a revision of an origin, or sees that the sync process
 // has done so. The writes that share it may wait longer than the one whose ctx this is.
-func (s *Store) catchUp(ctx context.Context, m *member, o Origin, upTo Revision) (err error) {
+func (s *Store) catchUpBackend(ctx context.Context, m *backend, o Origin, upTo Revision) (err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.options.Timeout)
 	defer cancel()
-	origin := s.member(string(o))
+	origin := s.backend(string(o))
 	for try := range catchUpTries {
 		at, _ := m.position(o)
 		if try > 0 || !at.Whole() {
-			p, err := m.learn(ctx)
+			p, err := m.readPositions(ctx)
 			if err != nil {
 				return fmt.Errorf("read positions of %s: %w", m.Name(), err)
 			}
@@ -182,7 +182,7 @@ func (s *Store) catchUp(ctx context.Context, m *member, o Origin, upTo Revision)
 			return nil
 		}
 		at.Origin = o
-		if at, err = partition.CatchUp(ctx, origin, m, at, Revision(origin.answered.Load())); err == nil {
+		if at, err = partition.CatchUp(ctx, origin, m, at, Revision(origin.newestAnswered.Load())); err == nil {
 			if m.advance(at); at.Holds(upTo) {
 				return nil
 			}

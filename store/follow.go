@@ -9,7 +9,7 @@ import (
 )
 
 // follow keeps a member joined and its health and positions known, until ctx ends.
-func (s *Store) follow(ctx context.Context, m *member) {
+func (s *Store) superviseBackend(ctx context.Context, m *backend) {
 	timer := time.NewTimer(s.options.Poll)
 	defer timer.Stop()
 	for {
@@ -20,16 +20,16 @@ func (s *Store) follow(ctx context.Context, m *member) {
 		}
 		m.prepare(ctx)
 		s.join(ctx, m)
-		m.poll(ctx)
+		m.pollPositions(ctx)
 		s.compareHead(ctx, m)
-		timer.Reset(s.pause(m))
+		timer.Reset(s.superviseInterval(m))
 	}
 }
 
 // pause is how long to leave a member alone: longer when only an operator can
 // help.
-func (s *Store) pause(m *member) time.Duration {
-	if errors.Is(m.fault(), partition.ErrRefused) {
+func (s *Store) superviseInterval(m *backend) time.Duration {
+	if errors.Is(m.lastError(), partition.ErrRefused) {
 		return 5 * s.options.Poll
 	}
 	return s.options.Poll

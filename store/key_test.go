@@ -43,9 +43,9 @@ func TestRoute(t *testing.T) {
 func TestAssignMovesOnlyTheNewMastersShare(t *testing.T) {
 	var masters []string
 	for n := 1; n <= 8; n++ {
-		before := assign(masters)
+		before := assignSlots(masters)
 		masters = append(masters, fmt.Sprint("partition-", n-1))
-		after := assign(masters)
+		after := assignSlots(masters)
 		moved := 0
 		for slot := range after {
 			if n > 1 && before[slot] != after[slot] {

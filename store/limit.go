@@ -7,7 +7,7 @@ import (
 
 // limit bounds operations that follow each other, with one context and one
 // timer for all of them until one takes too long.
-type limit struct {
+type reusableTimeout struct {
 	parent  context.Context
 	timeout time.Duration
 	ctx     context.Context
@@ -15,13 +15,13 @@ type limit struct {
 	timer   *time.Timer
 }
 
-func newLimit(parent context.Context, timeout time.Duration) *limit {
-	return &limit{parent: parent, timeout: timeout}
+func newReusableTimeout(parent context.Context, timeout time.Duration) *reusableTimeout {
+	return &reusableTimeout{parent: parent, timeout: timeout}
 }
 
 // begin returns the context of the next operation. It is cancelled, because of
 // context.DeadlineExceeded, if end is not called within the timeout.
-func (l *limit) begin() context.Context {
+func (l *reusableTimeout) nextContext() context.Context {
 	if l.ctx != nil {
 		l.timer.Reset(l.timeout)
 		return l.ctx
@@ -32,14 +32,14 @@ func (l *limit) begin() context.Context {
 	return ctx
 }
 
-func (l *limit) end() {
+func (l *reusableTimeout) finishContext() {
 	if !l.timer.Stop() {
-		l.stop()
+		l.stopContext()
 	}
 }
 
 // stop ends the context. A later begin makes a new one.
-func (l *limit) stop() {
+func (l *reusableTimeout) stopContext() {
 	if l.ctx != nil {
 		l.timer.Stop()
 		l.cancel(nil)

@@ -17,22 +17,22 @@ type lineage struct {
 // checkLineages compares a master with its replicas: once after either was joined, since
 // another database may have taken its place, and as long as they differ. What goes on meanwhile
 // the sync process finds with each copy, and each commit by the revisions that were seen.
-func (s *Store) checkLineages(ctx context.Context, master *member) error {
+func (s *Store) checkLineages(ctx context.Context, master *backend) error {
 	origin := Origin(master.Name())
 	var found error
-	for _, m := range *s.members.Load() {
+	for _, m := range *s.backends.Load() {
 		if m == master {
 			continue
 		}
 		known := master.lineageOf(m.Name())
 		joins := [2]int64{master.joins.Load(), m.joins.Load()}
-		if at, _ := m.position(origin); m.reads.Load() && at.Revision > 0 && (known.joins != joins || known.err != nil) {
+		if at, _ := m.position(origin); m.isReadable.Load() && at.Revision > 0 && (known.joins != joins || known.err != nil) {
 			err := s.checkLineage(ctx, master, m)
 			if err == nil || errors.Is(err, partition.ErrSetBack) {
 				known = lineage{joins, err}
 				master.setLineage(m.Name(), known)
 			}
-		} else if m.reads.Load() && at.Revision == 0 {
+		} else if m.isReadable.Load() && at.Revision == 0 {
 			known.err = nil // it was emptied, or never held anything
 			master.setLineage(m.Name(), known)
 		}
@@ -43,7 +43,7 @@ func (s *Store) checkLineages(ctx context.Context, master *member) error {
 	return found
 }
 
-func (s *Store) checkLineage(ctx context.Context, master, replica *member) error {
+func (s *Store) checkLineage(ctx context.Context, master, replica *backend) error {
 	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
 	newest, err := replica.Newest(ctx, Origin(master.Name()), partition.LineageEntries)
@@ -53,13 +53,13 @@ func (s *Store) checkLineage(ctx context.Context, master, replica *member) error
 	return partition.CheckLineage(ctx, master, Origin(master.Name()), newest)
 }
 
-func (m *member) lineageOf(replica string) lineage {
+func (m *backend) lineageOf(replica string) lineage {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.lineages[replica]
 }
 
-func (m *member) setLineage(replica string, l lineage) {
+func (m *backend) setLineage(replica string, l lineage) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.lineages == nil {
@@ -69,7 +69,7 @@ func (m *member) setLineage(replica string, l lineage) {
 }
 
 // foundSetBack notes what the sync process has found.
-func (m *member) foundSetBack(replica string, err error) {
+func (m *backend) reportSetBack(replica string, err error) {
 	m.setLineage(replica, lineage{err: err})
 	m.setBehind(fmt.Errorf("compared with %s: %w", replica, err))
 }

@@ -29,14 +29,14 @@ func (s *Store) List(ctx context.Context, o ListOptions) (Page, error) {
 	if o.Consistency == FromMaster && o.Partition == "" && len(c.Masters) > 1 {
 		return s.listMasters(ctx, c, o)
 	}
-	q := s.quest(c, Origin(c.Masters[0]), o.ReadOptions)
-	q.every = true
+	q := s.newReadRequest(c, Origin(c.Masters[0]), o.ReadOptions)
+	q.allOrigins = true
 	var page Page
-	err := s.seek(ctx, &q, func(m *member, _ time.Duration) (err error) {
-		page, err = s.listOf(ctx, m, o, &q)
+	err := s.tryCandidates(ctx, &q, func(m *backend, _ time.Duration) (err error) {
+		page, err = s.listOne(ctx, m, o, &q)
 		return err
 	})
-	if err != nil && q.picky && len(c.Masters) > 1 && ctx.Err() == nil {
+	if err != nil && q.strict && len(c.Masters) > 1 && ctx.Err() == nil {
 		return s.listMasters(ctx, c, o) // no single one holds all that was seen
 	}
 	if err != nil {
@@ -48,47 +48,47 @@ func (s *Store) List(ctx context.Context, o ListOptions) (Page, error) {
 // listOf reads one page from one member. If more than Any is asked of it, it
 // must still be what it was once the page is read: keys that are absent prove
 // nothing else.
-func (s *Store) listOf(ctx context.Context, m *member, o ListOptions, q *quest) (Page, error) {
-	staleness := s.provenOf(m, q.c)
-	page, err := s.listSeen(ctx, m, o, nil)
+func (s *Store) listOne(ctx context.Context, m *backend, o ListOptions, q *readRequest) (Page, error) {
+	staleness := s.stalenessLater(m, q.c)
+	page, err := s.listWithPositions(ctx, m, o, nil)
 	if err != nil {
 		return Page{}, err
 	}
-	if q.picky && !(q.whole(m) && q.reached(m)) {
-		return Page{}, errFarBehind
+	if q.strict && !(q.isComplete(m) && q.hasReached(m)) {
+		return Page{}, errTooFarBehind
 	}
 	page.Partition, page.Staleness = m.Name(), staleness()
 	if q.tooStale(page.Staleness) {
-		return Page{}, errFarBehind
+		return Page{}, errTooFarBehind
 	}
 	return page, nil
 }
 
 // listMasters reads one page from all masters together, from each the keys
 // whose master it is.
-func (s *Store) listMasters(ctx context.Context, c *cluster, o ListOptions) (Page, error) {
+func (s *Store) listMasters(ctx context.Context, c *clusterMap, o ListOptions) (Page, error) {
 	pages := make([]Page, len(c.Masters))
 	errs := make([]error, len(c.Masters))
 	var group sync.WaitGroup
 	for i, name := range c.Masters {
-		m := s.member(name)
-		q := s.quest(c, Origin(name), o.ReadOptions)
-		if m == nil || !m.reads.Load() || m.lost.Load() {
-			return Page{}, q.unreadable()
+		m := s.backend(name)
+		q := s.newReadRequest(c, Origin(name), o.ReadOptions)
+		if m == nil || !m.isReadable.Load() || m.mayLackWrites.Load() {
+			return Page{}, q.readError()
 		}
 		group.Go(func() {
-			if errs[i] = s.confirm(ctx, m, &q); errs[i] != nil {
+			if errs[i] = s.ensureQualifies(ctx, m, &q); errs[i] != nil {
 				return
 			}
-			pages[i], errs[i] = s.listSeen(ctx, m, o, func(k Key) bool { return c.master(k) == name })
+			pages[i], errs[i] = s.listWithPositions(ctx, m, o, func(k Key) bool { return c.master(k) == name })
 		})
 	}
 	group.Wait()
 	for i, err := range errs {
 		if err != nil {
-			q := s.quest(c, Origin(c.Masters[i]), o.ReadOptions)
+			q := s.newReadRequest(c, Origin(c.Masters[i]), o.ReadOptions)
 			q.failure, q.tried = err, 1
-			return Page{}, q.unreadable()
+			return Page{}, q.readError()
 		}
 	}
 	return union(pages, cmp.Or(o.Limit, DefaultLimit)), nil
@@ -96,14 +96,14 @@ func (s *Store) listMasters(ctx context.Context, c *cluster, o ListOptions) (Pag
 
 // listSeen is listFrom with all that the page shows. What is deleted is absent, so
 // that it shows everything up to the positions that are read after it.
-func (s *Store) listSeen(ctx context.Context, m *member, o ListOptions, counts func(Key) bool) (Page, error) {
+func (s *Store) listWithPositions(ctx context.Context, m *backend, o ListOptions, counts func(Key) bool) (Page, error) {
 	page, err := s.listFrom(ctx, m, o, counts)
 	if err != nil {
 		return Page{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
-	p, err := m.learn(ctx)
+	p, err := m.readPositions(ctx)
 	if err != nil {
 		return Page{}, err
 	}
@@ -115,19 +115,19 @@ func (s *Store) listSeen(ctx context.Context, m *member, o ListOptions, counts f
 
 // wholeFor reports whether the member may answer a listing: it must have held
 // everything of every origin.
-func (m *member) wholeFor(c *cluster) bool {
-	return !slices.ContainsFunc(c.Masters, func(name string) bool { return !m.whole(Origin(name)) })
+func (m *backend) isCompleteFor(c *clusterMap) bool {
+	return !slices.ContainsFunc(c.Masters, func(name string) bool { return !m.isComplete(Origin(name)) })
 }
 
 // stalest bounds how old what the member holds of any origin can be; negative
 // while that is unknown of one.
-func (s *Store) stalest(m *member, c *cluster) time.Duration { return s.provenOf(m, c)() }
+func (s *Store) stalest(m *backend, c *clusterMap) time.Duration { return s.stalenessLater(m, c)() }
 
 // provenOf is stalest later on, by what is proven of the member now.
-func (s *Store) provenOf(m *member, c *cluster) func() time.Duration {
+func (s *Store) stalenessLater(m *backend, c *clusterMap) func() time.Duration {
 	proven := make([]Instant, len(c.Masters))
 	for i, name := range c.Masters {
-		proven[i] = m.proven(Origin(name))
+		proven[i] = m.syncedAt(Origin(name))
 	}
 	return func() (d time.Duration) {
 		for i, name := range c.Masters {
@@ -144,15 +144,15 @@ func (s *Store) provenOf(m *member, c *cluster) func() time.Duration {
 // Union reads one page of the names of all reachable partitions together; of a
 // key that several hold, the newest entry. Page.Partition is empty.
 func (s *Store) Union(ctx context.Context, o ListOptions) (Page, error) {
-	members := *s.members.Load()
+	members := *s.backends.Load()
 	pages := make([]Page, len(members))
 	errs := make([]error, len(members))
 	var group sync.WaitGroup
 	for i, m := range members {
-		if errs[i] = m.fault(); errs[i] == nil {
-			errs[i] = m.behindness()
+		if errs[i] = m.lastError(); errs[i] == nil {
+			errs[i] = m.behindError()
 		}
-		if m.reads.Load() && !m.lost.Load() {
+		if m.isReadable.Load() && !m.mayLackWrites.Load() {
 			group.Go(func() { pages[i], errs[i] = s.listFrom(ctx, m, o, nil) })
 		}
 	}
@@ -210,14 +210,14 @@ func union(pages []Page, limit int) Page {
 // listFrom reads one page from one partition, in as many spans as groups and
 // entries that do not count make necessary. Those count for which counts, if
 // given, says so.
-func (s *Store) listFrom(ctx context.Context, m *member, o ListOptions, counts func(Key) bool) (Page, error) {
-	l := lister{s: s, m: m, o: o, counts: counts, limit: min(cmp.Or(max(o.Limit, 0), DefaultLimit), MaxLimit)}
+func (s *Store) listFrom(ctx context.Context, m *backend, o ListOptions, counts func(Key) bool) (Page, error) {
+	l := pageReader{s: s, m: m, o: o, belongs: counts, limit: min(cmp.Or(max(o.Limit, 0), DefaultLimit), MaxLimit)}
 	l.from = o.Space.Key(max(o.Prefix, after(o)))
 	l.to = successor(o.Space.Key(o.Prefix))
 	more := true
 	for more && l.room() > 0 {
 		var err error
-		if more, err = l.span(ctx); err != nil {
+		if more, err = l.readSpan(ctx); err != nil {
 			return Page{}, err
 		}
 	}
@@ -253,25 +253,25 @@ func successor(prefix Key) Key {
 }
 
 // lister gathers one page.
-type lister struct {
-	s      *Store
-	m      *member
-	o      ListOptions
-	counts func(Key) bool // nil: all
-	limit  int
-	from   Key // where the next span begins
-	to     Key
-	bytes  int64
-	cut    bool // the page ends early for its bytes
-	page   Page
-	seen   marks
-	last   string // the last name or group of the page
+type pageReader struct {
+	s       *Store
+	m       *backend
+	o       ListOptions
+	belongs func(Key) bool // nil: all
+	limit   int
+	from    Key // where the next span begins
+	to      Key
+	bytes   int64
+	cut     bool // the page ends early for its bytes
+	page    Page
+	seen    marks
+	last    string // the last name or group of the page
 }
 
 // pageBytes bounds the values of one page.
 const pageBytes = 8 << 20
 
-func (l *lister) room() int {
+func (l *pageReader) room() int {
 	if l.cut {
 		return 0
 	}
@@ -280,7 +280,7 @@ func (l *lister) room() int {
 
 // span reads the next span and takes what belongs to the page; more says that
 // the listing goes on.
-func (l *lister) span(ctx context.Context) (more bool, err error) {
+func (l *pageReader) readSpan(ctx context.Context) (more bool, err error) {
 	began := time.Now()
 	entries, more, err := l.read(ctx)
 	if err != nil {
@@ -288,7 +288,7 @@ func (l *lister) span(ctx context.Context) (more bool, err error) {
 	}
 	for i := range entries {
 		e := &entries[i]
-		if e.Key < l.from || l.counts != nil && !l.counts(e.Key) {
+		if e.Key < l.from || l.belongs != nil && !l.belongs(e.Key) {
 			continue // of a group that was taken, or another's
 		}
 		live := e.Live(l.s.nowAt(e.Origin, began))
@@ -299,7 +299,7 @@ func (l *lister) span(ctx context.Context) (more bool, err error) {
 		if !live {
 			continue
 		}
-		if err := l.take(ctx, e); err != nil {
+		if err := l.addEntry(ctx, e); err != nil {
 			return false, err
 		}
 	}
@@ -309,7 +309,7 @@ func (l *lister) span(ctx context.Context) (more bool, err error) {
 	return more && (l.to == "" || l.from < l.to), nil
 }
 
-func (l *lister) read(ctx context.Context) ([]Entry, bool, error) {
+func (l *pageReader) read(ctx context.Context) ([]Entry, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.s.options.Timeout)
 	defer cancel()
 	return l.m.List(ctx, partition.Span{
@@ -318,7 +318,7 @@ func (l *lister) read(ctx context.Context) ([]Entry, bool, error) {
 }
 
 // take adds an entry, or the group it belongs to, to the page.
-func (l *lister) take(ctx context.Context, e *Entry) error {
+func (l *pageReader) addEntry(ctx context.Context, e *Entry) error {
 	name := Name(e.Key)
 	if rest := name[len(l.o.Prefix):]; l.o.Delimiter != "" {
 		if i := strings.Index(rest, l.o.Delimiter); i >= 0 {

@@ -64,56 +64,56 @@ func (s *Store) getSome(ctx context.Context, keys []Key, o *ReadOptions, each fu
 		}
 		return len(keys)
 	}
-	st := step{s: s, c: c, o: o, keys: keys, each: each}
+	st := manyStep{s: s, c: c, o: o, keys: keys, each: each}
 	if o.Consistency == InSession {
-		st.recallFirst()
+		st.readCachedPrefix()
 	} else {
-		st.recall()
+		st.readCache()
 	}
-	st.ask(ctx)
-	return st.answer(ctx)
+	st.readMissing(ctx)
+	return st.answerInOrder(ctx)
 }
 
 // step is some keys of a GetMany on their way.
-type step struct {
+type manyStep struct {
 	s    *Store
-	c    *cluster
+	c    *clusterMap
 	o    *ReadOptions
 	keys []Key
 	each func(int, Read, error)
 
-	done     int        // so many are answered
-	recalled []recalled // what the cache has of each; nil: not asked
-	answers  []*answers // of each master, nil where none of its keys were read
+	done     int              // so many are answered
+	recalled []cachedRead     // what the cache has of each; nil: not asked
+	answers  []*originAnswers // of each master, nil where none of its keys were read
 }
 
 // recalled is what the cache has of a key.
-type recalled struct {
+type cachedRead struct {
 	read Read
 	ok   bool
 }
 
 // recall answers from the cache what it can.
-func (st *step) recall() {
+func (st *manyStep) readCache() {
 	if st.s.cache == nil {
 		return
 	}
-	quests := st.quests()
-	st.recalled = make([]recalled, len(st.keys))
+	quests := st.newRequests()
+	st.recalled = make([]cachedRead, len(st.keys))
 	for i, k := range st.keys {
 		r := &st.recalled[i]
-		r.read, r.ok = quests[st.c.Slots[SlotOf(k)]].recall(k)
+		r.read, r.ok = quests[st.c.Slots[SlotOf(k)]].readCached(k)
 	}
 }
 
 // recallFirst answers the first keys from the cache, as many as it can. What is
 // read after them is as of one moment of each master's keys; what is cached is of
 // others, and between them it could be older than what was shown before.
-func (st *step) recallFirst() {
+func (st *manyStep) readCachedPrefix() {
 	for st.s.cache != nil && st.done < len(st.keys) {
 		k := st.keys[st.done]
-		q := st.s.quest(st.c, Origin(st.c.master(k)), *st.o)
-		r, ok := q.recall(k)
+		q := st.s.newReadRequest(st.c, Origin(st.c.master(k)), *st.o)
+		r, ok := q.readCached(k)
 		if !ok {
 			return
 		}
@@ -122,17 +122,17 @@ func (st *step) recallFirst() {
 	}
 }
 
-func (st *step) quests() []quest {
-	quests := make([]quest, len(st.c.Masters))
+func (st *manyStep) newRequests() []readRequest {
+	quests := make([]readRequest, len(st.c.Masters))
 	for i, name := range st.c.Masters {
-		quests[i] = st.s.quest(st.c, Origin(name), *st.o)
+		quests[i] = st.s.newReadRequest(st.c, Origin(name), *st.o)
 	}
 	return quests
 }
 
 // ask reads the keys that are not answered yet, in a statement for each of
 // their masters.
-func (st *step) ask(ctx context.Context) {
+func (st *manyStep) readMissing(ctx context.Context) {
 	missing := make([][]Key, len(st.c.Masters))
 	n, masters := int64(0), int64(0)
 	for i, k := range st.keys[st.done:] {
@@ -153,11 +153,11 @@ func (st *step) ask(ctx context.Context) {
 	if n > 1 {
 		most = manySmall / n
 	}
-	st.answers = make([]*answers, len(st.c.Masters))
-	quests := st.quests()
+	st.answers = make([]*originAnswers, len(st.c.Masters))
+	quests := st.newRequests()
 	for i, keys := range missing {
 		if len(keys) > 0 {
-			st.answers[i] = st.s.askFirst(ctx, wanted{&quests[i], keys, most})
+			st.answers[i] = st.s.readOrigin(ctx, keyRequest{&quests[i], keys, most})
 			st.answers[i].budget = manyBytes / masters
 		}
 	}
@@ -166,8 +166,8 @@ func (st *step) ask(ctx context.Context) {
 // answer answers the keys in their order, and says how many. It stops behind one
 // that is newer than the rest if that has to be read anew: from somebody else, or
 // because nothing older may follow.
-func (st *step) answer(ctx context.Context) int {
-	for f := asTheRest; st.done < len(st.keys) && f != elsewhere && (f == asTheRest || !st.ordered()); st.done++ {
+func (st *manyStep) answerInOrder(ctx context.Context) int {
+	for f := sameMoment; st.done < len(st.keys) && f != otherBackend && (f == sameMoment || !st.isOrdered()); st.done++ {
 		if st.recalled != nil && st.recalled[st.done].ok {
 			st.each(st.done, st.recalled[st.done].read, nil)
 			continue
@@ -175,13 +175,13 @@ func (st *step) answer(ctx context.Context) int {
 		keys := st.keys[st.done:]
 		var r Read
 		var err error
-		r, f, err = st.answers[st.c.Slots[SlotOf(keys[0])]].of(ctx, keys, st.o)
+		r, f, err = st.answers[st.c.Slots[SlotOf(keys[0])]].answerFirst(ctx, keys, st.o)
 		st.each(st.done, r, err)
 	}
 	return st.done
 }
 
 // ordered reports whether no answer may be older than those before it.
-func (st *step) ordered() bool {
+func (st *manyStep) isOrdered() bool {
 	return st.o.Consistency == InSession || st.o.Consistency == FromMaster
 }

@@ -6,34 +6,34 @@ import (
 )
 
 // freshness says of what moment an answer is.
-type freshness int
+type answerAge int
 
 const (
-	asTheRest freshness = iota // that of all the answers
-	ahead                      // a later one, or another member's
-	elsewhere                  // another member's: this one does not answer any more
+	sameMoment   answerAge = iota // that of all the answers
+	laterMoment                   // a later one, or another member's
+	otherBackend                  // another member's: this one does not answer any more
 )
 
 // of is the answer about the first of keys, in the session of o.
-func (a *answers) of(ctx context.Context, keys []Key, o *ReadOptions) (Read, freshness, error) {
+func (a *originAnswers) answerFirst(ctx context.Context, keys []Key, o *ReadOptions) (Read, answerAge, error) {
 	if a.err != nil {
-		return Read{}, asTheRest, a.err
+		return Read{}, sameMoment, a.err
 	}
 	i, found := a.at[keys[0]]
 	if !found {
-		return a.read, asTheRest, ErrNotFound
+		return a.read, sameMoment, ErrNotFound
 	}
 	if e := &a.entries[i]; !isHead(e) || !e.Live(a.now) {
-		return a.show(ctx, e, asTheRest, o)
+		return a.toRead(ctx, e, sameMoment, o)
 	}
-	return a.ofLarge(ctx, keys, o)
+	return a.answerLarge(ctx, keys, o)
 }
 
 // isHead reports whether the value was left out, as it is large.
 func isHead(e *Entry) bool { return e.Value == nil && e.Size > 0 }
 
 // show is the answer that an entry makes. A damaged one is read elsewhere.
-func (a *answers) show(ctx context.Context, e *Entry, f freshness, o *ReadOptions) (Read, freshness, error) {
+func (a *originAnswers) toRead(ctx context.Context, e *Entry, f answerAge, o *ReadOptions) (Read, answerAge, error) {
 	r := a.read
 	r.Seen = Mark{e.Origin, e.Revision}
 	if !e.Live(a.now) {
@@ -41,7 +41,7 @@ func (a *answers) show(ctx context.Context, e *Entry, f freshness, o *ReadOption
 	}
 	if !e.Intact() {
 		r, err := a.q.s.Get(ctx, e.Key, *o)
-		return r, ahead, err
+		return r, laterMoment, err
 	}
 	r.Entry = *e
 	return r, f, nil
@@ -49,45 +49,45 @@ func (a *answers) show(ctx context.Context, e *Entry, f freshness, o *ReadOption
 
 // ofLarge is the answer about the first of keys, of which the head was read. If
 // it was written since, the answer is what it is by now.
-func (a *answers) ofLarge(ctx context.Context, keys []Key, o *ReadOptions) (Read, freshness, error) {
+func (a *originAnswers) answerLarge(ctx context.Context, keys []Key, o *ReadOptions) (Read, answerAge, error) {
 	head := &a.entries[a.at[keys[0]]]
-	e, found, err := a.whole(ctx, keys)
+	e, found, err := a.readWhole(ctx, keys)
 	switch {
 	case err != nil:
 		r, err := a.q.s.Get(ctx, head.Key, *o)
-		return r, elsewhere, err
+		return r, otherBackend, err
 	case !found || e.Revision < head.Revision:
-		return a.lost(ctx, head, o)
+		return a.answerLost(ctx, head, o)
 	case e.Revision > head.Revision:
-		return a.later.show(ctx, &e, ahead, o)
+		return a.later.toRead(ctx, &e, laterMoment, o)
 	}
-	return a.later.show(ctx, &e, asTheRest, o)
+	return a.later.toRead(ctx, &e, sameMoment, o)
 }
 
 // lost is the answer about an entry that the member does not hold any more: it
 // was emptied, or another took its place. Of the others one is asked that has
 // the entry, if any does.
-func (a *answers) lost(ctx context.Context, head *Entry, o *ReadOptions) (Read, freshness, error) {
+func (a *originAnswers) answerLost(ctx context.Context, head *Entry, o *ReadOptions) (Read, answerAge, error) {
 	since := *o
 	since.Session = o.Session.With(Mark{head.Origin, head.Revision})
 	r, err := a.q.s.Get(ctx, head.Key, since)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		r, err = a.q.s.Get(ctx, head.Key, *o)
 	}
-	return r, elsewhere, err
+	return r, otherBackend, err
 }
 
 // whole is the entry of the first of keys, with its value; not found if there is
 // none any more.
-func (a *answers) whole(ctx context.Context, keys []Key) (e Entry, found bool, err error) {
-	if e, found = a.later.take(keys[0]); found && !isHead(&e) {
+func (a *originAnswers) readWhole(ctx context.Context, keys []Key) (e Entry, found bool, err error) {
+	if e, found = a.later.takeValue(keys[0]); found && !isHead(&e) {
 		return e, true, nil
 	}
 	for _, some := range [...][]Key{keys, keys[:1]} { // alone if it has grown meanwhile
 		if err := a.fetch(ctx, some); err != nil {
 			return e, false, err
 		}
-		if e, found = a.later.take(keys[0]); !found || !isHead(&e) {
+		if e, found = a.later.takeValue(keys[0]); !found || !isHead(&e) {
 			break
 		}
 	}
@@ -95,7 +95,7 @@ func (a *answers) whole(ctx context.Context, keys []Key) (e Entry, found bool, e
 }
 
 // take is the entry of a key. It leaves the head: the value is not held for longer.
-func (a *answers) take(k Key) (e Entry, found bool) {
+func (a *originAnswers) takeValue(k Key) (e Entry, found bool) {
 	if a == nil {
 		return e, false
 	}
@@ -109,17 +109,17 @@ func (a *answers) take(k Key) (e Entry, found bool) {
 // fetch reads the first of keys with its value, unless that has grown, and
 // others of which there are only the heads, as many as the budget allows. Alone
 // it is read however large it is.
-func (a *answers) fetch(ctx context.Context, keys []Key) (err error) {
+func (a *originAnswers) fetch(ctx context.Context, keys []Key) (err error) {
 	a.later = nil
 	s := a.q.s
-	a.later, err = s.askMember(ctx, a.m, a.group(keys), min(patience, s.options.Timeout))
+	a.later, err = s.readOriginFrom(ctx, a.m, a.group(keys), min(readPatience, s.options.Timeout))
 	return err
 }
 
 // group is what to read with the first of keys. Each may be as large as the
 // largest of the heads is: so the budget is kept even if all have grown since.
-func (a *answers) group(keys []Key) wanted {
-	w := wanted{q: a.q}
+func (a *originAnswers) group(keys []Key) keyRequest {
+	w := keyRequest{q: a.q}
 	in := make(map[Key]bool)
 	for _, k := range keys {
 		i, found := a.at[k]

@@ -17,28 +17,28 @@ import (
 )
 
 // member is a partition with what the store knows of it.
-type member struct {
+type backend struct {
 	partition.Partition
-	options   Options
-	reader    *reader
-	committer *committer
-	cache     *cache                              // of the store, or nil
-	catchUp   catchUp                             // for writes that need copies now
-	breaker   *gobreaker.CircuitBreaker[struct{}] // over its reads
-	tripped   atomic.Bool                         // the breaker is not closed: ask it
-	known     atomic.Pointer[known]               // nil until its positions were read
-	head      atomic.Int64                        // a revision that this process has committed on it, the newest
-	joins     atomic.Int64                        // how often it was joined, or tried to
-	seen      atomic.Int64                        // the newest revision of it that was committed here or held by a replica, ever
-	answered  atomic.Int64                        // revision of the last commit that was answered; zero: not known
-	vain      atomic.Pointer[vain]                // of a session that waited for others to reach it
-	asking    atomic.Bool                         // its positions are being read for a session that waits
-	latency   atomic.Int64                        // of recent operations in nanoseconds, smoothed
-	reads     atomic.Bool                         // joined, and the last attempt to reach it went well
-	writes    atomic.Bool                         // … and its head was compared with what others hold of it
-	lost      atomic.Bool                         // it may lack writes of its own: others hold newer ones, or its head was not compared yet
-	proof     proof                               // that it takes commits
-	damaged   damages                             // that were read of it
+	options            Options
+	batcher            *readBatcher
+	committer          *committer
+	cache              *cache                              // of the store, or nil
+	catchUps           catchUps                            // for writes that need copies now
+	breaker            *gobreaker.CircuitBreaker[struct{}] // over its reads
+	tripped            atomic.Bool                         // the breaker is not closed: ask it
+	observed           atomic.Pointer[observedPositions]   // nil until its positions were read
+	newestCommitted    atomic.Int64                        // a revision that this process has committed on it, the newest
+	joins              atomic.Int64                        // how often it was joined, or tried to
+	newestSeen         atomic.Int64                        // the newest revision of it that was committed here or held by a replica, ever
+	newestAnswered     atomic.Int64                        // revision of the last commit that was answered; zero: not known
+	failedWait         atomic.Pointer[failedWait]          // of a session that waited for others to reach it
+	isReadingPositions atomic.Bool                         // its positions are being read for a session that waits
+	latency            atomic.Int64                        // of recent operations in nanoseconds, smoothed
+	isReadable         atomic.Bool                         // joined, and the last attempt to reach it went well
+	isWritable         atomic.Bool                         // … and its head was compared with what others hold of it
+	mayLackWrites      atomic.Bool                         // it may lack writes of its own: others hold newer ones, or its head was not compared yet
+	proof              proof                               // that it takes commits
+	damages            damageLog                           // that were read of it
 
 	mu         sync.Mutex // guards the fields below
 	isPrepared bool
@@ -46,18 +46,18 @@ type member struct {
 	behind     error              // it has lost writes
 	lineages   map[string]lineage // by the replica that was compared with it
 	err        error              // why the last attempt to reach it failed
-	said       string             // the change of state that was logged last
+	lastLogged string             // the change of state that was logged last
 }
 
 // known is what was last read of a partition's positions.
-type known struct {
+type observedPositions struct {
 	partition.Positions
-	readAt time.Time // by this process's clock, before the reading
-	clock  clockReading
-	moved  map[Origin]time.Time // when positions were moved after the reading
+	readAt  time.Time // by this process's clock, before the reading
+	clock   clockReading
+	movedAt map[Origin]time.Time // when positions were moved after the reading
 	// Per origin, up to where it holds everything. That is less than its
 	// position while it is amid a catch-up in several steps.
-	held map[Origin]Revision
+	completeUpTo map[Origin]Revision
 }
 
 // clockReading is a look at a partition's clock, which happened at some time between asking
@@ -79,7 +79,7 @@ const clockSlack = 100 * time.Millisecond
 
 // after is the reading c, which came after old: it tells whether the clock was
 // set back meanwhile.
-func (c clockReading) after(old clockReading) clockReading {
+func (c clockReading) noteSetBack(old clockReading) clockReading {
 	c.before, c.setBackAt = old.before, old.setBackAt
 	passed := c.asked.Sub(old.answered) // at least
 	if c.now < old.now.Add(passed-passed.Abs()/1000-clockSlack) {
@@ -93,7 +93,7 @@ func (c clockReading) after(old clockReading) clockReading {
 
 // since bounds how long ago the clock was at an instant, in real time. It is
 // negative where the clock cannot have been there yet.
-func (c clockReading) since(then Instant) time.Duration {
+func (c clockReading) age(then Instant) time.Duration {
 	_, now := c.bounds()
 	age := now.Sub(then)
 	if age < -clockSlack {
@@ -113,8 +113,8 @@ func (c clockReading) bounds() (notAfter, notBefore Instant) {
 
 var errNotReached = fmt.Errorf("%w: not reached yet", partition.ErrUnavailable)
 
-func newMember(p partition.Partition, o Options) *member {
-	m := &member{Partition: p, options: o, err: errNotReached}
+func newBackend(p partition.Partition, o Options) *backend {
+	m := &backend{Partition: p, options: o, err: errNotReached}
 	m.breaker = gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
 		Name:        p.Name(),
 		Timeout:     o.Poll,
@@ -124,15 +124,15 @@ func newMember(p partition.Partition, o Options) *member {
 		},
 		OnStateChange: func(_ string, _, to gobreaker.State) { m.tripped.Store(to != gobreaker.StateClosed) },
 	})
-	m.damaged.log = o.Logger.With("partition", p.Name())
+	m.damages.log = o.Logger.With("partition", p.Name())
 	m.proof.check = make(chan struct{}, 1)
-	m.reader = newReader(m)
+	m.batcher = newReadBatcher(m)
 	m.committer = newCommitter(m)
-	m.lost.Store(true)
+	m.mayLackWrites.Store(true)
 	return m
 }
 
-func (m *member) prepare(ctx context.Context) {
+func (m *backend) prepare(ctx context.Context) {
 	if m.prepared() {
 		return
 	}
@@ -151,7 +151,7 @@ func (m *member) prepare(ctx context.Context) {
 
 // warnings tell what the partition's server puts at risk, and a value that the store
 // would take and the partition does not.
-func (m *member) warnings() []string {
+func (m *backend) warnings() []string {
 	warnings := slices.Clone(m.Warnings())
 	if limit := m.MaxValueBytes(); limit < m.options.MaxValueBytes {
 		warnings = append(warnings, fmt.Sprintf("it takes values of at most %d bytes: larger ones are refused everywhere, though max_value_bytes is %d; raise max_allowed_packet to %d or more",
@@ -160,7 +160,7 @@ func (m *member) warnings() []string {
 	return warnings
 }
 
-func (m *member) setJoined(err error) {
+func (m *backend) setJoined(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.isJoined = err == nil
@@ -169,55 +169,55 @@ func (m *member) setJoined(err error) {
 }
 
 // setBehind notes how it shows that the master has lost writes; nil: it has not.
-func (m *member) setBehind(cause error) {
+func (m *backend) setBehind(cause error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.behind = nil; cause != nil {
 		m.behind = fmt.Errorf("%w: it has lost writes, takes no new ones and answers no reads of its keys", cause)
-		m.say(slog.LevelError, "master is behind its copies", m.behind)
+		m.logOnce(slog.LevelError, "master is behind its copies", m.behind)
 	}
-	m.lost.Store(cause != nil)
-	if writes := m.reads.Load() && cause == nil; m.writes.Swap(writes) != writes && writes {
-		m.checkWrites()
+	m.mayLackWrites.Store(cause != nil)
+	if writes := m.isReadable.Load() && cause == nil; m.isWritable.Swap(writes) != writes && writes {
+		m.requestWriteCheck()
 	}
 }
 
 // setErr notes how the last attempt went. m.mu is held.
-func (m *member) setErr(err error) {
+func (m *backend) setErr(err error) {
 	if errors.Is(err, partition.ErrNotPrepared) { // an empty server in place of the member's
 		m.isPrepared, m.isJoined = false, false
-		m.known.Store(nil)
+		m.observed.Store(nil)
 	}
 	if m.err = err; err == nil && !m.isJoined {
 		m.err = errNotReached // whose it is is not known yet: nobody may write to it
 	}
-	if usable := m.isJoined && err == nil; m.reads.Swap(usable) != usable && usable {
+	if usable := m.isJoined && err == nil; m.isReadable.Swap(usable) != usable && usable {
 		m.options.OnReach()
 	}
 	if err == nil {
-		if m.isJoined && m.behind == nil && m.refusal() == nil {
-			m.say(slog.LevelInfo, partitionAnswers, nil)
+		if m.isJoined && m.behind == nil && m.commitRefusal() == nil {
+			m.logOnce(slog.LevelInfo, logPartitionAnswers, nil)
 		}
 		return
 	}
-	m.writes.Store(false)
-	m.lost.Store(true)
+	m.isWritable.Store(false)
+	m.mayLackWrites.Store(true)
 	level := slog.LevelWarn
 	if errors.Is(err, partition.ErrRefused) {
 		level = slog.LevelError
 	}
-	m.say(level, "partition cannot be used", err)
+	m.logOnce(level, "partition cannot be used", err)
 }
 
 // partitionAnswers is logged of a partition of which nothing is wrong any more.
-const partitionAnswers = "partition answers"
+const logPartitionAnswers = "partition answers"
 
 // say logs a change of state once. m.mu is held.
-func (m *member) say(level slog.Level, text string, err error) {
-	if m.said == text {
+func (m *backend) logOnce(level slog.Level, text string, err error) {
+	if m.lastLogged == text {
 		return
 	}
-	m.said = text
+	m.lastLogged = text
 	args := []any{"partition", m.Name()}
 	if err != nil {
 		args = append(args, "error", err)
@@ -226,13 +226,13 @@ func (m *member) say(level slog.Level, text string, err error) {
 }
 
 // poll reads the member's positions, if it is joined.
-func (m *member) poll(ctx context.Context) {
+func (m *backend) pollPositions(ctx context.Context) {
 	if !m.joined() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, min(m.options.Timeout, 2*time.Second))
 	defer cancel()
-	_, err := m.learn(ctx)
+	_, err := m.readPositions(ctx)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
@@ -247,9 +247,9 @@ func (m *member) poll(ctx context.Context) {
 
 // heard takes positions that somebody else has just read, and who cannot say
 // when exactly: what is known of the clock stays, if anything is.
-func (m *member) heard(p partition.Positions) {
-	k := &known{Positions: p, readAt: time.Now()}
-	if old := m.known.Load(); old != nil {
+func (m *backend) observeForeign(p partition.Positions) {
+	k := &observedPositions{Positions: p, readAt: time.Now()}
+	if old := m.observed.Load(); old != nil {
 		k.clock = old.clock
 	} else {
 		k.clock = clockReading{now: p.Now, asked: k.readAt, answered: k.readAt}
@@ -258,68 +258,68 @@ func (m *member) heard(p partition.Positions) {
 }
 
 // observe takes what was read of the positions, unless newer ones are known.
-func (m *member) observe(k *known) {
+func (m *backend) observe(k *observedPositions) {
 	for {
-		old := m.known.Load()
+		old := m.observed.Load()
 		if old != nil && !k.readAt.After(old.readAt) {
 			return
 		}
-		k.hold(old)
+		k.computeComplete(old)
 		if old != nil {
-			k.clock = k.clock.after(old.clock)
+			k.clock = k.clock.noteSetBack(old.clock)
 		}
-		next := k.after(old)
-		if m.known.CompareAndSwap(old, next) {
-			m.cache.prove(m.Name(), &next.Positions)
-			m.recede(k.Origins[Origin(m.Name())].Revision)
+		next := k.mergeNewer(old)
+		if m.observed.CompareAndSwap(old, next) {
+			m.cache.observePositions(m.Name(), &next.Positions)
+			m.capHead(k.Origins[Origin(m.Name())].Revision)
 			for _, at := range k.Origins {
-				m.saw(at)
+				m.noteReplicaPosition(at)
 			}
-			m.options.moved()
+			m.options.onPositions()
 			return
 		}
 	}
 }
 
 // after is k, but for positions that were moved after k was asked for.
-func (k *known) after(old *known) *known {
+func (k *observedPositions) mergeNewer(old *observedPositions) *observedPositions {
 	if old == nil {
 		return k
 	}
-	for o, at := range old.moved {
+	for o, at := range old.movedAt {
 		if !at.Before(k.readAt) {
-			k = k.with(old.Origins[o], at)
+			k = k.withPosition(old.Origins[o], at)
 		}
 	}
 	return k
 }
 
 // with is k with one position that was moved since.
-func (k *known) with(p partition.Position, movedAt time.Time) *known {
+func (k *observedPositions) withPosition(p partition.Position, movedAt time.Time) *observedPositions {
 	next := *k
-	if next.Origins, next.moved = maps.Clone(k.Origins), maps.Clone(k.moved); next.moved == nil {
-		next.moved = make(map[Origin]time.Time)
+	if next.Origins, next.movedAt = maps.Clone(k.Origins), maps.Clone(k.movedAt); next.movedAt == nil {
+		next.movedAt = make(map[Origin]time.Time)
 	}
-	next.held = maps.Clone(k.held)
-	next.held[p.Origin] = p.Held(k.held[p.Origin])
-	next.Origins[p.Origin], next.moved[p.Origin] = p, movedAt
+	next.completeUpTo = maps.Clone(k.completeUpTo)
+	next.completeUpTo[p.Origin] = p.Held(k.completeUpTo[p.Origin])
+	next.Origins[p.Origin], next.movedAt[p.Origin] = p, movedAt
 	return &next
 }
 
 // advance takes a position that somebody has just moved; what is known of the
 // others, and as of when, stays.
-func (m *member) advance(p partition.Position) {
+func (m *backend) advance(p partition.Position) {
 	now := time.Now()
 	for {
-		old := m.known.Load()
+		old := m.observed.Load()
 		if old == nil || old.Origins == nil {
 			return // nothing is known yet, and soon will be
 		}
-		next := old.with(p, now)
-		if m.known.CompareAndSwap(old, next) {
-			m.cache.prove(m.Name(), &next.Positions)
-			m.saw(p)
-			m.options.moved()
+		next := old.withPosition(p, now)
+		if m.observed.CompareAndSwap(old, next) {
+			m.cache.observePositions(m.Name(), &next.Positions)
+			m.noteReplicaPosition(p)
+			m.options.onPositions()
 			return
 		}
 	}
@@ -327,20 +327,20 @@ func (m *member) advance(p partition.Position) {
 
 // saw notes what a replica holds of an origin: it was durable there before it was copied.
 // A master's own row is no such proof: it may be read before its commit is durable.
-func (m *member) saw(at partition.Position) {
+func (m *backend) noteReplicaPosition(at partition.Position) {
 	if string(at.Origin) != m.Name() {
-		m.options.saw(at.Origin, at.Seen())
+		m.options.onReplicaPosition(at.Origin, at.Seen())
 	}
 }
 
 // committed notes a revision that was committed on the member.
-func (m *member) committed(to Revision) {
-	m.answered.Store(int64(to))
-	raise(&m.head, to)
-	raise(&m.seen, to)
+func (m *backend) noteCommitted(to Revision) {
+	m.newestAnswered.Store(int64(to))
+	raiseTo(&m.newestCommitted, to)
+	raiseTo(&m.newestSeen, to)
 }
 
-func raise(a *atomic.Int64, to Revision) {
+func raiseTo(a *atomic.Int64, to Revision) {
 	for old := a.Load(); old < int64(to) && !a.CompareAndSwap(old, int64(to)); {
 		old = a.Load()
 	}
@@ -349,41 +349,41 @@ func raise(a *atomic.Int64, to Revision) {
 // recede forgets what was committed if the member does not hold it: another
 // database may have taken its place. It may also have been read too early; then
 // less is known than could be.
-func (m *member) recede(to Revision) {
-	if old := m.answered.Load(); old > int64(to) {
-		m.answered.CompareAndSwap(old, 0)
+func (m *backend) capHead(to Revision) {
+	if old := m.newestAnswered.Load(); old > int64(to) {
+		m.newestAnswered.CompareAndSwap(old, 0)
 	}
-	if old := m.head.Load(); old > int64(to) {
-		m.head.CompareAndSwap(old, int64(to))
+	if old := m.newestCommitted.Load(); old > int64(to) {
+		m.newestCommitted.CompareAndSwap(old, int64(to))
 	}
 }
 
 // took smooths the latency of an operation into the member's.
-func (m *member) took(d time.Duration) {
+func (m *backend) observeLatency(d time.Duration) {
 	old := m.latency.Load()
 	m.latency.Store(old + (int64(d)-old)/8)
 }
 
-func (m *member) prepared() bool {
+func (m *backend) prepared() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.isPrepared
 }
 
-func (m *member) joined() bool {
+func (m *backend) joined() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.isJoined
 }
 
 // fault is why the member cannot be used now, or nil.
-func (m *member) fault() error {
+func (m *backend) lastError() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.err
 }
 
-func (m *member) behindness() error {
+func (m *backend) behindError() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.behind
@@ -391,8 +391,8 @@ func (m *member) behindness() error {
 
 // unavailable is the error of a write or read that only this master could have
 // answered. Without a cause it says what is known of the master.
-func (m *member) unavailable(cause error) error {
-	for _, known := range []error{m.fault(), m.behindness(), errNotReached} {
+func (m *backend) unavailable(cause error) error {
+	for _, known := range []error{m.lastError(), m.behindError(), errNotReached} {
 		if cause == nil {
 			cause = known
 		}
@@ -401,8 +401,8 @@ func (m *member) unavailable(cause error) error {
 }
 
 // position is how far the member is known to be with an origin.
-func (m *member) position(o Origin) (partition.Position, bool) {
-	k := m.known.Load()
+func (m *backend) position(o Origin) (partition.Position, bool) {
+	k := m.observed.Load()
 	if k == nil {
 		return partition.Position{}, false
 	}
@@ -412,8 +412,8 @@ func (m *member) position(o Origin) (partition.Position, bool) {
 
 // clock estimates the member's clock: surely not later than it is, and surely
 // not earlier, as far as it has not been set meanwhile.
-func (m *member) clock() (notAfter, notBefore Instant) {
-	if k := m.known.Load(); k != nil {
+func (m *backend) clock() (notAfter, notBefore Instant) {
+	if k := m.observed.Load(); k != nil {
 		return k.clock.bounds()
 	}
 	now := partition.InstantOf(time.Now())
@@ -422,21 +422,21 @@ func (m *member) clock() (notAfter, notBefore Instant) {
 
 // whole reports whether the member has ever held everything of the origin, and,
 // if it is the origin, holds everything that others hold of it.
-func (m *member) whole(o Origin) bool {
+func (m *backend) isComplete(o Origin) bool {
 	if m.Name() == string(o) {
-		return !m.lost.Load()
+		return !m.mayLackWrites.Load()
 	}
 	at, ok := m.position(o)
 	return ok && at.Filled()
 }
 
 // catchingUp reports whether the member is amid a catch-up in several steps.
-func (m *member) catchingUp(o Origin) bool {
+func (m *backend) isLagging(o Origin) bool {
 	at, _ := m.position(o)
 	return at.CatchingUp()
 }
 
 // answers reports whether reads can be sent to the member.
-func (m *member) answers() bool {
-	return m.reads.Load() && (!m.tripped.Load() || m.breaker.State() != gobreaker.StateOpen)
+func (m *backend) isUp() bool {
+	return m.isReadable.Load() && (!m.tripped.Load() || m.breaker.State() != gobreaker.StateOpen)
 }

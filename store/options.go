@@ -30,8 +30,8 @@ type Options struct {
 	OnCommit      func()                // called after each commit that wrote something; must not block
 	OnReach       func()                // called when a partition becomes usable, for the first time or again; must not block
 
-	moved func()                 // called when more is known of positions
-	saw   func(Origin, Revision) // called when a replica was seen to hold so much of an origin
+	onPositions       func()                 // called when more is known of positions
+	onReplicaPosition func(Origin, Revision) // called when a replica was seen to hold so much of an origin
 }
 
 // ReadChoice is who is asked first among the partitions that may answer a read.
@@ -57,11 +57,11 @@ func (o Options) withDefaults() Options {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	if o.moved == nil {
-		o.moved = func() {}
+	if o.onPositions == nil {
+		o.onPositions = func() {}
 	}
-	if o.saw == nil {
-		o.saw = func(Origin, Revision) {}
+	if o.onReplicaPosition == nil {
+		o.onReplicaPosition = func(Origin, Revision) {}
 	}
 	if o.OnCommit == nil {
 		o.OnCommit = func() {}

@@ -20,93 +20,93 @@ const maxLookups = 128
 // nobody answers. It is used again once a worker has answered it: nobody but
 // its caller knows it any more then.
 type lookup struct {
-	key     Key
-	until   time.Time     // the caller goes elsewhere then
-	done    chan struct{} // buffered: one token for each use
-	settled atomic.Bool
-	same    *lookup // another one of this key in its batch
-	place   int     // in its batch
+	key      Key
+	until    time.Time     // the caller goes elsewhere then
+	done     chan struct{} // buffered: one token for each use
+	settled  atomic.Bool
+	nextSame *lookup // another one of this key in its batch
+	place    int     // in its batch
 
-	entry Entry
-	found bool
-	late  bool // given up by the reader: the partition has not answered
-	err   error
+	entry   Entry
+	found   bool
+	expired bool // given up by the reader: the partition has not answered
+	err     error
 }
 
 // reader answers point reads of one partition. Those that queued while all its
 // workers were busy travel together in the next statement; a lone one goes at once.
-type reader struct {
-	m       *member
-	wake    chan struct{} // one token for each worker that should look at the queue
-	lookups sync.Pool
-	larges  *largeReads
-	watch   *time.Timer // runs sweep
+type readBatcher struct {
+	m          *backend
+	wakeCh     chan struct{} // one token for each worker that should look at the queue
+	lookups    sync.Pool
+	largeReads *largeReads
+	sweepTimer *time.Timer // runs sweep
 
-	mu      sync.Mutex // guards the fields below
-	queue   []*lookup
-	flights []*flight
-	watched bool // watch will fire
-	closed  bool
+	mu       sync.Mutex // guards the fields below
+	queue    []*lookup
+	flights  []*inFlight
+	sweepSet bool // watch will fire
+	closed   bool
 }
 
 // flight is what a worker has taken from the queue and not yet answered.
-type flight struct{ lookups []*lookup }
+type inFlight struct{ lookups []*lookup }
 
-func newReader(m *member) *reader {
-	r := &reader{m: m, wake: make(chan struct{}, m.options.Readers), larges: newLargeReads(m.options.Readers)}
+func newReadBatcher(m *backend) *readBatcher {
+	r := &readBatcher{m: m, wakeCh: make(chan struct{}, m.options.Readers), largeReads: newLargeReads(m.options.Readers)}
 	r.lookups.New = func() any { return &lookup{done: make(chan struct{}, 1)} }
-	r.watch = time.AfterFunc(time.Hour, r.sweep)
-	r.watch.Stop()
+	r.sweepTimer = time.AfterFunc(time.Hour, r.expireWaiters)
+	r.sweepTimer.Stop()
 	return r
 }
 
 // get reads one entry: a tombstone or an expired one too. When the partition
 // does not answer within wait, or a little more, the error is a
 // context.DeadlineExceeded, and its statement goes on.
-func (r *reader) get(ctx context.Context, k Key, wait time.Duration) (e Entry, found bool, err error) {
+func (r *readBatcher) get(ctx context.Context, k Key, wait time.Duration) (e Entry, found bool, err error) {
 	l := r.lookups.Get().(*lookup)
 	until := time.Now().Add(wait)
 	l.key, l.until = k, until
-	if err := r.add(l); err != nil {
+	if err := r.enqueue(l); err != nil {
 		return Entry{}, false, err
 	}
 	select {
 	case <-l.done:
 	case <-ctx.Done():
 		if l.settled.CompareAndSwap(false, true) {
-			return Entry{}, false, r.gaveUp(context.Cause(ctx))
+			return Entry{}, false, r.timeoutError(context.Cause(ctx))
 		}
 		<-l.done
 	}
 	e, found, err = l.entry, l.found, l.err
-	if !l.late {
+	if !l.expired {
 		*l = lookup{done: l.done}
 		r.lookups.Put(l)
 	}
 	if found && isHead(&e) {
-		return r.large(ctx, k, until)
+		return r.getLarge(ctx, k, until)
 	}
 	return e, found, err
 }
 
-func (r *reader) gaveUp(cause error) error {
+func (r *readBatcher) timeoutError(cause error) error {
 	return fmt.Errorf("read %s: %w: %w", r.m.Name(), partition.ErrUnavailable, cause)
 }
 
-func (r *reader) add(l *lookup) error {
+func (r *readBatcher) enqueue(l *lookup) error {
 	r.mu.Lock()
 	if r.closed {
 		r.mu.Unlock()
 		return ErrClosed
 	}
 	r.queue = append(r.queue, l)
-	if !r.watched {
-		r.watched = true
-		r.watch.Reset(sweepEvery)
+	if !r.sweepSet {
+		r.sweepSet = true
+		r.sweepTimer.Reset(sweepEvery)
 	}
 	r.mu.Unlock()
 	select {
-	case r.wake <- struct{}{}:
+	case r.wakeCh <- struct{}{}:
 	default: // enough workers will look already
 	}
 	return nil
@@ -117,7 +117,7 @@ func (r *reader) add(l *lookup) error {
 const sweepEvery = 50 * time.Millisecond
 
 // sweep answers those that have waited long enough, as long as anybody waits.
-func (r *reader) sweep() {
+func (r *readBatcher) expireWaiters() {
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -129,50 +129,50 @@ func (r *reader) sweep() {
 	}
 	clear(r.queue[len(waiting):])
 	r.queue = waiting
-	r.watched = len(waiting) > 0
+	r.sweepSet = len(waiting) > 0
 	for _, f := range r.flights {
 		for _, l := range f.lookups {
 			r.expire(l, now)
-			r.watched = true
+			r.sweepSet = true
 		}
 	}
-	if r.watched {
-		r.watch.Reset(sweepEvery)
+	if r.sweepSet {
+		r.sweepTimer.Reset(sweepEvery)
 	}
 }
 
-func (r *reader) expire(l *lookup, now time.Time) bool {
+func (r *readBatcher) expire(l *lookup, now time.Time) bool {
 	if now.Before(l.until) || !l.settled.CompareAndSwap(false, true) {
 		return false
 	}
-	l.late, l.err = true, r.gaveUp(context.DeadlineExceeded)
+	l.expired, l.err = true, r.timeoutError(context.DeadlineExceeded)
 	l.done <- struct{}{}
 	return true
 }
 
 // run answers reads until ctx ends and what was accepted before is answered.
-func (r *reader) run(ctx context.Context) {
-	w := &readWorker{r: r, limit: newLimit(context.WithoutCancel(ctx), r.m.options.Timeout)}
-	defer w.limit.stop()
+func (r *readBatcher) readLoop(ctx context.Context) {
+	w := &readWorker{r: r, timeout: newReusableTimeout(context.WithoutCancel(ctx), r.m.options.Timeout)}
+	defer w.timeout.stopContext()
 	r.mu.Lock()
 	r.flights = append(r.flights, &w.flight)
 	r.mu.Unlock()
 	for {
 		select {
-		case <-r.wake:
+		case <-r.wakeCh:
 		case <-ctx.Done():
 			r.mu.Lock()
 			r.closed = true
 			r.mu.Unlock()
-			for w.take() {
+			for w.takeQueued() {
 				w.answer()
 			}
-			r.larges.close()
+			r.largeReads.closeAndWait()
 			return
 		}
 		// Whoever can run now may want to read too: it queues before a processor
 		// is spent on a statement. Alone, a reader goes on at once.
-		for runtime.Gosched(); w.take(); runtime.Gosched() {
+		for runtime.Gosched(); w.takeQueued(); runtime.Gosched() {
 			w.answer()
 		}
 	}
@@ -181,16 +181,16 @@ func (r *reader) run(ctx context.Context) {
 // readWorker runs the statements of a reader, one after the other. What it
 // needs for one is kept for the next.
 type readWorker struct {
-	r      *reader
-	limit  *limit
-	flight flight
-	batch  []*lookup       // what flight shows
-	keys   []Key           // of the batch, each once
-	firsts map[Key]*lookup // the first lookup of each key, if there are many
+	r       *readBatcher
+	timeout *reusableTimeout
+	flight  inFlight
+	batch   []*lookup       // what flight shows
+	keys    []Key           // of the batch, each once
+	firsts  map[Key]*lookup // the first lookup of each key, if there are many
 }
 
 // take begins a flight with what is queued.
-func (w *readWorker) take() bool {
+func (w *readWorker) takeQueued() bool {
 	r := w.r
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -205,7 +205,7 @@ func (w *readWorker) take() bool {
 }
 
 // land ends the flight: from here on nobody else answers its lookups.
-func (w *readWorker) land() {
+func (w *readWorker) endFlight() {
 	w.r.mu.Lock()
 	defer w.r.mu.Unlock()
 	w.flight.lookups = nil
@@ -214,19 +214,19 @@ func (w *readWorker) land() {
 // answer reads the batch's keys in one statement. Of large values it gives the
 // heads: whoever waits reads them with large.
 func (w *readWorker) answer() {
-	w.gather()
+	w.dedupKeys()
 	entries, err := w.read(min(smallValue, manySmall/int64(len(w.keys))))
-	w.land()
+	w.endFlight()
 	for i := range entries {
-		for l := w.first(entries[i].Key); l != nil; {
-			next := l.same // after settling, l is somebody else's
-			w.settle(l, &entries[i], nil)
+		for l := w.firstLookup(entries[i].Key); l != nil; {
+			next := l.nextSame // after settling, l is somebody else's
+			w.finishLookup(l, &entries[i], nil)
 			l = next
 		}
 	}
 	for _, l := range w.batch {
 		if l != nil {
-			w.settle(l, nil, err)
+			w.finishLookup(l, nil, err)
 		}
 	}
 	clear(w.keys)
@@ -234,7 +234,7 @@ func (w *readWorker) answer() {
 	clear(w.firsts)
 }
 
-func (w *readWorker) settle(l *lookup, e *Entry, err error) {
+func (w *readWorker) finishLookup(l *lookup, e *Entry, err error) {
 	w.batch[l.place] = nil
 	if !l.settled.CompareAndSwap(false, true) {
 		return
@@ -249,16 +249,16 @@ func (w *readWorker) settle(l *lookup, e *Entry, err error) {
 const fewLookups = 8
 
 // gather lists the keys of the batch and chains the lookups of one key.
-func (w *readWorker) gather() {
+func (w *readWorker) dedupKeys() {
 	w.keys = w.keys[:0]
 	if len(w.batch) > fewLookups && w.firsts == nil {
 		w.firsts = make(map[Key]*lookup, maxLookups)
 	}
 	for i, l := range w.batch {
 		l.place = i
-		first := w.firstOf(l.key, w.batch[:i])
+		first := w.firstAmong(l.key, w.batch[:i])
 		if first != nil {
-			l.same, first.same = first.same, l
+			l.nextSame, first.nextSame = first.nextSame, l
 			continue
 		}
 		w.keys = append(w.keys, l.key)
@@ -268,9 +268,9 @@ func (w *readWorker) gather() {
 	}
 }
 
-func (w *readWorker) first(k Key) *lookup { return w.firstOf(k, w.batch) }
+func (w *readWorker) firstLookup(k Key) *lookup { return w.firstAmong(k, w.batch) }
 
-func (w *readWorker) firstOf(k Key, among []*lookup) *lookup {
+func (w *readWorker) firstAmong(k Key, among []*lookup) *lookup {
 	if len(w.batch) > fewLookups {
 		return w.firsts[k]
 	}
@@ -286,20 +286,20 @@ func (w *readWorker) read(most int64) (entries []Entry, err error) {
 	m := w.r.m
 	began := time.Now()
 	_, err = m.breaker.Execute(func() (struct{}, error) {
-		ctx := w.limit.begin()
-		defer w.limit.end()
+		ctx := w.timeout.nextContext()
+		defer w.timeout.finishContext()
 		var err error
 		entries, err = m.GetSmall(ctx, w.keys, most)
 		return struct{}{}, err
 	})
 	if err == nil {
-		m.took(time.Since(began))
+		m.observeLatency(time.Since(began))
 	}
-	return entries, m.broken(err)
+	return entries, m.breakerError(err)
 }
 
 // broken turns the breaker's own errors into ErrUnavailable.
-func (m *member) broken(err error) error {
+func (m *backend) breakerError(err error) error {
 	if err == nil || errors.Is(err, partition.ErrUnavailable) {
 		return err
 	}

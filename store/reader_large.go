@@ -36,7 +36,7 @@ func newLargeReads(statements int) *largeReads {
 }
 
 // large reads an entry with its value, however large that is.
-func (r *reader) large(ctx context.Context, k Key, until time.Time) (Entry, bool, error) {
+func (r *readBatcher) getLarge(ctx context.Context, k Key, until time.Time) (Entry, bool, error) {
 	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
 	l := r.joinLarge(k)
@@ -48,15 +48,15 @@ func (r *reader) large(ctx context.Context, k Key, until time.Time) (Entry, bool
 		return l.entry, l.found, l.err
 	case <-ctx.Done():
 	}
-	r.larges.mu.Lock()
-	defer r.larges.mu.Unlock()
+	r.largeReads.mu.Lock()
+	defer r.largeReads.mu.Unlock()
 	l.waiters--
-	return Entry{}, false, r.gaveUp(context.Cause(ctx))
+	return Entry{}, false, r.timeoutError(context.Cause(ctx))
 }
 
 // joinLarge is the next statement that reads the key; nil once the reader is closed.
-func (r *reader) joinLarge(k Key) *largeRead {
-	s := r.larges
+func (r *readBatcher) joinLarge(k Key) *largeRead {
+	s := r.largeReads
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -73,23 +73,23 @@ func (r *reader) joinLarge(k Key) *largeRead {
 }
 
 // runLarge runs a statement when it is its turn, unless all callers have left.
-func (r *reader) runLarge(k Key, l *largeRead) {
+func (r *readBatcher) runLarge(k Key, l *largeRead) {
 	defer close(l.done)
-	r.larges.slots <- struct{}{}
-	defer func() { <-r.larges.slots }()
-	if !r.larges.begin(k, l) {
+	r.largeReads.slots <- struct{}{}
+	defer func() { <-r.largeReads.slots }()
+	if !r.largeReads.startRead(k, l) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), r.m.options.Timeout)
 	defer cancel()
-	entries, err := r.m.readAll(ctx, wanted{keys: []Key{k}, most: wholeValues})
+	entries, err := r.m.readKeys(ctx, keyRequest{keys: []Key{k}, most: wholeValues})
 	if l.err = err; len(entries) > 0 {
 		l.entry, l.found = entries[0], true
 	}
 }
 
 // begin closes a statement for further callers, and reports whether any waits.
-func (s *largeReads) begin(k Key, l *largeRead) bool {
+func (s *largeReads) startRead(k Key, l *largeRead) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.pending, k)
@@ -97,7 +97,7 @@ func (s *largeReads) begin(k Key, l *largeRead) bool {
 }
 
 // close waits for the statements under way; no further ones begin.
-func (s *largeReads) close() {
+func (s *largeReads) closeAndWait() {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()

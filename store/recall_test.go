@@ -41,11 +41,11 @@ func newListening(t *testing.T) (*committer, *listening) {
 // write commits entries together, one update each, and says which were created.
 func write(t *testing.T, c *committer, entries ...Entry) (created []bool) {
 	t.Helper()
-	var us []*update
+	var us []*writeRequest
 	for _, e := range entries {
-		us = append(us, queued(t, c, &update{keys: []Key{e.Key}, entry: e}))
+		us = append(us, queued(t, c, &writeRequest{keys: []Key{e.Key}, entry: e}))
 	}
-	c.drain()
+	c.commitQueued()
 	for _, u := range us {
 		if err := <-u.done; err != nil {
 			t.Fatal(err)
@@ -57,8 +57,8 @@ func write(t *testing.T, c *committer, entries ...Entry) (created []bool) {
 
 func remove(t *testing.T, c *committer, k Key) {
 	t.Helper()
-	u := queued(t, c, &update{keys: []Key{k}, fn: func(v *Tx) error { v.Delete(k); return nil }})
-	c.drain()
+	u := queued(t, c, &writeRequest{keys: []Key{k}, fn: func(v *Tx) error { v.Delete(k); return nil }})
+	c.commitQueued()
 	if err := <-u.done; err != nil {
 		t.Fatal(err)
 	}
@@ -105,12 +105,12 @@ func TestRecallGivesWayToOtherWriters(t *testing.T) {
 			if created := write(t, c, Entry{Key: "k/a"}, Entry{Key: "k/b"}); !created[0] || created[1] {
 				t.Fatalf("created %v of a key that another has deleted, and one that stands", created)
 			}
-			time.Sleep(alongOthers / 10)
+			time.Sleep(otherWriterPause / 10)
 		}
 		if l.refused > 3 {
 			t.Errorf("%d of %d commits were refused in 2 s of writing in turns", l.refused, l.commits)
 		}
-		time.Sleep(alongOthers)
+		time.Sleep(otherWriterPause)
 		l.heads = 0
 		if write(t, c, Entry{Key: "k/a"}); l.heads != 0 || l.after == 0 {
 			t.Errorf("alone again, a Put read %d heads, and was to stand after %d", l.heads, l.after)
@@ -127,8 +127,8 @@ func TestRecallEndsWithAnUnknownOutcome(t *testing.T) {
 		}
 		return nil
 	})
-	u := queued(t, c, &update{keys: []Key{"k/b"}, entry: Entry{Key: "k/b"}})
-	c.drain()
+	u := queued(t, c, &writeRequest{keys: []Key{"k/b"}, entry: Entry{Key: "k/b"}})
+	c.commitQueued()
 	if err := <-u.done; !errors.Is(err, ErrOutcomeUnknown) {
 		t.Fatal(err)
 	}
@@ -162,17 +162,17 @@ func TestSecondTryReliesOnNothing(t *testing.T) {
 
 // TestRecallIsBounded writes more keys than are held: the oldest are forgotten.
 func TestRecallIsBounded(t *testing.T) {
-	r := newRecall()
+	r := newWrittenKeys()
 	most := 0
-	for i := range 3 * recallBytes / recallOverhead {
-		r.note(User.Key(fmt.Sprintf("%08d", i)), 0)
-		most = max(most, len(r.young)+len(r.old))
+	for i := range 3 * writtenKeysBytes / writtenKeyOverhead {
+		r.recordKey(User.Key(fmt.Sprintf("%08d", i)), 0)
+		most = max(most, len(r.newGen)+len(r.oldGen))
 	}
-	if most > 2*recallBytes/recallOverhead {
+	if most > 2*writtenKeysBytes/writtenKeyOverhead {
 		t.Errorf("%d keys were held", most)
 	}
 	_, first := r.expiry(User.Key("00000000"))
-	if _, last := r.expiry(User.Key(fmt.Sprintf("%08d", 3*recallBytes/recallOverhead-1))); first || !last {
+	if _, last := r.expiry(User.Key(fmt.Sprintf("%08d", 3*writtenKeysBytes/writtenKeyOverhead-1))); first || !last {
 		t.Errorf("the first key is held: %v; the last: %v", first, last)
 	}
 }
@@ -194,7 +194,7 @@ func TestPutsAreExactBesideOtherWriters(t *testing.T) {
 				case n < 4:
 					c = cs[random.IntN(2)]
 				case n < 10:
-					time.Sleep(time.Duration(random.Int64N(int64(2 * alongOthers))))
+					time.Sleep(time.Duration(random.Int64N(int64(2 * otherWriterPause))))
 				case n < 20:
 					remove(t, c, k)
 					delete(stands, k)
@@ -205,23 +205,23 @@ func TestPutsAreExactBesideOtherWriters(t *testing.T) {
 						}
 						return nil
 					})
-					u := queued(t, first, &update{keys: []Key{k}, entry: Entry{Key: k}})
-					first.drain()
+					u := queued(t, first, &writeRequest{keys: []Key{k}, entry: Entry{Key: k}})
+					first.commitQueued()
 					if err := <-u.done; !errors.Is(err, ErrOutcomeUnknown) {
 						t.Fatal(err)
 					}
 					l.Fail(nil)
 					stands[k] = 0
 				default:
-					var us []*update
+					var us []*writeRequest
 					for range 1 + random.IntN(4) {
 						e := Entry{Key: User.Key(fmt.Sprint(random.IntN(12)))}
 						if random.IntN(3) == 0 {
 							e.ExpiresAt = partition.InstantOf(time.Now().Add(time.Duration(random.Int64N(int64(time.Second)))))
 						}
-						us = append(us, queued(t, c, &update{keys: []Key{e.Key}, entry: e}))
+						us = append(us, queued(t, c, &writeRequest{keys: []Key{e.Key}, entry: e}))
 					}
-					c.drain()
+					c.commitQueued()
 					for _, u := range us {
 						if err := <-u.done; err != nil {
 							t.Fatal(err)

@@ -31,16 +31,16 @@ func (s *Store) Restore(ctx context.Context, lease time.Duration) (Restored, err
 	if err != nil {
 		return Restored{}, err
 	}
-	r := restore{s: s, ttl: lease, at: make(map[*member]partition.Positions), leases: make(map[*member]partition.Lease)}
-	defer r.release(ctx)
-	if err := r.look(ctx, &c); err != nil {
+	r := restore{s: s, ttl: lease, at: make(map[*backend]partition.Positions), leases: make(map[*backend]partition.Lease)}
+	defer r.releaseLeases(ctx)
+	if err := r.survey(ctx, &c); err != nil {
 		return Restored{}, err
 	}
 	done := Restored{Epoch: epochAfter(c.Epoch, time.Now()), Back: make(map[string]int)}
 	below := partition.Floor(done.Epoch)
 	for _, name := range c.Masters {
-		m, o := s.member(name), Origin(name)
-		n, err := r.takeBack(ctx, m, o)
+		m, o := s.backend(name), Origin(name)
+		n, err := r.recoverWrites(ctx, m, o)
 		if err != nil {
 			return Restored{}, fmt.Errorf("bring %s level: %w", name, err)
 		}
@@ -70,7 +70,7 @@ func epochAfter(known int64, now time.Time) int64 {
 // partitions have none, or it has begun its last epoch.
 func (s *Store) restorable(ctx context.Context) (partition.Cluster, error) {
 	belongs := false
-	for _, m := range *s.members.Load() {
+	for _, m := range *s.backends.Load() {
 		m.prepare(ctx)
 		if _, err := m.Cluster(ctx); err == nil {
 			belongs = true
@@ -95,22 +95,22 @@ func (s *Store) restorable(ctx context.Context) (partition.Cluster, error) {
 type restore struct {
 	s      *Store
 	ttl    time.Duration // of a lease, which is renewed with each step
-	at     map[*member]partition.Positions
-	leases map[*member]partition.Lease
+	at     map[*backend]partition.Positions
+	leases map[*backend]partition.Lease
 }
 
 // look takes the leases and reads all positions. Of c it drops the ends that their
 // origin never accepted, in a Restore that was cut short: their cuts are worked
 // out anew. It refuses partitions that an operator must empty first.
-func (r *restore) look(ctx context.Context, c *partition.Cluster) error {
+func (r *restore) survey(ctx context.Context, c *partition.Cluster) error {
 	highest := make(map[Origin]Revision)
-	for _, m := range *r.s.members.Load() {
+	for _, m := range *r.s.backends.Load() {
 		row, err := m.Cluster(ctx)
 		if err == nil && row.ID != c.ID {
 			err = fmt.Errorf("%w: it belongs to another cluster", partition.ErrRefused)
 		}
 		if err == nil {
-			err = r.lease(ctx, m)
+			err = r.acquireLease(ctx, m)
 		}
 		if err == nil {
 			r.at[m], err = m.Positions(ctx)
@@ -135,10 +135,10 @@ func (r *restore) look(ctx context.Context, c *partition.Cluster) error {
 
 // mastersFirst lists the partitions. If a master was written to meanwhile, it
 // refuses before replicas have accepted anything.
-func (r *restore) mastersFirst(c partition.Cluster) []*member {
-	members := slices.Clone(*r.s.members.Load())
-	slices.SortStableFunc(members, func(a, b *member) int {
-		isReplica := func(m *member) int {
+func (r *restore) mastersFirst(c partition.Cluster) []*backend {
+	members := slices.Clone(*r.s.backends.Load())
+	slices.SortStableFunc(members, func(a, b *backend) int {
+		isReplica := func(m *backend) int {
 			if slices.Contains(c.Masters, m.Name()) {
 				return 0
 			}
@@ -149,7 +149,7 @@ func (r *restore) mastersFirst(c partition.Cluster) []*member {
 	return members
 }
 
-func (r *restore) lease(ctx context.Context, m *member) (err error) {
+func (r *restore) acquireLease(ctx context.Context, m *backend) (err error) {
 	r.leases[m], err = m.Acquire(ctx, "restore", r.ttl)
 	if errors.Is(err, partition.ErrLeaseHeld) {
 		delete(r.leases, m)
@@ -158,7 +158,7 @@ func (r *restore) lease(ctx context.Context, m *member) (err error) {
 	return err
 }
 
-func (r *restore) release(ctx context.Context) {
+func (r *restore) releaseLeases(ctx context.Context) {
 	for m, l := range r.leases {
 		m.Release(context.WithoutCancel(ctx), l) // it ends by itself, if this fails
 	}
@@ -166,7 +166,7 @@ func (r *restore) release(ctx context.Context) {
 
 // takeBack brings a master level with the partition that holds most of it, and
 // says how many entries that took.
-func (r *restore) takeBack(ctx context.Context, m *member, o Origin) (n int, err error) {
+func (r *restore) recoverWrites(ctx context.Context, m *backend, o Origin) (n int, err error) {
 	own := r.at[m].Origins[o]
 	source, most := m, own
 	for other, p := range r.at {
@@ -196,7 +196,7 @@ func (r *restore) takeBack(ctx context.Context, m *member, o Origin) (n int, err
 		case step.Entries[last].Revision < head.Revision:
 			step.To = step.Entries[last].Revision
 		}
-		if err := r.lease(ctx, m); err != nil {
+		if err := r.acquireLease(ctx, m); err != nil {
 			return n, err
 		}
 		step.Fence = r.leases[m].Fence
@@ -212,7 +212,7 @@ func (r *restore) takeBack(ctx context.Context, m *member, o Origin) (n int, err
 // checkContinues refuses a master that the source does not simply go on from:
 // deletions that the master lacks are collected there, or the master's newest
 // entry does not stand there.
-func (r *restore) checkContinues(ctx context.Context, m, source *member, o Origin) error {
+func (r *restore) checkContinues(ctx context.Context, m, source *backend, o Origin) error {
 	own, most := r.at[m].Origins[o], r.at[source].Origins[o]
 	mine, err := newest(ctx, m, own)
 	switch {
@@ -236,7 +236,7 @@ func (r *restore) checkContinues(ctx context.Context, m, source *member, o Origi
 }
 
 // newest is the newest entry that a master holds of its own origin; nil if there is none.
-func newest(ctx context.Context, m *member, own partition.Position) (newest *Entry, err error) {
+func newest(ctx context.Context, m *backend, own partition.Position) (newest *Entry, err error) {
 	for far := Revision(1); newest == nil && far/2 < own.Revision; far *= 2 { // in ever longer stretches from the end
 		snap, err := m.Snapshot(ctx, own.Origin, max(0, own.Revision-far))
 		if err != nil {

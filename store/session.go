@@ -28,7 +28,7 @@ import (
 
 // outrun reports whether a session has marks of an epoch that c does not know:
 // the master of a key may be another one by now.
-func (c *cluster) outrun(v Vector) bool {
+func (c *clusterMap) isOlderThan(v Vector) bool {
 	for _, r := range v.All() {
 		if r.Epoch() > c.Epoch {
 			return true
@@ -39,21 +39,21 @@ func (c *cluster) outrun(v Vector) bool {
 
 // qualifies reports whether the member is known to be as far as a picky read
 // asks for.
-func (q *quest) qualifies(m *member) bool {
-	return q.reached(m) && (q.o.Consistency != Bounded || !q.tooStale(q.staleness(m)))
+func (q *readRequest) qualifies(m *backend) bool {
+	return q.hasReached(m) && (q.o.Consistency != Bounded || !q.tooStale(q.staleness(m)))
 }
 
 // reached reports whether the member holds what the session has seen.
-func (q *quest) reached(m *member) bool {
+func (q *readRequest) hasReached(m *backend) bool {
 	v := q.o.Session
-	if !q.every && q.c.Epoch == firstEpoch && !q.outran {
-		return q.holds(m, Mark{q.origin, v.At(q.origin)}) // an entry of these keys has no other origin
+	if !q.allOrigins && q.c.Epoch == firstEpoch && !q.newerEpoch {
+		return q.isCompleteUpTo(m, Mark{q.origin, v.At(q.origin)}) // an entry of these keys has no other origin
 	}
 	if q.isMaster(m) { // it was given everything older when it became their master
-		return q.holds(m, Mark{q.origin, v.At(q.origin)})
+		return q.isCompleteUpTo(m, Mark{q.origin, v.At(q.origin)})
 	}
 	for o, r := range v.All() {
-		if !q.holds(m, Mark{o, r}) {
+		if !q.isCompleteUpTo(m, Mark{o, r}) {
 			return false
 		}
 	}
@@ -64,27 +64,27 @@ func (q *quest) reached(m *member) bool {
 const firstEpoch = 1
 
 // isMaster reports whether m is the master of what is read, for sure.
-func (q *quest) isMaster(m *member) bool {
-	return m.Name() == string(q.origin) && !q.every && !q.outran
+func (q *readRequest) isMaster(m *backend) bool {
+	return m.Name() == string(q.origin) && !q.allOrigins && !q.newerEpoch
 }
 
 // spares reports whether the member is asked only if no replica can answer.
-func (q *quest) spares(m *member) bool {
+func (q *readRequest) avoidsMaster(m *backend) bool {
 	return m.Name() == string(q.origin) && q.o.Consistency != Bounded
 }
 
-func (q *quest) holds(m *member, mark Mark) bool {
+func (q *readRequest) isCompleteUpTo(m *backend, mark Mark) bool {
 	if mark.Revision <= 0 {
 		return true
 	}
-	held := m.held(mark.Origin)
-	return held >= mark.Revision && (m.Name() == string(mark.Origin) || held >= q.collected(mark.Origin))
+	held := m.completeUpTo(mark.Origin)
+	return held >= mark.Revision && (m.Name() == string(mark.Origin) || held >= q.collectedUpTo(mark.Origin))
 }
 
 // collected is up to where tombstones of an origin are known to be gone: who
 // holds less is about to be emptied and filled afresh.
-func (q *quest) collected(o Origin) (upTo Revision) {
-	for _, m := range q.members {
+func (q *readRequest) collectedUpTo(o Origin) (upTo Revision) {
+	for _, m := range q.backends {
 		at, _ := m.position(o)
 		upTo = max(upTo, at.Collected)
 	}
@@ -92,104 +92,104 @@ func (q *quest) collected(o Origin) (upTo Revision) {
 }
 
 // held is up to where the member holds everything of the origin, for sure.
-func (m *member) held(o Origin) Revision {
-	k := m.known.Load()
+func (m *backend) completeUpTo(o Origin) Revision {
+	k := m.observed.Load()
 	if k == nil {
 		return 0
 	}
 	if m.Name() == string(o) {
-		return max(k.Origins[o].Revision, Revision(m.head.Load()))
+		return max(k.Origins[o].Revision, Revision(m.newestCommitted.Load()))
 	}
-	return k.held[o]
+	return k.completeUpTo[o]
 }
 
 // hold works out what is held, of positions that were read after old.
-func (k *known) hold(old *known) {
-	k.held = make(map[Origin]Revision, len(k.Origins))
+func (k *observedPositions) computeComplete(old *observedPositions) {
+	k.completeUpTo = make(map[Origin]Revision, len(k.Origins))
 	for o, p := range k.Origins {
 		before := Revision(0)
 		if old != nil {
-			before = old.held[o]
+			before = old.completeUpTo[o]
 		}
-		k.held[o] = p.Held(before)
+		k.completeUpTo[o] = p.Held(before)
 	}
 }
 
 // lookAgain decides whether a member that has no row of the key is to be
 // believed. It is if, after it was read, its position still is what it was; if
 // that has moved, another look tells.
-func (s *Store) lookAgain(ctx context.Context, m *member, k Key, q *quest, wait time.Duration) (Entry, bool, error) {
+func (s *Store) verifyAbsent(ctx context.Context, m *backend, k Key, q *readRequest, wait time.Duration) (Entry, bool, error) {
 	if m.Name() == string(q.origin) {
 		return Entry{}, false, nil
 	}
 	before, _ := m.position(q.origin)
-	if err := s.prove(ctx, m, q); err != nil {
+	if err := s.recheck(ctx, m, q); err != nil {
 		return Entry{}, false, err
 	}
 	if after, _ := m.position(q.origin); after.Revision == before.Revision {
 		return Entry{}, false, nil
 	}
-	return m.lookUp(ctx, k, wait)
+	return m.getIntact(ctx, k, wait)
 }
 
 // confirm reads the positions of a member that is not known to qualify:
 // errFarBehind if it does not.
-func (s *Store) confirm(ctx context.Context, m *member, q *quest) error {
-	if !q.picky || q.qualifies(m) {
+func (s *Store) ensureQualifies(ctx context.Context, m *backend, q *readRequest) error {
+	if !q.strict || q.qualifies(m) {
 		return nil
 	}
-	return s.prove(ctx, m, q)
+	return s.recheck(ctx, m, q)
 }
 
 // prove reads the member's positions: errFarBehind if it does not qualify, or
 // is not whole any more.
-func (s *Store) prove(ctx context.Context, m *member, q *quest) error {
+func (s *Store) recheck(ctx context.Context, m *backend, q *readRequest) error {
 	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
-	p, err := m.learn(ctx)
+	p, err := m.readPositions(ctx)
 	if err != nil {
 		return err
 	}
 	own := m.Name() == string(q.origin)
-	if !own && !p.Origins[q.origin].Filled() || !q.whole(m) || !q.qualifies(m) {
-		return errFarBehind
+	if !own && !p.Origins[q.origin].Filled() || !q.isComplete(m) || !q.qualifies(m) {
+		return errTooFarBehind
 	}
 	return nil
 }
 
 // staleness bounds how old what the member answers can be.
-func (q *quest) staleness(m *member) time.Duration {
-	if q.every {
+func (q *readRequest) staleness(m *backend) time.Duration {
+	if q.allOrigins {
 		return q.s.stalest(m, q.c)
 	}
 	return q.s.staleness(m, q.origin)
 }
 
 // tooStale reports whether an answer is staler than a bounded read allows.
-func (q *quest) tooStale(d time.Duration) bool {
+func (q *readRequest) tooStale(d time.Duration) bool {
 	return q.o.Consistency == Bounded && q.o.Partition == "" && (d < 0 || d > q.o.MaxStaleness)
 }
 
 // learn reads the member's positions, and notes them.
-func (m *member) learn(ctx context.Context) (partition.Positions, error) {
-	before, head := m.known.Load(), Revision(m.head.Load())
+func (m *backend) readPositions(ctx context.Context) (partition.Positions, error) {
+	before, head := m.observed.Load(), Revision(m.newestCommitted.Load())
 	asked := time.Now()
 	p, err := m.Positions(ctx)
 	if err != nil {
 		return p, err
 	}
 	answered := time.Now()
-	m.took(answered.Sub(asked))
-	m.observe(knownOf(p, asked, answered))
+	m.observeLatency(answered.Sub(asked))
+	m.observe(newObservation(p, asked, answered))
 	if p.Origins[Origin(m.Name())].Revision < head || wentBack(&p, before) {
-		m.cache.end() // it may hold what was lost, or has come back
+		m.cache.invalidate() // it may hold what was lost, or has come back
 	}
 	return p, nil
 }
 
 // wentBack reports whether a member holds less than it did before: it was emptied,
 // or an older database has taken its place.
-func wentBack(p *partition.Positions, before *known) bool {
+func wentBack(p *partition.Positions, before *observedPositions) bool {
 	if before == nil {
 		return false
 	}
@@ -202,8 +202,8 @@ func wentBack(p *partition.Positions, before *known) bool {
 }
 
 // knownOf is what a reading of positions says that took from asked to answered.
-func knownOf(p partition.Positions, asked, answered time.Time) *known {
-	return &known{Positions: p, readAt: asked, clock: clockReading{now: p.Now, asked: asked, answered: answered}}
+func newObservation(p partition.Positions, asked, answered time.Time) *observedPositions {
+	return &observedPositions{Positions: p, readAt: asked, clock: clockReading{now: p.Now, asked: asked, answered: answered}}
 }
 
 // Between two readings of positions that nobody has asked for, while a session waits.
@@ -215,19 +215,19 @@ const (
 // await waits until some member is known to qualify, at most Options.SessionWait:
 // it hears of every position that anybody in this process reads, and has those
 // of the replicas read meanwhile.
-func (s *Store) await(outer context.Context, q *quest) (ok bool) {
-	if s.options.SessionWait < 0 || !slices.ContainsFunc(q.members, q.mayCatchUp) {
+func (s *Store) waitForReplica(outer context.Context, q *readRequest) (ok bool) {
+	if s.options.SessionWait < 0 || !slices.ContainsFunc(q.backends, q.mayCatchUp) {
 		return false
 	}
-	before := q.furthest()
-	if master := s.member(string(q.origin)); master != nil && master.answers() {
-		if v := master.vain.Load(); v != nil && v.held == before && time.Since(v.at) < s.options.Poll {
-			s.askAll(q)
+	before := q.mostAdvanced()
+	if master := s.backend(string(q.origin)); master != nil && master.isUp() {
+		if v := master.failedWait.Load(); v != nil && v.mostAdvanced == before && time.Since(v.at) < s.options.Poll {
+			s.readReplicaPositions(q)
 			return false
 		}
 		defer func() {
-			if !ok && outer.Err() == nil && q.furthest() == before {
-				master.vain.Store(&vain{held: before, at: time.Now()})
+			if !ok && outer.Err() == nil && q.mostAdvanced() == before {
+				master.failedWait.Store(&failedWait{mostAdvanced: before, at: time.Now()})
 			}
 		}()
 	}
@@ -237,8 +237,8 @@ func (s *Store) await(outer context.Context, q *quest) (ok bool) {
 	tick := time.NewTimer(0)
 	defer tick.Stop()
 	for {
-		news := s.news.next()
-		if slices.ContainsFunc(q.members, func(m *member) bool { return q.mayCatchUp(m) && q.qualifies(m) }) {
+		news := s.positionsRead.wait()
+		if slices.ContainsFunc(q.backends, func(m *backend) bool { return q.mayCatchUp(m) && q.qualifies(m) }) {
 			return true
 		}
 		select {
@@ -246,7 +246,7 @@ func (s *Store) await(outer context.Context, q *quest) (ok bool) {
 			return false
 		case <-news:
 		case <-tick.C:
-			s.askAll(q)
+			s.readReplicaPositions(q)
 			tick.Reset(pause)
 			pause = min(2*pause, longestPause)
 		}
@@ -254,59 +254,59 @@ func (s *Store) await(outer context.Context, q *quest) (ok bool) {
 }
 
 // mayCatchUp reports whether it is worth waiting for the member.
-func (q *quest) mayCatchUp(m *member) bool {
-	return m.Name() != string(q.origin) && q.whole(m) && m.answers()
+func (q *readRequest) mayCatchUp(m *backend) bool {
+	return m.Name() != string(q.origin) && q.isComplete(m) && m.isUp()
 }
 
 // vain is a wait during which no replica came any further: until one does, or
 // for Options.Poll, the master is asked at once.
-type vain struct {
-	held Revision // the furthest of them, of this origin
-	at   time.Time
+type failedWait struct {
+	mostAdvanced Revision // the furthest of them, of this origin
+	at           time.Time
 }
 
 // furthest is up to where some replica holds everything of the origin.
-func (q *quest) furthest() (r Revision) {
-	for _, m := range q.members {
+func (q *readRequest) mostAdvanced() (r Revision) {
+	for _, m := range q.backends {
 		if q.mayCatchUp(m) {
-			r = max(r, m.held(q.origin))
+			r = max(r, m.completeUpTo(q.origin))
 		}
 	}
 	return r
 }
 
-func (s *Store) askAll(q *quest) {
-	for _, m := range q.members {
+func (s *Store) readReplicaPositions(q *readRequest) {
+	for _, m := range q.backends {
 		if q.mayCatchUp(m) {
-			s.ask(m)
+			s.readPositionsAsync(m)
 		}
 	}
 }
 
 // ask has the member's positions read, unless somebody does so already.
-func (s *Store) ask(m *member) {
+func (s *Store) readPositionsAsync(m *backend) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.start == nil || !m.asking.CompareAndSwap(false, true) {
+	if s.start == nil || !m.isReadingPositions.CompareAndSwap(false, true) {
 		return
 	}
 	s.work.Go(func() {
-		defer m.asking.Store(false)
+		defer m.isReadingPositions.Store(false)
 		ctx, cancel := context.WithTimeout(context.Background(), min(s.options.Timeout, 2*time.Second))
 		defer cancel()
-		_, _ = m.learn(ctx) // its health is the poll's concern
+		_, _ = m.readPositions(ctx) // its health is the poll's concern
 	})
 }
 
 // news tells everybody who waits that more is known of positions.
-type news struct {
+type notifier struct {
 	waiting atomic.Bool
 	mu      sync.Mutex
 	ch      chan struct{}
 }
 
 // next is closed at the next news.
-func (n *news) next() <-chan struct{} {
+func (n *notifier) wait() <-chan struct{} {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.ch == nil {
@@ -316,7 +316,7 @@ func (n *news) next() <-chan struct{} {
 	return n.ch
 }
 
-func (n *news) tell() {
+func (n *notifier) broadcast() {
 	if !n.waiting.Load() {
 		return
 	}

@@ -64,7 +64,7 @@ func (s *Store) Status() (st Status) {
 	if c := s.cluster.Load(); c != nil {
 		st.ClusterID, st.Epoch, st.Masters = c.ID, c.Epoch, c.Masters
 	}
-	for _, m := range *s.members.Load() {
+	for _, m := range *s.backends.Load() {
 		st.Partitions = append(st.Partitions, s.statusOf(m, st.Masters))
 	}
 	return st
@@ -85,30 +85,30 @@ func (st Status) Writable() bool {
 	return slices.ContainsFunc(st.Partitions, func(p PartitionStatus) bool { return p.Writable })
 }
 
-func (s *Store) statusOf(m *member, masters []string) PartitionStatus {
+func (s *Store) statusOf(m *backend, masters []string) PartitionStatus {
 	ps := PartitionStatus{
 		Name:    m.Name(),
 		Kind:    m.Kind(),
 		Master:  slices.Contains(masters, m.Name()),
-		Err:     m.fault(),
+		Err:     m.lastError(),
 		Latency: time.Duration(m.latency.Load()),
 	}
 	if m.prepared() {
 		ps.Warnings = m.warnings()
 	}
-	if k := m.known.Load(); k != nil {
+	if k := m.observed.Load(); k != nil {
 		ps.ReadAt = k.readAt
 	}
-	ps.Readable, ps.Writable = len(masters) > 0, ps.Master && m.writes.Load()
+	ps.Readable, ps.Writable = len(masters) > 0, ps.Master && m.isWritable.Load()
 	whole, catchingUp := true, false
 	for _, name := range masters {
 		o := Origin(name)
 		st := s.originStatus(m, o)
 		ps.Origins = append(ps.Origins, st)
 		ps.Readable = ps.Readable && st.Readable
-		whole, catchingUp = whole && m.whole(o), catchingUp || m.catchingUp(o)
+		whole, catchingUp = whole && m.isComplete(o), catchingUp || m.isLagging(o)
 	}
-	switch behind, refusal := m.behindness(), m.refusal(); {
+	switch behind, refusal := m.behindError(), m.commitRefusal(); {
 	case ps.Err != nil:
 		ps.State = stateOf(ps.Err)
 	case behind != nil:
@@ -135,20 +135,20 @@ func stateOf(err error) State {
 	return Unreachable
 }
 
-func (s *Store) originStatus(m *member, o Origin) OriginStatus {
+func (s *Store) originStatus(m *backend, o Origin) OriginStatus {
 	at, _ := m.position(o)
-	st := OriginStatus{Origin: o, Readable: m.answers() && m.whole(o), Revision: at.Revision, Age: s.staleness(m, o)}
+	st := OriginStatus{Origin: o, Readable: m.isUp() && m.isComplete(o), Revision: at.Revision, Age: s.staleness(m, o)}
 	if at.Filled() && st.Age >= 0 && m.Name() != string(o) {
 		st.SyncedAt = time.Now().Add(-st.Age)
 	}
 	head := at.Revision
-	for _, other := range *s.members.Load() {
+	for _, other := range *s.backends.Load() {
 		if p, ok := other.position(o); ok {
 			head = max(head, p.Revision)
 		}
 	}
 	st.LagRevisions = int64(head - max(at.Revision, partition.Floor(head.Epoch())))
-	if st.LagRevisions > 0 || m.catchingUp(o) || st.Age < 0 {
+	if st.LagRevisions > 0 || m.isLagging(o) || st.Age < 0 {
 		st.Lag = st.Age
 	}
 	return st

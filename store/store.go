@@ -14,19 +14,19 @@ import (
 // Store is the core over a set of partitions. Its methods are safe for
 // concurrent use; writes and reads are answered while Run is running.
 type Store struct {
-	options Options
-	members atomic.Pointer[[]*member] // replaced as a whole by Add
-	cluster atomic.Pointer[cluster]   // nil until the first partition is joined
-	tail    *tail                     // reads changes for all who watch
-	news    news                      // of positions
-	cache   *cache                    // of what replicas answered, or nil
+	options       Options
+	backends      atomic.Pointer[[]*backend] // replaced as a whole by Add
+	cluster       atomic.Pointer[clusterMap] // nil until the first partition is joined
+	tail          *tail                      // reads changes for all who watch
+	positionsRead notifier                   // of positions
+	cache         *cache                     // of what replicas answered, or nil
 
 	updates sync.Pool // of *update
 
 	joining sync.Mutex // serialises joins: the first one founds or finds the cluster
 
 	mu     sync.Mutex     // guards the fields below
-	start  func(*member)  // starts a member's goroutines; nil while Run is not running
+	start  func(*backend) // starts a member's goroutines; nil while Run is not running
 	closed bool           // no member may be added any more
 	work   sync.WaitGroup // the members' goroutines
 }
@@ -35,12 +35,12 @@ type Store struct {
 func Open(o Options) (*Store, error) {
 	s := &Store{options: o.withDefaults()}
 	s.tail = newTail(s)
-	s.options.wakeTail(s.tail)
-	stir := s.options.moved
-	s.options.moved = func() { stir(); s.news.tell() }
-	s.options.saw = func(o Origin, r Revision) {
-		if m := s.member(string(o)); m != nil {
-			raise(&m.seen, r)
+	s.options.addTail(s.tail)
+	stir := s.options.onPositions
+	s.options.onPositions = func() { stir(); s.positionsRead.broadcast() }
+	s.options.onReplicaPosition = func(o Origin, r Revision) {
+		if m := s.backend(string(o)); m != nil {
+			raiseTo(&m.newestSeen, r)
 		}
 	}
 	if len(o.Partitions) == 0 {
@@ -53,19 +53,19 @@ func Open(o Options) (*Store, error) {
 		return nil, err
 	}
 	var err error
-	if s.cache, err = newCache(s.options.CacheBytes, s.tail.look); err != nil {
+	if s.cache, err = newCache(s.options.CacheBytes, s.tail.wake); err != nil {
 		return nil, err
 	}
-	members := make([]*member, 0, len(o.Partitions))
+	members := make([]*backend, 0, len(o.Partitions))
 	for _, p := range o.Partitions {
-		if slices.ContainsFunc(members, func(m *member) bool { return m.Name() == p.Name() }) {
+		if slices.ContainsFunc(members, func(m *backend) bool { return m.Name() == p.Name() }) {
 			return nil, fmt.Errorf("two partitions are named %s", p.Name())
 		}
-		members = append(members, s.newMember(p))
+		members = append(members, s.newBackend(p))
 	}
-	s.members.Store(&members)
+	s.backends.Store(&members)
 	for _, name := range s.options.Masters {
-		if s.member(name) == nil {
+		if s.backend(name) == nil {
 			return nil, fmt.Errorf("master %s: %w", name, ErrUnknownPartition)
 		}
 	}
@@ -80,11 +80,11 @@ func (s *Store) Run(ctx context.Context) error {
 		return err
 	}
 	s.mu.Lock()
-	s.start = func(m *member) { s.startMember(ctx, m) }
-	for _, m := range *s.members.Load() {
+	s.start = func(m *backend) { s.startBackend(ctx, m) }
+	for _, m := range *s.backends.Load() {
 		s.start(m)
 	}
-	s.work.Go(func() { s.tail.run(ctx) })
+	s.work.Go(func() { s.tail.followLoop(ctx) })
 	s.mu.Unlock()
 
 	<-ctx.Done()
@@ -95,12 +95,12 @@ func (s *Store) Run(ctx context.Context) error {
 	return nil
 }
 
-func (s *Store) startMember(ctx context.Context, m *member) {
-	s.work.Go(func() { s.follow(ctx, m) })
-	s.work.Go(func() { m.committer.run(ctx) })
-	s.work.Go(func() { s.proveWrites(ctx, m) })
+func (s *Store) startBackend(ctx context.Context, m *backend) {
+	s.work.Go(func() { s.superviseBackend(ctx, m) })
+	s.work.Go(func() { m.committer.commitLoop(ctx) })
+	s.work.Go(func() { s.proveWritableLoop(ctx, m) })
 	for range s.options.Readers {
-		s.work.Go(func() { m.reader.run(ctx) })
+		s.work.Go(func() { m.batcher.readLoop(ctx) })
 	}
 }
 
@@ -112,20 +112,20 @@ func (s *Store) Add(p partition.Partition) error {
 	if s.closed {
 		return ErrClosed
 	}
-	if s.member(p.Name()) != nil {
+	if s.backend(p.Name()) != nil {
 		return fmt.Errorf("a partition is named %s already", p.Name())
 	}
-	m := s.newMember(p)
-	members := append(slices.Clone(*s.members.Load()), m)
-	s.members.Store(&members)
+	m := s.newBackend(p)
+	members := append(slices.Clone(*s.backends.Load()), m)
+	s.backends.Store(&members)
 	if s.start != nil {
 		s.start(m)
 	}
 	return nil
 }
 
-func (s *Store) newMember(p partition.Partition) *member {
-	m := newMember(p, s.options)
+func (s *Store) newBackend(p partition.Partition) *backend {
+	m := newBackend(p, s.options)
 	m.cache = s.cache
 	return m
 }
@@ -133,7 +133,7 @@ func (s *Store) newMember(p partition.Partition) *member {
 // Close closes the partitions. Run must have returned.
 func (s *Store) Close() error {
 	var errs []error
-	for _, m := range slices.Backward(*s.members.Load()) {
+	for _, m := range slices.Backward(*s.backends.Load()) {
 		errs = append(errs, m.Close())
 	}
 	return errors.Join(errs...)
@@ -146,15 +146,15 @@ func (s *Store) CheckName(name string) error { return CheckName(name, s.options.
 // reached yet it is what the default settings of its kind of server allow.
 func (s *Store) MaxValueBytes() int64 {
 	limit := s.options.MaxValueBytes
-	for _, m := range *s.members.Load() {
+	for _, m := range *s.backends.Load() {
 		limit = min(limit, m.MaxValueBytes())
 	}
 	return limit
 }
 
 // member returns the partition of that name, or nil.
-func (s *Store) member(name string) *member {
-	for _, m := range *s.members.Load() {
+func (s *Store) backend(name string) *backend {
+	for _, m := range *s.backends.Load() {
 		if m.Name() == name {
 			return m
 		}
@@ -171,10 +171,10 @@ type Replica struct {
 
 // Replicas returns every configured partition, in the order of the configuration.
 func (s *Store) Replicas() []Replica {
-	members := *s.members.Load()
+	members := *s.backends.Load()
 	peers := make([]Replica, len(members))
 	for i, m := range members {
-		peers[i] = Replica{Partition: m, Err: m.fault(), SetBack: m.behindness()}
+		peers[i] = Replica{Partition: m, Err: m.lastError(), SetBack: m.behindError()}
 	}
 	return peers
 }
@@ -196,8 +196,8 @@ func (s *Store) Origins() []Origin {
 // that was answered: it is durable, with all before it. Zero: none is known, or
 // the partition was seen to hold less since.
 func (s *Store) Committed(name string) Revision {
-	if m := s.member(name); m != nil {
-		return Revision(m.answered.Load())
+	if m := s.backend(name); m != nil {
+		return Revision(m.newestAnswered.Load())
 	}
 	return 0
 }
@@ -205,21 +205,21 @@ func (s *Store) Committed(name string) Revision {
 // SetBack is told that a master lacks what a replica holds of it, as partition.CheckLineage
 // found: the master takes no writes until it is seen to hold that, or the replica is filled afresh.
 func (s *Store) SetBack(origin, replica string, err error) {
-	if m := s.member(origin); m != nil {
-		m.foundSetBack(replica, err)
+	if m := s.backend(origin); m != nil {
+		m.reportSetBack(replica, err)
 	}
 }
 
 // Advance takes a position that somebody has just moved.
 func (s *Store) Advance(name string, at partition.Position) {
-	if m := s.member(name); m != nil {
+	if m := s.backend(name); m != nil {
 		m.advance(at)
 	}
 }
 
 // Observe takes positions that somebody has just read of a partition.
 func (s *Store) Observe(name string, p partition.Positions) {
-	if m := s.member(name); m != nil {
-		m.heard(p)
+	if m := s.backend(name); m != nil {
+		m.observeForeign(p)
 	}
 }

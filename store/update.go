@@ -21,10 +21,10 @@ type PutResult struct {
 // nothing was stored. ErrOutcomeUnknown: see there. An ended ctx is honoured as
 // long as the commit has not begun.
 func (s *Store) Update(ctx context.Context, keys []Key, o UpdateOptions, fn func(*Tx) error) error {
-	u := s.newUpdate()
+	u := s.newWriteRequest()
 	u.keys, u.values, u.bytes, u.fn = keys, !o.WithoutValues, o.Bytes, fn
 	err := s.submit(ctx, u)
-	s.free(u)
+	s.releaseRequest(u)
 	return err
 }
 
@@ -47,15 +47,15 @@ func (s *Store) Put(ctx context.Context, e Entry) (PutResult, error) {
 	if limit := s.MaxValueBytes(); e.Size > limit {
 		return PutResult{}, &TooLargeError{Limit: limit}
 	}
-	u := s.newUpdate()
+	u := s.newWriteRequest()
 	u.entry, u.bytes, u.key[0] = e, e.Size, e.Key
 	u.keys = u.key[:]
 	if err := s.submit(ctx, u); err != nil {
-		s.free(u)
+		s.releaseRequest(u)
 		return PutResult{}, err
 	}
 	w := PutResult{Entry: u.entry, Created: u.created}
-	s.free(u)
+	s.releaseRequest(u)
 	return w, nil
 }
 
@@ -70,12 +70,12 @@ func (s *Store) Master(k Key) string {
 }
 
 // submit hands an update to its master's committer and waits for the outcome.
-func (s *Store) submit(ctx context.Context, u *update) error {
+func (s *Store) submit(ctx context.Context, u *writeRequest) error {
 	m, err := s.masterOf(s.cluster.Load(), u)
 	if err != nil {
 		return err
 	}
-	if err := m.committer.add(u); err != nil {
+	if err := m.committer.submit(u); err != nil {
 		return err
 	}
 	return m.committer.wait(ctx, u)
@@ -83,7 +83,7 @@ func (s *Store) submit(ctx context.Context, u *update) error {
 
 // masterOf is the master of the update's keys, by the map c, whose epoch the
 // update gets.
-func (s *Store) masterOf(c *cluster, u *update) (*member, error) {
+func (s *Store) masterOf(c *clusterMap, u *writeRequest) (*backend, error) {
 	if c == nil {
 		return nil, &MasterError{Master: s.options.Masters[0], RetryAfter: s.options.Poll, Err: errNotReached}
 	}
@@ -93,7 +93,7 @@ func (s *Store) masterOf(c *cluster, u *update) (*member, error) {
 			return nil, ErrDifferentMasters
 		}
 	}
-	m := s.member(name)
+	m := s.backend(name)
 	if m == nil {
 		return nil, &MasterError{Master: name, RetryAfter: s.options.Poll, Err: ErrUnknownPartition}
 	}
@@ -102,16 +102,16 @@ func (s *Store) masterOf(c *cluster, u *update) (*member, error) {
 }
 
 // newUpdate is an update that was used before, or a new one.
-func (s *Store) newUpdate() *update {
-	if u, ok := s.updates.Get().(*update); ok {
+func (s *Store) newWriteRequest() *writeRequest {
+	if u, ok := s.updates.Get().(*writeRequest); ok {
 		return u
 	}
-	return &update{done: make(chan error, 1)}
+	return &writeRequest{done: make(chan error, 1)}
 }
 
 // free gives an update back that its committer has forgotten: its outcome was
 // received, or it was never queued, or was withdrawn.
-func (s *Store) free(u *update) {
-	*u = update{done: u.done}
+func (s *Store) releaseRequest(u *writeRequest) {
+	*u = writeRequest{done: u.done}
 	s.updates.Put(u)
 }

@@ -21,8 +21,8 @@ type Write struct {
 	Err     error
 	Created bool
 
-	key    [1]Key
-	update update
+	key     [1]Key
+	request writeRequest
 }
 
 // UpdateEach makes many changes, each by itself: that one is refused or fails is
@@ -31,9 +31,9 @@ type Write struct {
 // returns when the outcome of each is known. A master's queue is as bounded as
 // ever: what it has no room for ends as ErrMasterUnavailable.
 func (s *Store) UpdateEach(ctx context.Context, changes []Write) {
-	t := &together{done: make(chan struct{})}
+	t := &group{done: make(chan struct{})}
 	t.left.Store(int64(len(changes)) + 1) // one for this function, which is not done before all are queued
-	committers := make(map[*committer][]*update, 1)
+	committers := make(map[*committer][]*writeRequest, 1)
 	cluster, limit := s.cluster.Load(), s.MaxValueBytes()
 	for i := range changes {
 		c := &changes[i]
@@ -43,26 +43,26 @@ func (s *Store) UpdateEach(ctx context.Context, changes []Write) {
 			err = &TooLargeError{Limit: limit}
 		}
 		if err != nil {
-			u.answer(err)
+			u.finish(err)
 			continue
 		}
 		committers[m.committer] = append(committers[m.committer], u)
 	}
 	for c, us := range committers {
-		c.addAll(us)
+		c.submitAll(us)
 	}
-	t.finish()
+	t.finishOne()
 	t.wait(ctx, committers)
 	for i := range changes {
-		changes[i].settle()
+		changes[i].takeResult()
 	}
 }
 
 // prepare makes the update that the change is.
-func (c *Write) prepare(t *together) *update {
+func (c *Write) prepare(t *group) *writeRequest {
 	c.key[0] = c.Entry.Key
-	u := &c.update
-	*u = update{keys: c.key[:], fn: c.Update, together: t, bytes: int64(len(c.Entry.Value))}
+	u := &c.request
+	*u = writeRequest{keys: c.key[:], fn: c.Update, group: t, bytes: int64(len(c.Entry.Value))}
 	if c.Update == nil {
 		u.entry = c.Entry
 		u.entry.Size = u.bytes
@@ -71,20 +71,20 @@ func (c *Write) prepare(t *together) *update {
 	return u
 }
 
-func (c *Write) settle() {
-	c.Err = c.update.outcome
+func (c *Write) takeResult() {
+	c.Err = c.request.outcome
 	if c.Err == nil && c.Update == nil {
-		c.Entry, c.Created = c.update.entry, c.update.created
+		c.Entry, c.Created = c.request.entry, c.request.created
 	}
 }
 
 // together is updates that are waited for at once.
-type together struct {
+type group struct {
 	left atomic.Int64
 	done chan struct{} // closed when none is left
 }
 
-func (t *together) finish() {
+func (t *group) finishOne() {
 	if t.left.Add(-1) == 0 {
 		close(t.done)
 	}
@@ -92,15 +92,15 @@ func (t *together) finish() {
 
 // wait waits for all outcomes. When ctx ends, the updates that no commit has
 // taken yet are withdrawn; after that only the commits' outcome is the truth.
-func (t *together) wait(ctx context.Context, committers map[*committer][]*update) {
+func (t *group) wait(ctx context.Context, committers map[*committer][]*writeRequest) {
 	select {
 	case <-t.done:
 		return
 	case <-ctx.Done():
 	}
 	for c := range committers {
-		for _, u := range c.withdrawAll(t) {
-			u.answer(ctx.Err())
+		for _, u := range c.cancelGroup(t) {
+			u.finish(ctx.Err())
 		}
 	}
 	<-t.done

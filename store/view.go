@@ -11,16 +11,16 @@ import (
 // entries on their master, under the lock that orders all its writers. It is
 // used only inside the function.
 type Tx struct {
-	batch  *batch
-	update *update
-	base   Revision // the update's first revision; key i gets base+i
-	own    []Entry  // what it wrote, in the order of first writing
+	batch   *batch
+	request *writeRequest
+	base    Revision // the update's first revision; key i gets base+i
+	own     []Entry  // what it wrote, in the order of first writing
 }
 
 // Get returns the live entry of a declared key. Under UpdateOptions.WithoutValues its value is nil.
 func (v *Tx) Get(k Key) (Entry, bool) {
-	s := v.batch.standing(v.update, v.update.index(k))
-	if i := v.written(k); i >= 0 {
+	s := v.batch.row(v.request, v.request.indexOf(k))
+	if i := v.writtenIndex(k); i >= 0 {
 		e := v.own[i]
 		return e, e.Live(v.batch.claim.Now)
 	}
@@ -31,7 +31,7 @@ func (v *Tx) Get(k Key) (Entry, bool) {
 // tombstone or an expired entry too: who is told of it, or that there is no live
 // one, has seen that. It is zero where there was nothing.
 func (v *Tx) Seen(k Key) Mark {
-	s := v.batch.standing(v.update, v.update.index(k))
+	s := v.batch.row(v.request, v.request.indexOf(k))
 	if !s.found {
 		return Mark{}
 	}
@@ -64,11 +64,11 @@ func (v *Tx) Now() Instant { return v.batch.claim.Now }
 func (v *Tx) Revision() Revision { return v.base }
 
 func (v *Tx) write(e Entry) Entry {
-	i := v.update.index(e.Key)
+	i := v.request.indexOf(e.Key)
 	e.Origin = v.batch.origin
 	e.Revision = v.base + Revision(i)
 	e.ModifiedAt = v.batch.claim.Now
-	if j := v.written(e.Key); j >= 0 {
+	if j := v.writtenIndex(e.Key); j >= 0 {
 		v.own[j] = e
 	} else {
 		v.own = append(v.own, e)
@@ -76,13 +76,13 @@ func (v *Tx) write(e Entry) Entry {
 	return e
 }
 
-func (v *Tx) written(k Key) int {
+func (v *Tx) writtenIndex(k Key) int {
 	return slices.IndexFunc(v.own, func(e Entry) bool { return e.Key == k })
 }
 
 // index is the key's place among the declared ones. An undeclared key is a
 // mistake in the program.
-func (u *update) index(k Key) int {
+func (u *writeRequest) indexOf(k Key) int {
 	i := slices.Index(u.keys, k)
 	if i < 0 {
 		panic(fmt.Sprintf("store: key %q was not declared to Update", k))

@@ -28,7 +28,7 @@ type proof struct {
 }
 
 // noteCommit takes the outcome of a commit, or of a barrier that failed.
-func (m *member) noteCommit(err error) {
+func (m *backend) noteCommit(err error) {
 	if err == nil {
 		m.proof.recent.Store(true)
 		if m.proof.refusal.Load() == nil {
@@ -37,7 +37,7 @@ func (m *member) noteCommit(err error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	before := m.refusal()
+	before := m.commitRefusal()
 	if err == nil {
 		m.proof.refusal.Store(nil)
 	} else {
@@ -47,15 +47,15 @@ func (m *member) noteCommit(err error) {
 	switch {
 	case (before == nil) == (err == nil), m.err != nil, m.behind != nil: // no change, or told otherwise
 	case err == nil:
-		m.say(slog.LevelInfo, partitionAnswers, nil)
+		m.logOnce(slog.LevelInfo, logPartitionAnswers, nil)
 	default:
-		m.say(slog.LevelWarn, "master takes no writes", err)
-		m.checkWrites()
+		m.logOnce(slog.LevelWarn, "master takes no writes", err)
+		m.requestWriteCheck()
 	}
 }
 
 // refusal is the error of the last commit, nil when it succeeded.
-func (m *member) refusal() error {
+func (m *backend) commitRefusal() error {
 	if err := m.proof.refusal.Load(); err != nil {
 		return *err
 	}
@@ -63,7 +63,7 @@ func (m *member) refusal() error {
 }
 
 // checkWrites has proveWrites look now.
-func (m *member) checkWrites() {
+func (m *backend) requestWriteCheck() {
 	select {
 	case m.proof.check <- struct{}{}:
 	default:
@@ -71,7 +71,7 @@ func (m *member) checkWrites() {
 }
 
 // proveWrites checks, while m is a master, that it takes commits when clients do not show it.
-func (s *Store) proveWrites(ctx context.Context, m *member) {
+func (s *Store) proveWritableLoop(ctx context.Context, m *backend) {
 	timer := time.NewTimer(idleProof)
 	defer timer.Stop()
 	for {
@@ -81,7 +81,7 @@ func (s *Store) proveWrites(ctx context.Context, m *member) {
 		case <-timer.C:
 		case <-m.proof.check:
 		}
-		err := s.proveWritesOnce(ctx, m)
+		err := s.proveWritable(ctx, m)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -95,13 +95,13 @@ func (s *Store) proveWrites(ctx context.Context, m *member) {
 
 // proveWritesOnce makes a barrier on an idle master, and a commit on one that
 // has refused one: a barrier may succeed where entries cannot be written.
-func (s *Store) proveWritesOnce(ctx context.Context, m *member) error {
-	if !m.writes.Load() || m.refusal() == nil && m.proof.recent.Swap(false) {
+func (s *Store) proveWritable(ctx context.Context, m *backend) error {
+	if !m.isWritable.Load() || m.commitRefusal() == nil && m.proof.recent.Swap(false) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
-	idle := m.refusal() == nil
+	idle := m.commitRefusal() == nil
 	var err error
 	if idle {
 		err = m.Barrier(ctx)
@@ -116,14 +116,14 @@ func (s *Store) proveWritesOnce(ctx context.Context, m *member) error {
 
 // commitProof writes the tombstone of a key that nothing else writes. It is copied,
 // and collected like every other.
-func (s *Store) commitProof(ctx context.Context, m *member) error {
+func (s *Store) commitProof(ctx context.Context, m *backend) error {
 	c := s.cluster.Load()
 	for i := range 64 * Slots {
 		key := Space("sys").Key("writable/" + strconv.Itoa(i))
 		if c.master(key) != m.Name() {
 			continue
 		}
-		_, err := m.Commit(ctx, partition.Batch{Epoch: c.Epoch, AtLeast: Revision(m.seen.Load()), Revisions: 1,
+		_, err := m.Commit(ctx, partition.Batch{Epoch: c.Epoch, AtLeast: Revision(m.newestSeen.Load()), Revisions: 1,
 			Write: []Entry{{Key: key, Deleted: true, Checksum: partition.Checksum(nil)}}})
 		return err
 	}
