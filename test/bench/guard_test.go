@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// documented are the medians that docs/performance.md shows for runnel-embedded beside the ceiling, in requests a second. Whoever
+// documented are the medians that docs/benchmarks shows for runnel-embedded beside the ceiling, in requests a second. Whoever
 // prints better ones there raises them here.
 var documented = map[string]float64{"get": 0.70, "put": 0.19}
 

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// markdown writes all tables, ready to be pasted into docs/performance.md.
+// markdown writes all tables, ready to become a lab book in docs/benchmarks.
 func (r *record) markdown() []byte {
 	var b bytes.Buffer
 	b.WriteString("<!-- written by make bench; see test/bench -->\n\n```text\n")
