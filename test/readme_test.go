@@ -242,12 +242,44 @@ func TestDocsNameTestsThatExist(t *testing.T) {
 	}
 }
 
+// TestDocsQuoteRealMessages: each message that docs/troubleshooting.md quotes
+// stands in the source, and each problem in its statuses has a page.
+func TestDocsQuoteRealMessages(t *testing.T) {
+	page, err := os.ReadFile("../docs/troubleshooting.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := sources(t, func(path string) bool { return strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") })
+	quoted := 0
+	for _, m := range regexp.MustCompile("(?m)^\\| (?:[0-9]{3} )?`([^`]+)`").FindAllSubmatch(page, -1) {
+		for part := range strings.SplitSeq(string(m[1]), "…") {
+			if part = strings.TrimSpace(part); len(part) < 8 || strings.HasPrefix(part, "Runnel-") {
+				continue
+			}
+			quoted++
+			if !strings.Contains(source, part) && part != "database or disk is full" { // SQLite's own text
+				t.Errorf("docs/troubleshooting.md quotes %q, which no source file has: change the page with the message", part)
+			}
+		}
+	}
+	if quoted < 40 {
+		t.Errorf("only %d messages found", quoted)
+	}
+}
+
 // testSources is the text of all tests, and of the suite they share.
 func testSources(t testing.TB) string {
+	return sources(t, func(path string) bool {
+		return strings.HasSuffix(path, "_test.go") || strings.Contains(path, "partitiontest") && strings.HasSuffix(path, ".go")
+	})
+}
+
+// sources is the text of the files below the root that are wanted.
+func sources(t testing.TB, wanted func(path string) bool) string {
 	t.Helper()
 	var all strings.Builder
 	err := filepath.WalkDir("..", func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") && !(strings.Contains(path, "partitiontest") && strings.HasSuffix(path, ".go")) {
+		if err != nil || d.IsDir() || !wanted(path) {
 			return err
 		}
 		text, err := os.ReadFile(path)
