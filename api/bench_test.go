@@ -18,6 +18,7 @@ import (
 
 	"github.com/gorilla/mux"
 
+	"github.com/runnelkv/runnel/api/internal/transport"
 	"github.com/runnelkv/runnel/store"
 )
 
@@ -152,8 +153,8 @@ func BenchmarkServed(b *testing.B) {
 			server := httptest.NewUnstartedServer(c.handler)
 			if c.limited {
 				Limits{}.Apply(server.Config)
-				prepare(server.Config)
-				server.Listener = newListener(server.Listener, Accepting{})
+				transport.Prepare(server.Config)
+				server.Listener = transport.NewListener(server.Listener, transport.Accepting{})
 			}
 			server.Start()
 			defer server.Close()

@@ -1,9 +1,10 @@
 package api
 
 import (
-	"context"
 	"net/http"
 	"testing"
+
+	"github.com/runnelkv/runnel/api/internal/transport"
 )
 
 // TestAnswersStayLean guards the hot path: what an answer costs beside net/http
@@ -37,7 +38,7 @@ func TestAnswersStayLean(t *testing.T) {
 			if n := testing.AllocsPerRun(200, answer); n > c.alone {
 				t.Errorf("%v allocations through net/http, more than %v", n, c.alone)
 			}
-			c.a.request = c.a.request.WithContext(context.WithValue(t.Context(), connKey{}, &conn{}))
+			c.a.request = c.a.request.WithContext(transport.With(t.Context(), &transport.Conn{}))
 			if n := testing.AllocsPerRun(200, answer); n > c.most {
 				t.Errorf("%v allocations on our connection, more than %v", n, c.most)
 			}

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"net/http"
 	"time"
+
+	"github.com/runnelkv/runnel/api/internal/transport"
 )
 
 // response remembers what was answered. On a connection of Serve it gathers
@@ -24,8 +26,8 @@ type response struct {
 	duplex bool // the answer is sent while the body is read
 	close  bool // no further request may follow on the connection
 
-	conn   *conn       // nil: the header is ResponseWriter's
-	header http.Header // what Header returns: own, or ResponseWriter's
+	conn   *transport.Conn // nil: the header is ResponseWriter's
+	header http.Header     // what Header returns: own, or ResponseWriter's
 	own    http.Header
 	values [maxValues]string // of fields in own
 	used   int               // of values
@@ -40,14 +42,14 @@ func newResponse() *response { return &response{own: make(http.Header, len(direc
 // begin makes the response that of a request.
 func (w *response) begin(under http.ResponseWriter, r *http.Request) {
 	w.ResponseWriter = under
-	if w.conn = connOf(r); w.conn != nil {
-		w.conn.waiting.Store(0)
+	if w.conn = transport.Of(r); w.conn != nil {
+		w.conn.StartRequest()
 		w.header = w.own
 	} else {
 		w.header = under.Header()
 	}
 	w.unread = r.ContentLength > unreadBytes || r.ContentLength < 0
-	w.close = r.ContentLength < 0 && w.conn != nil && w.conn.framedTwice(r)
+	w.close = r.ContentLength < 0 && w.conn != nil && w.conn.FramedTwice(r)
 }
 
 // end forgets everything about the request.
@@ -91,7 +93,7 @@ func (w *response) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 	// Not before: until then a body that is being read may make net/http send a
 	// 100, which they do not belong to.
-	w.conn.fields, w.fields = w.fields, w.conn.fields[:0]
+	w.fields = w.conn.SendFields(w.fields)
 }
 
 func (w *response) Write(p []byte) (int, error) {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/runnelkv/runnel/api/internal/transport"
 	"github.com/runnelkv/runnel/api/wire"
 )
 
@@ -19,8 +20,8 @@ func (n *node) serve(t *testing.T, l Limits) *httptest.Server {
 	t.Helper()
 	server := httptest.NewUnstartedServer(n)
 	l.Apply(server.Config)
-	server.Config = prepare(server.Config)
-	server.Listener = newListener(server.Listener, Accepting{})
+	server.Config = transport.Prepare(server.Config)
+	server.Listener = transport.NewListener(server.Listener, transport.Accepting{})
 	server.Start()
 	t.Cleanup(server.Close)
 	return server

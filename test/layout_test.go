@@ -33,7 +33,8 @@ var arrows = map[string][]string{
 	"sync":                          {"store", "store/partition"},
 	"sync/webhook":                  {"store", "sync"},
 	"api/wire":                      {},
-	"api":                           {"api/wire", "store", "store/partition", "store/lock", "store/ledger", "store/file"},
+	"api/internal/transport":        {},
+	"api":                           {"api/wire", "api/internal/transport", "store", "store/partition", "store/lock", "store/ledger", "store/file"},
 	"test":                          {"*"},
 }
 

@@ -1,4 +1,4 @@
-package api
+package transport
 
 import (
 	"bytes"
@@ -13,22 +13,22 @@ import (
 )
 
 // Serve serves HTTP on a listener, until it is closed, at less cost for each
-// answer than server.Serve: see conn. It belongs to no server but one that runs
+// answer than server.Serve: see Conn. It belongs to no server but one that runs
 // a Server, and not to TLS.
 func Serve(server *http.Server, l net.Listener, a Accepting) error {
-	return prepare(server).Serve(newListener(l, a))
+	return Prepare(server).Serve(NewListener(l, a))
 }
 
-// prepare lets a server's handler find the connection of a request.
-func prepare(server *http.Server) *http.Server {
+// Prepare lets a server's handler find the connection of a request.
+func Prepare(server *http.Server) *http.Server {
 	server.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
-		if c, ok := c.(*conn); ok {
-			return context.WithValue(ctx, connKey{}, c)
+		if c, ok := c.(*Conn); ok {
+			return With(ctx, c)
 		}
 		return ctx
 	}
 	server.ConnState = func(c net.Conn, state http.ConnState) {
-		if c, ok := c.(*conn); ok && state == http.StateIdle {
+		if c, ok := c.(*Conn); ok && state == http.StateIdle {
 			c.waiting.Store(time.Now().UnixNano())
 		}
 	}
@@ -37,19 +37,22 @@ func prepare(server *http.Server) *http.Server {
 
 type connKey struct{}
 
-// connOf is the connection that a request came by; nil if Serve did not accept it.
-func connOf(r *http.Request) *conn {
-	c, _ := r.Context().Value(connKey{}).(*conn)
+// With returns a context of requests that come by c.
+func With(ctx context.Context, c *Conn) context.Context { return context.WithValue(ctx, connKey{}, c) }
+
+// Of is the connection that a request came by; nil if Serve did not accept it.
+func Of(r *http.Request) *Conn {
+	c, _ := r.Context().Value(connKey{}).(*Conn)
 	return c
 }
 
-func newConn(c net.Conn) *conn {
-	out := &conn{Conn: c, watch: watch{ended: make(chan struct{}, 1)}}
+func NewConn(c net.Conn) *Conn {
+	out := &Conn{Conn: c, watch: watch{ended: make(chan struct{}, 1)}}
 	out.waiting.Store(time.Now().UnixNano())
 	return out
 }
 
-// conn is a connection that spares net/http three things at each request.
+// Conn is a connection that spares net/http three things at each request.
 //
 // Fields of a header that net/http only has to pass on, it is given itself: it
 // puts them behind the status line of the answer that net/http writes next.
@@ -61,9 +64,9 @@ func newConn(c net.Conn) *conn {
 // And the read of one byte by which net/http sees, while it answers, that a
 // client goes away, and which it ends when it has answered, is begun only when
 // an answer takes its time: see watch.
-type conn struct {
+type Conn struct {
 	net.Conn
-	listener         *listener    // that accepted it; nil: none bounds it
+	listener         *Listener    // that accepted it; nil: none bounds it
 	waiting          atomic.Int64 // ns since 1970: since when it has no request; 0: it has one
 	reading, writing deadline
 	watch            watch
@@ -71,11 +74,21 @@ type conn struct {
 	received         []byte // what was read last, in net/http's buffer; a handler's until it reads the body
 }
 
-// framedTwice reports whether a request in chunks may have had a Content-Length
+// StartRequest notes that a request has arrived: the connection no longer makes room for another one.
+func (c *Conn) StartRequest() { c.waiting.Store(0) }
+
+// SendFields puts fields behind the next status line that net/http writes, and returns a buffer for those after them.
+func (c *Conn) SendFields(fields []byte) []byte {
+	free := c.fields[:0]
+	c.fields = fields
+	return free
+}
+
+// FramedTwice reports whether a request in chunks may have had a Content-Length
 // too, which net/http ignores and removes: then two servers can disagree about
 // where the next request begins, and the connection must end (RFC 9112, section
 // 6.1). A header that did not arrive in one piece may have.
-func (c *conn) framedTwice(r *http.Request) bool {
+func (c *Conn) FramedTwice(r *http.Request) bool {
 	return !bytes.HasPrefix(c.received, []byte(r.Method+" "+r.RequestURI+" ")) ||
 		!bytes.Contains(c.received, []byte("\r\n\r\n")) ||
 		bytes.Contains(bytes.ToLower(c.received), []byte("content-length"))
@@ -154,18 +167,18 @@ func (d *deadline) rearm(now time.Time, arm func(time.Time) error) bool {
 	return arm(time.Unix(0, d.armed)) == nil
 }
 
-func (c *conn) SetDeadline(t time.Time) error {
+func (c *Conn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
-func (c *conn) SetReadDeadline(t time.Time) error {
+func (c *Conn) SetReadDeadline(t time.Time) error {
 	c.watch.end(!t.IsZero() && t.UnixNano() < longAgo)
 	return c.reading.move(t, c.Conn.SetReadDeadline)
 }
 
-func (c *conn) SetWriteDeadline(t time.Time) error { return c.writing.move(t, c.Conn.SetWriteDeadline) }
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.writing.move(t, c.Conn.SetWriteDeadline) }
 
-func (c *conn) Read(p []byte) (int, error) {
+func (c *Conn) Read(p []byte) (int, error) {
 	if cap(p) == 1 && c.watch.wait() {
 		return 0, os.ErrDeadlineExceeded
 	}
@@ -184,7 +197,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 }
 
-func (c *conn) Write(p []byte) (int, error) {
+func (c *Conn) Write(p []byte) (int, error) {
 	if len(c.fields) == 0 {
 		return c.write(p)
 	}
@@ -207,11 +220,12 @@ func (c *conn) Write(p []byte) (int, error) {
 }
 
 var (
+	buffers         = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 	statusLine      = []byte("HTTP/1.")
 	errNoStatusLine = errors.New("net/http writes something other than a status line first")
 )
 
-func (c *conn) write(p []byte) (int, error) {
+func (c *Conn) write(p []byte) (int, error) {
 	if !c.writing.begin(c.Conn.SetWriteDeadline) {
 		return 0, os.ErrDeadlineExceeded
 	}
@@ -225,7 +239,7 @@ func (c *conn) write(p []byte) (int, error) {
 	}
 }
 
-func (c *conn) Close() error {
+func (c *Conn) Close() error {
 	err := c.Conn.Close()
 	if c.listener != nil {
 		c.listener.forget(c)
@@ -235,7 +249,7 @@ func (c *conn) Close() error {
 
 // CloseWrite is for net/http, which ends an answer with it before it closes a
 // connection whose client may still be sending.
-func (c *conn) CloseWrite() error {
+func (c *Conn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}

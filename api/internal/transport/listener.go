@@ -1,4 +1,4 @@
-package api
+package transport
 
 import (
 	"log/slog"
@@ -13,36 +13,36 @@ type Accepting struct {
 	Logger *slog.Logger // is told why none can be accepted; nil: slog.Default()
 }
 
-// listener accepts at most so many connections at a time. When all are in use a
+// Listener accepts at most so many connections at a time. When all are in use a
 // new one takes the place of the one that has waited longest for its client to
 // send a request, so that silent clients do not keep others out.
-type listener struct {
+type Listener struct {
 	net.Listener
 	accepting Accepting
 
 	mu     sync.Mutex // guards the fields below
 	ended  sync.Cond  // a connection has
-	open   map[*conn]struct{}
+	open   map[*Conn]struct{}
 	logged time.Time // when an error was last
 	closed bool
 }
 
-func newListener(l net.Listener, a Accepting) *listener {
+func NewListener(l net.Listener, a Accepting) *Listener {
 	if a.Logger == nil {
 		a.Logger = slog.Default()
 	}
-	out := &listener{Listener: l, accepting: a, open: map[*conn]struct{}{}}
+	out := &Listener{Listener: l, accepting: a, open: map[*Conn]struct{}{}}
 	out.ended.L = &out.mu
 	return out
 }
 
-func (l *listener) Accept() (net.Conn, error) {
+func (l *Listener) Accept() (net.Conn, error) {
 	accepted, err := l.Listener.Accept()
 	if err != nil {
 		l.log(err)
 		return nil, err
 	}
-	c := newConn(accepted)
+	c := NewConn(accepted)
 	c.listener = l
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -58,11 +58,18 @@ func (l *listener) Accept() (net.Conn, error) {
 	return c, nil
 }
 
+// Open returns the number of open connections.
+func (l *Listener) Open() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.open)
+}
+
 // longestWaiting finds the connection without a request that is idle longest,
 // and keeps it from beginning one; nil: there is none.
-func (l *listener) longestWaiting() *conn {
+func (l *Listener) longestWaiting() *Conn {
 	for {
-		var first *conn
+		var first *Conn
 		since := int64(0)
 		for c := range l.open {
 			if at := c.waiting.Load(); at > 0 && (first == nil || at < since) {
@@ -78,7 +85,7 @@ func (l *listener) longestWaiting() *conn {
 // acceptLogEvery is how often errors of accepting are logged at most.
 const acceptLogEvery = 10 * time.Second
 
-func (l *listener) log(err error) {
+func (l *Listener) log(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if now := time.Now(); !l.closed && now.Sub(l.logged) > acceptLogEvery {
@@ -88,7 +95,7 @@ func (l *listener) log(err error) {
 }
 
 // Close stops accepting; the connections go on.
-func (l *listener) Close() error {
+func (l *Listener) Close() error {
 	l.mu.Lock()
 	l.closed = true
 	l.ended.Broadcast()
@@ -97,7 +104,7 @@ func (l *listener) Close() error {
 }
 
 // forget makes room for another connection.
-func (l *listener) forget(c *conn) {
+func (l *Listener) forget(c *Conn) {
 	l.mu.Lock()
 	delete(l.open, c)
 	l.ended.Signal()
