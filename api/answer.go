@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+
+	"github.com/runnelkv/runnel/api/internal/negotiate"
 )
 
 // document is a structured answer: JSON and XML come from its tags, HTML from
@@ -21,19 +23,19 @@ type document interface {
 type answer struct {
 	status   int
 	document document
-	offer    offer
+	offer    negotiate.Variant
 }
 
 // respond negotiates the form of a document and writes it.
 func (s *Server) respond(w http.ResponseWriter, r *http.Request, status int, d document) error {
-	return s.respondAs(w, r, answer{status: status, document: d}, offers)
+	return s.respondAs(w, r, answer{status: status, document: d}, negotiate.Documents)
 }
 
 // respondAs is respond for another choice of forms.
-func (s *Server) respondAs(w http.ResponseWriter, r *http.Request, a answer, among []offer) error {
-	o, ok := negotiate(r.Header["Accept"], among)
-	if !ok {
-		return refuseForm(among)
+func (s *Server) respondAs(w http.ResponseWriter, r *http.Request, a answer, among []negotiate.Variant) error {
+	o, err := negotiate.Choose(r.Header["Accept"], among)
+	if err != nil {
+		return err
 	}
 	a.offer = o
 	s.write(w, r, a)
@@ -59,10 +61,10 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, a answer) {
 		panic(fmt.Errorf("encode %T: %w", a.document, err))
 	}
 	h := w.Header()
-	h["Content-Type"] = []string{a.offer.contentType}
+	h["Content-Type"] = []string{a.offer.ContentType}
 	h["Content-Length"] = []string{strconv.Itoa(b.Len())}
 	h["Vary"] = varyAccept
-	if a.offer.form == formHTML {
+	if a.offer.Format == negotiate.FormatHTML {
 		h["Content-Security-Policy"] = s.pages.policy
 		setCookie(h, r.Header)
 	}
@@ -73,17 +75,17 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, a answer) {
 }
 
 func (s *Server) encode(b *bytes.Buffer, a answer, path string) error {
-	switch a.offer.form {
-	case formJSON, formNDJSON:
+	switch a.offer.Format {
+	case negotiate.FormatJSON, negotiate.FormatNDJSON:
 		return json.NewEncoder(b).Encode(a.document)
-	case formXML:
+	case negotiate.FormatXML:
 		b.WriteString(xml.Header)
 		return xml.NewEncoder(b).Encode(a.document)
-	case formHTML:
+	case negotiate.FormatHTML:
 		return s.pages.execute(b, a.document, path)
-	case formText:
+	case negotiate.FormatText:
 		a.document.writeText(b)
 		return nil
 	}
-	return fmt.Errorf("no document has form %d", a.offer.form)
+	return fmt.Errorf("no document has form %d", a.offer.Format)
 }

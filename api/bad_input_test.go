@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 )
 
@@ -113,7 +114,7 @@ func TestBadInputIsNamedAndNothingIsStored(t *testing.T) {
 				body = strings.Repeat("v", maxTestValue+1)
 			}
 			w := n.do(t, c.method, c.target, body, c.headers...)
-			var p problem
+			var p wire.Problem
 			if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil {
 				t.Fatalf("%d %s: %v", w.Code, w.Body, err)
 			}

@@ -8,6 +8,9 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/runnelkv/runnel/api/internal/budget"
+	"github.com/runnelkv/runnel/api/internal/negotiate"
+	"github.com/runnelkv/runnel/api/internal/problem"
 	"github.com/runnelkv/runnel/store"
 )
 
@@ -21,8 +24,8 @@ const (
 )
 
 var (
-	arrayOffers     = []offer{offerJSON, offerNDJSON}
-	lineOffers      = []offer{offerNDJSON, offerJSON}
+	arrayOffers     = []negotiate.Variant{negotiate.JSON, negotiate.NDJSON}
+	lineOffers      = []negotiate.Variant{negotiate.NDJSON, negotiate.JSON}
 	batchMediaTypes = []string{"application/json", "application/x-ndjson"}
 )
 
@@ -45,9 +48,9 @@ func (s *Server) postBatch(w http.ResponseWriter, r *http.Request) error {
 	if lines {
 		among = lineOffers
 	}
-	chosen, ok := negotiate(r.Header["Accept"], among)
-	if !ok {
-		return refuseForm(among)
+	chosen, err := negotiate.Choose(r.Header["Accept"], among)
+	if err != nil {
+		return err
 	}
 	b := batches.Get().(*batch)
 	b.server, b.request, b.read, b.answer = s, r, o, newBatchAnswer(w, r, chosen, s.options.Limits.Write)
@@ -70,7 +73,7 @@ func (s *Server) postBatch(w http.ResponseWriter, r *http.Request) error {
 // hasLines reports whether the body is NDJSON; otherwise it is an array.
 func hasLines(h http.Header) (bool, error) {
 	if h["Content-Encoding"] != nil {
-		return false, refuse(kindEncoding, "The body of a batch has no Content-Encoding.")
+		return false, problem.New(problem.Encoding, "The body of a batch has no Content-Encoding.")
 	}
 	mediaType, _, err := mime.ParseMediaType(h.Get("Content-Type"))
 	switch {
@@ -79,8 +82,8 @@ func hasLines(h http.Header) (bool, error) {
 	case err == nil && (mediaType == "application/x-ndjson" || mediaType == "application/ndjson"):
 		return true, nil
 	}
-	e := refuse(kindMediaType, "A batch is a JSON array, application/json, or lines of JSON, application/x-ndjson.")
-	e.members.Available = batchMediaTypes
+	e := problem.New(problem.MediaType, "A batch is a JSON array, application/json, or lines of JSON, application/x-ndjson.")
+	e.Members.Available = batchMediaTypes
 	return false, e
 }
 
@@ -92,7 +95,7 @@ type batch struct {
 	keeps   bool              // gets see nothing older than those before them
 	wrote   bool              // something was written: gets that follow ask the master
 	answer  *batchAnswer
-	reading hold // for the values of gets
+	reading budget.Hold // for the values of gets
 
 	// Kept from one window to the next, and from one batch to another.
 	ops     []operation
@@ -175,20 +178,14 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 		return nil, err
 	}
 	if r.ContentLength > limit {
-		return nil, refuseBodyTooLarge(limit)
+		return nil, problem.BodyTooLarge(limit)
 	}
 	body, err := w.(*response).readAll(r, limit)
 	switch {
 	case errors.As(err, new(*http.MaxBytesError)):
-		return nil, refuseBodyTooLarge(limit)
+		return nil, problem.BodyTooLarge(limit)
 	case err != nil:
 		return nil, bodyError(err, limit)
 	}
 	return body, nil
-}
-
-func refuseBodyTooLarge(limit int64) *refusal {
-	e := refuse(kindTooLarge, "The body is larger than %d bytes.", limit)
-	e.members.MaxBytes = limit
-	return e
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/runnelkv/runnel/api/internal/negotiate"
 	"github.com/runnelkv/runnel/store"
 )
 
@@ -15,7 +16,7 @@ type batchAnswer struct {
 	w        *response
 	request  *http.Request
 	control  *http.ResponseController
-	offer    offer
+	offer    negotiate.Variant
 	timeout  time.Duration // to take what is sent at a time
 	minimal  bool          // only what was refused, and gets, have a result of their own
 	done     int           // operations that were not refused
@@ -28,9 +29,9 @@ type batchAnswer struct {
 	err      error // of sending: the client is gone, or does not read
 }
 
-func newBatchAnswer(w http.ResponseWriter, r *http.Request, o offer, timeout time.Duration) *batchAnswer {
+func newBatchAnswer(w http.ResponseWriter, r *http.Request, o negotiate.Variant, timeout time.Duration) *batchAnswer {
 	a := &batchAnswer{w: w.(*response), request: r, control: http.NewResponseController(w), offer: o, timeout: timeout}
-	a.lines = o.form == formNDJSON
+	a.lines = o.Format == negotiate.FormatNDJSON
 	a.minimal = prefersMinimal(r.Header)
 	return a
 }
@@ -129,7 +130,7 @@ func (a *batchAnswer) begin() {
 	if !a.ending {
 		a.trails = announceSession(h, a.request)
 	}
-	h["Content-Type"] = []string{a.offer.contentType}
+	h["Content-Type"] = []string{a.offer.ContentType}
 	h["Vary"] = varyAccept
 	h["Cache-Control"] = noStore
 	if a.minimal {

@@ -3,6 +3,9 @@ package api
 import (
 	"sync"
 	"time"
+
+	"github.com/runnelkv/runnel/api/internal/budget"
+	"github.com/runnelkv/runnel/api/internal/problem"
 )
 
 // What a stream holds of answers that its client does not read yet.
@@ -19,7 +22,7 @@ const (
 type sender struct {
 	write  func([]byte) error // a piece, and what is buffered of it if flush
 	flush  func() error
-	budget *budget
+	budget *budget.Budget
 
 	mu      sync.Mutex // guards the fields below
 	changed sync.Cond
@@ -105,8 +108,8 @@ func (s *sender) add(b []byte) error {
 
 // fits reports whether as much may wait as does.
 func (s *sender) fits() bool {
-	if s.held == 0 && len(s.queue) > smallQueue && s.budget.free.TryAcquire(min(heldBytes, s.budget.total)) {
-		s.held = min(heldBytes, s.budget.total)
+	if s.held == 0 && len(s.queue) > smallQueue && s.budget.TryAcquire(min(heldBytes, s.budget.Total())) {
+		s.held = min(heldBytes, s.budget.Total())
 	}
 	return len(s.queue) <= smallQueue || s.held > 0 && len(s.queue) <= heldBytes
 }
@@ -121,7 +124,7 @@ func (s *sender) push(b []byte) {
 	}
 }
 
-var errUnread = refuse(kindAnswersUnread, "The answers were not read while %d MiB of them waited. The operations that have no answer before this line were not done.", heldBytes>>20)
+var errUnread = problem.New(problem.AnswersUnread, "The answers were not read while %d MiB of them waited. The operations that have no answer before this line were not done.", heldBytes>>20)
 
 func (s *sender) stall() {
 	s.mu.Lock()
@@ -137,6 +140,6 @@ func (s *sender) end() error {
 	s.changed.Broadcast()
 	s.mu.Unlock()
 	s.running.Wait()
-	s.budget.free.Release(s.held)
+	s.budget.Release(s.held)
 	return s.err
 }

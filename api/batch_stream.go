@@ -10,6 +10,9 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/runnelkv/runnel/api/internal/budget"
+	"github.com/runnelkv/runnel/api/internal/problem"
 )
 
 // doStream does lines as they come and answers them meanwhile. While a window is
@@ -23,7 +26,7 @@ func (b *batch) doStream() error {
 	var reading sync.WaitGroup
 	reading.Go(r.run)
 	undrain := context.AfterFunc(b.server.draining, func() {
-		r.end(refuse(kindShuttingDown, "The server ends what it accepted. The operations that have no answer before this line were not done."))
+		r.end(problem.New(problem.ShuttingDown, "The server ends what it accepted. The operations that have no answer before this line were not done."))
 	})
 	b.answer.sender = newSender(b.answer.write, control.Flush)
 	b.answer.sender.budget = b.server.budget
@@ -83,7 +86,7 @@ func (b *batch) doWindows(r *lineReader) error {
 func (b *batch) breakOff(err error) error {
 	if b.answer.begun && b.answer.lines {
 		b.answer.ending = true
-		b.answer.problem(problemOf(refusalOf(err), b.request, b.answer.w.id))
+		b.answer.problem(documentOfProblem(problemOf(err), b.request, b.answer.w.id))
 		b.answer.send()
 	}
 	return err
@@ -96,7 +99,7 @@ type lineReader struct {
 	source  *bufio.Reader // of Read
 	decode  *operations
 	longest int64
-	budget  *budget
+	budget  *budget.Budget
 	context context.Context // ends when no lines are wanted any more
 	cancel  context.CancelFunc
 	timeout time.Duration // until memory is free
@@ -169,7 +172,7 @@ func (r *lineReader) run() {
 		var one []operation
 		switch {
 		case err == errLongLine:
-			one, err = []operation{{failed: refuseBodyTooLarge(r.longest)}}, nil
+			one, err = []operation{{failed: problem.BodyTooLarge(r.longest)}}, nil
 		case err == nil, err == io.EOF:
 			one = r.decode.appendLine(r.one[:0], line)
 		}
@@ -193,7 +196,7 @@ func (r *lineReader) line() ([]byte, error) {
 	}
 	long := bytes.Clone(line)
 	for err == bufio.ErrBufferFull {
-		if err := r.reserve(budgetWait); err != nil { // not longer: others may wait for what this line holds
+		if err := r.reserve(budget.Wait); err != nil { // not longer: others may wait for what this line holds
 			return nil, err
 		}
 		line, err = r.source.ReadSlice('\n')
@@ -234,19 +237,19 @@ func (r *lineReader) keep(line []byte) ([]byte, error) {
 // reserve waits for the memory of another block of lines.
 func (r *lineReader) reserve(wait time.Duration) error {
 	r.mu.Lock()
-	n := min(bodyCopies*lineBlock, r.budget.total-r.pending-r.held-r.doing)
+	n := min(budget.BodyCopies*lineBlock, r.budget.Total()-r.pending-r.held-r.doing)
 	r.mu.Unlock()
 	ctx, cancel := context.WithTimeout(r.context, wait)
 	defer cancel()
-	if r.budget.free.Acquire(ctx, n) != nil {
-		return refuse(kindOverloaded, "The memory for requests (%d MiB) is in use.", r.budget.total>>20)
+	if r.budget.Acquire(ctx, n) != nil {
+		return problem.New(problem.Overloaded, "The memory for requests (%d MiB) is in use.", r.budget.Total()>>20)
 	}
 	r.pending += n
 	return nil
 }
 
 // release gives the memory back when nobody reads or does lines any more.
-func (r *lineReader) release() { r.budget.free.Release(r.pending + r.held + r.doing) }
+func (r *lineReader) release() { r.budget.Release(r.pending + r.held + r.doing) }
 
 // put hands over what was read, as soon as there is room for it, and says
 // whether to go on.
@@ -281,7 +284,7 @@ func (r *lineReader) take(done []operation) ([]operation, error) {
 	}
 	ops := r.ready
 	r.ready, r.bytes = done[:0], 0
-	r.budget.free.Release(r.doing)
+	r.budget.Release(r.doing)
 	r.doing, r.held = r.held, 0
 	r.changed.Signal()
 	return ops, r.err

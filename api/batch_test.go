@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 )
 
@@ -27,7 +28,7 @@ type result struct {
 	Metadata    map[string]string
 	Partition   string
 	Staleness   *float64
-	Problem     *problem
+	Problem     *wire.Problem
 }
 
 // slug is the kind of the result's problem, or "".

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/runnelkv/runnel/api/internal/budget"
 	"github.com/runnelkv/runnel/store"
 )
 
@@ -74,7 +75,7 @@ func (b *batch) doTogether(ops []operation) {
 	b.get(func(_ int, r store.Read, err error) {
 		answerWrites()
 		if err == nil {
-			b.server.budget.learn(rest[0].entry.Key, r.Entry.Size)
+			b.server.budget.Learn(string(rest[0].entry.Key), r.Entry.Size)
 		}
 		b.answer.got(&rest[0], &r, err)
 		rest = rest[1:]
@@ -92,7 +93,7 @@ func (b *batch) get(each func(i int, r store.Read, err error)) {
 		}
 		return
 	}
-	defer b.reading.release()
+	defer b.reading.Release()
 	switch {
 	case b.wrote:
 		read.Consistency = store.FromMaster
@@ -120,11 +121,11 @@ const manyBytes = 12 << 20
 func (b *batch) reserve() error {
 	n, largest := int64(0), int64(0)
 	for _, k := range b.keys {
-		size := b.server.budget.expected(k)
+		size := b.server.budget.Expected(string(k))
 		n, largest = n+size, max(largest, size)
 	}
-	b.reading.budget = b.server.budget
-	return b.reading.resize(b.request.Context(), min(n, manyBytes+largest)+encodeCopies*largest/2, budgetWait)
+	b.reading.Budget = b.server.budget
+	return b.reading.Resize(b.request.Context(), min(n, manyBytes+largest)+budget.EncodeCopies*largest/2, budget.Wait)
 }
 
 // write makes the changes among the operations, of which there are n.

@@ -9,6 +9,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/runnelkv/runnel/api/internal/budget"
+	"github.com/runnelkv/runnel/api/internal/digest"
+	"github.com/runnelkv/runnel/api/internal/problem"
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 )
@@ -25,12 +28,12 @@ func (s *Server) readValue(w http.ResponseWriter, r *http.Request) (value []byte
 	}
 	limit := s.store.MaxValueBytes()
 	if r.ContentLength > limit {
-		return nil, "", refuseTooLarge(limit)
+		return nil, "", problem.ValueTooLarge(limit)
 	}
 	if value, err = w.(*response).readAll(r, limit); err != nil {
 		return nil, "", bodyError(err, limit)
 	}
-	return value, contentType, checkDigests(r.Header, value)
+	return value, contentType, digest.Check(r.Header, value)
 }
 
 // readAll reads a body of at most limit bytes whole, after the memory that it
@@ -38,7 +41,7 @@ func (s *Server) readValue(w http.ResponseWriter, r *http.Request) (value []byte
 func (w *response) readAll(r *http.Request, limit int64) (body []byte, err error) {
 	size := r.ContentLength
 	if size >= 0 {
-		if err := w.held.grow(r.Context(), bodyCopies*size); err != nil {
+		if err := w.held.Grow(r.Context(), budget.BodyCopies*size); err != nil {
 			return nil, err
 		}
 		body = make([]byte, size)
@@ -47,7 +50,7 @@ func (w *response) readAll(r *http.Request, limit int64) (body []byte, err error
 		body, err = w.readUnknown(r, limit)
 	}
 	w.unread = w.unread && err != nil
-	if len(body) > freeBytes { // reading may have taken any time
+	if len(body) > budget.FreeBytes { // reading may have taken any time
 		http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(w.limits.Write))
 	}
 	return body, err
@@ -66,7 +69,7 @@ func (w *response) readUnknown(r *http.Request, limit int64) ([]byte, error) {
 		case err != nil:
 			return nil, err
 		case len(body) == cap(body):
-			if err := w.held.grow(r.Context(), bodyCopies*int64(cap(body))); err != nil {
+			if err := w.held.Grow(r.Context(), budget.BodyCopies*int64(cap(body))); err != nil {
 				return nil, err
 			}
 			body = slices.Grow(body, cap(body))
@@ -75,18 +78,18 @@ func (w *response) readUnknown(r *http.Request, limit int64) ([]byte, error) {
 }
 
 // patient reads a body that is not small with a fresh deadline for every
-// freeBytes: a client is given up for its silence, not for the time of the whole.
+// budget.FreeBytes: a client is given up for its silence, not for the time of the whole.
 func (w *response) patient(r *http.Request) io.Reader {
-	if r.ContentLength >= 0 && r.ContentLength <= freeBytes {
+	if r.ContentLength >= 0 && r.ContentLength <= budget.FreeBytes {
 		return r.Body
 	}
-	return &timedReader{Reader: r.Body, control: http.NewResponseController(w.ResponseWriter), timeout: w.limits.Body, least: freeBytes}
+	return &timedReader{Reader: r.Body, control: http.NewResponseController(w.ResponseWriter), timeout: w.limits.Body, least: budget.FreeBytes}
 }
 
 // requireLength refuses a request that does not say whether it has a body.
 func requireLength(r *http.Request) error {
 	if r.ContentLength == 0 && r.Header["Content-Length"] == nil {
-		return refuse(kindLengthRequired, "The request has neither a Content-Length nor a Transfer-Encoding.")
+		return problem.New(problem.LengthRequired, "The request has neither a Content-Length nor a Transfer-Encoding.")
 	}
 	return nil
 }
@@ -95,18 +98,18 @@ func requireLength(r *http.Request) error {
 // client or the connection.
 func bodyError(err error, limit int64) error {
 	var (
-		own      *refusal
+		own      *problem.Error
 		tooLarge *http.MaxBytesError
 	)
 	switch {
 	case errors.As(err, &own):
 		return own
 	case errors.As(err, &tooLarge):
-		return refuseTooLarge(limit)
+		return problem.ValueTooLarge(limit)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return refuse(kindTimeout, "The body did not arrive in time.")
+		return problem.New(problem.Timeout, "The body did not arrive in time.")
 	}
-	return refuse(kindIncompleteBody, "The body ended before its announced end, or its encoding is broken.")
+	return problem.New(problem.IncompleteBody, "The body ended before its announced end, or its encoding is broken.")
 }
 
 const (
@@ -117,20 +120,20 @@ const (
 // contentTypeOf is the media type to keep with a value.
 func contentTypeOf(h http.Header) (string, error) {
 	if h["Content-Range"] != nil {
-		return "", refuseHeader("Content-Range", "A part of a value cannot be written (RFC 9110, section 14.5).")
+		return "", problem.Header("Content-Range", "A part of a value cannot be written (RFC 9110, section 14.5).")
 	}
 	if coding := strings.Join(h["Content-Encoding"], ", "); coding != "" && !strings.EqualFold(coding, "identity") {
-		return "", refuse(kindEncoding, "The body's Content-Encoding %s is not kept.", printable(coding))
+		return "", problem.New(problem.Encoding, "The body's Content-Encoding %s is not kept.", printable(coding))
 	}
 	given := h["Content-Type"]
 	if len(given) > 1 {
-		return "", refuseHeader("Content-Type", "Content-Type is given %d times, and a value has one.", len(given))
+		return "", problem.Header("Content-Type", "Content-Type is given %d times, and a value has one.", len(given))
 	}
 	if len(given) == 0 || given[0] == "" {
 		return defaultContentType, nil
 	}
 	if !isMediaType(given[0]) {
-		return "", refuseHeader("Content-Type", "Content-Type is a media type like text/plain, of at most %d ASCII characters.", maxContentTypeBytes)
+		return "", problem.Header("Content-Type", "Content-Type is a media type like text/plain, of at most %d ASCII characters.", maxContentTypeBytes)
 	}
 	return given[0], nil
 }

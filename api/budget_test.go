@@ -11,41 +11,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/runnelkv/runnel/api/internal/budget"
 	"github.com/runnelkv/runnel/store"
 )
 
-// free is how much of a budget nobody holds.
-func (b *budget) unheld() (n int64) {
-	for step := b.total; step > 0; step /= 2 {
-		for b.free.TryAcquire(step) {
+// unheld is the free part of a budget.
+func unheld(b *budget.Budget) (n int64) {
+	for step := b.Total(); step > 0; step /= 2 {
+		for b.TryAcquire(step) {
 			n += step
 		}
 	}
-	b.free.Release(n)
+	b.Release(n)
 	return n
-}
-
-// TestHoldGivesBackWhatItTook, whatever it was resized to, and what it could not have.
-func TestHoldGivesBackWhatItTook(t *testing.T) {
-	b := newBudget(1 << 20)
-	h, other := hold{budget: b}, hold{budget: b}
-	for _, step := range []struct{ size, unheld int64 }{{freeBytes, 1 << 20}, {freeBytes + 1, 1<<20 - freeBytes - 1}, {500_000, 1<<20 - 500_000}, {100, 1 << 20}, {5 << 20, 0}, {200_000, 1<<20 - 200_000}} {
-		if err := h.resize(t.Context(), step.size, 0); err != nil || b.unheld() != step.unheld {
-			t.Errorf("%d: %v, %d are free", step.size, err, b.unheld())
-		}
-	}
-	err := other.resize(t.Context(), 1<<20, time.Millisecond)
-	if refusalOf(err).kind != kindOverloaded || other.taken != 0 || b.unheld() != 1<<20-200_000 {
-		t.Errorf("more than is free: %v", err)
-	}
-	if err := other.grow(t.Context(), freeBytes); err != nil {
-		t.Errorf("a small request: %v", err)
-	}
-	h.release()
-	other.release()
-	if b.unheld() != b.total {
-		t.Errorf("%d of %d are free", b.unheld(), b.total)
-	}
 }
 
 // TestBudgetIsKept: whatever clients ask for at once, and however it ends, the
@@ -104,7 +82,7 @@ func TestBudgetIsKept(t *testing.T) {
 	}
 	clients.Wait()
 	t.Logf("%d were refused", overloaded)
-	eventually(t, "everything is given back", func() bool { return n.budget.unheld() == n.budget.total })
+	eventually(t, "everything is given back", func() bool { return unheld(n.budget) == n.budget.Total() })
 }
 
 // TestUnfinishedBodiesAreCounted: uploads that stop before their end hold no
@@ -124,7 +102,7 @@ func TestUnfinishedBodiesAreCounted(t *testing.T) {
 		return c
 	}
 	first, second := begin(), begin()
-	eventually(t, "both are being read", func() bool { return n.budget.unheld() == 0 })
+	eventually(t, "both are being read", func() bool { return unheld(n.budget) == 0 })
 	answer, body := sendAllThenRead(t, server.Listener.Addr().String(), fmt.Sprintf("PUT /v1/keys/k HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", largeBody))
 	if answer.StatusCode != 413 { // what is too large anyway is not told to come back
 		t.Errorf("%d %s", answer.StatusCode, body)
@@ -137,7 +115,7 @@ func TestUnfinishedBodiesAreCounted(t *testing.T) {
 	}
 	first.Close()
 	io.WriteString(second, strings.Repeat("v", 4<<20))
-	eventually(t, "everything is given back", func() bool { return n.budget.unheld() == n.budget.total })
+	eventually(t, "everything is given back", func() bool { return unheld(n.budget) == n.budget.Total() })
 	if r := n.do(t, "PUT", "/v1/keys/more", strings.Repeat("v", 1<<20)); r.Code != 201 {
 		t.Errorf("afterwards: %d %s", r.Code, r.Body)
 	}
@@ -148,19 +126,19 @@ func TestUnfinishedBodiesAreCounted(t *testing.T) {
 func TestLargeReadsAreReservedBefore(t *testing.T) {
 	n := newNode(t, func(o *Options) { o.Memory = 4 << 20 })
 	n.do(t, "PUT", "/v1/keys/large", strings.Repeat("v", 1<<20))
-	if got := n.budget.expected(store.User.Key("large")); got != 1<<20 {
+	if got := n.budget.Expected(string(store.User.Key("large"))); got != 1<<20 {
 		t.Errorf("%d are expected", got)
 	}
-	all := hold{budget: n.budget}
-	if err := all.grow(t.Context(), 4<<20); err != nil {
+	all := budget.Hold{Budget: n.budget}
+	if err := all.Grow(t.Context(), 4<<20); err != nil {
 		t.Fatal(err)
 	}
 	if r := n.do(t, "GET", "/v1/keys/large?consistency=master", ""); r.Code != 503 || !strings.Contains(r.Body.String(), "overloaded") {
 		t.Errorf("%d %.300s", r.Code, r.Body)
 	}
-	all.release()
+	all.Release()
 	n.do(t, "PUT", "/v1/keys/large", "small")
-	if got := n.budget.expected(store.User.Key("large")); got != 0 {
+	if got := n.budget.Expected(string(store.User.Key("large"))); got != 0 {
 		t.Errorf("then %d", got)
 	}
 }

@@ -11,6 +11,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/runnelkv/runnel/api/internal/budget"
+	"github.com/runnelkv/runnel/api/internal/negotiate"
+	"github.com/runnelkv/runnel/api/internal/problem"
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 )
@@ -46,11 +49,11 @@ func (s *Server) getChanges(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	chosen, ok := negotiate(r.Header["Accept"], changeOffers)
-	if !ok {
-		return refuseForm(changeOffers)
+	chosen, err := negotiate.Choose(r.Header["Accept"], negotiate.Changes)
+	if err != nil {
+		return err
 	}
-	endless := chosen.form == formNDJSON || chosen.form == formEvents
+	endless := chosen.Format == negotiate.FormatNDJSON || chosen.Format == negotiate.FormatEvents
 	f, err := readFeed(q, r.Header, endless)
 	if err != nil {
 		return err
@@ -84,7 +87,7 @@ func readFeed(q url.Values, h http.Header, endless bool) (f feed, err error) {
 	}
 	for _, name := range []string{"wait", "limit"} {
 		if endless && q.Has(name) {
-			return f, refuseParameter(name, "A stream has no end and waits by itself: %s is for pages.", name)
+			return f, problem.Parameter(name, "A stream has no end and waits by itself: %s is for pages.", name)
 		}
 	}
 	text := q.Get("since")
@@ -106,16 +109,16 @@ func waitFor(q url.Values) (time.Duration, error) {
 	}
 	wait, err := time.ParseDuration(q.Get("wait"))
 	if err != nil || wait < 0 || wait > maxWait {
-		return 0, refuseParameter("wait", "wait is a duration like 30s, at most %s, not %q.", maxWait, q.Get("wait"))
+		return 0, problem.Parameter("wait", "wait is a duration like 30s, at most %s, not %q.", maxWait, q.Get("wait"))
 	}
 	return wait, nil
 }
 
 func (f *feed) badToken() error {
 	if f.from == "Last-Event-ID" {
-		return refuseHeader(f.from, "Last-Event-ID takes the id of an event of this store's changes, unchanged.")
+		return problem.Header(f.from, "Last-Event-ID takes the id of an event of this store's changes, unchanged.")
 	}
-	return refuseParameter(f.from, `since is "now", or a token that this store's changes gave, unchanged.`)
+	return problem.Parameter(f.from, `since is "now", or a token that this store's changes gave, unchanged.`)
 }
 
 // first reads the first page, so that what is wrong with a token is answered
@@ -128,7 +131,7 @@ func (s *Server) first(ctx context.Context, f *feed) (store.ChangePage, error) {
 	return page, err
 }
 
-func (s *Server) pageChanges(w http.ResponseWriter, r *http.Request, f feed, o offer) error {
+func (s *Server) pageChanges(w http.ResponseWriter, r *http.Request, f feed, o negotiate.Variant) error {
 	page, err := s.first(r.Context(), &f)
 	if err == nil && len(page.Entries) == 0 && f.wait > 0 {
 		page, err = s.awaitChanges(w, r, f, page)
@@ -136,12 +139,12 @@ func (s *Server) pageChanges(w http.ResponseWriter, r *http.Request, f feed, o o
 	if err != nil {
 		return err
 	}
-	if err := w.(*response).held.grow(r.Context(), (1+encodeCopies)*valueBytes(page.Entries)); err != nil {
+	if err := w.(*response).held.Grow(r.Context(), (1+budget.EncodeCopies)*budget.ValueBytes(page.Entries)); err != nil {
 		return err
 	}
 	d := &changesDocument{ChangePage: wire.ChangePage{Changes: make([]*wire.Change, len(page.Entries)), Next: page.Next.String(), More: page.More}}
 	for i := range page.Entries {
-		d.Changes[i] = changeOf(&page.Entries[i], f.options.Values, o.form)
+		d.Changes[i] = changeOf(&page.Entries[i], f.options.Values, o.Format)
 	}
 	q := r.URL.Query()
 	q.Set("since", d.Next)
@@ -198,7 +201,7 @@ type changesDocument struct {
 	nextPath string
 }
 
-func changeOf(e *store.Entry, values bool, f form) *wire.Change {
+func changeOf(e *store.Entry, values bool, f negotiate.Format) *wire.Change {
 	return &wire.Change{Entry: &listed(e, values && !e.Deleted, f).Entry, Deleted: e.Deleted}
 }
 

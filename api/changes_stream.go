@@ -8,20 +8,22 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/runnelkv/runnel/api/internal/budget"
+	"github.com/runnelkv/runnel/api/internal/negotiate"
 	"github.com/runnelkv/runnel/store"
 )
 
 // streamChanges writes changes as they come, for ever. When nothing comes, a
 // heartbeat says that, and how far the reader has come all the same. An error is
 // the last that is written, a problem, and then the connection breaks.
-func (s *Server) streamChanges(w http.ResponseWriter, r *http.Request, f feed, o offer) error {
+func (s *Server) streamChanges(w http.ResponseWriter, r *http.Request, f feed, o negotiate.Variant) error {
 	page, err := s.first(r.Context(), &f)
 	if err != nil {
 		return err
 	}
 	h := w.Header()
 	h["Cache-Control"] = noStore
-	h["Content-Type"] = []string{o.contentType}
+	h["Content-Type"] = []string{o.ContentType}
 	h["Vary"] = varyAccept
 	h["X-Accel-Buffering"] = []string{"no"} // for proxies that gather answers otherwise
 	if r.Method == http.MethodHead {
@@ -29,7 +31,7 @@ func (s *Server) streamChanges(w http.ResponseWriter, r *http.Request, f feed, o
 	}
 	ctx, cancel := s.endless(w, r)
 	defer cancel()
-	st := newChangeStream(s, w, f.options.Values, o.form)
+	st := newChangeStream(s, w, f.options.Values, o.Format)
 	s.feeds.readers.WithLabelValues(st.name()).Inc()
 	defer s.feeds.readers.WithLabelValues(st.name()).Dec()
 	if err := st.begin(ctx, &page); err != nil {
@@ -37,12 +39,12 @@ func (s *Server) streamChanges(w http.ResponseWriter, r *http.Request, f feed, o
 	}
 	watch := s.store.Watch(page.Next, f.options)
 	defer watch.Close()
-	return s.follow(ctx, st, watch, func(err error) *problem { return problemOf(refusalOf(err), r, w.(*response).id) })
+	return s.follow(ctx, st, watch, func(err error) *problemDocument { return documentOfProblem(problemOf(err), r, w.(*response).id) })
 }
 
 // follow writes what the watch gives until ctx ends, the client takes no more, or
 // the changes cannot be continued.
-func (s *Server) follow(ctx context.Context, st *changeStream, watch *store.Watch, describe func(error) *problem) error {
+func (s *Server) follow(ctx context.Context, st *changeStream, watch *store.Watch, describe func(error) *problemDocument) error {
 	for {
 		beat, cancel := context.WithTimeout(ctx, s.options.Limits.Heartbeat)
 		page, err := watch.Next(beat)
@@ -72,16 +74,16 @@ type changeStream struct {
 	w       *response
 	control *http.ResponseController
 	values  bool
-	form    form
+	form    negotiate.Format
 	told    string // the token that the client was given last
 }
 
-func newChangeStream(s *Server, w http.ResponseWriter, values bool, f form) *changeStream {
+func newChangeStream(s *Server, w http.ResponseWriter, values bool, f negotiate.Format) *changeStream {
 	return &changeStream{s: s, w: w.(*response), control: http.NewResponseController(w), values: values, form: f}
 }
 
 func (st *changeStream) name() string {
-	if st.form == formEvents {
+	if st.form == negotiate.FormatEvents {
 		return "events"
 	}
 	return "ndjson"
@@ -93,7 +95,7 @@ const retryEvents = "retry: 1000\n\n"
 // begin writes the first page, and where it ends if it is empty, so that the
 // client has something to come back with.
 func (st *changeStream) begin(ctx context.Context, page *store.ChangePage) error {
-	if st.form == formEvents {
+	if st.form == negotiate.FormatEvents {
 		if err := st.send([]byte(retryEvents)); err != nil {
 			return err
 		}
@@ -105,10 +107,10 @@ func (st *changeStream) begin(ctx context.Context, page *store.ChangePage) error
 }
 
 func (st *changeStream) write(ctx context.Context, page *store.ChangePage) error {
-	if err := st.w.held.resize(ctx, encoded(page.Entries), st.s.options.Limits.Write); err != nil {
+	if err := st.w.held.Resize(ctx, budget.Encoded(page.Entries), st.s.options.Limits.Write); err != nil {
 		return err
 	}
-	defer st.w.held.release()
+	defer st.w.held.Release()
 	b := buffers.Get().(*bytes.Buffer)
 	defer func() {
 		if b.Cap() <= keepBytes {
@@ -119,8 +121,8 @@ func (st *changeStream) write(ctx context.Context, page *store.ChangePage) error
 	encoder := json.NewEncoder(b)
 	for e, token := range page.All() {
 		st.told = token.String()
-		d := changeOf(e, st.values, formJSON)
-		if st.form == formEvents {
+		d := changeOf(e, st.values, negotiate.FormatJSON)
+		if st.form == negotiate.FormatEvents {
 			b.WriteString("id: " + st.told + "\ndata: ")
 		} else {
 			d.Next = st.told
@@ -128,7 +130,7 @@ func (st *changeStream) write(ctx context.Context, page *store.ChangePage) error
 		if err := encoder.Encode(d); err != nil { // with a line break
 			return err
 		}
-		if st.form == formEvents {
+		if st.form == negotiate.FormatEvents {
 			b.WriteByte('\n')
 		}
 		if b.Len() >= flushBytes {
@@ -147,7 +149,7 @@ func (st *changeStream) write(ctx context.Context, page *store.ChangePage) error
 func (st *changeStream) heartbeat(at store.ChangeToken) error {
 	token := at.String()
 	line := `{"next":"` + token + "\"}\n"
-	if st.form == formEvents {
+	if st.form == negotiate.FormatEvents {
 		line = "id: " + token + "\n\n"
 		if token == st.told {
 			line = ":\n\n"
@@ -157,12 +159,12 @@ func (st *changeStream) heartbeat(at store.ChangeToken) error {
 	return st.send([]byte(line))
 }
 
-func (st *changeStream) fail(p *problem) {
+func (st *changeStream) fail(p *problemDocument) {
 	text, err := json.Marshal(p)
 	if err != nil {
 		return
 	}
-	if st.form == formEvents {
+	if st.form == negotiate.FormatEvents {
 		text = append([]byte("event: problem\ndata: "), append(text, '\n')...)
 	}
 	st.send(append(text, '\n')) // an error means that the client is gone

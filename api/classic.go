@@ -5,6 +5,8 @@ import (
 	"encoding/xml"
 	"net/http"
 
+	"github.com/runnelkv/runnel/api/internal/negotiate"
+	"github.com/runnelkv/runnel/api/internal/problem"
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 )
@@ -50,14 +52,14 @@ func (c classic) list(w http.ResponseWriter, r *http.Request) error {
 		d.nextPath = nextPath(c.path, q, d.Next)
 	}
 	setPage(w.Header(), &page, d.nextPath)
-	return c.s.respondAs(w, r, answer{status: http.StatusOK, document: d}, classicOffers)
+	return c.s.respondAs(w, r, answer{status: http.StatusOK, document: d}, negotiate.Classic)
 }
 
 // get is GET and HEAD of a key. A name that no key can have is unknown.
 func (c classic) get(w http.ResponseWriter, r *http.Request) error {
 	key, err := c.s.keyOf(r, c.path)
 	if err != nil {
-		return refuse(kindNotFound, "No key has this name: %s.", err)
+		return problem.New(problem.NotFound, "No key has this name: %s.", err)
 	}
 	if _, err := parameters(r); err != nil {
 		return err
@@ -72,9 +74,9 @@ func (c classic) get(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	chosen, ok := negotiate(r.Header["Accept"], classicOffers)
-	if !ok {
-		return refuseForm(classicOffers)
+	chosen, err := negotiate.Choose(r.Header["Accept"], negotiate.Classic)
+	if err != nil {
+		return err
 	}
 	return c.s.writeEntry(w, r, &read.Entry, chosen)
 }
@@ -86,8 +88,8 @@ func (c classic) put(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if _, ok := negotiate(r.Header["Accept"], classicOffers); !ok {
-		return refuseForm(classicOffers) // before anything is stored
+	if _, err := negotiate.Choose(r.Header["Accept"], negotiate.Classic); err != nil {
+		return err // before anything is stored
 	}
 	p, err := c.s.readWrite(w, r, key)
 	if err != nil {
@@ -101,7 +103,7 @@ func (c classic) put(w http.ResponseWriter, r *http.Request) error {
 	setWritten(w.(*response), &written.Entry)
 	url := wire.Path(c.path, store.Name(key))
 	w.Header()["Location"] = []string{url}
-	return c.s.respondAs(w, r, answer{status: status, document: &classicStored{URL: url}}, classicOffers)
+	return c.s.respondAs(w, r, answer{status: status, document: &classicStored{URL: url}}, negotiate.Classic)
 }
 
 // delete is DELETE of a key: 202, as it is spread lazily.

@@ -7,24 +7,26 @@ import (
 	"strings"
 	"time"
 
+	"github.com/runnelkv/runnel/api/internal/negotiate"
+	"github.com/runnelkv/runnel/api/internal/problem"
 	"github.com/runnelkv/runnel/store"
 )
 
 // etagOf is the entity tag of an entry in a form: its quoted revision, with
 // the form's suffix unless it is the value as stored. All of them are strong.
-func etagOf(rev store.Revision, f form) string {
+func etagOf(rev store.Revision, f negotiate.Format) string {
 	var b [32]byte
 	return string(appendETag(b[:0], rev, f))
 }
 
-func appendETag(b []byte, rev store.Revision, f form) []byte {
+func appendETag(b []byte, rev store.Revision, f negotiate.Format) []byte {
 	b = append(b, '"')
 	b = strconv.AppendInt(b, int64(rev), 10)
 	b = append(b, suffixes[f]...)
 	return append(b, '"')
 }
 
-var suffixes = [...]string{formRaw: "", formJSON: ".json", formXML: ".xml", formHTML: ".html", formText: ".txt", formNDJSON: ".ndjson"}
+var suffixes = [...]string{negotiate.FormatRaw: "", negotiate.FormatJSON: ".json", negotiate.FormatXML: ".xml", negotiate.FormatHTML: ".html", negotiate.FormatText: ".txt", negotiate.FormatNDJSON: ".ndjson"}
 
 // tags is the value of an If-Match or If-None-Match header.
 type tags struct {
@@ -53,14 +55,14 @@ func readTags(h http.Header, name string) (tags, error) {
 		var one tag
 		var ok bool
 		if one, rest, ok = cutTag(rest); !ok {
-			return tags{}, refuseHeader(name, "%s takes * or a list of entity tags in double quotes, as ETag gives them.", name)
+			return tags{}, problem.Header(name, "%s takes * or a list of entity tags in double quotes, as ETag gives them.", name)
 		}
 		t.list = append(t.list, one)
 		if rest = strings.TrimLeft(rest, " \t"); rest == "" {
 			return t, nil
 		}
 		if rest[0] != ',' {
-			return tags{}, refuseHeader(name, "%s has something other than a comma between two entity tags.", name)
+			return tags{}, problem.Header(name, "%s has something other than a comma between two entity tags.", name)
 		}
 		rest = strings.TrimLeft(rest[1:], " \t,") // empty elements are allowed
 		if rest == "" {
@@ -97,7 +99,7 @@ func (t tag) revision() store.Revision {
 		return 0
 	}
 	for f, known := range suffixes {
-		if etagOf(store.Revision(n), form(f)) == `"`+t.opaque+`"` && strings.TrimPrefix(known, ".") == suffix {
+		if etagOf(store.Revision(n), negotiate.Format(f)) == `"`+t.opaque+`"` && strings.TrimPrefix(known, ".") == suffix {
 			return store.Revision(n)
 		}
 	}
@@ -174,11 +176,11 @@ func seenIn(err error) store.Mark {
 func (c *conditions) check(e *store.Entry, exists bool) error {
 	switch {
 	case c.match.given && !(exists && (c.match.any || c.match.names(e.Revision, false))):
-		return refuse(kindPrecondition, "If-Match does not hold: %s.", stands(e, exists))
+		return problem.New(problem.Precondition, "If-Match does not hold: %s.", stands(e, exists))
 	case !c.unmodifiedSince.IsZero() && exists && e.ModifiedAt.Time().Truncate(time.Second).After(c.unmodifiedSince):
-		return refuse(kindPrecondition, "If-Unmodified-Since does not hold: %s.", stands(e, exists))
+		return problem.New(problem.Precondition, "If-Unmodified-Since does not hold: %s.", stands(e, exists))
 	case c.noneMatch.given && exists && (c.noneMatch.any || c.noneMatch.names(e.Revision, true)):
-		return refuse(kindPrecondition, "If-None-Match does not hold: %s.", stands(e, exists))
+		return problem.New(problem.Precondition, "If-None-Match does not hold: %s.", stands(e, exists))
 	}
 	return nil
 }
@@ -187,7 +189,7 @@ func stands(e *store.Entry, exists bool) string {
 	if !exists {
 		return "there is no such key"
 	}
-	return "the entity tag is " + etagOf(e.Revision, formRaw)
+	return "the entity tag is " + etagOf(e.Revision, negotiate.FormatRaw)
 }
 
 // names reports whether one of the tags stands for the revision. A weak tag
@@ -226,9 +228,9 @@ func notModified(h http.Header, etag string, modified time.Time) (bool, error) {
 	modified = modified.Truncate(time.Second)
 	switch {
 	case c.match.given && !c.match.any && !c.match.has(etag, false):
-		return false, refuse(kindPrecondition, "If-Match does not hold: the entity tag is %s.", etag)
+		return false, problem.New(problem.Precondition, "If-Match does not hold: the entity tag is %s.", etag)
 	case !c.unmodifiedSince.IsZero() && modified.After(c.unmodifiedSince):
-		return false, refuse(kindPrecondition, "If-Unmodified-Since does not hold.")
+		return false, problem.New(problem.Precondition, "If-Unmodified-Since does not hold.")
 	case c.noneMatch.given:
 		return c.noneMatch.any || c.noneMatch.has(etag, true), nil
 	}

@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 
+	"github.com/runnelkv/runnel/api/internal/negotiate"
 	"github.com/runnelkv/runnel/store"
 )
 
@@ -16,7 +17,7 @@ const maxCookieBytes = 4096
 // cookieSession is the session that a browser sends along. One that is mangled, or
 // of another cluster on the same host, is none: who reads pages could not mend it.
 func (s *Server) cookieSession(h http.Header) store.Vector {
-	if !acceptsHTML(h["Accept"]) {
+	if !negotiate.AcceptsHTML(h["Accept"]) {
 		return store.Vector{}
 	}
 	mine := s.store.Tag()
@@ -31,7 +32,7 @@ func (s *Server) cookieSession(h http.Header) store.Vector {
 // setCookie gives a browser the session of a page, if that has one.
 func setCookie(h, asked http.Header) {
 	token := h[sessionHeader]
-	if len(token) != 1 || !acceptsHTML(asked["Accept"]) {
+	if len(token) != 1 || !negotiate.AcceptsHTML(asked["Accept"]) {
 		return
 	}
 	c := http.Cookie{Name: sessionHeader, Value: token[0], Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode}
@@ -49,14 +50,4 @@ func dropCookie(w http.ResponseWriter, r *http.Request) bool {
 	}
 	delete(r.Header, "Cookie")
 	return true
-}
-
-// acceptsHTML reports whether HTML is named among what a client accepts, as
-// browsers do.
-func acceptsHTML(accept []string) bool {
-	if acceptsAnything(accept) {
-		return false
-	}
-	q, rank := quality(accept, &offerHTML)
-	return q > 0 && rank == rankExact
 }

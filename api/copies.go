@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/runnelkv/runnel/api/internal/problem"
 	"github.com/runnelkv/runnel/store"
 )
 
@@ -25,7 +26,7 @@ func (s *Server) copies(r *http.Request) (int, error) {
 	}
 	n, err := strconv.Atoi(q.Get("copies"))
 	if err != nil || n < 1 || n > most {
-		return 0, refuseParameter("copies", "copies is all or a number from 1 to that of the partitions, %d, not %q.", most, q.Get("copies"))
+		return 0, problem.Parameter("copies", "copies is all or a number from 1 to that of the partitions, %d, not %q.", most, q.Get("copies"))
 	}
 	return n, nil
 }

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/runnelkv/runnel/api/internal/negotiate"
+	"github.com/runnelkv/runnel/api/internal/problem"
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 )
@@ -25,11 +27,11 @@ func (s *Server) deleteKeys(w http.ResponseWriter, r *http.Request) error {
 	}
 	for _, name := range [...]string{"If-Match", "If-None-Match", "If-Unmodified-Since"} {
 		if r.Header[name] != nil {
-			return refuseHeader(name, "%s is about one key, and this deletes many.", name)
+			return problem.Header(name, "%s is about one key, and this deletes many.", name)
 		}
 	}
-	if _, ok := negotiate(r.Header["Accept"], offers); !ok {
-		return refuseForm(offers) // before anything is done
+	if _, err := negotiate.Choose(r.Header["Accept"], negotiate.Documents); err != nil {
+		return err // before anything is done
 	}
 	page, err := s.store.List(r.Context(), o)
 	if err != nil {
@@ -58,12 +60,12 @@ func (s *Server) deletionOptions(h http.Header, q url.Values) (o store.ListOptio
 	case err != nil:
 		return o, err
 	case q.Get("prefix") == "" && !all: // also when the cursor names a prefix: a cursor can be forged
-		return o, refuseParameter("prefix", "The parameter prefix says what to delete, beside a cursor too. all=true deletes every key.")
+		return o, problem.Parameter("prefix", "The parameter prefix says what to delete, beside a cursor too. all=true deletes every key.")
 	case o.Prefix != "" && all:
-		return o, refuseParameter("all", "Either prefix or all=true says what to delete.")
+		return o, problem.Parameter("all", "Either prefix or all=true says what to delete.")
 	}
 	if o.Delimiter != "" {
-		return o, refuse(kindInvalidCursor, "The cursor belongs to a list with a delimiter.")
+		return o, problem.New(problem.InvalidCursor, "The cursor belongs to a list with a delimiter.")
 	}
 	if o.Limit == 0 {
 		o.Limit = store.MaxLimit

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/runnelkv/runnel/api/internal/negotiate"
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 )
@@ -21,7 +22,7 @@ func headOf(e *store.Entry) *entryDocument {
 		Key:         wire.Text(store.Name(e.Key)),
 		ContentType: wire.Text(e.ContentType),
 		Size:        e.Size,
-		ETag:        etagOf(e.Revision, formRaw),
+		ETag:        etagOf(e.Revision, negotiate.FormatRaw),
 		Revision:    int64(e.Revision),
 		Origin:      wire.Text(e.Origin),
 		ModifiedAt:  e.ModifiedAt.Time(),
@@ -36,10 +37,10 @@ func headOf(e *store.Entry) *entryDocument {
 
 // entryOf documents an entry with its value, in the member that holds it
 // exactly in the form it is for.
-func entryOf(e *store.Entry, f form) *entryDocument {
+func entryOf(e *store.Entry, f negotiate.Format) *entryDocument {
 	d := headOf(e)
 	d.raw = e.Value
-	if d.SetValue(e.Value); f == formXML {
+	if d.SetValue(e.Value); f == negotiate.FormatXML {
 		value := wire.Text(e.Value)
 		d.Value, d.ValueBase64 = &value, nil
 	}

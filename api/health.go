@@ -5,6 +5,8 @@ import (
 	"encoding/xml"
 	"net/http"
 	"time"
+
+	"github.com/runnelkv/runnel/api/internal/problem"
 )
 
 // getHealth is GET /healthz: whether this process makes progress, which is more
@@ -15,7 +17,7 @@ func (s *Server) getHealth(w http.ResponseWriter, r *http.Request) error {
 	}
 	s.store.Status() // a store that is stuck must not look healthy
 	if due := s.passDue(); !due.IsZero() && time.Since(due) > passDelay {
-		return refuse(kindUnhealthy, "The sync process should have made a pass at %s.", due.UTC().Format(time.RFC3339))
+		return problem.New(problem.Unhealthy, "The sync process should have made a pass at %s.", due.UTC().Format(time.RFC3339))
 	}
 	return s.respondHealth(w, r)
 }
@@ -47,14 +49,14 @@ func (s *Server) getReady(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if s.draining.Err() != nil {
-		return refuse(kindShuttingDown, "The server is shutting down.")
+		return problem.New(problem.ShuttingDown, "The server is shutting down.")
 	}
 	st := s.store.Status()
 	switch {
 	case !st.Readable():
-		return refuse(kindNotReady, "The keys of some master cannot be read from any partition.")
+		return problem.New(problem.NotReady, "The keys of some master cannot be read from any partition.")
 	case q.Has("write") && !st.Writable():
-		return refuse(kindNotReady, "No master takes writes; /v1/status says why.")
+		return problem.New(problem.NotReady, "No master takes writes; /v1/status says why.")
 	}
 	return s.respondHealth(w, r)
 }

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/runnelkv/runnel/api/internal/problem"
 )
 
 // checkHost refuses a request for a name that is not configured. Such a name
@@ -27,5 +29,5 @@ func (s *Server) checkHost(r *http.Request) error {
 	if strings.EqualFold(name, "localhost") || slices.ContainsFunc(s.options.Hosts, func(h string) bool { return strings.EqualFold(name, h) }) {
 		return nil
 	}
-	return refuse(kindUnknownHost, "This server is not configured to answer for the host %s; http.hosts of its configuration lists the names.", printable(name))
+	return problem.New(problem.UnknownHost, "This server is not configured to answer for the host %s; http.hosts of its configuration lists the names.", printable(name))
 }

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/runnelkv/runnel/api/internal/budget"
+	"github.com/runnelkv/runnel/api/internal/negotiate"
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 )
@@ -38,19 +40,19 @@ func (s *Server) getKey(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	accept := r.Header["Accept"]
-	if acceptsAnything(accept) && !whole {
+	if negotiate.AcceptsAnything(accept) && !whole {
 		return writeValue(w, r, &read.Entry)
 	}
-	all := [...]offer{rawOffer(read.Entry.ContentType), offerJSON, offerXML, offerHTML, offerText, offerXML2}
+	all := [...]negotiate.Variant{negotiate.Raw(read.Entry.ContentType), negotiate.JSON, negotiate.XML, negotiate.HTML, negotiate.Text, negotiate.TextXML}
 	forms := all[:]
 	if whole {
 		forms = all[1:]
 	}
-	chosen, ok := negotiate(accept, forms)
+	chosen, err := negotiate.Choose(accept, forms)
 	switch {
-	case !ok:
-		return refuseForm(forms)
-	case chosen.form == formRaw:
+	case err != nil:
+		return err
+	case chosen.Format == negotiate.FormatRaw:
 		return writeValue(w, r, &read.Entry)
 	}
 	e := read.Entry // a document keeps it, which a plain answer need not pay for
@@ -61,15 +63,15 @@ func (s *Server) getKey(w http.ResponseWriter, r *http.Request) error {
 // can be, also when there is none.
 func (s *Server) get(w http.ResponseWriter, r *http.Request, key store.Key, o store.ReadOptions) (store.Read, error) {
 	rw := w.(*response)
-	if n := s.budget.expected(key); n > 0 {
-		if err := rw.held.grow(r.Context(), n); err != nil {
+	if n := s.budget.Expected(string(key)); n > 0 {
+		if err := rw.held.Grow(r.Context(), n); err != nil {
 			return store.Read{}, err
 		}
 	}
 	read, err := s.store.Get(r.Context(), key, o)
 	if err == nil {
-		s.budget.learn(key, read.Entry.Size)
-		err = rw.held.resize(r.Context(), int64(len(read.Entry.Value)), 0)
+		s.budget.Learn(string(key), read.Entry.Size)
+		err = rw.held.Resize(r.Context(), int64(len(read.Entry.Value)), 0)
 	}
 	h := rw.header
 	if read.Partition != "" {
@@ -105,7 +107,7 @@ func roundUp(d time.Duration) time.Duration {
 
 // setValidators describes an entry, with the entity tag of the form it is
 // answered in.
-func setValidators(w *response, e *store.Entry, f form) {
+func setValidators(w *response, e *store.Entry, f negotiate.Format) {
 	var b [96]byte
 	modified := e.ModifiedAt.Time()
 	if now := time.Now(); modified.After(now) {
@@ -123,9 +125,9 @@ func setValidators(w *response, e *store.Entry, f form) {
 }
 
 // writeEntry answers with the whole entry as a document.
-func (s *Server) writeEntry(w http.ResponseWriter, r *http.Request, e *store.Entry, o offer) error {
-	setValidators(w.(*response), e, o.form)
-	if err := w.(*response).held.grow(r.Context(), encodeCopies*int64(len(e.Value))); err != nil {
+func (s *Server) writeEntry(w http.ResponseWriter, r *http.Request, e *store.Entry, o negotiate.Variant) error {
+	setValidators(w.(*response), e, o.Format)
+	if err := w.(*response).held.Grow(r.Context(), budget.EncodeCopies*int64(len(e.Value))); err != nil {
 		return err
 	}
 	if conditional(r.Header) {
@@ -138,7 +140,7 @@ func (s *Server) writeEntry(w http.ResponseWriter, r *http.Request, e *store.Ent
 			return nil
 		}
 	}
-	s.write(w, r, answer{status: http.StatusOK, document: entryOf(e, o.form), offer: o})
+	s.write(w, r, answer{status: http.StatusOK, document: entryOf(e, o.Format), offer: o})
 	return nil
 }
 
@@ -210,7 +212,7 @@ func (s *Server) readWrite(w http.ResponseWriter, r *http.Request, key store.Key
 
 // put stores an entry, blindly where nothing has to be decided.
 func (s *Server) put(ctx context.Context, p write) (store.PutResult, error) {
-	s.budget.learn(p.entry.Key, int64(len(p.entry.Value)))
+	s.budget.Learn(string(p.entry.Key), int64(len(p.entry.Value)))
 	if p.blind() {
 		return s.store.Put(ctx, p.entry)
 	}
@@ -241,7 +243,7 @@ func (p *write) decide(written *store.PutResult) func(*store.Tx) error {
 
 // setWritten describes what a write has stored. Its origin is its master.
 func setWritten(w *response, e *store.Entry) {
-	setValidators(w, e, formRaw)
+	setValidators(w, e, negotiate.FormatRaw)
 	w.set("Runnel-Partition", string(e.Origin))
 	w.header["Runnel-Staleness"] = notStale
 }

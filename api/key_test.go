@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/runnelkv/runnel/api/internal/negotiate"
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
@@ -443,7 +444,7 @@ func TestEntryIsNeverTakenForAValue(t *testing.T) {
 func TestLastModifiedIsNeverAheadOfTheAnswer(t *testing.T) {
 	w := newResponse()
 	w.begin(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
-	setValidators(w, &store.Entry{Revision: 7, ModifiedAt: partition.InstantOf(time.Now().Add(time.Hour))}, formRaw)
+	setValidators(w, &store.Entry{Revision: 7, ModifiedAt: partition.InstantOf(time.Now().Add(time.Hour))}, negotiate.FormatRaw)
 	at, err := http.ParseTime(w.header.Get("Last-Modified"))
 	if err != nil || at.After(time.Now()) {
 		t.Errorf("Last-Modified %v, %v", at, err)

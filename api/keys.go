@@ -7,6 +7,9 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/runnelkv/runnel/api/internal/budget"
+	"github.com/runnelkv/runnel/api/internal/negotiate"
+	"github.com/runnelkv/runnel/api/internal/problem"
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 )
@@ -24,23 +27,23 @@ func (s *Server) listKeys(w http.ResponseWriter, r *http.Request) error {
 	if o.Values, err = flag(q, "values"); err != nil {
 		return err
 	}
-	chosen, ok := negotiate(r.Header["Accept"], listOffers)
-	if !ok {
-		return refuseForm(listOffers)
+	chosen, err := negotiate.Choose(r.Header["Accept"], negotiate.Lists)
+	if err != nil {
+		return err
 	}
-	if chosen.form == formNDJSON {
+	if chosen.Format == negotiate.FormatNDJSON {
 		return s.streamKeys(w, r, o)
 	}
 	page, err := s.store.List(r.Context(), o)
 	if err == nil {
-		err = w.(*response).held.grow(r.Context(), (1+encodeCopies)*valueBytes(page.Entries))
+		err = w.(*response).held.Grow(r.Context(), (1+budget.EncodeCopies)*budget.ValueBytes(page.Entries))
 	}
 	if err != nil {
 		return err
 	}
 	d := &keysDocument{KeyPage: wire.KeyPage{Keys: make([]*wire.Entry, len(page.Entries)), Prefixes: texts(page.Prefixes)}, prefix: o.Prefix}
 	for i := range page.Entries {
-		d.Keys[i] = &listed(&page.Entries[i], o.Values, chosen.form).Entry
+		d.Keys[i] = &listed(&page.Entries[i], o.Values, chosen.Format).Entry
 	}
 	if page.Next != "" {
 		d.Next = cursor{o.Prefix, o.Delimiter, page.Next}.String()
@@ -53,7 +56,7 @@ func (s *Server) listKeys(w http.ResponseWriter, r *http.Request) error {
 }
 
 // listed documents an entry of a list.
-func listed(e *store.Entry, values bool, f form) *entryDocument {
+func listed(e *store.Entry, values bool, f negotiate.Format) *entryDocument {
 	if values {
 		return entryOf(e, f)
 	}
@@ -68,7 +71,7 @@ func (s *Server) listOptions(h http.Header, q url.Values) (o store.ListOptions, 
 		return o, err
 	}
 	if o.Consistency == store.Quorum {
-		return o, refuseParameter("consistency", "A list comes from one partition: consistency is any, session, bounded or master.")
+		return o, problem.Parameter("consistency", "A list comes from one partition: consistency is any, session, bounded or master.")
 	}
 	if o.Prefix, err = part(q, "prefix"); err != nil {
 		return o, err
@@ -82,9 +85,9 @@ func (s *Server) listOptions(h http.Header, q url.Values) (o store.ListOptions, 
 	c, ok := parseCursor(q.Get("after"))
 	switch {
 	case !ok:
-		return o, refuse(kindInvalidCursor, "The parameter after is not a cursor that a list gave.")
+		return o, problem.New(problem.InvalidCursor, "The parameter after is not a cursor that a list gave.")
 	case q.Has("prefix") && o.Prefix != c.prefix, q.Has("delimiter") && o.Delimiter != c.delimiter:
-		return o, refuse(kindInvalidCursor, "The cursor belongs to a list with another prefix or delimiter.")
+		return o, problem.New(problem.InvalidCursor, "The cursor belongs to a list with another prefix or delimiter.")
 	}
 	o.Prefix, o.Delimiter, o.After = c.prefix, c.delimiter, c.after
 	return o, nil
@@ -152,8 +155,8 @@ func (d *keysDocument) writeText(b *bytes.Buffer) {
 // postKey is POST /v1/keys: a write under a key that is made here, a UUID of
 // version 7, so that keys made later sort later.
 func (s *Server) postKey(w http.ResponseWriter, r *http.Request) error {
-	if _, ok := negotiate(r.Header["Accept"], offers); !ok {
-		return refuseForm(offers) // before anything is stored
+	if _, err := negotiate.Choose(r.Header["Accept"], negotiate.Documents); err != nil {
+		return err // before anything is stored
 	}
 	id, err := uuid.NewV7()
 	if err != nil {

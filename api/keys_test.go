@@ -14,9 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/runnelkv/runnel/store/partition"
-
 	"github.com/runnelkv/runnel/api/wire"
+	"github.com/runnelkv/runnel/store/partition"
 	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
@@ -219,7 +218,7 @@ func TestBrokenStreamSaysSo(t *testing.T) {
 	}
 	defer answer.Body.Close()
 	lines := bufio.NewScanner(answer.Body)
-	var last problem
+	var last wire.Problem
 	for n := 0; lines.Scan(); n++ {
 		if n == 1000 {
 			if err := json.Unmarshal(lines.Bytes(), &last); err != nil {

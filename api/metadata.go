@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/runnelkv/runnel/api/internal/problem"
 	"github.com/runnelkv/runnel/api/wire"
 )
 
@@ -23,7 +24,7 @@ func readMetadata(h http.Header) ([]byte, error) {
 		}
 		value := strings.Join(values, ", ")
 		if short == "" || !utf8.ValidString(value) {
-			return nil, refuseHeader(name, "The header %s needs a name behind the last hyphen and a value in UTF-8.", name)
+			return nil, problem.Header(name, "The header %s needs a name behind the last hyphen and a value in UTF-8.", name)
 		}
 		if m == nil {
 			m = wire.Metadata{}
@@ -32,7 +33,7 @@ func readMetadata(h http.Header) ([]byte, error) {
 	}
 	stored, ok, err := storedMetadata(m)
 	if !ok {
-		return nil, refuseHeader(wire.MetaHeader+"*", "The metadata are larger than %d bytes.", maxMetadataBytes)
+		return nil, problem.Header(wire.MetaHeader+"*", "The metadata are larger than %d bytes.", maxMetadataBytes)
 	}
 	return stored, err
 }

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/runnelkv/runnel/api/internal/problem"
 )
 
 // Header values that many answers share. They are never changed.
@@ -26,7 +28,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
 	rw := responses.Get().(*response)
 	rw.begin(w, r)
-	rw.held.budget, rw.limits = s.budget, &s.options.Limits
+	rw.held.Budget, rw.limits = s.budget, &s.options.Limits
 	rw.id = s.requestID(r)
 	rw.set("X-Request-Id", rw.id)
 	rw.header["X-Content-Type-Options"] = nosniff
@@ -42,7 +44,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		s.finish(rw, r, time.Since(started))
 		broken := p != nil && (p == http.ErrAbortHandler || rw.cut)
-		rw.held.release()
+		rw.held.Release()
 		if rw.early {
 			rw.linger(r)
 		}
@@ -68,7 +70,7 @@ func (s *Server) panicked(w *response, r *http.Request, p any) {
 		w.cut = true
 		return
 	}
-	s.fail(w, r, refuse(kindInternal, ""))
+	s.fail(w, r, problem.New(problem.Internal, ""))
 }
 
 func (s *Server) finish(w *response, r *http.Request, took time.Duration) {

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/runnelkv/runnel/api/internal/problem"
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
@@ -35,21 +36,6 @@ func (o *operation) change(c *store.Write) {
 	} else {
 		c.Update = o.decide(o.written)
 	}
-}
-
-// refuseItem refuses an operation for one of its members.
-func refuseItem(member, format string, args ...any) *refusal {
-	e := refuse(kindInvalidItem, format, args...)
-	e.members.Parameter = member
-	return e
-}
-
-// refusalOfItem is the refusal for text that is no operation.
-func refusalOfItem(e *wire.Error) *refusal {
-	if e.Syntax {
-		return refuse(kindInvalidJSON, "%s", e.Detail)
-	}
-	return refuseItem(e.Member, "%s", e.Detail)
 }
 
 // operations decodes operations. Values and keys may alias what is decoded, so
@@ -106,7 +92,7 @@ func (d *operations) accept(o *operation, item *wire.Operation) (err error) {
 	}
 	if item.Given&wire.MemberTTL != 0 {
 		if o.ttl, err = timeToLive(url.Values{"ttl": {string(item.TTL)}}); err != nil {
-			return refuseItem("ttl", "%s", err.(*refusal).detail)
+			return problem.Item("ttl", "%s", err.(*problem.Error).Detail)
 		}
 	}
 	return d.acceptEntry(&o.entry, item)
@@ -114,14 +100,14 @@ func (d *operations) accept(o *operation, item *wire.Operation) (err error) {
 
 func (d *operations) acceptEntry(e *store.Entry, item *wire.Operation) error {
 	if int64(len(item.Value)) > d.maxValue {
-		return refuseTooLarge(d.maxValue)
+		return problem.ValueTooLarge(d.maxValue)
 	}
 	e.Value, e.ContentType = item.Value, item.ContentType
 	switch {
 	case item.Given&wire.MemberType == 0:
 		e.ContentType = defaultContentType
 	case e.ContentType == "", e.ContentType != d.typ && !isMediaType(e.ContentType):
-		return refuseItem("content_type", "The member content_type is a media type like text/plain, of at most %d ASCII characters.", maxContentTypeBytes)
+		return problem.Item("content_type", "The member content_type is a media type like text/plain, of at most %d ASCII characters.", maxContentTypeBytes)
 	default:
 		d.typ = e.ContentType
 	}
@@ -130,7 +116,7 @@ func (d *operations) acceptEntry(e *store.Entry, item *wire.Operation) error {
 	}
 	stored, ok, err := storedMetadata(item.Metadata)
 	if !ok {
-		return refuseItem("metadata", "The metadata are larger than %d bytes.", maxMetadataBytes)
+		return problem.Item("metadata", "The metadata are larger than %d bytes.", maxMetadataBytes)
 	}
 	e.Metadata = stored
 	return err
@@ -146,7 +132,7 @@ func (d *operations) keyOf(text []byte) (store.Key, error) {
 func itemTags(member string, text []byte) (tags, error) {
 	t, err := readTags(http.Header{member: {string(text)}}, member)
 	if err != nil {
-		return t, refuseItem(member, "%s", err.(*refusal).detail)
+		return t, problem.Item(member, "%s", err.(*problem.Error).Detail)
 	}
 	return t, nil
 }

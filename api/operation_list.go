@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 
+	"github.com/runnelkv/runnel/api/internal/problem"
 	"github.com/runnelkv/runnel/api/wire"
 )
 
@@ -11,14 +12,14 @@ import (
 func (d *operations) array(ops []operation, body []byte) ([]operation, error) {
 	d.Reset(body)
 	if d.PeekKind() != '[' {
-		return ops, refuse(kindInvalidJSON, "The body is not a JSON array.")
+		return ops, problem.New(problem.InvalidJSON, "The body is not a JSON array.")
 	}
 	if _, err := d.ReadToken(); err != nil {
 		return ops, wire.Syntax(err)
 	}
 	for d.PeekKind() != ']' {
 		if len(ops) == maxBatchItems {
-			return ops, refuse(kindTooLarge, "An array has at most %d operations; lines can be as many as there are.", maxBatchItems)
+			return ops, problem.New(problem.TooLarge, "An array has at most %d operations; lines can be as many as there are.", maxBatchItems)
 		}
 		ops = append(ops, operation{})
 		if err := d.read(&ops[len(ops)-1]); err != nil {

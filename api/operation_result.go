@@ -125,16 +125,16 @@ func (rs *results) answeredBy(r *store.Read) {
 }
 
 // problem appends a problem that is no operation's, on a line of its own.
-func (rs *results) problem(p *problem) {
+func (rs *results) problem(p *problemDocument) {
 	rs.document("", p)
 	rs.b = append(rs.b, '\n')
 }
 
 // failed appends the result of an operation that was refused or has failed.
 func (rs *results) failed(o *operation, r *store.Read, err error) {
-	e := refusalOf(err)
-	rs.begin(o, e.kind.status)
-	rs.document(`,"problem":`, e.document())
+	e := problemOf(err)
+	rs.begin(o, e.Type.Status)
+	rs.document(`,"problem":`, e.Document())
 	rs.answeredBy(r)
 	rs.end()
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/runnelkv/runnel/api/internal/problem"
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
 )
@@ -22,7 +23,7 @@ func parameters(r *http.Request, known ...string) (url.Values, error) {
 	}
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return nil, refuse(kindInvalidParameter, "The query is not well-formed.")
+		return nil, problem.New(problem.InvalidParameter, "The query is not well-formed.")
 	}
 	names := make([]string, 0, len(values))
 	for name := range values {
@@ -31,10 +32,10 @@ func parameters(r *http.Request, known ...string) (url.Values, error) {
 	slices.Sort(names)
 	for _, name := range names {
 		if !slices.Contains(known, name) {
-			return nil, refuseParameter(printable(name), "There is no parameter %q here; there are: %s.", name, orNone(known))
+			return nil, problem.Parameter(printable(name), "There is no parameter %q here; there are: %s.", name, orNone(known))
 		}
 		if len(values[name]) > 1 {
-			return nil, refuseParameter(name, "The parameter %q is given more than once.", name)
+			return nil, problem.Parameter(name, "The parameter %q is given more than once.", name)
 		}
 	}
 	return values, nil
@@ -63,7 +64,7 @@ func timeToLive(q url.Values) (time.Duration, error) {
 	}
 	ttl, err := time.ParseDuration(q.Get("ttl"))
 	if err != nil || ttl < time.Millisecond || ttl > maxTTL {
-		return 0, refuseParameter("ttl", "ttl is a duration like 30s or 12h, from 1ms to %dh, not %q.", int(maxTTL.Hours()), q.Get("ttl"))
+		return 0, problem.Parameter("ttl", "ttl is a duration like 30s or 12h, from 1ms to %dh, not %q.", int(maxTTL.Hours()), q.Get("ttl"))
 	}
 	return ttl, nil
 }
@@ -75,7 +76,7 @@ func expiresAt(q url.Values) (store.Instant, error) {
 	}
 	at, err := time.Parse(time.RFC3339, q.Get("expires_at"))
 	if err != nil || q.Has("ttl") {
-		return 0, refuseParameter("expires_at", "expires_at is a time like 2026-01-31T12:00:00Z, without a ttl, not %q.", q.Get("expires_at"))
+		return 0, problem.Parameter("expires_at", "expires_at is a time like 2026-01-31T12:00:00Z, without a ttl, not %q.", q.Get("expires_at"))
 	}
 	return partition.InstantOf(at), nil
 }
@@ -87,7 +88,7 @@ func pageLimit(q url.Values) (int, error) {
 	}
 	limit, err := strconv.Atoi(q.Get("limit"))
 	if err != nil || limit < 1 || limit > store.MaxLimit {
-		return 0, refuseParameter("limit", "limit is a number from 1 to %d, not %q.", store.MaxLimit, q.Get("limit"))
+		return 0, problem.Parameter("limit", "limit is a number from 1 to %d, not %q.", store.MaxLimit, q.Get("limit"))
 	}
 	return limit, nil
 }
@@ -100,14 +101,14 @@ func flag(q url.Values, name string) (bool, error) {
 	case v == "false", !q.Has(name):
 		return false, nil
 	}
-	return false, refuseParameter(name, "%s is true or false, not %q.", name, q.Get(name))
+	return false, problem.Parameter(name, "%s is true or false, not %q.", name, q.Get(name))
 }
 
 // part reads a parameter that is a part of names; "" without one.
 func part(q url.Values, name string) (string, error) {
 	v := q.Get(name)
 	if len(v) > store.MaxKeyBytes || !utf8.ValidString(v) {
-		return "", refuseParameter(name, "%s is at most %d bytes of valid UTF-8.", name, store.MaxKeyBytes)
+		return "", problem.Parameter(name, "%s is at most %d bytes of valid UTF-8.", name, store.MaxKeyBytes)
 	}
 	return v, nil
 }

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/runnelkv/runnel/api/internal/problem"
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
@@ -142,19 +143,19 @@ func TestEveryProblemIsExplained(t *testing.T) {
 	n := newNode(t)
 	index := n.do(t, "GET", "/problems", "").Body.String()
 	seen := map[string]bool{}
-	for _, k := range kinds {
-		if seen[k.slug] || k.title == "" || len(k.explanation) < 40 || http.StatusText(k.status) == "" {
+	for _, k := range problem.Types {
+		if seen[k.Slug] || k.Title == "" || len(k.Explanation) < 40 || http.StatusText(k.Status) == "" {
 			t.Errorf("kind %+v", k)
 		}
-		seen[k.slug] = true
+		seen[k.Slug] = true
 		for _, accept := range []string{"application/json", "text/html", "text/plain", "application/xml"} {
-			w := n.do(t, "GET", "/problems/"+k.slug, "", "Accept", accept)
-			if w.Code != 200 || !strings.Contains(w.Body.String(), k.slug) {
-				t.Errorf("%s as %s: %d %s", k.slug, accept, w.Code, w.Body)
+			w := n.do(t, "GET", "/problems/"+k.Slug, "", "Accept", accept)
+			if w.Code != 200 || !strings.Contains(w.Body.String(), k.Slug) {
+				t.Errorf("%s as %s: %d %s", k.Slug, accept, w.Code, w.Body)
 			}
 		}
-		if !strings.Contains(index, `"`+k.slug+`"`) {
-			t.Errorf("the index lacks %s", k.slug)
+		if !strings.Contains(index, `"`+k.Slug+`"`) {
+			t.Errorf("the index lacks %s", k.Slug)
 		}
 	}
 	if w := n.do(t, "GET", "/problems/nothing", ""); w.Code != 404 {

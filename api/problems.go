@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"github.com/runnelkv/runnel/api/internal/problem"
 )
 
 // listProblems is GET /problems.
@@ -13,8 +15,8 @@ func (s *Server) listProblems(w http.ResponseWriter, r *http.Request) error {
 	if _, err := parameters(r); err != nil {
 		return err
 	}
-	d := &kindList{Kinds: make([]*kindDocument, len(kinds))}
-	for i, k := range kinds {
+	d := &kindList{Kinds: make([]*kindDocument, len(problem.Types))}
+	for i, k := range problem.Types {
 		d.Kinds[i] = documentOf(k)
 	}
 	return s.respond(w, r, http.StatusOK, d)
@@ -26,12 +28,12 @@ func (s *Server) getProblem(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	slug := strings.TrimPrefix(r.URL.Path, problemsPath)
-	for _, k := range kinds {
-		if k.slug == slug {
+	for _, k := range problem.Types {
+		if k.Slug == slug {
 			return s.respond(w, r, http.StatusOK, documentOf(k))
 		}
 	}
-	return refuse(kindUnknownRoute, "There is no problem of this name; /problems lists them all.")
+	return problem.New(problem.UnknownRoute, "There is no problem of this name; /problems lists them all.")
 }
 
 // kindDocument explains one kind of problem.
@@ -44,8 +46,8 @@ type kindDocument struct {
 	Explanation string   `json:"explanation" xml:"explanation"`
 }
 
-func documentOf(k *kind) *kindDocument {
-	return &kindDocument{Type: problemsPath + k.slug, Slug: k.slug, Status: k.status, Title: k.title, Explanation: k.explanation}
+func documentOf(k *problem.Type) *kindDocument {
+	return &kindDocument{Type: problemsPath + k.Slug, Slug: k.Slug, Status: k.Status, Title: k.Title, Explanation: k.Explanation}
 }
 
 func (d *kindDocument) page() string { return "kind.html" }
@@ -54,13 +56,13 @@ func (d *kindDocument) writeText(b *bytes.Buffer) {
 	fmt.Fprintf(b, "%s\n%d %s\n\n%s\n", d.Type, d.Status, d.Title, d.Explanation)
 }
 
-// kindList is the index of all kinds.
+// kindList is the index of all problem.Types.
 type kindList struct {
 	XMLName xml.Name        `json:"-" xml:"problem_types"`
 	Kinds   []*kindDocument `json:"problems" xml:"problem_type"`
 }
 
-func (d *kindList) page() string { return "kinds.html" }
+func (d *kindList) page() string { return "problem.Types.html" }
 
 func (d *kindList) writeText(b *bytes.Buffer) {
 	for _, k := range d.Kinds {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/runnelkv/runnel/api/internal/problem"
 	"github.com/runnelkv/runnel/store"
 )
 
@@ -42,11 +43,11 @@ func (re *resource) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (re *resource) serve(w http.ResponseWriter, r *http.Request) error {
 	if re.methods == nil {
-		return refuse(kindUnknownRoute, "There is nothing at %s.", r.URL.EscapedPath())
+		return problem.New(problem.UnknownRoute, "There is nothing at %s.", r.URL.EscapedPath())
 	}
 	if h := re.methods[r.Method]; h != nil {
 		if err := re.server.origins.Check(r); err != nil {
-			return refuse(kindCrossOrigin, "The request comes from a page of another site.")
+			return problem.New(problem.CrossOrigin, "The request comes from a page of another site.")
 		}
 		err := h(w, r)
 		if session, ok := errors.AsType[*store.SessionError](err); ok && dropCookie(w, r) {
@@ -60,5 +61,5 @@ func (re *resource) serve(w http.ResponseWriter, r *http.Request) error {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	return refuse(kindMethod, "%s is not a method of %s; there are %s.", r.Method, re.name, re.allow)
+	return problem.New(problem.Method, "%s is not a method of %s; there are %s.", r.Method, re.name, re.allow)
 }

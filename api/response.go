@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/runnelkv/runnel/api/internal/budget"
 	"github.com/runnelkv/runnel/api/internal/transport"
 )
 
@@ -19,7 +20,7 @@ type response struct {
 	bytes  int64 // of the body
 	cut    bool  // the answer broke off in its middle
 
-	held   hold // of the memory for requests
+	held   budget.Hold // of the memory for requests
 	limits *Limits
 	unread bool // a body is there that is too large to be read for nothing
 	early  bool // the header was written before such a body was read

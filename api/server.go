@@ -13,6 +13,7 @@ import (
 	"github.com/gorilla/mux"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/runnelkv/runnel/api/internal/budget"
 	"github.com/runnelkv/runnel/api/internal/transport"
 )
 
@@ -60,7 +61,7 @@ type Server struct {
 	router  *mux.Router
 	keys    *resource // what the router has at keysPath
 	metrics *metrics
-	budget  *budget
+	budget  *budget.Budget
 	pages   *pages
 	origins *http.CrossOriginProtection
 	started time.Time
@@ -81,7 +82,7 @@ func New(o Options) *Server {
 		store:         o.Store,
 		syncer:        o.Syncer,
 		options:       o,
-		budget:        newBudget(o.Memory),
+		budget:        budget.New(o.Memory),
 		pages:         newPages(o.Version),
 		origins:       http.NewCrossOriginProtection(),
 		started:       time.Now(),

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/runnelkv/runnel/api/internal/problem"
 	"github.com/runnelkv/runnel/store"
 )
 
@@ -26,10 +27,10 @@ func (s *Server) readSession(h http.Header) (store.Vector, error) {
 	if len(values) == 1 {
 		v, of, err := store.ParseToken(store.SessionToken, values[0])
 		if mine := s.store.Tag(); err == nil && of != mine && mine != 0 && of != 0 {
-			return store.Vector{}, refuse(kindSessionLost, "This %s is of another cluster. Drop it: send none, to begin a new session.", sessionHeader)
+			return store.Vector{}, problem.New(problem.SessionLost, "This %s is of another cluster. Drop it: send none, to begin a new session.", sessionHeader)
 		}
 		if err == nil && s.store.Lost(v) {
-			return store.Vector{}, refuse(kindSessionLost, "This %s has seen writes that a restore from a backup has undone. Drop it: send none, to begin a new session.", sessionHeader)
+			return store.Vector{}, problem.New(problem.SessionLost, "This %s has seen writes that a restore from a backup has undone. Drop it: send none, to begin a new session.", sessionHeader)
 		}
 		if err == nil && of == 0 { // of a server that knew no cluster yet
 			return store.Vector{}, nil
@@ -38,7 +39,7 @@ func (s *Server) readSession(h http.Header) (store.Vector, error) {
 			return v, nil
 		}
 	}
-	return store.Vector{}, refuseHeader(sessionHeader, "%s takes the token that an answer gave, once and unchanged.", sessionHeader)
+	return store.Vector{}, problem.Header(sessionHeader, "%s takes the token that an answer gave, once and unchanged.", sessionHeader)
 }
 
 // setSession answers with the session, in which this has been seen too.
@@ -116,9 +117,9 @@ func (s *Server) readOptions(h http.Header, q url.Values) (o store.ReadOptions, 
 	}
 	switch {
 	case q.Has("max_staleness") && o.Consistency != store.Bounded:
-		return o, refuseParameter("max_staleness", "max_staleness goes with consistency=bounded, not with consistency=%s.", o.Consistency)
+		return o, problem.Parameter("max_staleness", "max_staleness goes with consistency=bounded, not with consistency=%s.", o.Consistency)
 	case q.Has("r") && o.Consistency != store.Quorum:
-		return o, refuseParameter("r", "r goes with consistency=quorum, not with consistency=%s.", o.Consistency)
+		return o, problem.Parameter("r", "r goes with consistency=quorum, not with consistency=%s.", o.Consistency)
 	case o.Consistency == store.Bounded:
 		o.MaxStaleness, err = maxStaleness(q)
 	case o.Consistency == store.Quorum:
@@ -134,7 +135,7 @@ func consistency(q url.Values) (store.Consistency, error) {
 		case store.Any, store.InSession, store.Bounded, store.Quorum, store.FromMaster:
 			return c, nil
 		}
-		return "", refuseParameter("consistency", "consistency is any, session, bounded, quorum or master, not %q.", string(c))
+		return "", problem.Parameter("consistency", "consistency is any, session, bounded, quorum or master, not %q.", string(c))
 	case q.Has("max_staleness"):
 		return store.Bounded, nil
 	case q.Has("r"):
@@ -149,7 +150,7 @@ const longestStaleness = 365 * 24 * time.Hour
 func maxStaleness(q url.Values) (time.Duration, error) {
 	d, err := time.ParseDuration(q.Get("max_staleness"))
 	if err != nil || d < time.Millisecond || d > longestStaleness {
-		return 0, refuseParameter("max_staleness", "max_staleness is a duration like 500ms or 5s, from 1ms to %dh, and bounded needs one; not %q.",
+		return 0, problem.Parameter("max_staleness", "max_staleness is a duration like 500ms or 5s, from 1ms to %dh, and bounded needs one; not %q.",
 			int(longestStaleness.Hours()), q.Get("max_staleness"))
 	}
 	return d, nil
@@ -165,7 +166,7 @@ func copies(q url.Values) (int, error) {
 	default:
 		n, err := strconv.Atoi(r)
 		if err != nil || n < 1 {
-			return 0, refuseParameter("r", "r is a number of partitions from 1, quorum or all, not %q.", r)
+			return 0, problem.Parameter("r", "r is a number of partitions from 1, quorum or all, not %q.", r)
 		}
 		return n, nil
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
 	"github.com/runnelkv/runnel/store/partition/memory"
@@ -77,7 +78,7 @@ func TestSessionOfAnotherClusterIsRefused(t *testing.T) {
 		{"POST", "/v1/keys", "2"}, {"POST", "/v1/batch", "[]"}, {"POST", "/v1/txn", "{}"}, {"DELETE", "/v1/keys?prefix=a", ""},
 	} {
 		w := n.do(t, c.method, c.target, c.body, "Runnel-Session", token, "Content-Type", "application/json")
-		var p problem
+		var p wire.Problem
 		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || w.Code != 410 || p.Type != "/problems/session-lost" || !strings.Contains(string(p.Detail), "another cluster. Drop it") {
 			t.Errorf("%s %s: %d %s", c.method, c.target, w.Code, w.Body)
 		}
@@ -187,7 +188,7 @@ func TestSessionReadsItsOwnWrites(t *testing.T) {
 	eventually(t, "unreachable master", func() bool { return n.store.Status().Partitions[0].State == store.Unreachable })
 	for _, target := range []string{"/v1/keys/a", "/v1/keys", "/v1/keys/a?max_staleness=1h", "/v1/keys/a?r=2"} {
 		w := n.do(t, "GET", target, "", "Runnel-Session", token)
-		var p problem
+		var p wire.Problem
 		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || w.Code != 503 || p.Type != "/problems/session-unavailable" || w.Header().Get("Retry-After") == "" {
 			t.Errorf("GET %s with the master away: %d %s", target, w.Code, w.Body)
 		}
@@ -197,7 +198,7 @@ func TestSessionReadsItsOwnWrites(t *testing.T) {
 	}
 	for target, slug := range map[string]string{"/v1/keys/a?max_staleness=1ms": "too-stale", "/v1/keys/a?r=all": "too-few-partitions"} {
 		w := n.do(t, "GET", target, "")
-		var p problem
+		var p wire.Problem
 		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || w.Code != 503 || p.Type != "/problems/"+slug {
 			t.Errorf("GET %s with the master away: %d %s", target, w.Code, w.Body)
 		}

@@ -6,6 +6,9 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/runnelkv/runnel/api/internal/budget"
+	"github.com/runnelkv/runnel/api/internal/negotiate"
+	"github.com/runnelkv/runnel/api/internal/problem"
 	"github.com/runnelkv/runnel/store"
 )
 
@@ -26,14 +29,14 @@ func (s *Server) streamKeys(w http.ResponseWriter, r *http.Request, o store.List
 	setPage(h, &page, "")
 	h[sessionHeader] = []string{s.sessionToken(seen)}
 	h["Vary"] = varyAccept
-	h["Content-Type"] = []string{offerNDJSON.contentType}
+	h["Content-Type"] = []string{negotiate.NDJSON.ContentType}
 	if r.Method == http.MethodHead {
 		return nil
 	}
 	trails := follows(&page, &o, limit) && announceSession(h, r)
 	st := newStream(w, s.options.Limits.Write)
 	for {
-		if err := st.held.resize(r.Context(), encoded(page.Entries), st.timeout); err != nil {
+		if err := st.held.Resize(r.Context(), budget.Encoded(page.Entries), st.timeout); err != nil {
 			return s.endStream(st, r, err)
 		}
 		if st.writePage(&page, o.Values) != nil {
@@ -50,7 +53,7 @@ func (s *Server) streamKeys(w http.ResponseWriter, r *http.Request, o store.List
 			o.Session = seen
 		}
 		if page, err = s.store.List(r.Context(), o); err == nil && s.draining.Err() != nil {
-			err = refuse(kindShuttingDown, "The server is shutting down. The list is not whole.")
+			err = problem.New(problem.ShuttingDown, "The server is shutting down. The list is not whole.")
 		}
 		if err != nil {
 			return s.endStream(st, r, err)
@@ -66,7 +69,7 @@ func (s *Server) streamKeys(w http.ResponseWriter, r *http.Request, o store.List
 // endStream ends a stream that cannot go on.
 func (s *Server) endStream(st *stream, r *http.Request, err error) error {
 	if st.w.status != 0 {
-		st.writeError(problemOf(refusalOf(err), r, st.w.id))
+		st.writeError(documentOfProblem(problemOf(err), r, st.w.id))
 	}
 	return err
 }
@@ -84,7 +87,7 @@ func size(page *store.Page) int { return len(page.Entries) + len(page.Prefixes) 
 type stream struct {
 	w       *response
 	control *http.ResponseController
-	held    *hold
+	held    *budget.Hold
 	timeout time.Duration
 	buffer  bytes.Buffer
 	encoder *json.Encoder
@@ -116,7 +119,7 @@ func (st *stream) writePage(page *store.Page, values bool) error {
 			groups = groups[1:]
 			continue
 		}
-		if err := st.writeLine(listed(&entries[0], values, formNDJSON)); err != nil {
+		if err := st.writeLine(listed(&entries[0], values, negotiate.FormatNDJSON)); err != nil {
 			return err
 		}
 		entries = entries[1:]
@@ -134,7 +137,7 @@ func (st *stream) writeLine(line any) error {
 	return st.send()
 }
 
-func (st *stream) writeError(p *problem) {
+func (st *stream) writeError(p *problemDocument) {
 	if st.writeLine(p) == nil {
 		st.flush() // an error means that the client is gone
 	}

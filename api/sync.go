@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/runnelkv/runnel/api/internal/negotiate"
+	"github.com/runnelkv/runnel/api/internal/problem"
 	"github.com/runnelkv/runnel/api/wire"
 )
 
@@ -13,11 +15,11 @@ func (s *Server) postSync(w http.ResponseWriter, r *http.Request) error {
 	if _, err := parameters(r); err != nil {
 		return err
 	}
-	if _, ok := negotiate(r.Header["Accept"], offers); !ok {
-		return refuseForm(offers) // before anything is done
+	if _, err := negotiate.Choose(r.Header["Accept"], negotiate.Documents); err != nil {
+		return err // before anything is done
 	}
 	if s.syncer == nil {
-		return refuse(kindSyncElsewhere, "This server runs without the sync process.")
+		return problem.New(problem.SyncElsewhere, "This server runs without the sync process.")
 	}
 	report, err := s.syncer.Trigger(r.Context())
 	if err != nil {

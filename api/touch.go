@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 
+	"github.com/runnelkv/runnel/api/internal/problem"
 	"github.com/runnelkv/runnel/store"
 )
 
@@ -22,10 +23,10 @@ func (s *Server) touchKey(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if p.ttl == 0 {
-		return refuseParameter("ttl", "POST on a key renews its expiry, and needs ttl; PUT stores a value.")
+		return problem.Parameter("ttl", "POST on a key renews its expiry, and needs ttl; PUT stores a value.")
 	}
 	if r.ContentLength != 0 {
-		return refuseHeader("Content-Length", "POST on a key renews its expiry, and has no body; PUT stores a value.")
+		return problem.Header("Content-Length", "POST on a key renews its expiry, and has no body; PUT stores a value.")
 	}
 	if p.conditions, err = readConditions(r.Header); err != nil {
 		return err
@@ -57,7 +58,7 @@ func (p *write) touch(touched *store.Entry) func(*store.Tx) error {
 		}
 		e, _ := v.Get(p.entry.Key)
 		if !e.Intact() {
-			return refuse(kindNoPartition, "The master's copy of the value is damaged.")
+			return problem.New(problem.NoPartition, "The master's copy of the value is damaged.")
 		}
 		e.ExpiresAt = v.Now().Add(p.ttl)
 		*touched = v.Put(e)

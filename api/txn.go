@@ -6,6 +6,8 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/runnelkv/runnel/api/internal/negotiate"
+	"github.com/runnelkv/runnel/api/internal/problem"
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 )
@@ -14,7 +16,7 @@ import (
 // them are decided while every other writer of the master waits.
 const maxTxnOperations = 256
 
-var txnOffers = []offer{offerJSON}
+var txnOffers = []negotiate.Variant{negotiate.JSON}
 
 // postTxn is POST /v1/txn: operations that are done all or none, on the keys'
 // one master, after conditions that hold at that moment.
@@ -25,8 +27,8 @@ func (s *Server) postTxn(w http.ResponseWriter, r *http.Request) error {
 	if err := requireJSON(r.Header); err != nil {
 		return err
 	}
-	if _, ok := negotiate(r.Header["Accept"], txnOffers); !ok {
-		return refuseForm(txnOffers)
+	if _, err := negotiate.Choose(r.Header["Accept"], txnOffers); err != nil {
+		return err
 	}
 	session, err := s.readSession(r.Header)
 	if err != nil {
@@ -50,7 +52,7 @@ func (s *Server) postTxn(w http.ResponseWriter, r *http.Request) error {
 	master := s.store.Master(t.keys[0])
 	answer := t.answer(master)
 	h := w.Header()
-	h["Content-Type"] = []string{offerJSON.contentType}
+	h["Content-Type"] = []string{negotiate.JSON.ContentType}
 	h["Content-Length"] = []string{strconv.Itoa(len(answer))}
 	h["Vary"] = varyAccept
 	h["Cache-Control"] = noStore
@@ -64,8 +66,8 @@ func (s *Server) postTxn(w http.ResponseWriter, r *http.Request) error {
 func requireJSON(h http.Header) error {
 	lines, err := hasLines(h)
 	if err == nil && lines {
-		e := refuse(kindMediaType, "A transaction is a JSON object, application/json.")
-		e.members.Available = []string{"application/json"}
+		e := problem.New(problem.MediaType, "A transaction is a JSON object, application/json.")
+		e.Members.Available = []string{"application/json"}
 		return e
 	}
 	return err
@@ -76,7 +78,7 @@ func (s *Server) sharedMaster(keys []store.Key) error {
 	first := s.store.Master(keys[0])
 	for _, k := range keys[1:] {
 		if m := s.store.Master(k); m != first {
-			return refuse(kindDifferentMasters, "The master of %q is %s, that of %q is %s. Keys share a master if their names hold the same {tag}, as in %q.",
+			return problem.New(problem.DifferentMasters, "The master of %q is %s, that of %q is %s. Keys share a master if their names hold the same {tag}, as in %q.",
 				store.Name(keys[0]), first, store.Name(k), m, "{tag}/"+store.Name(k))
 		}
 	}
@@ -186,7 +188,7 @@ func (o *operation) do(v *store.Tx) (done outcome, err error) {
 	switch o.name {
 	case "get":
 		if done.found && !done.entry.Intact() {
-			return done, refuse(kindNoPartition, "The master's copy of a value is damaged.")
+			return done, problem.New(problem.NoPartition, "The master's copy of a value is damaged.")
 		}
 	case "delete":
 		done.entry, done.found = v.Delete(o.entry.Key)
@@ -227,7 +229,7 @@ func (t *transaction) answer(master string) []byte {
 func (d *operations) transaction(body []byte) (*transaction, error) {
 	d.Reset(body)
 	if d.PeekKind() != '{' {
-		return nil, refuse(kindInvalidJSON, "The body is not a JSON object.")
+		return nil, problem.New(problem.InvalidJSON, "The body is not a JSON object.")
 	}
 	if _, err := d.ReadToken(); err != nil {
 		return nil, wire.Syntax(err)
@@ -242,14 +244,14 @@ func (d *operations) transaction(body []byte) (*transaction, error) {
 			return nil, wire.Syntax(err)
 		}
 		if len(t.conditions)+len(t.then)+len(t.otherwise) > maxTxnOperations {
-			return nil, refuse(kindTooLarge, "A transaction has at most %d conditions and operations.", maxTxnOperations)
+			return nil, problem.New(problem.TooLarge, "A transaction has at most %d conditions and operations.", maxTxnOperations)
 		}
 	}
 	if _, err := d.ReadToken(); err != nil {
 		return nil, wire.Syntax(err)
 	}
 	if len(t.conditions)+len(t.then)+len(t.otherwise) == 0 {
-		return nil, refuseItem("then", "A transaction needs an operation or a condition.")
+		return nil, problem.Item("then", "A transaction needs an operation or a condition.")
 	}
 	return t, d.End()
 }
@@ -268,13 +270,13 @@ func (d *operations) part(t *transaction, name jsontext.Value) error {
 	case `"else"`:
 		return d.each("else", func() error { return d.inTransaction(&t.otherwise) })
 	}
-	return refuseItem(wire.Shorten(name), "There is no member %s of a transaction; there are if, then and else.", wire.Shorten(name))
+	return problem.Item(wire.Shorten(name), "There is no member %s of a transaction; there are if, then and else.", wire.Shorten(name))
 }
 
 // each calls read for every element of the array that comes next.
 func (d *operations) each(member string, read func() error) error {
 	if d.PeekKind() != '[' {
-		return refuseItem(member, "The member %s is an array.", member)
+		return problem.Item(member, "The member %s is an array.", member)
 	}
 	if _, err := d.ReadToken(); err != nil {
 		return err
@@ -297,7 +299,7 @@ func (d *operations) inTransaction(ops *[]operation) error {
 		return err
 	}
 	if own := o.given & (wire.MemberIfMatch | wire.MemberIfNoneMatch); own != 0 && o.failed == nil {
-		return refuseItem(own.First(), "The conditions of a transaction stand in its member if.")
+		return problem.Item(own.First(), "The conditions of a transaction stand in its member if.")
 	}
 	*ops = append(*ops, o)
 	return o.failed
@@ -306,7 +308,7 @@ func (d *operations) inTransaction(ops *[]operation) error {
 // requirement decodes a condition.
 func (d *operations) requirement() (q requirement, err error) {
 	if d.PeekKind() != '{' {
-		return q, refuseItem("if", "A condition is an object.")
+		return q, problem.Item("if", "A condition is an object.")
 	}
 	if _, err := d.ReadToken(); err != nil {
 		return q, err
@@ -331,9 +333,9 @@ func (d *operations) requirement() (q requirement, err error) {
 	}
 	switch {
 	case q.key == "":
-		return q, refuseItem("key", "A condition needs the member key.")
+		return q, problem.Item("key", "A condition needs the member key.")
 	case kinds != 1:
-		return q, refuseItem("if", "A condition has exactly one of etag, absent and exists.")
+		return q, problem.Item("if", "A condition has exactly one of etag, absent and exists.")
 	}
 	_, err = d.ReadToken()
 	return q, err
@@ -343,16 +345,16 @@ func (d *operations) setRequirement(q *requirement, quoted string, value jsontex
 	switch quoted {
 	case `"absent"`, `"exists"`:
 		if string(value) != "true" {
-			return refuseItem(quoted[1:len(quoted)-1], "The member %s is true.", quoted)
+			return problem.Item(quoted[1:len(quoted)-1], "The member %s is true.", quoted)
 		}
 		q.absent = quoted == `"absent"`
 		return nil
 	case `"key"`, `"etag"`:
 	default:
-		return refuseItem(wire.Shorten([]byte(quoted)), "There is no member %s of a condition; there are key, etag, absent and exists.", wire.Shorten([]byte(quoted)))
+		return problem.Item(wire.Shorten([]byte(quoted)), "There is no member %s of a condition; there are key, etag, absent and exists.", wire.Shorten([]byte(quoted)))
 	}
 	if value.Kind() != '"' {
-		return refuseItem(quoted[1:len(quoted)-1], "The member %s is a string.", quoted)
+		return problem.Item(quoted[1:len(quoted)-1], "The member %s is a string.", quoted)
 	}
 	text, err := wire.Unquote(value)
 	if err != nil {
@@ -363,7 +365,7 @@ func (d *operations) setRequirement(q *requirement, quoted string, value jsontex
 		return err
 	}
 	if q.etag, err = itemTags("etag", text); err == nil && len(q.etag.list) != 1 {
-		err = refuseItem("etag", "The member etag is one entity tag, as ETag gives it, with its quotes.")
+		err = problem.Item("etag", "The member etag is one entity tag, as ETag gives it, with its quotes.")
 	}
 	return err
 }

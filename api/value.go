@@ -6,6 +6,9 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/runnelkv/runnel/api/internal/negotiate"
+	"github.com/runnelkv/runnel/api/internal/problem"
+	"github.com/runnelkv/runnel/api/internal/ranges"
 	"github.com/runnelkv/runnel/store"
 )
 
@@ -22,7 +25,7 @@ var (
 func writeValue(w http.ResponseWriter, r *http.Request, e *store.Entry) error {
 	rw := w.(*response)
 	h := rw.header
-	setValidators(rw, e, formRaw)
+	setValidators(rw, e, negotiate.FormatRaw)
 	h["Accept-Ranges"] = acceptRanges
 	h["Content-Security-Policy"] = sandbox
 	if strings.Contains(e.ContentType, "ml") || strings.Contains(e.ContentType, "ML") || strings.Contains(e.ContentType, "svg") {
@@ -65,7 +68,7 @@ func writeWhole(w http.ResponseWriter, r *http.Request, value []byte) {
 // writeRange answers a request with a Range header. A unit that is not bytes,
 // or a header that is malformed, counts as none (RFC 9110, section 14.2).
 func writeRange(w http.ResponseWriter, r *http.Request, e *store.Entry) error {
-	spans, ok := parseRange(r.Header["Range"], e.Size)
+	spans, ok := ranges.Parse(r.Header["Range"], e.Size)
 	h := w.Header()
 	switch {
 	case !ok:
@@ -73,18 +76,26 @@ func writeRange(w http.ResponseWriter, r *http.Request, e *store.Entry) error {
 		return nil
 	case len(spans) == 0:
 		h["Content-Range"] = []string{"bytes */" + strconv.FormatInt(e.Size, 10)}
-		return refuse(kindRange, "The value has %d bytes.", e.Size)
+		return problem.New(problem.Range, "The value has %d bytes.", e.Size)
 	case len(spans) == 1:
-		h["Content-Range"] = []string{spans[0].contentRange(e.Size)}
-		h["Content-Length"] = []string{strconv.FormatInt(spans[0].length(), 10)}
+		h["Content-Range"] = []string{spans[0].ContentRange(e.Size)}
+		h["Content-Length"] = []string{strconv.FormatInt(spans[0].Length(), 10)}
 		w.WriteHeader(http.StatusPartialContent)
-		w.(*response).writeBody(e.Value[spans[0].first : spans[0].last+1])
+		w.(*response).writeBody(e.Value[spans[0].First : spans[0].Last+1])
 		return nil
 	}
 	// The multipart form is the standard library's. Of the header it sees only
 	// the ranges: everything else has been decided.
 	plain := r.Clone(r.Context())
-	plain.Header = http.Header{"Range": {rangeHeader(spans)}}
+	plain.Header = http.Header{"Range": {ranges.Header(spans)}}
 	http.ServeContent(w, plain, "", e.ModifiedAt.Time(), bytes.NewReader(e.Value))
 	return nil
+}
+
+// ifRange reports whether the Range header counts: there is no If-Range, or its
+// entity tag is that of the entry. A date never counts: two writes can share a
+// second, so a date is no strong validator (RFC 9110, sections 8.8.2.2 and 13.1.5).
+func ifRange(h http.Header, e *store.Entry) bool {
+	given := h["If-Range"]
+	return len(given) == 0 || len(given) == 1 && given[0] == etagOf(e.Revision, negotiate.FormatRaw)
 }

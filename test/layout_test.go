@@ -34,7 +34,12 @@ var arrows = map[string][]string{
 	"sync/webhook":                  {"store", "sync"},
 	"api/wire":                      {},
 	"api/internal/transport":        {},
-	"api":                           {"api/wire", "api/internal/transport", "store", "store/partition", "store/lock", "store/ledger", "store/file"},
+	"api/internal/problem":          {"api/wire"},
+	"api/internal/budget":           {"api/internal/problem", "store"},
+	"api/internal/digest":           {"api/internal/problem"},
+	"api/internal/negotiate":        {"api/internal/problem"},
+	"api/internal/ranges":           {},
+	"api":                           {"api/wire", "api/internal/transport", "api/internal/problem", "api/internal/budget", "api/internal/digest", "api/internal/negotiate", "api/internal/ranges", "store", "store/partition", "store/lock", "store/ledger", "store/file"},
 	"test":                          {"*"},
 }
 

@@ -1,27 +1,24 @@
-package api
+package ranges
 
 import (
-	"net/http"
 	"strconv"
 	"strings"
-
-	"github.com/runnelkv/runnel/store"
 )
 
-// span is a range of a value's bytes, both ends inclusive.
-type span struct{ first, last int64 }
+// Span is a range of a value's bytes, both ends inclusive.
+type Span struct{ First, Last int64 }
 
-func (s span) length() int64 { return s.last - s.first + 1 }
+func (s Span) Length() int64 { return s.Last - s.First + 1 }
 
-func (s span) contentRange(size int64) string {
+func (s Span) ContentRange(size int64) string {
 	return "bytes " + s.String() + "/" + strconv.FormatInt(size, 10)
 }
 
-func (s span) String() string {
-	return strconv.FormatInt(s.first, 10) + "-" + strconv.FormatInt(s.last, 10)
+func (s Span) String() string {
+	return strconv.FormatInt(s.First, 10) + "-" + strconv.FormatInt(s.Last, 10)
 }
 
-func rangeHeader(spans []span) string {
+func Header(spans []Span) string {
 	parts := make([]string, len(spans))
 	for i, s := range spans {
 		parts[i] = s.String()
@@ -32,10 +29,10 @@ func rangeHeader(spans []span) string {
 // maxRanges is how many ranges one request may name.
 const maxRanges = 16
 
-// parseRange returns the ranges that lie in a value of size bytes. False: the
+// Parse returns the ranges that lie in a value of size bytes. False: the
 // header has another unit, is malformed, or asks for more than it is worth (many
 // ranges, or more bytes than there are), so it is to be ignored.
-func parseRange(lines []string, size int64) (spans []span, ok bool) {
+func Parse(lines []string, size int64) (spans []Span, ok bool) {
 	if len(lines) != 1 {
 		return nil, false
 	}
@@ -55,7 +52,7 @@ func parseRange(lines []string, size int64) (spans []span, ok bool) {
 		named = true
 		if within {
 			spans = append(spans, s)
-			total += s.length()
+			total += s.Length()
 		}
 	}
 	return spans, named && (len(spans) < 2 || total <= size)
@@ -63,29 +60,29 @@ func parseRange(lines []string, size int64) (spans []span, ok bool) {
 
 // parseSpan parses first-last, first- or -length; within says that it names
 // bytes that there are.
-func parseSpan(s string, size int64) (_ span, within, ok bool) {
+func parseSpan(s string, size int64) (_ Span, within, ok bool) {
 	from, to, ok := strings.Cut(s, "-")
 	if !ok {
-		return span{}, false, false
+		return Span{}, false, false
 	}
 	if from == "" {
 		n, ok := parseDigits(to)
 		n = min(n, size)
-		return span{size - n, size - 1}, n > 0, ok
+		return Span{size - n, size - 1}, n > 0, ok
 	}
 	first, ok := parseDigits(from)
 	if !ok {
-		return span{}, false, false
+		return Span{}, false, false
 	}
 	last := size - 1
 	if to != "" {
 		n, ok := parseDigits(to)
 		if !ok || n < first {
-			return span{}, false, false
+			return Span{}, false, false
 		}
 		last = min(last, n)
 	}
-	return span{first, last}, first < size, true
+	return Span{first, last}, first < size, true
 }
 
 // parseDigits parses a number of nothing but digits; one too large for an int64
@@ -99,12 +96,4 @@ func parseDigits(s string) (int64, bool) {
 		return 1<<63 - 1, true
 	}
 	return n, true
-}
-
-// ifRange reports whether the Range header counts: there is no If-Range, or its
-// entity tag is that of the entry. A date never counts: two writes can share a
-// second, so a date is no strong validator (RFC 9110, sections 8.8.2.2 and 13.1.5).
-func ifRange(h http.Header, e *store.Entry) bool {
-	given := h["If-Range"]
-	return len(given) == 0 || len(given) == 1 && given[0] == etagOf(e.Revision, formRaw)
 }

@@ -1,7 +1,6 @@
-package api
+package negotiate
 
 import (
-	"net/http"
 	"slices"
 	"testing"
 )
@@ -38,8 +37,8 @@ func TestNegotiate(t *testing.T) {
 		{[]string{"*/html"}, ""},
 		{[]string{"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}, "text/html"},
 	} {
-		o, ok := negotiate(c.accept, offers)
-		if got := o.typ + "/" + o.subtype; ok != (c.want != "") || ok && got != c.want {
+		o, err := Choose(c.accept, Documents)
+		if got := o.typ + "/" + o.subtype; (err == nil) != (c.want != "") || err == nil && got != c.want {
 			t.Errorf("Accept %q: %s, want %q", c.accept, got, c.want)
 		}
 	}
@@ -50,13 +49,13 @@ func FuzzAccept(f *testing.F) {
 		f.Add(s, "text/plain; charset=utf-8")
 	}
 	f.Fuzz(func(t *testing.T, accept, contentType string) {
-		among := append([]offer{rawOffer(contentType)}, listOffers...)
-		o, ok := negotiate([]string{accept}, among)
-		if ok && !slices.Contains(among, o) {
+		among := append([]Variant{Raw(contentType)}, Lists...)
+		o, err := Choose([]string{accept}, among)
+		if err == nil && !slices.Contains(among, o) {
 			t.Errorf("%q: %+v was not offered", accept, o)
 		}
-		if _, any := negotiate([]string{accept, "*/*;q=0.001"}, listOffers); !any && accept != "" {
-			if _, named := negotiate([]string{accept}, listOffers); named {
+		if _, err := Choose([]string{accept, "*/*;q=0.001"}, Lists); err != nil && accept != "" {
+			if _, err := Choose([]string{accept}, Lists); err == nil {
 				t.Errorf("%q: accepting more leaves nothing", accept)
 			}
 		}
@@ -65,18 +64,11 @@ func FuzzAccept(f *testing.F) {
 
 func TestNegotiationShortcutAllocatesNothing(t *testing.T) {
 	for _, accept := range [][]string{nil, {"*/*"}} {
-		if n := testing.AllocsPerRun(100, func() { negotiate(accept, offers) }); n != 0 {
+		if n := testing.AllocsPerRun(100, func() { Choose(accept, Documents) }); n != 0 {
 			t.Errorf("Accept %q: %v allocations", accept, n)
 		}
 	}
-	if n := testing.AllocsPerRun(100, func() { negotiate([]string{"text/html, */*;q=0.5"}, offers) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { Choose([]string{"text/html, */*;q=0.5"}, Documents) }); n != 0 {
 		t.Errorf("parsing: %v allocations", n)
 	}
 }
-
-// discard is a ResponseWriter that keeps nothing.
-type discard struct{ header http.Header }
-
-func (d *discard) Header() http.Header         { return d.header }
-func (d *discard) Write(p []byte) (int, error) { return len(p), nil }
-func (d *discard) WriteHeader(int)             {}

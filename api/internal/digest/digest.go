@@ -1,4 +1,4 @@
-package api
+package digest
 
 import (
 	"bytes"
@@ -9,22 +9,24 @@ import (
 	"net/http"
 
 	"github.com/dunglas/httpsfv"
+
+	"github.com/runnelkv/runnel/api/internal/problem"
 )
 
-// checkDigests refuses a value that differs from a digest that the request states:
+// Check refuses a value that differs from a digest that the request states:
 // Content-Digest and Repr-Digest (RFC 9530), which are the same without a content
 // coding, and Content-MD5 (RFC 1864). Digests by unknown algorithms are ignored.
-func checkDigests(h http.Header, value []byte) error {
+func Check(h http.Header, value []byte) error {
 	for _, name := range [...]string{"Content-Digest", "Repr-Digest"} {
 		if h[name] == nil {
 			continue
 		}
 		digests, err := httpsfv.UnmarshalDictionary(h[name])
 		if err != nil {
-			return refuseHeader(name, "%s is a list like sha-256=:…: (RFC 9530).", name)
+			return problem.Header(name, "%s is a list like sha-256=:…: (RFC 9530).", name)
 		}
 		for _, algorithm := range digests.Names() {
-			if err := checkDigest(name, algorithm, digests, value); err != nil {
+			if err := check(name, algorithm, digests, value); err != nil {
 				return err
 			}
 		}
@@ -32,13 +34,13 @@ func checkDigests(h http.Header, value []byte) error {
 	if md5s := h["Content-Md5"]; md5s != nil {
 		sum := md5.Sum(value)
 		if len(md5s) != 1 || md5s[0] != base64.StdEncoding.EncodeToString(sum[:]) {
-			return refuse(kindDigest, "The body's MD5 is not the one that Content-MD5 states.")
+			return problem.New(problem.Digest, "The body's MD5 is not the one that Content-MD5 states.")
 		}
 	}
 	return nil
 }
 
-func checkDigest(name, algorithm string, digests *httpsfv.Dictionary, value []byte) error {
+func check(name, algorithm string, digests *httpsfv.Dictionary, value []byte) error {
 	var sum []byte
 	switch algorithm {
 	case "sha-256":
@@ -54,10 +56,10 @@ func checkDigest(name, algorithm string, digests *httpsfv.Dictionary, value []by
 	item, _ := member.(httpsfv.Item)
 	stated, ok := item.Value.([]byte)
 	if !ok {
-		return refuseHeader(name, "%s of %s is no byte sequence like :…: (RFC 9530).", algorithm, name)
+		return problem.Header(name, "%s of %s is no byte sequence like :…: (RFC 9530).", algorithm, name)
 	}
 	if !bytes.Equal(stated, sum) {
-		return refuse(kindDigest, "The body's %s is not the one that %s states.", algorithm, name)
+		return problem.New(problem.Digest, "The body's %s is not the one that %s states.", algorithm, name)
 	}
 	return nil
 }
