@@ -19,37 +19,13 @@ type document interface {
 	writeText(b *bytes.Buffer)
 }
 
-// answer is a document about to be written.
-type answer struct {
-	status   int
-	document document
-	offer    negotiate.Variant
-}
-
-// respond negotiates the form of a document and writes it.
-func (s *Server) respond(w http.ResponseWriter, r *http.Request, status int, d document) error {
-	return s.respondAs(w, r, answer{status: status, document: d}, negotiate.Documents)
-}
-
-// respondAs is respond for another choice of forms.
-func (s *Server) respondAs(w http.ResponseWriter, r *http.Request, a answer, among []negotiate.Variant) error {
-	o, err := negotiate.Choose(r.Header["Accept"], among)
-	if err != nil {
-		return err
-	}
-	a.offer = o
-	s.write(w, r, a)
-	return nil
-}
-
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // keepBytes is the largest buffer that is kept for another answer.
 const keepBytes = 1 << 20
 
-// write encodes a document whole before it sends anything. That it cannot be
-// encoded is a mistake of the program.
-func (s *Server) write(w http.ResponseWriter, r *http.Request, a answer) {
+// respond writes a document in the variant of the request. The document is encoded whole before anything is sent.
+func (s *Server) respond(w *response, r *request, status int, d document) error {
 	b := buffers.Get().(*bytes.Buffer)
 	defer func() {
 		if b.Cap() <= keepBytes {
@@ -57,35 +33,36 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, a answer) {
 			buffers.Put(b)
 		}
 	}()
-	if err := s.encode(b, a, r.URL.EscapedPath()); err != nil {
-		panic(fmt.Errorf("encode %T: %w", a.document, err))
+	if err := s.encode(b, d, r); err != nil {
+		return fmt.Errorf("encode %T: %w", d, err)
 	}
-	h := w.Header()
-	h["Content-Type"] = []string{a.offer.ContentType}
+	h := w.header
+	h["Content-Type"] = []string{r.variant.ContentType}
 	h["Content-Length"] = []string{strconv.Itoa(b.Len())}
 	h["Vary"] = varyAccept
-	if a.offer.Format == negotiate.FormatHTML {
+	if r.variant.Format == negotiate.FormatHTML {
 		h["Content-Security-Policy"] = s.pages.policy
 		setCookie(h, r.Header)
 	}
-	w.WriteHeader(a.status)
+	w.WriteHeader(status)
 	if r.Method != http.MethodHead {
-		w.(*response).writeBody(b.Bytes())
+		w.writeBody(b.Bytes())
 	}
+	return nil
 }
 
-func (s *Server) encode(b *bytes.Buffer, a answer, path string) error {
-	switch a.offer.Format {
+func (s *Server) encode(b *bytes.Buffer, d document, r *request) error {
+	switch r.variant.Format {
 	case negotiate.FormatJSON, negotiate.FormatNDJSON:
-		return json.NewEncoder(b).Encode(a.document)
+		return json.NewEncoder(b).Encode(d)
 	case negotiate.FormatXML:
 		b.WriteString(xml.Header)
-		return xml.NewEncoder(b).Encode(a.document)
+		return xml.NewEncoder(b).Encode(d)
 	case negotiate.FormatHTML:
-		return s.pages.execute(b, a.document, path)
+		return s.pages.execute(b, d, r.URL.EscapedPath())
 	case negotiate.FormatText:
-		a.document.writeText(b)
+		d.writeText(b)
 		return nil
 	}
-	return fmt.Errorf("no document has form %d", a.offer.Format)
+	return fmt.Errorf("no document has form %d", r.variant.Format)
 }

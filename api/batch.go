@@ -31,12 +31,8 @@ var (
 
 // postBatch is POST /v1/batch: many operations on single keys, each with its own
 // outcome, gathered into few statements and commits.
-func (s *Server) postBatch(w http.ResponseWriter, r *http.Request) error {
-	q, err := parameters(r, readParams...)
-	if err != nil {
-		return err
-	}
-	o, err := s.readOptions(r.Header, q)
+func (s *Server) postBatch(w *response, r *request) error {
+	o, err := s.readOptions(r.Header, r.query)
 	if err != nil {
 		return err
 	}
@@ -48,12 +44,11 @@ func (s *Server) postBatch(w http.ResponseWriter, r *http.Request) error {
 	if lines {
 		among = lineOffers
 	}
-	chosen, err := negotiate.Choose(r.Header["Accept"], among)
-	if err != nil {
+	if r.variant, err = negotiate.Choose(r.Header["Accept"], among); err != nil {
 		return err
 	}
 	b := batches.Get().(*batch)
-	b.server, b.request, b.read, b.answer = s, r, o, newBatchAnswer(w, r, chosen, s.options.Limits.Write)
+	b.server, b.request, b.read, b.answer = s, r, o, newBatchAnswer(w, r, s.options.Limits.Write)
 	b.answer.b, b.answer.seen = b.out, sightings{s.store.Tag, o.Session, b.marks}
 	if b.keeps = keepsSession(r.Header, &o); o.Consistency == store.InSession || o.Consistency == "" {
 		b.read.Consistency = store.Any // which says the same, and is read together
@@ -90,7 +85,7 @@ func hasLines(h http.Header) (bool, error) {
 // batch is the operations of one request on their way.
 type batch struct {
 	server  *Server
-	request *http.Request
+	request *request
 	read    store.ReadOptions // of gets
 	keeps   bool              // gets see nothing older than those before them
 	wrote   bool              // something was written: gets that follow ask the master
@@ -129,7 +124,7 @@ func (s *Server) largestBody() int64 { return max(maxBatchBytes, s.largestLine()
 func (s *Server) largestLine() int64 { return 6*s.store.MaxValueBytes() + 64<<10 }
 
 // doArray does an array once all of it was read and decoded.
-func (b *batch) doArray(w http.ResponseWriter) error {
+func (b *batch) doArray(w *response) error {
 	body, err := readBody(w, b.request, b.server.largestBody())
 	if err != nil {
 		return err
@@ -149,7 +144,7 @@ func (b *batch) doArray(w http.ResponseWriter) error {
 }
 
 // doLines does lines that are read as a whole because they are few.
-func (b *batch) doLines(w http.ResponseWriter) error {
+func (b *batch) doLines(w *response) error {
 	body, err := readBody(w, b.request, wholeBytes)
 	if err != nil {
 		return err
@@ -173,14 +168,14 @@ func (b *batch) doLines(w http.ResponseWriter) error {
 var newline = []byte("\n")
 
 // readBody reads a body whole.
-func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+func readBody(w *response, r *request, limit int64) ([]byte, error) {
 	if err := requireLength(r); err != nil {
 		return nil, err
 	}
 	if r.ContentLength > limit {
 		return nil, problem.BodyTooLarge(limit)
 	}
-	body, err := w.(*response).readAll(r, limit)
+	body, err := w.readAll(r, limit)
 	switch {
 	case errors.As(err, new(*http.MaxBytesError)):
 		return nil, problem.BodyTooLarge(limit)

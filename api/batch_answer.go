@@ -14,9 +14,8 @@ import (
 type batchAnswer struct {
 	results
 	w        *response
-	request  *http.Request
+	request  *request
 	control  *http.ResponseController
-	offer    negotiate.Variant
 	timeout  time.Duration // to take what is sent at a time
 	minimal  bool          // only what was refused, and gets, have a result of their own
 	done     int           // operations that were not refused
@@ -29,9 +28,9 @@ type batchAnswer struct {
 	err      error // of sending: the client is gone, or does not read
 }
 
-func newBatchAnswer(w http.ResponseWriter, r *http.Request, o negotiate.Variant, timeout time.Duration) *batchAnswer {
-	a := &batchAnswer{w: w.(*response), request: r, control: http.NewResponseController(w), offer: o, timeout: timeout}
-	a.lines = o.Format == negotiate.FormatNDJSON
+func newBatchAnswer(w *response, r *request, timeout time.Duration) *batchAnswer {
+	a := &batchAnswer{w: w, request: r, control: http.NewResponseController(w), timeout: timeout}
+	a.lines = r.variant.Format == negotiate.FormatNDJSON
 	a.minimal = prefersMinimal(r.Header)
 	return a
 }
@@ -130,7 +129,7 @@ func (a *batchAnswer) begin() {
 	if !a.ending {
 		a.trails = announceSession(h, a.request)
 	}
-	h["Content-Type"] = []string{a.offer.ContentType}
+	h["Content-Type"] = []string{a.request.variant.ContentType}
 	h["Vary"] = varyAccept
 	h["Cache-Control"] = noStore
 	if a.minimal {

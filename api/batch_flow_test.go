@@ -171,9 +171,9 @@ func TestDrainEndsBatches(t *testing.T) {
 func TestStoppedReaderReadsNoMore(t *testing.T) {
 	body, client := io.Pipe()
 	defer client.Close()
-	request, _ := http.NewRequest("POST", "/v1/batch", body)
+	sent, _ := http.NewRequest("POST", "/v1/batch", body)
 	w := &deadlineRecorder{ResponseWriter: httptest.NewRecorder()}
-	r := newNode(t).newLineReader(request, http.NewResponseController(w))
+	r := newNode(t).newLineReader(&request{Request: sent}, http.NewResponseController(w))
 	defer r.release()
 	r.stop()
 	ended := make(chan struct{})

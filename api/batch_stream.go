@@ -51,7 +51,7 @@ func (b *batch) endAnswer(err error) {
 	a.control.SetWriteDeadline(time.Now().Add(lingerTime)) // for the write that waits already
 	a.control.SetReadDeadline(time.Now().Add(lingerTime))
 	var dropping sync.WaitGroup
-	dropping.Go(func() { a.w.drop(b.request) })
+	dropping.Go(func() { a.w.drop(b.request.Request) })
 	a.sender.end()
 	a.control.SetReadDeadline(longPast)
 	dropping.Wait()
@@ -121,7 +121,7 @@ type lineReader struct {
 // lineBlock is how much memory for lines is taken at a time.
 const lineBlock = 64 << 10
 
-func (s *Server) newLineReader(request *http.Request, control *http.ResponseController) *lineReader {
+func (s *Server) newLineReader(request *request, control *http.ResponseController) *lineReader {
 	r := &lineReader{body: request.Body, control: control, decode: s.newOperations(), longest: s.largestLine(),
 		budget: s.budget, timeout: s.options.Limits.Body}
 	r.source = bufio.NewReaderSize(r, lineBlock)

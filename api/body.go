@@ -19,7 +19,7 @@ import (
 // readValue reads a body as the value and its content type. A body over the
 // limit is refused before it is read, where its length was announced; one that
 // is cut short is refused after.
-func (s *Server) readValue(w http.ResponseWriter, r *http.Request) (value []byte, contentType string, err error) {
+func (s *Server) readValue(w *response, r *request) (value []byte, contentType string, err error) {
 	if contentType, err = contentTypeOf(r.Header); err != nil {
 		return nil, "", err
 	}
@@ -30,7 +30,7 @@ func (s *Server) readValue(w http.ResponseWriter, r *http.Request) (value []byte
 	if r.ContentLength > limit {
 		return nil, "", problem.ValueTooLarge(limit)
 	}
-	if value, err = w.(*response).readAll(r, limit); err != nil {
+	if value, err = w.readAll(r, limit); err != nil {
 		return nil, "", bodyError(err, limit)
 	}
 	return value, contentType, digest.Check(r.Header, value)
@@ -38,7 +38,7 @@ func (s *Server) readValue(w http.ResponseWriter, r *http.Request) (value []byte
 
 // readAll reads a body of at most limit bytes whole, after the memory that it
 // takes on its way was reserved.
-func (w *response) readAll(r *http.Request, limit int64) (body []byte, err error) {
+func (w *response) readAll(r *request, limit int64) (body []byte, err error) {
 	size := r.ContentLength
 	if size >= 0 {
 		if err := w.held.Grow(r.Context(), budget.BodyCopies*size); err != nil {
@@ -57,7 +57,7 @@ func (w *response) readAll(r *http.Request, limit int64) (body []byte, err error
 }
 
 // readUnknown reads a body that does not say how long it is.
-func (w *response) readUnknown(r *http.Request, limit int64) ([]byte, error) {
+func (w *response) readUnknown(r *request, limit int64) ([]byte, error) {
 	source := http.MaxBytesReader(w.ResponseWriter, io.NopCloser(w.patient(r)), limit)
 	body := make([]byte, 0, 4<<10)
 	for {
@@ -79,7 +79,7 @@ func (w *response) readUnknown(r *http.Request, limit int64) ([]byte, error) {
 
 // patient reads a body that is not small with a fresh deadline for every
 // budget.FreeBytes: a client is given up for its silence, not for the time of the whole.
-func (w *response) patient(r *http.Request) io.Reader {
+func (w *response) patient(r *request) io.Reader {
 	if r.ContentLength >= 0 && r.ContentLength <= budget.FreeBytes {
 		return r.Body
 	}
@@ -87,7 +87,7 @@ func (w *response) patient(r *http.Request) io.Reader {
 }
 
 // requireLength refuses a request that does not say whether it has a body.
-func requireLength(r *http.Request) error {
+func requireLength(r *request) error {
 	if r.ContentLength == 0 && r.Header["Content-Length"] == nil {
 		return problem.New(problem.LengthRequired, "The request has neither a Content-Length nor a Transfer-Encoding.")
 	}
@@ -155,8 +155,8 @@ func isMediaType(s string) bool {
 }
 
 // readEntry reads the entry that a request wants to store under key.
-func (s *Server) readEntry(w http.ResponseWriter, r *http.Request, key store.Key) (e store.Entry, err error) {
-	e.Key = key
+func (s *Server) readEntry(w *response, r *request) (e store.Entry, err error) {
+	e.Key = r.key
 	if e.Metadata, err = readMetadata(r.Header); err != nil {
 		return e, err
 	}

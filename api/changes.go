@@ -44,17 +44,9 @@ type feed struct {
 
 // getChanges is GET and HEAD /v1/changes: a page, at once or when there is one,
 // or as NDJSON and as events a stream without an end.
-func (s *Server) getChanges(w http.ResponseWriter, r *http.Request) error {
-	q, err := parameters(r, "since", "prefix", "values", "wait", "limit")
-	if err != nil {
-		return err
-	}
-	chosen, err := negotiate.Choose(r.Header["Accept"], negotiate.Changes)
-	if err != nil {
-		return err
-	}
-	endless := chosen.Format == negotiate.FormatNDJSON || chosen.Format == negotiate.FormatEvents
-	f, err := readFeed(q, r.Header, endless)
+func (s *Server) getChanges(w *response, r *request) error {
+	endless := r.variant.Format == negotiate.FormatNDJSON || r.variant.Format == negotiate.FormatEvents
+	f, err := readFeed(r.query, r.Header, endless)
 	if err != nil {
 		return err
 	}
@@ -64,9 +56,9 @@ func (s *Server) getChanges(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	if endless {
-		return s.streamChanges(w, r, f, chosen)
+		return s.streamChanges(w, r, f)
 	}
-	return s.pageChanges(w, r, f, chosen)
+	return s.pageChanges(w, r, f)
 }
 
 // readFeed reads the parameters. A stream that is taken up again says so by
@@ -131,7 +123,7 @@ func (s *Server) first(ctx context.Context, f *feed) (store.ChangePage, error) {
 	return page, err
 }
 
-func (s *Server) pageChanges(w http.ResponseWriter, r *http.Request, f feed, o negotiate.Variant) error {
+func (s *Server) pageChanges(w *response, r *request, f feed) error {
 	page, err := s.first(r.Context(), &f)
 	if err == nil && len(page.Entries) == 0 && f.wait > 0 {
 		page, err = s.awaitChanges(w, r, f, page)
@@ -139,12 +131,12 @@ func (s *Server) pageChanges(w http.ResponseWriter, r *http.Request, f feed, o n
 	if err != nil {
 		return err
 	}
-	if err := w.(*response).held.Grow(r.Context(), (1+budget.EncodeCopies)*budget.ValueBytes(page.Entries)); err != nil {
+	if err := w.held.Grow(r.Context(), (1+budget.EncodeCopies)*budget.ValueBytes(page.Entries)); err != nil {
 		return err
 	}
 	d := &changesDocument{ChangePage: wire.ChangePage{Changes: make([]*wire.Change, len(page.Entries)), Next: page.Next.String(), More: page.More}}
 	for i := range page.Entries {
-		d.Changes[i] = changeOf(&page.Entries[i], f.options.Values, o.Format)
+		d.Changes[i] = changeOf(&page.Entries[i], f.options.Values, r.variant.Format)
 	}
 	q := r.URL.Query()
 	q.Set("since", d.Next)
@@ -153,14 +145,13 @@ func (s *Server) pageChanges(w http.ResponseWriter, r *http.Request, f feed, o n
 	h["Cache-Control"] = noStore
 	h["Link"] = []string{"<" + d.nextPath + `>; rel="next"`}
 	h["Runnel-Partition"] = []string{page.Partition}
-	s.write(w, r, answer{status: http.StatusOK, document: d, offer: o})
 	s.feeds.sent.Add(float64(len(page.Entries)))
-	return nil
+	return s.respond(w, r, http.StatusOK, d)
 }
 
 // awaitChanges waits for something to follow an empty page. If nothing does in
 // time, the page that follows is empty too.
-func (s *Server) awaitChanges(w http.ResponseWriter, r *http.Request, f feed, page store.ChangePage) (store.ChangePage, error) {
+func (s *Server) awaitChanges(w *response, r *request, f feed, page store.ChangePage) (store.ChangePage, error) {
 	ctx, cancel := s.endless(w, r)
 	defer cancel()
 	ctx, stop := context.WithTimeout(ctx, f.wait)
@@ -180,7 +171,7 @@ func (s *Server) awaitChanges(w http.ResponseWriter, r *http.Request, f feed, pa
 
 // endless is the context of an answer that may take any time: it has no deadline
 // but those of its writes, and ends with the server's readiness to serve.
-func (s *Server) endless(w http.ResponseWriter, r *http.Request) (context.Context, context.CancelFunc) {
+func (s *Server) endless(w *response, r *request) (context.Context, context.CancelFunc) {
 	control := http.NewResponseController(w)
 	// A connection that knows no deadlines, as in tests, has none to lift.
 	control.SetReadDeadline(time.Time{}) // else it ends the request, and what is read is only that the client is gone

@@ -16,14 +16,14 @@ import (
 // streamChanges writes changes as they come, for ever. When nothing comes, a
 // heartbeat says that, and how far the reader has come all the same. An error is
 // the last that is written, a problem, and then the connection breaks.
-func (s *Server) streamChanges(w http.ResponseWriter, r *http.Request, f feed, o negotiate.Variant) error {
+func (s *Server) streamChanges(w *response, r *request, f feed) error {
 	page, err := s.first(r.Context(), &f)
 	if err != nil {
 		return err
 	}
 	h := w.Header()
 	h["Cache-Control"] = noStore
-	h["Content-Type"] = []string{o.ContentType}
+	h["Content-Type"] = []string{r.variant.ContentType}
 	h["Vary"] = varyAccept
 	h["X-Accel-Buffering"] = []string{"no"} // for proxies that gather answers otherwise
 	if r.Method == http.MethodHead {
@@ -31,7 +31,7 @@ func (s *Server) streamChanges(w http.ResponseWriter, r *http.Request, f feed, o
 	}
 	ctx, cancel := s.endless(w, r)
 	defer cancel()
-	st := newChangeStream(s, w, f.options.Values, o.Format)
+	st := newChangeStream(s, w, f.options.Values, r.variant.Format)
 	s.feeds.readers.WithLabelValues(st.name()).Inc()
 	defer s.feeds.readers.WithLabelValues(st.name()).Dec()
 	if err := st.begin(ctx, &page); err != nil {
@@ -39,7 +39,7 @@ func (s *Server) streamChanges(w http.ResponseWriter, r *http.Request, f feed, o
 	}
 	watch := s.store.Watch(page.Next, f.options)
 	defer watch.Close()
-	return s.follow(ctx, st, watch, func(err error) *problemDocument { return documentOfProblem(problemOf(err), r, w.(*response).id) })
+	return s.follow(ctx, st, watch, func(err error) *problemDocument { return documentOfProblem(problemOf(err), r, w.id) })
 }
 
 // follow writes what the watch gives until ctx ends, the client takes no more, or
@@ -78,8 +78,8 @@ type changeStream struct {
 	told    string // the token that the client was given last
 }
 
-func newChangeStream(s *Server, w http.ResponseWriter, values bool, f negotiate.Format) *changeStream {
-	return &changeStream{s: s, w: w.(*response), control: http.NewResponseController(w), values: values, form: f}
+func newChangeStream(s *Server, w *response, values bool, f negotiate.Format) *changeStream {
+	return &changeStream{s: s, w: w, control: http.NewResponseController(w), values: values, form: f}
 }
 
 func (st *changeStream) name() string {

@@ -5,8 +5,6 @@ import (
 	"encoding/xml"
 	"net/http"
 
-	"github.com/runnelkv/runnel/api/internal/negotiate"
-	"github.com/runnelkv/runnel/api/internal/problem"
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 )
@@ -23,12 +21,8 @@ func (c classic) canonical() bool { return c.path == canonicalPath }
 
 // list is GET on the path itself: URLs of the keys of one node, or of all
 // reachable nodes together.
-func (c classic) list(w http.ResponseWriter, r *http.Request) error {
-	q, err := parameters(r, "prefix", "delimiter", "after", "limit")
-	if err != nil {
-		return err
-	}
-	o, err := c.s.listOptions(nil, q)
+func (c classic) list(w *response, r *request) error {
+	o, err := c.s.listOptions(nil, r.query)
 	if err != nil {
 		return err
 	}
@@ -49,49 +43,31 @@ func (c classic) list(w http.ResponseWriter, r *http.Request) error {
 	}
 	if page.Next != "" {
 		d.Next = cursor{o.Prefix, o.Delimiter, page.Next}.String()
-		d.nextPath = nextPath(c.path, q, d.Next)
+		d.nextPath = nextPath(c.path, r.query, d.Next)
 	}
 	setPage(w.Header(), &page, d.nextPath)
-	return c.s.respondAs(w, r, answer{status: http.StatusOK, document: d}, negotiate.Classic)
+	return c.s.respond(w, r, http.StatusOK, d)
 }
 
 // get is GET and HEAD of a key. A name that no key can have is unknown.
-func (c classic) get(w http.ResponseWriter, r *http.Request) error {
-	key, err := c.s.keyOf(r, c.path)
-	if err != nil {
-		return problem.New(problem.NotFound, "No key has this name: %s.", err)
-	}
-	if _, err := parameters(r); err != nil {
-		return err
-	}
+func (c classic) get(w *response, r *request) error {
 	// Of one node as it is now, not from the cache: what a canonical write has
 	// brought to every node is read from each of them, through any process.
 	o := store.ReadOptions{Consistency: store.Quorum, Copies: 1}
 	if c.canonical() {
 		o = store.ReadOptions{Consistency: store.FromMaster}
 	}
-	read, err := c.s.get(w, r, key, o)
+	read, err := c.s.get(w, r, o)
 	if err != nil {
 		return err
 	}
-	chosen, err := negotiate.Choose(r.Header["Accept"], negotiate.Classic)
-	if err != nil {
-		return err
-	}
-	return c.s.writeEntry(w, r, &read.Entry, chosen)
+	return c.s.writeEntry(w, r, &read.Entry)
 }
 
 // put is PUT and POST of a key: always 201, also when it overwrites, with the
 // key's URL in the body as in Location.
-func (c classic) put(w http.ResponseWriter, r *http.Request) error {
-	key, err := c.s.keyOf(r, c.path)
-	if err != nil {
-		return err
-	}
-	if _, err := negotiate.Choose(r.Header["Accept"], negotiate.Classic); err != nil {
-		return err // before anything is stored
-	}
-	p, err := c.s.readWrite(w, r, key)
+func (c classic) put(w *response, r *request) error {
+	p, err := c.s.readWrite(w, r)
 	if err != nil {
 		return err
 	}
@@ -100,22 +76,15 @@ func (c classic) put(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	status := c.spread(w, r, written.Entry, http.StatusCreated)
-	setWritten(w.(*response), &written.Entry)
-	url := wire.Path(c.path, store.Name(key))
+	setWritten(w, &written.Entry)
+	url := wire.Path(c.path, store.Name(r.key))
 	w.Header()["Location"] = []string{url}
-	return c.s.respondAs(w, r, answer{status: status, document: &classicStored{URL: url}}, negotiate.Classic)
+	return c.s.respond(w, r, status, &classicStored{URL: url})
 }
 
 // delete is DELETE of a key: 202, as it is spread lazily.
-func (c classic) delete(w http.ResponseWriter, r *http.Request) error {
-	key, err := c.s.keyOf(r, c.path)
-	if err != nil {
-		return err
-	}
-	if _, err := parameters(r); err != nil {
-		return err
-	}
-	tombstone, err := c.s.delete(w, r, key)
+func (c classic) delete(w *response, r *request) error {
+	tombstone, err := c.s.delete(w, r)
 	if err != nil {
 		return err
 	}
@@ -126,11 +95,11 @@ func (c classic) delete(w http.ResponseWriter, r *http.Request) error {
 // spread brings a committed entry to every reachable node, on the canonical
 // path, and returns the status to answer with: done, or 202 when some node that
 // is reachable does not have it yet.
-func (c classic) spread(w http.ResponseWriter, r *http.Request, e store.Entry, done int) int {
+func (c classic) spread(w *response, r *request, e store.Entry, done int) int {
 	if !c.canonical() {
 		return done
 	}
-	if !c.s.copied(w.(*response), r, e, store.EveryReachable) {
+	if !c.s.copied(w, r, e, store.EveryReachable) {
 		return http.StatusAccepted
 	}
 	return done

@@ -44,8 +44,8 @@ func setCookie(h, asked http.Header) {
 // dropCookie takes the session's cookie out of a read that has no other session, and
 // reports whether there was one. A forged cookie, or that of a state of the store
 // which was lost, must not keep a browser from every page.
-func dropCookie(w http.ResponseWriter, r *http.Request) bool {
-	if w.(*response).status != 0 || r.Header[sessionHeader] != nil || r.Header["Cookie"] == nil || r.Method != http.MethodGet && r.Method != http.MethodHead {
+func dropCookie(w *response, r *request) bool {
+	if w.status != 0 || r.Header[sessionHeader] != nil || r.Header["Cookie"] == nil || r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return false
 	}
 	delete(r.Header, "Cookie")

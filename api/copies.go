@@ -2,9 +2,8 @@ package api
 
 import (
 	"context"
-	"net/http"
+	"net/url"
 	"strconv"
-	"strings"
 
 	"github.com/runnelkv/runnel/api/internal/problem"
 	"github.com/runnelkv/runnel/store"
@@ -12,11 +11,7 @@ import (
 
 // copies reads the parameter copies: how many partitions shall hold a write
 // before it is answered; 0 without one.
-func (s *Server) copies(r *http.Request) (int, error) {
-	if !strings.Contains(r.URL.RawQuery, "copies") { // as nearly always
-		return 0, nil
-	}
-	q := r.URL.Query()
+func (s *Server) copies(q url.Values) (int, error) {
 	if !q.Has("copies") {
 		return 0, nil
 	}
@@ -34,7 +29,7 @@ func (s *Server) copies(r *http.Request) (int, error) {
 // copied brings a committed entry to as many partitions as were asked for, and
 // reports whether it got there. It stands either way, so nothing that happens
 // here makes the write fail, and the client's leaving does not stop it.
-func (s *Server) copied(w *response, r *http.Request, e store.Entry, copies int) bool {
+func (s *Server) copied(w *response, r *request, e store.Entry, copies int) bool {
 	held, err := s.store.Copy(context.WithoutCancel(r.Context()), e, copies)
 	w.set("Runnel-Copies", strconv.Itoa(held))
 	enough := held >= copies && err == nil

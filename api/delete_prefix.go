@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 
-	"github.com/runnelkv/runnel/api/internal/negotiate"
 	"github.com/runnelkv/runnel/api/internal/problem"
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
@@ -16,12 +15,8 @@ import (
 // deleteKeys is DELETE /v1/keys: the keys that begin with a prefix, so many at a
 // time. Each is deleted if it is there when its deletion is decided, also when it
 // was changed after it was found; there is no moment at which all are gone.
-func (s *Server) deleteKeys(w http.ResponseWriter, r *http.Request) error {
-	q, err := parameters(r, "prefix", "after", "limit", "all")
-	if err != nil {
-		return err
-	}
-	o, err := s.deletionOptions(r.Header, q)
+func (s *Server) deleteKeys(w *response, r *request) error {
+	o, err := s.deletionOptions(r.Header, r.query)
 	if err != nil {
 		return err
 	}
@@ -29,9 +24,6 @@ func (s *Server) deleteKeys(w http.ResponseWriter, r *http.Request) error {
 		if r.Header[name] != nil {
 			return problem.Header(name, "%s is about one key, and this deletes many.", name)
 		}
-	}
-	if _, err := negotiate.Choose(r.Header["Accept"], negotiate.Documents); err != nil {
-		return err // before anything is done
 	}
 	page, err := s.store.List(r.Context(), o)
 	if err != nil {
@@ -76,7 +68,7 @@ func (s *Server) deletionOptions(h http.Header, q url.Values) (o store.ListOptio
 
 // deleteAll deletes entries, counts those that were still there, and returns
 // how far it has written and seen.
-func (s *Server) deleteAll(r *http.Request, entries []store.Entry, d *deletedDocument) (wrote store.Vector, err error) {
+func (s *Server) deleteAll(r *request, entries []store.Entry, d *deletedDocument) (wrote store.Vector, err error) {
 	changes := make([]store.Write, len(entries))
 	tombstones := make([]store.Entry, len(entries))
 	var none conditions

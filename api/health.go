@@ -11,10 +11,7 @@ import (
 
 // getHealth is GET /healthz: whether this process makes progress, which is more
 // than that it lives. Partitions that are down are not its fault.
-func (s *Server) getHealth(w http.ResponseWriter, r *http.Request) error {
-	if _, err := parameters(r); err != nil {
-		return err
-	}
+func (s *Server) getHealth(w *response, r *request) error {
 	s.store.Status() // a store that is stuck must not look healthy
 	if due := s.passDue(); !due.IsZero() && time.Since(due) > passDelay {
 		return problem.New(problem.Unhealthy, "The sync process should have made a pass at %s.", due.UTC().Format(time.RFC3339))
@@ -43,11 +40,7 @@ func (s *Server) passDue() time.Time {
 
 // getReady is GET /readyz: whether requests can be served; with ?write, whether
 // writes can.
-func (s *Server) getReady(w http.ResponseWriter, r *http.Request) error {
-	q, err := parameters(r, "write")
-	if err != nil {
-		return err
-	}
+func (s *Server) getReady(w *response, r *request) error {
 	if s.draining.Err() != nil {
 		return problem.New(problem.ShuttingDown, "The server is shutting down.")
 	}
@@ -55,13 +48,13 @@ func (s *Server) getReady(w http.ResponseWriter, r *http.Request) error {
 	switch {
 	case !st.Readable():
 		return problem.New(problem.NotReady, "The keys of some master cannot be read from any partition.")
-	case q.Has("write") && !st.Writable():
+	case r.query.Has("write") && !st.Writable():
 		return problem.New(problem.NotReady, "No master takes writes; /v1/status says why.")
 	}
 	return s.respondHealth(w, r)
 }
 
-func (s *Server) respondHealth(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) respondHealth(w *response, r *request) error {
 	w.Header()["Cache-Control"] = noStore
 	return s.respond(w, r, http.StatusOK, &healthDocument{Status: "ok"})
 }

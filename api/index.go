@@ -11,10 +11,7 @@ import (
 )
 
 // getIndex is GET /: where everything is.
-func (s *Server) getIndex(w http.ResponseWriter, r *http.Request) error {
-	if _, err := parameters(r); err != nil {
-		return err
-	}
+func (s *Server) getIndex(w *response, r *request) error {
 	return s.respond(w, r, http.StatusOK, &indexDocument{
 		Name: "runnel", Node: wire.Text(s.options.Node), Version: wire.Text(s.options.Version), Links: []link{
 			{"keys", "/v1/keys", "the keys, and their values below"},
@@ -58,10 +55,7 @@ func (d *indexDocument) writeText(b *bytes.Buffer) {
 var icon []byte
 
 // getIcon is GET /favicon.ico.
-func getIcon(w http.ResponseWriter, r *http.Request) error {
-	if _, err := parameters(r); err != nil {
-		return err
-	}
+func getIcon(w *response, r *request) error {
 	w.Header()["Content-Type"] = []string{"image/svg+xml"}
 	w.Header()["Cache-Control"] = []string{"public, max-age=86400"}
 	writeWhole(w, r, icon)
@@ -74,10 +68,7 @@ func getIcon(w http.ResponseWriter, r *http.Request) error {
 var openAPI []byte
 
 // getOpenAPI is GET /openapi.yaml.
-func getOpenAPI(w http.ResponseWriter, r *http.Request) error {
-	if _, err := parameters(r); err != nil {
-		return err
-	}
+func getOpenAPI(w *response, r *request) error {
 	w.Header()["Content-Type"] = []string{"application/yaml"} // RFC 9512
 	w.Header()["Cache-Control"] = noCache
 	writeWhole(w, r, openAPI)

@@ -13,29 +13,18 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-// keyParams are the parameters of a read of one key. With entry=true the answer
-// is the whole entry, never the value, whatever media type the value has.
-var keyParams = append([]string{"entry"}, readParams...)
-
-// getKey is GET and HEAD /v1/keys/{key}.
-func (s *Server) getKey(w http.ResponseWriter, r *http.Request) error {
-	key, err := s.keyOf(r, keysPath)
+// getKey is GET and HEAD /v1/keys/{key}. With entry=true the answer is the entry as a document, never the plain value,
+// whatever media type the value has.
+func (s *Server) getKey(w *response, r *request) error {
+	o, err := s.readOptions(r.Header, r.query)
 	if err != nil {
 		return err
 	}
-	q, err := parameters(r, keyParams...)
+	whole, err := flag(r.query, "entry")
 	if err != nil {
 		return err
 	}
-	o, err := s.readOptions(r.Header, q)
-	if err != nil {
-		return err
-	}
-	whole, err := flag(q, "entry")
-	if err != nil {
-		return err
-	}
-	read, err := s.get(w, r, key, o)
+	read, err := s.get(w, r, o)
 	if err != nil {
 		return err
 	}
@@ -48,37 +37,36 @@ func (s *Server) getKey(w http.ResponseWriter, r *http.Request) error {
 	if whole {
 		forms = all[1:]
 	}
-	chosen, err := negotiate.Choose(accept, forms)
+	r.variant, err = negotiate.Choose(accept, forms)
 	switch {
 	case err != nil:
 		return err
-	case chosen.Format == negotiate.FormatRaw:
+	case r.variant.Format == negotiate.FormatRaw:
 		return writeValue(w, r, &read.Entry)
 	}
 	e := read.Entry // a document keeps it, which a plain answer need not pay for
-	return s.writeEntry(w, r, &e, chosen)
+	return s.writeEntry(w, r, &e)
 }
 
 // get reads an entry, and says in the header who answered and how stale that
 // can be, also when there is none.
-func (s *Server) get(w http.ResponseWriter, r *http.Request, key store.Key, o store.ReadOptions) (store.Read, error) {
-	rw := w.(*response)
-	if n := s.budget.Expected(string(key)); n > 0 {
-		if err := rw.held.Grow(r.Context(), n); err != nil {
+func (s *Server) get(w *response, r *request, o store.ReadOptions) (store.Read, error) {
+	if n := s.budget.Expected(string(r.key)); n > 0 {
+		if err := w.held.Grow(r.Context(), n); err != nil {
 			return store.Read{}, err
 		}
 	}
-	read, err := s.store.Get(r.Context(), key, o)
+	read, err := s.store.Get(r.Context(), r.key, o)
 	if err == nil {
-		s.budget.Learn(string(key), read.Entry.Size)
-		err = rw.held.Resize(r.Context(), int64(len(read.Entry.Value)), 0)
+		s.budget.Learn(string(r.key), read.Entry.Size)
+		err = w.held.Resize(r.Context(), int64(len(read.Entry.Value)), 0)
 	}
-	h := rw.header
+	h := w.header
 	if read.Partition != "" {
-		s.setSession(rw, o.Session, read.Seen)
-		rw.set("Runnel-Partition", read.Partition)
+		s.setSession(w, o.Session, read.Seen)
+		w.set("Runnel-Partition", read.Partition)
 		if read.Staleness > 0 {
-			rw.set("Runnel-Staleness", seconds(read.Staleness))
+			w.set("Runnel-Staleness", seconds(read.Staleness))
 		} else {
 			setStaleness(h, read.Staleness)
 		}
@@ -125,9 +113,9 @@ func setValidators(w *response, e *store.Entry, f negotiate.Format) {
 }
 
 // writeEntry answers with the whole entry as a document.
-func (s *Server) writeEntry(w http.ResponseWriter, r *http.Request, e *store.Entry, o negotiate.Variant) error {
-	setValidators(w.(*response), e, o.Format)
-	if err := w.(*response).held.Grow(r.Context(), budget.EncodeCopies*int64(len(e.Value))); err != nil {
+func (s *Server) writeEntry(w *response, r *request, e *store.Entry) error {
+	setValidators(w, e, r.variant.Format)
+	if err := w.held.Grow(r.Context(), budget.EncodeCopies*int64(len(e.Value))); err != nil {
 		return err
 	}
 	if conditional(r.Header) {
@@ -140,21 +128,16 @@ func (s *Server) writeEntry(w http.ResponseWriter, r *http.Request, e *store.Ent
 			return nil
 		}
 	}
-	s.write(w, r, answer{status: http.StatusOK, document: entryOf(e, o.Format), offer: o})
-	return nil
+	return s.respond(w, r, http.StatusOK, entryOf(e, r.variant.Format))
 }
 
 // putKey is PUT /v1/keys/{key}.
-func (s *Server) putKey(w http.ResponseWriter, r *http.Request) error {
-	key, err := s.keyOf(r, keysPath)
+func (s *Server) putKey(w *response, r *request) error {
+	copies, err := s.copies(r.query)
 	if err != nil {
 		return err
 	}
-	copies, err := s.copies(r)
-	if err != nil {
-		return err
-	}
-	p, err := s.readWrite(w, r, key, "ttl", "expires_at", "copies")
+	p, err := s.readWrite(w, r)
 	if err != nil {
 		return err
 	}
@@ -162,17 +145,16 @@ func (s *Server) putKey(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	rw := w.(*response)
 	status := http.StatusNoContent
 	if written.Created {
-		rw.set("Location", wire.Path(keysPath, store.Name(key)))
+		w.set("Location", wire.Path(keysPath, store.Name(r.key)))
 		status = http.StatusCreated
 	}
-	if copies > 0 && !s.copied(rw, r, written.Entry, copies) {
+	if copies > 0 && !s.copied(w, r, written.Entry, copies) {
 		status = http.StatusAccepted
 	}
-	setWritten(rw, &written.Entry)
-	s.setSession(rw, p.session, store.Mark{Origin: written.Entry.Origin, Revision: written.Entry.Revision})
+	setWritten(w, &written.Entry)
+	s.setSession(w, p.session, store.Mark{Origin: written.Entry.Origin, Revision: written.Entry.Revision})
 	w.WriteHeader(status)
 	return nil
 }
@@ -187,12 +169,8 @@ type write struct {
 
 // readWrite decodes a write of key. The body comes last: whatever can be
 // refused is refused before a client that expects a 100 sends it.
-func (s *Server) readWrite(w http.ResponseWriter, r *http.Request, key store.Key, params ...string) (p write, err error) {
-	q, err := parameters(r, params...)
-	if err != nil {
-		return p, err
-	}
-	if p.ttl, err = timeToLive(q); err != nil {
+func (s *Server) readWrite(w *response, r *request) (p write, err error) {
+	if p.ttl, err = timeToLive(r.query); err != nil {
 		return p, err
 	}
 	if p.conditions, err = readConditions(r.Header); err != nil {
@@ -201,11 +179,11 @@ func (s *Server) readWrite(w http.ResponseWriter, r *http.Request, key store.Key
 	if p.session, err = s.readSession(r.Header); err != nil {
 		return p, err
 	}
-	expires, err := expiresAt(q)
+	expires, err := expiresAt(r.query)
 	if err != nil {
 		return p, err
 	}
-	p.entry, err = s.readEntry(w, r, key)
+	p.entry, err = s.readEntry(w, r)
 	p.entry.ExpiresAt = expires
 	return p, err
 }
@@ -249,23 +227,16 @@ func setWritten(w *response, e *store.Entry) {
 }
 
 // deleteKey is DELETE /v1/keys/{key}.
-func (s *Server) deleteKey(w http.ResponseWriter, r *http.Request) error {
-	key, err := s.keyOf(r, keysPath)
-	if err != nil {
-		return err
-	}
-	if _, err := parameters(r); err != nil {
-		return err
-	}
+func (s *Server) deleteKey(w *response, r *request) error {
 	session, err := s.readSession(r.Header)
 	if err != nil {
 		return err
 	}
-	tombstone, err := s.delete(w, r, key)
+	tombstone, err := s.delete(w, r)
 	if err != nil {
 		return err
 	}
-	s.setSession(w.(*response), session, store.Mark{Origin: tombstone.Origin, Revision: tombstone.Revision})
+	s.setSession(w, session, store.Mark{Origin: tombstone.Origin, Revision: tombstone.Revision})
 	w.Header()["Runnel-Revision"] = []string{strconv.FormatInt(int64(tombstone.Revision), 10)}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
@@ -273,13 +244,13 @@ func (s *Server) deleteKey(w http.ResponseWriter, r *http.Request) error {
 
 // delete removes a key on its master if the request's preconditions hold, and
 // returns the tombstone. ErrNotFound when there is nothing to delete.
-func (s *Server) delete(w http.ResponseWriter, r *http.Request, key store.Key) (tombstone store.Entry, err error) {
+func (s *Server) delete(w *response, r *request) (tombstone store.Entry, err error) {
 	c, err := readConditions(r.Header)
 	if err != nil {
 		return tombstone, err
 	}
-	master := s.store.Master(key)
-	err = s.store.Update(r.Context(), []store.Key{key}, store.UpdateOptions{WithoutValues: true}, c.deletion(key, &tombstone))
+	master := s.store.Master(r.key)
+	err = s.store.Update(r.Context(), []store.Key{r.key}, store.UpdateOptions{WithoutValues: true}, c.deletion(r.key, &tombstone))
 	if err == nil || errors.Is(err, store.ErrNotFound) {
 		w.Header()["Runnel-Partition"] = []string{master}
 		w.Header()["Runnel-Staleness"] = notStale

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"net/http"
 	"strings"
 
 	"github.com/runnelkv/runnel/api/wire"
@@ -18,7 +17,7 @@ const (
 
 // keyOf returns the key that a request's path names behind prefix. net/url has
 // decoded the path exactly once, and nothing has cleaned it.
-func (s *Server) keyOf(r *http.Request, prefix string) (store.Key, error) {
+func (s *Server) keyOf(r *request, prefix string) (store.Key, error) {
 	name := strings.TrimPrefix(r.URL.Path, prefix)
 	if err := s.store.CheckName(name); err != nil {
 		return "", err
@@ -27,6 +26,6 @@ func (s *Server) keyOf(r *http.Request, prefix string) (store.Key, error) {
 }
 
 // isClassic reports whether the request is for one of the classic paths.
-func isClassic(r *http.Request) bool {
-	return strings.HasPrefix(r.URL.Path, bucketPath) || strings.HasPrefix(r.URL.Path, canonicalPath)
+func isClassic(path string) bool {
+	return strings.HasPrefix(path, bucketPath) || strings.HasPrefix(path, canonicalPath)
 }

@@ -15,44 +15,35 @@ import (
 )
 
 // listKeys is GET and HEAD /v1/keys.
-func (s *Server) listKeys(w http.ResponseWriter, r *http.Request) error {
-	q, err := parameters(r, "prefix", "delimiter", "after", "limit", "values", "consistency", "max_staleness")
+func (s *Server) listKeys(w *response, r *request) error {
+	o, err := s.listOptions(r.Header, r.query)
 	if err != nil {
 		return err
 	}
-	o, err := s.listOptions(r.Header, q)
-	if err != nil {
+	if o.Values, err = flag(r.query, "values"); err != nil {
 		return err
 	}
-	if o.Values, err = flag(q, "values"); err != nil {
-		return err
-	}
-	chosen, err := negotiate.Choose(r.Header["Accept"], negotiate.Lists)
-	if err != nil {
-		return err
-	}
-	if chosen.Format == negotiate.FormatNDJSON {
+	if r.variant.Format == negotiate.FormatNDJSON {
 		return s.streamKeys(w, r, o)
 	}
 	page, err := s.store.List(r.Context(), o)
 	if err == nil {
-		err = w.(*response).held.Grow(r.Context(), (1+budget.EncodeCopies)*budget.ValueBytes(page.Entries))
+		err = w.held.Grow(r.Context(), (1+budget.EncodeCopies)*budget.ValueBytes(page.Entries))
 	}
 	if err != nil {
 		return err
 	}
 	d := &keysDocument{KeyPage: wire.KeyPage{Keys: make([]*wire.Entry, len(page.Entries)), Prefixes: texts(page.Prefixes)}, prefix: o.Prefix}
 	for i := range page.Entries {
-		d.Keys[i] = &listed(&page.Entries[i], o.Values, chosen.Format).Entry
+		d.Keys[i] = &listed(&page.Entries[i], o.Values, r.variant.Format).Entry
 	}
 	if page.Next != "" {
 		d.Next = cursor{o.Prefix, o.Delimiter, page.Next}.String()
-		d.nextPath = nextPath("/v1/keys", q, d.Next)
+		d.nextPath = nextPath("/v1/keys", r.query, d.Next)
 	}
 	setPage(w.Header(), &page, d.nextPath)
 	w.Header()[sessionHeader] = []string{s.sessionToken(o.Session.Merge(page.Seen))}
-	s.write(w, r, answer{status: http.StatusOK, document: d, offer: chosen})
-	return nil
+	return s.respond(w, r, http.StatusOK, d)
 }
 
 // listed documents an entry of a list.
@@ -154,15 +145,13 @@ func (d *keysDocument) writeText(b *bytes.Buffer) {
 
 // postKey is POST /v1/keys: a write under a key that is made here, a UUID of
 // version 7, so that keys made later sort later.
-func (s *Server) postKey(w http.ResponseWriter, r *http.Request) error {
-	if _, err := negotiate.Choose(r.Header["Accept"], negotiate.Documents); err != nil {
-		return err // before anything is stored
-	}
+func (s *Server) postKey(w *response, r *request) error {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return err
 	}
-	p, err := s.readWrite(w, r, store.User.Key(id.String()), "ttl")
+	r.key = store.User.Key(id.String())
+	p, err := s.readWrite(w, r)
 	if err != nil {
 		return err
 	}
@@ -171,9 +160,8 @@ func (s *Server) postKey(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	rw := w.(*response)
-	setWritten(rw, &written.Entry)
-	s.setSession(rw, p.session, store.Mark{Origin: written.Entry.Origin, Revision: written.Entry.Revision})
+	setWritten(w, &written.Entry)
+	s.setSession(w, p.session, store.Mark{Origin: written.Entry.Origin, Revision: written.Entry.Revision})
 	w.Header()["Location"] = []string{keysPath + id.String()}
 	return s.respond(w, r, http.StatusCreated, headOf(&written.Entry))
 }

@@ -56,7 +56,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 	if err := s.checkHost(r); err != nil {
 		rw.route = unmatched
-		s.fail(rw, r, err)
+		s.fail(rw, &rw.request, err)
 		return
 	}
 	s.route(r).ServeHTTP(rw, r)
@@ -70,7 +70,7 @@ func (s *Server) panicked(w *response, r *http.Request, p any) {
 		w.cut = true
 		return
 	}
-	s.fail(w, r, problem.New(problem.Internal, ""))
+	s.fail(w, &w.request, problem.New(problem.Internal, ""))
 }
 
 func (s *Server) finish(w *response, r *http.Request, took time.Duration) {

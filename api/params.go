@@ -1,7 +1,7 @@
 package api
 
 import (
-	"net/http"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -17,20 +17,15 @@ import (
 // parameters returns the query's parameters. Any that is not among known is
 // refused, and so is one that is given twice: a misspelt one must not be
 // silently without effect.
-func parameters(r *http.Request, known ...string) (url.Values, error) {
-	if r.URL.RawQuery == "" {
+func parameters(rawQuery string, known []string) (url.Values, error) {
+	if rawQuery == "" {
 		return nil, nil
 	}
-	values, err := url.ParseQuery(r.URL.RawQuery)
+	values, err := url.ParseQuery(rawQuery)
 	if err != nil {
 		return nil, problem.New(problem.InvalidParameter, "The query is not well-formed.")
 	}
-	names := make([]string, 0, len(values))
-	for name := range values {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(values)) {
 		if !slices.Contains(known, name) {
 			return nil, problem.Parameter(printable(name), "There is no parameter %q here; there are: %s.", name, orNone(known))
 		}

@@ -107,34 +107,33 @@ func problemOfItem(e *wire.Error) *problem.Error {
 const defaultRetry = time.Second
 
 // fail answers with the problem that err is. It is the only writer of errors.
-func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	rw := w.(*response)
+func (s *Server) fail(w *response, r *request, err error) {
 	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
 		// The client is gone, or has only ended its own side of the connection,
 		// which looks the same from here: it must not take the absence of an
 		// answer for an empty one, nor half a list for a whole one.
-		rw.status, rw.cut = statusClientGone, true
+		w.status, w.cut = statusClientGone, true
 		panic(http.ErrAbortHandler)
 	}
-	rw.duplex = false // a problem is the whole answer
+	w.duplex = false // a problem is the whole answer
 	e := problemOf(err)
 	if e.Type.Status >= 500 {
-		s.options.Logger.Log(r.Context(), e.LogLevel(), "request failed", "request", rw.id, "method", r.Method,
+		s.options.Logger.Log(r.Context(), e.LogLevel(), "request failed", "request", w.id, "method", r.Method,
 			"path", r.URL.EscapedPath(), "problem", e.Type.Slug, "error", err)
 	}
-	if rw.status != 0 {
-		rw.cut = true
+	if w.status != 0 {
+		w.cut = true
 		panic(http.ErrAbortHandler) // too late for an answer: the client must see that this one is not whole
 	}
 	if d, ok := errors.AsType[*decided](err); ok {
 		if session, err := s.readSession(r.Header); err == nil { // what was no session was refused for that
-			s.setSession(rw, session, d.seen)
+			s.setSession(w, session, d.seen)
 		}
 	}
 	s.writeProblem(w, r, e)
 }
 
-func (s *Server) writeProblem(w http.ResponseWriter, r *http.Request, e *problem.Error) {
+func (s *Server) writeProblem(w *response, r *request, e *problem.Error) {
 	h := w.Header()
 	for _, name := range [...]string{"Etag", "Last-Modified", "Content-Length", "Accept-Ranges", "Content-Security-Policy"} {
 		delete(h, name)
@@ -143,16 +142,18 @@ func (s *Server) writeProblem(w http.ResponseWriter, r *http.Request, e *problem
 	if e.Type.Status == http.StatusServiceUnavailable {
 		h["Retry-After"] = []string{retryAfter(e.Retry)}
 	}
-	p := documentOfProblem(e, r, w.(*response).id)
+	p := documentOfProblem(e, r, w.id)
 	variants := negotiate.Problems
-	if isClassic(r) {
+	if isClassic(r.URL.Path) {
 		variants = negotiate.ClassicProblems
 	}
-	o, err := negotiate.Choose(r.Header["Accept"], variants)
-	if err != nil {
-		o = negotiate.Problems[0] // better an unaccepted form than no explanation
+	var err error
+	if r.variant, err = negotiate.Choose(r.Header["Accept"], variants); err != nil {
+		r.variant = negotiate.Problems[0] // better an unaccepted form than no explanation
 	}
-	s.write(w, r, answer{status: e.Type.Status, document: p, offer: o})
+	if err := s.respond(w, r, e.Type.Status, p); err != nil {
+		panic(err) // the documents of problems can be encoded
+	}
 }
 
 // retryAfter is in whole seconds, at least one.
@@ -169,7 +170,7 @@ type problemDocument struct {
 	explanation string
 }
 
-func documentOfProblem(e *problem.Error, r *http.Request, id string) *problemDocument {
+func documentOfProblem(e *problem.Error, r *request, id string) *problemDocument {
 	p := &problemDocument{e.Document(), e.Type.Explanation}
 	p.Instance, p.Request = r.URL.EscapedPath(), id
 	return p

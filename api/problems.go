@@ -11,10 +11,7 @@ import (
 )
 
 // listProblems is GET /problems.
-func (s *Server) listProblems(w http.ResponseWriter, r *http.Request) error {
-	if _, err := parameters(r); err != nil {
-		return err
-	}
+func (s *Server) listProblems(w *response, r *request) error {
 	d := &kindList{Kinds: make([]*kindDocument, len(problem.Types))}
 	for i, k := range problem.Types {
 		d.Kinds[i] = documentOf(k)
@@ -23,10 +20,7 @@ func (s *Server) listProblems(w http.ResponseWriter, r *http.Request) error {
 }
 
 // getProblem is GET /problems/{slug}, which the type of every problem leads to.
-func (s *Server) getProblem(w http.ResponseWriter, r *http.Request) error {
-	if _, err := parameters(r); err != nil {
-		return err
-	}
+func (s *Server) getProblem(w *response, r *request) error {
 	slug := strings.TrimPrefix(r.URL.Path, problemsPath)
 	for _, k := range problem.Types {
 		if k.Slug == slug {

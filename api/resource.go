@@ -2,64 +2,104 @@ package api
 
 import (
 	"errors"
+	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
+	"github.com/runnelkv/runnel/api/internal/negotiate"
 	"github.com/runnelkv/runnel/api/internal/problem"
 	"github.com/runnelkv/runnel/store"
 )
 
 // A handler answers one method of one resource, or returns the error to answer
 // with; then it has written nothing.
-type handler func(w http.ResponseWriter, r *http.Request) error
+type handler func(w *response, r *request) error
 
-// methods holds the handlers of a resource.
-type methods map[string]handler
+// request is a request with what its route has read of it.
+type request struct {
+	*http.Request
+	query   url.Values        // parameters that the method knows
+	key     store.Key         // that the path names, in a resource of keys
+	variant negotiate.Variant // of the answer
+}
+
+// method is one method of a resource.
+type method struct {
+	handle   handler
+	params   []string            // that the query may have
+	variants []negotiate.Variant // of the answer; nil: the handler chooses
+}
 
 // resource is one route with all its methods.
 type resource struct {
 	server  *Server
 	name    string // the path as in openapi.yaml
-	methods methods
+	keyed   string // path before the key; "" if the resource is no key
+	methods map[string]method
 	allow   string
 }
 
-func (s *Server) resource(name string, m methods) *resource {
-	allow := []string{http.MethodOptions}
-	for method := range m {
-		allow = append(allow, method)
+func (s *Server) resource(name string, methods map[string]method) *resource {
+	if get, ok := methods["GET"]; ok {
+		methods["HEAD"] = get
 	}
+	allow := append(slices.Collect(maps.Keys(methods)), http.MethodOptions)
 	slices.Sort(allow)
-	return &resource{server: s, name: name, methods: m, allow: strings.Join(allow, ", ")}
+	return &resource{server: s, name: name, methods: methods, allow: strings.Join(allow, ", ")}
 }
 
-func (re *resource) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	w.(*response).route = re.name
-	if err := re.serve(w, r); err != nil {
-		re.server.fail(w, r, err)
+// ServeHTTP implements http.Handler. The writer is the *response of the middleware.
+func (re *resource) ServeHTTP(under http.ResponseWriter, r *http.Request) {
+	w := under.(*response)
+	w.route = re.name
+	w.request.Request = r
+	if err := re.serve(w, &w.request); err != nil {
+		re.server.fail(w, &w.request, err)
 	}
 }
 
-func (re *resource) serve(w http.ResponseWriter, r *http.Request) error {
+func (re *resource) serve(w *response, r *request) error {
 	if re.methods == nil {
 		return problem.New(problem.UnknownRoute, "There is nothing at %s.", r.URL.EscapedPath())
 	}
-	if h := re.methods[r.Method]; h != nil {
-		if err := re.server.origins.Check(r); err != nil {
-			return problem.New(problem.CrossOrigin, "The request comes from a page of another site.")
+	m, ok := re.methods[r.Method]
+	if !ok {
+		w.header["Allow"] = []string{re.allow}
+		if r.Method == http.MethodOptions {
+			w.WriteHeader(http.StatusNoContent)
+			return nil
 		}
-		err := h(w, r)
-		if session, ok := errors.AsType[*store.SessionError](err); ok && dropCookie(w, r) {
-			re.server.options.Logger.Debug("a browser's session is dropped, as no partition has reached it", "request", w.(*response).id, "error", session)
-			return h(w, r)
-		}
+		return problem.New(problem.Method, "%s is not a method of %s; there are %s.", r.Method, re.name, re.allow)
+	}
+	if err := re.server.origins.Check(r.Request); err != nil {
+		return problem.New(problem.CrossOrigin, "The request comes from a page of another site.")
+	}
+	if err := re.read(r, &m); err != nil {
 		return err
 	}
-	w.Header()["Allow"] = []string{re.allow}
-	if r.Method == http.MethodOptions {
-		w.WriteHeader(http.StatusNoContent)
-		return nil
+	err := m.handle(w, r)
+	if session, ok := errors.AsType[*store.SessionError](err); ok && dropCookie(w, r) {
+		re.server.options.Logger.Debug("a browser's session is dropped, as no partition has reached it", "request", w.id, "error", session)
+		return m.handle(w, r)
 	}
-	return problem.New(problem.Method, "%s is not a method of %s; there are %s.", r.Method, re.name, re.allow)
+	return err
+}
+
+// read reads the key, the parameters and the variant of the answer.
+func (re *resource) read(r *request, m *method) (err error) {
+	if re.keyed != "" {
+		if r.key, err = re.server.keyOf(r, re.keyed); err != nil {
+			if isClassic(r.URL.Path) && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+				return problem.New(problem.NotFound, "No key has this name: %s.", err)
+			}
+			return err
+		}
+	}
+	if r.query, err = parameters(r.URL.RawQuery, m.params); err != nil || m.variants == nil {
+		return err
+	}
+	r.variant, err = negotiate.Choose(r.Header["Accept"], m.variants)
+	return err
 }

@@ -20,12 +20,13 @@ type response struct {
 	bytes  int64 // of the body
 	cut    bool  // the answer broke off in its middle
 
-	held   budget.Hold // of the memory for requests
-	limits *Limits
-	unread bool // a body is there that is too large to be read for nothing
-	early  bool // the header was written before such a body was read
-	duplex bool // the answer is sent while the body is read
-	close  bool // no further request may follow on the connection
+	held    budget.Hold // of the memory for requests
+	limits  *Limits
+	request request // its query, key and variant are set by the resource
+	unread  bool    // a body is there that is too large to be read for nothing
+	early   bool    // the header was written before such a body was read
+	duplex  bool    // the answer is sent while the body is read
+	close   bool    // no further request may follow on the connection
 
 	conn   *transport.Conn // nil: the header is ResponseWriter's
 	header http.Header     // what Header returns: own, or ResponseWriter's
@@ -42,7 +43,7 @@ func newResponse() *response { return &response{own: make(http.Header, len(direc
 
 // begin makes the response that of a request.
 func (w *response) begin(under http.ResponseWriter, r *http.Request) {
-	w.ResponseWriter = under
+	w.ResponseWriter, w.request.Request = under, r
 	if w.conn = transport.Of(r); w.conn != nil {
 		w.conn.StartRequest()
 		w.header = w.own

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/runnelkv/runnel/api/internal/budget"
+	"github.com/runnelkv/runnel/api/internal/negotiate"
 	"github.com/runnelkv/runnel/api/internal/transport"
 )
 
@@ -100,37 +101,47 @@ func New(o Options) *Server {
 // order.
 func (s *Server) newRouter() *mux.Router {
 	router := mux.NewRouter().SkipClean(true).UseEncodedPath()
-	under := func(prefix, variable string, m methods) *resource {
+	type methods = map[string]method
+	at := func(path string, m methods) { router.Path(path).Name(path).Handler(s.resource(path, m)) }
+	below := func(prefix, variable string, m methods) *resource {
 		re := s.resource(prefix+"{"+variable+"}", m)
 		router.PathPrefix(prefix).Name(re.name).Handler(re)
 		return re
 	}
-	at := func(path string, m methods) {
-		router.Path(path).Name(path).Handler(s.resource(path, m))
+	ofKey := func(prefix string, m methods) *resource {
+		re := below(prefix, "key", m)
+		re.keyed = prefix
+		return re
 	}
-	s.keys = under(keysPath, "key", methods{"GET": s.getKey, "HEAD": s.getKey, "PUT": s.putKey, "POST": s.touchKey, "DELETE": s.deleteKey})
-	at("/v1/batch", methods{"POST": s.postBatch})
-	at("/v1/txn", methods{"POST": s.postTxn})
-	at("/v1/keys", methods{"GET": s.listKeys, "HEAD": s.listKeys, "POST": s.postKey, "DELETE": s.deleteKeys})
+	page := func(h handler, params ...string) methods { return methods{"GET": {h, params, negotiate.Documents}} }
 
-	at(changesPath, methods{"GET": s.getChanges, "HEAD": s.getChanges})
-
+	s.keys = ofKey(keysPath, methods{
+		"GET": {s.getKey, append([]string{"entry"}, readParams...), nil}, "PUT": {s.putKey, []string{"ttl", "expires_at", "copies"}, nil},
+		"POST": {s.touchKey, []string{"ttl"}, nil}, "DELETE": {s.deleteKey, nil, nil},
+	})
+	at("/v1/batch", methods{"POST": {s.postBatch, readParams, nil}})
+	at("/v1/txn", methods{"POST": {s.postTxn, nil, []negotiate.Variant{negotiate.JSON}}})
+	at("/v1/keys", methods{
+		"GET":    {s.listKeys, []string{"prefix", "delimiter", "after", "limit", "values", "consistency", "max_staleness"}, negotiate.Lists},
+		"POST":   {s.postKey, []string{"ttl"}, negotiate.Documents},
+		"DELETE": {s.deleteKeys, []string{"prefix", "after", "limit", "all"}, negotiate.Documents},
+	})
+	at(changesPath, methods{"GET": {s.getChanges, []string{"since", "prefix", "values", "wait", "limit"}, negotiate.Changes}})
 	for _, c := range []classic{{s: s, path: bucketPath}, {s: s, path: canonicalPath}} {
-		at(c.path, methods{"GET": c.list, "HEAD": c.list})
-		under(c.path, "key", methods{"GET": c.get, "HEAD": c.get, "PUT": c.put, "POST": c.put, "DELETE": c.delete})
+		at(c.path, methods{"GET": {c.list, []string{"prefix", "delimiter", "after", "limit"}, negotiate.Classic}})
+		put := method{c.put, nil, negotiate.Classic}
+		ofKey(c.path, methods{"GET": {c.get, nil, negotiate.Classic}, "PUT": put, "POST": put, "DELETE": {c.delete, nil, nil}})
 	}
-
-	at("/v1/status", methods{"GET": s.getStatus, "HEAD": s.getStatus})
-	at("/v1/sync", methods{"POST": s.postSync})
-	at("/healthz", methods{"GET": s.getHealth, "HEAD": s.getHealth})
-	at("/readyz", methods{"GET": s.getReady, "HEAD": s.getReady})
-	at("/metrics", methods{"GET": s.getMetrics, "HEAD": s.getMetrics})
-	at("/openapi.yaml", methods{"GET": getOpenAPI, "HEAD": getOpenAPI})
-	at("/problems", methods{"GET": s.listProblems, "HEAD": s.listProblems})
-	under(problemsPath, "slug", methods{"GET": s.getProblem, "HEAD": s.getProblem})
-	at("/", methods{"GET": s.getIndex, "HEAD": s.getIndex})
-	at("/favicon.ico", methods{"GET": getIcon, "HEAD": getIcon})
-
+	at("/v1/status", page(s.getStatus))
+	at("/v1/sync", methods{"POST": {s.postSync, nil, negotiate.Documents}})
+	at("/healthz", page(s.getHealth))
+	at("/readyz", page(s.getReady, "write"))
+	at("/metrics", methods{"GET": {s.getMetrics, nil, nil}})
+	at("/openapi.yaml", methods{"GET": {getOpenAPI, nil, nil}})
+	at("/problems", page(s.listProblems))
+	below(problemsPath, "slug", page(s.getProblem))
+	at("/", page(s.getIndex))
+	at("/favicon.ico", methods{"GET": {getIcon, nil, nil}})
 	router.NotFoundHandler = s.resource(unmatched, nil)
 	return router
 }

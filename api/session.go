@@ -95,7 +95,7 @@ var sessionTrailer = []string{sessionHeader}
 
 // announceSession announces a trailer with the session if the client's version of
 // HTTP has trailers, and says whether it does.
-func announceSession(h http.Header, r *http.Request) bool {
+func announceSession(h http.Header, r *request) bool {
 	if !r.ProtoAtLeast(1, 1) {
 		return false
 	}

@@ -13,10 +13,7 @@ import (
 )
 
 // getStatus is GET /v1/status.
-func (s *Server) getStatus(w http.ResponseWriter, r *http.Request) error {
-	if _, err := parameters(r); err != nil {
-		return err
-	}
+func (s *Server) getStatus(w *response, r *request) error {
 	w.Header()["Cache-Control"] = noStore
 	return s.respond(w, r, http.StatusOK, s.status())
 }

@@ -15,7 +15,7 @@ import (
 // streamKeys writes the whole list as NDJSON, page by page, in constant memory.
 // With a limit it ends there. An error in its middle is the last line, a problem,
 // and then the connection breaks, so that nobody takes the list for whole.
-func (s *Server) streamKeys(w http.ResponseWriter, r *http.Request, o store.ListOptions) error {
+func (s *Server) streamKeys(w *response, r *request, o store.ListOptions) error {
 	limit := o.Limit
 	if limit == 0 {
 		o.Limit = store.MaxLimit
@@ -61,13 +61,13 @@ func (s *Server) streamKeys(w http.ResponseWriter, r *http.Request, o store.List
 		seen = seen.Merge(page.Seen)
 	}
 	if trails {
-		w.(*response).trail(sessionHeader, s.sessionToken(seen))
+		w.trail(sessionHeader, s.sessionToken(seen))
 	}
 	return nil
 }
 
 // endStream ends a stream that cannot go on.
-func (s *Server) endStream(st *stream, r *http.Request, err error) error {
+func (s *Server) endStream(st *stream, r *request, err error) error {
 	if st.w.status != 0 {
 		st.writeError(documentOfProblem(problemOf(err), r, st.w.id))
 	}
@@ -93,8 +93,8 @@ type stream struct {
 	encoder *json.Encoder
 }
 
-func newStream(w http.ResponseWriter, timeout time.Duration) *stream {
-	rw := w.(*response)
+func newStream(w *response, timeout time.Duration) *stream {
+	rw := w
 	st := &stream{w: rw, held: &rw.held, control: http.NewResponseController(w), timeout: timeout}
 	st.encoder = json.NewEncoder(&st.buffer)
 	return st

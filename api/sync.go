@@ -5,19 +5,12 @@ import (
 	"fmt"
 	"net/http"
 
-	"github.com/runnelkv/runnel/api/internal/negotiate"
 	"github.com/runnelkv/runnel/api/internal/problem"
 	"github.com/runnelkv/runnel/api/wire"
 )
 
 // postSync is POST /v1/sync: a pass now, and its report.
-func (s *Server) postSync(w http.ResponseWriter, r *http.Request) error {
-	if _, err := parameters(r); err != nil {
-		return err
-	}
-	if _, err := negotiate.Choose(r.Header["Accept"], negotiate.Documents); err != nil {
-		return err // before anything is done
-	}
+func (s *Server) postSync(w *response, r *request) error {
 	if s.syncer == nil {
 		return problem.New(problem.SyncElsewhere, "This server runs without the sync process.")
 	}

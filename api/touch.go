@@ -9,17 +9,10 @@ import (
 
 // touchKey is POST /v1/keys/{key}?ttl=: the entry expires after that time from
 // now. Its value, media type and metadata stay.
-func (s *Server) touchKey(w http.ResponseWriter, r *http.Request) error {
-	key, err := s.keyOf(r, keysPath)
-	if err != nil {
-		return err
-	}
-	q, err := parameters(r, "ttl")
-	if err != nil {
-		return err
-	}
-	p := write{entry: store.Entry{Key: key}}
-	if p.ttl, err = timeToLive(q); err != nil {
+func (s *Server) touchKey(w *response, r *request) error {
+	p := write{entry: store.Entry{Key: r.key}}
+	var err error
+	if p.ttl, err = timeToLive(r.query); err != nil {
 		return err
 	}
 	if p.ttl == 0 {
@@ -36,12 +29,11 @@ func (s *Server) touchKey(w http.ResponseWriter, r *http.Request) error {
 	}
 	var touched store.Entry
 	o := store.UpdateOptions{Bytes: s.store.MaxValueBytes()}
-	if err := s.store.Update(r.Context(), []store.Key{key}, o, p.touch(&touched)); err != nil {
+	if err := s.store.Update(r.Context(), []store.Key{r.key}, o, p.touch(&touched)); err != nil {
 		return err
 	}
-	rw := w.(*response)
-	setWritten(rw, &touched)
-	s.setSession(rw, p.session, store.Mark{Origin: touched.Origin, Revision: touched.Revision})
+	setWritten(w, &touched)
+	s.setSession(w, p.session, store.Mark{Origin: touched.Origin, Revision: touched.Revision})
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

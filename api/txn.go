@@ -16,18 +16,10 @@ import (
 // them are decided while every other writer of the master waits.
 const maxTxnOperations = 256
 
-var txnOffers = []negotiate.Variant{negotiate.JSON}
-
 // postTxn is POST /v1/txn: operations that are done all or none, on the keys'
 // one master, after conditions that hold at that moment.
-func (s *Server) postTxn(w http.ResponseWriter, r *http.Request) error {
-	if _, err := parameters(r); err != nil {
-		return err
-	}
+func (s *Server) postTxn(w *response, r *request) error {
 	if err := requireJSON(r.Header); err != nil {
-		return err
-	}
-	if _, err := negotiate.Choose(r.Header["Accept"], txnOffers); err != nil {
 		return err
 	}
 	session, err := s.readSession(r.Header)

@@ -22,10 +22,9 @@ var (
 )
 
 // writeValue answers with a value as it is stored.
-func writeValue(w http.ResponseWriter, r *http.Request, e *store.Entry) error {
-	rw := w.(*response)
-	h := rw.header
-	setValidators(rw, e, negotiate.FormatRaw)
+func writeValue(w *response, r *request, e *store.Entry) error {
+	h := w.header
+	setValidators(w, e, negotiate.FormatRaw)
 	h["Accept-Ranges"] = acceptRanges
 	h["Content-Security-Policy"] = sandbox
 	if strings.Contains(e.ContentType, "ml") || strings.Contains(e.ContentType, "ML") || strings.Contains(e.ContentType, "svg") {
@@ -49,7 +48,7 @@ func writeValue(w http.ResponseWriter, r *http.Request, e *store.Entry) error {
 	if contentType == "" {
 		contentType = defaultContentType // an empty one would be guessed
 	}
-	rw.set("Content-Type", contentType)
+	w.set("Content-Type", contentType)
 	if r.Header["Range"] != nil && r.Method == http.MethodGet && ifRange(r.Header, e) {
 		return writeRange(w, r, e)
 	}
@@ -57,17 +56,17 @@ func writeValue(w http.ResponseWriter, r *http.Request, e *store.Entry) error {
 	return nil
 }
 
-func writeWhole(w http.ResponseWriter, r *http.Request, value []byte) {
-	w.(*response).set("Content-Length", strconv.Itoa(len(value)))
+func writeWhole(w *response, r *request, value []byte) {
+	w.set("Content-Length", strconv.Itoa(len(value)))
 	w.WriteHeader(http.StatusOK)
 	if r.Method != http.MethodHead {
-		w.(*response).writeBody(value)
+		w.writeBody(value)
 	}
 }
 
 // writeRange answers a request with a Range header. A unit that is not bytes,
 // or a header that is malformed, counts as none (RFC 9110, section 14.2).
-func writeRange(w http.ResponseWriter, r *http.Request, e *store.Entry) error {
+func writeRange(w *response, r *request, e *store.Entry) error {
 	spans, ok := ranges.Parse(r.Header["Range"], e.Size)
 	h := w.Header()
 	switch {
@@ -81,7 +80,7 @@ func writeRange(w http.ResponseWriter, r *http.Request, e *store.Entry) error {
 		h["Content-Range"] = []string{spans[0].ContentRange(e.Size)}
 		h["Content-Length"] = []string{strconv.FormatInt(spans[0].Length(), 10)}
 		w.WriteHeader(http.StatusPartialContent)
-		w.(*response).writeBody(e.Value[spans[0].First : spans[0].Last+1])
+		w.writeBody(e.Value[spans[0].First : spans[0].Last+1])
 		return nil
 	}
 	// The multipart form is the standard library's. Of the header it sees only
