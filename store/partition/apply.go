@@ -3,7 +3,6 @@ package partition
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -16,25 +15,25 @@ func (s *SQL) Apply(ctx context.Context, c Copy) error {
 		err = c.Check()
 	}
 	if err == nil {
-		err = s.fit(c.Entries)
+		err = s.checkSizes(c.Entries)
 	}
 	if err != nil {
-		return s.failed("apply", err)
+		return s.wrap("apply", err)
 	}
 	c.Entries = byKey(c.Entries)
-	if done, err := s.applyQuickly(ctx, c); done {
-		return s.failed("apply", err)
+	if done, err := s.applyFast(ctx, c); done {
+		return s.wrap("apply", err)
 	}
-	err = s.transact(ctx, "apply", func(ctx context.Context, conn *session) error {
+	err = s.transact(ctx, "apply", func(ctx context.Context, conn *Conn) error {
 		if err := s.checkFence(ctx, conn, c.Fence); err != nil {
 			return err
 		}
 		if err := s.move(ctx, conn, c); err != nil {
 			return err
 		}
-		return s.dialect.upsertNewer(ctx, conn, c.Entries)
+		return s.dialect.UpsertNewer(ctx, conn, c.Entries)
 	})
-	if errors.Is(err, errDuplicate) {
+	if errors.Is(err, ErrDuplicate) {
 		err = cmp.Or(s.foreign(ctx, c), err)
 	}
 	return err
@@ -49,31 +48,24 @@ func (s *SQL) foreign(ctx context.Context, c Copy) error {
 	for i := range c.Entries {
 		wants[c.Entries[i].Revision] = c.Entries[i].Key
 	}
-	return s.read(ctx, "apply", func(ctx context.Context, conn *session) error {
-		rows, err := conn.query(ctx, s.sql(selectBeyond), string(c.Origin), int64(c.From), int64(c.To))
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var k sql.RawBytes
-			var revision Revision
-			if err := rows.Scan(&k, &revision); err != nil {
-				return err
-			}
-			if want, wanted := wants[revision]; wanted && want != Key(k) {
+	return s.read(ctx, "apply", func(ctx context.Context, conn *Conn) error {
+		return conn.Each(ctx, s.statement(selectBeyond), []any{string(c.Origin), int64(c.From), int64(c.To)}, func(r Rows) error {
+			k, revision := Key(r.Bytes(0)), Revision(r.Int(1))
+			if want, wanted := wants[revision]; wanted && want != k {
 				return fmt.Errorf("%w: the row of key %q has the revision %d of %s, which is that of key %q: the table was changed or is damaged. "+
 					"Nothing was overwritten. Give the partition an empty database, and it is filled afresh", ErrRefused, k, revision, c.Origin, want)
 			}
-		}
-		return rows.Err()
+			return nil
+		})
 	})
 }
 
 // byKey returns entries in the order of their keys. Many new rows cost a database a fifth less in that
 // order than in the order of revisions, in which most indexes are met at random.
+const sortedFrom = 250
+
 func byKey(entries []Entry) []Entry {
-	if len(entries) < bulkRows {
+	if len(entries) < sortedFrom {
 		return entries
 	}
 	entries = slices.Clone(entries)
@@ -81,15 +73,8 @@ func byKey(entries []Entry) []Entry {
 	return entries
 }
 
-// shortcut is a dialect that has a quicker way to make a step than a transaction
-// statement by statement. Unless it is done the quicker way has changed
-// nothing, and the error, if any, does not count.
-type shortcut interface {
-	applyQuickly(ctx context.Context, c Copy) (done bool, err error)
-}
-
-func (s *SQL) applyQuickly(ctx context.Context, c Copy) (done bool, err error) {
-	quick, has := s.dialect.(shortcut)
+func (s *SQL) applyFast(ctx context.Context, c Copy) (done bool, err error) {
+	quick, has := s.dialect.(FastApplier)
 	if !has {
 		return false, nil
 	}
@@ -98,18 +83,18 @@ func (s *SQL) applyQuickly(ctx context.Context, c Copy) (done bool, err error) {
 		return true, err
 	}
 	defer end()
-	return quick.applyQuickly(ctx, c)
+	return quick.ApplyFast(ctx, c)
 }
 
 const selectFence = `SELECT fence FROM {p}lease WHERE id = 1`
 
 // checkFence locks the lease: nobody takes it over before the commit.
-func (s *SQL) checkFence(ctx context.Context, conn *session, fence int64) error {
+func (s *SQL) checkFence(ctx context.Context, conn *Conn, fence int64) error {
 	if fence == 0 {
 		return nil
 	}
 	var current int64
-	if err := conn.queryRow(ctx, s.sql(selectFence+s.dialect.forShare()), nil, &current); err != nil {
+	if err := conn.One(ctx, s.statement(selectFence+s.sql.LockShared), nil, func(r Rows) { current = r.Int(0) }); err != nil {
 		return err
 	}
 	if current != fence {
@@ -125,8 +110,8 @@ const (
 
 // move takes the position from c.From to c.To under a lock on its row. Of two
 // that find no row, the second's INSERT fails: moved.
-func (s *SQL) move(ctx context.Context, conn *session, c Copy) error {
-	p, found, err := s.position(ctx, conn, c.Origin, s.dialect.forUpdate())
+func (s *SQL) move(ctx context.Context, conn *Conn, c Copy) error {
+	p, found, err := s.position(ctx, conn, c.Origin, s.sql.LockExclusive)
 	if err != nil {
 		return err
 	}
@@ -135,15 +120,15 @@ func (s *SQL) move(ctx context.Context, conn *session, c Copy) error {
 	}
 	p = p.Follow(c)
 	if found {
-		_, err = conn.exec(ctx, s.sql(updatePosition), int64(p.Revision), int64(p.Goal), int64(p.SyncedAt), int64(p.Collected), string(p.Origin))
+		_, err = conn.Exec(ctx, s.statement(updatePosition), int64(p.Revision), int64(p.Goal), int64(p.SyncedAt), int64(p.Collected), string(p.Origin))
 		return err
 	}
-	_, err = conn.exec(ctx, s.sql(insertPosition), string(p.Origin), int64(p.Revision), int64(p.Goal), int64(p.SyncedAt), int64(p.Collected))
-	if errors.Is(s.explain(err), errDuplicate) {
+	_, err = conn.Exec(ctx, s.statement(insertPosition), string(p.Origin), int64(p.Revision), int64(p.Goal), int64(p.SyncedAt), int64(p.Collected))
+	if errors.Is(s.explain(err), ErrDuplicate) {
 		return fmt.Errorf("%w: %s has just begun", ErrPositionMoved, c.Origin)
 	}
 	return err
 }
 
-// errDuplicate is what dialects explain the violation of a unique key with.
-var errDuplicate = errors.New("duplicate key")
+// ErrDuplicate is what dialects explain the violation of a unique key with.
+var ErrDuplicate = errors.New("duplicate key")

@@ -18,7 +18,7 @@ type clusterMap struct {
 
 // Cluster implements Identity.
 func (s *SQL) Cluster(ctx context.Context) (c Cluster, err error) {
-	err = s.read(ctx, "cluster", func(ctx context.Context, conn *session) error {
+	err = s.read(ctx, "cluster", func(ctx context.Context, conn *Conn) error {
 		c, err = s.cluster(ctx, conn)
 		return err
 	})
@@ -27,33 +27,40 @@ func (s *SQL) Cluster(ctx context.Context) (c Cluster, err error) {
 
 const selectCluster = `SELECT cluster_id, partition_id, name, epoch, map FROM {p}cluster WHERE id = 1`
 
-func (s *SQL) cluster(ctx context.Context, conn *session) (Cluster, error) {
+func (s *SQL) cluster(ctx context.Context, conn *Conn) (Cluster, error) {
 	var c Cluster
-	var text []byte
-	err := conn.queryRow(ctx, s.sql(selectCluster), nil, &c.ID, &c.PartitionID, &c.Name, &c.Epoch, &text)
-	if errors.Is(err, sql.ErrNoRows) {
+	var damage error
+	err := conn.One(ctx, s.statement(selectCluster), nil, func(r Rows) {
+		var m clusterMap
+		damage = json.Unmarshal(r.Bytes(4), &m)
+		c = Cluster{ID: string(r.Bytes(0)), PartitionID: string(r.Bytes(1)), Name: string(r.Bytes(2)), Epoch: r.Int(3),
+			Masters: m.Masters, Slots: m.Slots, Ends: m.Ends}
+	})
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
 		return Cluster{}, ErrNoCluster
-	}
-	if err != nil {
+	case err != nil:
 		return Cluster{}, err
+	case damage != nil:
+		return Cluster{}, fmt.Errorf("%w: the cluster map is damaged: %w", ErrRefused, damage)
 	}
-	var m clusterMap
-	if err := json.Unmarshal(text, &m); err != nil {
-		return Cluster{}, fmt.Errorf("%w: the cluster map is damaged: %w", ErrRefused, err)
-	}
-	c.Masters, c.Slots, c.Ends = m.Masters, m.Slots, m.Ends
 	return c, nil
 }
 
 // Join implements Identity.
 func (s *SQL) Join(ctx context.Context, c Cluster) (stands Cluster, err error) {
+	c.PartitionID, c.Name = NewPartitionID(), string(s.name)
+	return s.writeCluster(ctx, "join", c, s.join)
+}
+
+// writeCluster runs write, with the text of c's map, and returns the row that stands afterwards.
+func (s *SQL) writeCluster(ctx context.Context, op string, c Cluster, write func(context.Context, *Conn, Cluster, []byte) error) (stands Cluster, err error) {
 	text, err := json.Marshal(clusterMap{Masters: c.Masters, Slots: c.Slots, Ends: c.Ends})
 	if err != nil {
-		return Cluster{}, s.failed("join", err)
+		return Cluster{}, s.wrap(op, err)
 	}
-	c.PartitionID, c.Name = NewPartitionID(), string(s.name)
-	err = s.transact(ctx, "join", func(ctx context.Context, conn *session) error {
-		if err := s.join(ctx, conn, c, text); err != nil {
+	err = s.transact(ctx, op, func(ctx context.Context, conn *Conn) error {
+		if err := write(ctx, conn, c, text); err != nil {
 			return err
 		}
 		stands, err = s.cluster(ctx, conn)
@@ -68,33 +75,19 @@ const (
 )
 
 // join leaves everything as it is when the cluster row is there.
-func (s *SQL) join(ctx context.Context, conn *session, c Cluster, text []byte) error {
-	ignore := s.dialect.insertIgnore()
-	done, err := conn.exec(ctx, s.sql(ignore+insertCluster), c.ID, c.PartitionID, c.Name, c.Epoch, text)
-	if err != nil {
+func (s *SQL) join(ctx context.Context, conn *Conn, c Cluster, text []byte) error {
+	ignore := s.sql.InsertIgnore
+	n, err := conn.Exec(ctx, s.statement(ignore+insertCluster), c.ID, c.PartitionID, c.Name, c.Epoch, text)
+	if err != nil || n == 0 || !slices.Contains(c.Masters, c.Name) {
 		return err
 	}
-	if n, err := done.RowsAffected(); err != nil || n == 0 || !slices.Contains(c.Masters, c.Name) {
-		return err
-	}
-	_, err = conn.exec(ctx, s.sql(ignore+insertOwn), string(s.name), int64(Floor(c.Epoch)))
+	_, err = conn.Exec(ctx, s.statement(ignore+insertOwn), string(s.name), int64(Floor(c.Epoch)))
 	return err
 }
 
 // Accept implements Identity.
 func (s *SQL) Accept(ctx context.Context, c Cluster) (stands Cluster, err error) {
-	text, err := json.Marshal(clusterMap{Masters: c.Masters, Slots: c.Slots, Ends: c.Ends})
-	if err != nil {
-		return Cluster{}, s.failed("accept", err)
-	}
-	err = s.transact(ctx, "accept", func(ctx context.Context, conn *session) error {
-		if err := s.accept(ctx, conn, c, text); err != nil {
-			return err
-		}
-		stands, err = s.cluster(ctx, conn)
-		return err
-	})
-	return stands, err
+	return s.writeCluster(ctx, "accept", c, s.accept)
 }
 
 const (
@@ -104,16 +97,16 @@ const (
 
 // accept locks the counter, so that no commit comes between the check of the ends
 // and the raising of the counter.
-func (s *SQL) accept(ctx context.Context, conn *session, c Cluster, text []byte) error {
-	done, err := conn.exec(ctx, s.sql(updateCluster), c.Epoch, text, c.ID, c.Epoch)
+func (s *SQL) accept(ctx context.Context, conn *Conn, c Cluster, text []byte) error {
+	n, err := conn.Exec(ctx, s.statement(updateCluster), c.Epoch, text, c.ID, c.Epoch)
 	if err != nil {
 		return err
 	}
-	if n, err := done.RowsAffected(); err != nil || n == 0 {
-		return errors.Join(err, s.checkAccepted(ctx, conn, c))
+	if n == 0 {
+		return s.checkAccepted(ctx, conn, c)
 	}
 	for _, e := range c.Ends {
-		p, _, err := s.position(ctx, conn, e.Origin, s.dialect.forUpdate())
+		p, _, err := s.position(ctx, conn, e.Origin, s.sql.LockExclusive)
 		if err == nil {
 			err = c.CheckPosition(string(s.name), e.Origin, p.Revision)
 		}
@@ -123,13 +116,13 @@ func (s *SQL) accept(ctx context.Context, conn *session, c Cluster, text []byte)
 	}
 	if slices.Contains(c.Masters, string(s.name)) {
 		floor := int64(Floor(c.Epoch))
-		_, err = conn.exec(ctx, s.sql(raiseOwn), floor, string(s.name), floor)
+		_, err = conn.Exec(ctx, s.statement(raiseOwn), floor, string(s.name), floor)
 	}
 	return err
 }
 
 // checkAccepted tells why nothing was accepted: nil if the row is of c's epoch or later.
-func (s *SQL) checkAccepted(ctx context.Context, conn *session, c Cluster) error {
+func (s *SQL) checkAccepted(ctx context.Context, conn *Conn, c Cluster) error {
 	stands, err := s.cluster(ctx, conn)
 	if err == nil && stands.ID != c.ID {
 		err = fmt.Errorf("%w: this database belongs to another cluster (%s, not %s)", ErrRefused, stands.ID, c.ID)
@@ -139,5 +132,11 @@ func (s *SQL) checkAccepted(ctx context.Context, conn *session, c Cluster) error
 
 // Barrier implements Source.
 func (s *SQL) Barrier(ctx context.Context) error {
-	return s.read(ctx, "barrier", s.dialect.barrier)
+	return s.read(ctx, "barrier", func(ctx context.Context, conn *Conn) error {
+		if s.sql.Barrier == "" {
+			return nil
+		}
+		_, err := conn.Exec(ctx, s.statement(s.sql.Barrier))
+		return err
+	})
 }

@@ -2,7 +2,6 @@ package partition
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"math"
@@ -25,16 +24,16 @@ const chunkRows = 1000
 // go through all rows that were removed before, which the database keeps while an older view is open.
 func (s *SQL) Reset(ctx context.Context, origin Origin) error {
 	if origin == s.name {
-		return s.failed("reset", fmt.Errorf("%w: %s is its own origin", ErrRefused, origin))
+		return s.wrap("reset", fmt.Errorf("%w: %s is its own origin", ErrRefused, origin))
 	}
-	err := s.transact(ctx, "reset", func(ctx context.Context, conn *session) error {
-		_, err := conn.exec(ctx, s.sql(deletePosition), string(origin))
+	err := s.transact(ctx, "reset", func(ctx context.Context, conn *Conn) error {
+		_, err := conn.Exec(ctx, s.statement(deletePosition), string(origin))
 		return err
 	})
 	after := Revision(math.MinInt64)
 	for more := true; err == nil && more; {
 		var last Revision
-		err = s.transact(ctx, "reset", func(ctx context.Context, conn *session) error {
+		err = s.transact(ctx, "reset", func(ctx context.Context, conn *Conn) error {
 			last, more, err = s.resetChunk(ctx, conn, origin, after)
 			return err
 		})
@@ -45,22 +44,22 @@ func (s *SQL) Reset(ctx context.Context, origin Origin) error {
 
 // resetChunk removes some rows while it holds the place of the position, so that
 // nobody fills the origin under its feet: whoever has begun to is left alone.
-func (s *SQL) resetChunk(ctx context.Context, conn *session, origin Origin, after Revision) (last Revision, more bool, err error) {
-	_, err = conn.exec(ctx, s.sql(insertPosition), string(origin), 0, 0, 0, 0)
-	if errors.Is(s.explain(err), errDuplicate) {
+func (s *SQL) resetChunk(ctx context.Context, conn *Conn, origin Origin, after Revision) (last Revision, more bool, err error) {
+	_, err = conn.Exec(ctx, s.statement(insertPosition), string(origin), 0, 0, 0, 0)
+	if errors.Is(s.explain(err), ErrDuplicate) {
 		return 0, false, fmt.Errorf("%w: somebody else fills %s already", ErrPositionMoved, origin)
 	}
 	if err != nil {
 		return 0, false, err
 	}
-	keys, last, err := s.keys(ctx, conn, selectOfOrigin, string(origin), int64(after), chunkRows)
+	keys, last, err := selectKeys(ctx, conn, s.statement(selectOfOrigin), string(origin), int64(after), chunkRows)
 	if err != nil {
 		return 0, false, err
 	}
 	if _, err := s.remove(ctx, conn, origin, last, keys); err != nil {
 		return 0, false, err
 	}
-	_, err = conn.exec(ctx, s.sql(deletePosition), string(origin))
+	_, err = conn.Exec(ctx, s.statement(deletePosition), string(origin))
 	return last, len(keys) == chunkRows, err
 }
 
@@ -70,7 +69,7 @@ func (s *SQL) resetChunk(ctx context.Context, conn *session, origin Origin, afte
 func (s *SQL) Collect(ctx context.Context, origin Origin, upTo Revision) (total int, err error) {
 	for {
 		var c slice
-		err := s.read(ctx, "collect", func(ctx context.Context, conn *session) (err error) {
+		err := s.read(ctx, "collect", func(ctx context.Context, conn *Conn) (err error) {
 			c, err = s.slice(ctx, conn, origin, upTo)
 			return err
 		})
@@ -78,7 +77,7 @@ func (s *SQL) Collect(ctx context.Context, origin Origin, upTo Revision) (total 
 			return total, err
 		}
 		removed := 0
-		err = s.transact(ctx, "collect", func(ctx context.Context, conn *session) (err error) {
+		err = s.transact(ctx, "collect", func(ctx context.Context, conn *Conn) (err error) {
 			removed, err = s.collectSlice(ctx, conn, origin, c)
 			return err
 		})
@@ -96,7 +95,7 @@ type slice struct {
 }
 
 // slice reads the slice behind Position.Collected.
-func (s *SQL) slice(ctx context.Context, conn *session, origin Origin, upTo Revision) (slice, error) {
+func (s *SQL) slice(ctx context.Context, conn *Conn, origin Origin, upTo Revision) (slice, error) {
 	p, _, err := s.position(ctx, conn, origin, "")
 	if err != nil {
 		return slice{}, err
@@ -108,62 +107,34 @@ func (s *SQL) slice(ctx context.Context, conn *session, origin Origin, upTo Revi
 	if c.from >= upTo {
 		return c, nil
 	}
-	rows, err := conn.query(ctx, s.sql(selectSlice), string(origin), int64(c.from), int64(upTo), chunkRows)
-	if err != nil {
-		return slice{}, err
-	}
-	defer rows.Close()
 	var last Revision
 	n := 0
-	for ; rows.Next(); n++ {
-		var k sql.RawBytes
-		var deleted int64
-		if err := rows.Scan(&k, &last, &deleted); err != nil {
-			return slice{}, err
+	err = conn.Each(ctx, s.statement(selectSlice), []any{string(origin), int64(c.from), int64(upTo), chunkRows}, func(r Rows) error {
+		n, last = n+1, Revision(r.Int(1))
+		if r.Int(2) != 0 {
+			c.tombstones = append(c.tombstones, Key(r.Bytes(0)))
 		}
-		if deleted != 0 {
-			c.tombstones = append(c.tombstones, Key(k))
-		}
-	}
+		return nil
+	})
 	if n == chunkRows {
 		c.to = last
 	}
-	return c, rows.Err()
+	return c, err
 }
 
 // collectSlice removes the tombstones of a slice, unless somebody else has meanwhile, or
 // the origin was emptied.
-func (s *SQL) collectSlice(ctx context.Context, conn *session, origin Origin, c slice) (removed int, err error) {
-	done, err := conn.exec(ctx, s.sql(updateCollected), int64(c.to), string(origin), int64(c.from), int64(c.to))
-	if err != nil {
-		return 0, err
-	}
-	if n, err := done.RowsAffected(); err != nil || n == 0 {
+func (s *SQL) collectSlice(ctx context.Context, conn *Conn, origin Origin, c slice) (removed int, err error) {
+	n, err := conn.Exec(ctx, s.statement(updateCollected), int64(c.to), string(origin), int64(c.from), int64(c.to))
+	if err != nil || n == 0 {
 		return 0, err
 	}
 	return s.remove(ctx, conn, origin, c.to, c.tombstones)
 }
 
-// keys reads keys, and the revision of the last.
-func (s *SQL) keys(ctx context.Context, conn *session, statement string, args ...any) (keys []Key, last Revision, err error) {
-	rows, err := conn.query(ctx, s.sql(statement), args...)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var k sql.RawBytes
-		if err := rows.Scan(&k, &last); err != nil {
-			return nil, 0, err
-		}
-		keys = append(keys, Key(k))
-	}
-	return keys, last, rows.Err()
-}
-
 // remove deletes those keys that still have an entry of origin up to last.
 // (What was written since has a later revision, or another origin.)
-func (s *SQL) remove(ctx context.Context, conn *session, origin Origin, last Revision, keys []Key) (int, error) {
+func (s *SQL) remove(ctx context.Context, conn *Conn, origin Origin, last Revision, keys []Key) (int, error) {
 	if len(keys) == 0 {
 		return 0, nil
 	}
@@ -171,10 +142,6 @@ func (s *SQL) remove(ctx context.Context, conn *session, origin Origin, last Rev
 	for _, k := range keys {
 		args = append(args, []byte(k))
 	}
-	done, err := conn.execOnce(ctx, s.sql(deleteKeys)+placeholders(len(keys)), args...)
-	if err != nil {
-		return 0, err
-	}
-	n, err := done.RowsAffected()
+	n, err := conn.Exec(ctx, Statement{s.names.Replace(deleteKeys) + Placeholders(len(keys)), false}, args...)
 	return int(n), err
 }

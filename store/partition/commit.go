@@ -14,7 +14,7 @@ func (s *SQL) Commit(ctx context.Context, b Batch) (Claim, error) {
 	}
 	defer done()
 	if b, err = s.normalize(b); err != nil {
-		return Claim{}, s.failed("commit", err)
+		return Claim{}, s.wrap("commit", err)
 	}
 	var undecided error
 	if decide := b.Decide; decide != nil {
@@ -22,18 +22,18 @@ func (s *SQL) Commit(ctx context.Context, b Batch) (Claim, error) {
 			if entries, undecided = decide(c); undecided != nil {
 				return nil, undecided
 			}
-			return entries, s.fit(entries)
+			return entries, s.checkSizes(entries)
 		}
 	}
 	for attempt := 1; ; attempt++ {
-		claim, err := s.dialect.commit(ctx, b)
+		claim, err := s.dialect.Commit(ctx, b)
 		switch {
 		case err == nil:
 			return claim, nil
 		case undecided != nil:
 			return Claim{}, undecided
 		case !s.again(ctx, attempt, err):
-			return Claim{}, s.failed("commit", err)
+			return Claim{}, s.wrap("commit", err)
 		}
 	}
 }
@@ -47,12 +47,12 @@ func (s *SQL) normalize(b Batch) (Batch, error) {
 	}
 	b, err := b.Normalize(s.name)
 	if err == nil {
-		err = s.fit(b.Write)
+		err = s.checkSizes(b.Write)
 	}
 	return b, err
 }
 
-// placeholders is "(?,?,…)" with n of them.
-func placeholders(n int) string {
+// Placeholders is "(?,?,…)" with n of them.
+func Placeholders(n int) string {
 	return "(" + strings.Repeat("?,", n-1) + "?)"
 }

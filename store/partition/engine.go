@@ -1,12 +1,12 @@
 package partition
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"regexp"
 	"strings"
 	"sync"
@@ -14,17 +14,15 @@ import (
 	"time"
 )
 
-// SQL is a partition in a MySQL, MariaDB or SQLite database. What the
-// databases share is written once here; a dialect has the rest.
+// SQL is a partition in a MySQL, MariaDB or SQLite database. It holds what the databases share;
+// a Dialect has the rest.
 type SQL struct {
 	name    Origin
-	dialect dialect
-	names   *strings.Replacer // placeholders in statements → table and column names
-	indexes *strings.Replacer // placeholders in statements → what makes a SELECT use an index
+	dialect Dialect
+	sql     Fragments
+	names   *strings.Replacer // placeholders in statements → names of tables and columns, index hints
 	timeout time.Duration
-	log     *slog.Logger
 	durable bool // Options.RequireDurable
-	local   bool // the database runs in this process: Get waits for nothing that a timer would end
 
 	preparing sync.Mutex  // held during Prepare
 	ready     atomic.Bool // Prepare has succeeded
@@ -45,106 +43,59 @@ type Options struct {
 	RequireDurable bool
 }
 
-// dialect is what differs between the databases. Its errors are the driver's;
-// explain turns them into those of this package.
-type dialect interface {
-	kind() string
-	maxValueBytes() int64
-	limitedBy() string  // what maxValueBytes comes from
-	warnings() []string // see Identity
-	// connect opens the pools, creating a missing database; it may be repeated.
-	connect(ctx context.Context) error
-	// migrate brings the schema to this binary's version.
-	migrate(ctx context.Context) error
-
-	// writer, reader and stream lend a connection, which goes back by its
-	// release; stream's are for long reading and not taken from the others.
-	writer(ctx context.Context) (*session, error)
-	reader(ctx context.Context) (*session, error)
-	stream(ctx context.Context) (*session, error)
-	// beginWrite and beginSnapshot are the statements that open a transaction.
-	beginWrite() string
-	beginSnapshot() []string
-	// atOnce reports whether several statements can be sent together.
-	atOnce() bool
-	// clock is an SQL expression: the database's clock in microseconds.
-	clock() string
-	// forShare and forUpdate end a SELECT that locks what it reads.
-	forShare() string
-	forUpdate() string
-	// byRevision makes a SELECT go by the order of revisions: a planner that
-	// expects most of the table would read and sort all of it instead.
-	byRevision() string
-	// byExpiry makes one go by the times of expiry, and byLive by the keys of
-	// entries that are no tombstones.
-	byExpiry() string
-	byLive() string
-	// insertIgnore begins an INSERT that leaves a row that is there.
-	insertIgnore() string
-	// upsertNewer writes entries unless what stands is as new, in the open
-	// transaction of c.
-	upsertNewer(ctx context.Context, c *session, entries []Entry) error
-	// barrier makes a small durable commit.
-	barrier(ctx context.Context, c *session) error
-
-	commit(ctx context.Context, b Batch) (Claim, error)
-	// get leaves out the values of more than most bytes; anySize: none.
-	get(ctx context.Context, keys []Key, most int64) ([]Entry, error)
-
-	transient(err error) bool // another attempt of the transaction may succeed at once
-	answered(err error) bool  // the database itself said so: the outcome is known
-	explain(err error) error
-	close() error
-}
-
-// anySize is as large as no value is.
-const anySize = math.MaxInt64
-
 const (
 	defaultTimeout = 10 * time.Second
 	prepareTimeout = time.Minute // at least: migrations take their time
-	maxAttempts    = 20          // of a transaction that the database gave up for another
+	maxAttempts    = 20          // of a transaction that the database rolled back for another
 )
 
 var prefixes = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]{0,31})?$`)
 
-func newSQL(o Options, make func(names *strings.Replacer) dialect) (*SQL, error) {
+// Complete checks the options and fills in the defaults of Timeout and Logger.
+func (o Options) Complete() (Options, error) {
 	if o.Name == "" || len(o.Name) > MaxOriginBytes {
-		return nil, fmt.Errorf("partition name %q: want 1 to %d bytes", o.Name, MaxOriginBytes)
+		return o, fmt.Errorf("partition name %q: want 1 to %d bytes", o.Name, MaxOriginBytes)
 	}
 	if !prefixes.MatchString(o.TablePrefix) {
-		return nil, fmt.Errorf("table prefix %q: want at most 32 letters, digits and underscores, no digit first", o.TablePrefix)
+		return o, fmt.Errorf("table prefix %q: want at most 32 letters, digits and underscores, no digit first", o.TablePrefix)
 	}
-	if o.Timeout <= 0 {
-		o.Timeout = defaultTimeout
-	}
-	if o.Logger == nil {
-		o.Logger = slog.Default()
-	}
-	names := strings.NewReplacer("{p}", o.TablePrefix, "{key}", "`key`")
-	s := &SQL{name: Origin(o.Name), names: names, dialect: make(names), timeout: o.Timeout, log: o.Logger, durable: o.RequireDurable}
-	s.indexes = strings.NewReplacer("{by_revision}", s.dialect.byRevision(), "{by_expiry}", s.dialect.byExpiry(), "{by_live}", s.dialect.byLive())
+	o.Timeout = cmp.Or(max(o.Timeout, 0), defaultTimeout)
+	o.Logger = cmp.Or(o.Logger, slog.Default())
+	return o, nil
+}
+
+// Names replaces {p} by the prefix of the tables, and {key} by the quoted name of that column.
+func (o Options) Names() *strings.Replacer {
+	return strings.NewReplacer("{p}", o.TablePrefix, "{key}", "`key`")
+}
+
+// NewSQL returns the partition that a dialect implements. The options are complete.
+func NewSQL(o Options, sql Fragments, d Dialect) *SQL {
+	hint := o.Names().Replace
+	s := &SQL{name: Origin(o.Name), dialect: d, sql: sql, timeout: o.Timeout, durable: o.RequireDurable,
+		names: strings.NewReplacer("{p}", o.TablePrefix, "{key}", "`key`",
+			"{by_revision}", hint(sql.ByRevision), "{by_expiry}", hint(sql.ByExpiry), "{by_live}", hint(sql.ByLive))}
 	s.life, s.end = context.WithCancel(context.Background())
-	return s, nil
+	return s
 }
 
 // Name implements Identity.
 func (s *SQL) Name() string { return string(s.name) }
 
 // Kind implements Identity.
-func (s *SQL) Kind() string { return s.dialect.kind() }
+func (s *SQL) Kind() string { return s.dialect.Kind() }
 
 // MaxValueBytes implements Identity.
-func (s *SQL) MaxValueBytes() int64 { return s.dialect.maxValueBytes() }
+func (s *SQL) MaxValueBytes() int64 { return s.dialect.MaxValueBytes() }
 
 // Warnings implements Identity.
-func (s *SQL) Warnings() []string { return s.dialect.warnings() }
+func (s *SQL) Warnings() []string { return s.dialect.Warnings() }
 
-// fit refuses entries that do not fit, before anything is sent.
-func (s *SQL) fit(entries []Entry) error {
+// checkSizes refuses entries that do not fit, before anything is sent.
+func (s *SQL) checkSizes(entries []Entry) error {
 	err := CheckSizes(entries, s.MaxValueBytes())
 	if err != nil {
-		return fmt.Errorf("%w, by %s", err, s.dialect.limitedBy())
+		return fmt.Errorf("%w, by %s", err, s.sql.ValueLimit)
 	}
 	return nil
 }
@@ -157,13 +108,10 @@ func (s *SQL) Prepare(ctx context.Context) error {
 	defer done()
 	err := s.life.Err()
 	if err == nil {
-		err = s.dialect.connect(ctx)
-	}
-	if err == nil {
-		err = s.dialect.migrate(ctx)
+		err = s.dialect.Prepare(ctx)
 	}
 	if err != nil {
-		return s.failed("prepare", err)
+		return s.wrap("prepare", err)
 	}
 	s.ready.Store(true)
 	return nil
@@ -175,14 +123,14 @@ func (s *SQL) Close() error {
 	s.preparing.Lock()
 	defer s.preparing.Unlock()
 	s.ready.Store(false)
-	return s.dialect.close()
+	return s.dialect.Close()
 }
 
 // begin opens an operation: its context ends with the caller's, with the
 // partition, and after the timeout.
 func (s *SQL) begin(ctx context.Context, op string) (context.Context, func(), error) {
 	if err := s.usable(ctx); err != nil {
-		return nil, nil, s.failed(op, err)
+		return nil, nil, s.wrap(op, err)
 	}
 	ctx, done := s.within(ctx, s.timeout)
 	return ctx, done, nil
@@ -214,14 +162,11 @@ type operation struct {
 
 // Err implements context.Context.
 func (o operation) Err() error {
-	if err := o.Context.Err(); err != nil {
-		return err
-	}
-	return o.life.Err()
+	return cmp.Or(o.Context.Err(), o.life.Err())
 }
 
-// failed says what was being done where, in the errors of this package.
-func (s *SQL) failed(op string, err error) error {
+// wrap says what was being done where, in the errors of package partition.
+func (s *SQL) wrap(op string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -239,40 +184,43 @@ func (s *SQL) explain(err error) error {
 		errors.Is(err, sql.ErrConnDone) {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	return s.dialect.explain(err)
+	return s.dialect.Explain(err)
 }
 
-// sql puts the names of tables, and what the dialect wants, into a statement.
-func (s *SQL) sql(statement string) string {
-	return s.names.Replace(s.indexes.Replace(statement))
+// statement puts the names of tables, and what the dialect wants, into a text.
+func (s *SQL) statement(text string) Statement { return Statement{s.names.Replace(text), true} }
+
+// timed is statement for a text that contains the database's clock, {now}.
+func (s *SQL) timed(text string) Statement {
+	return Statement{strings.ReplaceAll(s.names.Replace(text), "{now}", s.dialect.Clock()), false}
 }
 
 // read runs f on a reading connection, and once more when the first has died.
-func (s *SQL) read(ctx context.Context, op string, f func(context.Context, *session) error) error {
+func (s *SQL) read(ctx context.Context, op string, f func(context.Context, *Conn) error) error {
 	ctx, done, err := s.begin(ctx, op)
 	if err != nil {
 		return err
 	}
 	defer done()
 	err = s.readOnce(ctx, f)
-	if err != nil && s.dialect.transient(err) && ctx.Err() == nil {
+	if err != nil && s.dialect.Transient(err) && ctx.Err() == nil {
 		err = s.readOnce(ctx, f)
 	}
-	return s.failed(op, err)
+	return s.wrap(op, err)
 }
 
-func (s *SQL) readOnce(ctx context.Context, f func(context.Context, *session) error) error {
-	c, err := s.dialect.reader(ctx)
+func (s *SQL) readOnce(ctx context.Context, f func(context.Context, *Conn) error) error {
+	c, err := s.dialect.Acquire(ctx, Reading)
 	if err != nil {
 		return err
 	}
-	defer c.release()
+	defer c.Release()
 	return f(ctx, c)
 }
 
-// transact runs f in a transaction, again when the database gave the
-// transaction up, and commits it durably.
-func (s *SQL) transact(ctx context.Context, op string, f func(context.Context, *session) error) error {
+// transact runs f in a transaction, again when the database rolled the
+// transaction back, and commits it durably.
+func (s *SQL) transact(ctx context.Context, op string, f func(context.Context, *Conn) error) error {
 	ctx, done, err := s.begin(ctx, op)
 	if err != nil {
 		return err
@@ -281,40 +229,27 @@ func (s *SQL) transact(ctx context.Context, op string, f func(context.Context, *
 	for attempt := 1; ; attempt++ {
 		err := s.attempt(ctx, f)
 		if err == nil || !s.again(ctx, attempt, err) {
-			return s.failed(op, err)
+			return s.wrap(op, err)
 		}
 	}
 }
 
-// again says whether a transaction that failed is worth another attempt.
+// again reports whether a transaction that failed is worth another attempt.
 func (s *SQL) again(ctx context.Context, attempt int, err error) bool {
-	return attempt < maxAttempts && ctx.Err() == nil && s.dialect.transient(err) && !errors.Is(err, ErrOutcomeUnknown)
+	return attempt < maxAttempts && ctx.Err() == nil && s.dialect.Transient(err) && !errors.Is(err, ErrOutcomeUnknown)
 }
 
-func (s *SQL) attempt(ctx context.Context, f func(context.Context, *session) error) error {
-	c, err := s.dialect.writer(ctx)
+func (s *SQL) attempt(ctx context.Context, f func(context.Context, *Conn) error) error {
+	c, err := s.dialect.Acquire(ctx, Writing)
 	if err != nil {
 		return err
 	}
-	defer c.release()
-	if err := c.begin(ctx, s.dialect.beginWrite()); err != nil {
+	defer c.Release()
+	if err := c.Begin(ctx, s.sql.BeginWrite); err != nil {
 		return err
 	}
 	if err := f(ctx, c); err != nil {
 		return err
 	}
-	return finish(ctx, c, s.dialect)
-}
-
-// finish commits. An error before COMMIT was sent, or one that the database
-// itself answered with, leaves nothing behind; after any other nobody knows.
-func finish(ctx context.Context, c *session, d dialect) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	err := c.commit(ctx)
-	if err != nil && !d.answered(err) {
-		return fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
-	}
-	return err
+	return c.Finish(ctx, s.dialect)
 }

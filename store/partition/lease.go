@@ -18,12 +18,14 @@ const selectLease = `SELECT holder, fence, expires_at FROM {p}lease WHERE id = 1
 
 // Acquire implements Target.
 func (s *SQL) Acquire(ctx context.Context, holder string, ttl time.Duration) (l Lease, err error) {
-	err = s.transact(ctx, "acquire", func(ctx context.Context, conn *session) error {
-		_, err := conn.execOnce(ctx, s.timed(updateLease), holder, holder, ttl.Microseconds(), holder, 2*ttl.Microseconds())
+	err = s.transact(ctx, "acquire", func(ctx context.Context, conn *Conn) error {
+		_, err := conn.Exec(ctx, s.timed(updateLease), holder, holder, ttl.Microseconds(), holder, 2*ttl.Microseconds())
 		if err != nil {
 			return err
 		}
-		err = conn.queryRow(ctx, s.sql(selectLease), nil, &l.Holder, &l.Fence, &l.ExpiresAt)
+		err = conn.One(ctx, s.statement(selectLease), nil, func(r Rows) {
+			l = Lease{Holder: string(r.Bytes(0)), Fence: r.Int(1), ExpiresAt: Instant(r.Int(2))}
+		})
 		if err == nil && l.Holder != holder {
 			return fmt.Errorf("%w by %s until %s", ErrLeaseHeld, l.Holder, l.ExpiresAt.Time().Format(time.RFC3339Nano))
 		}
@@ -39,8 +41,8 @@ const releaseLease = `UPDATE {p}lease SET holder = '', expires_at = 0 WHERE id =
 
 // Release implements Target.
 func (s *SQL) Release(ctx context.Context, l Lease) error {
-	return s.transact(ctx, "release", func(ctx context.Context, conn *session) error {
-		_, err := conn.exec(ctx, s.sql(releaseLease), l.Holder, l.Fence)
+	return s.transact(ctx, "release", func(ctx context.Context, conn *Conn) error {
+		_, err := conn.Exec(ctx, s.statement(releaseLease), l.Holder, l.Fence)
 		return err
 	})
 }

@@ -3,7 +3,6 @@ package partition
 import (
 	"context"
 	"database/sql"
-	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,18 +12,14 @@ import (
 	"github.com/pressly/goose/v3"
 )
 
-//go:embed migrations
-var migrations embed.FS
-
-// migrate brings the schema of db to the version of this binary. The caller
-// holds a lock against other processes.
-func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, folder string, names *strings.Replacer) error {
-	files, err := fs.Sub(migrations, "migrations/"+folder)
+// Migrate brings the schema of db to the version of this binary, by the files in a
+// folder. The caller holds a lock against other processes.
+func Migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, files fs.FS, folder string, names *strings.Replacer) error {
+	files, err := fs.Sub(files, folder)
 	if err != nil {
 		return err
 	}
-	files = namedFS{files, names}
-	p, err := goose.NewProvider(dialect, db, files,
+	p, err := goose.NewProvider(dialect, db, namedFS{files, names},
 		goose.WithTableName(names.Replace("{p}schema_version")),
 		goose.WithDisableGlobalRegistry(true),
 		goose.WithSlog(slog.New(slog.DiscardHandler)))

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"database/sql"
 	"database/sql/driver"
+	"embed"
 	"errors"
 	"fmt"
 	"net"
@@ -55,7 +56,7 @@ type mysqlDB struct {
 	writers   *links
 	committer *links // may be writers
 	killer    *links // stops what others do, and prepares the database
-	pools     []*pool[*link]
+	pools     []*Pool[*link]
 
 	mariaDB   atomic.Bool
 	packet    atomic.Int64 // max_allowed_packet
@@ -91,14 +92,29 @@ func OpenMySQL(c MySQL, o Options) (*SQL, error) {
 	if c.Database == "" || len(c.Database) > 64 || strings.ContainsAny(c.Database, "`\x00") {
 		return nil, fmt.Errorf("database name %q", c.Database)
 	}
-	timeout := cmp.Or(max(o.Timeout, 0), defaultTimeout)
-	return newSQL(o, func(names *strings.Replacer) dialect {
-		d := &mysqlDB{origin: Origin(o.Name), names: names, database: c.Database, timeout: timeout, grants: c.grants(),
-			config: config, password: c.NewPassword, lockWait: max(1, int(timeout.Seconds()/3)), maxConns: cmp.Or(max(o.MaxConns, 0), defaultMySQLConns)}
-		d.killer = d.newLinks(1, killing)
-		d.statements()
-		return d
-	})
+	if o, err = o.Complete(); err != nil {
+		return nil, err
+	}
+	d := &mysqlDB{origin: Origin(o.Name), names: o.Names(), database: c.Database, timeout: o.Timeout, grants: c.grants(),
+		config: config, password: c.NewPassword, lockWait: max(1, int(o.Timeout.Seconds()/3)), maxConns: cmp.Or(max(o.MaxConns, 0), defaultMySQLConns)}
+	d.killer = d.newLinks(1, killing)
+	d.statements()
+	return NewSQL(o, mysqlFragments, d), nil
+}
+
+const mysqlClock = `TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))`
+
+var mysqlFragments = Fragments{
+	BeginSnapshot: []string{"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"},
+	LockShared:    " LOCK IN SHARE MODE", // MariaDB knows no FOR SHARE
+	LockExclusive: " FOR UPDATE",
+	InsertIgnore:  "INSERT IGNORE",
+	Barrier:       `UPDATE {p}barrier SET counter = counter + 1 WHERE id = 1`, // the redo log is flushed in order, with all before it
+	ByRevision:    "FORCE INDEX (by_revision)",
+	ByExpiry:      "FORCE INDEX (by_expiry)",
+	ByLive:        "FORCE INDEX (by_live)",
+	ValueLimit:    "max_allowed_packet of the server",
+	Pipelined:     true,
 }
 
 // config is the driver's configuration, with what the engine relies on.
@@ -128,7 +144,7 @@ func (c MySQL) config() (*mysql.Config, error) {
 	config.AllowNativePasswords = true
 	config.Logger = &mysql.NopLogger{}
 	if config.Timeout == 0 {
-		config.Timeout = defaultTimeout
+		config.Timeout = 10 * time.Second
 	}
 	return config, nil
 }
@@ -167,34 +183,42 @@ func (c MySQL) grants() string {
 }
 
 func (d *mysqlDB) statements() {
-	d.upsert, d.newer = newUpsert(d.names, upsertMySQL), newUpsert(d.names, newerMySQL)
+	d.upsert, d.newer = newUpsert(d.names, upsertMySQL, "VALUES(x)"), newUpsert(d.names, newerMySQL, "IF(VALUES(revision) > revision, VALUES(x), x)")
 	d.bulk = d.newer.plain.bulk()
 	d.step, d.fence = d.names.Replace(updateStep), d.names.Replace(underFence)
 	d.claim, d.self = d.names.Replace(claimMySQL), appendBytes(nil, d.origin)
-	d.heads, d.wholes = d.names.Replace(selectHeadsIn), d.names.Replace(selectEntriesIn)
-	d.small, d.smallIn = d.names.Replace(selectSmall), d.names.Replace(selectSmallIn)
+	d.heads, d.wholes = d.names.Replace(SelectHeadsIn), d.names.Replace(SelectEntriesIn)
+	d.small, d.smallIn = d.names.Replace(SelectSmall), d.names.Replace(SelectSmallIn)
 }
 
-func (d *mysqlDB) kind() string {
+// Kind implements Dialect.
+func (d *mysqlDB) Kind() string {
 	if d.mariaDB.Load() {
 		return "mariadb"
 	}
 	return "mysql"
 }
 
-// maxValueBytes is what most servers take, until the server was reached.
-func (d *mysqlDB) maxValueBytes() int64 {
+// MaxValueBytes is what most servers take, until the server was reached.
+func (d *mysqlDB) MaxValueBytes() int64 {
 	packet := cmp.Or(d.packet.Load(), usualPacket)
 	return packet - min(packetHeadroom, packet/4)
 }
 
-func (d *mysqlDB) limitedBy() string { return "max_allowed_packet of the server" }
-
-func (d *mysqlDB) warnings() []string {
+// Warnings implements Dialect.
+func (d *mysqlDB) Warnings() []string {
 	if unsafe := d.unsafe.Load(); unsafe != nil {
 		return *unsafe
 	}
 	return nil
+}
+
+// Prepare implements Dialect.
+func (d *mysqlDB) Prepare(ctx context.Context) error {
+	if err := d.connect(ctx); err != nil {
+		return err
+	}
+	return d.migrate(ctx)
 }
 
 // connect creates the database when the server has none of that name. It
@@ -204,17 +228,17 @@ func (d *mysqlDB) connect(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
 	d.generation.Add(1) // what is open may be in a database that is gone
-	l, err := d.killer.take(ctx)
+	l, err := d.killer.Acquire(ctx)
 	if mysqlNumber(err) == errUnknownDatabase {
 		if err := d.createDatabase(ctx); err != nil {
 			return err
 		}
-		l, err = d.killer.take(ctx)
+		l, err = d.killer.Acquire(ctx)
 	}
 	if err != nil {
 		return err
 	}
-	d.killer.give(l)
+	d.killer.release(l)
 	if d.readers == nil {
 		limit := d.maxConns
 		if own := int(l.server.userConns); own > 0 { // of the account
@@ -233,19 +257,22 @@ func (d *mysqlDB) createDatabase(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = l.exec(ctx, "CREATE DATABASE IF NOT EXISTS `"+d.database+"` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", nil)
-	return errors.Join(err, l.close())
+	_, err = l.Exec(ctx, Statement{Text: "CREATE DATABASE IF NOT EXISTS `" + d.database + "` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"})
+	return errors.Join(err, l.Close())
 }
+
+//go:embed migrations/mysql
+var mysqlMigrations embed.FS
 
 // migrate holds a lock of the server, so that of several processes one
 // migrates and the others find it done. The lock ends with its connection,
 // which is the only one that the migrations have.
 func (d *mysqlDB) migrate(ctx context.Context) error {
-	l, err := d.killer.take(ctx)
+	l, err := d.killer.Acquire(ctx)
 	if err != nil {
 		return err
 	}
-	defer d.killer.give(l)
+	defer d.killer.release(l)
 	l.broken = true // it is closed with db
 	db := sql.OpenDB(&onlyConnector{l.conn.(driver.Conn)})
 	defer db.Close()
@@ -256,7 +283,7 @@ func (d *mysqlDB) migrate(ctx context.Context) error {
 			return err
 		}
 	}
-	return migrate(ctx, db, goose.DialectMySQL, "mysql", d.names)
+	return Migrate(ctx, db, goose.DialectMySQL, mysqlMigrations, "migrations/mysql", d.names)
 }
 
 // onlyConnector has one connection to give, once.
@@ -274,36 +301,31 @@ func (c *onlyConnector) Connect(context.Context) (driver.Conn, error) {
 // Driver implements driver.Connector.
 func (*onlyConnector) Driver() driver.Driver { return mysql.MySQLDriver{} }
 
-func (d *mysqlDB) writer(ctx context.Context) (*session, error) { return d.writers.lend(ctx) }
-func (d *mysqlDB) reader(ctx context.Context) (*session, error) { return d.readers.lend(ctx) }
-func (d *mysqlDB) stream(ctx context.Context) (*session, error) { return d.streams.lend(ctx) }
-
-func (d *mysqlDB) beginWrite() string { return "" } // see writing
-func (d *mysqlDB) beginSnapshot() []string {
-	return []string{"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"}
-}
-func (d *mysqlDB) atOnce() bool         { return true }
-func (d *mysqlDB) forShare() string     { return " LOCK IN SHARE MODE" } // MariaDB knows no FOR SHARE
-func (d *mysqlDB) forUpdate() string    { return " FOR UPDATE" }
-func (d *mysqlDB) byRevision() string   { return "FORCE INDEX (by_revision)" }
-func (d *mysqlDB) byExpiry() string     { return "FORCE INDEX (by_expiry)" }
-func (d *mysqlDB) byLive() string       { return "FORCE INDEX (by_live)" }
-func (d *mysqlDB) insertIgnore() string { return "INSERT IGNORE" }
-
-// clock is the time at which the statement began, whatever the time zone.
-func (d *mysqlDB) clock() string { return mysqlClock }
-
-const mysqlClock = `TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))`
-
-const updateBarrier = `UPDATE {p}barrier SET counter = counter + 1 WHERE id = 1`
-
-// barrier commits: the redo log is flushed in order, with all before it.
-func (d *mysqlDB) barrier(ctx context.Context, c *session) error {
-	_, err := c.exec(ctx, d.names.Replace(updateBarrier))
-	return err
+// Acquire implements Dialect.
+func (d *mysqlDB) Acquire(ctx context.Context, use Use) (*Conn, error) {
+	p := d.readers
+	switch use {
+	case Writing:
+		p = d.writers
+	case Streaming:
+		p = d.streams
+	}
+	l, err := p.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return NewConn(l, func(inTx bool) {
+		l.broken = l.broken || inTx
+		p.release(l)
+		d.trim(time.Now().Add(-maxAge))
+	}), nil
 }
 
-func (d *mysqlDB) close() (err error) {
+// Clock is the time at which the statement began, whatever the time zone.
+func (d *mysqlDB) Clock() string { return mysqlClock }
+
+// Close implements Dialect.
+func (d *mysqlDB) Close() (err error) {
 	d.closeOnce.Do(func() { err = d.closePools() })
 	return err
 }

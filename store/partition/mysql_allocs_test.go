@@ -59,9 +59,9 @@ func TestPlainRowsLeaveOutWhatIsNull(t *testing.T) {
 func TestRowsAreCopiedWithTwoAllocations(t *testing.T) {
 	columns := []driver.Value{[]byte("k/some key of a usual length, or a little more"), []byte("partition-0"), int64(1 << 40), int64(0), []byte("text/plain"), nil,
 		int64(1_700_000_000_000_000), nil, int64(77), int64(100), make([]byte, 100)}
-	var r row
+	var shared SharedStrings
 	var e Entry
-	allocs := testing.AllocsPerRun(100, func() { e = r.ofMySQL(columns, true) })
+	allocs := testing.AllocsPerRun(100, func() { e = entryOf(&shared, columns, true) })
 	if allocs > 2 { // the key and the value
 		t.Errorf("a row takes %v allocations", allocs)
 	}

@@ -13,19 +13,19 @@ const (
 	underFence = ` AND (SELECT fence FROM {p}lease WHERE id = 1 LOCK IN SHARE MODE) = %d`
 )
 
-// applyQuickly implements shortcut: it makes a step in one round trip, or in few when
+// ApplyFast implements FastApplier. It makes a step in one round trip, or in few when
 // there is much to write. All statements are guarded by the first: the rows
 // cannot be written unless it moved the position. Any other outcome is left
 // to the plain way, which finds out what it was.
-func (d *mysqlDB) applyQuickly(ctx context.Context, c Copy) (done bool, err error) {
+func (d *mysqlDB) ApplyFast(ctx context.Context, c Copy) (done bool, err error) {
 	if c.From == 0 || c.Collected != 0 {
 		return false, nil // there may be no row yet, or there is more to note in it
 	}
-	l, err := d.writers.take(ctx)
+	l, err := d.writers.Acquire(ctx)
 	if err != nil {
 		return true, err
 	}
-	defer d.writers.give(l)
+	defer d.writers.release(l)
 	t := &transfer{d: d, l: l}
 	t.begin(c)
 	if err = t.write(ctx, c.Entries); err == nil {
@@ -38,10 +38,10 @@ func (d *mysqlDB) applyQuickly(ctx context.Context, c Copy) (done bool, err erro
 		return true, nil
 	case errors.Is(err, errNotMoved):
 		return false, nil
-	case t.final && !d.answered(err):
+	case t.final && !d.Answered(err):
 		return true, fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
 	}
-	return !d.answered(err), err
+	return !d.Answered(err), err
 }
 
 // errNotMoved: the position is elsewhere, or the lease is somebody else's.
@@ -88,7 +88,7 @@ func (t *transfer) write(ctx context.Context, entries []Entry) error {
 		}
 		from = given
 		return t.l.within(ctx, func() error {
-			_, err := t.l.execArgs(t.d.newer.one, namedValues(e.args(nil)))
+			_, err := t.l.execArgs(t.d.newer.one, entryArgs(&e))
 			return err
 		})
 	})

@@ -17,7 +17,7 @@ const (
 
 // bulk is the statement, from the clause of plain rows.
 func (c *clause) bulk() string {
-	rows := strings.Repeat(placeholders(bulkColumns)+",", bulkRows)
+	rows := strings.Repeat(Placeholders(bulkColumns)+",", bulkRows)
 	return c.head + rows[:len(rows)-1] + c.tail
 }
 
@@ -31,7 +31,7 @@ func (d *mysqlDB) bulky(entries []Entry) bool {
 	size, limit, alone := 0, d.chunkBytes(), int(d.packet.Load())/(bulkRows*bulkColumns+1)
 	for i := range bulkRows {
 		e := &entries[i]
-		if len(e.Value) >= alone || !e.plain() {
+		if len(e.Value) >= alone || !plain(e) {
 			return false
 		}
 		size += rowBytes(e)
@@ -75,28 +75,11 @@ func (l *link) writeBulk(statement string, entries []Entry) (done bool, err erro
 	}
 	l.args = l.args[:0]
 	for i := range entries {
-		l.args = entries[i].appendPlain(l.args)
+		e := &entries[i]
+		l.args = appendArgs(l.args, string(e.Key), string(e.Origin), int64(e.Revision), e.Deleted, e.ContentType,
+			int64(e.ModifiedAt), int64(e.Checksum), int64(len(e.Value)), notNil(e.Value))
 	}
 	_, err = l.bulk.ExecContext(context.Background(), l.args)
 	clear(l.args)
 	return err == nil, l.noted(err)
-}
-
-// plain reports whether what plainColumns leave out is NULL.
-func (e *Entry) plain() bool { return len(e.Metadata) == 0 && e.ExpiresAt == 0 }
-
-// appendPlain appends the arguments of a plain row.
-func (e *Entry) appendPlain(args []driver.NamedValue) []driver.NamedValue {
-	deleted, value := int64(0), e.Value
-	if e.Deleted {
-		deleted = 1
-	}
-	if value == nil {
-		value = []byte{} // and not NULL
-	}
-	for _, v := range [bulkColumns]any{string(e.Key), string(e.Origin), int64(e.Revision), deleted, e.ContentType,
-		int64(e.ModifiedAt), int64(e.Checksum), int64(len(value)), value} {
-		args = append(args, driver.NamedValue{Ordinal: len(args) + 1, Value: v})
-	}
-	return args
 }

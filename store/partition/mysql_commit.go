@@ -41,7 +41,7 @@ type turn struct {
 	known   bool     // the server has told the claim
 	stale   bool     // … and that there is none
 	results []result // of the statements in the text
-	row     row
+	shared  SharedStrings
 }
 
 // result says what a result of the text holds.
@@ -53,19 +53,19 @@ const (
 	wholesResult
 )
 
-// commit implements dialect.
-func (d *mysqlDB) commit(ctx context.Context, b Batch) (Claim, error) {
-	l, err := d.committer.take(ctx)
+// Commit implements Dialect.
+func (d *mysqlDB) Commit(ctx context.Context, b Batch) (Claim, error) {
+	l, err := d.committer.Acquire(ctx)
 	if err != nil {
 		return Claim{}, err
 	}
-	defer d.committer.give(l)
+	defer d.committer.release(l)
 	if d.brief(&b) {
 		claim, err := d.commitBriefly(ctx, l, &b)
 		if mysqlNumber(err) != errNull {
 			return claim, err
 		}
-		if l.rest(); l.broken {
+		if l.rollbackOpen(); l.broken {
 			return Claim{}, err
 		}
 	}
@@ -117,7 +117,7 @@ func (d *mysqlDB) commitBriefly(ctx context.Context, l *link, b *Batch) (claim C
 	case err == nil:
 		l.inTx = false
 		l.last = int64(claim.Now)
-	case !waited && !d.answered(err):
+	case !waited && !d.Answered(err):
 		err = fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
 	}
 	return claim, err
@@ -145,7 +145,7 @@ func (t *turn) read(ctx context.Context) error {
 }
 
 func (t *turn) in(ctx context.Context, r result, statement string, keys []Key) error {
-	for chunk := range slices.Chunk(keys, maxKeysAtOnce) {
+	for chunk := range slices.Chunk(keys, maxKeysInText) {
 		t.l.text = append(appendKeys(append(t.l.text, statement...), chunk), ';')
 		t.results = append(t.results, r)
 		if err := t.sendLarge(ctx); err != nil {
@@ -180,7 +180,7 @@ func (t *turn) write(ctx context.Context) error {
 			e.Revision, e.ModifiedAt = t.claim.First+e.Revision, t.claim.Now
 		}
 		return t.l.within(ctx, func() error {
-			_, err := t.l.execArgs(t.d.upsert.one, namedValues(e.args(nil)))
+			_, err := t.l.execArgs(t.d.upsert.one, entryArgs(&e))
 			return err
 		})
 	})
@@ -218,7 +218,7 @@ func (t *turn) finish(ctx context.Context) error {
 		return err
 	}
 	err := t.send(ctx)
-	if err == nil || t.stale || t.d.answered(err) || cutShort(err) && !t.known {
+	if err == nil || t.stale || t.d.Answered(err) || cutShort(err) && !t.known {
 		return err
 	}
 	return fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
@@ -235,6 +235,6 @@ func (t *turn) scan(i int, row []driver.Value) error {
 		t.l.last = int64(t.claim.First) + int64(t.b.Revisions) - 1
 		return nil
 	}
-	t.claim.Current = append(t.claim.Current, t.row.ofMySQL(row, t.results[i] == wholesResult))
+	t.claim.Current = append(t.claim.Current, entryOf(&t.shared, row, t.results[i] == wholesResult))
 	return nil
 }

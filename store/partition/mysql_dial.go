@@ -77,7 +77,7 @@ func (d *mysqlDB) dialIn(ctx context.Context, r role, database string) (l *link,
 	}
 	l.conn = conn.(driverConn)
 	if err := l.within(ctx, l.settle); err != nil {
-		return nil, errors.Join(err, l.close())
+		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
 }
@@ -122,10 +122,10 @@ func (d *mysqlDB) kill(ctx context.Context, l *link) {
 	if l.role == writing {
 		what = "QUERY"
 	}
-	k, err := d.killer.take(ctx)
+	k, err := d.killer.Acquire(ctx)
 	if err != nil {
 		return
 	}
-	defer d.killer.give(k)
+	defer d.killer.release(k)
 	_ = k.within(ctx, func() error { return k.run(fmt.Sprintf("KILL %s %d", what, id), nothing) })
 }

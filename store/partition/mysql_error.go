@@ -63,8 +63,8 @@ func mysqlNumber(err error) uint16 {
 	return 0
 }
 
-// transient: the server rolled back so that another transaction could go on, or the connection has died.
-func (d *mysqlDB) transient(err error) bool {
+// Transient implements Dialect: the server rolled back so that another transaction could go on, or the connection has died.
+func (d *mysqlDB) Transient(err error) bool {
 	switch mysqlNumber(err) {
 	case 0:
 		return errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn)
@@ -74,9 +74,9 @@ func (d *mysqlDB) transient(err error) bool {
 	return false
 }
 
-// answered: a statement that failed by itself did not commit. One that was
+// Answered implements Dialect: a statement that failed by itself did not commit. One that was
 // cut short from outside may have.
-func (d *mysqlDB) answered(err error) bool {
+func (d *mysqlDB) Answered(err error) bool {
 	return mysqlNumber(err) != 0 && !cutShort(err) || notSent(err)
 }
 
@@ -93,7 +93,8 @@ func notSent(err error) bool {
 	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrPktTooLarge)
 }
 
-func (d *mysqlDB) explain(err error) error {
+// Explain implements Dialect.
+func (d *mysqlDB) Explain(err error) error {
 	switch mysqlNumber(err) {
 	case 0:
 		return explainNetwork(err)
@@ -114,7 +115,7 @@ func (d *mysqlDB) explain(err error) error {
 	case errUnknownDatabase, errNoSuchTable:
 		return fmt.Errorf("%w: %w: %w", ErrUnavailable, ErrNotPrepared, err)
 	case errDuplicateEntry, errNull: // see upsertMySQL
-		return fmt.Errorf("%w: %w", errDuplicate, err)
+		return fmt.Errorf("%w: %w", ErrDuplicate, err)
 	case errDeadlock, errLockWait, errCheckRead, errTooManyConnections, errNotReady, errShutdown,
 		errDuringCommit, errTooManyUserConns, errUserLimit, errPreparedStatements, errReadOnlyServer, errReadOnlyTx, errReadOnlyMode,
 		errInterrupted, errConnectionKilled, errStatementTime, errExecutionTime, errSessionKilled, errInactive:

@@ -12,27 +12,30 @@ import (
 // many keys the text is as cheap.
 var getShapes = [...]int{1, 2, 4, 8, 12, 16, 24, 32, 48, 64}
 
+// maxKeysInText bounds the keys of one SELECT.
+const maxKeysInText = 256
+
 // preparedGets are a link's statements, prepared when they are needed.
 type preparedGets [len(getShapes)]driver.StmtQueryContext
 
-// get implements dialect.
-func (d *mysqlDB) get(ctx context.Context, keys []Key, most int64) ([]Entry, error) {
+// Get implements Dialect.
+func (d *mysqlDB) Get(ctx context.Context, keys []Key, most int64) ([]Entry, error) {
 	if len(keys) == 0 {
 		return nil, nil
 	}
-	l, err := d.readers.take(ctx)
+	l, err := d.readers.Acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer d.readers.give(l)
+	defer d.readers.release(l)
 	entries := make([]Entry, 0, len(keys))
-	var r row
+	var shared SharedStrings
 	take := func(_ int, row []driver.Value) error {
-		entries = append(entries, r.ofMySQL(row, true))
+		entries = append(entries, entryOf(&shared, row, true))
 		return nil
 	}
 	err = l.within(ctx, func() error {
-		for chunk := range slices.Chunk(keys, maxKeysAtOnce) {
+		for chunk := range slices.Chunk(keys, maxKeysInText) {
 			if err := d.read(l, chunk, most, take); err != nil {
 				return err
 			}
@@ -55,11 +58,11 @@ func (d *mysqlDB) read(l *link, keys []Key, most int64, each func(int, []driver.
 		return l.run(string(l.text), each)
 	}
 	l.args = l.args[:0]
-	if most != anySize {
-		l.args = append(l.args, driver.NamedValue{Ordinal: 1, Value: most})
+	if most != AnySize {
+		l.args = appendArgs(l.args, most)
 	}
 	for i := range n {
-		l.args = append(l.args, driver.NamedValue{Ordinal: len(l.args) + 1, Value: string(keys[min(i, len(keys)-1)])})
+		l.args = appendArgs(l.args, string(keys[min(i, len(keys)-1)]))
 	}
 	rows, err := st.QueryContext(context.Background(), l.args)
 	if err != nil {
@@ -70,7 +73,7 @@ func (d *mysqlDB) read(l *link, keys []Key, most int64, each func(int, []driver.
 
 // appendGet appends the statement up to its keys.
 func (d *mysqlDB) appendGet(text []byte, most int64) []byte {
-	if most == anySize {
+	if most == AnySize {
 		return append(text, d.wholes...)
 	}
 	return append(appendInt(append(text, d.small...), most), d.smallIn...)
@@ -85,11 +88,11 @@ func (d *mysqlDB) prepared(l *link, keys int, most int64) (st driver.StmtQueryCo
 	}
 	n = getShapes[shape]
 	gets, text := &l.gets, d.wholes
-	if most != anySize {
+	if most != AnySize {
 		gets, text = &l.smalls, d.small+"?"+d.smallIn
 	}
 	if gets[shape] == nil {
-		made, err := l.conn.PrepareContext(context.Background(), text+placeholders(n))
+		made, err := l.conn.PrepareContext(context.Background(), text+Placeholders(n))
 		if err != nil {
 			return nil, 0, l.noted(err)
 		}
@@ -98,20 +101,14 @@ func (d *mysqlDB) prepared(l *link, keys int, most int64) (st driver.StmtQueryCo
 	return gets[shape], n, nil
 }
 
-// ofMySQL copies a row of entryColumns, of which the value may be NULL, or headColumns.
-func (r *row) ofMySQL(row []driver.Value, values bool) Entry {
-	if origin := bytesOf(row[1]); string(origin) != string(r.last) {
-		r.last = Origin(origin)
-	}
-	if contentType := bytesOf(row[4]); string(contentType) != r.lastType {
-		r.lastType = string(contentType)
-	}
+// entryOf copies a row of EntryColumns, of which the value may be NULL, or HeadColumns.
+func entryOf(shared *SharedStrings, row []driver.Value, values bool) Entry {
 	e := Entry{
 		Key:         Key(bytesOf(row[0])),
-		Origin:      r.last,
+		Origin:      shared.Origin(bytesOf(row[1])),
 		Revision:    Revision(intOf(row[2])),
 		Deleted:     intOf(row[3]) != 0,
-		ContentType: r.lastType,
+		ContentType: shared.ContentType(bytesOf(row[4])),
 		Metadata:    slices.Clone(bytesOf(row[5])),
 		ModifiedAt:  Instant(intOf(row[6])),
 		ExpiresAt:   Instant(intOf(row[7])),

@@ -60,12 +60,16 @@ const (
 	killing
 )
 
-var _ connection = (*link)(nil)
+var _ RawConn = (*link)(nil)
 
 // alive reports whether the server still has the connection open, without sending anything.
 func (l *link) alive(ctx context.Context) bool { return l.conn.ResetSession(ctx) == nil }
 
-func (l *link) close() error { return l.conn.Close() }
+// Close ends the connection.
+func (l *link) Close() error { return l.conn.Close() }
+
+// rollbackGrace bounds a ROLLBACK after an operation whose own time may be over.
+const rollbackGrace = 2 * time.Second
 
 // killGrace is how long the server may take to stop a statement whose time is over.
 const killGrace = time.Second
@@ -163,7 +167,7 @@ func (l *link) noted(err error) error {
 }
 
 func scan(rows driver.Rows, each func(result int, row []driver.Value) error) error {
-	var buffer [columnCount]driver.Value
+	var buffer [ColumnCount]driver.Value
 	for result := 0; ; result++ {
 		row := buffer[:len(rows.Columns())]
 		err := rows.Next(row)
@@ -204,14 +208,14 @@ func (l *link) execArgs(statement string, args []driver.NamedValue) (changed int
 	return changed, errors.Join(l.noted(err), st.Close())
 }
 
-// rest leaves no transaction open, or gives the connection up.
-func (l *link) rest() {
+// rollbackOpen leaves no transaction open, or gives the connection up.
+func (l *link) rollbackOpen() {
 	if !l.inTx || l.broken {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), rollbackTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), rollbackGrace)
 	defer cancel()
-	l.inTx = l.within(ctx, func() error { return l.run("ROLLBACK", nothing) }) != nil
+	_ = l.RollbackTx(ctx) // or else inTx stays
 }
 
 func nothing(int, []driver.Value) error { return nil }

@@ -9,13 +9,13 @@ import (
 
 // links are the connections of one role.
 type links struct {
-	*pool[*link]
+	*Pool[*link]
 	d *mysqlDB
 }
 
 func (d *mysqlDB) newLinks(n int, r role) *links {
-	p := newPool(n, func(ctx context.Context) (*link, error) { return d.dialPatiently(ctx, r) })
-	p.usable = func(ctx context.Context, l *link) bool { return l.fresh() && l.alive(ctx) }
+	p := NewPool(n, func(ctx context.Context) (*link, error) { return d.dialPatiently(ctx, r) })
+	p.Usable = func(ctx context.Context, l *link) bool { return l.fresh() && l.alive(ctx) }
 	d.pools = append(d.pools, p)
 	return &links{p, d}
 }
@@ -32,43 +32,30 @@ func (d *mysqlDB) open(maxConns int) {
 	}
 	streams := max(1, rest/2)
 	d.streams = d.newLinks(streams, reading)
-	d.streams.long = true
+	d.streams.Long = true
 	d.readers = d.newLinks(rest-streams, reading)
 }
 
-// give takes a link back.
-func (p *links) give(l *link) {
-	l.rest()
+// release takes a link back.
+func (p *links) release(l *link) {
+	l.rollbackOpen()
 	if !l.broken && !l.inTx && l.fresh() {
-		p.pool.give(l)
+		p.Pool.Release(l)
 		return
 	}
 	select {
 	case <-l.over: // as long as the server may go on with the statement, the connection counts
-		_ = l.close()
-		go func() { <-l.killed; p.leave() }()
+		_ = l.Close()
+		go func() { <-l.killed; p.Leave() }()
 	default:
-		p.drop(l)
+		p.Discard(l)
 	}
-}
-
-// lend takes a link for a session.
-func (p *links) lend(ctx context.Context) (*session, error) {
-	l, err := p.take(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return &session{connection: l, back: func(s *session) {
-		l.broken = l.broken || s.inTx
-		p.give(l)
-		p.d.trim(time.Now().Add(-maxAge))
-	}}, nil
 }
 
 // trim closes the idle connections that were not used since.
 func (d *mysqlDB) trim(since time.Time) {
 	for _, p := range d.pools {
-		p.trim(since)
+		p.Trim(since)
 	}
 }
 
@@ -104,7 +91,7 @@ func (d *mysqlDB) dialPatiently(ctx context.Context, r role) (*link, error) {
 
 func (d *mysqlDB) closePools() (err error) {
 	for i := range d.pools { // the first, which ends what the others do, is the last
-		err = errors.Join(err, d.pools[len(d.pools)-1-i].close())
+		err = errors.Join(err, d.pools[len(d.pools)-1-i].Close())
 	}
 	return err
 }

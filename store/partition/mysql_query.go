@@ -2,20 +2,19 @@ package partition
 
 import (
 	"context"
-	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
 )
 
-// exec implements connection.
-func (l *link) exec(ctx context.Context, statement string, args []any) (changed int64, err error) {
+// Exec implements RawConn. No statement is kept: all travel as text.
+func (l *link) Exec(ctx context.Context, s Statement, args ...any) (changed int64, err error) {
 	err = l.within(ctx, func() error {
 		named := namedValues(args)
-		done, err := l.conn.ExecContext(context.Background(), statement, named)
+		done, err := l.conn.ExecContext(context.Background(), s.Text, named)
 		if errors.Is(err, driver.ErrSkip) { // with its arguments the text is larger than a packet
-			changed, err = l.execArgs(statement, named)
+			changed, err = l.execArgs(s.Text, named)
 			return err
 		}
 		if err != nil {
@@ -27,18 +26,27 @@ func (l *link) exec(ctx context.Context, statement string, args []any) (changed 
 	return changed, err
 }
 
-// execOnce implements connection. No statement is kept: all travel as text.
-func (l *link) execOnce(ctx context.Context, statement string, args []any) (int64, error) {
-	return l.exec(ctx, statement, args)
+// CommitTx implements RawConn.
+func (l *link) CommitTx(ctx context.Context) error {
+	_, err := l.Exec(ctx, Statement{Text: "COMMIT"})
+	l.inTx = l.inTx && err != nil
+	return err
+}
+
+// RollbackTx implements RawConn.
+func (l *link) RollbackTx(ctx context.Context) error {
+	err := l.within(ctx, func() error { return l.run("ROLLBACK", nothing) })
+	l.inTx = l.inTx && err != nil
+	return err
 }
 
 func namedValues(args []any) []driver.NamedValue {
-	named := make([]driver.NamedValue, len(args))
-	for i, a := range args {
+	named := make([]driver.NamedValue, 0, len(args))
+	for _, a := range args {
 		if n, ok := a.(int); ok {
 			a = int64(n)
 		}
-		named[i] = driver.NamedValue{Ordinal: i + 1, Value: a}
+		named = appendArgs(named, a)
 	}
 	return named
 }
@@ -53,8 +61,8 @@ type linkRows struct {
 	err  error
 }
 
-// query implements connection.
-func (l *link) query(ctx context.Context, statement string, _ bool, args []any) (rows, error) {
+// Query implements RawConn.
+func (l *link) Query(ctx context.Context, s Statement, args ...any) (Rows, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -62,7 +70,7 @@ func (l *link) query(ctx context.Context, statement string, _ bool, args []any) 
 		return nil, driver.ErrBadConn
 	}
 	stop := context.AfterFunc(ctx, l.interrupt)
-	found, err := l.conn.QueryContext(context.Background(), statement, namedValues(args))
+	found, err := l.conn.QueryContext(context.Background(), s.Text, namedValues(args))
 	if err != nil {
 		err = l.noted(err)
 		if l.ended(stop) {
@@ -85,8 +93,8 @@ func (r *linkRows) Next() bool {
 	return !r.done
 }
 
-// nextResult goes on to the next result that has columns.
-func (r *linkRows) nextResult() error {
+// NextResult implements MultiRows.
+func (r *linkRows) NextResult() error {
 	for r.Next() {
 	}
 	if r.err != nil {
@@ -102,34 +110,16 @@ func (r *linkRows) nextResult() error {
 	return nil
 }
 
-// Scan stores the columns of the row.
-func (r *linkRows) Scan(into ...any) error {
-	for i, to := range into {
-		switch v := r.row[i]; to := to.(type) {
-		case *int64:
-			*to = intOf(v)
-		case *Revision:
-			*to = Revision(intOf(v))
-		case *Instant:
-			*to = Instant(intOf(v))
-		case *string:
-			*to = string(bytesOf(v))
-		case *[]byte:
-			*to = append([]byte(nil), bytesOf(v)...)
-		case *sql.RawBytes:
-			*to = bytesOf(v)
-		case sql.Scanner:
-			if err := to.Scan(v); err != nil {
-				return err
-			}
-		default:
-			return fmt.Errorf("column %d into %T", i, to)
-		}
-	}
-	return nil
-}
+// Int implements Rows.
+func (r *linkRows) Int(column int) int64 { return intOf(r.row[column]) }
 
-func (r *linkRows) entry(into *row, values bool) Entry { return into.ofMySQL(r.row, values) }
+// Bytes implements Rows.
+func (r *linkRows) Bytes(column int) []byte { return bytesOf(r.row[column]) }
+
+// Entry implements Rows.
+func (r *linkRows) Entry(shared *SharedStrings, values bool) Entry {
+	return entryOf(shared, r.row, values)
+}
 
 // Err is the error that ended the rows.
 func (r *linkRows) Err() error { return r.err }
@@ -145,8 +135,8 @@ func (r *linkRows) Close() error {
 	return errors.Join(r.err, err)
 }
 
-// hangUp implements connection.
-func (l *link) hangUp() {
+// Abort implements RawConn.
+func (l *link) Abort() {
 	l.broken = true
 	l.raw.cut()
 }

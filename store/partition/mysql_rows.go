@@ -1,6 +1,9 @@
 package partition
 
-import "context"
+import (
+	"context"
+	"database/sql/driver"
+)
 
 // largeValue is from where on a value travels in a statement of its own with
 // binary arguments: escaping could double it.
@@ -57,17 +60,44 @@ func rowBytes(e *Entry) int {
 	return n + n/10 + 150
 }
 
-// upsertNewer implements dialect.
-func (d *mysqlDB) upsertNewer(ctx context.Context, c *session, entries []Entry) error {
-	l := c.connection.(*link)
-	return d.rows(entries, func(chunk []Entry) error {
-		l.text = appendUpsert(l.text[:0], chunk, &d.newer, given)
-		_, err := l.exec(ctx, string(l.text), nil)
+// UpsertNewer implements Dialect.
+func (d *mysqlDB) UpsertNewer(ctx context.Context, c *Conn, entries []Entry) error {
+	l := c.RawConn.(*link)
+	l.text = l.text[:0]
+	t := &transfer{d: d, l: l, sent: true, moved: true}
+	if err := t.write(ctx, entries); err != nil {
 		return err
-	}, func(e Entry) error {
-		return l.within(ctx, func() error {
-			_, err := l.execArgs(d.newer.one, namedValues(e.args(nil)))
-			return err
-		})
-	})
+	}
+	return t.send(ctx)
 }
+
+// entryArgs are the columns of an entry as arguments.
+func entryArgs(e *Entry) []driver.NamedValue {
+	var metadata, expires any
+	if len(e.Metadata) > 0 {
+		metadata = e.Metadata
+	}
+	if e.ExpiresAt != 0 {
+		expires = int64(e.ExpiresAt)
+	}
+	return appendArgs(nil, string(e.Key), string(e.Origin), int64(e.Revision), e.Deleted, e.ContentType, metadata,
+		int64(e.ModifiedAt), expires, int64(e.Checksum), int64(len(e.Value)), notNil(e.Value))
+}
+
+func appendArgs(args []driver.NamedValue, values ...any) []driver.NamedValue {
+	for _, v := range values {
+		args = append(args, driver.NamedValue{Ordinal: len(args) + 1, Value: v})
+	}
+	return args
+}
+
+// notNil returns an empty value, and not NULL, for nil.
+func notNil(value []byte) []byte {
+	if value == nil {
+		return []byte{}
+	}
+	return value
+}
+
+// plain reports whether the columns that plainColumns leaves out are NULL.
+func plain(e *Entry) bool { return len(e.Metadata) == 0 && e.ExpiresAt == 0 }

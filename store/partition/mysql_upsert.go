@@ -23,29 +23,23 @@ const plainColumns = `{key}, origin, revision, deleted, content_type, modified_a
 // VALUES() and not an alias, for MariaDB; revision last, as assignments
 // run left to right.
 const (
-	upsertMySQL = ` ON DUPLICATE KEY UPDATE origin = VALUES(origin), deleted = VALUES(deleted), content_type = VALUES(content_type),
-		metadata = VALUES(metadata), modified_at = VALUES(modified_at), expires_at = VALUES(expires_at),
-		checksum = VALUES(checksum), size = VALUES(size), value = VALUES(value),
-		revision = IF({key} = VALUES({key}), VALUES(revision), NULL)`
-	newerMySQL = ` ON DUPLICATE KEY UPDATE origin = IF(VALUES(revision) > revision, VALUES(origin), origin),
-		deleted = IF(VALUES(revision) > revision, VALUES(deleted), deleted),
-		content_type = IF(VALUES(revision) > revision, VALUES(content_type), content_type),
-		metadata = IF(VALUES(revision) > revision, VALUES(metadata), metadata),
-		modified_at = IF(VALUES(revision) > revision, VALUES(modified_at), modified_at),
-		expires_at = IF(VALUES(revision) > revision, VALUES(expires_at), expires_at),
-		checksum = IF(VALUES(revision) > revision, VALUES(checksum), checksum),
-		size = IF(VALUES(revision) > revision, VALUES(size), size),
-		value = IF(VALUES(revision) > revision, VALUES(value), value),
-		revision = IF({key} = VALUES({key}), GREATEST(VALUES(revision), revision), NULL)`
+	upsertMySQL = ` ON DUPLICATE KEY UPDATE {columns}, revision = IF({key} = VALUES({key}), VALUES(revision), NULL)`
+	newerMySQL  = ` ON DUPLICATE KEY UPDATE {columns}, revision = IF({key} = VALUES({key}), GREATEST(VALUES(revision), revision), NULL)`
 )
 
-func newUpsert(names *strings.Replacer, conflict string) upsert {
-	insert, conflict := names.Replace(insertEntries), names.Replace(conflict)
+// newUpsert makes the statements of an upsert, which sets each column but the revision to set, where x
+// stands for the column.
+func newUpsert(names *strings.Replacer, conflict, set string) upsert {
+	var columns []string
+	for _, x := range strings.Fields("origin deleted content_type metadata modified_at expires_at checksum size value") {
+		columns = append(columns, x+" = "+strings.ReplaceAll(set, "x", x))
+	}
+	insert, conflict := names.Replace(InsertEntries), names.Replace(strings.Replace(conflict, "{columns}", strings.Join(columns, ", "), 1))
 	plain := strings.NewReplacer("VALUES(metadata)", "NULL", "VALUES(expires_at)", "NULL").Replace(conflict)
 	return upsert{
 		whole: clause{insert, conflict},
 		plain: clause{names.Replace(`INSERT INTO {p}entries (` + plainColumns + `) VALUES `), plain},
-		one:   insert + placeholders(columnCount) + conflict,
+		one:   insert + Placeholders(ColumnCount) + conflict,
 	}
 }
 
@@ -73,8 +67,8 @@ func (o origination) then() origination {
 // appendUpsert appends the statement that writes a chunk.
 func appendUpsert(text []byte, entries []Entry, u *upsert, from origination) []byte {
 	c := u.plain
-	plain := !slices.ContainsFunc(entries, func(e Entry) bool { return !e.plain() })
-	if !plain {
+	whole := slices.ContainsFunc(entries, func(e Entry) bool { return !plain(&e) })
+	if whole {
 		c = u.whole
 	}
 	text = append(text, c.head...)
@@ -82,14 +76,14 @@ func appendUpsert(text []byte, entries []Entry, u *upsert, from origination) []b
 		if i > 0 {
 			text = append(text, ',')
 		}
-		text = appendRow(text, &entries[i], from, plain)
+		text = appendRow(text, &entries[i], from, whole)
 		from = from.then()
 	}
 	return append(text, c.tail...)
 }
 
 // appendRow appends "(column,…)" of e.
-func appendRow(text []byte, e *Entry, from origination, plain bool) []byte {
+func appendRow(text []byte, e *Entry, from origination, whole bool) []byte {
 	text = append(text, '(')
 	text = appendBytes(text, e.Key)
 	text = append(text, ',')
@@ -102,11 +96,11 @@ func appendRow(text []byte, e *Entry, from origination, plain bool) []byte {
 		text = append(text, ",0,"...)
 	}
 	text = appendBytes(text, e.ContentType)
-	if !plain {
+	if whole {
 		text = appendMetadata(append(text, ','), e.Metadata)
 	}
 	text = appendTime(append(text, ','), e.ModifiedAt, from)
-	if !plain {
+	if whole {
 		text = appendExpiry(append(text, ','), e.ExpiresAt)
 	}
 	text = append(text, ',')

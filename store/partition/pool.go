@@ -4,17 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 	"sync"
 	"time"
 )
 
-// pool lends connections. The one that was used last is lent first: its
+// Pool lends connections. The one that was used last is lent first: its
 // cache is warm, and those that are not needed grow cold and are closed.
-type pool[C interface{ close() error }] struct {
+type Pool[C io.Closer] struct {
 	open   func(context.Context) (C, error)
-	usable func(context.Context, C) bool // nil: always
+	Usable func(context.Context, C) bool // nil: always
 	slots  chan struct{}                 // one in it for each connection that is lent; nil: no limit
-	long   bool                          // connections are lent for long: close does not wait for them
+	Long   bool                          // connections are lent for long: Close does not wait for them
 
 	mu     sync.Mutex
 	idle   []idle[C] // in the order in which they were given back
@@ -26,17 +28,17 @@ type idle[C any] struct {
 	since time.Time
 }
 
-// newPool returns a pool of at most limit connections; 0 is no limit.
-func newPool[C interface{ close() error }](limit int, open func(context.Context) (C, error)) *pool[C] {
-	p := &pool[C]{open: open}
+// NewPool returns a pool of at most limit connections; 0 is no limit.
+func NewPool[C io.Closer](limit int, open func(context.Context) (C, error)) *Pool[C] {
+	p := &Pool[C]{open: open}
 	if limit > 0 {
 		p.slots = make(chan struct{}, limit)
 	}
 	return p
 }
 
-// take lends a connection, and waits for one as long as ctx allows.
-func (p *pool[C]) take(ctx context.Context) (c C, err error) {
+// Acquire lends a connection, and waits for one as long as ctx allows.
+func (p *Pool[C]) Acquire(ctx context.Context) (c C, err error) {
 	if err := p.enter(ctx); err != nil {
 		return c, err
 	}
@@ -47,18 +49,18 @@ func (p *pool[C]) take(ctx context.Context) (c C, err error) {
 			if c, err = p.open(ctx); err == nil {
 				return c, nil
 			}
-		case err == nil && (p.usable == nil || p.usable(ctx, c)):
+		case err == nil && (p.Usable == nil || p.Usable(ctx, c)):
 			return c, nil
 		case err == nil:
-			_ = c.close()
+			_ = c.Close()
 			continue
 		}
-		p.leave()
+		p.Leave()
 		return c, err
 	}
 }
 
-func (p *pool[C]) enter(ctx context.Context) error {
+func (p *Pool[C]) enter(ctx context.Context) error {
 	if p.slots == nil {
 		return nil
 	}
@@ -75,14 +77,15 @@ func (p *pool[C]) enter(ctx context.Context) error {
 	}
 }
 
-func (p *pool[C]) leave() {
+// Leave frees the place of a connection that was neither released nor discarded.
+func (p *Pool[C]) Leave() {
 	if p.slots != nil {
 		<-p.slots
 	}
 }
 
 // pop is an idle connection, if there is one.
-func (p *pool[C]) pop() (c C, found bool, err error) {
+func (p *Pool[C]) pop() (c C, found bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -97,42 +100,42 @@ func (p *pool[C]) pop() (c C, found bool, err error) {
 	return c, true, nil
 }
 
-// give takes a connection back that can be lent again.
-func (p *pool[C]) give(c C) {
-	defer p.leave()
+// Release takes a connection back that can be lent again.
+func (p *Pool[C]) Release(c C) {
+	defer p.Leave()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		_ = c.close()
+		_ = c.Close()
 		return
 	}
 	p.idle = append(p.idle, idle[C]{c, time.Now()})
 }
 
-// drop takes a connection back that cannot.
-func (p *pool[C]) drop(c C) {
-	defer p.leave()
-	_ = c.close()
+// Discard takes a connection back that cannot.
+func (p *Pool[C]) Discard(c C) {
+	defer p.Leave()
+	_ = c.Close()
 }
 
-// trim closes the connections that have not been used since.
-func (p *pool[C]) trim(since time.Time) {
+// Trim closes the connections that have not been used since.
+func (p *Pool[C]) Trim(since time.Time) {
 	p.mu.Lock()
 	n := 0
 	for n < len(p.idle) && p.idle[n].since.Before(since) {
 		n++
 	}
-	cold := append([]idle[C](nil), p.idle[:n]...)
-	p.idle = append(p.idle[:0], p.idle[n:]...)
+	cold := slices.Clone(p.idle[:n])
+	p.idle = slices.Delete(p.idle, 0, n)
 	p.mu.Unlock()
 	for _, c := range cold {
-		_ = c.conn.close()
+		_ = c.conn.Close()
 	}
 }
 
-// close closes the connections, and waits for those that are lent if the pool has a limit and
+// Close closes the connections, and waits for those that are lent if the pool has a limit and
 // does not lend for long. Others close when they come back.
-func (p *pool[C]) close() error {
+func (p *Pool[C]) Close() error {
 	p.mu.Lock()
 	p.closed = true
 	idle := p.idle
@@ -140,10 +143,10 @@ func (p *pool[C]) close() error {
 	p.mu.Unlock()
 	var err error
 	for _, c := range idle {
-		err = errors.Join(err, c.conn.close())
+		err = errors.Join(err, c.conn.Close())
 	}
 	for range cap(p.slots) {
-		if p.long {
+		if p.Long {
 			break
 		}
 		p.slots <- struct{}{}

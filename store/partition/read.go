@@ -3,14 +3,14 @@ package partition
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
-	"strings"
 )
 
 // Get implements Reader.
 func (s *SQL) Get(ctx context.Context, keys []Key) ([]Entry, error) {
-	return s.get(ctx, keys, anySize)
+	return s.get(ctx, keys, AnySize)
 }
 
 // GetSmall implements Reader.
@@ -19,33 +19,33 @@ func (s *SQL) GetSmall(ctx context.Context, keys []Key, most int64) ([]Entry, er
 }
 
 func (s *SQL) get(ctx context.Context, keys []Key, most int64) ([]Entry, error) {
-	if s.local {
-		return s.getLocal(ctx, keys, most)
+	if s.sql.InProcess {
+		return s.getInProcess(ctx, keys, most)
 	}
 	ctx, done, err := s.begin(ctx, "get")
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	entries, err := s.dialect.get(ctx, keys, most)
-	if err != nil && s.dialect.transient(err) && ctx.Err() == nil {
-		entries, err = s.dialect.get(ctx, keys, most)
+	entries, err := s.dialect.Get(ctx, keys, most)
+	if err != nil && s.dialect.Transient(err) && ctx.Err() == nil {
+		entries, err = s.dialect.Get(ctx, keys, most)
 	}
 	if err != nil {
-		return nil, s.failed("get", err)
+		return nil, s.wrap("get", err)
 	}
 	return entries, nil
 }
 
-// getLocal makes no timer: it and its context would cost more than looking up a key.
-func (s *SQL) getLocal(ctx context.Context, keys []Key, most int64) ([]Entry, error) {
+// getInProcess makes no timer: it and its context would cost more than looking up a key.
+func (s *SQL) getInProcess(ctx context.Context, keys []Key, most int64) ([]Entry, error) {
 	err := s.usable(ctx)
 	var entries []Entry
 	if err == nil {
-		entries, err = s.dialect.get(operation{ctx, s.life}, keys, most)
+		entries, err = s.dialect.Get(operation{ctx, s.life}, keys, most)
 	}
 	if err != nil {
-		return nil, s.failed("get", err)
+		return nil, s.wrap("get", err)
 	}
 	return entries, nil
 }
@@ -55,30 +55,30 @@ func (s *SQL) getLocal(ctx context.Context, keys []Key, most int64) ([]Entry, er
 // then, and left out when it was deleted meanwhile.
 func (s *SQL) List(ctx context.Context, span Span) (entries []Entry, more bool, err error) {
 	if span.Limit < 1 {
-		return nil, false, s.failed("list", fmt.Errorf("limit %d", span.Limit))
+		return nil, false, s.wrap("list", fmt.Errorf("limit %d", span.Limit))
 	}
-	err = s.read(ctx, "list", func(ctx context.Context, c *session) error {
-		entries, more, err = s.heads(ctx, c, span)
+	err = s.read(ctx, "list", func(ctx context.Context, c *Conn) error {
+		entries, more, err = s.listHeads(ctx, c, span)
 		return err
 	})
 	if err != nil || !span.Values || len(entries) == 0 {
 		return entries, more, err
 	}
-	n := within(entries, span.Bytes)
+	n := countWithin(entries, span.Bytes)
 	more = more || n < len(entries)
-	entries, err = s.valuesOf(ctx, entries[:n])
+	entries, err = s.addValues(ctx, entries[:n])
 	return entries, more, err
 }
 
 const (
-	selectHeads = `SELECT ` + headColumns + ` FROM {p}entries WHERE {key} >= ?`
-	selectLive  = `SELECT ` + headColumns + ` FROM {p}entries {by_live} WHERE deleted = 0 AND {key} >= ?`
+	selectHeads = `SELECT ` + HeadColumns + ` FROM {p}entries WHERE {key} >= ?`
+	selectLive  = `SELECT ` + HeadColumns + ` FROM {p}entries {by_live} WHERE deleted = 0 AND {key} >= ?`
 )
 
-// heads reads one more than the limit, to say whether more follow. It reads rows as
+// listHeads reads one more than the limit, to say whether more follow. It reads rows as
 // they stand and, when tombstones are among them, the others by the index that has none: so
 // it does not go through all tombstones, and rows without any need no second look.
-func (s *SQL) heads(ctx context.Context, c *session, span Span) ([]Entry, bool, error) {
+func (s *SQL) listHeads(ctx context.Context, c *Conn, span Span) ([]Entry, bool, error) {
 	want := span.Limit + 1
 	all, err := s.headsFrom(ctx, c, selectHeads, span, want)
 	if err != nil {
@@ -100,20 +100,26 @@ func (s *SQL) heads(ctx context.Context, c *session, span Span) ([]Entry, bool, 
 	return entries[:min(len(entries), span.Limit)], more, nil
 }
 
-func (s *SQL) headsFrom(ctx context.Context, c *session, statement string, span Span, limit int) ([]Entry, error) {
+func (s *SQL) headsFrom(ctx context.Context, c *Conn, text string, span Span, limit int) ([]Entry, error) {
 	args := []any{[]byte(span.From)}
 	if span.To != "" {
-		statement, args = statement+` AND {key} < ?`, append(args, []byte(span.To))
+		text, args = text+` AND {key} < ?`, append(args, []byte(span.To))
 	}
-	rows, err := c.query(ctx, s.sql(statement+` ORDER BY {key} LIMIT ?`), append(args, int64(limit))...)
-	if err != nil {
-		return nil, err
-	}
-	return scanEntries(rows, nil, false)
+	return s.selectHeads(ctx, c, text+` ORDER BY {key} LIMIT ?`, append(args, int64(limit))...)
 }
 
-// within counts the entries up to the one whose value reaches the budget.
-func within(entries []Entry, budget int64) int {
+// selectHeads reads rows of HeadColumns.
+func (s *SQL) selectHeads(ctx context.Context, c *Conn, text string, args ...any) (entries []Entry, err error) {
+	var shared SharedStrings
+	err = c.Each(ctx, s.statement(text), args, func(r Rows) error {
+		entries = append(entries, r.Entry(&shared, false))
+		return nil
+	})
+	return entries, err
+}
+
+// countWithin counts the entries up to the one whose value reaches the budget in bytes.
+func countWithin(entries []Entry, budget int64) int {
 	if budget <= 0 {
 		budget = DefaultSpanBytes
 	}
@@ -125,8 +131,8 @@ func within(entries []Entry, budget int64) int {
 	return len(entries)
 }
 
-// valuesOf reads the entries of heads again, with values, in the same order.
-func (s *SQL) valuesOf(ctx context.Context, heads []Entry) ([]Entry, error) {
+// addValues reads the entries of heads again, with values, in the same order.
+func (s *SQL) addValues(ctx context.Context, heads []Entry) ([]Entry, error) {
 	keys := make([]Key, len(heads))
 	for i := range heads {
 		keys[i] = heads[i].Key
@@ -148,74 +154,78 @@ func (s *SQL) valuesOf(ctx context.Context, heads []Entry) ([]Entry, error) {
 	return entries, nil
 }
 
-const (
-	selectClock     = `SELECT {now}`
-	selectPositions = `SELECT {now}, p.origin, p.revision, p.goal, p.synced_at, p.collected
-		FROM (SELECT 1 AS one) AS c LEFT JOIN {p}positions AS p ON p.origin <> '' ORDER BY p.origin`
-	selectPosition = `SELECT revision, goal, synced_at, collected FROM {p}positions WHERE origin = ?`
-)
-
 // MySQL walks the index from its end only where the order names the origin too.
-const selectNewest = `SELECT ` + headColumns + ` FROM {p}entries {by_revision} WHERE origin = ?
+const selectNewest = `SELECT ` + HeadColumns + ` FROM {p}entries {by_revision} WHERE origin = ?
 	AND revision <= (SELECT revision FROM {p}positions WHERE origin = ?) ORDER BY origin DESC, revision DESC LIMIT ?`
 
 // Newest implements Reader.
 func (s *SQL) Newest(ctx context.Context, origin Origin, limit int) (newest []Entry, err error) {
-	err = s.read(ctx, "newest", func(ctx context.Context, c *session) error {
-		rows, err := c.query(ctx, s.sql(selectNewest), string(origin), string(origin), int64(limit))
-		if err != nil {
-			return err
-		}
-		newest, err = scanEntries(rows, nil, false)
+	err = s.read(ctx, "newest", func(ctx context.Context, c *Conn) error {
+		newest, err = s.selectHeads(ctx, c, selectNewest, string(origin), string(origin), int64(limit))
 		return err
 	})
 	return newest, err
 }
 
-// Positions implements Reader. A statement reads its clock before it sees
-// any row, so Now is never later than what is told about it.
-func (s *SQL) Positions(ctx context.Context) (p Positions, err error) {
-	err = s.read(ctx, "positions", func(ctx context.Context, c *session) error {
-		rows, err := c.queryOnce(ctx, s.timed(selectPositions))
-		if err != nil {
-			return err
-		}
-		p, err = scanPositions(rows)
+const selectExpired = `SELECT {key}, revision FROM {p}entries {by_expiry}
+	WHERE expires_at <= {now} AND origin = ? AND deleted = 0 ORDER BY expires_at LIMIT ?`
+
+// Expired implements Master.
+func (s *SQL) Expired(ctx context.Context, limit int) (keys []Key, err error) {
+	if limit < 1 {
+		return nil, s.wrap("expired", fmt.Errorf("limit %d", limit))
+	}
+	err = s.read(ctx, "expired", func(ctx context.Context, c *Conn) error {
+		keys, _, err = selectKeys(ctx, c, s.timed(selectExpired), string(s.name), limit)
 		return err
+	})
+	return keys, err
+}
+
+// selectKeys reads keys, and the revision of the last.
+func selectKeys(ctx context.Context, c *Conn, text Statement, args ...any) (keys []Key, last Revision, err error) {
+	err = c.Each(ctx, text, args, func(r Rows) error {
+		keys, last = append(keys, Key(r.Bytes(0))), Revision(r.Int(1))
+		return nil
+	})
+	return keys, last, err
+}
+
+const (
+	selectClock     = `SELECT {now}`
+	positionColumns = `revision, goal, synced_at, collected`
+	selectPositions = `SELECT ` + positionColumns + `, origin, {now}
+		FROM (SELECT 1 AS one) AS c LEFT JOIN {p}positions AS p ON p.origin <> '' ORDER BY p.origin`
+	selectPosition = `SELECT ` + positionColumns + ` FROM {p}positions WHERE origin = ?`
+)
+
+// positionOf reads positionColumns.
+func positionOf(r Rows, origin Origin) Position {
+	return Position{Origin: origin, Revision: Revision(r.Int(0)), Goal: Revision(r.Int(1)),
+		SyncedAt: Instant(r.Int(2)), Collected: Revision(r.Int(3))}
+}
+
+// Positions implements Reader. A statement reads its clock before it sees
+// any row, so Now is never later than the positions. Without positions there is one row with the clock alone.
+func (s *SQL) Positions(ctx context.Context) (p Positions, err error) {
+	err = s.read(ctx, "positions", func(ctx context.Context, c *Conn) error {
+		p.Origins = make(map[Origin]Position)
+		return c.Each(ctx, s.timed(selectPositions), nil, func(r Rows) error {
+			p.Now = Instant(r.Int(5))
+			if origin := Origin(r.Bytes(4)); origin != "" {
+				p.Origins[origin] = positionOf(r, origin)
+			}
+			return nil
+		})
 	})
 	return p, err
 }
 
-func scanPositions(rows rows) (Positions, error) {
-	defer rows.Close()
-	all := Positions{Origins: make(map[Origin]Position)}
-	for rows.Next() {
-		var origin sql.NullString
-		var revision, goal, syncedAt, collected sql.NullInt64
-		if err := rows.Scan(&all.Now, &origin, &revision, &goal, &syncedAt, &collected); err != nil {
-			return Positions{}, err
-		}
-		if !origin.Valid {
-			continue // no rows: only the clock
-		}
-		all.Origins[Origin(origin.String)] = Position{Origin: Origin(origin.String),
-			Revision: Revision(revision.Int64), Goal: Revision(goal.Int64),
-			SyncedAt: Instant(syncedAt.Int64), Collected: Revision(collected.Int64)}
-	}
-	return all, rows.Err()
-}
-
-// timed puts the names and the database's clock into a statement.
-func (s *SQL) timed(statement string) string {
-	return strings.ReplaceAll(s.sql(statement), "{now}", s.dialect.clock())
-}
-
-// position reads one position; a missing row is the zero Position.
-func (s *SQL) position(ctx context.Context, c *session, origin Origin, lock string) (p Position, found bool, err error) {
+// position reads one position; a missing row is the zero Position. lock is a fragment.
+func (s *SQL) position(ctx context.Context, c *Conn, origin Origin, lock string) (p Position, found bool, err error) {
 	p.Origin = origin
-	err = c.queryRow(ctx, s.sql(selectPosition+lock), []any{string(origin)},
-		&p.Revision, &p.Goal, &p.SyncedAt, &p.Collected)
-	if err == sql.ErrNoRows {
+	err = c.One(ctx, s.statement(selectPosition+lock), []any{string(origin)}, func(r Rows) { p = positionOf(r, origin) })
+	if errors.Is(err, sql.ErrNoRows) {
 		return p, false, nil
 	}
 	return p, err == nil, err

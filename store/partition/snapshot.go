@@ -1,9 +1,9 @@
 package partition
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -14,11 +14,11 @@ import (
 // connection of its own.
 type snapshot struct {
 	s        *SQL
-	c        *session
+	c        *Conn
 	position Position
-	rows     rows
+	rows     Rows
 	end      context.CancelFunc // of the query
-	row      row
+	shared   SharedStrings
 	done     bool
 
 	last, seen Revision // of the newest entry, and of the last one read
@@ -31,14 +31,14 @@ func (s *SQL) Snapshot(ctx context.Context, origin Origin, after Revision) (Snap
 		return nil, err
 	}
 	defer done()
-	c, err := s.dialect.stream(ctx)
+	c, err := s.dialect.Acquire(ctx, Streaming)
 	if err != nil {
-		return nil, s.failed("snapshot", err)
+		return nil, s.wrap("snapshot", err)
 	}
 	n := &snapshot{s: s, c: c}
 	if err := n.open(ctx, origin, after); err != nil {
 		_ = n.Close()
-		return nil, s.failed("snapshot", err)
+		return nil, s.wrap("snapshot", err)
 	}
 	return n, nil
 }
@@ -46,7 +46,7 @@ func (s *SQL) Snapshot(ctx context.Context, origin Origin, after Revision) (Snap
 const (
 	ofSnapshot = ` FROM {p}entries {by_revision} WHERE origin = ? AND revision > ?
 	AND revision <= (SELECT revision FROM {p}positions WHERE origin = ?) ORDER BY revision`
-	selectAfter = `SELECT ` + entryColumns + ofSnapshot
+	selectAfter = `SELECT ` + EntryColumns + ofSnapshot
 	selectLast  = `SELECT revision` + ofSnapshot + ` DESC LIMIT 1`
 )
 
@@ -56,9 +56,9 @@ func (n *snapshot) open(ctx context.Context, origin Origin, after Revision) erro
 	query, n.end = context.WithCancel(n.s.life)
 	stop := context.AfterFunc(ctx, n.end)
 	defer stop()
-	open := n.openSlowly
-	if n.s.dialect.atOnce() {
-		open = n.openAtOnce
+	open := n.openStepwise
+	if n.s.sql.Pipelined {
+		open = n.openPipelined
 	}
 	now, err := open(query, origin, after)
 	if origin == n.s.name {
@@ -70,15 +70,15 @@ func (n *snapshot) open(ctx context.Context, origin Origin, after Revision) erro
 	return err
 }
 
-// openSlowly sends one statement after the other. The clock is read before the
+// openStepwise sends one statement after the other. The clock is read before the
 // view is taken: the view holds everything up to it.
-func (n *snapshot) openSlowly(ctx context.Context, origin Origin, after Revision) (now Instant, err error) {
-	if err := n.c.queryRowOnce(ctx, n.s.timed(selectClock), &now); err != nil {
+func (n *snapshot) openStepwise(ctx context.Context, origin Origin, after Revision) (now Instant, err error) {
+	if err := n.c.One(ctx, n.s.timed(selectClock), nil, func(r Rows) { now = Instant(r.Int(0)) }); err != nil {
 		return 0, err
 	}
 	n.c.inTx = true
-	for _, statement := range n.s.dialect.beginSnapshot() {
-		if _, err := n.c.exec(ctx, statement); err != nil {
+	for _, statement := range n.s.sql.BeginSnapshot {
+		if _, err := n.c.Exec(ctx, Statement{statement, true}); err != nil {
 			return 0, err
 		}
 	}
@@ -86,55 +86,42 @@ func (n *snapshot) openSlowly(ctx context.Context, origin Origin, after Revision
 		return 0, err
 	}
 	of := []any{string(origin), int64(after), string(origin)}
-	if err := n.c.queryRow(ctx, n.s.sql(selectLast), of, &n.last); err != nil && err != sql.ErrNoRows {
+	err = n.c.One(ctx, n.s.statement(selectLast), of, func(r Rows) { n.last = Revision(r.Int(0)) })
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return 0, err
 	}
-	n.rows, err = n.c.query(ctx, n.s.sql(selectAfter), of...)
+	n.rows, err = n.c.Query(ctx, n.s.statement(selectAfter), of...)
 	return now, err
 }
 
-// openAtOnce sends the same statements together, and the transaction's end
+// openPipelined sends the same statements together, and the transaction's end
 // behind them: a target waits for one round trip in place of five, and Close
 // for none.
-func (n *snapshot) openAtOnce(ctx context.Context, origin Origin, after Revision) (now Instant, err error) {
-	statements := append([]string{n.s.timed(selectClock)}, n.s.dialect.beginSnapshot()...)
-	statements = append(statements, n.s.sql(selectPosition), n.s.sql(selectLast), n.s.sql(selectAfter), "COMMIT")
+func (n *snapshot) openPipelined(ctx context.Context, origin Origin, after Revision) (now Instant, err error) {
+	texts := append([]string{n.s.timed(selectClock).Text}, n.s.sql.BeginSnapshot...)
+	for _, text := range []string{selectPosition, selectLast, selectAfter, "COMMIT"} {
+		texts = append(texts, n.s.statement(text).Text)
+	}
 	of := []any{string(origin), int64(after), string(origin)}
 	n.c.inTx = true
-	n.rows, err = n.c.queryOnce(ctx, strings.Join(statements, ";"), slices.Concat([]any{string(origin)}, of, of)...)
+	n.rows, err = n.c.Query(ctx, Statement{strings.Join(texts, ";"), false}, slices.Concat([]any{string(origin)}, of, of)...)
 	if err != nil {
 		return 0, err
 	}
-	rows := n.rows.(*linkRows)
-	if err := firstRow(rows, &now); err != nil {
-		return 0, err
-	}
-	n.position = Position{Origin: origin}
-	if err := rows.nextResult(); err != nil {
-		return 0, err
-	}
-	p := &n.position
-	if err := firstRow(rows, &p.Revision, &p.Goal, &p.SyncedAt, &p.Collected); err != nil && err != sql.ErrNoRows {
-		return 0, err
-	}
-	if err := rows.nextResult(); err != nil {
-		return 0, err
-	}
-	if err := firstRow(rows, &n.last); err != nil && err != sql.ErrNoRows {
-		return 0, err
-	}
-	if err := rows.nextResult(); err != nil {
-		return 0, err
+	n.position.Origin = origin
+	for _, read := range []func(Rows){
+		func(r Rows) { now = Instant(r.Int(0)) },
+		func(r Rows) { n.position = positionOf(r, origin) },
+		func(r Rows) { n.last = Revision(r.Int(0)) },
+	} {
+		if n.rows.Next() {
+			read(n.rows)
+		}
+		if err := n.rows.(MultiRows).NextResult(); err != nil {
+			return 0, err
+		}
 	}
 	return now, nil
-}
-
-// firstRow scans the first row of a result, or fails with sql.ErrNoRows.
-func firstRow(rows rows, into ...any) error {
-	if !rows.Next() {
-		return cmp.Or(rows.Err(), sql.ErrNoRows)
-	}
-	return rows.Scan(into...)
 }
 
 // Position implements Snapshot.
@@ -143,7 +130,7 @@ func (n *snapshot) Position() Position { return n.position }
 // Next implements Snapshot.
 func (n *snapshot) Next(ctx context.Context, maxEntries int, maxBytes int64) ([]Entry, error) {
 	if n.rows == nil || n.s.life.Err() != nil {
-		return nil, n.s.failed("next", fmt.Errorf("%w: closed", ErrUnavailable))
+		return nil, n.s.wrap("next", fmt.Errorf("%w: closed", ErrUnavailable))
 	}
 	if n.done {
 		return nil, io.EOF
@@ -160,7 +147,7 @@ func (n *snapshot) Next(ctx context.Context, maxEntries int, maxBytes int64) ([]
 	if ctxErr := ctx.Err(); err != nil && ctxErr != nil {
 		err = ctxErr
 	}
-	return entries, n.s.failed("next", err)
+	return entries, n.s.wrap("next", err)
 }
 
 func (n *snapshot) next(maxEntries int, maxBytes int64) ([]Entry, error) {
@@ -170,7 +157,7 @@ func (n *snapshot) next(maxEntries int, maxBytes int64) ([]Entry, error) {
 			n.done = n.rows.Err() == nil // known now, so that who closes it here need not drop the connection
 			break
 		}
-		e := n.rows.entry(&n.row, true)
+		e := n.rows.Entry(&n.shared, true)
 		n.seen = e.Revision
 		entries = append(entries, e)
 		if maxBytes -= e.Size; maxBytes <= 0 {
@@ -191,10 +178,10 @@ func (n *snapshot) Close() error {
 	}
 	if n.rows != nil {
 		if !n.done {
-			n.c.hangUp()
+			n.c.Abort()
 		}
 		// After hanging up it fails, and says nothing new.
-		if err := n.rows.Close(); err == nil && n.done && n.s.dialect.atOnce() {
+		if err := n.rows.Close(); err == nil && n.done && n.s.sql.Pipelined {
 			n.c.inTx = false // COMMIT was answered too
 		}
 		n.rows = nil
@@ -202,7 +189,7 @@ func (n *snapshot) Close() error {
 	if n.end != nil {
 		n.end()
 	}
-	n.c.release()
+	n.c.Release()
 	n.c = nil
 	return nil
 }

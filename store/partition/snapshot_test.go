@@ -9,13 +9,13 @@ import (
 
 // fewRows are rows that end early.
 type fewRows struct {
-	rows
+	Rows
 	left int
 }
 
-func (r *fewRows) Next() bool             { r.left--; return r.left >= 0 }
-func (r *fewRows) Err() error             { return nil }
-func (r *fewRows) entry(*row, bool) Entry { return Entry{Revision: 1} }
+func (r *fewRows) Next() bool                       { r.left--; return r.left >= 0 }
+func (r *fewRows) Err() error                       { return nil }
+func (r *fewRows) Entry(*SharedStrings, bool) Entry { return Entry{Revision: 1} }
 
 // TestSnapshotThatEndsEarlyIsAnError: a server that leaves rows out must not make a copy look level.
 func TestSnapshotThatEndsEarlyIsAnError(t *testing.T) {

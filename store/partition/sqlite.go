@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"embed"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -32,8 +33,8 @@ type sqliteDB struct {
 
 	mu      sync.Mutex // guards ready while the connections are opened and closed
 	ready   bool
-	readers *pool[*liteConn]
-	streams *pool[*liteConn]
+	readers *Pool[*liteConn]
+	streams *Pool[*liteConn]
 	writing chan *liteConn // the one writing connection, or nil before its first use
 
 	checkpoints *checkpointer
@@ -50,23 +51,26 @@ func OpenSQLite(path string, o Options) (*SQL, error) {
 	if path == "" || err != nil {
 		return nil, fmt.Errorf("path %q of an SQLite file: %w", path, errors.Join(err, os.ErrInvalid))
 	}
-	o.Logger = cmp.Or(o.Logger, slog.Default())
-	s, err := newSQL(o, func(names *strings.Replacer) dialect {
-		d := &sqliteDB{path: absolute, origin: Origin(o.Name), names: names, maxConns: o.MaxConns, timeout: o.Timeout,
-			logPages: logPages, log: o.Logger}
-		if d.maxConns <= 0 {
-			d.maxConns = defaultReaders
-		}
-		if d.timeout <= 0 {
-			d.timeout = defaultTimeout
-		}
-		d.texts = textsOf(names)
-		return d
-	})
-	if err == nil {
-		s.local = true
+	if o, err = o.Complete(); err != nil {
+		return nil, err
 	}
-	return s, err
+	d := &sqliteDB{path: absolute, origin: Origin(o.Name), names: o.Names(), maxConns: cmp.Or(max(o.MaxConns, 0), defaultReaders),
+		timeout: o.Timeout, logPages: logPages, log: o.Logger}
+	d.texts = textsOf(d.names)
+	return NewSQL(o, sqliteFragments, d), nil
+}
+
+// sqliteFragments has no locks, as a writer has the file to itself, and no barrier: in WAL mode with
+// synchronous=FULL a commit is visible to others only after its fsync.
+var sqliteFragments = Fragments{
+	BeginWrite:    "BEGIN IMMEDIATE",
+	BeginSnapshot: []string{"BEGIN"}, // the view is taken by the first SELECT
+	InsertIgnore:  "INSERT OR IGNORE",
+	ByRevision:    "INDEXED BY {p}entries_by_revision",
+	ByExpiry:      "INDEXED BY {p}entries_by_expiry",
+	ByLive:        "INDEXED BY {p}entries_by_live",
+	ValueLimit:    "SQLite",
+	InProcess:     true,
 }
 
 const (
@@ -78,10 +82,22 @@ const (
 	coldAfter = 10 * time.Second
 )
 
-func (d *sqliteDB) kind() string         { return "sqlite" }
-func (d *sqliteDB) maxValueBytes() int64 { return maxSQLiteValue }
-func (d *sqliteDB) limitedBy() string    { return "SQLite" }
-func (d *sqliteDB) warnings() []string   { return nil } // synchronous=FULL is set by each connection
+// Kind implements Dialect.
+func (d *sqliteDB) Kind() string { return "sqlite" }
+
+// MaxValueBytes implements Dialect.
+func (d *sqliteDB) MaxValueBytes() int64 { return maxSQLiteValue }
+
+// Warnings implements Dialect: synchronous=FULL is set by each connection.
+func (d *sqliteDB) Warnings() []string { return nil }
+
+// Prepare implements Dialect.
+func (d *sqliteDB) Prepare(ctx context.Context) error {
+	if err := d.connect(ctx); err != nil {
+		return err
+	}
+	return d.migrate(ctx)
+}
 
 func (d *sqliteDB) connect(ctx context.Context) error {
 	d.mu.Lock()
@@ -97,8 +113,8 @@ func (d *sqliteDB) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.readers = newPool(d.maxConns, d.openReader)
-	d.streams = newPool(0, d.openStream)
+	d.readers = NewPool(d.maxConns, d.openReader)
+	d.streams = NewPool(0, d.openStream)
 	d.writing = make(chan *liteConn, 1)
 	d.writing <- write
 	d.checkpoints = &checkpointer{path: d.path, open: d.openCheckpointer, writing: d.writing, pages: d.logPages, tidy: d.trim,
@@ -170,8 +186,8 @@ func (d *sqliteDB) openCheckpointer(ctx context.Context) (*liteConn, error) {
 // trim closes what has not been used for a while, and gives its memory back.
 func (d *sqliteDB) trim() {
 	since := time.Now().Add(-coldAfter)
-	d.readers.trim(since)
-	d.streams.trim(since)
+	d.readers.Trim(since)
+	d.streams.Trim(since)
 }
 
 // dsn is a file: URI, in which no character of the path has a meaning.
@@ -184,6 +200,9 @@ func (d *sqliteDB) dsn(pragmas ...string) string {
 	return "file://" + (&url.URL{Path: filepath.ToSlash(d.path)}).EscapedPath() + "?" + query.Encode()
 }
 
+//go:embed migrations/sqlite
+var sqliteMigrations embed.FS
+
 // migrate may meet another process that does the same: each migration is one
 // transaction, so that whoever comes second fails and finds it done.
 func (d *sqliteDB) migrate(ctx context.Context) error {
@@ -193,7 +212,9 @@ func (d *sqliteDB) migrate(ctx context.Context) error {
 	}
 	db.SetMaxOpenConns(1)
 	for range 5 {
-		err = eventually(ctx, func() error { return migrate(ctx, db, goose.DialectSQLite3, "sqlite", d.names) })
+		err = eventually(ctx, func() error {
+			return Migrate(ctx, db, goose.DialectSQLite3, sqliteMigrations, "migrations/sqlite", d.names)
+		})
 		if err == nil || errors.Is(err, ErrRefused) || ctx.Err() != nil {
 			break
 		}
@@ -201,9 +222,34 @@ func (d *sqliteDB) migrate(ctx context.Context) error {
 	return errors.Join(err, db.Close())
 }
 
-// writer lends the one writing connection of this process.
-func (d *sqliteDB) writer(ctx context.Context) (*session, error) {
-	var c *liteConn
+// Acquire implements Dialect.
+func (d *sqliteDB) Acquire(ctx context.Context, use Use) (*Conn, error) {
+	p := d.readers
+	switch use {
+	case Writing:
+		c, err := d.acquireWriter(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return NewConn(c, func(inTx bool) { d.releaseWriter(c, inTx) }), nil
+	case Streaming:
+		p = d.streams
+	}
+	c, err := p.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return NewConn(c, func(inTx bool) {
+		if inTx {
+			p.Discard(c)
+			return
+		}
+		p.Release(c)
+	}), nil
+}
+
+// acquireWriter lends the one writing connection of this process.
+func (d *sqliteDB) acquireWriter(ctx context.Context) (c *liteConn, err error) {
 	select {
 	case lent, open := <-d.writing:
 		if c = lent; !open {
@@ -213,19 +259,16 @@ func (d *sqliteDB) writer(ctx context.Context) (*session, error) {
 		return nil, ctx.Err()
 	}
 	if c == nil {
-		var err error
 		if c, err = d.openWriter(ctx); err != nil {
 			d.writing <- nil
-			return nil, err
 		}
 	}
-	return &session{connection: c, local: true, idle: nothingToRollBack, back: d.takeBack}, nil
+	return c, err
 }
 
-func (d *sqliteDB) takeBack(s *session) {
-	c := lite(s)
-	if s.inTx {
-		_ = c.close()
+func (d *sqliteDB) releaseWriter(c *liteConn, inTx bool) {
+	if inTx {
+		_ = c.Close()
 		c = nil
 	} else {
 		d.checkpoints.written(c)
@@ -233,58 +276,23 @@ func (d *sqliteDB) takeBack(s *session) {
 	d.writing <- c
 }
 
-// lite is the connection of a session of this dialect.
-func lite(s *session) *liteConn { return s.connection.(*liteConn) }
+// Clock is the host's: the database has no other.
+func (d *sqliteDB) Clock() string { return strconv.FormatInt(time.Now().UnixMicro(), 10) }
 
-func (d *sqliteDB) reader(ctx context.Context) (*session, error) { return d.lend(ctx, d.readers) }
-func (d *sqliteDB) stream(ctx context.Context) (*session, error) { return d.lend(ctx, d.streams) }
-
-func (d *sqliteDB) lend(ctx context.Context, pool *pool[*liteConn]) (*session, error) {
-	c, err := pool.take(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return &session{connection: c, local: true, idle: nothingToRollBack, back: func(s *session) {
-		if s.inTx {
-			pool.drop(c)
-			return
-		}
-		pool.give(c)
-	}}, nil
-}
-
-func nothingToRollBack(err error) bool { return sqliteCode(err) == sqlite3.SQLITE_ERROR }
-
-func (d *sqliteDB) beginWrite() string      { return "BEGIN IMMEDIATE" }
-func (d *sqliteDB) atOnce() bool            { return false }
-func (d *sqliteDB) beginSnapshot() []string { return []string{"BEGIN"} } // the view is taken by the first SELECT
-func (d *sqliteDB) forShare() string        { return "" }                // a writer has the file to itself
-func (d *sqliteDB) forUpdate() string       { return "" }
-func (d *sqliteDB) byRevision() string      { return "INDEXED BY {p}entries_by_revision" }
-func (d *sqliteDB) byExpiry() string        { return "INDEXED BY {p}entries_by_expiry" }
-func (d *sqliteDB) byLive() string          { return "INDEXED BY {p}entries_by_live" }
-func (d *sqliteDB) insertIgnore() string    { return "INSERT OR IGNORE" }
-
-// clock is the host's: the database has no other.
-func (d *sqliteDB) clock() string { return strconv.FormatInt(time.Now().UnixMicro(), 10) }
-
-// barrier has nothing to do: in WAL mode with synchronous=FULL a commit is
-// shown to others only after its fsync.
-func (d *sqliteDB) barrier(context.Context, *session) error { return nil }
-
-func (d *sqliteDB) close() error {
+// Close implements Dialect.
+func (d *sqliteDB) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.ready {
 		return nil
 	}
 	d.ready = false
-	err := errors.Join(d.checkpoints.stop(), d.streams.close(), d.readers.close())
+	err := errors.Join(d.checkpoints.stop(), d.streams.Close(), d.readers.Close())
 	// A writer under way has its context cancelled, and comes back soon.
 	c := <-d.writing
 	close(d.writing)
 	if c != nil {
-		err = errors.Join(err, c.close())
+		err = errors.Join(err, c.Close())
 	}
 	return err
 }
@@ -305,17 +313,18 @@ func extendedCode(err error) int {
 	return 0
 }
 
-// transient: SQLite itself waits for other writers.
-func (d *sqliteDB) transient(error) bool { return false }
+// Transient implements Dialect: SQLite itself waits for other writers.
+func (d *sqliteDB) Transient(error) bool { return false }
 
-// answered: after an I/O error in COMMIT the write-ahead log may hold the
+// Answered implements Dialect: after an I/O error in COMMIT the write-ahead log may hold the
 // transaction or not.
-func (d *sqliteDB) answered(err error) bool {
+func (d *sqliteDB) Answered(err error) bool {
 	code := sqliteCode(err)
 	return code != 0 && code != sqlite3.SQLITE_IOERR && code != sqlite3.SQLITE_INTERRUPT
 }
 
-func (d *sqliteDB) explain(err error) error {
+// Explain implements Dialect.
+func (d *sqliteDB) Explain(err error) error {
 	switch sqliteCode(err) {
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_IOERR,
 		sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PROTOCOL:
@@ -328,7 +337,7 @@ func (d *sqliteDB) explain(err error) error {
 		return fmt.Errorf("%w: %w", ErrTooLarge, err)
 	case sqlite3.SQLITE_CONSTRAINT:
 		if isDuplicate(err) {
-			return fmt.Errorf("%w: %w", errDuplicate, err)
+			return fmt.Errorf("%w: %w", ErrDuplicate, err)
 		}
 	}
 	return err

@@ -75,7 +75,7 @@ func (k *checkpointer) stop() error {
 	if k.conn == nil {
 		return nil
 	}
-	return k.conn.close()
+	return k.conn.Close()
 }
 
 func (k *checkpointer) run(ctx context.Context) {
@@ -90,7 +90,7 @@ func (k *checkpointer) run(ctx context.Context) {
 			err = k.copyLog(ctx)
 		case <-tick.C:
 			k.tidy()
-			err = k.rest(ctx)
+			err = k.shrinkIdleLog(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
 			k.log.Warn("the write-ahead log cannot be copied into its file", "error", err)
@@ -155,10 +155,10 @@ func (k *checkpointer) copyMost(ctx context.Context) error {
 	return nil
 }
 
-// rest gives back the disk and the memory that a log and its writer have used
+// shrinkIdleLog gives back the disk and the memory that a log and its writer have used
 // once little has been written for a while, by whatever process: the notes of
 // a sync process that finds nothing to copy do not keep a log long.
-func (k *checkpointer) rest(ctx context.Context) error {
+func (k *checkpointer) shrinkIdleLog(ctx context.Context) error {
 	if err := k.connect(ctx); err != nil {
 		return err
 	}

@@ -36,11 +36,11 @@ const persistent = lib.SQLITE_PREPARE_PERSISTENT
 func openLite(ctx context.Context, path string, limit time.Duration, pragmas ...string) (*liteConn, error) {
 	c := &liteConn{tls: libc.NewTLS(), kept: make(map[string]*liteStmt), limit: limit}
 	if err := c.open(path); err != nil {
-		return nil, errors.Join(err, c.close())
+		return nil, errors.Join(err, c.Close())
 	}
 	for _, p := range pragmas {
-		if _, err := c.execOnce(ctx, "PRAGMA "+p, nil); err != nil {
-			return nil, errors.Join(fmt.Errorf("pragma %s: %w", p, err), c.close())
+		if _, err := c.Exec(ctx, Statement{Text: "PRAGMA " + p}); err != nil {
+			return nil, errors.Join(fmt.Errorf("pragma %s: %w", p, err), c.Close())
 		}
 	}
 	return c, nil
@@ -62,8 +62,8 @@ func (c *liteConn) open(path string) error {
 	return nil
 }
 
-// close ends the connection and its statements. It may be repeated.
-func (c *liteConn) close() error {
+// Close ends the connection and its statements. It may be repeated.
+func (c *liteConn) Close() error {
 	if c.tls == nil {
 		return nil
 	}
@@ -105,15 +105,21 @@ func (c *liteConn) prepare(statement string, flags uint32) (*liteStmt, error) {
 	return &liteStmt{c: c, handle: pointerAt(handle)}, nil
 }
 
-// statement is the kept statement, compiled the first time. It waits like a
-// first step does, as compiling reads the schema.
-func (c *liteConn) statement(ctx context.Context, statement string) (*liteStmt, error) {
-	if st := c.kept[statement]; st != nil {
+// compiled returns the kept statement, compiled the first time, or one for this use alone. It
+// waits like a first step does, as compiling reads the schema.
+func (c *liteConn) compiled(ctx context.Context, s Statement) (*liteStmt, error) {
+	if !s.Keep {
+		return c.patiently(ctx, func() (*liteStmt, error) { return c.prepare(s.Text, 0) })
+	}
+	if st := c.kept[s.Text]; st != nil {
+		if st.inUse {
+			return c.compiled(ctx, Statement{Text: s.Text})
+		}
 		return st, nil
 	}
-	st, err := c.patiently(ctx, func() (*liteStmt, error) { return c.prepare(statement, persistent) })
+	st, err := c.patiently(ctx, func() (*liteStmt, error) { return c.prepare(s.Text, persistent) })
 	if err == nil {
-		c.kept[statement] = st
+		st.kept, c.kept[s.Text] = true, st
 	}
 	return st, err
 }
@@ -142,23 +148,29 @@ func (c *liteConn) patiently(ctx context.Context, f func() (*liteStmt, error)) (
 // maxWait is the longest pause between two attempts to have a locked file.
 const maxWait = 10 * time.Millisecond
 
-// exec runs a statement to its end, and reports its changes. The statement is kept.
-func (c *liteConn) exec(ctx context.Context, statement string, args []any) (int64, error) {
-	st, err := c.statement(ctx, statement)
+// Exec implements RawConn.
+func (c *liteConn) Exec(ctx context.Context, s Statement, args ...any) (int64, error) {
+	st, err := c.compiled(ctx, s)
 	if err != nil {
 		return 0, err
 	}
+	defer st.done()
 	return st.exec(ctx, args)
 }
 
-// execOnce runs a statement that is not kept.
-func (c *liteConn) execOnce(ctx context.Context, statement string, args []any) (int64, error) {
-	st, err := c.patiently(ctx, func() (*liteStmt, error) { return c.prepare(statement, 0) })
-	if err != nil {
-		return 0, err
+// CommitTx implements RawConn: it waits for nobody.
+func (c *liteConn) CommitTx(ctx context.Context) error {
+	_, err := c.Exec(context.WithoutCancel(ctx), Statement{"COMMIT", true})
+	return err
+}
+
+// RollbackTx implements RawConn.
+func (c *liteConn) RollbackTx(ctx context.Context) error {
+	_, err := c.Exec(ctx, Statement{"ROLLBACK", true})
+	if sqliteCode(err) == lib.SQLITE_ERROR { // no transaction is open
+		return nil
 	}
-	defer st.finalize()
-	return st.exec(ctx, args)
+	return err
 }
 
 // watch interrupts what the connection does when ctx ends, until the function
@@ -179,8 +191,8 @@ func (c *liteConn) watch(ctx context.Context) (stop func()) {
 	}
 }
 
-// hangUp implements connection: nothing is under way that was not asked for.
-func (*liteConn) hangUp() {}
+// Abort implements RawConn: nothing is under way between two rows.
+func (*liteConn) Abort() {}
 
 // malloc returns memory of SQLite's, which the garbage collector does not know.
 func (c *liteConn) malloc(n int) (uintptr, error) {

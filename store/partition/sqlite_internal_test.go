@@ -138,7 +138,7 @@ func TestSQLiteIdleLogGivesItsDiskBack(t *testing.T) {
 	write()
 	rest := func() {
 		t.Helper()
-		if err := k.rest(t.Context()); err != nil {
+		if err := k.shrinkIdleLog(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -169,10 +169,10 @@ func TestSQLiteIdleLogGivesItsDiskBack(t *testing.T) {
 
 func TestSQLiteColdConnectionsAreClosed(t *testing.T) {
 	opened := 0
-	p := newPool(2, func(context.Context) (*liteConn, error) { opened++; return &liteConn{}, nil })
+	p := NewPool(2, func(context.Context) (*liteConn, error) { opened++; return &liteConn{}, nil })
 	take := func() *liteConn {
 		t.Helper()
-		c, err := p.take(t.Context())
+		c, err := p.Acquire(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -181,19 +181,19 @@ func TestSQLiteColdConnectionsAreClosed(t *testing.T) {
 	cold, warm := take(), take()
 	late, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	if _, err := p.take(late); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := p.Acquire(late); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a third of two connections: %v", err)
 	}
-	p.give(cold)
-	p.give(warm)
-	if p.give(take()); opened != 2 {
+	p.Release(cold)
+	p.Release(warm)
+	if p.Release(take()); opened != 2 {
 		t.Errorf("%d connections were opened, want 2", opened)
 	}
 	p.idle[0].since = time.Now().Add(-time.Hour)
-	if p.trim(time.Now().Add(-time.Minute)); len(p.idle) != 1 || p.idle[0].conn != warm {
+	if p.Trim(time.Now().Add(-time.Minute)); len(p.idle) != 1 || p.idle[0].conn != warm {
 		t.Errorf("%d connections are left, want the one used last", len(p.idle))
 	}
-	if err := p.close(); err != nil {
+	if err := p.Close(); err != nil {
 		t.Error(err)
 	}
 	if _, err := newPoolTake(p, t); !errors.Is(err, ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
@@ -201,10 +201,10 @@ func TestSQLiteColdConnectionsAreClosed(t *testing.T) {
 	}
 }
 
-func newPoolTake(p *pool[*liteConn], t *testing.T) (*liteConn, error) {
+func newPoolTake(p *Pool[*liteConn], t *testing.T) (*liteConn, error) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	return p.take(ctx)
+	return p.Acquire(ctx)
 }
 
 // Each allocation is one entry's, or one call's: none is a column's or an argument's.

@@ -11,19 +11,18 @@ import (
 type liteRows struct {
 	st    *liteStmt
 	stop  func()
-	kept  bool
 	ahead bool // the first step has found a row that Next has not given yet
 	ended bool
 	err   error
 }
 
-// query runs a statement, of which the rows must be closed.
-func (c *liteConn) query(ctx context.Context, statement string, keep bool, args []any) (rows, error) {
-	st, kept, err := c.toQuery(ctx, statement, keep)
+// Query implements RawConn.
+func (c *liteConn) Query(ctx context.Context, s Statement, args ...any) (Rows, error) {
+	st, err := c.compiled(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	r := &liteRows{st: st, kept: kept, stop: c.watch(ctx)}
+	r := &liteRows{st: st, stop: c.watch(ctx)}
 	st.inUse = true
 	if err = st.bind(args); err == nil {
 		r.ahead, err = st.first(ctx)
@@ -33,21 +32,7 @@ func (c *liteConn) query(ctx context.Context, statement string, keep bool, args 
 		return r, nil
 	}
 	_ = r.Close()
-	if e := ctx.Err(); e != nil {
-		err = errors.Join(e, err)
-	}
-	return nil, err
-}
-
-// toQuery is the kept statement, or one for this time when that is in use.
-func (c *liteConn) toQuery(ctx context.Context, statement string, keep bool) (st *liteStmt, kept bool, err error) {
-	if keep {
-		if st, err = c.statement(ctx, statement); err != nil || !st.inUse {
-			return st, true, err
-		}
-	}
-	st, err = c.patiently(ctx, func() (*liteStmt, error) { return c.prepare(statement, 0) })
-	return st, false, err
+	return nil, errors.Join(ctx.Err(), err)
 }
 
 // Next goes on to the next row.
@@ -64,10 +49,14 @@ func (r *liteRows) Next() bool {
 	return row
 }
 
-// Scan stores the columns of the row.
-func (r *liteRows) Scan(into ...any) error { return r.st.scan(into) }
+// Int implements Rows.
+func (r *liteRows) Int(column int) int64 { return r.st.int(column) }
 
-func (r *liteRows) entry(into *row, values bool) Entry { return into.lite(r.st, values) }
+// Bytes implements Rows.
+func (r *liteRows) Bytes(column int) []byte { return r.st.blob(column) }
+
+// Entry implements Rows.
+func (r *liteRows) Entry(shared *SharedStrings, values bool) Entry { return r.st.entry(shared, values) }
 
 // Err is the error that ended the rows.
 func (r *liteRows) Err() error { return r.err }
@@ -78,11 +67,8 @@ func (r *liteRows) Close() error {
 		return nil
 	}
 	r.stop()
-	if r.st.inUse = false; r.kept {
-		r.st.reset()
-	} else {
-		r.st.finalize()
-	}
+	r.st.inUse = false
+	r.st.done()
 	r.st = nil
 	return r.err
 }
@@ -90,7 +76,7 @@ func (r *liteRows) Close() error {
 // entries runs a statement that selects keys, at most maxKeysAtOnce, and appends what it finds.
 func (c *liteConn) entries(ctx context.Context, what keyed, keys []Key, entries []Entry) ([]Entry, error) {
 	log := bits.Len(uint(len(keys) - 1))
-	st, err := c.statement(ctx, what.texts[log])
+	st, err := c.compiled(ctx, Statement{what.texts[log], true})
 	if err != nil {
 		return nil, err
 	}
@@ -98,10 +84,10 @@ func (c *liteConn) entries(ctx context.Context, what keyed, keys []Key, entries 
 		return nil, err
 	}
 	defer st.reset()
-	var r row
+	var shared SharedStrings
 	found, err := st.first(ctx)
 	for found && err == nil {
-		entries = append(entries, r.lite(st, what.values))
+		entries = append(entries, st.entry(&shared, what.values))
 		found, err = st.step()
 	}
 	if err != nil {
@@ -113,7 +99,7 @@ func (c *liteConn) entries(ctx context.Context, what keyed, keys []Key, entries 
 // bindKeyed repeats the last key up to size: IN does not mind.
 func (st *liteStmt) bindKeyed(what keyed, keys []Key, size int) error {
 	first := 1
-	if what.most != anySize {
+	if what.most != AnySize {
 		if err := st.bindInt(1, what.most); err != nil {
 			return err
 		}
@@ -139,20 +125,13 @@ func (st *liteStmt) bindKeyed(what keyed, keys []Key, size int) error {
 	return nil
 }
 
-// lite is the entry in the row of a statement that selects entryColumns, of which
-// the value may be NULL, or, without values, headColumns.
-func (r *row) lite(st *liteStmt, values bool) Entry {
-	if o := st.blob(1); string(r.last) != string(o) {
-		r.last = Origin(o)
-	}
-	if t := st.blob(4); r.lastType != string(t) {
-		r.lastType = string(t)
-	}
+// entry copies a row of EntryColumns, of which the value may be NULL, or, without values, HeadColumns.
+func (st *liteStmt) entry(shared *SharedStrings, values bool) Entry {
 	e := Entry{
-		Origin:      r.last,
+		Origin:      shared.Origin(st.blob(1)),
 		Revision:    Revision(st.int(2)),
 		Deleted:     st.int(3) != 0,
-		ContentType: r.lastType,
+		ContentType: shared.ContentType(st.blob(4)),
 		ModifiedAt:  Instant(st.int(6)),
 		ExpiresAt:   Instant(st.int(7)),
 		Checksum:    uint64(st.int(8)),

@@ -3,27 +3,17 @@ package partition
 import (
 	"cmp"
 	"context"
-	"database/sql"
-	"errors"
 	"slices"
 	"strings"
 	"time"
 )
 
 const (
-	insertEntries = `INSERT INTO {p}entries (` + entryColumns + `) VALUES `
-	onConflict    = ` ON CONFLICT ({key}) DO UPDATE SET origin = excluded.origin, revision = excluded.revision,
+	onConflict = ` ON CONFLICT ({key}) DO UPDATE SET origin = excluded.origin, revision = excluded.revision,
 		deleted = excluded.deleted, content_type = excluded.content_type, metadata = excluded.metadata,
 		modified_at = excluded.modified_at, expires_at = excluded.expires_at, checksum = excluded.checksum,
 		size = excluded.size, value = excluded.value`
 	onlyNewer = ` WHERE excluded.revision > {p}entries.revision`
-
-	selectEntriesIn = `SELECT ` + entryColumns + ` FROM {p}entries WHERE {key} IN `
-	selectHeadsIn   = `SELECT ` + headColumns + ` FROM {p}entries WHERE {key} IN `
-
-	// Between the two stands the size of the largest value that is read.
-	selectSmall   = `SELECT ` + headColumns + `, CASE WHEN size <= `
-	selectSmallIn = ` THEN value END FROM {p}entries WHERE {key} IN `
 )
 
 // sqliteTexts are the statements of the hot paths, with the names put in.
@@ -35,12 +25,12 @@ type sqliteTexts struct {
 }
 
 func textsOf(names *strings.Replacer) sqliteTexts {
-	insert := insertEntries + placeholders(columnCount) + onConflict
+	insert := InsertEntries + Placeholders(ColumnCount) + onConflict
 	t := sqliteTexts{claim: names.Replace(claimSQLite), upsert: names.Replace(insert), newer: names.Replace(insert + onlyNewer)}
 	for i := range t.wholes {
-		t.wholes[i] = names.Replace(selectEntriesIn) + placeholders(1<<i)
-		t.smalls[i] = names.Replace(selectSmall+"?"+selectSmallIn) + placeholders(1<<i)
-		t.heads[i] = names.Replace(selectHeadsIn) + placeholders(1<<i)
+		t.wholes[i] = names.Replace(SelectEntriesIn) + Placeholders(1<<i)
+		t.smalls[i] = names.Replace(SelectSmall+"?"+SelectSmallIn) + Placeholders(1<<i)
+		t.heads[i] = names.Replace(SelectHeadsIn) + Placeholders(1<<i)
 	}
 	return t
 }
@@ -48,18 +38,18 @@ func textsOf(names *strings.Replacer) sqliteTexts {
 const claimSQLite = `UPDATE {p}positions SET revision = revision + ?1
 	WHERE origin = ?2 AND revision >= ?3 AND revision + ?1 < ?4 RETURNING revision - ?1 + 1`
 
-// commit waits for the file with the caller's context; from then on nothing
+// Commit implements Dialect. It waits for the file with the caller's context; from then on nothing
 // waits for anybody, and the context is only looked at before COMMIT.
-func (d *sqliteDB) commit(ctx context.Context, b Batch) (Claim, error) {
-	c, err := d.writer(ctx)
+func (d *sqliteDB) Commit(ctx context.Context, b Batch) (Claim, error) {
+	conn, err := d.Acquire(ctx, Writing)
 	if err != nil {
 		return Claim{}, err
 	}
-	defer c.release()
-	if err := c.begin(ctx, d.beginWrite()); err != nil {
+	defer conn.Release()
+	if err := conn.Begin(ctx, sqliteFragments.BeginWrite); err != nil {
 		return Claim{}, err
 	}
-	inside := context.WithoutCancel(ctx)
+	inside, c := context.WithoutCancel(ctx), conn.RawConn.(*liteConn)
 	claim, err := d.claim(inside, c, b)
 	if err != nil {
 		return Claim{}, err
@@ -68,27 +58,34 @@ func (d *sqliteDB) commit(ctx context.Context, b Batch) (Claim, error) {
 	if err != nil {
 		return Claim{}, err
 	}
-	if err := lite(c).write(inside, entries, d.texts.upsert); err != nil {
+	if err := c.write(inside, entries, d.texts.upsert); err != nil {
 		return Claim{}, err
 	}
-	return claim, finish(ctx, c, d)
+	return claim, conn.Finish(ctx, d)
 }
 
-func (d *sqliteDB) claim(ctx context.Context, c *session, b Batch) (Claim, error) {
+func (d *sqliteDB) claim(ctx context.Context, c *liteConn, b Batch) (Claim, error) {
 	var claim Claim
 	from, below := b.Claimable()
-	err := c.queryRow(ctx, d.texts.claim, []any{int64(b.Revisions), string(d.origin), int64(from), int64(below)}, &claim.First)
-	if errors.Is(err, sql.ErrNoRows) {
-		return Claim{}, b.ClaimError()
-	}
+	rows, err := c.Query(ctx, Statement{d.texts.claim, true}, int64(b.Revisions), string(d.origin), int64(from), int64(below))
 	if err != nil {
 		return Claim{}, err
 	}
-	claim.Now = InstantOf(time.Now())
-	if claim.Current, err = d.in(ctx, lite(c), d.wholes(), b.Read, nil); err != nil {
+	claimed := rows.Next()
+	if claimed {
+		claim.First = Revision(rows.Int(0))
+	}
+	if err := cmp.Or(rows.Err(), rows.Close()); err != nil {
 		return Claim{}, err
 	}
-	claim.Current, err = d.in(ctx, lite(c), d.heads(), b.Heads, claim.Current)
+	if !claimed {
+		return Claim{}, b.ClaimError()
+	}
+	claim.Now = InstantOf(time.Now())
+	if claim.Current, err = d.in(ctx, c, d.wholes(), b.Read, nil); err != nil {
+		return Claim{}, err
+	}
+	claim.Current, err = d.in(ctx, c, d.heads(), b.Heads, claim.Current)
 	return claim, err
 }
 
@@ -96,14 +93,14 @@ func (d *sqliteDB) claim(ctx context.Context, c *session, b Batch) (Claim, error
 type keyed struct {
 	texts  *[maxKeysLog + 1]string
 	values bool  // it reads entryColumns, otherwise headColumns
-	most   int64 // its first argument; anySize if it has none
+	most   int64 // its first argument; AnySize if it has none
 }
 
-func (d *sqliteDB) wholes() keyed { return keyed{&d.texts.wholes, true, anySize} }
-func (d *sqliteDB) heads() keyed  { return keyed{&d.texts.heads, false, anySize} }
+func (d *sqliteDB) wholes() keyed { return keyed{&d.texts.wholes, true, AnySize} }
+func (d *sqliteDB) heads() keyed  { return keyed{&d.texts.heads, false, AnySize} }
 
 func (d *sqliteDB) smalls(most int64) keyed {
-	if most == anySize {
+	if most == AnySize {
 		return d.wholes()
 	}
 	return keyed{&d.texts.smalls, true, most}
@@ -123,15 +120,15 @@ func (d *sqliteDB) in(ctx context.Context, c *liteConn, what keyed, keys []Key, 
 	return entries, nil
 }
 
-// upsertNewer implements dialect.
-func (d *sqliteDB) upsertNewer(ctx context.Context, c *session, entries []Entry) error {
-	return lite(c).write(ctx, entries, d.texts.newer)
+// UpsertNewer implements Dialect.
+func (d *sqliteDB) UpsertNewer(ctx context.Context, c *Conn, entries []Entry) error {
+	return c.RawConn.(*liteConn).write(ctx, entries, d.texts.newer)
 }
 
 // write runs an upsert for each of the entries: with 32 rows a statement it was
 // no faster.
 func (c *liteConn) write(ctx context.Context, entries []Entry, upsert string) error {
-	st, err := c.statement(ctx, upsert)
+	st, err := c.compiled(ctx, Statement{upsert, true})
 	for i := 0; i < len(entries) && err == nil; i++ {
 		if err = ctx.Err(); err == nil {
 			err = st.upsert(&entries[i])
@@ -187,16 +184,16 @@ const (
 	maxKeysAtOnce = 1 << maxKeysLog
 )
 
-// get implements dialect. Point reads wait for nobody, so the context is looked
+// Get implements Dialect. Point reads wait for nobody, so the context is looked
 // at before them only: having somebody watch it costs a tenth of a read.
-func (d *sqliteDB) get(ctx context.Context, keys []Key, most int64) ([]Entry, error) {
+func (d *sqliteDB) Get(ctx context.Context, keys []Key, most int64) ([]Entry, error) {
 	if len(keys) == 0 {
 		return nil, nil
 	}
-	c, err := d.readers.take(ctx)
+	c, err := d.readers.Acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer d.readers.give(c)
+	defer d.readers.Release(c)
 	return d.in(ctx, c, d.smalls(most), keys, nil)
 }

@@ -2,7 +2,6 @@ package partition
 
 import (
 	"context"
-	"database/sql"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -17,6 +16,7 @@ import (
 type liteStmt struct {
 	c      *liteConn
 	handle uintptr
+	kept   bool // by the connection, for the next use
 	inUse  bool // by rows that are not closed yet
 
 	// buffer holds the text and blobs among the arguments: SQLite reads them
@@ -27,6 +27,15 @@ type liteStmt struct {
 
 // maxKeptBuffer is the most memory that a statement keeps for its arguments.
 const maxKeptBuffer = 256 << 10
+
+// done ends a use of the statement.
+func (st *liteStmt) done() {
+	if st.kept {
+		st.reset()
+	} else {
+		st.finalize()
+	}
+}
 
 func (st *liteStmt) finalize() {
 	lib.Xsqlite3_finalize(st.c.tls, st.handle)
@@ -166,7 +175,6 @@ func (st *liteStmt) exec(ctx context.Context, args []any) (int64, error) {
 	if err := st.bind(args); err != nil {
 		return 0, err
 	}
-	defer st.reset()
 	stop := st.c.watch(ctx)
 	defer stop()
 	row, err := st.first(ctx)
@@ -193,40 +201,6 @@ func (st *liteStmt) blob(i int) []byte {
 
 func (st *liteStmt) null(i int) bool {
 	return lib.Xsqlite3_column_type(st.c.tls, st.handle, int32(i)) == lib.SQLITE_NULL
-}
-
-// scan stores the columns of the row.
-func (st *liteStmt) scan(into []any) error {
-	for i, to := range into {
-		if err := st.column(i, to); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (st *liteStmt) column(i int, to any) error {
-	switch to := to.(type) {
-	case *int64:
-		*to = st.int(i)
-	case *Revision:
-		*to = Revision(st.int(i))
-	case *Instant:
-		*to = Instant(st.int(i))
-	case *string:
-		*to = string(st.blob(i))
-	case *[]byte:
-		*to = append([]byte(nil), st.blob(i)...)
-	case *sql.RawBytes:
-		*to = st.blob(i)
-	case *sql.NullInt64:
-		*to = sql.NullInt64{Int64: st.int(i), Valid: !st.null(i)}
-	case *sql.NullString:
-		*to = sql.NullString{String: string(st.blob(i)), Valid: !st.null(i)}
-	default:
-		return fmt.Errorf("column %d into %T", i, to)
-	}
-	return nil
 }
 
 // pointerAt reads the pointer that SQLite has stored at p.
