@@ -25,11 +25,7 @@ import (
 func TestUpkeepIsBounded(t *testing.T) {
 	t.Run("SQLite", func(t *testing.T) {
 		open := func(name string) *partition.SQL {
-			p := openSQLite(t, filepath.Join(t.TempDir(), name+".db"), partition.Options{Name: name})
-			if err := p.Prepare(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			return p
+			return preparedSQLite(t, filepath.Join(t.TempDir(), name+".db"), partition.Options{Name: name})
 		}
 		checkUpkeep(t, open("a"), open("b"), nil)
 	})

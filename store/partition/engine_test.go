@@ -65,13 +65,6 @@ func everywhere(t *testing.T, test func(t *testing.T, d database)) {
 	}
 }
 
-func exec(t *testing.T, db *sql.DB, statement string, args ...any) {
-	t.Helper()
-	if _, err := db.ExecContext(t.Context(), statement, args...); err != nil {
-		t.Fatalf("%s: %v", statement, err)
-	}
-}
-
 func count(t *testing.T, db *sql.DB, table string) (n int) {
 	t.Helper()
 	if err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM "+table).Scan(&n); err != nil {
@@ -83,7 +76,7 @@ func count(t *testing.T, db *sql.DB, table string) (n int) {
 func TestPrepareRefusesANewerSchema(t *testing.T) {
 	everywhere(t, func(t *testing.T, d database) {
 		d.prepared(t, partition.Options{Name: "a", TablePrefix: "x_"})
-		exec(t, d.sql, "INSERT INTO x_schema_version (version_id, is_applied) VALUES (9999, 1)")
+		partitiontest.Exec(t, d.sql, "INSERT INTO x_schema_version (version_id, is_applied) VALUES (9999, 1)")
 		err := d.open(partition.Options{Name: "a", TablePrefix: "x_"}).Prepare(t.Context())
 		partitiontest.RequireError(t, err, partition.ErrRefused)
 	})
@@ -109,7 +102,7 @@ func TestApplyNamesAForeignRow(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.From = 2
-		exec(t, d.sql, "UPDATE entries SET revision = 4 WHERE `key` = ?", []byte("k/1"))
+		partitiontest.Exec(t, d.sql, "UPDATE entries SET revision = 4 WHERE `key` = ?", []byte("k/1"))
 		err := step("k/3", "k/4")
 		partitiontest.RequireError(t, err, partition.ErrRefused)
 		for _, part := range []string{`"k/1"`, `"k/4"`, "revision 4 of a"} {
@@ -121,7 +114,7 @@ func TestApplyNamesAForeignRow(t *testing.T) {
 		if err != nil || len(held) != 1 || held[0].Revision != 4 {
 			t.Errorf("%+v stand (%v)", held, err)
 		}
-		exec(t, d.sql, "DELETE FROM entries WHERE `key` = ?", []byte("k/1"))
+		partitiontest.Exec(t, d.sql, "DELETE FROM entries WHERE `key` = ?", []byte("k/1"))
 		if err := step("k/3", "k/4"); err != nil {
 			t.Error(err)
 		}
@@ -157,8 +150,8 @@ func TestCommitOfAStaleEpochWritesNothing(t *testing.T) {
 			"a later epoch, written": partition.Floor(2) + 7,
 		}
 		for name, counter := range counters {
-			exec(t, d.sql, "UPDATE positions SET revision = ?", int64(counter))
-			for _, b := range []partition.Batch{partitiontest.Blind(3, 0), decided(3), large(3)} {
+			partitiontest.Exec(t, d.sql, "UPDATE positions SET revision = ?", int64(counter))
+			for _, b := range []partition.Batch{partitiontest.Blind(3, 0), partitiontest.Decided(3), partitiontest.Large(3)} {
 				_, err := p.Commit(t.Context(), b)
 				partitiontest.RequireError(t, err, partition.ErrStaleEpoch)
 			}
@@ -173,36 +166,11 @@ func TestCommitOfAStaleEpochWritesNothing(t *testing.T) {
 		if n := count(t, d.sql, "entries"); n != 0 {
 			t.Errorf("%d entries were written", n)
 		}
-		exec(t, d.sql, "UPDATE positions SET revision = ?", int64(partition.Floor(1)+41))
+		partitiontest.Exec(t, d.sql, "UPDATE positions SET revision = ?", int64(partition.Floor(1)+41))
 		if claim, err := p.Commit(t.Context(), partitiontest.Blind(3, 0)); err != nil || claim.First != partition.Floor(1)+42 {
 			t.Errorf("back in its epoch it claims %d: %v", claim.First, err)
 		}
 	})
-}
-
-// decided is partitiontest.Blind(n, 0) by way of a decision.
-func decided(n int) partition.Batch {
-	b := partitiontest.Blind(n, 0)
-	write := b.Write
-	b.Write = nil
-	b.Decide = func(c partition.Claim) ([]partition.Entry, error) {
-		entries := slices.Clone(write)
-		for i := range entries {
-			entries[i].Revision += c.First
-		}
-		return entries, nil
-	}
-	return b
-}
-
-// large is partitiontest.Blind(n, 0) with values that travel one by one.
-func large(n int) partition.Batch {
-	b := partitiontest.Blind(n, 0)
-	for i := range b.Write {
-		b.Write[i].Value = bytes.Repeat([]byte(`'\`), 50<<10)
-		b.Write[i].Checksum = partition.Checksum(b.Write[i].Value)
-	}
-	return b
 }
 
 // awkward are entries whose columns hold every byte and what SQL gives a meaning.
@@ -288,7 +256,7 @@ func TestRevisionsAreNeverGivenToTwoKeys(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := partitiontest.GetAll(t, p, []partition.Entry{{Key: "k/0"}})
-		exec(t, d.sql, "UPDATE positions SET revision = ?", int64(partition.Floor(1))) // as after a lost fsync
+		partitiontest.Exec(t, d.sql, "UPDATE positions SET revision = ?", int64(partition.Floor(1))) // as after a lost fsync
 		other := partitiontest.Blind(1, 1)
 		if _, err := p.Commit(t.Context(), other); err == nil {
 			t.Error("the revision was given out again")
@@ -301,7 +269,7 @@ func TestRevisionsAreNeverGivenToTwoKeys(t *testing.T) {
 		if err := p.Apply(t.Context(), step); err != nil {
 			t.Fatal(err)
 		}
-		exec(t, d.sql, "UPDATE positions SET revision = ? WHERE origin = ?", 0, "b")
+		partitiontest.Exec(t, d.sql, "UPDATE positions SET revision = ? WHERE origin = ?", 0, "b")
 		step.Entries = []partition.Entry{e}
 		if err := p.Apply(t.Context(), step); err == nil {
 			t.Error("an entry was swallowed")
@@ -348,4 +316,31 @@ func TestBatchesAreSplit(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestStartThatWasCutShortIsMadeAgain is about a process that died when it had made the
+// table of versions and nothing else.
+func TestStartThatWasCutShortIsMadeAgain(t *testing.T) {
+	everywhere(t, func(t *testing.T, d database) {
+		d.prepared(t, partition.Options{Name: "a"})
+		partitiontest.Exec(t, d.sql, "DELETE FROM schema_version")
+		for _, table := range []string{"entries", "positions", "cluster", "lease", "barrier"} {
+			partitiontest.Exec(t, d.sql, "DROP TABLE "+table)
+		}
+		partitiontest.Join(t, d.prepared(t, partition.Options{Name: "a"}))
+	})
+}
+
+// preparedSQLite returns the prepared partition in a file.
+func preparedSQLite(t *testing.T, path string, o partition.Options) *partition.SQL {
+	t.Helper()
+	p, err := partition.OpenSQLite(path, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Close() })
+	if err := p.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return p
 }

@@ -16,10 +16,7 @@ import (
 // others, and a list of few beside many tombstones. A database that goes through them all takes a hundred times as long.
 func TestReadsDoNotGrowWithTheTable(t *testing.T) {
 	t.Run("SQLite", func(t *testing.T) {
-		p := openSQLite(t, filepath.Join(t.TempDir(), "runnel.db"), partition.Options{Name: "a"})
-		if err := p.Prepare(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		p := preparedSQLite(t, filepath.Join(t.TempDir(), "runnel.db"), partition.Options{Name: "a"})
 		checkGrowth(t, p)
 	})
 	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {

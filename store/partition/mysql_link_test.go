@@ -154,7 +154,7 @@ func TestReadOnAConnectionThatDiesIsMadeAgain(t *testing.T) {
 				err := db.QueryRowContext(t.Context(), `SELECT id FROM information_schema.processlist
 					WHERE db = ? AND state LIKE 'Waiting for table%'`, c.Database).Scan(&waiting)
 				if err == nil {
-					exec(t, db, fmt.Sprintf("KILL CONNECTION %d", waiting))
+					partitiontest.Exec(t, db, fmt.Sprintf("KILL CONNECTION %d", waiting))
 				} else if !errors.Is(err, sql.ErrNoRows) {
 					t.Fatal(err)
 				}

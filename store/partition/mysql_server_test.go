@@ -58,7 +58,7 @@ func TestReadOnlyServerIsLeftByAllConnections(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := sessions(t, db, c.Database)
-			exec(t, db, fmt.Sprintf("CREATE TRIGGER readonly BEFORE UPDATE ON positions FOR EACH ROW SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = %d", number))
+			partitiontest.Exec(t, db, fmt.Sprintf("CREATE TRIGGER readonly BEFORE UPDATE ON positions FOR EACH ROW SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = %d", number))
 			_, err := p.Commit(t.Context(), partitiontest.Blind(1, 0))
 			partitiontest.RequireError(t, err, want)
 			use()
@@ -73,24 +73,11 @@ func TestReadOnlyServerIsLeftByAllConnections(t *testing.T) {
 					t.Fatalf("after error %d connections from before are still open: %v", number, now)
 				}
 			}
-			exec(t, db, "DROP TRIGGER readonly")
+			partitiontest.Exec(t, db, "DROP TRIGGER readonly")
 			if _, err := p.Commit(t.Context(), partitiontest.Blind(1, 0)); err != nil {
 				t.Errorf("after error %d: %v", number, err)
 			}
 		}
-	})
-}
-
-// TestStartThatWasCutShortIsMadeAgain is about a process that died when it had made the
-// table of versions and nothing else.
-func TestStartThatWasCutShortIsMadeAgain(t *testing.T) {
-	everywhere(t, func(t *testing.T, d database) {
-		d.prepared(t, partition.Options{Name: "a"})
-		exec(t, d.sql, "DELETE FROM schema_version")
-		for _, table := range []string{"entries", "positions", "cluster", "lease", "barrier"} {
-			exec(t, d.sql, "DROP TABLE "+table)
-		}
-		partitiontest.Join(t, d.prepared(t, partition.Options{Name: "a"}))
 	})
 }
 
@@ -105,7 +92,7 @@ func TestPausedWriterDoesNotBlockOthers(t *testing.T) {
 		claimed, resumed := make(chan struct{}), make(chan struct{})
 		ended := make(chan error)
 		go func() {
-			b := decided(1)
+			b := partitiontest.Decided(1)
 			decide := b.Decide
 			b.Decide = func(c partition.Claim) ([]partition.Entry, error) {
 				close(claimed)
@@ -167,11 +154,11 @@ func TestServerSaysWhatIsNotDurable(t *testing.T) {
 	if _, err := careful.Commit(t.Context(), partitiontest.Blind(1, 0)); !errors.Is(err, partition.ErrRefused) || !strings.Contains(err.Error(), "sync_binlog") {
 		t.Errorf("a commit that is to be durable: %v", err)
 	}
-	exec(t, servers.Open(t, address), "SET GLOBAL max_prepared_stmt_count = 0")
-	if _, err := p.Commit(t.Context(), large(3)); err != nil {
+	partitiontest.Exec(t, servers.Open(t, address), "SET GLOBAL max_prepared_stmt_count = 0")
+	if _, err := p.Commit(t.Context(), partitiontest.Large(3)); err != nil {
 		t.Errorf("large values without prepared statements: %v", err)
 	}
-	exec(t, servers.Open(t, address), "SET GLOBAL max_prepared_stmt_count = 10000")
+	partitiontest.Exec(t, servers.Open(t, address), "SET GLOBAL max_prepared_stmt_count = 10000")
 	checkPackets(t, p, servers.Open(t, address))
 	checkBinlogFormat(t, server)
 }
@@ -179,15 +166,15 @@ func TestServerSaysWhatIsNotDurable(t *testing.T) {
 // checkPackets lowers max_allowed_packet below what a partition was prepared with, and raises it again.
 func checkPackets(t *testing.T, p *partition.SQL, db *sql.DB) {
 	t.Helper()
-	big := large(1)
+	big := partitiontest.Large(1)
 	big.Write[0].Value = make([]byte, 3<<20)
 	big.Write[0].Checksum = partition.Checksum(big.Write[0].Value)
 	renew := func(packet string) {
-		exec(t, db, "SET GLOBAL max_allowed_packet = "+packet)
-		exec(t, db, "CREATE TRIGGER readonly BEFORE UPDATE ON positions FOR EACH ROW SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1290")
+		partitiontest.Exec(t, db, "SET GLOBAL max_allowed_packet = "+packet)
+		partitiontest.Exec(t, db, "CREATE TRIGGER readonly BEFORE UPDATE ON positions FOR EACH ROW SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1290")
 		_, err := p.Commit(t.Context(), partitiontest.Blind(1, 0)) // all connections are made anew
 		partitiontest.RequireError(t, err, partition.ErrUnavailable)
-		exec(t, db, "DROP TRIGGER readonly")
+		partitiontest.Exec(t, db, "DROP TRIGGER readonly")
 	}
 	renew("65536")
 	if _, err := p.Commit(t.Context(), partitiontest.Blind(1, 0)); err != nil {
@@ -212,12 +199,12 @@ func checkPackets(t *testing.T, p *partition.SQL, db *sql.DB) {
 func checkBinlogFormat(t *testing.T, server *servers.Server) {
 	t.Helper()
 	db := servers.Open(t, server.Database(t))
-	exec(t, db, "SET GLOBAL binlog_format = 'STATEMENT'")
+	partitiontest.Exec(t, db, "SET GLOBAL binlog_format = 'STATEMENT'")
 	p := mysqltest.Open(t, mysqltest.Config(t, server.Vacant(t)), partition.Options{Name: "a"})
 	if err := p.Prepare(t.Context()); !errors.Is(err, partition.ErrRefused) || !strings.Contains(err.Error(), "binlog_format") {
 		t.Errorf("with binlog_format = STATEMENT: %v", err)
 	}
-	exec(t, db, "SET GLOBAL binlog_format = 'ROW'")
+	partitiontest.Exec(t, db, "SET GLOBAL binlog_format = 'ROW'")
 	if err := p.Prepare(t.Context()); err != nil {
 		t.Errorf("with binlog_format = ROW again: %v", err)
 	}

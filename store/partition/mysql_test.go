@@ -65,7 +65,7 @@ func TestGrantedPrivilegesSuffice(t *testing.T) {
 		p := mysqltest.Prepared(t, mysqltest.Config(t, address), partition.Options{Name: "a"})
 		partitiontest.Join(t, p)
 		ctx, cancel := context.WithCancel(t.Context())
-		b := decided(1)
+		b := partitiontest.Decided(1)
 		decide := b.Decide
 		b.Decide = func(c partition.Claim) ([]partition.Entry, error) { cancel(); return decide(c) }
 		_, err := p.Commit(ctx, b)
@@ -176,7 +176,7 @@ func TestCutCommitsStandWhollyOrNotAtAll(t *testing.T) {
 		for round := range 60 {
 			b := partitiontest.Blind(5, round)
 			if round%2 == 1 {
-				b = distinct(decided(5), round)
+				b = distinct(partitiontest.Decided(5), round)
 			}
 			// A first commit makes the connection; the cut comes within the second.
 			x := newProxy(t, mysqltest.Config(t, address).Addr)
@@ -279,7 +279,7 @@ func BenchmarkMariaDB(b *testing.B) { benchmarkServer(b, servers.MariaDB(b)) }
 func BenchmarkMySQL(b *testing.B)   { benchmarkServer(b, servers.MySQL(b)) }
 
 func benchmarkServer(b *testing.B, server *servers.Server) {
-	benchmark(b, mysqltest.Prepared(b, mysqltest.Config(b, server.Database(b)), partition.Options{Name: "a"}))
+	partitiontest.Benchmark(b, mysqltest.Prepared(b, mysqltest.Config(b, server.Database(b)), partition.Options{Name: "a"}))
 }
 
 // TestSnapshotClosedInMidStreamIsNotDrained counts what the server still

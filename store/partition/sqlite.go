@@ -47,17 +47,22 @@ type sqliteDB struct {
 // OpenSQLite returns the partition in the file at path. Nothing is opened
 // before Prepare.
 func OpenSQLite(path string, o Options) (*SQL, error) {
+	s, _, err := openDatabase(path, o)
+	return s, err
+}
+
+func openDatabase(path string, o Options) (*SQL, *sqliteDB, error) {
 	absolute, err := filepath.Abs(path)
 	if path == "" || err != nil {
-		return nil, fmt.Errorf("path %q of an SQLite file: %w", path, errors.Join(err, os.ErrInvalid))
+		return nil, nil, fmt.Errorf("path %q of an SQLite file: %w", path, errors.Join(err, os.ErrInvalid))
 	}
 	if o, err = o.Complete(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	d := &sqliteDB{path: absolute, origin: Origin(o.Name), names: o.Names(), maxConns: cmp.Or(max(o.MaxConns, 0), defaultReaders),
 		timeout: o.Timeout, logPages: logPages, log: o.Logger}
 	d.texts = textsOf(d.names)
-	return NewSQL(o, sqliteFragments, d), nil
+	return NewSQL(o, sqliteFragments, d), d, nil
 }
 
 // sqliteFragments has no locks, as a writer has the file to itself, and no barrier: in WAL mode with

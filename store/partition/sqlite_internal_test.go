@@ -2,14 +2,12 @@ package partition
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 )
 
 // pageBytes is what a page takes in the write-ahead log.
@@ -18,12 +16,11 @@ const pageBytes = 4096 + 24
 // shortLog is a master whose log is checkpointed at so many pages.
 func shortLog(t *testing.T, pages int64) (*SQL, *sqliteDB) {
 	t.Helper()
-	p, err := OpenSQLite(filepath.Join(t.TempDir(), "runnel.db"), Options{Name: "a"})
+	p, d, err := openDatabase(filepath.Join(t.TempDir(), "runnel.db"), Options{Name: "a"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = p.Close() })
-	d := p.dialect.(*sqliteDB)
 	d.logPages = pages
 	if err := p.Prepare(t.Context()); err != nil {
 		t.Fatal(err)
@@ -165,46 +162,6 @@ func TestSQLiteIdleLogGivesItsDiskBack(t *testing.T) {
 	if got, err := p.Get(t.Context(), []Key{"k/1"}); err != nil || len(got) != 1 {
 		t.Errorf("%d entries, %v", len(got), err)
 	}
-}
-
-func TestSQLiteColdConnectionsAreClosed(t *testing.T) {
-	opened := 0
-	p := NewPool(2, func(context.Context) (*liteConn, error) { opened++; return &liteConn{}, nil })
-	take := func() *liteConn {
-		t.Helper()
-		c, err := p.Acquire(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return c
-	}
-	cold, warm := take(), take()
-	late, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-	defer cancel()
-	if _, err := p.Acquire(late); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("a third of two connections: %v", err)
-	}
-	p.Release(cold)
-	p.Release(warm)
-	if p.Release(take()); opened != 2 {
-		t.Errorf("%d connections were opened, want 2", opened)
-	}
-	p.idle[0].since = time.Now().Add(-time.Hour)
-	if p.Trim(time.Now().Add(-time.Minute)); len(p.idle) != 1 || p.idle[0].conn != warm {
-		t.Errorf("%d connections are left, want the one used last", len(p.idle))
-	}
-	if err := p.Close(); err != nil {
-		t.Error(err)
-	}
-	if _, err := newPoolTake(p, t); !errors.Is(err, ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("a closed pool: %v", err)
-	}
-}
-
-func newPoolTake(p *Pool[*liteConn], t *testing.T) (*liteConn, error) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-	defer cancel()
-	return p.Acquire(ctx)
 }
 
 // Each allocation is one entry's, or one call's: none is a column's or an argument's.

@@ -1,8 +1,6 @@
 package partition_test
 
 import (
-	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -63,55 +61,18 @@ func TestSQLiteMakesDirectories(t *testing.T) {
 
 func BenchmarkSQLite(b *testing.B) {
 	p := openSQLite(b, filepath.Join(b.TempDir(), "runnel.db"), partition.Options{Name: "a"})
-	benchmark(b, p)
+	partitiontest.Benchmark(b, p)
 }
 
-func benchmark(b *testing.B, p partition.Partition) {
-	partitiontest.Join(b, p)
-	ctx := context.Background()
-	b.Run("Commit64", func(b *testing.B) {
-		for i := 0; b.Loop(); i++ {
-			if _, err := p.Commit(ctx, partitiontest.Blind(64, i)); err != nil {
-				b.Fatal(err)
+func TestSQLiteKeepsTheContract(t *testing.T) {
+	partitiontest.Run(t, func(t *testing.T, name string) partitiontest.Database {
+		path := filepath.Join(t.TempDir(), "runnel.db")
+		return partitiontest.Database{Open: func(t *testing.T) partition.Partition {
+			p, err := partition.OpenSQLite(path, partition.Options{Name: name})
+			if err != nil {
+				t.Fatal(err)
 			}
-		}
-		b.ReportMetric(float64(64*b.N)/b.Elapsed().Seconds(), "writes/s")
-	})
-	keys := make([]partition.Key, 64)
-	for i := range keys {
-		keys[i] = partition.Key(fmt.Sprintf("k/%d", i))
-	}
-	b.Run("Get64", func(b *testing.B) {
-		for b.Loop() {
-			if got, err := p.Get(ctx, keys); err != nil || len(got) != len(keys) {
-				b.Fatal(len(got), err)
-			}
-		}
-		b.ReportMetric(float64(64*b.N)/b.Elapsed().Seconds(), "reads/s")
-	})
-	b.Run("Apply2000", func(b *testing.B) {
-		c := partition.Copy{Origin: "z"}
-		for i := 0; b.Loop(); i++ {
-			c.From, c.To, c.Goal = partition.Revision(i*2000), partition.Revision((i+1)*2000), partition.Revision((i+1)*2000)
-			c.Entries = partitiontest.Blind(2000, i).Write
-			for j := range c.Entries {
-				e := &c.Entries[j]
-				e.Origin, e.Revision = "z", c.From+partition.Revision(j)+1
-				e.Key = partition.Key(fmt.Sprintf("k/z/%d", e.Revision))
-			}
-			if err := p.Apply(ctx, c); err != nil {
-				b.Fatal(err)
-			}
-		}
-		b.ReportMetric(float64(2000*b.N)/b.Elapsed().Seconds(), "entries/s")
-	})
-	b.Run("Get1", func(b *testing.B) {
-		b.RunParallel(func(pb *testing.PB) {
-			for pb.Next() {
-				if got, err := p.Get(ctx, keys[:1]); err != nil || len(got) != 1 {
-					b.Fatal(len(got), err)
-				}
-			}
-		})
+			return p
+		}}
 	})
 }

@@ -1,6 +1,9 @@
 package partitiontest
 
 import (
+	"bytes"
+	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -72,4 +75,86 @@ func RequireError(t *testing.T, err, want error) {
 	if !errors.Is(err, want) {
 		t.Fatalf("error is %v, want %v", err, want)
 	}
+}
+
+func Exec(t *testing.T, db *sql.DB, statement string, args ...any) {
+	t.Helper()
+	if _, err := db.ExecContext(t.Context(), statement, args...); err != nil {
+		t.Fatalf("%s: %v", statement, err)
+	}
+}
+
+// Decided is Blind(n, 0) by way of a decision.
+func Decided(n int) partition.Batch {
+	b := Blind(n, 0)
+	write := b.Write
+	b.Write = nil
+	b.Decide = func(c partition.Claim) ([]partition.Entry, error) {
+		entries := slices.Clone(write)
+		for i := range entries {
+			entries[i].Revision += c.First
+		}
+		return entries, nil
+	}
+	return b
+}
+
+// Large is Blind(n, 0) with values that travel one by one.
+func Large(n int) partition.Batch {
+	b := Blind(n, 0)
+	for i := range b.Write {
+		b.Write[i].Value = bytes.Repeat([]byte(`'\`), 50<<10)
+		b.Write[i].Checksum = partition.Checksum(b.Write[i].Value)
+	}
+	return b
+}
+
+func Benchmark(b *testing.B, p partition.Partition) {
+	Join(b, p)
+	ctx := context.Background()
+	b.Run("Commit64", func(b *testing.B) {
+		for i := 0; b.Loop(); i++ {
+			if _, err := p.Commit(ctx, Blind(64, i)); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(64*b.N)/b.Elapsed().Seconds(), "writes/s")
+	})
+	keys := make([]partition.Key, 64)
+	for i := range keys {
+		keys[i] = partition.Key(fmt.Sprintf("k/%d", i))
+	}
+	b.Run("Get64", func(b *testing.B) {
+		for b.Loop() {
+			if got, err := p.Get(ctx, keys); err != nil || len(got) != len(keys) {
+				b.Fatal(len(got), err)
+			}
+		}
+		b.ReportMetric(float64(64*b.N)/b.Elapsed().Seconds(), "reads/s")
+	})
+	b.Run("Apply2000", func(b *testing.B) {
+		c := partition.Copy{Origin: "z"}
+		for i := 0; b.Loop(); i++ {
+			c.From, c.To, c.Goal = partition.Revision(i*2000), partition.Revision((i+1)*2000), partition.Revision((i+1)*2000)
+			c.Entries = Blind(2000, i).Write
+			for j := range c.Entries {
+				e := &c.Entries[j]
+				e.Origin, e.Revision = "z", c.From+partition.Revision(j)+1
+				e.Key = partition.Key(fmt.Sprintf("k/z/%d", e.Revision))
+			}
+			if err := p.Apply(ctx, c); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(2000*b.N)/b.Elapsed().Seconds(), "entries/s")
+	})
+	b.Run("Get1", func(b *testing.B) {
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if got, err := p.Get(ctx, keys[:1]); err != nil || len(got) != 1 {
+					b.Fatal(len(got), err)
+				}
+			}
+		})
+	})
 }

@@ -2,7 +2,6 @@ package partition_test
 
 import (
 	"net"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -12,19 +11,6 @@ import (
 	"github.com/runnelkv/runnel/store/partition/partitiontest"
 	"github.com/runnelkv/runnel/test/servers"
 )
-
-func TestSQLiteKeepsTheContract(t *testing.T) {
-	partitiontest.Run(t, func(t *testing.T, name string) partitiontest.Database {
-		path := filepath.Join(t.TempDir(), "runnel.db")
-		return partitiontest.Database{Open: func(t *testing.T) partition.Partition {
-			p, err := partition.OpenSQLite(path, partition.Options{Name: name})
-			if err != nil {
-				t.Fatal(err)
-			}
-			return p
-		}}
-	})
-}
 
 func TestMariaDBKeepsTheContract(t *testing.T) { keepsTheContract(t, servers.MariaDB(t)) }
 func TestMySQLKeepsTheContract(t *testing.T)   { keepsTheContract(t, servers.MySQL(t)) }
