@@ -14,6 +14,8 @@ import (
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
 	"github.com/runnelkv/runnel/store/partition/memory"
+	"github.com/runnelkv/runnel/store/partition/sqlengine"
+	"github.com/runnelkv/runnel/store/partition/sqlite"
 )
 
 const (
@@ -96,7 +98,7 @@ func benchMemory(b *testing.B) *store.Store {
 }
 
 func benchSQLite(b *testing.B) *store.Store {
-	p, err := partition.OpenSQLite(filepath.Join(b.TempDir(), "p0.db"), partition.Options{Name: "p0"})
+	p, err := sqlite.Open(filepath.Join(b.TempDir(), "p0.db"), sqlengine.Options{Name: "p0"})
 	if err != nil {
 		b.Fatal(err)
 	}

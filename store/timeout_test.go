@@ -6,12 +6,14 @@ import (
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
 	"github.com/runnelkv/runnel/store/partition/memory"
+	"github.com/runnelkv/runnel/store/partition/mysql"
+	"github.com/runnelkv/runnel/store/partition/sqlengine"
 )
 
 // TestValuesFitPartitionsThatWereNotReached: a value that is accepted while a server is away
 // must fit it when it comes.
 func TestValuesFitPartitionsThatWereNotReached(t *testing.T) {
-	away, err := partition.OpenMySQL(partition.MySQL{Addr: "127.0.0.1:1", User: "u", Database: "d"}, partition.Options{Name: "b"})
+	away, err := mysql.Open(mysql.Config{Addr: "127.0.0.1:1", User: "u", Database: "d"}, sqlengine.Options{Name: "b"})
 	if err != nil {
 		t.Fatal(err)
 	}

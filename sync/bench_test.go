@@ -13,6 +13,8 @@ import (
 
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/sqlengine"
+	"github.com/runnelkv/runnel/store/partition/sqlite"
 )
 
 // fixed is a cluster of SQLite partitions, the first of which is the master.
@@ -28,7 +30,7 @@ func (f fixed) SetBack(string, string, error)       {}
 func openFixed(b *testing.B, n int) fixed {
 	var f fixed
 	for i := range n {
-		p, err := partition.OpenSQLite(filepath.Join(b.TempDir(), "p.db"), partition.Options{Name: fmt.Sprintf("p%d", i)})
+		p, err := sqlite.Open(filepath.Join(b.TempDir(), "p.db"), sqlengine.Options{Name: fmt.Sprintf("p%d", i)})
 		if err != nil {
 			b.Fatal(err)
 		}

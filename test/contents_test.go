@@ -19,6 +19,9 @@ import (
 	"github.com/runnelkv/runnel/config"
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/mysql"
+	"github.com/runnelkv/runnel/store/partition/sqlengine"
+	"github.com/runnelkv/runnel/store/partition/sqlite"
 )
 
 // contents is what every partition holds of every origin, read past every server.
@@ -113,11 +116,11 @@ func openDirectly(t testing.TB, file string) (parts []partition.Partition) {
 }
 
 func openSection(section config.Partition) (partition.Partition, error) {
-	o, u := partition.Options{Name: section.Name, Timeout: 30 * time.Second}, section.URL
+	o, u := sqlengine.Options{Name: section.Name, Timeout: 30 * time.Second}, section.URL
 	if u.Scheme == config.SQLite {
-		return partition.OpenSQLite(u.Path, o)
+		return sqlite.Open(u.Path, o)
 	}
-	return partition.OpenMySQL(partition.MySQL{
+	return mysql.Open(mysql.Config{
 		Addr: net.JoinHostPort(u.Host, strconv.Itoa(u.Port)), User: u.User, Password: u.Password.Reveal(),
 		Database: u.Database, Params: u.Params,
 	}, o)

@@ -22,6 +22,9 @@ import (
 	"github.com/runnelkv/runnel/config"
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/mysql"
+	"github.com/runnelkv/runnel/store/partition/sqlengine"
+	"github.com/runnelkv/runnel/store/partition/sqlite"
 	"github.com/runnelkv/runnel/test/servers"
 )
 
@@ -266,12 +269,12 @@ func openPartition(t testing.TB, name, url string) partition.Partition {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := partition.Options{Name: name, Timeout: time.Minute}
+	o := sqlengine.Options{Name: name, Timeout: time.Minute}
 	var p partition.Partition
 	if u.Scheme == config.SQLite {
-		p, err = partition.OpenSQLite(u.Path, o)
+		p, err = sqlite.Open(u.Path, o)
 	} else {
-		p, err = partition.OpenMySQL(partition.MySQL{Addr: net.JoinHostPort(u.Host, strconv.Itoa(u.Port)),
+		p, err = mysql.Open(mysql.Config{Addr: net.JoinHostPort(u.Host, strconv.Itoa(u.Port)),
 			User: u.User, Password: u.Password.Reveal(), Database: u.Database, Params: u.Params}, o)
 	}
 	if err != nil {

@@ -13,6 +13,9 @@ import (
 	"github.com/runnelkv/runnel/config"
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/mysql"
+	"github.com/runnelkv/runnel/store/partition/sqlengine"
+	"github.com/runnelkv/runnel/store/partition/sqlite"
 )
 
 // configFlags name the configuration a server command runs with.
@@ -132,7 +135,7 @@ func openPartitions(c *config.Config, sections []config.Partition, log *slog.Log
 }
 
 func openPartition(c *config.Config, section config.Partition, log *slog.Logger) (partition.Partition, error) {
-	o := partition.Options{
+	o := sqlengine.Options{
 		Name:        section.Name,
 		TablePrefix: c.Store.TablePrefix,
 		MaxConns:    section.MaxConnections,
@@ -143,16 +146,16 @@ func openPartition(c *config.Config, section config.Partition, log *slog.Logger)
 	}
 	u := section.URL
 	if u.Scheme == config.SQLite {
-		return partition.OpenSQLite(u.Path, o)
+		return sqlite.Open(u.Path, o)
 	}
-	m := partition.MySQL{Addr: u.Addr(), User: u.User, Password: u.Password.Reveal(), Database: u.Database, Params: u.Params}
+	m := mysql.Config{Addr: u.Addr(), User: u.User, Password: u.Password.Reveal(), Database: u.Database, Params: u.Params}
 	if file := section.PasswordFile; file != "" {
 		m.NewPassword = func() (string, error) {
 			password, err := config.ReadPassword(file)
 			return password.Reveal(), err
 		}
 	}
-	return partition.OpenMySQL(m, o)
+	return mysql.Open(m, o)
 }
 
 func closeAll(parts []partition.Partition) error {

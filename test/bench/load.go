@@ -11,6 +11,9 @@ import (
 
 	"github.com/runnelkv/runnel/config"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/mysql"
+	"github.com/runnelkv/runnel/store/partition/sqlengine"
+	"github.com/runnelkv/runnel/store/partition/sqlite"
 )
 
 // A cluster is the partitions of a Runnel as the bench itself opens them, beside the processes that serve them. The first is the master.
@@ -41,12 +44,12 @@ func openPartition(url, name string) (partition.Partition, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := partition.Options{Name: name, Timeout: time.Minute, MaxConns: 2}
+	o := sqlengine.Options{Name: name, Timeout: time.Minute, MaxConns: 2}
 	if u.Scheme == config.SQLite {
-		return partition.OpenSQLite(u.Path, o)
+		return sqlite.Open(u.Path, o)
 	}
-	m := partition.MySQL{Addr: net.JoinHostPort(u.Host, strconv.Itoa(u.Port)), User: u.User, Password: u.Password.Reveal(), Database: u.Database}
-	return partition.OpenMySQL(m, o)
+	m := mysql.Config{Addr: net.JoinHostPort(u.Host, strconv.Itoa(u.Port)), User: u.User, Password: u.Password.Reveal(), Database: u.Database}
+	return mysql.Open(m, o)
 }
 
 func (c cluster) close() error {

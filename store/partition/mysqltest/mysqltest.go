@@ -5,7 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/mysql"
+	"github.com/runnelkv/runnel/store/partition/sqlengine"
 	"github.com/runnelkv/runnel/test/servers"
 )
 
@@ -16,20 +17,20 @@ func OnServers(t *testing.T, test func(t *testing.T, server *servers.Server)) {
 }
 
 // Config takes an address of the harness apart.
-func Config(t testing.TB, address string) partition.MySQL {
+func Config(t testing.TB, address string) mysql.Config {
 	t.Helper()
 	u, err := url.Parse(address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	password, _ := u.User.Password()
-	return partition.MySQL{Addr: u.Host, User: u.User.Username(), Password: password, Database: strings.TrimPrefix(u.Path, "/")}
+	return mysql.Config{Addr: u.Host, User: u.User.Username(), Password: password, Database: strings.TrimPrefix(u.Path, "/")}
 }
 
 // Open returns a partition that is not prepared yet.
-func Open(t testing.TB, c partition.MySQL, o partition.Options) *partition.SQL {
+func Open(t testing.TB, c mysql.Config, o sqlengine.Options) *sqlengine.Engine {
 	t.Helper()
-	p, err := partition.OpenMySQL(c, o)
+	p, err := mysql.Open(c, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +38,7 @@ func Open(t testing.TB, c partition.MySQL, o partition.Options) *partition.SQL {
 	return p
 }
 
-func Prepared(t testing.TB, c partition.MySQL, o partition.Options) *partition.SQL {
+func Prepared(t testing.TB, c mysql.Config, o sqlengine.Options) *sqlengine.Engine {
 	t.Helper()
 	p := Open(t, c, o)
 	if err := p.Prepare(t.Context()); err != nil {

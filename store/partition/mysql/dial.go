@@ -1,0 +1,133 @@
+package mysql
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// sessionSettings are all variables of a session that change what statements do, or for how
+// long: a server's defaults for them are for other applications. STRICT_TRANS_TABLES makes
+// a NULL in a NOT NULL column an error, on which the guard against stale epochs rests; without
+// NO_BACKSLASH_ESCAPES a backslash escapes; snapshots may be written slowly; in binary,
+// literals are bytes. MariaDB alone runs what stands in the first kind of comment,
+// and MySQL from 8.0 on what stands in the second.
+const sessionSettings = `SET sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', completion_type = 'NO_CHAIN', time_zone = '+00:00',
+	sql_select_limit = 18446744073709551615, max_join_size = 18446744073709551615, sql_big_selects = 1, sql_safe_updates = 0,
+	sql_auto_is_null = 0, foreign_key_checks = 1, unique_checks = 1, max_sort_length = 8192, group_concat_max_len = 1048576,
+	lc_messages = 'en_US', lc_time_names = 'en_US', default_storage_engine = InnoDB,
+	innodb_lock_wait_timeout = %[1]d, lock_wait_timeout = %[1]d, net_read_timeout = 60, net_write_timeout = 600, wait_timeout = %[2]d
+	/*M! , max_statement_time = 0, idle_transaction_timeout = %[3]d */ /*!80000 , max_execution_time = 0 */;
+	SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE; SET NAMES binary;
+	SHOW VARIABLES WHERE Variable_name IN ('log_bin', 'binlog_format', 'sync_binlog', 'innodb_flush_log_at_trx_commit',
+		'innodb_flush_method', 'innodb_doublewrite', 'wsrep_on');
+	SELECT CONNECTION_ID(), VERSION() LIKE '%%MariaDB%%', @@max_allowed_packet, @@max_user_connections`
+
+// driverBuffer is what the driver reads at once: as much as the longest text
+// that it has sent, so the first is padded. From its usual 4 KiB, reading many
+// rows takes a system call for every twenty.
+const driverBuffer = 64 << 10
+
+// maxIdle is after how many seconds the server ends a writing connection that is not used. MariaDB
+// ends one in a transaction earlier.
+const maxIdle = 15
+
+// minHeadroom is what a packet has room for besides the padding.
+const minHeadroom = 4 << 10
+
+// dial opens a connection in the database.
+func (d *database) dial(ctx context.Context, r role) (*rawConn, error) {
+	return d.dialIn(ctx, r, d.database)
+}
+
+func (d *database) dialIn(ctx context.Context, r role, database string) (l *rawConn, err error) {
+	l = &rawConn{d: d, role: r, opened: time.Now(), generation: d.generation.Load(),
+		over: make(chan struct{}), killed: make(chan struct{})}
+	l.interrupt = l.stop
+	config := d.config.Clone()
+	config.DBName = database
+	if d.password != nil {
+		if config.Passwd, err = d.password(); err != nil {
+			return nil, fmt.Errorf("%w: %w", partition.ErrRefused, err)
+		}
+	}
+	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		if l.raw = (&socket{Conn: conn}); r == writing {
+			l.raw.patience = max(d.timeout/2, time.Second)
+		}
+		return l.raw, nil
+	}
+	connector, err := mysql.NewConnector(config)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l.conn = conn.(driverConn)
+	if err := l.within(ctx, l.settle); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// settle makes the session's settings and learns about the server.
+func (l *rawConn) settle() error {
+	autocommit, idle, idleInTransaction := 1, 600, 0
+	if l.role == writing { // a process that is paused in a transaction must not keep its locks
+		autocommit, idle, idleInTransaction = 0, maxIdle, l.d.lockWait+1
+	}
+	settings := fmt.Sprintf(sessionSettings, l.d.lockWait, idle, idleInTransaction)
+	err := l.run(settings, func(_ int, row []driver.Value) error {
+		if len(row) == 2 {
+			l.server.note(string(bytesOf(row[0])), string(bytesOf(row[1])))
+			return nil
+		}
+		l.id.Store(intOf(row[0])) // the time may be over, and the connection be killed, meanwhile
+		l.server.mariaDB = intOf(row[1]) != 0
+		l.server.packet, l.server.userConns = intOf(row[2]), intOf(row[3])
+		return nil
+	})
+	if err == nil {
+		err = l.d.learn(&l.server)
+	}
+	if err != nil {
+		return err
+	}
+	last := fmt.Sprintf("SET autocommit = %d", autocommit)
+	if l.server.galera { // a read waits for what was committed on another node before
+		last += ", wsrep_sync_wait = 7"
+	}
+	return l.run(last+strings.Repeat(" ", int(max(0, min(driverBuffer, l.server.packet-minHeadroom)))), nothing)
+}
+
+// kill has the server stop what a connection does: a writing one's statement, or else all of it.
+func (d *database) kill(ctx context.Context, l *rawConn) {
+	id := l.id.Load()
+	if id == 0 || l.role == killing {
+		return
+	}
+	what := "CONNECTION"
+	if l.role == writing {
+		what = "QUERY"
+	}
+	k, err := d.killer.Acquire(ctx)
+	if err != nil {
+		return
+	}
+	defer d.killer.release(k)
+	_ = k.within(ctx, func() error { return k.run(fmt.Sprintf("KILL %s %d", what, id), nothing) })
+}

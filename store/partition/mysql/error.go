@@ -1,0 +1,169 @@
+package mysql
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+
+	"github.com/go-sql-driver/mysql"
+
+	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/sqlengine"
+)
+
+// Numbers of server errors, the same in MySQL and MariaDB unless noted.
+const (
+	errCheckRead          = 1020 // MariaDB ≥ 11.6: record has changed since last read
+	errTooManyConnections = 1040
+	errDatabaseDenied     = 1044
+	errAccessDenied       = 1045
+	errNull               = 1048 // a column that must not be NULL would be
+	errNotReady           = 1047 // Galera: the node is not in its cluster
+	errUnknownDatabase    = 1049
+	errShutdown           = 1053
+	errDuplicateEntry     = 1062
+	errTooBigRow          = 1118 // also: a value beyond a tenth of the redo log
+	errTableDenied        = 1142
+	errColumnDenied       = 1143
+	errNoSuchTable        = 1146
+	errPacketTooLarge     = 1153
+	errDuringCommit       = 1180
+	errTooManyUserConns   = 1203
+	errUserLimit          = 1226 // max_user_connections of the account
+	errLockWait           = 1205
+	errDeadlock           = 1213
+	errSpecificDenied     = 1227
+	errReadOnlyServer     = 1290
+	errLongData           = 1301 // result larger than max_allowed_packet
+	errInterrupted        = 1317
+	errDataTooLong        = 1406
+	errReadOnlyTx         = 1792
+	errReadOnlyMode       = 1836
+	errConnectionKilled   = 1927 // MariaDB
+	errStatementTime      = 1969 // MariaDB
+	errBinlogFormat       = 1665
+	errSocketDenied       = 1698
+	errExecutionTime      = 3024 // MySQL
+	errSecureTransport    = 3159
+	errPreparedStatements = 1461 // max_prepared_stmt_count
+	errSessionKilled      = 3169 // MySQL
+	errPasswordExpired    = 1862
+	errMustChangePassword = 1820
+	errAccountLocked      = 3118 // MySQL
+	errAccountLockedMaria = 4151 // MariaDB
+	errInactive           = 4031 // MySQL: the session was idle for too long
+)
+
+// mysqlNumber is the number of the server's error in err, or 0.
+func errorNumber(err error) uint16 {
+	var e *mysql.MySQLError
+	if errors.As(err, &e) {
+		return e.Number
+	}
+	return 0
+}
+
+// Transient implements Dialect: the server rolled back so that another transaction could go on, or the connection has died.
+func (d *database) Transient(err error) bool {
+	switch errorNumber(err) {
+	case 0:
+		return errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn)
+	case errDeadlock, errLockWait, errCheckRead, errConnectionKilled, errSessionKilled, errInactive:
+		return true
+	}
+	return false
+}
+
+// Answered implements Dialect: a statement that failed by itself did not commit. One that was
+// cut short from outside may have.
+func (d *database) Answered(err error) bool {
+	return errorNumber(err) != 0 && !cutShort(err) || notSent(err)
+}
+
+func cutShort(err error) bool {
+	switch errorNumber(err) {
+	case errInterrupted, errConnectionKilled, errSessionKilled, errShutdown, errDuringCommit, errStatementTime, errExecutionTime:
+		return true
+	}
+	return false
+}
+
+// notSent: the driver says so of a statement that it did not begin to send.
+func notSent(err error) bool {
+	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrPktTooLarge)
+}
+
+// Explain implements Dialect.
+func (d *database) Explain(err error) error {
+	switch errorNumber(err) {
+	case 0:
+		return explainNetwork(err)
+	case errAccessDenied, errSocketDenied:
+		return fmt.Errorf("%w: the server does not let the user in: check user and password%s; the user needs: %s (%w)", partition.ErrRefused, d.tlsHint(), d.grants, err)
+	case errSecureTransport:
+		return fmt.Errorf("%w: the server requires TLS%s: %w", partition.ErrRefused, d.tlsHint(), err)
+	case errDatabaseDenied, errTableDenied, errColumnDenied, errSpecificDenied:
+		return fmt.Errorf("%w: the user lacks a privilege: run %s (%w)", partition.ErrRefused, d.grants, err)
+	case errPasswordExpired, errMustChangePassword, errAccountLocked, errAccountLockedMaria:
+		return fmt.Errorf("%w: the user's account must be opened again: %w", partition.ErrRefused, err)
+	case errBinlogFormat:
+		return fmt.Errorf("%w: set binlog_format = ROW (or MIXED) on the server: %w", partition.ErrRefused, err)
+	case errPacketTooLarge, errLongData:
+		return fmt.Errorf("%w: max_allowed_packet of the server is too small: %w", partition.ErrTooLarge, err)
+	case errTooBigRow, errDataTooLong:
+		return fmt.Errorf("%w: %w", partition.ErrTooLarge, err)
+	case errUnknownDatabase, errNoSuchTable:
+		return fmt.Errorf("%w: %w: %w", partition.ErrUnavailable, partition.ErrNotPrepared, err)
+	case errDuplicateEntry, errNull: // see upsertMySQL
+		return fmt.Errorf("%w: %w", sqlengine.ErrDuplicate, err)
+	case errDeadlock, errLockWait, errCheckRead, errTooManyConnections, errNotReady, errShutdown,
+		errDuringCommit, errTooManyUserConns, errUserLimit, errPreparedStatements, errReadOnlyServer, errReadOnlyTx, errReadOnlyMode,
+		errInterrupted, errConnectionKilled, errStatementTime, errExecutionTime, errSessionKilled, errInactive:
+		return fmt.Errorf("%w: %w", partition.ErrUnavailable, err)
+	}
+	return err
+}
+
+// tlsHint is advice for a server or an account that requires TLS.
+func (d *database) tlsHint() string {
+	if d.config.TLS != nil {
+		return ""
+	}
+	return ", and that neither server nor account requires TLS (the url takes ?tls=true)"
+}
+
+// outdated: a new session may do better. The server takes no writes, and behind the same address
+// there may be another server by now; or a privilege is missing, which a GRANT gives to new sessions.
+func outdated(err error) bool {
+	switch errorNumber(err) {
+	case errReadOnlyServer, errReadOnlyTx, errReadOnlyMode, errDatabaseDenied, errTableDenied, errColumnDenied, errSpecificDenied:
+		return true
+	}
+	return false
+}
+
+// crowded: the server, or the account, has no connection left.
+func crowded(err error) bool {
+	switch errorNumber(err) {
+	case errTooManyConnections, errTooManyUserConns, errUserLimit:
+		return true
+	}
+	return false
+}
+
+func explainNetwork(err error) error {
+	var network net.Error
+	switch {
+	case errors.Is(err, mysql.ErrPktTooLarge):
+		return fmt.Errorf("%w: max_allowed_packet of the server is too small: %w", partition.ErrTooLarge, err)
+	case errors.As(err, &network), errors.Is(err, driver.ErrBadConn), errors.Is(err, mysql.ErrInvalidConn),
+		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
+		errors.Is(err, mysql.ErrPktSync), errors.Is(err, mysql.ErrPktSyncMul), errors.Is(err, mysql.ErrMalformPkt),
+		errors.Is(err, mysql.ErrBusyBuffer), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%w: %w", partition.ErrUnavailable, err)
+	}
+	return err
+}

@@ -1,0 +1,34 @@
+package mysql_test
+
+import (
+	"database/sql"
+	"fmt"
+	"testing"
+
+	"github.com/runnelkv/runnel/store/partition/mysqltest"
+	"github.com/runnelkv/runnel/store/partition/partitiontest"
+	"github.com/runnelkv/runnel/store/partition/sqlengine"
+	"github.com/runnelkv/runnel/test/servers"
+)
+
+// TestMigrationThatWasCutShortIsMadeAgain: MySQL commits each change of a table
+// by itself, before it can be noted which migrations were made.
+func TestMigrationThatWasCutShortIsMadeAgain(t *testing.T) {
+	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
+		c := mysqltest.Config(t, server.Database(t))
+		mysqltest.Prepared(t, c, sqlengine.Options{Name: "a"})
+		db, err := sql.Open("mysql", fmt.Sprintf("%s:%s@tcp(%s)/%s", c.User, c.Password, c.Addr, c.Database))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		if _, err := db.Exec("DELETE FROM schema_version WHERE version_id > 0"); err != nil {
+			t.Fatal(err)
+		}
+		again := mysqltest.Prepared(t, c, sqlengine.Options{Name: "a"})
+		partitiontest.Join(t, again)
+		if _, err := again.Expired(t.Context(), 1); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -1,0 +1,334 @@
+package mysql
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"database/sql"
+	"database/sql/driver"
+	"embed"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/pressly/goose/v3"
+	"github.com/zeebo/xxh3"
+
+	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/sqlengine"
+)
+
+// MySQL says where a MySQL or MariaDB database is and who opens it.
+type Config struct {
+	Addr     string // host:port, or the path of a socket
+	User     string
+	Password string
+	Database string
+	Params   map[string]string // of go-sql-driver/mysql, for example tls; and ca: a file of authorities to check the server with
+	// NewPassword, if not nil, is called for each connection in place of Password.
+	NewPassword func() (string, error)
+}
+
+// mysqlDB is the dialect of MySQL and MariaDB.
+type database struct {
+	origin   partition.Origin
+	names    *strings.Replacer
+	grants   string // the GRANT statement that an operator may have to run
+	database string
+	timeout  time.Duration // of one operation
+	lockWait int           // seconds to wait for a row lock
+
+	config     *mysql.Config
+	password   func() (string, error) // nil: the configuration's
+	generation atomic.Int64           // connections of an older one are not used again
+	expelled   atomic.Int64           // when it was raised
+	maxConns   int
+
+	// The connections, at most maxConns in sum. Who holds one of readers, writers or the committer
+	// takes no other; who holds one of the streams, which are lent for long, may take one of those.
+	readers   *rawPool
+	streams   *rawPool
+	writers   *rawPool
+	committer *rawPool // may be writers
+	killer    *rawPool // stops what others do, and prepares the database
+	pools     []*sqlengine.Pool[*rawConn]
+
+	mariaDB   atomic.Bool
+	packet    atomic.Int64 // max_allowed_packet
+	unsafe    atomic.Pointer[[]string]
+	closeOnce sync.Once
+
+	upsert, newer        upsert
+	small, smallIn       string // around the size of the largest value that is read
+	claim, heads, wholes string // statements with names in them
+	step, fence, bulk    string
+	self                 []byte // origin as a literal
+}
+
+const (
+	defaultConns  = 12
+	minMySQLConns = 4 // one each to write, to read, to stream and to kill
+	// minPacket is the least max_allowed_packet that statements are built for.
+	minPacket = 1 << 20
+	// usualPacket is MariaDB's default; MySQL's is larger.
+	usualPacket = 16 << 20
+	// packetHeadroom is for what an entry has besides its value, in a
+	// statement with binary arguments.
+	packetHeadroom = 256 << 10
+)
+
+// OpenMySQL returns the partition in a MySQL or MariaDB database. Nothing is
+// connected before Prepare.
+func Open(c Config, o sqlengine.Options) (*sqlengine.Engine, error) {
+	config, err := c.config()
+	if err != nil {
+		return nil, err
+	}
+	if c.Database == "" || len(c.Database) > 64 || strings.ContainsAny(c.Database, "`\x00") {
+		return nil, fmt.Errorf("database name %q", c.Database)
+	}
+	if o, err = o.Complete(); err != nil {
+		return nil, err
+	}
+	d := &database{origin: partition.Origin(o.Name), names: o.Names(), database: c.Database, timeout: o.Timeout, grants: c.grants(),
+		config: config, password: c.NewPassword, lockWait: max(1, int(o.Timeout.Seconds()/3)), maxConns: cmp.Or(max(o.MaxConns, 0), defaultConns)}
+	d.killer = d.newLinks(1, killing)
+	d.statements()
+	return sqlengine.New(o, fragments, d), nil
+}
+
+const clock = `TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))`
+
+var fragments = sqlengine.Fragments{
+	BeginSnapshot: []string{"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"},
+	LockShared:    " LOCK IN SHARE MODE", // MariaDB knows no FOR SHARE
+	LockExclusive: " FOR UPDATE",
+	InsertIgnore:  "INSERT IGNORE",
+	Barrier:       `UPDATE {p}barrier SET counter = counter + 1 WHERE id = 1`, // the redo log is flushed in order, with all before it
+	ByRevision:    "FORCE INDEX (by_revision)",
+	ByExpiry:      "FORCE INDEX (by_expiry)",
+	ByLive:        "FORCE INDEX (by_live)",
+	ValueLimit:    "max_allowed_packet of the server",
+	Pipelined:     true,
+}
+
+// config is the driver's configuration, with what the engine relies on.
+func (c Config) config() (*mysql.Config, error) {
+	params := url.Values{}
+	for k, v := range c.Params {
+		params.Set(k, v)
+	}
+	params.Del(caParam)
+	config, err := mysql.ParseDSN("/?" + params.Encode())
+	if err != nil {
+		return nil, fmt.Errorf("parameters of %s: %w", c.Addr, err)
+	}
+	config.Net, config.Addr, config.User, config.Passwd = "tcp", c.Addr, c.User, c.Password
+	if strings.HasPrefix(c.Addr, "/") {
+		config.Net = "unix"
+	}
+	if config.TLS, err = c.tls(config.TLS); err != nil {
+		return nil, err
+	}
+	config.MultiStatements = true   // commits take one round trip
+	config.InterpolateParams = true // so do the others
+	config.ClientFoundRows = false  // "affected" means changed
+	config.ParseTime = false        // there are no times in the tables
+	config.MaxAllowedPacket = 0     // ask the server
+	config.CheckConnLiveness = true // an idle connection may have died
+	config.AllowNativePasswords = true
+	config.Logger = &mysql.NopLogger{}
+	if config.Timeout == 0 {
+		config.Timeout = 10 * time.Second
+	}
+	return config, nil
+}
+
+const caParam = "ca"
+
+// tls completes the driver's settings of TLS, if there are any: the driver knew no address.
+func (c Config) tls(settings *tls.Config) (*tls.Config, error) {
+	if settings == nil || settings.InsecureSkipVerify {
+		return settings, nil
+	}
+	settings = settings.Clone()
+	settings.ServerName = "localhost" // behind a socket
+	if host, _, err := net.SplitHostPort(c.Addr); err == nil {
+		settings.ServerName = host
+	}
+	if file := c.Params[caParam]; file != "" {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("authorities for %s: %w", c.Addr, err)
+		}
+		settings.RootCAs = x509.NewCertPool()
+		if !settings.RootCAs.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("authorities for %s: %s holds no certificate in PEM", c.Addr, file)
+		}
+	}
+	return settings, nil
+}
+
+// grants is the statement that gives the user what the engine needs.
+func (c Config) grants() string {
+	quote := strings.NewReplacer(`\`, `\\`, `'`, `''`)
+	pattern := strings.NewReplacer(`_`, `\_`, `%`, `\%`).Replace(c.Database)
+	return fmt.Sprintf("GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP ON `%s`.* TO '%s'@'%%'",
+		pattern, quote.Replace(c.User))
+}
+
+func (d *database) statements() {
+	d.upsert, d.newer = newUpsert(d.names, overwrite, "VALUES(x)"), newUpsert(d.names, overwriteOlder, "IF(VALUES(revision) > revision, VALUES(x), x)")
+	d.bulk = d.newer.plain.bulk()
+	d.step, d.fence = d.names.Replace(updateStep), d.names.Replace(underFence)
+	d.claim, d.self = d.names.Replace(claimText), appendBytes(nil, d.origin)
+	d.heads, d.wholes = d.names.Replace(sqlengine.SelectHeadsIn), d.names.Replace(sqlengine.SelectEntriesIn)
+	d.small, d.smallIn = d.names.Replace(sqlengine.SelectSmall), d.names.Replace(sqlengine.SelectSmallIn)
+}
+
+// Kind implements Dialect.
+func (d *database) Kind() string {
+	if d.mariaDB.Load() {
+		return "mariadb"
+	}
+	return "mysql"
+}
+
+// MaxValueBytes is what most servers take, until the server was reached.
+func (d *database) MaxValueBytes() int64 {
+	packet := cmp.Or(d.packet.Load(), usualPacket)
+	return packet - min(packetHeadroom, packet/4)
+}
+
+// Warnings implements Dialect.
+func (d *database) Warnings() []string {
+	if unsafe := d.unsafe.Load(); unsafe != nil {
+		return *unsafe
+	}
+	return nil
+}
+
+// Prepare implements Dialect.
+func (d *database) Prepare(ctx context.Context) error {
+	if err := d.connect(ctx); err != nil {
+		return err
+	}
+	return d.migrate(ctx)
+}
+
+// connect creates the database when the server has none of that name. It
+// takes no longer than any operation: only migrations have a reason to,
+// and a server that hangs must not hold up a start.
+func (d *database) connect(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	defer cancel()
+	d.generation.Add(1) // what is open may be in a database that is gone
+	l, err := d.killer.Acquire(ctx)
+	if errorNumber(err) == errUnknownDatabase {
+		if err := d.createDatabase(ctx); err != nil {
+			return err
+		}
+		l, err = d.killer.Acquire(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	d.killer.release(l)
+	if d.readers == nil {
+		limit := d.maxConns
+		if own := int(l.server.userConns); own > 0 { // of the account
+			limit = min(limit, own)
+		}
+		d.open(limit)
+	}
+	if packet := d.packet.Load(); packet < minPacket {
+		return fmt.Errorf("%w: max_allowed_packet is %d; set it to 16M or more, at least to %d", partition.ErrRefused, packet, minPacket)
+	}
+	return nil
+}
+
+func (d *database) createDatabase(ctx context.Context) error {
+	l, err := d.dialIn(ctx, killing, "")
+	if err != nil {
+		return err
+	}
+	_, err = l.Exec(ctx, sqlengine.Statement{Text: "CREATE DATABASE IF NOT EXISTS `" + d.database + "` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"})
+	return errors.Join(err, l.Close())
+}
+
+//go:embed migrations
+var migrations embed.FS
+
+// migrate holds a lock of the server, so that of several processes one
+// migrates and the others find it done. The lock ends with its connection,
+// which is the only one that the migrations have.
+func (d *database) migrate(ctx context.Context) error {
+	l, err := d.killer.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer d.killer.release(l)
+	l.broken = true // it is closed with db
+	db := sql.OpenDB(&onlyConnector{l.conn.(driver.Conn)})
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	name := fmt.Sprintf("runnel_%016x", xxh3.HashString(d.database+"."+d.names.Replace("{p}")))
+	for got := (sql.NullInt64{}); got.Int64 != 1; {
+		if err := db.QueryRowContext(ctx, "SELECT GET_LOCK(?, 2)", name).Scan(&got); err != nil {
+			return err
+		}
+	}
+	return sqlengine.Migrate(ctx, db, goose.DialectMySQL, migrations, "migrations", d.names)
+}
+
+// onlyConnector has one connection to give, once.
+type onlyConnector struct{ conn driver.Conn }
+
+// Connect implements driver.Connector.
+func (c *onlyConnector) Connect(context.Context) (driver.Conn, error) {
+	conn := c.conn
+	if c.conn = nil; conn == nil {
+		return nil, driver.ErrBadConn
+	}
+	return conn, nil
+}
+
+// Driver implements driver.Connector.
+func (*onlyConnector) Driver() driver.Driver { return mysql.MySQLDriver{} }
+
+// Acquire implements Dialect.
+func (d *database) Acquire(ctx context.Context, use sqlengine.Use) (*sqlengine.Conn, error) {
+	p := d.readers
+	switch use {
+	case sqlengine.Writing:
+		p = d.writers
+	case sqlengine.Streaming:
+		p = d.streams
+	}
+	l, err := p.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return sqlengine.NewConn(l, func(inTx bool) {
+		l.broken = l.broken || inTx
+		p.release(l)
+		d.trim(time.Now().Add(-maxAge))
+	}), nil
+}
+
+// Clock is the time at which the statement began, whatever the time zone.
+func (d *database) Clock() string { return clock }
+
+// Close implements Dialect.
+func (d *database) Close() (err error) {
+	d.closeOnce.Do(func() { err = d.closePools() })
+	return err
+}

@@ -1,0 +1,116 @@
+package mysql_test
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/mysqltest"
+	"github.com/runnelkv/runnel/store/partition/partitiontest"
+	"github.com/runnelkv/runnel/store/partition/sqlengine"
+	"github.com/runnelkv/runnel/test/servers"
+)
+
+func TestMariaDBKeepsTheContract(t *testing.T) { keepsTheContract(t, servers.MariaDB(t)) }
+func TestMySQLKeepsTheContract(t *testing.T)   { keepsTheContract(t, servers.MySQL(t)) }
+
+func keepsTheContract(t *testing.T, server *servers.Server) {
+	partitiontest.Run(t, func(t *testing.T, name string) partitiontest.Database {
+		address := server.Database(t)
+		var mu sync.Mutex
+		proxies := map[partition.Partition]*proxy{}
+		return partitiontest.Database{
+			Open: func(t *testing.T) partition.Partition {
+				c := mysqltest.Config(t, address)
+				x := newProxy(t, c.Addr)
+				c.Addr = x.listener.Addr().String()
+				p := mysqltest.Open(t, c, sqlengine.Options{Name: name, MaxConns: 40}) // some tests hold many snapshots
+				mu.Lock()
+				defer mu.Unlock()
+				proxies[p] = x
+				return p
+			},
+			Kill: func(p partition.Partition) {
+				mu.Lock()
+				defer mu.Unlock()
+				proxies[p].cut()
+			},
+		}
+	})
+}
+
+// proxy stands between a partition and its server, and can be cut.
+type proxy struct {
+	listener net.Listener
+	target   string
+	running  sync.WaitGroup
+
+	mu    sync.Mutex
+	conns []net.Conn // both sides of all that were opened
+	dead  bool
+
+	limited  bool // limit holds for the bytes that go to the server, or come from it
+	toServer bool
+	limit    int64
+
+	received atomic.Int64 // bytes from the server
+	packets  atomic.Int64 // to the server, as long as they are small
+}
+
+func newProxy(t testing.TB, target string) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := &proxy{listener: l, target: target}
+	x.running.Go(x.accept)
+	t.Cleanup(func() { x.cut(); x.running.Wait() })
+	return x
+}
+
+func (x *proxy) accept() {
+	for {
+		client, err := x.listener.Accept()
+		if err != nil {
+			return
+		}
+		server, err := net.Dial("tcp", x.target)
+		if err != nil {
+			client.Close()
+			continue
+		}
+		if !x.keep(client, server) {
+			return
+		}
+		x.running.Go(func() { defer server.Close(); x.copy(server, client, true) })
+		x.running.Go(func() { defer client.Close(); x.copy(client, server, false) })
+	}
+}
+
+// keep notes the connections, or closes them when the proxy is dead.
+func (x *proxy) keep(conns ...net.Conn) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.dead {
+		for _, c := range conns {
+			c.Close()
+		}
+		return false
+	}
+	x.conns = append(x.conns, conns...)
+	return true
+}
+
+// cut drops all connections and takes no more.
+func (x *proxy) cut() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.dead = true
+	x.listener.Close()
+	for _, c := range x.conns {
+		c.Close()
+	}
+}

@@ -1,0 +1,145 @@
+package mysql
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/sqlengine"
+)
+
+// Exec implements RawConn. No statement is kept: all travel as text.
+func (l *rawConn) Exec(ctx context.Context, s sqlengine.Statement, args ...any) (changed int64, err error) {
+	err = l.within(ctx, func() error {
+		named := namedValues(args)
+		done, err := l.conn.ExecContext(context.Background(), s.Text, named)
+		if errors.Is(err, driver.ErrSkip) { // with its arguments the text is larger than a packet
+			changed, err = l.execArgs(s.Text, named)
+			return err
+		}
+		if err != nil {
+			return l.noted(err)
+		}
+		changed, err = done.RowsAffected()
+		return err
+	})
+	return changed, err
+}
+
+// CommitTx implements RawConn.
+func (l *rawConn) CommitTx(ctx context.Context) error {
+	_, err := l.Exec(ctx, sqlengine.Statement{Text: "COMMIT"})
+	l.inTx = l.inTx && err != nil
+	return err
+}
+
+// RollbackTx implements RawConn.
+func (l *rawConn) RollbackTx(ctx context.Context) error {
+	err := l.within(ctx, func() error { return l.run("ROLLBACK", nothing) })
+	l.inTx = l.inTx && err != nil
+	return err
+}
+
+func namedValues(args []any) []driver.NamedValue {
+	named := make([]driver.NamedValue, 0, len(args))
+	for _, a := range args {
+		if n, ok := a.(int); ok {
+			a = int64(n)
+		}
+		named = appendArgs(named, a)
+	}
+	return named
+}
+
+// linkRows are the rows of a query. They are interrupted when the query's context ends.
+type rows struct {
+	l    *rawConn
+	rows driver.Rows // nil: closed
+	stop func() bool
+	row  []driver.Value
+	done bool // the result has ended
+	err  error
+}
+
+// Query implements RawConn.
+func (l *rawConn) Query(ctx context.Context, s sqlengine.Statement, args ...any) (sqlengine.Rows, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if l.broken {
+		return nil, driver.ErrBadConn
+	}
+	stop := context.AfterFunc(ctx, l.interrupt)
+	found, err := l.conn.QueryContext(context.Background(), s.Text, namedValues(args))
+	if err != nil {
+		err = l.noted(err)
+		if l.ended(stop) {
+			err = fmt.Errorf("%w (%w)", ctx.Err(), err)
+		}
+		return nil, err
+	}
+	return &rows{l: l, rows: found, stop: stop, row: make([]driver.Value, len(found.Columns()))}, nil
+}
+
+// Next goes on to the next row of the result.
+func (r *rows) Next() bool {
+	if r.rows == nil || r.done {
+		return false
+	}
+	err := r.rows.Next(r.row)
+	if r.done = err != nil; err != io.EOF {
+		r.err = r.l.noted(err)
+	}
+	return !r.done
+}
+
+// NextResult implements MultiRows.
+func (r *rows) NextResult() error {
+	for r.Next() {
+	}
+	if r.err != nil {
+		return r.err
+	}
+	if err := r.rows.(driver.RowsNextResultSet).NextResultSet(); err != nil {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return r.l.noted(err)
+	}
+	r.row, r.done = make([]driver.Value, len(r.rows.Columns())), false
+	return nil
+}
+
+// Int implements Rows.
+func (r *rows) Int(column int) int64 { return intOf(r.row[column]) }
+
+// Bytes implements Rows.
+func (r *rows) Bytes(column int) []byte { return bytesOf(r.row[column]) }
+
+// Entry implements Rows.
+func (r *rows) Entry(shared *sqlengine.SharedStrings, values bool) partition.Entry {
+	return entryOf(shared, r.row, values)
+}
+
+// Err is the error that ended the rows.
+func (r *rows) Err() error { return r.err }
+
+// Close ends the query, and reads what is left of its results. It may be repeated.
+func (r *rows) Close() error {
+	if r.rows == nil {
+		return nil
+	}
+	err := r.l.noted(r.rows.Close())
+	r.rows = nil
+	r.l.ended(r.stop)
+	return errors.Join(r.err, err)
+}
+
+// Abort implements RawConn.
+func (l *rawConn) Abort() {
+	l.broken = true
+	l.raw.cut()
+}

@@ -1,0 +1,46 @@
+package mysql
+
+import (
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+import "strconv"
+
+// Statements of MySQL are built as text, which is what the server takes
+// fastest. Bytes go in as '…' with backslash escapes: sql_mode is set at the
+// start of each session, and so is the character set: in binary every byte
+// is a character, and none is converted or looked at.
+
+// appendBytes appends b as a literal.
+func appendBytes[T ~string | ~[]byte](text []byte, b T) []byte {
+	text = append(text, '\'')
+	start := 0
+	for i := range len(b) {
+		escaped := escapes[b[i]]
+		if escaped == 0 {
+			continue
+		}
+		text = append(text, b[start:i]...)
+		text = append(text, '\\', escaped)
+		start = i + 1
+	}
+	text = append(text, b[start:]...)
+	return append(text, '\'')
+}
+
+// escapes are the bytes that stand for themselves only after a backslash:
+// those of mysql_real_escape_string.
+var escapes = [256]byte{0: '0', '\n': 'n', '\r': 'r', 0x1a: 'Z', '\\': '\\', '\'': '\'', '"': '"'}
+
+func appendInt[T ~int | ~int64](text []byte, n T) []byte {
+	return strconv.AppendInt(text, int64(n), 10)
+}
+
+// appendKeys appends "(key,…)".
+func appendKeys(text []byte, keys []partition.Key) []byte {
+	for i, k := range keys {
+		text = append(text, "(,"[min(i, 1)])
+		text = appendBytes(text, k)
+	}
+	return append(text, ')')
+}

@@ -1,0 +1,149 @@
+package sqlengine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+const (
+	deletePosition = `DELETE FROM {p}positions WHERE origin = ?`
+	selectOfOrigin = `SELECT {key}, revision FROM {p}entries {by_revision} WHERE origin = ? AND revision > ? ORDER BY revision LIMIT ?`
+	deleteKeys     = `DELETE FROM {p}entries WHERE origin = ? AND revision <= ? AND {key} IN `
+	selectSlice    = `SELECT {key}, revision, deleted FROM {p}entries {by_revision}
+		WHERE origin = ? AND revision > ? AND revision <= ? ORDER BY revision LIMIT ?`
+	updateCollected = `UPDATE {p}positions SET collected = ? WHERE origin = ? AND collected = ? AND revision >= ?`
+)
+
+// chunkRows bounds the entries that one step of Reset removes, and those that
+// one step of Collect reads.
+const chunkRows = 1000
+
+// Reset implements Target. Each chunk begins behind the last: a search from the start would
+// go through all rows that were removed before, which the database keeps while an older view is open.
+func (s *Engine) Reset(ctx context.Context, origin partition.Origin) error {
+	if origin == s.name {
+		return s.wrap("reset", fmt.Errorf("%w: %s is its own origin", partition.ErrRefused, origin))
+	}
+	err := s.transact(ctx, "reset", func(ctx context.Context, conn *Conn) error {
+		_, err := conn.Exec(ctx, s.statement(deletePosition), string(origin))
+		return err
+	})
+	after := partition.Revision(math.MinInt64)
+	for more := true; err == nil && more; {
+		var last partition.Revision
+		err = s.transact(ctx, "reset", func(ctx context.Context, conn *Conn) error {
+			last, more, err = s.resetChunk(ctx, conn, origin, after)
+			return err
+		})
+		after = last
+	}
+	return err
+}
+
+// resetChunk removes some rows while it holds the place of the position, so that
+// nobody fills the origin under its feet: whoever has begun to is left alone.
+func (s *Engine) resetChunk(ctx context.Context, conn *Conn, origin partition.Origin, after partition.Revision) (last partition.Revision, more bool, err error) {
+	_, err = conn.Exec(ctx, s.statement(insertPosition), string(origin), 0, 0, 0, 0)
+	if errors.Is(s.explain(err), ErrDuplicate) {
+		return 0, false, fmt.Errorf("%w: somebody else fills %s already", partition.ErrPositionMoved, origin)
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	keys, last, err := selectKeys(ctx, conn, s.statement(selectOfOrigin), string(origin), int64(after), chunkRows)
+	if err != nil {
+		return 0, false, err
+	}
+	if _, err := s.remove(ctx, conn, origin, last, keys); err != nil {
+		return 0, false, err
+	}
+	_, err = conn.Exec(ctx, s.statement(deletePosition), string(origin))
+	return last, len(keys) == chunkRows, err
+}
+
+// Collect implements Target. It goes through the entries behind Position.Collected in
+// slices. A slice is read before the position is locked, which at a master is the lock that orders all writers: up
+// to the position entries are only replaced, and what replaces them has a revision beyond it.
+func (s *Engine) Collect(ctx context.Context, origin partition.Origin, upTo partition.Revision) (total int, err error) {
+	for {
+		var c slice
+		err := s.read(ctx, "collect", func(ctx context.Context, conn *Conn) (err error) {
+			c, err = s.slice(ctx, conn, origin, upTo)
+			return err
+		})
+		if err != nil || c.from >= upTo {
+			return total, err
+		}
+		removed := 0
+		err = s.transact(ctx, "collect", func(ctx context.Context, conn *Conn) (err error) {
+			removed, err = s.collectSlice(ctx, conn, origin, c)
+			return err
+		})
+		if err != nil {
+			return total, err
+		}
+		total += removed
+	}
+}
+
+// slice is a part of an origin's entries in the order of their revisions.
+type slice struct {
+	from, to   partition.Revision // exclusive, inclusive
+	tombstones []partition.Key
+}
+
+// slice reads the slice behind Position.Collected.
+func (s *Engine) slice(ctx context.Context, conn *Conn, origin partition.Origin, upTo partition.Revision) (slice, error) {
+	p, _, err := s.position(ctx, conn, origin, "")
+	if err != nil {
+		return slice{}, err
+	}
+	if upTo > p.Revision {
+		return slice{}, fmt.Errorf("%w: %s up to %d is beyond the position %d", partition.ErrRefused, origin, upTo, p.Revision)
+	}
+	c := slice{from: p.Collected, to: upTo}
+	if c.from >= upTo {
+		return c, nil
+	}
+	var last partition.Revision
+	n := 0
+	err = conn.Each(ctx, s.statement(selectSlice), []any{string(origin), int64(c.from), int64(upTo), chunkRows}, func(r Rows) error {
+		n, last = n+1, partition.Revision(r.Int(1))
+		if r.Int(2) != 0 {
+			c.tombstones = append(c.tombstones, partition.Key(r.Bytes(0)))
+		}
+		return nil
+	})
+	if n == chunkRows {
+		c.to = last
+	}
+	return c, err
+}
+
+// collectSlice removes the tombstones of a slice, unless somebody else has meanwhile, or
+// the origin was emptied.
+func (s *Engine) collectSlice(ctx context.Context, conn *Conn, origin partition.Origin, c slice) (removed int, err error) {
+	n, err := conn.Exec(ctx, s.statement(updateCollected), int64(c.to), string(origin), int64(c.from), int64(c.to))
+	if err != nil || n == 0 {
+		return 0, err
+	}
+	return s.remove(ctx, conn, origin, c.to, c.tombstones)
+}
+
+// remove deletes those keys that still have an entry of origin up to last.
+// (What was written since has a later revision, or another origin.)
+func (s *Engine) remove(ctx context.Context, conn *Conn, origin partition.Origin, last partition.Revision, keys []partition.Key) (int, error) {
+	if len(keys) == 0 {
+		return 0, nil
+	}
+	args := append(make([]any, 0, len(keys)+2), string(origin), int64(last))
+	for _, k := range keys {
+		args = append(args, []byte(k))
+	}
+	n, err := conn.Exec(ctx, Statement{s.names.Replace(deleteKeys) + Placeholders(len(keys)), false}, args...)
+	return int(n), err
+}

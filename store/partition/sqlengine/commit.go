@@ -1,0 +1,60 @@
+package sqlengine
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// Commit implements Master.
+func (s *Engine) Commit(ctx context.Context, b partition.Batch) (partition.Claim, error) {
+	ctx, done, err := s.begin(ctx, "commit")
+	if err != nil {
+		return partition.Claim{}, err
+	}
+	defer done()
+	if b, err = s.normalize(b); err != nil {
+		return partition.Claim{}, s.wrap("commit", err)
+	}
+	var undecided error
+	if decide := b.Decide; decide != nil {
+		b.Decide = func(c partition.Claim) (entries []partition.Entry, err error) {
+			if entries, undecided = decide(c); undecided != nil {
+				return nil, undecided
+			}
+			return entries, s.checkSizes(entries)
+		}
+	}
+	for attempt := 1; ; attempt++ {
+		claim, err := s.dialect.Commit(ctx, b)
+		switch {
+		case err == nil:
+			return claim, nil
+		case undecided != nil:
+			return partition.Claim{}, undecided
+		case !s.again(ctx, attempt, err):
+			return partition.Claim{}, s.wrap("commit", err)
+		}
+	}
+}
+
+// normalize refuses a batch that cannot succeed, before anything is sent.
+func (s *Engine) normalize(b partition.Batch) (partition.Batch, error) {
+	if s.durable {
+		if warnings := s.Warnings(); len(warnings) > 0 {
+			return b, fmt.Errorf("%w: require_durable is set, and %s", partition.ErrRefused, strings.Join(warnings, "; "))
+		}
+	}
+	b, err := b.Normalize(s.name)
+	if err == nil {
+		err = s.checkSizes(b.Write)
+	}
+	return b, err
+}
+
+// Placeholders is "(?,?,…)" with n of them.
+func Placeholders(n int) string {
+	return "(" + strings.Repeat("?,", n-1) + "?)"
+}

@@ -1,0 +1,257 @@
+package sqlengine
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// SQL is a partition in a MySQL, MariaDB or SQLite database. It holds what the databases share;
+// a Dialect has the rest.
+type Engine struct {
+	name    partition.Origin
+	dialect Dialect
+	sql     Fragments
+	names   *strings.Replacer // placeholders in statements → names of tables and columns, index hints
+	timeout time.Duration
+	durable bool // Options.RequireDurable
+
+	preparing sync.Mutex  // held during Prepare
+	ready     atomic.Bool // Prepare has succeeded
+	life      context.Context
+	end       context.CancelFunc
+}
+
+var _ partition.Partition = (*Engine)(nil)
+
+// Options are what all SQL partitions have in common.
+type Options struct {
+	Name        string        // the partition's name, which is also its Origin
+	TablePrefix string        // put before the name of every table
+	MaxConns    int           // connections at once; zero: a default
+	Timeout     time.Duration // bounds an operation whose context has no earlier deadline; zero: 10 s
+	Logger      *slog.Logger  // nil: slog.Default()
+	// RequireDurable refuses commits as long as there are Warnings.
+	RequireDurable bool
+}
+
+const (
+	defaultTimeout = 10 * time.Second
+	prepareTimeout = time.Minute // at least: migrations take their time
+	maxAttempts    = 20          // of a transaction that the database rolled back for another
+)
+
+var prefixes = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]{0,31})?$`)
+
+// Complete checks the options and fills in the defaults of Timeout and Logger.
+func (o Options) Complete() (Options, error) {
+	if o.Name == "" || len(o.Name) > partition.MaxOriginBytes {
+		return o, fmt.Errorf("partition name %q: want 1 to %d bytes", o.Name, partition.MaxOriginBytes)
+	}
+	if !prefixes.MatchString(o.TablePrefix) {
+		return o, fmt.Errorf("table prefix %q: want at most 32 letters, digits and underscores, no digit first", o.TablePrefix)
+	}
+	o.Timeout = cmp.Or(max(o.Timeout, 0), defaultTimeout)
+	o.Logger = cmp.Or(o.Logger, slog.Default())
+	return o, nil
+}
+
+// Names replaces {p} by the prefix of the tables, and {key} by the quoted name of that column.
+func (o Options) Names() *strings.Replacer {
+	return strings.NewReplacer("{p}", o.TablePrefix, "{key}", "`key`")
+}
+
+// NewSQL returns the partition that a dialect implements. The options are complete.
+func New(o Options, sql Fragments, d Dialect) *Engine {
+	hint := o.Names().Replace
+	s := &Engine{name: partition.Origin(o.Name), dialect: d, sql: sql, timeout: o.Timeout, durable: o.RequireDurable,
+		names: strings.NewReplacer("{p}", o.TablePrefix, "{key}", "`key`",
+			"{by_revision}", hint(sql.ByRevision), "{by_expiry}", hint(sql.ByExpiry), "{by_live}", hint(sql.ByLive))}
+	s.life, s.end = context.WithCancel(context.Background())
+	return s
+}
+
+// Name implements Identity.
+func (s *Engine) Name() string { return string(s.name) }
+
+// Kind implements Identity.
+func (s *Engine) Kind() string { return s.dialect.Kind() }
+
+// MaxValueBytes implements Identity.
+func (s *Engine) MaxValueBytes() int64 { return s.dialect.MaxValueBytes() }
+
+// Warnings implements Identity.
+func (s *Engine) Warnings() []string { return s.dialect.Warnings() }
+
+// checkSizes refuses entries that do not fit, before anything is sent.
+func (s *Engine) checkSizes(entries []partition.Entry) error {
+	err := partition.CheckSizes(entries, s.MaxValueBytes())
+	if err != nil {
+		return fmt.Errorf("%w, by %s", err, s.sql.ValueLimit)
+	}
+	return nil
+}
+
+// Prepare implements Identity.
+func (s *Engine) Prepare(ctx context.Context) error {
+	s.preparing.Lock()
+	defer s.preparing.Unlock()
+	ctx, done := s.within(ctx, max(s.timeout, prepareTimeout))
+	defer done()
+	err := s.life.Err()
+	if err == nil {
+		err = s.dialect.Prepare(ctx)
+	}
+	if err != nil {
+		return s.wrap("prepare", err)
+	}
+	s.ready.Store(true)
+	return nil
+}
+
+// Close implements Partition.
+func (s *Engine) Close() error {
+	s.end()
+	s.preparing.Lock()
+	defer s.preparing.Unlock()
+	s.ready.Store(false)
+	return s.dialect.Close()
+}
+
+// begin opens an operation: its context ends with the caller's, with the
+// partition, and after the timeout.
+func (s *Engine) begin(ctx context.Context, op string) (context.Context, func(), error) {
+	if err := s.usable(ctx); err != nil {
+		return nil, nil, s.wrap(op, err)
+	}
+	ctx, done := s.within(ctx, s.timeout)
+	return ctx, done, nil
+}
+
+func (s *Engine) usable(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%w: %w", partition.ErrUnavailable, err)
+	}
+	if !s.ready.Load() || s.life.Err() != nil {
+		return fmt.Errorf("%w: not prepared, or closed", partition.ErrUnavailable)
+	}
+	return nil
+}
+
+func (s *Engine) within(ctx context.Context, timeout time.Duration) (context.Context, func()) {
+	inner, cancel := context.WithTimeout(ctx, timeout)
+	stop := context.AfterFunc(s.life, cancel)
+	return operation{inner, s.life}, func() { stop(); cancel() }
+}
+
+// operation is a context that has ended as soon as the partition is closed:
+// the cancellation that closing brings about comes a moment later, and what
+// is decided by Err, before COMMIT, would slip through.
+type operation struct {
+	context.Context
+	life context.Context
+}
+
+// Err implements context.Context.
+func (o operation) Err() error {
+	return cmp.Or(o.Context.Err(), o.life.Err())
+}
+
+// wrap says what was being done where, in the errors of package partition.
+func (s *Engine) wrap(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s on %s: %w", op, s.name, s.explain(err))
+}
+
+func (s *Engine) explain(err error) error {
+	for _, known := range []error{partition.ErrUnavailable, partition.ErrOutcomeUnknown, partition.ErrStaleEpoch, partition.ErrPositionMoved,
+		partition.ErrLeaseLost, partition.ErrLeaseHeld, partition.ErrNoCluster, partition.ErrRefused, partition.ErrTooLarge} {
+		if errors.Is(err, known) {
+			return err
+		}
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, sql.ErrConnDone) {
+		return fmt.Errorf("%w: %w", partition.ErrUnavailable, err)
+	}
+	return s.dialect.Explain(err)
+}
+
+// statement puts the names of tables, and what the dialect wants, into a text.
+func (s *Engine) statement(text string) Statement { return Kept(s.names.Replace(text)) }
+
+// timed is statement for a text that contains the database's clock, {now}.
+func (s *Engine) timed(text string) Statement {
+	return Statement{strings.ReplaceAll(s.names.Replace(text), "{now}", s.dialect.Clock()), false}
+}
+
+// read runs f on a reading connection, and once more when the first has died.
+func (s *Engine) read(ctx context.Context, op string, f func(context.Context, *Conn) error) error {
+	ctx, done, err := s.begin(ctx, op)
+	if err != nil {
+		return err
+	}
+	defer done()
+	err = s.readOnce(ctx, f)
+	if err != nil && s.dialect.Transient(err) && ctx.Err() == nil {
+		err = s.readOnce(ctx, f)
+	}
+	return s.wrap(op, err)
+}
+
+func (s *Engine) readOnce(ctx context.Context, f func(context.Context, *Conn) error) error {
+	c, err := s.dialect.Acquire(ctx, Reading)
+	if err != nil {
+		return err
+	}
+	defer c.Release()
+	return f(ctx, c)
+}
+
+// transact runs f in a transaction, again when the database rolled the
+// transaction back, and commits it durably.
+func (s *Engine) transact(ctx context.Context, op string, f func(context.Context, *Conn) error) error {
+	ctx, done, err := s.begin(ctx, op)
+	if err != nil {
+		return err
+	}
+	defer done()
+	for attempt := 1; ; attempt++ {
+		err := s.attempt(ctx, f)
+		if err == nil || !s.again(ctx, attempt, err) {
+			return s.wrap(op, err)
+		}
+	}
+}
+
+// again reports whether a transaction that failed is worth another attempt.
+func (s *Engine) again(ctx context.Context, attempt int, err error) bool {
+	return attempt < maxAttempts && ctx.Err() == nil && s.dialect.Transient(err) && !errors.Is(err, partition.ErrOutcomeUnknown)
+}
+
+func (s *Engine) attempt(ctx context.Context, f func(context.Context, *Conn) error) error {
+	c, err := s.dialect.Acquire(ctx, Writing)
+	if err != nil {
+		return err
+	}
+	defer c.Release()
+	if err := c.Begin(ctx, s.sql.BeginWrite); err != nil {
+		return err
+	}
+	if err := f(ctx, c); err != nil {
+		return err
+	}
+	return c.Finish(ctx, s.dialect)
+}

@@ -1,0 +1,197 @@
+package sqlengine
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// snapshot streams the rows of one query inside a read-only transaction, on a
+// connection of its own.
+type snapshot struct {
+	s        *Engine
+	c        *Conn
+	position partition.Position
+	rows     Rows
+	end      context.CancelFunc // of the query
+	shared   SharedStrings
+	done     bool
+
+	last, seen partition.Revision // of the newest entry, and of the last one read
+}
+
+// Snapshot implements Source.
+func (s *Engine) Snapshot(ctx context.Context, origin partition.Origin, after partition.Revision) (partition.Snapshot, error) {
+	ctx, done, err := s.begin(ctx, "snapshot")
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	c, err := s.dialect.Acquire(ctx, Streaming)
+	if err != nil {
+		return nil, s.wrap("snapshot", err)
+	}
+	n := &snapshot{s: s, c: c}
+	if err := n.open(ctx, origin, after); err != nil {
+		_ = n.Close()
+		return nil, s.wrap("snapshot", err)
+	}
+	return n, nil
+}
+
+const (
+	ofSnapshot = ` FROM {p}entries {by_revision} WHERE origin = ? AND revision > ?
+	AND revision <= (SELECT revision FROM {p}positions WHERE origin = ?) ORDER BY revision`
+	selectAfter = `SELECT ` + EntryColumns + ofSnapshot
+	selectLast  = `SELECT revision` + ofSnapshot + ` DESC LIMIT 1`
+)
+
+func (n *snapshot) open(ctx context.Context, origin partition.Origin, after partition.Revision) error {
+	// The query outlives this call, but not its beginning.
+	var query context.Context
+	query, n.end = context.WithCancel(n.s.life)
+	stop := context.AfterFunc(ctx, n.end)
+	defer stop()
+	open := n.openStepwise
+	if n.s.sql.Pipelined {
+		open = n.openPipelined
+	}
+	now, err := open(query, origin, after)
+	if origin == n.s.name {
+		n.position.SyncedAt = now
+	}
+	if ctxErr := ctx.Err(); err != nil && ctxErr != nil {
+		err = ctxErr
+	}
+	return err
+}
+
+// openStepwise sends one statement after the other. The clock is read before the
+// view is taken: the view holds everything up to it.
+func (n *snapshot) openStepwise(ctx context.Context, origin partition.Origin, after partition.Revision) (now partition.Instant, err error) {
+	if err := n.c.One(ctx, n.s.timed(selectClock), nil, func(r Rows) { now = partition.Instant(r.Int(0)) }); err != nil {
+		return 0, err
+	}
+	n.c.inTx = true
+	for _, statement := range n.s.sql.BeginSnapshot {
+		if _, err := n.c.Exec(ctx, Kept(statement)); err != nil {
+			return 0, err
+		}
+	}
+	if n.position, _, err = n.s.position(ctx, n.c, origin, ""); err != nil {
+		return 0, err
+	}
+	of := []any{string(origin), int64(after), string(origin)}
+	err = n.c.One(ctx, n.s.statement(selectLast), of, func(r Rows) { n.last = partition.Revision(r.Int(0)) })
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return 0, err
+	}
+	n.rows, err = n.c.Query(ctx, n.s.statement(selectAfter), of...)
+	return now, err
+}
+
+// openPipelined sends the same statements together, and the transaction's end
+// behind them: a target waits for one round trip in place of five, and Close
+// for none.
+func (n *snapshot) openPipelined(ctx context.Context, origin partition.Origin, after partition.Revision) (now partition.Instant, err error) {
+	texts := append([]string{n.s.timed(selectClock).Text}, n.s.sql.BeginSnapshot...)
+	for _, text := range []string{selectPosition, selectLast, selectAfter, "COMMIT"} {
+		texts = append(texts, n.s.statement(text).Text)
+	}
+	of := []any{string(origin), int64(after), string(origin)}
+	n.c.inTx = true
+	n.rows, err = n.c.Query(ctx, Statement{strings.Join(texts, ";"), false}, slices.Concat([]any{string(origin)}, of, of)...)
+	if err != nil {
+		return 0, err
+	}
+	n.position.Origin = origin
+	for _, read := range []func(Rows){
+		func(r Rows) { now = partition.Instant(r.Int(0)) },
+		func(r Rows) { n.position = positionOf(r, origin) },
+		func(r Rows) { n.last = partition.Revision(r.Int(0)) },
+	} {
+		if n.rows.Next() {
+			read(n.rows)
+		}
+		if err := n.rows.(MultiRows).NextResult(); err != nil {
+			return 0, err
+		}
+	}
+	return now, nil
+}
+
+// Position implements Snapshot.
+func (n *snapshot) Position() partition.Position { return n.position }
+
+// Next implements Snapshot.
+func (n *snapshot) Next(ctx context.Context, maxEntries int, maxBytes int64) ([]partition.Entry, error) {
+	if n.rows == nil || n.s.life.Err() != nil {
+		return nil, n.s.wrap("next", fmt.Errorf("%w: closed", partition.ErrUnavailable))
+	}
+	if n.done {
+		return nil, io.EOF
+	}
+	ctx, done := n.s.within(ctx, n.s.timeout)
+	defer done()
+	stop := context.AfterFunc(ctx, n.end)
+	defer stop()
+	entries, err := n.next(maxEntries, maxBytes)
+	if err == nil && len(entries) == 0 {
+		n.done = true
+		return nil, io.EOF
+	}
+	if ctxErr := ctx.Err(); err != nil && ctxErr != nil {
+		err = ctxErr
+	}
+	return entries, n.s.wrap("next", err)
+}
+
+func (n *snapshot) next(maxEntries int, maxBytes int64) ([]partition.Entry, error) {
+	var entries []partition.Entry
+	for len(entries) < max(maxEntries, 1) {
+		if !n.rows.Next() {
+			n.done = n.rows.Err() == nil // known now, so that who closes it here need not drop the connection
+			break
+		}
+		e := n.rows.Entry(&n.shared, true)
+		n.seen = e.Revision
+		entries = append(entries, e)
+		if maxBytes -= e.Size; maxBytes <= 0 {
+			break
+		}
+	}
+	if err := n.rows.Err(); err != nil || !n.done || n.seen >= n.last {
+		return entries, err
+	}
+	return nil, fmt.Errorf("%w: the entries end at %d, before %d", partition.ErrUnavailable, n.seen, n.last)
+}
+
+// Close implements Snapshot. In mid-stream it drops the connection, as the
+// rest of the rows would have to be read otherwise.
+func (n *snapshot) Close() error {
+	if n.c == nil {
+		return nil
+	}
+	if n.rows != nil {
+		if !n.done {
+			n.c.Abort()
+		}
+		// After hanging up it fails, and says nothing new.
+		if err := n.rows.Close(); err == nil && n.done && n.s.sql.Pipelined {
+			n.c.inTx = false // COMMIT was answered too
+		}
+		n.rows = nil
+	}
+	if n.end != nil {
+		n.end()
+	}
+	n.c.Release()
+	n.c = nil
+	return nil
+}

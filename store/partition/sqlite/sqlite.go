@@ -1,0 +1,358 @@
+package sqlite
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pressly/goose/v3"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/sqlengine"
+)
+
+// sqliteDB is the dialect of SQLite: a file that several processes may share.
+// In each, one connection writes and a pool reads.
+type database struct {
+	path     string
+	origin   partition.Origin
+	names    *strings.Replacer
+	maxConns int
+	timeout  time.Duration
+
+	mu      sync.Mutex // guards ready while the connections are opened and closed
+	ready   bool
+	readers *sqlengine.Pool[*rawConn]
+	streams *sqlengine.Pool[*rawConn]
+	writing chan *rawConn // the one writing connection, or nil before its first use
+
+	checkpoints *checkpointer
+	logPages    int64 // of the checkpointer
+
+	texts texts
+	log   *slog.Logger
+}
+
+// OpenSQLite returns the partition in the file at path. Nothing is opened
+// before Prepare.
+func Open(path string, o sqlengine.Options) (*sqlengine.Engine, error) {
+	s, _, err := openDatabase(path, o)
+	return s, err
+}
+
+func openDatabase(path string, o sqlengine.Options) (*sqlengine.Engine, *database, error) {
+	absolute, err := filepath.Abs(path)
+	if path == "" || err != nil {
+		return nil, nil, fmt.Errorf("path %q of an SQLite file: %w", path, errors.Join(err, os.ErrInvalid))
+	}
+	if o, err = o.Complete(); err != nil {
+		return nil, nil, err
+	}
+	d := &database{path: absolute, origin: partition.Origin(o.Name), names: o.Names(), maxConns: cmp.Or(max(o.MaxConns, 0), defaultReaders),
+		timeout: o.Timeout, logPages: logPages, log: o.Logger}
+	d.texts = textsOf(d.names)
+	return sqlengine.New(o, fragments, d), d, nil
+}
+
+// sqliteFragments has no locks, as a writer has the file to itself, and no barrier: in WAL mode with
+// synchronous=FULL a commit is visible to others only after its fsync.
+var fragments = sqlengine.Fragments{
+	BeginWrite:    "BEGIN IMMEDIATE",
+	BeginSnapshot: []string{"BEGIN"}, // the view is taken by the first SELECT
+	InsertIgnore:  "INSERT OR IGNORE",
+	ByRevision:    "INDEXED BY {p}entries_by_revision",
+	ByExpiry:      "INDEXED BY {p}entries_by_expiry",
+	ByLive:        "INDEXED BY {p}entries_by_live",
+	ValueLimit:    "SQLite",
+	InProcess:     true,
+}
+
+const (
+	defaultReaders = 8
+	// maxSQLiteValue leaves room for the other columns under
+	// SQLITE_MAX_LENGTH, which is 1e9 and bounds a whole row.
+	maxValueBytes = 1_000_000_000 - 1<<20
+	// coldAfter is how long a reading connection stays open that nobody uses.
+	coldAfter = 10 * time.Second
+)
+
+// Kind implements Dialect.
+func (d *database) Kind() string { return "sqlite" }
+
+// MaxValueBytes implements Dialect.
+func (d *database) MaxValueBytes() int64 { return maxValueBytes }
+
+// Warnings implements Dialect: synchronous=FULL is set by each connection.
+func (d *database) Warnings() []string { return nil }
+
+// Prepare implements Dialect.
+func (d *database) Prepare(ctx context.Context) error {
+	if err := d.connect(ctx); err != nil {
+		return err
+	}
+	return d.migrate(ctx)
+}
+
+func (d *database) connect(ctx context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ready {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(d.path), 0o750); err != nil {
+		return fmt.Errorf("%w: %w", partition.ErrRefused, err)
+	}
+	d.create()
+	write, err := d.openWriter(ctx)
+	if err != nil {
+		return err
+	}
+	d.readers = sqlengine.NewPool(d.maxConns, d.openReader)
+	d.streams = sqlengine.NewPool(0, d.openStream)
+	d.writing = make(chan *rawConn, 1)
+	d.writing <- write
+	d.checkpoints = &checkpointer{path: d.path, open: d.openCheckpointer, writing: d.writing, pages: d.logPages, tidy: d.trim,
+		log: d.log.With("partition", d.origin)}
+	d.checkpoints.start()
+	d.ready = true
+	return nil
+}
+
+// create makes a file that its owner alone reads and writes. SQLite gives the log and the
+// shared memory beside the file the same mode. A file that exists is not even opened, as closing it would
+// end the locks that this process has on it. What else keeps the file from being made, opening it tells.
+func (d *database) create() {
+	if file, err := os.OpenFile(d.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err == nil {
+		_ = file.Close() // nothing was written
+	}
+}
+
+// eventually repeats f while another process has the file locked in a way
+// that SQLite does not wait for, as in a change of the journal mode.
+func eventually(ctx context.Context, f func() error) error {
+	for {
+		err := f()
+		if code := errorCode(err); code != sqlite3.SQLITE_BUSY && code != sqlite3.SQLITE_LOCKED {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// openWriter opens a connection that writes. The journal mode is the file's,
+// and stays; the page size is that of a file which is made now.
+func (d *database) openWriter(ctx context.Context) (c *rawConn, err error) {
+	err = eventually(ctx, func() error {
+		c, err = open(ctx, d.path, d.timeout, "journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=0",
+			"temp_store=MEMORY", pageCache(32<<10))
+		return err
+	})
+	return c, err
+}
+
+// pageCache is the setting of a page cache of so many KiB, or of an eighth of that where the
+// memory of the process is limited to less than 1 GiB: the caches lie outside the heap that
+// the limit bounds.
+func pageCache(kib int) string {
+	if debug.SetMemoryLimit(-1) < 1<<30 {
+		kib /= 8
+	}
+	return fmt.Sprintf("cache_size=-%d", kib)
+}
+
+func (d *database) openReader(ctx context.Context) (*rawConn, error) {
+	return open(ctx, d.path, d.timeout, "query_only=1", pageCache(8<<10))
+}
+
+func (d *database) openStream(ctx context.Context) (*rawConn, error) {
+	return open(ctx, d.path, d.timeout, "query_only=1")
+}
+
+func (d *database) openCheckpointer(ctx context.Context) (*rawConn, error) {
+	return open(ctx, d.path, d.timeout, "synchronous=FULL", "wal_autocheckpoint=0",
+		fmt.Sprintf("busy_timeout=%d", readersEnd))
+}
+
+// trim closes what has not been used for a while, and gives its memory back.
+func (d *database) trim() {
+	since := time.Now().Add(-coldAfter)
+	d.readers.Trim(since)
+	d.streams.Trim(since)
+}
+
+// dsn is a file: URI, in which no character of the path has a meaning.
+func (d *database) dsn(pragmas ...string) string {
+	query := url.Values{"_txlock": {"immediate"}, "_dqs": {"0"}, "_error_rc": {"1"}}
+	query.Add("_pragma", fmt.Sprintf("busy_timeout(%d)", max(d.timeout, time.Minute).Milliseconds()))
+	for _, p := range pragmas {
+		query.Add("_pragma", p)
+	}
+	return "file://" + (&url.URL{Path: filepath.ToSlash(d.path)}).EscapedPath() + "?" + query.Encode()
+}
+
+//go:embed migrations
+var migrations embed.FS
+
+// migrate may meet another process that does the same: each migration is one
+// transaction, so that whoever comes second fails and finds it done.
+func (d *database) migrate(ctx context.Context) error {
+	db, err := sql.Open("sqlite", d.dsn("synchronous(FULL)"))
+	if err != nil {
+		return err
+	}
+	db.SetMaxOpenConns(1)
+	for range 5 {
+		err = eventually(ctx, func() error {
+			return sqlengine.Migrate(ctx, db, goose.DialectSQLite3, migrations, "migrations", d.names)
+		})
+		if err == nil || errors.Is(err, partition.ErrRefused) || ctx.Err() != nil {
+			break
+		}
+	}
+	return errors.Join(err, db.Close())
+}
+
+// Acquire implements Dialect.
+func (d *database) Acquire(ctx context.Context, use sqlengine.Use) (*sqlengine.Conn, error) {
+	p := d.readers
+	switch use {
+	case sqlengine.Writing:
+		c, err := d.acquireWriter(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return sqlengine.NewConn(c, func(inTx bool) { d.releaseWriter(c, inTx) }), nil
+	case sqlengine.Streaming:
+		p = d.streams
+	}
+	c, err := p.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return sqlengine.NewConn(c, func(inTx bool) {
+		if inTx {
+			p.Discard(c)
+			return
+		}
+		p.Release(c)
+	}), nil
+}
+
+// acquireWriter lends the one writing connection of this process.
+func (d *database) acquireWriter(ctx context.Context) (c *rawConn, err error) {
+	select {
+	case lent, open := <-d.writing:
+		if c = lent; !open {
+			return nil, fmt.Errorf("%w: closed", partition.ErrUnavailable)
+		}
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if c == nil {
+		if c, err = d.openWriter(ctx); err != nil {
+			d.writing <- nil
+		}
+	}
+	return c, err
+}
+
+func (d *database) releaseWriter(c *rawConn, inTx bool) {
+	if inTx {
+		_ = c.Close()
+		c = nil
+	} else {
+		d.checkpoints.written(c)
+	}
+	d.writing <- c
+}
+
+// Clock is the host's: the database has no other.
+func (d *database) Clock() string { return strconv.FormatInt(time.Now().UnixMicro(), 10) }
+
+// Close implements Dialect.
+func (d *database) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.ready {
+		return nil
+	}
+	d.ready = false
+	err := errors.Join(d.checkpoints.stop(), d.streams.Close(), d.readers.Close())
+	// A writer under way has its context cancelled, and comes back soon.
+	c := <-d.writing
+	close(d.writing)
+	if c != nil {
+		err = errors.Join(err, c.Close())
+	}
+	return err
+}
+
+// sqliteCode is the primary result code in err, or 0.
+func errorCode(err error) int { return extendedCode(err) & 0xff }
+
+// extendedCode is the result code in err, whoever has called SQLite, or 0.
+func extendedCode(err error) int {
+	var own *Error
+	if errors.As(err, &own) {
+		return int(own.code)
+	}
+	var driver *sqlite.Error
+	if errors.As(err, &driver) {
+		return driver.Code()
+	}
+	return 0
+}
+
+// Transient implements Dialect: SQLite itself waits for other writers.
+func (d *database) Transient(error) bool { return false }
+
+// Answered implements Dialect: after an I/O error in COMMIT the write-ahead log may hold the
+// transaction or not.
+func (d *database) Answered(err error) bool {
+	code := errorCode(err)
+	return code != 0 && code != sqlite3.SQLITE_IOERR && code != sqlite3.SQLITE_INTERRUPT
+}
+
+// Explain implements Dialect.
+func (d *database) Explain(err error) error {
+	switch errorCode(err) {
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_IOERR,
+		sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PROTOCOL:
+		return fmt.Errorf("%w: %w", partition.ErrUnavailable, err)
+	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_CANTOPEN:
+		return fmt.Errorf("%w: this process needs to read and write %s and its directory: %w", partition.ErrRefused, d.path, err)
+	case sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT:
+		return fmt.Errorf("%w: %s is damaged or no SQLite file; restore it, or move it away: %w", partition.ErrRefused, d.path, err)
+	case sqlite3.SQLITE_TOOBIG:
+		return fmt.Errorf("%w: %w", partition.ErrTooLarge, err)
+	case sqlite3.SQLITE_CONSTRAINT:
+		if isDuplicate(err) {
+			return fmt.Errorf("%w: %w", sqlengine.ErrDuplicate, err)
+		}
+	}
+	return err
+}
+
+// isDuplicate tells the violation of a unique key from that of other constraints.
+func isDuplicate(err error) bool {
+	code := extendedCode(err)
+	return code == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY || code == sqlite3.SQLITE_CONSTRAINT_UNIQUE
+}
