@@ -1,4 +1,4 @@
-package main
+package client
 
 import (
 	"context"
@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,13 +18,13 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-func testClient(t *testing.T, rt roundTrip) *client {
+// testClient returns a client whose requests go to rt.
+func testClient(t *testing.T, rt roundTrip) *Client {
 	t.Helper()
-	c, err := newClient(clientOptions{server: defaultServer, timeout: 30 * time.Second, retry: 10 * time.Second})
+	c, err := New("http://127.0.0.1:8080", Options{Timeout: 30 * time.Second, RetryFor: 10 * time.Second, FinishWrites: true, Transport: rt})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.http.Transport = rt
 	return c
 }
 
@@ -55,7 +54,7 @@ var (
 	waitASecond = answer{status: 503, slug: "master-unavailable", retryAfter: "1"}
 	waitADay    = answer{status: 503, slug: "master-unavailable", retryAfter: "86400"}
 	slowDown    = answer{status: 429, slug: "too-many-requests", retryAfter: "1"}
-	unknown     = answer{status: 503, slug: slugOutcomeUnknown, retryAfter: "1"}
+	unknown     = answer{status: 503, slug: "outcome-unknown", retryAfter: "1"}
 	unexplained = answer{status: 503}
 	badGateway  = answer{status: 502}
 	internal    = answer{status: 500, slug: "internal", retryAfter: "1"}
@@ -65,9 +64,9 @@ var (
 
 func TestOnlyWhatIsSafeIsRepeated(t *testing.T) {
 	written := []int{http.StatusNoContent}
-	get := request{method: http.MethodGet, path: "/", status: written, proof: "Runnel-Revision", repeatable: true}
-	put := request{method: http.MethodPut, path: "/", status: written, proof: "Runnel-Revision", repeatable: true}
-	conditional := request{method: http.MethodPut, path: "/", status: written, proof: "Runnel-Revision"}
+	get := request{method: http.MethodGet, path: "/", success: written, idempotent: true}
+	put := request{method: http.MethodPut, path: "/", success: written, idempotent: true}
+	conditional := request{method: http.MethodPut, path: "/", success: written}
 	for _, tt := range []struct {
 		name  string
 		first answer
@@ -121,11 +120,11 @@ func TestRetryAfterIsWaitedForAndTheLimitKept(t *testing.T) {
 		})
 		began := time.Now()
 		_, err := c.do(t.Context(), request{method: http.MethodGet, path: "/"})
-		if !hasStatus(err, 503) {
+		if statusOf(err) != 503 {
 			t.Errorf("error %v, want the last refusal", err)
 		}
-		if took := time.Since(began); took > c.retry {
-			t.Errorf("took %v, more than %v", took, c.retry)
+		if took := time.Since(began); took > c.o.RetryFor {
+			t.Errorf("took %v, more than %v", took, c.o.RetryFor)
 		}
 		for i := 1; i < len(sent); i++ {
 			if pause := sent[i].Sub(sent[i-1]); pause < 3*time.Second {
@@ -133,7 +132,7 @@ func TestRetryAfterIsWaitedForAndTheLimitKept(t *testing.T) {
 			}
 		}
 		if len(sent) < 3 {
-			t.Errorf("sent %d times in %v", len(sent), c.retry)
+			t.Errorf("sent %d times in %v", len(sent), c.o.RetryFor)
 		}
 	})
 }
@@ -151,7 +150,7 @@ func TestDeleteRepeatedAfterUnknownOutcomeMayFindNothing(t *testing.T) {
 				}
 				return notFound.response()
 			})
-			if err := c.delete(t.Context(), "k", ""); (err == nil) != tt.ok {
+			if err := c.Delete(t.Context(), "k", Conditions{}); (err == nil) != tt.ok {
 				t.Errorf("after %+v: %v, want success: %v", tt.first, err, tt.ok)
 			}
 		})
@@ -161,17 +160,17 @@ func TestDeleteRepeatedAfterUnknownOutcomeMayFindNothing(t *testing.T) {
 // slowBody gives a byte after each pause, and ends with its request.
 type slowBody struct {
 	ctx   context.Context
-	pause []time.Duration
+	pauses []time.Duration
 }
 
 func (b *slowBody) Read(p []byte) (int, error) {
-	if len(b.pause) == 0 {
+	if len(b.pauses) == 0 {
 		return 0, io.EOF
 	}
-	if err := wait(b.ctx, b.pause[0]); err != nil {
+	if err := pause(b.ctx, b.pauses[0]); err != nil {
 		return 0, err
 	}
-	b.pause, p[0] = b.pause[1:], 'x'
+	b.pauses, p[0] = b.pauses[1:], 'x'
 	return 1, nil
 }
 
@@ -186,12 +185,12 @@ func TestTimeoutCutsSilenceNotSize(t *testing.T) {
 		err   error
 	}{
 		{"slow but steady", []time.Duration{29 * s, 29 * s, 29 * s, 29 * s}, 4, nil},
-		{"silent", []time.Duration{s, 31 * s, s}, 1, errIdle},
+		{"silent", []time.Duration{s, 31 * s, s}, 1, ErrTimeout},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := testClient(t, func(r *http.Request) (*http.Response, error) {
-					return &http.Response{StatusCode: 200, Header: http.Header{}, Body: &slowBody{r.Context(), tt.pause}}, nil
+					return &http.Response{StatusCode: 200, Header: http.Header{"Runnel-Revision": {"1"}}, Body: &slowBody{r.Context(), tt.pause}}, nil
 				})
 				resp, err := c.do(t.Context(), request{method: http.MethodGet, path: "/"})
 				if err != nil {
@@ -213,24 +212,11 @@ func TestTimeoutEndsAWaitForAnAnswer(t *testing.T) {
 			<-r.Context().Done()
 			return nil, r.Context().Err()
 		})
-		_, err := c.do(t.Context(), request{method: http.MethodGet, path: "/", repeatable: true})
-		if !errors.Is(err, errIdle) || err.Error() != "nothing moved within the timeout of 30s" {
+		_, err := c.do(t.Context(), request{method: http.MethodGet, path: "/", idempotent: true})
+		if !errors.Is(err, ErrTimeout) || err.Error() != "nothing moved within the timeout of 30s" {
 			t.Errorf("error %v", err)
 		}
 	})
-}
-
-func TestUnreachableServerIsNamed(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	l.Close()
-	o := cli{}.run(t, nil, "get", "k", "--server", "http://"+address, "--retry", "0")
-	if o.code != exitFailed || !strings.Contains(o.stderr, "the server cannot be reached") || !strings.Contains(o.stderr, address) {
-		t.Errorf("%+v", o)
-	}
 }
 
 func TestProblemText(t *testing.T) {
@@ -242,7 +228,7 @@ func TestProblemText(t *testing.T) {
 		{"application/problem+json", "{cut", "413 request entity too large"},
 	} {
 		resp := &http.Response{StatusCode: 413, Header: http.Header{"Content-Type": {tt.media}}, Body: io.NopCloser(strings.NewReader(tt.body))}
-		if got := readProblem(resp).Error(); got != tt.want {
+		if got := readError(resp).Error(); got != tt.want {
 			t.Errorf("%s %s: %q, want %q", tt.media, tt.body, got, tt.want)
 		}
 	}
@@ -252,27 +238,19 @@ func TestSentBodyIsExactlyAsLongAsAnnounced(t *testing.T) {
 	for _, tt := range []struct {
 		announced int64
 		want      error
-	}{{4, nil}, {3, errLonger}, {5, errShorter}} {
-		b := &sentBody{ReadCloser: io.NopCloser(strings.NewReader("1234")), left: tt.announced, moved: func() {}}
+	}{{4, nil}, {3, errGrown}, {5, errShrunk}} {
+		b := &requestBody{ReadCloser: io.NopCloser(strings.NewReader("1234")), left: tt.announced, progress: func() {}}
 		if _, err := io.ReadAll(b); !errors.Is(err, tt.want) {
 			t.Errorf("announced %d of 4 bytes: %v, want %v", tt.announced, err, tt.want)
 		}
 	}
 }
 
-func TestBearerKeyIsSentAndNotFollowedElsewhere(t *testing.T) {
-	other, f := newFake(t), newFake(t)
-	f.before = func(w http.ResponseWriter, r *http.Request, _ string) bool {
-		if got := r.Header.Get("Authorization"); got != "Bearer secret" {
-			t.Errorf("Authorization: %q", got)
-		}
-		http.Redirect(w, r, other.url, http.StatusTemporaryRedirect)
-		return true
+func statusOf(err error) int {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Status
 	}
-	o := cli{env: map[string]string{"RUNNEL_KEY": "secret"}}.run(t, f, "get", "k")
-	if o.code != exitFailed || !strings.Contains(o.stderr, "307") || len(other.requests) > 0 {
-		t.Errorf("%+v; %d requests reached the other server", o, len(other.requests))
-	}
+	return 0
 }
 
 func TestStoreUnderWayOutlivesAnInterrupt(t *testing.T) {
@@ -286,34 +264,21 @@ func TestStoreUnderWayOutlivesAnInterrupt(t *testing.T) {
 		}
 		return answer{status: 503, slug: "master-unavailable", retryAfter: "0"}.response()
 	})
-	err := c.store(ctx, &loaded{key: "k", value: bytesValue(nil, "")})
-	if !hasStatus(err, 503) || sent != 1 {
+	_, err := c.Put(ctx, "k", nil, PutOptions{})
+	if statusOf(err) != 503 || sent != 1 {
 		t.Errorf("sent %d times, %v; want one attempt to finish and none to follow", sent, err)
 	}
 }
 
-func TestCommandsRepeatOnlyUnconditionalWrites(t *testing.T) {
-	for _, tt := range []struct {
-		args  string
-		again bool
-	}{
-		{"get k", true}, {"put k v", true}, {"put k v --if-match *", false}, {"put new v --if-none-match *", false},
-		{"delete k", true}, {"delete k --if-match *", false},
+func TestSizesAreSaidOnceForPeople(t *testing.T) {
+	for text, want := range map[string]Error{
+		"413: The value is larger than 16 MiB.":         {Status: 413, Title: "The value is larger than 16777216 bytes.", MaxBytes: 16 << 20},
+		"413: Too large (at most 16 MiB)":               {Status: 413, Title: "Too large", MaxBytes: 16 << 20},
+		"413: The value is larger than 16515072 bytes.": {Status: 413, Title: "The value is larger than 16515072 bytes.", MaxBytes: 16515072},
 	} {
-		f := newFake(t)
-		f.set("k", "v")
-		var seen atomic.Int64
-		f.before = func(w http.ResponseWriter, _ *http.Request, _ string) bool {
-			if seen.Add(1) > 1 {
-				return false
-			}
-			w.Header().Set("Retry-After", "0")
-			refuse(w, 503, slugOutcomeUnknown, "the connection was lost")
-			return true
-		}
-		o := cli{}.run(t, f, strings.Fields(tt.args)...)
-		if again := seen.Load() == 2; again != tt.again || (o.code == exitOK) != tt.again {
-			t.Errorf("%s: %d requests, %+v; want it repeated: %v", tt.args, seen.Load(), o, tt.again)
+		if got := strings.Replace(want.Error(), " request entity too large", "", 1); got != text {
+			t.Errorf("%q, want %q", got, text)
 		}
 	}
 }
+

@@ -1,0 +1,59 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+)
+
+// TxnCondition is a condition of a transaction on one key. Exactly one of ETag, Absent and Exists is set.
+type TxnCondition struct {
+	Key    string `json:"key"`
+	ETag   string `json:"etag,omitempty"` // the key has this ETag
+	Absent bool   `json:"absent,omitempty"`
+	Exists bool   `json:"exists,omitempty"`
+}
+
+// Txn is a transaction: Then is done if all conditions hold, otherwise Else. All keys must have one master; keys with
+// the same {tag} in their names have. There may be at most 256 conditions and operations together.
+type Txn struct {
+	If   []TxnCondition `json:"if,omitempty"`
+	Then []Operation    `json:"then,omitempty"`
+	Else []Operation    `json:"else,omitempty"`
+}
+
+// TxnResult is the outcome of a transaction.
+type TxnResult struct {
+	Succeeded bool     // the conditions held, so Then was done
+	Results   []Result // of the operations that were done
+	// Raw is the JSON that the server sent.
+	Raw json.RawMessage
+}
+
+// Txn does a transaction, all or none. A transaction with an unknown outcome is not repeated.
+func (c *Client) Txn(ctx context.Context, t Txn) (*TxnResult, error) {
+	document, err := json.Marshal(t)
+	if err != nil {
+		return nil, err
+	}
+	return c.TxnJSON(ctx, Bytes(document))
+}
+
+// TxnJSON does the transaction that a JSON document describes, as docs/http.md has it.
+func (c *Client) TxnJSON(ctx context.Context, document Body) (*TxnResult, error) {
+	var response struct {
+		Succeeded bool         `json:"succeeded"`
+		Results   []resultLine `json:"results"`
+	}
+	raw, err := c.getJSON(ctx, request{
+		method: http.MethodPost, path: "/v1/txn", header: http.Header{"Content-Type": {mediaJSON}}, body: document, isWrite: true,
+	}, &response)
+	if err != nil {
+		return nil, err
+	}
+	r := &TxnResult{Succeeded: response.Succeeded, Raw: raw}
+	for _, line := range response.Results {
+		r.Results = append(r.Results, line.result())
+	}
+	return r, nil
+}
