@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/runnelkv/runnel/api/client"
 )
 
 const benchLong = `Measure a running server: how many requests a second it answers, and how long each takes.
@@ -156,13 +158,13 @@ func (p *program) runBenchCases(ctx context.Context, cases []benchCase, wanted [
 
 // benchBase is what all plans have in common.
 func (p *program) benchBase(f benchFlags) (benchPlan, error) {
-	c, err := p.client()
+	c, err := p.client("", client.Options{})
 	if err != nil {
 		return benchPlan{}, err
 	}
-	u, err := url.Parse(c.base)
+	u, err := url.Parse(p.server())
 	if err != nil || u.Scheme != "http" || strings.Trim(u.Path, "/") != "" {
-		return benchPlan{}, usageError("bench measures a server at http://HOST:PORT, not %s", c.name)
+		return benchPlan{}, usageError("bench measures a server at http://HOST:PORT, not %s", c.Server())
 	}
 	if !regexp.MustCompile(`^[A-Za-z0-9/_-]{0,64}$`).MatchString(f.prefix) {
 		return benchPlan{}, usageError("--prefix %q is not made of at most 64 of A-Z a-z 0-9 / _ -", f.prefix)
@@ -176,8 +178,8 @@ func (p *program) benchBase(f benchFlags) (benchPlan, error) {
 		Prefix: f.prefix + strings.ToLower(rand.Text()[:10]) + "/", Keys: f.keys, Order: "random", ValueBytes: f.valueBytes, Seed: f.seed,
 		WarmupMS: int(f.warmup.Milliseconds()), DurationMS: int(f.duration.Milliseconds()), Requests: f.requests,
 	}
-	if c.key != "" {
-		base.Header = []string{"Authorization: Bearer " + c.key}
+	if key := p.apiKey(); key != "" {
+		base.Header = []string{"Authorization: Bearer " + key}
 	}
 	return base, nil
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/runnelkv/runnel/api/client"
 )
 
 // How long the server must say that its partitions are level: longer than it goes on by what it knew of a master before.
@@ -16,21 +18,21 @@ const (
 // awaitLevel waits until every partition that works has what was written, so that reads from any of them find it. It tells
 // when that takes too long, and goes on: then the reads show it.
 func (p *program) awaitLevel(ctx context.Context, level, most time.Duration) error {
-	c, err := p.client()
+	c, err := p.client("", client.Options{})
 	if err != nil {
 		return err
 	}
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for began, since := time.Now(), time.Now(); time.Since(since) < level; {
-		var s nodeStatus
-		if err := c.getJSON(ctx, "/v1/status", nil, &s); err != nil {
+		s, err := c.Status(ctx)
+		if err != nil {
 			return fmt.Errorf("wait for the replicas: %w", err)
 		}
-		if behind := s.behind(); behind > 0 {
+		if n := behind(s); n > 0 {
 			since = time.Now()
 			if time.Since(began) > most {
-				fmt.Fprintf(p.stderr, "the replicas are still %d revisions behind; what is not there yet is an error\n", behind)
+				fmt.Fprintf(p.stderr, "the replicas are still %d revisions behind; what is not there yet is an error\n", n)
 				return nil
 			}
 		}
@@ -44,9 +46,9 @@ func (p *program) awaitLevel(ctx context.Context, level, most time.Duration) err
 }
 
 // behind is how many revisions the partitions that work are behind, all together.
-func (s *nodeStatus) behind() (total int64) {
+func behind(s *client.Status) (total int64) {
 	for i := range s.Partitions {
-		if !s.Partitions[i].healthy() {
+		if !s.Partitions[i].Healthy() {
 			continue
 		}
 		for _, o := range s.Partitions[i].Origins {

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/runnelkv/runnel/api/client"
 )
 
 const (
@@ -25,19 +27,18 @@ func (p *program) completePrefix(cmd *cobra.Command) {
 // completeKey offers the keys and key directories that begin with what has been typed: for shell completion, which
 // gets nothing rather than an error when the server does not answer at once.
 func (p *program) completeKey(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
-	c, err := p.client()
+	c, err := p.client("", client.Options{RetryFor: -1})
 	if err != nil || len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
 	defer cancel()
-	c.retry = 0
 	var found []string
-	for k, err := range c.keysAndPrefixes(ctx, keyQuery{prefix: typed, delimiter: "/"}) {
-		if err != nil || len(found) == completeMost {
+	for k, err := range c.List(ctx, client.ListOptions{Prefix: typed, Delimiter: "/", Limit: completeMost}) {
+		if err != nil {
 			break
 		}
-		found = append(found, k.key)
+		found = append(found, k.Key)
 	}
 	return found, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 }

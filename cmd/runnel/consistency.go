@@ -1,13 +1,14 @@
 package main
 
 import (
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/runnelkv/runnel/api/client"
 )
 
 // readFlags say who may answer a read.
@@ -78,15 +79,7 @@ func isCopies(r string) bool {
 	return r == "quorum" || r == "all" || err == nil && n >= 1
 }
 
-// set adds the parameters to a query.
-func (o *readFlags) set(q url.Values) {
-	if o.consistency != "" {
-		q.Set("consistency", o.consistency)
-	}
-	if o.maxStaleness > 0 {
-		q.Set("max_staleness", o.maxStaleness.String())
-	}
-	if o.r != "" {
-		q.Set("r", o.r)
-	}
+// options returns what the flags ask of a read.
+func (o *readFlags) options() client.ReadOptions {
+	return client.ReadOptions{Consistency: client.Consistency(o.consistency), MaxStaleness: o.maxStaleness, Replicas: o.r}
 }

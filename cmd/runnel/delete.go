@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bufio"
 	"context"
-	"net/http"
+	"errors"
+	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/runnelkv/runnel/api/wire"
+	"github.com/runnelkv/runnel/api/client"
 )
 
 func newDelete(p *program) *cobra.Command {
@@ -43,13 +46,13 @@ deleted or not; one that was deleted stays so when the command is interrupted.`,
 				return usageError("--yes goes with --prefix or --all: one key is deleted without asking")
 			}
 			var err error
-			if d.c, err = p.clientIn(session); err != nil {
+			if d.c, err = p.client(session, client.Options{FinishWrites: many}); err != nil {
 				return err
 			}
 			if many {
 				return d.run(cmd.Context())
 			}
-			return ofKey(args[0], d.c.delete(cmd.Context(), args[0], ifMatch))
+			return withKey(args[0], d.c.Delete(cmd.Context(), args[0], conditions(ifMatch, "")))
 		},
 	}
 	f := cmd.Flags()
@@ -62,16 +65,100 @@ deleted or not; one that was deleted stays so when the command is interrupted.`,
 	return cmd
 }
 
-// delete deletes key, if it has the ETag ifMatch where that is not empty.
-func (c *client) delete(ctx context.Context, key, ifMatch string) error {
-	header := http.Header{}
-	setConditions(header, ifMatch, "")
-	resp, err := c.do(ctx, request{
-		method: http.MethodDelete, path: wire.Path(wire.KeysPath, key), header: header, repeatable: ifMatch == "",
-		status: []int{http.StatusNoContent}, proof: "Runnel-Revision",
-	})
-	if err != nil {
-		return err
+// deletion deletes the keys that begin with a prefix, in steps.
+type deletion struct {
+	p      *program
+	c      *client.Client
+	prefix string
+	all    bool
+	yes    bool
+}
+
+// check refuses a command line that may not mean what it says.
+func (d *deletion) check(args []string, ifMatch string) error {
+	switch {
+	case len(args) > 0:
+		return usageError("either KEY or --prefix or --all")
+	case d.prefix == "" && !d.all:
+		return usageError("an empty --prefix would delete every key; say --all if that is meant")
+	case d.prefix != "" && d.all:
+		return usageError("either --prefix or --all")
+	case ifMatch != "":
+		return usageError("--if-match is about one key")
+	case !d.yes && !d.p.isTerminal(d.p.stdin):
+		return usageError("it asks before it deletes many keys, and standard input is no terminal: add --yes")
 	}
-	return resp.Body.Close()
+	return nil
+}
+
+func (d *deletion) run(ctx context.Context) error {
+	if !d.yes {
+		keys, err := d.firstKeys(ctx)
+		if err != nil {
+			return fmt.Errorf("list the keys to delete: %w", err)
+		}
+		if len(keys) == 0 {
+			fmt.Fprintln(d.p.stderr, "deleted 0 keys")
+			return nil
+		}
+		if !d.confirmed(keys) {
+			return errors.New("nothing was deleted")
+		}
+	}
+	steps := d.c.DeleteAll(ctx)
+	if d.prefix != "" {
+		steps = d.c.DeletePrefix(ctx, d.prefix)
+	}
+	progress := d.p.newProgress("delete", -1, unitEntries)
+	deleted := int64(0)
+	var err error
+	for n, failure := range steps {
+		err = failure
+		deleted += n
+		progress.add(n)
+	}
+	progress.finish()
+	fmt.Fprintf(d.p.stderr, "deleted %d keys\n", deleted)
+	if err != nil {
+		return fmt.Errorf("%w; repeat the command to go on", err)
+	}
+	return nil
+}
+
+// shownKeys is how many keys a question shows.
+const shownKeys = 10
+
+// firstKeys returns the first keys to delete, at most one more than a question shows.
+func (d *deletion) firstKeys(ctx context.Context) (keys []string, err error) {
+	q := client.ListOptions{Prefix: d.prefix, Limit: shownKeys + 1, Read: client.ReadOptions{Consistency: client.Master}}
+	for item, err := range d.c.List(ctx, q) {
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, item.Key)
+	}
+	return keys, nil
+}
+
+func (d *deletion) confirmed(keys []string) bool {
+	for _, key := range keys[:min(shownKeys, len(keys))] {
+		fmt.Fprintf(d.p.stderr, "  %s\n", visible(key))
+	}
+	switch {
+	case len(keys) <= shownKeys:
+		return d.p.agreed(fmt.Sprintf("delete these %d keys?", len(keys)))
+	case d.all:
+		fmt.Fprintln(d.p.stderr, "  …")
+		return d.p.agreed("delete every key?")
+	}
+	fmt.Fprintln(d.p.stderr, "  …")
+	return d.p.agreed(fmt.Sprintf("delete every key that begins with %q?", d.prefix))
+}
+
+// agreed asks a question. No answer is no.
+func (p *program) agreed(question string) bool {
+	fmt.Fprintf(p.stderr, "%s [y/N] ", question)
+	answer, _ := bufio.NewReader(p.stdin).ReadString('\n')
+	answer = strings.ToLower(strings.TrimSpace(answer))
+	return answer == "y" || answer == "yes"
 }

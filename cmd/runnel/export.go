@@ -3,7 +3,9 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +14,8 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
+
+	"github.com/runnelkv/runnel/api/client"
 )
 
 type exportOptions struct {
@@ -53,7 +57,7 @@ written. --max-staleness 5s reads from who is proven to be at most so far behind
 			if !cmd.Flags().Changed("retry") {
 				p.flags.retry = importRetry
 			}
-			c, err := p.clientIn(o.read.session)
+			c, err := p.client(o.read.session, client.Options{})
 			if err != nil {
 				return err
 			}
@@ -72,13 +76,13 @@ written. --max-staleness 5s reads from who is proven to be at most so far behind
 }
 
 // query chooses the entries of the export behind the key from.
-func (o exportOptions) query(from string) keyQuery {
-	return keyQuery{prefix: o.prefix, values: true, read: o.read, from: from}
+func (o exportOptions) query(from string) client.ListOptions {
+	return client.ListOptions{Prefix: o.prefix, Values: true, After: from, Read: o.read.options()}
 }
 
 // exportToFile writes name by way of name.partial, which stays if it does not come to the end.
-func (p *program) exportToFile(ctx context.Context, c *client, name string, o exportOptions) error {
-	q := exportQuery{Format: exportFormat, Server: c.name, Prefix: o.prefix, Consistency: o.read.consistency}
+func (p *program) exportToFile(ctx context.Context, c *client.Client, name string, o exportOptions) error {
+	q := exportQuery{Format: exportFormat, Server: c.Server(), Prefix: o.prefix, Consistency: o.read.consistency}
 	if o.read.maxStaleness > 0 {
 		q.MaxStaleness = o.read.maxStaleness.String()
 	}
@@ -121,19 +125,19 @@ func countLines(name string) (n int, err error) {
 }
 
 // exportTo writes the entries of q to w, a line each, and a summary to standard error.
-func (p *program) exportTo(ctx context.Context, c *client, w io.Writer, q keyQuery) error {
+func (p *program) exportTo(ctx context.Context, c *client.Client, w io.Writer, q client.ListOptions) error {
 	bar := p.newProgress("export", -1, unitEntries)
 	out := bufio.NewWriterSize(w, 256<<10)
 	began, n, size := p.now(), 0, uint64(0)
 	var err error
-	for k, failure := range c.keys(ctx, q) {
+	for k, failure := range c.List(ctx, q) {
 		if err = failure; err == nil {
 			err = writeLine(out, k)
 		}
 		if err != nil {
 			break
 		}
-		n, size = n+1, size+uint64(len(k.raw))+1
+		n, size = n+1, size+uint64(len(k.Raw))+1
 		bar.add(1)
 	}
 	err = errors.Join(err, out.Flush())
@@ -147,11 +151,11 @@ func (p *program) exportTo(ctx context.Context, c *client, w io.Writer, q keyQue
 
 // writeLine writes the entry as the server gave it. One without a value would be imported as something else, or not at
 // all, so it is an error.
-func writeLine(w *bufio.Writer, k listedKey) error {
-	if !bytes.Contains(k.raw, []byte(`"value"`)) && !bytes.Contains(k.raw, []byte(`"value_base64"`)) {
-		return fmt.Errorf("the server lists key %q without its value", k.key)
+func writeLine(w *bufio.Writer, k client.Item) error {
+	if !bytes.Contains(k.Raw, []byte(`"value"`)) && !bytes.Contains(k.Raw, []byte(`"value_base64"`)) {
+		return fmt.Errorf("the server lists key %q without its value", k.Key)
 	}
-	if _, err := w.Write(k.raw); err != nil {
+	if _, err := w.Write(k.Raw); err != nil {
 		return err
 	}
 	return w.WriteByte('\n')
@@ -182,11 +186,11 @@ func cutToLastLine(f *os.File) (string, error) {
 	if _, err := f.ReadAt(line, start); err != nil {
 		return "", err
 	}
-	key, err := keyOf(line)
-	if err != nil {
-		return "", fmt.Errorf("its last line is no entry: %w", err)
+	var e client.Entry
+	if err := json.Unmarshal(line, &e); err != nil || e.Key == "" {
+		return "", fmt.Errorf("its last line is no entry: %w", cmp.Or(err, errors.New("it has no key")))
 	}
-	return key, nil
+	return e.Key, nil
 }
 
 // lineEndBefore returns the offset behind the last newline before offset end: 0 when there is none.

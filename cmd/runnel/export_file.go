@@ -18,6 +18,9 @@ type exportQuery struct {
 	MaxStaleness string `json:"max_staleness"`
 }
 
+// maxQueryBytes bounds the file of a query.
+const maxQueryBytes = 64 << 10
+
 // exportFormat is the version of the lines that this program writes.
 const exportFormat = 1
 
@@ -129,7 +132,7 @@ func (e *exportFile) takeUp(q exportQuery) error {
 // check refuses to go on with what another query has left.
 func (e *exportFile) check(q exportQuery) error {
 	var of exportQuery
-	text, err := io.ReadAll(io.LimitReader(e.query, maxProblemBytes))
+	text, err := io.ReadAll(io.LimitReader(e.query, maxQueryBytes))
 	if err == nil {
 		err = json.Unmarshal(text, &of)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -17,6 +18,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/runnelkv/runnel/api/wire"
 )
@@ -85,7 +87,7 @@ func (f *fakeServer) values() map[string]string {
 
 func (f *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Request-Id", "req-1")
-	w.Header().Set("Content-Type", firstOf(r.Header.Get("Accept"), "application/x-ndjson"))
+	w.Header().Set("Content-Type", cmp.Or(r.Header.Get("Accept"), "application/x-ndjson"))
 	escaped, isKey := strings.CutPrefix(r.URL.EscapedPath(), "/v1/keys/")
 	key, err := url.PathUnescape(escaped)
 	if err != nil {
@@ -151,16 +153,20 @@ func (f *fakeServer) batch(w http.ResponseWriter, r *http.Request) {
 			w.(http.Flusher).Flush()
 			panic(http.ErrAbortHandler)
 		}
-		var o operation
+		var o struct {
+			Op          string            `json:"op"`
+			Key         string            `json:"key"`
+			Value       string            `json:"value"`
+			ValueBase64 []byte            `json:"value_base64"`
+			ContentType string            `json:"content_type"`
+			TTL         string            `json:"ttl"`
+			ExpiresAt   string            `json:"expires_at"`
+			Metadata    map[string]string `json:"metadata"`
+		}
 		if err := lines.Decode(&o); err != nil {
 			return
 		}
-		var value []byte
-		if o.Value != nil {
-			value = []byte(*o.Value)
-		} else {
-			value = *o.ValueBase64
-		}
+		value := append(o.ValueBase64, o.Value...)
 		path := wire.Path(wire.KeysPath, o.Key)
 		if o.TTL != "" || o.ExpiresAt != "" {
 			path += "?" + url.Values{"ttl": {o.TTL}, "expires_at": {o.ExpiresAt}}.Encode()
@@ -314,7 +320,10 @@ func (f *fakeServer) deleteSome(w http.ResponseWriter, r *http.Request) {
 	limit, _ := strconv.Atoi(q.Get("limit"))
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	step := deletedStep{}
+	var step struct {
+		Deleted int64  `json:"deleted"`
+		Next    string `json:"next"`
+	}
 	for _, k := range slices.Sorted(maps.Keys(f.entries)) {
 		if !strings.HasPrefix(k, q.Get("prefix")) {
 			continue
@@ -338,15 +347,30 @@ func (f *fakeServer) expiry(e *fakeEntry) *time.Time {
 	return &at
 }
 
+// fakeLine is an entry as the API writes it.
+type fakeLine struct {
+	Key         string            `json:"key"`
+	Value       *string           `json:"value,omitempty"`
+	ValueBase64 []byte            `json:"value_base64,omitempty"`
+	ContentType string            `json:"content_type"`
+	Size        int               `json:"size"`
+	ETag        string            `json:"etag"`
+	Revision    int64             `json:"revision"`
+	ModifiedAt  time.Time         `json:"modified_at"`
+	ExpiresAt   *time.Time        `json:"expires_at,omitempty"`
+	Metadata    map[string]string `json:"metadata,omitempty"`
+}
+
 // line is one entry as JSON, with mu held.
 func (f *fakeServer) line(key string, withValue bool) []byte {
 	e := f.entries[key]
-	out := entry{Key: key, ContentType: e.contentType, Size: int64(len(e.value)), ETag: e.etag(), Revision: e.revision, ModifiedAt: &fakeTime}
-	if withValue {
-		out.setValue(e.value)
-		out.Metadata = e.metadata
+	out := fakeLine{Key: key, ContentType: e.contentType, Size: len(e.value), ETag: e.etag(), Revision: e.revision, ModifiedAt: fakeTime, ExpiresAt: f.expiry(e)}
+	switch text := string(e.value); {
+	case withValue && utf8.ValidString(text):
+		out.Value, out.Metadata = &text, e.metadata
+	case withValue:
+		out.ValueBase64, out.Metadata = e.value, e.metadata
 	}
-	out.ExpiresAt = f.expiry(e)
 	text, err := json.Marshal(&out)
 	if err != nil {
 		panic(err)
@@ -402,7 +426,11 @@ func (f *fakeServer) page(w http.ResponseWriter, keys []string, prefix, delimite
 		refuse(w, 400, "bad-limit", "limit")
 		return
 	}
-	page := keyPage{}
+	var page struct {
+		Keys     []json.RawMessage `json:"keys"`
+		Prefixes []string          `json:"prefixes"`
+		Next     string            `json:"next"`
+	}
 	for _, k := range keys {
 		if delimiter != "" {
 			if i := strings.Index(k[len(prefix):], delimiter); i >= 0 {

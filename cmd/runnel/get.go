@@ -2,15 +2,12 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
-	"net/http"
-	"net/url"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/runnelkv/runnel/api/wire"
+	"github.com/runnelkv/runnel/api/client"
 )
 
 type getOptions struct {
@@ -48,7 +45,7 @@ A key that does not exist is an error: exit status 1, nothing printed.`,
 			if err := o.read.check(cmd); err != nil {
 				return err
 			}
-			c, err := p.clientIn(o.read.session)
+			c, err := p.client(o.read.session, client.Options{})
 			if err != nil {
 				return err
 			}
@@ -62,37 +59,25 @@ A key that does not exist is an error: exit status 1, nothing printed.`,
 	return cmd
 }
 
-func (p *program) get(ctx context.Context, c *client, key string, o getOptions) error {
-	query := url.Values{}
-	o.read.set(query)
-	accept := "*/*"
+func (p *program) get(ctx context.Context, c *client.Client, key string, o getOptions) error {
+	var body io.Reader
 	if o.json {
-		accept = "application/json"
-		query.Set("entry", "true")
-	}
-	resp, err := c.do(ctx, request{
-		method: http.MethodGet, path: wire.Path(wire.KeysPath, key), query: query, repeatable: true, proof: "Runnel-Revision",
-		header: http.Header{"Accept": {accept}},
-	})
-	if err != nil {
-		return ofKey(key, err)
-	}
-	defer resp.Body.Close()
-	body := io.Reader(resp.Body)
-	if o.json {
-		raw, err := io.ReadAll(resp.Body)
+		e, err := c.Get(ctx, key, o.read.options())
 		if err != nil {
-			return err
+			return withKey(key, err)
 		}
-		text, err := indent(raw)
+		body = strings.NewReader(indent(e.Raw))
+	} else {
+		value, err := c.Open(ctx, key, o.read.options())
 		if err != nil {
-			return fmt.Errorf("the server's entry is not what it should be: %w", err)
+			return withKey(key, err)
 		}
-		body = strings.NewReader(text)
+		defer value.Close()
+		body = value
 	}
 	if o.output != "" {
 		return writeFile(o.output, body)
 	}
-	_, err = io.Copy(p.stdout, body)
+	_, err := io.Copy(p.stdout, body)
 	return err
 }

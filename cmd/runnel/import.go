@@ -1,20 +1,17 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
-	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/runnelkv/runnel/api/wire"
+	"github.com/runnelkv/runnel/api/client"
 )
 
 type importOptions struct {
@@ -102,38 +99,33 @@ type item struct {
 
 // loaded is an entry about to be stored.
 type loaded struct {
-	key       string
-	value     value
-	ttl       string // as the server takes it; "" for none
-	expiresAt string // likewise, in place of ttl
-	metadata  map[string]string
-	expired   bool // there is nothing to store any more
-	same      bool // nor is there, as it is stored already
-
-	ifMatch, ifNoneMatch string // as in the header; "" for none
+	key     string
+	value   value
+	put     client.PutOptions
+	expired bool // there is nothing to store any more
+	same    bool // nor is there, as it is stored already
 }
 
 // done reports whether there is nothing to store.
 func (e *loaded) done() bool { return e.expired || e.same }
 
 // batchable reports whether the entry may travel with others, which are repeated together.
-func (e *loaded) batchable() bool { return !e.done() && e.value.isWhole && !e.conditional() }
-
-// conditional reports whether storing the entry twice may not be as good as once.
-func (e *loaded) conditional() bool { return e.ifMatch != "" || e.ifNoneMatch != "" }
+func (e *loaded) batchable() bool {
+	return !e.done() && e.value.whole != nil && e.put.If == client.Conditions{}
+}
 
 func (p *program) runImport(ctx context.Context, path string, o importOptions) error {
 	if o.dryRun && o.resume != "" {
 		return usageError("either --dry-run or --resume: nothing is stored that could be gone on from")
 	}
-	if o.parallel < 1 || o.parallel > maxConns {
-		return usageError("--parallel %d is not within 1 and %d", o.parallel, maxConns)
+	if o.parallel < 1 || o.parallel > client.MaxConnections {
+		return usageError("--parallel %d is not within 1 and %d", o.parallel, client.MaxConnections)
 	}
-	c, err := p.clientIn(o.session)
+	c, err := p.client(o.session, client.Options{FinishWrites: true})
 	if err != nil {
 		return err
 	}
-	cp := &checkpoint{file: o.resume, state: checkpointState{Source: path, Server: c.name, Prefix: o.prefix}, now: p.now}
+	cp := &checkpoint{file: o.resume, state: checkpointState{Source: path, Server: c.Server(), Prefix: o.prefix}, now: p.now}
 	if path != "-" {
 		if cp.state.Source, err = filepath.Abs(path); err != nil {
 			return err
@@ -158,7 +150,7 @@ func (p *program) runImport(ctx context.Context, path string, o importOptions) e
 }
 
 // transfer stores every item of src and reports what came of it: nil only if all of it is stored.
-func (p *program) transfer(ctx context.Context, c *client, src importSource, cp *checkpoint, o importOptions) error {
+func (p *program) transfer(ctx context.Context, c *client.Client, src importSource, cp *checkpoint, o importOptions) error {
 	total, unit := src.total()
 	t := &transfer{
 		c: c, o: o, out: p.shown(), now: p.now, checkpoint: cp,
@@ -183,33 +175,4 @@ func (p *program) transfer(ctx context.Context, c *client, src importSource, cp 
 		return fmt.Errorf("%d entries were not stored; %s", t.failed, how)
 	}
 	return nil
-}
-
-// store puts one entry.
-func (c *client) store(ctx context.Context, e *loaded) error {
-	header := http.Header{"Content-Type": {cmp.Or(e.value.contentType, "application/octet-stream")}}
-	for name, text := range e.metadata {
-		header.Set(wire.MetaHeader+name, text)
-	}
-	for name, condition := range map[string]string{"If-Match": e.ifMatch, "If-None-Match": e.ifNoneMatch} {
-		if condition != "" {
-			header.Set(name, condition)
-		}
-	}
-	query := url.Values{}
-	if e.expiresAt != "" {
-		query.Set("expires_at", e.expiresAt)
-	}
-	if e.ttl != "" {
-		query.Set("ttl", e.ttl)
-	}
-	resp, err := c.do(ctx, request{
-		method: http.MethodPut, path: wire.Path(wire.KeysPath, e.key), query: query, header: header,
-		status: []int{http.StatusCreated, http.StatusNoContent}, proof: "Runnel-Revision",
-		body: e.value.open, size: e.value.size, repeatable: !e.conditional(), finish: true,
-	})
-	if err != nil {
-		return err
-	}
-	return resp.Body.Close()
 }

@@ -10,11 +10,12 @@ import (
 	"os"
 	"time"
 
+	"github.com/runnelkv/runnel/api/client"
 	"github.com/runnelkv/runnel/api/wire"
 )
 
 // importLines imports NDJSON from a file, or from standard input for "-".
-func (p *program) importLines(ctx context.Context, c *client, path string, cp *checkpoint, o importOptions) error {
+func (p *program) importLines(ctx context.Context, c *client.Client, path string, cp *checkpoint, o importOptions) error {
 	src := &lineSource{from: cp.from(), prefix: o.prefix, now: p.now, size: -1}
 	if path == "-" {
 		src.open = func(ctx context.Context) (io.ReadCloser, error) {
@@ -93,14 +94,17 @@ func (s *lineSource) decode(line []byte) (loaded, error) {
 	if err != nil {
 		return loaded{}, fmt.Errorf("not an entry: %w", err)
 	}
-	l := loaded{
-		key: s.prefix + string(o.Key), value: bytesValue(o.Value, o.ContentType), metadata: o.Metadata, ttl: string(o.TTL),
-		ifMatch: string(o.IfMatch), ifNoneMatch: string(o.IfNoneMatch),
+	put := client.PutOptions{
+		ContentType: o.ContentType, ExpiresAt: o.ExpiresAt, Metadata: o.Metadata,
+		If: client.Conditions{IfMatch: string(o.IfMatch), IfNoneMatch: string(o.IfNoneMatch)},
 	}
-	if !o.ExpiresAt.IsZero() {
-		l.expiresAt, l.expired = o.ExpiresAt.Format(time.RFC3339Nano), !o.ExpiresAt.After(s.now())
+	if text := string(o.TTL); text != "" {
+		if put.TTL, err = time.ParseDuration(text); err != nil || put.TTL <= 0 {
+			return loaded{}, fmt.Errorf("not an entry: the ttl is a duration like 30s or 12h, not %q", text)
+		}
 	}
-	return l, nil
+	expired := !o.ExpiresAt.IsZero() && !o.ExpiresAt.After(s.now())
+	return loaded{key: s.prefix + string(o.Key), value: bytesValue(o.Value, o.ContentType), put: put, expired: expired}, nil
 }
 
 // openAt opens a file at offset, which must be the start of a line.

@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/runnelkv/runnel/api/client"
 )
 
 // writeTree makes files below a new directory.
@@ -642,15 +644,23 @@ func (n heavyItems) items(context.Context) iter.Seq2[item, error] {
 	}
 }
 
+// roundTrip is a transport made of a function.
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
 func TestTransferTakesItemsThatFillItsMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var under, most atomic.Int64
-		c := testClient(t, func(*http.Request) (*http.Response, error) {
+		c, err := client.New(defaultServer, client.Options{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
 			most.Store(max(most.Load(), under.Add(1)))
 			time.Sleep(time.Second) // in the bubble: lets others begin, if they may
 			under.Add(-1)
-			return answer{status: 201}.response()
-		})
+			return &http.Response{StatusCode: 201, Header: http.Header{"Runnel-Revision": {"1"}}, Body: http.NoBody}, nil
+		})})
+		if err != nil {
+			t.Fatal(err)
+		}
 		cp := &checkpoint{now: time.Now}
 		if err := cp.load(); err != nil {
 			t.Fatal(err)

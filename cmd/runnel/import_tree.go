@@ -4,25 +4,23 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"iter"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
-	"github.com/runnelkv/runnel/api/wire"
+	"github.com/runnelkv/runnel/api/client"
 )
 
 // importTree imports the files below dir, and with --delete then removes the keys that have none.
-func (p *program) importTree(ctx context.Context, c *client, dir string, cp *checkpoint, o importOptions) error {
+func (p *program) importTree(ctx context.Context, c *client.Client, dir string, cp *checkpoint, o importOptions) error {
 	if o.delete && !o.yes && !o.dryRun && !p.isTerminal(p.stdin) {
 		return usageError("--delete asks before it deletes, and standard input is no terminal: add --yes")
 	}
@@ -64,7 +62,7 @@ type treeSource struct {
 	prefix string
 	from   string // go on behind this path; empty for all
 	count  int64  // of the files; -1 if unknown
-	c      *client
+	c      *client.Client
 	stored map[string]bool // the keys that may hold what their files do
 
 	skipped int64           // links and special files, once items has ended
@@ -133,9 +131,9 @@ func (s *treeSource) item(ctx context.Context, seq int64, name string, failure e
 			return loaded{}, errors.New("its name is not UTF-8, as a key must be")
 		}
 		v, err := s.value(name)
-		l := loaded{key: s.prefix + name, value: v}
+		l := loaded{key: s.prefix + name, value: v, put: client.PutOptions{ContentType: v.contentType}}
 		if err == nil && s.stored[l.key] {
-			l.same, err = s.c.holds(ctx, l.key, v)
+			l.same, err = holds(ctx, s.c, l.key, v)
 		}
 		return l, err
 	}
@@ -143,45 +141,42 @@ func (s *treeSource) item(ctx context.Context, seq int64, name string, failure e
 }
 
 // standing lists the keys that have a file of their size in the tree, do not expire and have no metadata.
-func (s *treeSource) standing(ctx context.Context, c *client) (map[string]bool, error) {
+func (s *treeSource) standing(ctx context.Context, c *client.Client) (map[string]bool, error) {
 	stored := map[string]bool{}
-	for k, err := range c.keys(ctx, keyQuery{prefix: s.prefix, read: readFlags{consistency: "master"}}) {
+	for k, err := range c.List(ctx, client.ListOptions{Prefix: s.prefix, Read: client.ReadOptions{Consistency: client.Master}}) {
 		if err != nil {
 			return nil, err
 		}
-		var e entry
-		if err := json.Unmarshal(k.raw, &e); err != nil {
+		e, err := k.Entry()
+		if err != nil {
 			return nil, err
 		}
-		name := filepath.FromSlash(strings.TrimPrefix(k.key, s.prefix))
+		name := filepath.FromSlash(strings.TrimPrefix(k.Key, s.prefix))
 		info, err := s.root.Stat(name)
-		if err == nil && info.Mode().IsRegular() && info.Size() == e.Size && e.ExpiresAt == nil && len(e.Metadata) == 0 {
-			stored[k.key] = true
+		if err == nil && info.Mode().IsRegular() && info.Size() == e.Size && e.ExpiresAt.IsZero() && len(e.Metadata) == 0 {
+			stored[k.Key] = true
 		}
 	}
 	return stored, nil
 }
 
 // holds reports whether the key has exactly this value and media type at its master.
-func (c *client) holds(ctx context.Context, key string, v value) (bool, error) {
-	resp, err := c.do(ctx, request{
-		method: http.MethodGet, path: wire.Path(wire.KeysPath, key), query: url.Values{"consistency": {"master"}}, proof: "Runnel-Revision",
-		header: http.Header{"Accept": {"*/*"}}, repeatable: true,
-	})
-	if hasStatus(err, http.StatusNotFound) {
+func holds(ctx context.Context, c *client.Client, key string, v value) (bool, error) {
+	stored, err := c.Open(ctx, key, client.ReadOptions{Consistency: client.Master})
+	if errors.Is(err, client.ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	defer resp.Body.Close()
-	mine, err := v.open()
+	defer stored.Close()
+	mine, err := v.Open()
 	if err != nil {
 		return false, err
 	}
 	defer mine.Close()
-	same, err := sameBytes(resp.Body, mine)
-	return same && resp.Header.Get("Content-Type") == cmp.Or(v.contentType, "application/octet-stream"), err
+	same, err := sameBytes(stored, mine)
+	return same && stored.ContentType == cmp.Or(v.contentType, "application/octet-stream"), err
 }
 
 // sameBytes reads both to the first difference.
@@ -235,7 +230,7 @@ func (s *treeSource) value(name string) (value, error) {
 		return bytesValue(bytes.Clone(head), contentType), nil
 	}
 	open := func() (io.ReadCloser, error) { return s.root.Open(filepath.FromSlash(name)) }
-	return value{open: open, size: info.Size(), contentType: contentType}, nil
+	return value{Body: client.Body{Open: open, Size: info.Size()}, contentType: contentType}, nil
 }
 
 // comparePaths compares two slash paths in the order in which fs.WalkDir visits them: name by name.

@@ -262,22 +262,6 @@ func TestCompletionOffersKeys(t *testing.T) {
 	}
 }
 
-func TestStreamGivesNoKeyTwice(t *testing.T) {
-	var got []string
-	s := &keyStream{last: "a", yield: func(k listedKey, _ error) bool {
-		got = append(got, k.key)
-		return true
-	}}
-	for _, key := range []string{"A", "a", "b", "b", "c"} {
-		if err := s.give(fmt.Appendf(nil, `{"key":%q}`, key)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if diff := cmp.Diff([]string{"b", "c"}, got); diff != "" {
-		t.Error(diff)
-	}
-}
-
 func TestListsAskForTheirConsistency(t *testing.T) {
 	empty := t.TempDir()
 	for _, tt := range []struct{ args, want string }{

@@ -7,12 +7,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"iter"
-	"slices"
 	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
+
+	"github.com/runnelkv/runnel/api/client"
 )
 
 type listOptions struct {
@@ -58,7 +58,7 @@ line, {"prefix":…} for a common prefix; --values adds the values to it.`,
 			if err := o.read.check(cmd); err != nil {
 				return err
 			}
-			c, err := p.clientIn(o.read.session)
+			c, err := p.client(o.read.session, client.Options{})
 			if err != nil {
 				return err
 			}
@@ -79,75 +79,25 @@ line, {"prefix":…} for a common prefix; --values adds the values to it.`,
 	return cmd
 }
 
-func (p *program) list(ctx context.Context, c *client, prefix string, o listOptions) error {
-	q := keyQuery{prefix: prefix, delimiter: o.delimiter, values: o.values, read: o.read}
-	listed := c.keys(ctx, q)
-	if o.delimiter != "" || o.limit > 0 && o.read.session != "" { // a stream that is left gives no session
-		listed = c.keysAndPrefixes(ctx, q)
-	}
+func (p *program) list(ctx context.Context, c *client.Client, prefix string, o listOptions) error {
 	out := newLinePrinter(p.shown(), o)
-	n := 0
-	for k, err := range listed {
+	q := client.ListOptions{Prefix: prefix, Delimiter: o.delimiter, Values: o.values, Limit: o.limit, Read: o.read.options()}
+	for item, err := range c.List(ctx, q) {
 		if err == nil {
-			err = out.print(k)
+			err = out.print(item)
 		}
 		if err != nil {
 			return cmp.Or(out.flush(), err)
 		}
-		if n++; n == o.limit {
-			break
-		}
 	}
 	return out.flush()
-}
-
-// keysAndPrefixes lists by pages, since only those have the prefixes. A common prefix is a listedKey without raw.
-func (c *client) keysAndPrefixes(ctx context.Context, q keyQuery) iter.Seq2[listedKey, error] {
-	return func(yield func(listedKey, error) bool) {
-		for after := ""; ; {
-			page, err := c.page(ctx, q, after, pageKeys)
-			var all []listedKey
-			if err == nil {
-				all, err = merge(page)
-			}
-			if err != nil {
-				yield(listedKey{}, err)
-				return
-			}
-			for _, k := range all {
-				if !yield(k, nil) {
-					return
-				}
-			}
-			if after = page.Next; after == "" {
-				return
-			}
-		}
-	}
-}
-
-// merge puts a page's keys and prefixes into one list in byte order.
-func merge(page *keyPage) ([]listedKey, error) {
-	var all []listedKey
-	for _, raw := range page.Keys {
-		key, err := keyOf(raw)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, listedKey{key: key, raw: raw})
-	}
-	for _, prefix := range page.Prefixes {
-		all = append(all, listedKey{key: prefix})
-	}
-	slices.SortFunc(all, func(a, b listedKey) int { return cmp.Compare(a.key, b.key) })
-	return all, nil
 }
 
 // linePrinter prints a list a line at a time, in one of its forms.
 type linePrinter struct {
 	w     io.Writer
 	buf   bytes.Buffer
-	print func(listedKey) error
+	print func(client.Item) error
 }
 
 // printBytes is how much of a list is gathered before it is written.
@@ -163,7 +113,7 @@ func newLinePrinter(w io.Writer, o listOptions) *linePrinter {
 		form = longLine
 		fmt.Fprintf(&l.buf, longFormat, "SIZE", "MODIFIED", "EXPIRES", "TYPE", "ETAG", "KEY")
 	}
-	l.print = func(k listedKey) error {
+	l.print = func(k client.Item) error {
 		if err := form(&l.buf, k); err != nil || l.buf.Len() < printBytes {
 			return err
 		}
@@ -177,20 +127,20 @@ func (l *linePrinter) flush() error {
 	return err
 }
 
-func plainLine(b *bytes.Buffer, k listedKey) error {
-	b.WriteString(k.key)
+func plainLine(b *bytes.Buffer, k client.Item) error {
+	b.WriteString(k.Key)
 	return b.WriteByte('\n')
 }
 
-func jsonLine(b *bytes.Buffer, k listedKey) error {
-	if k.raw == nil {
-		text, err := json.Marshal(map[string]string{"prefix": k.key})
-		if err != nil {
+func jsonLine(b *bytes.Buffer, k client.Item) error {
+	text := k.Raw
+	if k.IsPrefix() {
+		var err error
+		if text, err = json.Marshal(map[string]string{"prefix": k.Key}); err != nil {
 			return err
 		}
-		k.raw = text
 	}
-	if err := json.Compact(b, k.raw); err != nil {
+	if err := json.Compact(b, text); err != nil {
 		return err
 	}
 	return b.WriteByte('\n')
@@ -198,22 +148,22 @@ func jsonLine(b *bytes.Buffer, k listedKey) error {
 
 const longFormat = "%9s  %-20s  %-20s  %-28s  %-18s  %s\n"
 
-func longLine(b *bytes.Buffer, k listedKey) error {
-	if k.raw == nil {
-		_, err := fmt.Fprintf(b, longFormat, "-", "-", "-", "prefix", "-", k.key)
+func longLine(b *bytes.Buffer, k client.Item) error {
+	if k.IsPrefix() {
+		_, err := fmt.Fprintf(b, longFormat, "-", "-", "-", "prefix", "-", k.Key)
 		return err
 	}
-	var e entry
-	if err := json.Unmarshal(k.raw, &e); err != nil {
-		return fmt.Errorf("the list's entry of %q: %w", k.key, err)
+	e, err := k.Entry()
+	if err != nil {
+		return err
 	}
 	size := humanize.IBytes(uint64(max(0, e.Size)))
-	_, err := fmt.Fprintf(b, longFormat, size, instant(e.ModifiedAt), instant(e.ExpiresAt), e.ContentType, e.ETag, e.Key)
+	_, err = fmt.Fprintf(b, longFormat, size, instant(e.ModifiedAt), instant(e.ExpiresAt), e.ContentType, e.ETag, e.Key)
 	return err
 }
 
-func instant(at *time.Time) string {
-	if at == nil {
+func instant(at time.Time) string {
+	if at.IsZero() {
 		return "-"
 	}
 	return at.UTC().Format(time.RFC3339)

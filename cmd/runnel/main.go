@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/runnelkv/runnel/api/client"
 )
 
 func main() {
@@ -66,7 +68,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 	switch {
 	case errors.As(err, &exit):
 		code = exit.code
-	case !p.running:
+	case !p.running, errors.Is(err, client.ErrInvalid):
 		code = exitUsage
 	}
 	if !errors.Is(err, errSilent) {
@@ -87,9 +89,8 @@ func (p *program) describe(err error) string {
 		}
 	}
 	text := strings.Join(lines, "\n")
-	var refused *problem
-	if p.flags.verbose && errors.As(err, &refused) && refused.RequestID != "" {
-		return fmt.Sprintf("%s (request %s)", text, refused.RequestID)
+	if e, ok := errors.AsType[*client.Error](err); ok && p.flags.verbose && e.RequestID != "" {
+		return fmt.Sprintf("%s (request %s)", text, e.RequestID)
 	}
 	return text
 }

@@ -2,18 +2,19 @@ package main
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
-	"net/http"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/runnelkv/runnel/api/client"
 )
 
 // mirror deletes the keys under a prefix that are not to be kept.
 type mirror struct {
 	p        *program
-	c        *client
+	c        *client.Client
 	prefix   string
 	keep     map[string]bool
 	parallel int
@@ -58,21 +59,21 @@ func (m *mirror) run(ctx context.Context, yes bool) error {
 
 func (m *mirror) find(ctx context.Context) ([]doomed, error) {
 	var keys []doomed
-	for k, err := range m.c.keys(ctx, keyQuery{prefix: m.prefix, read: readFlags{consistency: "master"}}) {
+	for k, err := range m.c.List(ctx, client.ListOptions{Prefix: m.prefix, Read: client.ReadOptions{Consistency: client.Master}}) {
 		if err != nil {
 			return nil, err
 		}
-		if m.keep[k.key] {
+		if m.keep[k.Key] {
 			continue
 		}
-		var e entry
-		if err := json.Unmarshal(k.raw, &e); err != nil {
+		e, err := k.Entry()
+		if err != nil {
 			return nil, err
 		}
 		if e.ETag == "" {
-			return nil, fmt.Errorf("key %q is listed without an ETag", k.key)
+			return nil, fmt.Errorf("key %q is listed without an ETag", k.Key)
 		}
-		keys = append(keys, doomed{k.key, e.ETag})
+		keys = append(keys, doomed{k.Key, e.ETag})
 	}
 	return keys, nil
 }
@@ -93,11 +94,11 @@ func (m *mirror) drop(ctx context.Context, d doomed) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	err := m.c.delete(ctx, d.key, d.etag)
+	err := m.c.Delete(ctx, d.key, client.Conditions{IfMatch: d.etag})
 	switch {
-	case hasStatus(err, http.StatusPreconditionFailed):
+	case errors.Is(err, client.ErrPreconditionFailed):
 		m.changed.Add(1)
-	case hasStatus(err, http.StatusNotFound):
+	case errors.Is(err, client.ErrNotFound):
 		// gone already
 	case err != nil:
 		return fmt.Errorf("delete %q: %w", d.key, err)

@@ -1,21 +1,18 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"net/url"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"github.com/runnelkv/runnel/api/client"
 	"github.com/runnelkv/runnel/api/wire"
 )
 
@@ -62,7 +59,7 @@ as it could then fail on its own success: get the key to see.`,
 			if err != nil {
 				return err
 			}
-			c, err := p.clientIn(o.session)
+			c, err := p.client(o.session, client.Options{})
 			if err != nil {
 				return err
 			}
@@ -82,13 +79,11 @@ as it could then fail on its own success: get the key to see.`,
 	return cmd
 }
 
-// value is the bytes of a put, readable more than once.
+// value is a value to store.
 type value struct {
-	open        func() (io.ReadCloser, error)
-	size        int64
+	client.Body
 	contentType string
-	whole       []byte // all of it, if isWhole
-	isWhole     bool
+	whole       []byte // all of the value if it is in memory, otherwise nil
 }
 
 // maxStdinBytes bounds what is held in memory of a value from standard input.
@@ -137,13 +132,10 @@ func (p *program) readStdin(ctx context.Context) ([]byte, error) {
 }
 
 func bytesValue(b []byte, contentType string) value {
-	return value{
-		open:        func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil },
-		size:        int64(len(b)),
-		whole:       b,
-		isWhole:     true,
-		contentType: contentType,
+	if b == nil {
+		b = []byte{}
 	}
+	return value{Body: client.Bytes(b), contentType: contentType, whole: b}
 }
 
 // fileValue is the content of a regular file, read as it is sent.
@@ -155,53 +147,20 @@ func fileValue(name string) (value, error) {
 	if !info.Mode().IsRegular() {
 		return value{}, fmt.Errorf("%s is not a regular file", name)
 	}
-	return value{
-		open:        func() (io.ReadCloser, error) { return os.Open(name) },
-		size:        info.Size(),
-		contentType: mediaType(name),
-	}, nil
+	open := func() (io.ReadCloser, error) { return os.Open(name) }
+	return value{Body: client.Body{Open: open, Size: info.Size()}, contentType: mediaType(name)}, nil
 }
 
-func (p *program) put(ctx context.Context, c *client, key string, v value, o putOptions) error {
-	header := http.Header{"Content-Type": {cmp.Or(o.contentType, v.contentType, "application/octet-stream")}}
-	setConditions(header, o.ifMatch, o.ifNoneMatch)
-	for name, text := range o.meta {
-		header.Set(wire.MetaHeader+name, text)
-	}
-	query := url.Values{}
-	if o.ttl > 0 {
-		query.Set("ttl", o.ttl.String())
-	}
-	if o.copies != "" {
-		query.Set("copies", o.copies)
-	}
-	resp, err := c.do(ctx, request{
-		method: http.MethodPut, path: wire.Path(wire.KeysPath, key), query: query, header: header,
-		status: []int{http.StatusCreated, http.StatusAccepted, http.StatusNoContent}, proof: "Runnel-Revision",
-		body: v.open, size: v.size, repeatable: o.ifMatch == "" && o.ifNoneMatch == "",
+func (p *program) put(ctx context.Context, c *client.Client, key string, v value, o putOptions) error {
+	put, err := c.PutBody(ctx, key, v.Body, client.PutOptions{
+		ContentType: cmp.Or(o.contentType, v.contentType), TTL: o.ttl, Copies: o.copies, Metadata: o.meta,
+		If: conditions(o.ifMatch, o.ifNoneMatch),
 	})
 	if err != nil {
-		return ofKey(key, err)
+		return withKey(key, err)
 	}
-	defer resp.Body.Close()
-	if _, err = fmt.Fprintln(p.stdout, resp.Header.Get("ETag")); err != nil || resp.StatusCode != http.StatusAccepted {
+	if _, err := fmt.Fprintln(p.stdout, put.ETag); err != nil || !put.Incomplete {
 		return err
 	}
-	return fmt.Errorf("key %q is stored, on %s partitions until now instead of %s; the sync process copies it on",
-		key, firstOf(resp.Header.Get("Runnel-Copies"), "some"), o.copies)
-}
-
-// setConditions adds the preconditions that are not empty, quoting an ETag that a shell has lost the quotes of.
-func setConditions(h http.Header, ifMatch, ifNoneMatch string) {
-	set := func(name, etag string) {
-		if etag == "" {
-			return
-		}
-		if etag != "*" && !strings.Contains(etag, `"`) {
-			etag = `"` + etag + `"`
-		}
-		h.Set(name, etag)
-	}
-	set("If-Match", ifMatch)
-	set("If-None-Match", ifNoneMatch)
+	return fmt.Errorf("key %q is stored, on %d partitions until now instead of %s; the sync process copies it on", key, put.Copies, o.copies)
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -93,7 +92,7 @@ func flagError(_ *cobra.Command, err error) error {
 		"bool": "true or false", "stringToString": "NAME=TEXT",
 	}
 	flag := invalid.GetFlag()
-	return usageError("--%s is %s, not %q", flag.Name, firstOf(forms[flag.Value.Type()], "a "+flag.Value.Type()), invalid.GetValue())
+	return usageError("--%s is %s, not %q", flag.Name, cmp.Or(forms[flag.Value.Type()], "a "+flag.Value.Type()), invalid.GetValue())
 }
 
 // refuseClientFlags refuses flags about requests where a command sends none: one that runs a node or is about one.
@@ -163,34 +162,4 @@ func trackRunning(p *program, c *cobra.Command) {
 			return cmd.Help()
 		}
 	}
-}
-
-// clientIn is client with the session that a file keeps; none without a path.
-func (p *program) clientIn(session string) (*client, error) {
-	c, err := p.client()
-	if err != nil {
-		return nil, err
-	}
-	if p.session, err = openSession(session); p.session != nil {
-		p.session.warn = func(text string) { fmt.Fprintln(p.stderr, "warning:", text) }
-	}
-	c.session = p.session
-	return c, err
-}
-
-// client returns a client for the server that the flags and the environment name, or a usage error.
-func (p *program) client() (*client, error) {
-	c, err := newClient(clientOptions{
-		server:  cmp.Or(p.flags.server, p.getenv("RUNNEL_SERVER"), defaultServer),
-		key:     cmp.Or(p.flags.key, p.getenv("RUNNEL_KEY")),
-		timeout: p.flags.timeout,
-		retry:   p.flags.retry,
-	})
-	if err != nil {
-		return nil, err
-	}
-	if p.flags.verbose {
-		c.trace = &lockedWriter{w: p.stderr}
-	}
-	return c, nil
 }

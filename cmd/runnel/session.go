@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -14,8 +13,6 @@ import (
 
 	"github.com/runnelkv/runnel/store"
 )
-
-const sessionHeader = "Runnel-Session"
 
 // maxSessionBytes is more than a server takes.
 const maxSessionBytes = 16 << 10
@@ -37,7 +34,7 @@ func sessionFlag(f *pflag.FlagSet, path *string) {
 }
 
 // openSession reads the file, which need not exist; nil without a path.
-func openSession(path string) (*sessionFile, error) {
+func (p *program) openSession(path string) (*sessionFile, error) {
 	if path == "" {
 		return nil, nil
 	}
@@ -45,7 +42,8 @@ func openSession(path string) (*sessionFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the session: %w", err)
 	}
-	return &sessionFile{path: path, token: token, kept: token}, nil
+	warn := func(text string) { fmt.Fprintln(p.stderr, "warning:", text) }
+	return &sessionFile{path: path, warn: warn, token: token, kept: token}, nil
 }
 
 func readToken(path string) (string, error) {
@@ -65,34 +63,26 @@ func readToken(path string) (string, error) {
 	return "", errors.Join(err, fmt.Errorf("%s holds no session", path))
 }
 
-// sign adds the token to a request.
-func (s *sessionFile) sign(h http.Header) {
-	if s == nil {
-		return
-	}
+// Token implements client.Session.
+func (s *sessionFile) Token() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.token != "" {
-		h.Set(sessionHeader, s.token)
-	}
+	return s.token
 }
 
-// note takes up the token of an answer, and writes the file unless that was done just before.
-func (s *sessionFile) note(h http.Header) error {
-	if s == nil || h.Get(sessionHeader) == "" {
-		return nil
-	}
+// Update implements client.Session. It writes the file unless that was done just before.
+func (s *sessionFile) Update(token string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.token = mergeTokens(h.Get(sessionHeader), s.token)
+	s.token = mergeTokens(token, s.token)
 	if time.Since(s.saved) < saveInterval {
 		return nil
 	}
 	return s.write()
 }
 
-// drop forgets the session that the server has refused, and the file that holds it.
-func (s *sessionFile) drop() error {
+// Reset implements client.Session. It removes the file.
+func (s *sessionFile) Reset() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.token == "" {

@@ -2,14 +2,12 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
-	"testing/iotest"
 
 	"github.com/runnelkv/runnel/store"
 )
@@ -111,43 +109,6 @@ func TestSessionFollowsAStream(t *testing.T) {
 	f.requests = nil
 	if out := f.ok(t, "list", "--limit", "2", "--session", filepath.Join(t.TempDir(), "session")); strings.Count(out, "\n") != 2 || f.requests[0].Header.Get("Accept") != "application/json" {
 		t.Errorf("%d requests: %s %v", len(f.requests), out, f.requests[0].Header)
-	}
-}
-
-// trickle gives answers a byte at a time.
-type trickle struct{ http.RoundTripper }
-
-func (t trickle) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := t.RoundTripper.RoundTrip(r)
-	if err == nil {
-		resp.Body = struct {
-			io.Reader
-			io.Closer
-		}{iotest.OneByteReader(resp.Body), resp.Body}
-	}
-	return resp, err
-}
-
-// TestBatchIsReadToItsTrailer, though the last result comes before it.
-func TestBatchIsReadToItsTrailer(t *testing.T) {
-	f := newFake(t)
-	f.trailer = store.VectorOf(store.Mark{Origin: "p", Revision: 9}).Token(store.SessionToken, 1)
-	c, err := newClient(clientOptions{server: f.url, timeout: defaultTimeout})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.http.Transport = trickle{c.http.Transport}
-	if c.session, err = openSession(filepath.Join(t.TempDir(), "session")); err != nil {
-		t.Fatal(err)
-	}
-	entries := []*loaded{{key: "a", value: bytesValue([]byte("1"), "")}, {key: "b", value: bytesValue([]byte("1"), "")}}
-	for i, err := range c.storeAll(t.Context(), entries) {
-		if err != nil {
-			t.Errorf("%s: %v", entries[i].key, err)
-		}
-	}
-	if c.session.token != f.trailer {
-		t.Errorf("the session is %q, want %q", c.session.token, f.trailer)
 	}
 }
 

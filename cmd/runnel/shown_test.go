@@ -184,18 +184,6 @@ func TestInterruptEndsThePutThatReadsATerminal(t *testing.T) {
 	}
 }
 
-func TestSizesAreSaidOnceForPeople(t *testing.T) {
-	for text, want := range map[string]problem{
-		"413: The value is larger than 16 MiB.":         {Status: 413, Title: "The value is larger than 16777216 bytes.", MaxBytes: 16 << 20},
-		"413: Too large (at most 16 MiB)":               {Status: 413, Title: "Too large", MaxBytes: 16 << 20},
-		"413: The value is larger than 16515072 bytes.": {Status: 413, Title: "The value is larger than 16515072 bytes.", MaxBytes: 16515072},
-	} {
-		if got := strings.Replace(want.Error(), " request entity too large", "", 1); got != text {
-			t.Errorf("%q, want %q", got, text)
-		}
-	}
-}
-
 func TestNotFoundNamesTheKey(t *testing.T) {
 	f := newFake(t)
 	for _, args := range [][]string{{"get", "my key"}, {"delete", "my key"}} {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
+
+	"github.com/runnelkv/runnel/api/client"
 )
 
 func newStatus(p *program) *cobra.Command {
@@ -32,7 +35,7 @@ read_only (a master that takes no writes), which are not: then the exit status i
   watch runnel status`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := p.client()
+			c, err := p.client("", client.Options{})
 			if err != nil {
 				return err
 			}
@@ -43,34 +46,27 @@ read_only (a master that takes no writes), which are not: then the exit status i
 	return cmd
 }
 
-func (p *program) status(ctx context.Context, c *client, asJSON bool) error {
-	var raw json.RawMessage
-	if err := c.getJSON(ctx, "/v1/status", nil, &raw); err != nil {
-		return err
-	}
-	var s nodeStatus
-	if err := json.Unmarshal(raw, &s); err != nil {
-		return fmt.Errorf("the server's status is not what it should be: %w", err)
-	}
-	text, err := indent(raw)
-	if !asJSON {
-		text, err = p.statusTable(&s), nil
-	}
+func (p *program) status(ctx context.Context, c *client.Client, asJSON bool) error {
+	s, err := c.Status(ctx)
 	if err != nil {
 		return err
+	}
+	text := indent(s.Raw)
+	if !asJSON {
+		text = p.statusTable(s)
 	}
 	if _, err := io.WriteString(p.shown(), text); err != nil {
 		return err
 	}
-	return unhealthy(&s)
+	return unhealthy(s)
 }
 
 // unhealthy is an error that names the partitions that are not healthy, or nil.
-func unhealthy(s *nodeStatus) error {
+func unhealthy(s *client.Status) error {
 	var names []string
 	for _, part := range s.Partitions {
-		if !part.healthy() {
-			names = append(names, fmt.Sprintf("%s is %s", part.Name, firstOf(part.State, "in no known state")))
+		if !part.Healthy() {
+			names = append(names, fmt.Sprintf("%s is %s", part.Name, cmp.Or(part.State, "in no known state")))
 		}
 	}
 	if len(names) == 0 {
@@ -80,7 +76,7 @@ func unhealthy(s *nodeStatus) error {
 }
 
 // statusTable is the status for a person: a row a partition and origin, then what holds for the node.
-func (p *program) statusTable(s *nodeStatus) string {
+func (p *program) statusTable(s *client.Status) string {
 	var b bytes.Buffer
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "PARTITION\tKIND\tROLE\tSTATE\tLATENCY\tORIGIN\tPOSITION\tBEHIND\tLAG\tSYNCED\tERROR")
@@ -94,7 +90,7 @@ func (p *program) statusTable(s *nodeStatus) string {
 		}
 	}
 	fmt.Fprintf(&b, "\nnode %s, version %s, epoch %d, masters: %s\n",
-		firstOf(s.Node, "-"), firstOf(s.Version, "-"), s.Epoch, firstOf(strings.Join(s.Masters, ", "), "-"))
+		cmp.Or(s.Node, "-"), cmp.Or(s.Version, "-"), s.Epoch, cmp.Or(strings.Join(s.Masters, ", "), "-"))
 	fmt.Fprintf(&b, "sync: %s\n", p.syncLine(&s.Sync))
 	if s.Orphans > 0 {
 		fmt.Fprintf(&b, "orphans: %d\n", s.Orphans)
@@ -103,12 +99,12 @@ func (p *program) statusTable(s *nodeStatus) string {
 }
 
 // statusRows prints part once for each origin; its own columns only in the first row.
-func (p *program) statusRows(w io.Writer, part *partitionStatus) {
+func (p *program) statusRows(w io.Writer, part *client.PartitionStatus) {
 	own := fmt.Sprintf("%s\t%s\t%s\t%s\t%s", part.Name, part.Kind, part.Role, part.State, milliseconds(part.LatencyMS))
 	if len(part.Origins) == 0 {
-		fmt.Fprintf(w, "%s\t-\t-\t-\t-\t-\t%s\n", own, firstOf(part.Error, "-"))
+		fmt.Fprintf(w, "%s\t-\t-\t-\t-\t-\t%s\n", own, cmp.Or(part.Error, "-"))
 	}
-	failure := firstOf(part.Error, "-")
+	failure := cmp.Or(part.Error, "-")
 	for _, o := range part.Origins {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\n",
 			own, o.Origin, o.Revision, revisions(o.LagRevisions), seconds(o.LagSeconds), p.synced(part, &o), failure)
@@ -117,14 +113,14 @@ func (p *program) statusRows(w io.Writer, part *partitionStatus) {
 }
 
 // synced is when a partition was last synced with an origin: never with itself.
-func (p *program) synced(part *partitionStatus, o *originStatus) string {
+func (p *program) synced(part *client.PartitionStatus, o *client.OriginStatus) string {
 	if o.SyncedAt == nil && o.Origin == part.Name {
 		return "-"
 	}
 	return p.ago(o.SyncedAt)
 }
 
-func (p *program) syncLine(s *syncStatus) string {
+func (p *program) syncLine(s *client.SyncStatus) string {
 	if !s.Running && s.LastPassAt == nil {
 		return "not running here"
 	}
@@ -166,12 +162,12 @@ func revisions(n *int64) string {
 	return strconv.FormatInt(*n, 10)
 }
 
-// indent formats JSON for reading, with a newline at its end.
-func indent(raw []byte) (string, error) {
+// indent formats JSON for reading, with a newline at the end.
+func indent(raw json.RawMessage) string {
 	var b bytes.Buffer
 	if err := json.Indent(&b, bytes.TrimSpace(raw), "", "  "); err != nil {
-		return "", err
+		panic(err) // the client has decoded it
 	}
 	b.WriteByte('\n')
-	return b.String(), nil
+	return b.String()
 }

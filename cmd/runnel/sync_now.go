@@ -2,37 +2,20 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"net/http"
-)
 
-// syncReport is the answer of POST /v1/sync.
-type syncReport struct {
-	Targets []struct {
-		Name      string `json:"name"`
-		State     string `json:"state"`
-		Error     string `json:"error"`
-		Copied    int64  `json:"copied"`
-		Remaining int64  `json:"remaining"`
-	} `json:"targets"`
-}
+	"github.com/runnelkv/runnel/api/client"
+)
 
 // syncNow has a server make a pass, and prints what came of it.
 func (p *program) syncNow(ctx context.Context) error {
-	c, err := p.client()
+	c, err := p.client("", client.Options{})
 	if err != nil {
 		return err
 	}
-	resp, err := c.do(ctx, request{method: http.MethodPost, path: "/v1/sync", proof: "application/json", repeatable: true,
-		header: http.Header{"Accept": {"application/json"}}})
+	report, err := c.Sync(ctx)
 	if err != nil {
 		return err
-	}
-	defer resp.Body.Close()
-	var report syncReport
-	if err := json.NewDecoder(resp.Body).Decode(&report); err != nil {
-		return fmt.Errorf("read the answer: %w", err)
 	}
 	level := true
 	for _, t := range report.Targets {

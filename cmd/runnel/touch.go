@@ -1,15 +1,12 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/runnelkv/runnel/api/wire"
+	"github.com/runnelkv/runnel/api/client"
 )
 
 func newTouch(p *program) *cobra.Command {
@@ -27,11 +24,16 @@ not sent. A key that does not exist is an error: exit status 1.`,
 			if ttl <= 0 {
 				return usageError("--ttl is a duration like 30s or 12h, and is needed")
 			}
-			c, err := p.clientIn(session)
+			c, err := p.client(session, client.Options{})
 			if err != nil {
 				return err
 			}
-			return p.touch(cmd.Context(), c, args[0], ttl, ifMatch)
+			touched, err := c.Touch(cmd.Context(), args[0], ttl, conditions(ifMatch, ""))
+			if err != nil {
+				return withKey(args[0], err)
+			}
+			_, err = fmt.Fprintln(p.stdout, touched.ETag)
+			return err
 		},
 	}
 	f := cmd.Flags()
@@ -39,19 +41,4 @@ not sent. A key that does not exist is an error: exit status 1.`,
 	f.DurationVar(&ttl, "ttl", 0, "expire after this long, on every node (such as 30s or 24h)")
 	f.StringVar(&ifMatch, "if-match", "", "renew only if the key has this `ETAG`")
 	return cmd
-}
-
-func (p *program) touch(ctx context.Context, c *client, key string, ttl time.Duration, ifMatch string) error {
-	header := http.Header{}
-	setConditions(header, ifMatch, "")
-	resp, err := c.do(ctx, request{
-		method: http.MethodPost, path: wire.Path(wire.KeysPath, key), query: url.Values{"ttl": {ttl.String()}}, header: header,
-		status: []int{http.StatusNoContent}, proof: "Runnel-Revision", repeatable: ifMatch == "",
-	})
-	if err != nil {
-		return ofKey(key, err)
-	}
-	defer resp.Body.Close()
-	_, err = fmt.Fprintln(p.stdout, resp.Header.Get("ETag"))
-	return err
 }

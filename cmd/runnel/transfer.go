@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -10,6 +12,8 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"golang.org/x/sync/semaphore"
+
+	"github.com/runnelkv/runnel/api/client"
 )
 
 const (
@@ -24,7 +28,7 @@ const (
 
 // transfer stores the items of one import, several at a time.
 type transfer struct {
-	c          *client
+	c          *client.Client
 	out        io.Writer // gets what would be done, for --dry-run
 	o          importOptions
 	now        func() time.Time
@@ -120,37 +124,51 @@ func (t *transfer) feed(ctx context.Context, src importSource, memory *semaphore
 func (t *transfer) store(ctx context.Context, group []item) error {
 	entries := make([]loaded, len(group))
 	errs := make([]error, len(group))
-	var small []*loaded
-	var smalls []int // their indexes
+	var batch, alone []int // indexes
 	for i, it := range group {
 		entries[i], errs[i] = it.load()
-		if errs[i] == nil && entries[i].batchable() {
-			small, smalls = append(small, &entries[i]), append(smalls, i)
+		switch {
+		case errs[i] != nil || t.o.dryRun || entries[i].done():
+		case entries[i].batchable():
+			batch = append(batch, i)
+		default:
+			alone = append(alone, i)
 		}
 	}
-	if t.o.dryRun {
-		small = nil
-	} else if len(small) > 1 {
-		for i, err := range t.c.storeAll(ctx, small) {
-			errs[smalls[i]] = err
-		}
+	if len(batch) > 1 {
+		t.storeBatch(ctx, entries, batch, errs)
+	} else {
+		alone = append(batch, alone...)
+	}
+	for _, i := range alone {
+		e := &entries[i]
+		_, errs[i] = t.c.PutBody(ctx, e.key, e.value.Body, e.put)
 	}
 	var away error
 	for i, it := range group {
-		e := &entries[i]
-		if errs[i] == nil && !t.o.dryRun && !e.done() && (!e.batchable() || len(small) == 1) {
-			errs[i] = t.c.store(ctx, e)
-		}
-		if err := t.settle(it, e, errs[i]); err != nil && away == nil {
-			away = err
-		}
+		away = cmp.Or(away, t.settle(it, &entries[i], errs[i]))
 	}
 	return away
 }
 
+// storeBatch stores the entries at these indexes in one request and sets the error of each.
+func (t *transfer) storeBatch(ctx context.Context, entries []loaded, batch []int, errs []error) {
+	operations := make([]client.Operation, len(batch))
+	for n, i := range batch {
+		e := &entries[i]
+		operations[n] = client.Operation{Op: client.OpPut, Key: e.key, Value: e.value.whole, Put: e.put}
+	}
+	results, err := t.c.Batch(ctx, operations, client.ReadOptions{})
+	for n, i := range batch {
+		if errs[i] = err; err == nil {
+			errs[i] = results[n].Err
+		}
+	}
+}
+
 // settle notes what came of an item, unless that says something about the server alone.
 func (t *transfer) settle(it item, e *loaded, err error) error {
-	if err != nil && serverAway(err) {
+	if err != nil && errors.Is(err, client.ErrServer) {
 		return fmt.Errorf("the import stopped at %s: %w", it.where, err)
 	}
 	t.note(it, e, err)
@@ -180,7 +198,7 @@ func (t *transfer) note(it item, e *loaded, err error) {
 			fmt.Fprintf(t.out, "store %s\n", e.key)
 		}
 		t.stored++
-		t.bytes += e.value.size
+		t.bytes += e.value.Size
 	}
 }
 

@@ -1,16 +1,13 @@
 package main
 
 import (
-	"bytes"
-	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
-	"net/http"
 
 	"github.com/spf13/cobra"
+
+	"github.com/runnelkv/runnel/api/client"
 )
 
 func newTxn(p *program) *cobra.Command {
@@ -31,7 +28,7 @@ done. A transaction whose outcome is unknown is not repeated.`,
 			if err != nil {
 				return err
 			}
-			c, err := p.clientIn(session)
+			c, err := p.client(session, client.Options{})
 			if err != nil {
 				return err
 			}
@@ -50,29 +47,13 @@ func (p *program) txnSource(ctx context.Context, file string) (value, error) {
 	return bytesValue(b, ""), err
 }
 
-func (p *program) txn(ctx context.Context, c *client, v value) error {
-	resp, err := c.do(ctx, request{
-		method: http.MethodPost, path: "/v1/txn", header: http.Header{"Content-Type": {"application/json"}, "Accept": {"application/json"}},
-		body: v.open, size: v.size, proof: "application/json",
-	})
+func (p *program) txn(ctx context.Context, c *client.Client, document value) error {
+	result, err := c.TxnJSON(ctx, document.Body)
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
-	var text bytes.Buffer
-	var answer struct {
-		Succeeded bool `json:"succeeded"`
+	if _, err := io.WriteString(p.shown(), indent(result.Raw)); err != nil || result.Succeeded {
+		return err
 	}
-	_, err = text.ReadFrom(resp.Body)
-	if err = cmp.Or(err, json.Unmarshal(text.Bytes(), &answer)); err != nil {
-		return fmt.Errorf("read the answer: %w", err)
-	}
-	pretty, err := indent(text.Bytes())
-	if err == nil {
-		_, err = io.WriteString(p.shown(), pretty)
-	}
-	if err == nil && !answer.Succeeded {
-		err = errors.New("the conditions did not hold")
-	}
-	return err
+	return errors.New("the conditions did not hold")
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"runtime"
@@ -51,13 +52,13 @@ func buildVersion() versionInfo {
 	v := versionInfo{Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		v.Version = firstOf(v.Version, "devel")
+		v.Version = cmp.Or(v.Version, "devel")
 		return v
 	}
 	if v.Version == "" && info.Main.Version != "" {
 		v.Version = strings.Trim(info.Main.Version, "()")
 	}
-	v.Version = firstOf(v.Version, "devel")
+	v.Version = cmp.Or(v.Version, "devel")
 	for _, s := range info.Settings {
 		switch s.Key {
 		case "vcs.revision":

@@ -1,20 +1,19 @@
 package main
 
 import (
-	"bytes"
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"net/http"
-	"net/url"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/runnelkv/runnel/api/client"
 )
 
 type watchOptions struct {
@@ -45,19 +44,18 @@ in FILE, and goes on with it the next time.
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: p.completeKey,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := p.client()
+			c, err := p.client("", client.Options{})
 			if err != nil {
 				return err
 			}
-			c.timeout = max(c.timeout, watchSilence)
-			w := &watcher{c: c, out: p.shown(), errs: p.stderr, o: o}
+			w := &watcher{out: p.shown(), errs: p.stderr, o: o}
 			if len(args) > 0 {
 				w.prefix = args[0]
 			}
-			if err := w.begin(); err != nil {
+			if err := w.readToken(); err != nil {
 				return err
 			}
-			return w.run(cmd.Context())
+			return w.watch(cmd.Context(), c)
 		},
 	}
 	f := cmd.Flags()
@@ -68,23 +66,18 @@ in FILE, and goes on with it the next time.
 	return cmd
 }
 
-// watchSilence is the least time without a line after which a stream counts as lost: twice as long as a server is silent.
-const watchSilence = 30 * time.Second
-
-// watcher prints changes, across broken connections.
+// watcher prints changes and keeps the token of the last one.
 type watcher struct {
-	c         *client
 	out, errs io.Writer
 	o         watchOptions
 	prefix    string
 	since     string // where to go on
 	kept      string // what the token file holds
 	saved     time.Time
-	moved     bool // in this attempt something came
 }
 
-// begin finds out where to go on.
-func (w *watcher) begin() error {
+// readToken finds out where to begin.
+func (w *watcher) readToken() error {
 	if w.since = w.o.since; w.since == "beginning" {
 		w.since = ""
 	}
@@ -101,43 +94,31 @@ func (w *watcher) begin() error {
 	return err
 }
 
-// run watches until ctx ends, or the server refuses for a reason that no
-// repetition mends.
-func (w *watcher) run(ctx context.Context) error {
-	pause := newPause()
-	for {
-		w.moved = false
-		err := w.read(ctx)
-		if keepErr := w.keep(); keepErr != nil {
-			return keepErr
-		}
-		if ctx.Err() != nil {
-			return nil // it was told to stop
-		}
-		if err != nil && !w.passes(err) {
-			return w.explain(err)
-		}
-		if w.moved {
-			pause.Reset()
-		}
+// watch prints changes until ctx ends, or the server refuses for a reason that does not pass.
+func (w *watcher) watch(ctx context.Context, c *client.Client) error {
+	var unkept error // of the token file
+	reconnecting := func(err error) {
+		unkept = w.keepToken()
 		if err != nil {
 			fmt.Fprintf(w.errs, "runnel: %s; trying again\n", visible(err.Error()))
 		}
-		if w.c.wait(ctx, pause.NextBackOff()) != nil {
-			return nil
+	}
+	for change, err := range c.Watch(ctx, client.WatchOptions{Prefix: w.prefix, Since: w.since, Values: w.o.values, OnReconnect: reconnecting}) {
+		if err == nil {
+			err = cmp.Or(unkept, w.print(change))
+		} else if ctx.Err() != nil {
+			err = nil // an interrupt is the ordinary end
+		}
+		if err != nil {
+			return cmp.Or(w.keepToken(), w.explain(err))
 		}
 	}
-}
-
-// passes reports whether an error may pass by itself.
-func (w *watcher) passes(err error) bool {
-	_, stranger := errors.AsType[*strangerError](err)
-	return serverAway(err) && !stranger && !hasStatus(err, http.StatusUnauthorized)
+	return w.keepToken()
 }
 
 // explain says how to go on where a token is too old.
 func (w *watcher) explain(err error) error {
-	if !hasStatus(err, http.StatusGone) {
+	if !errors.Is(err, client.ErrResync) {
 		return err
 	}
 	how := "use --since beginning"
@@ -147,96 +128,36 @@ func (w *watcher) explain(err error) error {
 	return fmt.Errorf("%w; %s, and forget the keys that this does not print", err, how)
 }
 
-// read prints one stream to its end.
-func (w *watcher) read(ctx context.Context) error {
-	q := url.Values{"since": {w.since}}
-	if w.prefix != "" {
-		q.Set("prefix", w.prefix)
-	}
-	if w.o.values {
-		q.Set("values", "true")
-	}
-	resp, err := w.c.attempt(ctx, request{
-		method: http.MethodGet, path: "/v1/changes", query: q, repeatable: true, proof: "application/x-ndjson",
-		header: http.Header{"Accept": {"application/x-ndjson"}},
-	})
-	if err != nil {
-		return err
-	}
-	for line, err := range answerLines(resp) {
-		if err == nil {
-			err = w.print(line)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// changeLine is a line of the stream: a change, a token alone, or a problem.
-type changeLine struct {
-	Key      string `json:"key"`
-	Deleted  bool   `json:"deleted"`
-	Revision int64  `json:"revision"`
-	Next     string `json:"next"`
-	problem
-}
-
-// print prints one line, and then remembers its token: what is printed may be
-// printed again, but nothing is left out.
-func (w *watcher) print(line []byte) error {
-	var c changeLine
-	if err := json.Unmarshal(line, &c); err != nil {
-		return &lostError{err: fmt.Errorf("a line of the changes is not what it should be: %w", err)}
-	}
-	switch {
-	case c.Key == "" && c.Status != 0:
-		return &c.problem
-	case c.Key != "":
-		if err := w.write(line, &c); err != nil {
-			return err
-		}
-	}
-	w.moved = true
-	if c.Next != "" {
-		w.since = c.Next
-	}
-	return w.keepSometimes(c.Key == "")
-}
-
-func (w *watcher) write(line []byte, c *changeLine) error {
-	var b bytes.Buffer
-	switch {
-	case w.o.json || w.o.values:
-		b.Write(line)
-		b.WriteByte('\n')
-	default:
+// print prints a change and then remembers its token: a change may be printed again, but none is left out.
+func (w *watcher) print(c client.Change) error {
+	line := append(c.Raw, '\n')
+	if !w.o.json && !w.o.values {
 		sign := '+'
 		if c.Deleted {
 			sign = '-'
 		}
-		fmt.Fprintf(&b, "%d %c %s\n", c.Revision, sign, c.Key)
+		line = fmt.Appendf(nil, "%d %c %s\n", c.Revision, sign, c.Key)
 	}
-	_, err := w.out.Write(b.Bytes())
-	return err
-}
-
-// keepSometimes writes the token file when nothing follows for now, and else now
-// and then.
-func (w *watcher) keepSometimes(idle bool) error {
-	if !idle && w.c.now().Sub(w.saved) < saveInterval {
+	if c.Key != "" {
+		if _, err := w.out.Write(line); err != nil {
+			return err
+		}
+	}
+	if c.Token != "" {
+		w.since = c.Token
+	}
+	if c.Key != "" && time.Since(w.saved) < saveInterval {
 		return nil
 	}
-	return w.keep()
+	return w.keepToken() // now and then, and when no change follows for now
 }
 
-// keep writes the token file, as a whole or not at all.
-func (w *watcher) keep() error {
-	if w.o.token == "" || w.since == w.kept || w.since == "now" || w.since == "" {
+// keepToken writes the token file, as a whole or not at all.
+func (w *watcher) keepToken() error {
+	if w.o.token == "" || w.since == w.kept || w.since == client.Now || w.since == "" {
 		return nil
 	}
-	w.saved = w.c.now()
+	w.saved = time.Now()
 	if err := writeFile(w.o.token, strings.NewReader(w.since+"\n")); err != nil {
 		return fmt.Errorf("keep the token: %w", err)
 	}

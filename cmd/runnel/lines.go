@@ -1,0 +1,48 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+
+	"github.com/dustin/go-humanize"
+)
+
+// maxLineBytes bounds a line of NDJSON: a file that is none should not be read into memory whole.
+const maxLineBytes = 1 << 30
+
+// lineReader reads lines of any length and knows where it is.
+type lineReader struct {
+	r      *bufio.Reader
+	offset int64 // of the next line, in bytes from the start of the source
+	line   int64 // lines read
+}
+
+func newLineReader(r io.Reader, offset, line int64) *lineReader {
+	return &lineReader{r: bufio.NewReaderSize(r, 64<<10), offset: offset, line: line}
+}
+
+// next returns the next line without its newline, valid for as long as the caller likes. The last may end without one;
+// after it comes io.EOF.
+func (l *lineReader) next() ([]byte, error) {
+	var line []byte
+	for {
+		part, err := l.r.ReadSlice('\n')
+		line = append(line, part...)
+		l.offset += int64(len(part))
+		switch {
+		case err == bufio.ErrBufferFull && len(line) <= maxLineBytes:
+			continue
+		case err == bufio.ErrBufferFull:
+			return nil, fmt.Errorf("line %d is longer than %s", l.line+1, humanize.IBytes(maxLineBytes))
+		case err == io.EOF && len(line) > 0:
+			err = nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		l.line++
+		return bytes.TrimSuffix(line, []byte("\n")), nil
+	}
+}
