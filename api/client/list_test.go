@@ -22,4 +22,3 @@ func TestStreamGivesNoKeyTwice(t *testing.T) {
 		t.Error(diff)
 	}
 }
-

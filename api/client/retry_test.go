@@ -159,7 +159,7 @@ func TestDeleteRepeatedAfterUnknownOutcomeMayFindNothing(t *testing.T) {
 
 // slowBody gives a byte after each pause, and ends with its request.
 type slowBody struct {
-	ctx   context.Context
+	ctx    context.Context
 	pauses []time.Duration
 }
 
@@ -281,4 +281,3 @@ func TestSizesAreSaidOnceForPeople(t *testing.T) {
 		}
 	}
 }
-
