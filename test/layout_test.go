@@ -17,7 +17,8 @@ const module = "github.com/runnelkv/runnel"
 // arrows lists the imports that each package may have, as the layout in CONTRIBUTING.md shows. A package
 // takes the arrows of the longest name here that it is or lies below.
 var arrows = map[string][]string{
-	"cmd/runnel":                    {"config", "api", "api/wire", "sync", "sync/webhook", "store", "store/partition", "store/partition/mysql", "store/partition/sqlite", "store/partition/sqlengine", "store/lock", "store/ledger", "store/file"},
+	"cmd/runnel":                    {"config", "api", "api/client", "api/wire", "cmd/runnel/internal/load", "sync", "sync/webhook", "store", "store/partition", "store/partition/mysql", "store/partition/sqlite", "store/partition/sqlengine", "store/lock", "store/ledger", "store/file"},
+	"cmd/runnel/internal/load":      {},
 	"config":                        {},
 	"store":                         {"store/partition"},
 	"store/partition":               {},
@@ -40,6 +41,7 @@ var arrows = map[string][]string{
 	"api/internal/negotiate":        {"api/internal/problem"},
 	"api/internal/ranges":           {},
 	"api":                           {"api/wire", "api/internal/transport", "api/internal/problem", "api/internal/budget", "api/internal/digest", "api/internal/negotiate", "api/internal/ranges", "store", "store/partition", "store/lock", "store/ledger", "store/file"},
+	"api/client":                    {"api/wire"},
 	"test":                          {"*"},
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/runnelkv/runnel/api/client"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/load"
 )
 
 const benchLong = `Measure a running server: how many requests a second it answers, and how long each takes.
@@ -80,32 +81,26 @@ func newBench(p *program) *cobra.Command {
 
 // benchPlan runs the plan on standard input, for test/bench.
 func (p *program) benchPlan(ctx context.Context) error {
-	var plan benchPlan
+	var plan load.Plan
 	decoder := json.NewDecoder(p.stdin)
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&plan); err != nil {
 		return usageError("the plan on standard input: %v", err)
 	}
-	if err := plan.check(); err != nil {
+	if err := plan.Check(); err != nil {
 		return usageError("the plan on standard input: %v", err)
 	}
-	report, err := runBench(ctx, plan)
+	report, err := load.Run(ctx, plan)
 	if err != nil {
 		return err
 	}
 	return json.NewEncoder(p.stdout).Encode(report)
 }
 
-// benchCase is a plan with the name that tables give it.
-type benchCase struct {
-	name string
-	plan benchPlan
-}
-
 // benchResult is what was measured of a case.
 type benchResult struct {
 	Case string `json:"case"`
-	benchReport
+	load.Report
 }
 
 // bench measures the server that the flags name.
@@ -114,13 +109,13 @@ func (p *program) bench(ctx context.Context, f benchFlags) error {
 	if err != nil {
 		return err
 	}
-	cases := benchCases(base, f)
+	cases := load.Cases(base)
 	if err := checkBenchCases(cases, f.cases); err != nil {
 		return err
 	}
 	results, err := p.runBenchCases(ctx, cases, f.cases)
 	// Whatever was written goes again, also after an interrupt.
-	removed, removeErr := runBench(context.WithoutCancel(ctx), cases[len(cases)-1].plan)
+	removed, removeErr := load.Run(context.WithoutCancel(ctx), cases[len(cases)-1].Plan)
 	if removeErr == nil && wantedBenchCase(f.cases, "delete") {
 		results = append(results, benchResult{"delete", *removed})
 	}
@@ -131,18 +126,18 @@ func (p *program) bench(ctx context.Context, f benchFlags) error {
 }
 
 // runBenchCases writes the keys and measures each wanted case, all but the last, which removes them.
-func (p *program) runBenchCases(ctx context.Context, cases []benchCase, wanted []string) ([]benchResult, error) {
+func (p *program) runBenchCases(ctx context.Context, cases []load.Case, wanted []string) ([]benchResult, error) {
 	var results []benchResult
 	for i, c := range cases[:len(cases)-1] {
-		if i > 0 && !wantedBenchCase(wanted, c.name) {
+		if i > 0 && !wantedBenchCase(wanted, c.Name) {
 			continue
 		}
-		fmt.Fprintf(p.stderr, "%s…\n", c.name)
-		report, err := runBench(ctx, c.plan)
+		fmt.Fprintf(p.stderr, "%s…\n", c.Name)
+		report, err := load.Run(ctx, c.Plan)
 		if err != nil {
-			return results, fmt.Errorf("%s: %w", c.name, err)
+			return results, fmt.Errorf("%s: %w", c.Name, err)
 		}
-		results = append(results, benchResult{c.name, *report})
+		results = append(results, benchResult{c.Name, *report})
 		if i == 0 && report.Errors > 0 {
 			return results, errors.New("the keys could not be written")
 		}
@@ -157,23 +152,23 @@ func (p *program) runBenchCases(ctx context.Context, cases []benchCase, wanted [
 }
 
 // benchBase is what all plans have in common.
-func (p *program) benchBase(f benchFlags) (benchPlan, error) {
+func (p *program) benchBase(f benchFlags) (load.Plan, error) {
 	c, err := p.client("", client.Options{})
 	if err != nil {
-		return benchPlan{}, err
+		return load.Plan{}, err
 	}
 	u, err := url.Parse(p.server())
 	if err != nil || u.Scheme != "http" || strings.Trim(u.Path, "/") != "" {
-		return benchPlan{}, usageError("bench measures a server at http://HOST:PORT, not %s", c.Server())
+		return load.Plan{}, usageError("bench measures a server at http://HOST:PORT, not %s", c.Server())
 	}
 	if !regexp.MustCompile(`^[A-Za-z0-9/_-]{0,64}$`).MatchString(f.prefix) {
-		return benchPlan{}, usageError("--prefix %q is not made of at most 64 of A-Z a-z 0-9 / _ -", f.prefix)
+		return load.Plan{}, usageError("--prefix %q is not made of at most 64 of A-Z a-z 0-9 / _ -", f.prefix)
 	}
 	port := u.Port()
 	if port == "" {
 		port = "80"
 	}
-	base := benchPlan{
+	base := load.Plan{
 		Address: net.JoinHostPort(u.Hostname(), port), Connections: f.connections,
 		Prefix: f.prefix + strings.ToLower(rand.Text()[:10]) + "/", Keys: f.keys, Order: "random", ValueBytes: f.valueBytes, Seed: f.seed,
 		WarmupMS: int(f.warmup.Milliseconds()), DurationMS: int(f.duration.Milliseconds()), Requests: f.requests,
@@ -184,60 +179,15 @@ func (p *program) benchBase(f benchFlags) (benchPlan, error) {
 	return base, nil
 }
 
-// benchFillTime bounds the writing of all keys, and their removal.
-const benchFillTime = 20 * time.Minute
-
-// benchCases are the cases in their order: the first writes the keys, the last removes them.
-func benchCases(base benchPlan, f benchFlags) []benchCase {
-	with := func(method, path, body string, bytes int64, headers ...string) benchPlan {
-		p := base
-		p.Method, p.Path, p.Body, p.BodyBytes = method, path, body, bytes
-		p.Header = append(slices.Clip(base.Header), headers...)
-		p.Expect = []int{200}
-		if method != "GET" {
-			p.Expect = []int{200, 201, 204}
-		}
-		return p
-	}
-	once := func(p benchPlan) benchPlan {
-		p.Order, p.WarmupMS, p.DurationMS, p.Requests = "once", 0, int(benchFillTime.Milliseconds()), 0
-		return p
-	}
-	const path = "/v1/keys/{key}"
-	const text = "Content-Type: text/plain"
-	batch := func(item, count string) benchPlan {
-		p := with("POST", "/v1/batch", benchItems, -1, "Content-Type: application/x-ndjson", "Accept: application/x-ndjson")
-		p.Items, p.Item, p.Count = benchBatch(f.valueBytes), item+"\n", count
-		p.Connections = (p.Connections + 7) / 8 // on all of them seconds of work would queue up
-		return p
-	}
-	remove := once(with("DELETE", path, "", -1))
-	remove.Expect = append(remove.Expect, 404) // of an interrupted fill
-	return []benchCase{
-		{"fill", once(with("PUT", path, "{value}", -1, text))},
-		{"get", with("GET", path, "", int64(f.valueBytes))},
-		{"get-master", with("GET", path+"?consistency=master", "", int64(f.valueBytes))},
-		{"put", with("PUT", path, "{value}", -1, text)},
-		{"put-if-match", with("PUT", path, "{value}", -1, text, "If-Match: {etag}")},
-		{"batch-get", batch(`{"op":"get","key":"{key}"}`, `"status":200`)},
-		{"batch-put", batch(`{"op":"put","key":"{key}","value":"{value}"}`, `"status":20`)},
-		{"list", with("GET", "/v1/keys?limit=100&prefix="+url.QueryEscape(base.Prefix), "", -1)},
-		{"delete", remove},
-	}
-}
-
-// benchBatch is how many values of a size a batch holds.
-func benchBatch(valueBytes int) int { return min(1000, max(1, 1<<20/max(1, valueBytes))) }
-
 // checkBenchCases refuses plans that cannot be run and names of cases that are not there.
-func checkBenchCases(cases []benchCase, wanted []string) error {
+func checkBenchCases(cases []load.Case, wanted []string) error {
 	for _, name := range wanted {
-		if !slices.ContainsFunc(cases, func(c benchCase) bool { return c.name == name }) {
+		if !slices.ContainsFunc(cases, func(c load.Case) bool { return c.Name == name }) {
 			return usageError("there is no case %q; see 'runnel bench --help'", name)
 		}
 	}
 	for _, c := range cases {
-		if err := c.plan.check(); err != nil {
+		if err := c.Plan.Check(); err != nil {
 			return usageError("%v", err)
 		}
 	}

@@ -141,7 +141,7 @@ func TestImportKeepsTTLAndConditions(t *testing.T) {
 	if diff := cmp.Diff(map[string]string{"ttl": "x", "stands": "precious", "new": "x", "null": "x"}, f.values()); diff != "" {
 		t.Error(diff)
 	}
-	if o.code != exitFailed || strings.Count(o.stderr, "412 precondition-failed") != 2 || f.entries["ttl"].ttl != "90m" {
+	if o.code != exitFailed || strings.Count(o.stderr, "412 precondition-failed") != 2 || f.entries["ttl"].ttl != "1h30m0s" {
 		t.Errorf("%+v, ttl %q", o, f.entries["ttl"].ttl)
 	}
 }

@@ -1,19 +1,19 @@
-package main
+package load
 
 import "bytes"
 
-// A benchCounter counts how often a short pattern stands in a body that comes in pieces. It allocates nothing once it
+// A counter counts how often a short pattern stands in a body that comes in pieces. It allocates nothing once it
 // has seen a body. No pattern may overlap with itself; "status":20 does not.
-type benchCounter struct {
+type counter struct {
 	pattern []byte // empty: nothing is counted
 	n       int
 	tail    []byte // the end of what was seen, shorter than the pattern
 }
 
-func (c *benchCounter) begin() { c.n, c.tail = 0, c.tail[:0] }
+func (c *counter) begin() { c.n, c.tail = 0, c.tail[:0] }
 
 // see takes the next piece. What lies across the border to the last one is too short to hold the pattern on either side of it.
-func (c *benchCounter) see(piece []byte) {
+func (c *counter) see(piece []byte) {
 	if len(c.pattern) == 0 {
 		return
 	}

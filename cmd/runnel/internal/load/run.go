@@ -1,7 +1,8 @@
-package main
+package load
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -10,8 +11,8 @@ import (
 	"time"
 )
 
-// A benchReport is what a plan's run measured.
-type benchReport struct {
+// A Report is what a plan's run measured.
+type Report struct {
 	Requests  int64            `json:"requests"` // answered as expected, in the measured time
 	Errors    int64            `json:"errors"`   // everything else, warm-up included
 	Samples   map[string]int64 `json:"samples,omitempty"`
@@ -25,19 +26,19 @@ type benchReport struct {
 }
 
 const (
-	// benchPatience is how long after its end a run waits for answers that are under way.
-	benchPatience = 30 * time.Second
-	// benchTooMany errors on a connection end its work: the server is not worth measuring.
-	benchTooMany = 100
-	// benchOwnKeys is how many keys a connection works on with {etag}.
-	benchOwnKeys = 64
-	// benchSamples is how many different errors a report names.
-	benchSamples = 8
+	// drainTimeout is how long after its end a run waits for answers that are under way.
+	drainTimeout = 30 * time.Second
+	// maxErrors errors on a connection end its work: the server is not worth measuring.
+	maxErrors = 100
+	// ownKeys is how many keys a connection works on with {etag}.
+	ownKeys = 64
+	// maxSamples is how many different errors a report names.
+	maxSamples = 8
 )
 
-// runBench runs a plan and returns its report. Failing requests are in the report; an error means that nothing could be measured.
-func runBench(ctx context.Context, p benchPlan) (*benchReport, error) {
-	if err := p.check(); err != nil {
+// Run runs a plan and returns its report. Failing requests are in the report; an error means that nothing could be measured.
+func Run(ctx context.Context, p Plan) (*Report, error) {
+	if err := p.Check(); err != nil {
 		return nil, err
 	}
 	workers, err := p.workers(ctx)
@@ -49,14 +50,14 @@ func runBench(ctx context.Context, p benchPlan) (*benchReport, error) {
 			w.conn.Close()
 		}
 	}()
-	each(workers, func(w *benchWorker) { w.prime() })
-	clock := p.clock()
-	each(workers, func(w *benchWorker) { w.run(ctx, clock) })
+	each(workers, func(w *worker) { w.prime() })
+	clock := p.interval()
+	each(workers, func(w *worker) { w.run(ctx, clock) })
 	return reportOf(workers, clock), ctx.Err()
 }
 
 // each does the work of all workers at the same time.
-func each(workers []*benchWorker, work func(*benchWorker)) {
+func each(workers []*worker, work func(*worker)) {
 	var group sync.WaitGroup
 	for _, w := range workers {
 		group.Go(func() { work(w) })
@@ -64,21 +65,21 @@ func each(workers []*benchWorker, work func(*benchWorker)) {
 	group.Wait()
 }
 
-// benchClock says when a run is measured: from start to end.
-type benchClock struct{ start, end time.Time }
+// interval says when a run is measured: from start to end.
+type interval struct{ start, end time.Time }
 
-func (p *benchPlan) clock() benchClock {
+func (p *Plan) interval() interval {
 	start := time.Now().Add(time.Duration(p.WarmupMS) * time.Millisecond)
-	return benchClock{start, start.Add(time.Duration(p.DurationMS) * time.Millisecond)}
+	return interval{start, start.Add(time.Duration(p.DurationMS) * time.Millisecond)}
 }
 
-// A benchWorker is one connection and what it measures.
-type benchWorker struct {
-	plan     *benchPlan
+// A worker is one connection and what it measures.
+type worker struct {
+	plan     *Plan
 	number   int // of the connection
 	conn     net.Conn
-	reader   *benchReader
-	template *benchTemplate
+	reader   *responseReader
+	template *requestTemplate
 	random   *rand.Rand
 	request  []byte
 	stamp    uint64
@@ -88,18 +89,18 @@ type benchWorker struct {
 	own      []int          // the same keys
 	items    []int          // keys of the next request, with {items}
 
-	histogram benchHistogram
+	histogram histogram
 	finished  time.Time // of its last answer
 	errors    int64
 	samples   map[string]int64
 }
 
 // workers connects every worker of p.
-func (p *benchPlan) workers(ctx context.Context) ([]*benchWorker, error) {
-	var workers []*benchWorker
+func (p *Plan) workers(ctx context.Context) ([]*worker, error) {
+	var workers []*worker
 	full := p.template(false)
 	for i := range p.Connections {
-		w := &benchWorker{plan: p, number: i, next: i, template: full, left: p.share(i), samples: map[string]int64{}}
+		w := &worker{plan: p, number: i, next: i, template: full, left: p.share(i), samples: map[string]int64{}}
 		w.random = rand.New(rand.NewPCG(p.Seed, uint64(i)+2))
 		w.stamp = w.random.Uint64()
 		if err := w.connect(ctx); err != nil {
@@ -114,7 +115,7 @@ func (p *benchPlan) workers(ctx context.Context) ([]*benchWorker, error) {
 }
 
 // share is how many requests connection i may send, or -1 for any number.
-func (p *benchPlan) share(i int) int64 {
+func (p *Plan) share(i int) int64 {
 	if p.Requests == 0 {
 		return -1
 	}
@@ -125,26 +126,26 @@ func (p *benchPlan) share(i int) int64 {
 	return n
 }
 
-func (w *benchWorker) connect(ctx context.Context) error {
+func (w *worker) connect(ctx context.Context) error {
 	conn, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(ctx, "tcp", w.plan.Address)
 	if err != nil {
 		return err
 	}
-	w.conn, w.reader = conn, newBenchReader(conn)
+	w.conn, w.reader = conn, newResponseReader(conn)
 	w.reader.count.pattern = []byte(w.plan.Count)
-	limit := time.Duration(w.plan.WarmupMS+w.plan.DurationMS)*time.Millisecond + benchPatience
+	limit := time.Duration(w.plan.WarmupMS+w.plan.DurationMS)*time.Millisecond + drainTimeout
 	return conn.SetDeadline(time.Now().Add(limit))
 }
 
 // prime writes a connection's own keys once without a condition, to learn their ETags. It takes its keys from all over the key space.
-func (w *benchWorker) prime() {
+func (w *worker) prime() {
 	if !w.plan.conditional() {
 		return
 	}
 	bare := w.plan.template(true)
 	w.etags = map[int][]byte{}
 	per := w.plan.Keys / w.plan.Connections
-	n := min(per, benchOwnKeys)
+	n := min(per, ownKeys)
 	for i := range n {
 		key := w.number + w.plan.Connections*(i*per/n)
 		answer, err := w.exchange(bare, key)
@@ -161,12 +162,12 @@ func (w *benchWorker) prime() {
 }
 
 // run sends requests until the clock, the plan or ctx ends it.
-func (w *benchWorker) run(ctx context.Context, clock benchClock) {
+func (w *worker) run(ctx context.Context, clock interval) {
 	stop := context.AfterFunc(ctx, func() { w.conn.SetDeadline(time.Now()) })
 	defer stop()
 	for began := time.Now(); began.Before(clock.end); {
 		key, more := w.pick()
-		if !more || w.errors >= benchTooMany {
+		if !more || w.errors >= maxErrors {
 			return
 		}
 		answer, err := w.exchange(w.template, key)
@@ -194,7 +195,7 @@ func (w *benchWorker) run(ctx context.Context, clock benchClock) {
 }
 
 // pick chooses the next key, or says that there is nothing more to do.
-func (w *benchWorker) pick() (key int, more bool) {
+func (w *worker) pick() (key int, more bool) {
 	if w.left == 0 {
 		return 0, false
 	}
@@ -213,22 +214,22 @@ func (w *benchWorker) pick() (key int, more bool) {
 }
 
 // exchange sends one request and reads and checks its answer.
-func (w *benchWorker) exchange(t *benchTemplate, key int) (benchAnswer, error) {
+func (w *worker) exchange(t *requestTemplate, key int) (response, error) {
 	w.stamp += uint64(1 + w.plan.Items)
 	w.items = w.items[:0]
 	for range w.plan.Items {
 		w.items = append(w.items, w.random.IntN(w.plan.Keys))
 	}
-	w.request = t.append(w.request[:0], benchBlanks{key: key, stamp: w.stamp, etag: w.etags[key], items: w.items})
+	w.request = t.append(w.request[:0], blanks{key: key, stamp: w.stamp, etag: w.etags[key], items: w.items})
 	if _, err := w.conn.Write(w.request); err != nil {
-		return benchAnswer{}, err
+		return response{}, err
 	}
 	a, err := w.reader.read(w.plan.Method != "HEAD")
 	switch {
 	case err != nil:
 		return a, err
 	case !slices.Contains(w.plan.Expect, a.status):
-		return a, benchStatusError(a.status)
+		return a, statusError(a.status)
 	case w.plan.BodyBytes >= 0 && a.bodyBytes != w.plan.BodyBytes:
 		return a, fmt.Errorf("status %d with a body of %d bytes instead of %d", a.status, a.bodyBytes, w.plan.BodyBytes)
 	case a.counted != w.plan.Items:
@@ -237,31 +238,25 @@ func (w *benchWorker) exchange(t *benchTemplate, key int) (benchAnswer, error) {
 	return a, nil
 }
 
-// benchStatusError is a status that was not expected.
-type benchStatusError int
+// statusError is a status that was not expected.
+type statusError int
 
-func (e benchStatusError) Error() string { return fmt.Sprintf("unexpected status %d", int(e)) }
+func (e statusError) Error() string { return fmt.Sprintf("unexpected status %d", int(e)) }
 
 // fail counts an error, and remembers what it was unless there are too many kinds already.
-func (w *benchWorker) fail(err error) {
+func (w *worker) fail(err error) {
 	w.errors++
 	text := err.Error()
-	if op := (*net.OpError)(nil); asOpError(err, &op) {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
 		text = fmt.Sprintf("%s: %v", op.Op, op.Err) // without the ports, which differ each time
 	}
-	if _, known := w.samples[text]; known || len(w.samples) < benchSamples {
+	if _, known := w.samples[text]; known || len(w.samples) < maxSamples {
 		w.samples[text]++
 	}
 }
 
-func asOpError(err error, op **net.OpError) bool {
-	e, ok := err.(*net.OpError)
-	*op = e
-	return ok
-}
-
 // reconnect takes a fresh connection in place of one of unknown state.
-func (w *benchWorker) reconnect(ctx context.Context) bool {
+func (w *worker) reconnect(ctx context.Context) bool {
 	w.conn.Close()
 	if err := w.connect(ctx); err != nil {
 		w.fail(err)
@@ -271,9 +266,9 @@ func (w *benchWorker) reconnect(ctx context.Context) bool {
 }
 
 // reportOf brings together what workers measured. The time is that of the clock, or less when all were done before.
-func reportOf(workers []*benchWorker, clock benchClock) *benchReport {
-	var all benchHistogram
-	r := &benchReport{Samples: map[string]int64{}}
+func reportOf(workers []*worker, clock interval) *Report {
+	var all histogram
+	r := &Report{Samples: map[string]int64{}}
 	finished := clock.start
 	unfinished := false
 	for _, w := range workers {

@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"fmt"
@@ -14,7 +14,7 @@ func TestCounterCountsAcrossPieces(t *testing.T) {
 	const text = `{"status":200}{"status":201}"stat"status":20{"status":404}`
 	random := rand.New(rand.NewPCG(1, 1))
 	for range 1000 {
-		c := benchCounter{pattern: []byte(`"status":20`)}
+		c := counter{pattern: []byte(`"status":20`)}
 		c.begin()
 		for rest := text; rest != ""; {
 			n := min(len(rest), random.IntN(14))
@@ -44,7 +44,7 @@ func TestItemsAreSentAndCounted(t *testing.T) {
 	p := testPlan(strings.TrimPrefix(s.URL, "http://"))
 	p.Method, p.Body, p.Item, p.Items, p.Count = "POST", "{items}", "{\"key\":\"{key}\",\"value\":\"{value}\"}\n", 50, `"status":200`
 	for _, lacking = range []int{0, 1} {
-		r, err := runBench(t.Context(), p)
+		r, err := Run(t.Context(), p)
 		if err != nil || r.Requests != int64(200*(1-lacking)) || r.Errors != int64(200*lacking) {
 			t.Errorf("with %d items lacking: %+v, %v", lacking, r, err)
 		}
@@ -53,7 +53,7 @@ func TestItemsAreSentAndCounted(t *testing.T) {
 		}
 	}
 	p.Order = "once"
-	if p.check() == nil {
+	if p.Check() == nil {
 		t.Error("items in order are taken")
 	}
 }

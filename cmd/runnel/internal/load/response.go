@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"bytes"
@@ -9,21 +9,21 @@ import (
 	"strconv"
 )
 
-// benchBufferBytes is what is read at a time. The first half is for the header, so that a body does not overwrite it.
-const benchBufferBytes = 32 << 10
+// bufferBytes is what is read at a time. The first half is for the header, so that a body does not overwrite it.
+const bufferBytes = 32 << 10
 
-// A benchReader reads HTTP/1.1 answers from a connection and keeps of each only what is checked. It allocates
+// A responseReader reads HTTP/1.1 answers from a connection and keeps of each only what is checked. It allocates
 // nothing for an answer.
-type benchReader struct {
+type responseReader struct {
 	source io.Reader
 	buffer []byte
 	from   int // what is buffered and not yet taken is buffer[from:to]
 	to     int
-	count  benchCounter
+	count  counter
 }
 
-// benchAnswer is what is kept of an answer. The ETag is valid until the next one is read.
-type benchAnswer struct {
+// response is what is kept of an answer. The ETag is valid until the next one is read.
+type response struct {
 	status    int
 	bodyBytes int64
 	counted   int
@@ -32,21 +32,21 @@ type benchAnswer struct {
 }
 
 var (
-	errBenchHeader  = errors.New("the answer's header is longer than 16 KiB")
-	errBenchFraming = errors.New("the answer has no length and is not chunked")
+	errLongHeader = errors.New("the answer's header is longer than 16 KiB")
+	errFraming    = errors.New("the answer has no length and is not chunked")
 )
 
-func newBenchReader(source io.Reader) *benchReader {
-	return &benchReader{source: source, buffer: make([]byte, benchBufferBytes)}
+func newResponseReader(source io.Reader) *responseReader {
+	return &responseReader{source: source, buffer: make([]byte, bufferBytes)}
 }
 
 // read reads one answer to its end. hasBody is false for answers to HEAD.
-func (r *benchReader) read(hasBody bool) (benchAnswer, error) {
+func (r *responseReader) read(hasBody bool) (response, error) {
 	header, err := r.header()
 	if err != nil {
-		return benchAnswer{}, err
+		return response{}, err
 	}
-	a, length, err := parseBenchHeader(header)
+	a, length, err := parseHeader(header)
 	if err != nil {
 		return a, err
 	}
@@ -57,27 +57,27 @@ func (r *benchReader) read(hasBody bool) (benchAnswer, error) {
 		return r.read(hasBody) // an interim answer
 	case !hasBody || a.status == 204 || a.status == 304:
 		return a, nil
-	case length == benchChunked:
+	case length == lengthChunked:
 		a.etag = bytes.Clone(a.etag) // chunks move the buffer
 		a.bodyBytes, err = r.chunks()
 	case length >= 0:
 		a.bodyBytes = length
 		err = r.skip(length)
 	default:
-		err = errBenchFraming
+		err = errFraming
 	}
 	a.counted = r.count.n
 	return a, err
 }
 
 // header moves the next header to the front of the buffer and returns it with its empty line.
-func (r *benchReader) header() ([]byte, error) {
+func (r *responseReader) header() ([]byte, error) {
 	r.to = copy(r.buffer, r.buffer[r.from:r.to]) // usually nothing
 	r.from = 0
 	for seen := 0; ; {
 		if i := bytes.Index(r.buffer[r.from+seen:r.to], []byte("\r\n\r\n")); i >= 0 {
 			if seen+i+4 > len(r.buffer)/2 {
-				return nil, errBenchHeader
+				return nil, errLongHeader
 			}
 			return r.buffer[r.from : r.from+seen+i+4], nil
 		}
@@ -89,13 +89,13 @@ func (r *benchReader) header() ([]byte, error) {
 }
 
 // fill reads more behind what is buffered, which it moves to the front first.
-func (r *benchReader) fill() error {
+func (r *responseReader) fill() error {
 	if r.from > 0 {
 		r.to = copy(r.buffer, r.buffer[r.from:r.to])
 		r.from = 0
 	}
 	if r.to == len(r.buffer) {
-		return errBenchHeader
+		return errLongHeader
 	}
 	n, err := r.source.Read(r.buffer[r.to:])
 	r.to += n
@@ -109,7 +109,7 @@ func (r *benchReader) fill() error {
 }
 
 // skip drops the next n bytes. It leaves the first half of the buffer, and with it an ETag, as it is.
-func (r *benchReader) skip(n int64) error {
+func (r *responseReader) skip(n int64) error {
 	for n > int64(r.to-r.from) {
 		n -= int64(r.to - r.from)
 		r.count.see(r.buffer[r.from:r.to])
@@ -129,7 +129,7 @@ func (r *benchReader) skip(n int64) error {
 }
 
 // chunks drops a chunked body with its trailer and returns how many bytes it had.
-func (r *benchReader) chunks() (total int64, err error) {
+func (r *responseReader) chunks() (total int64, err error) {
 	for {
 		line, err := r.line()
 		if err != nil {
@@ -147,14 +147,14 @@ func (r *benchReader) chunks() (total int64, err error) {
 			return total, err
 		}
 		if end, err := r.line(); err != nil || len(end) > 0 {
-			return total, cmp.Or(err, errBenchFraming)
+			return total, cmp.Or(err, errFraming)
 		}
 		total += n
 	}
 }
 
 // trailer drops the lines up to and with the empty one.
-func (r *benchReader) trailer() error {
+func (r *responseReader) trailer() error {
 	for {
 		line, err := r.line()
 		if err != nil || len(line) == 0 {
@@ -164,7 +164,7 @@ func (r *benchReader) trailer() error {
 }
 
 // line takes a line, which is valid until the next read.
-func (r *benchReader) line() ([]byte, error) {
+func (r *responseReader) line() ([]byte, error) {
 	for {
 		if i := bytes.Index(r.buffer[r.from:r.to], []byte("\r\n")); i >= 0 {
 			line := r.buffer[r.from : r.from+i]
@@ -179,12 +179,12 @@ func (r *benchReader) line() ([]byte, error) {
 
 // Lengths of a body that are no number of bytes.
 const (
-	benchUnknown = -1
-	benchChunked = -2
+	lengthUnknown = -1
+	lengthChunked = -2
 )
 
-// parseBenchHeader returns what a header says, and the length of the body.
-func parseBenchHeader(header []byte) (a benchAnswer, length int64, err error) {
+// parseHeader returns what a header says, and the length of the body.
+func parseHeader(header []byte) (a response, length int64, err error) {
 	line, rest, _ := bytes.Cut(header, []byte("\r\n"))
 	if len(line) < 12 || !bytes.HasPrefix(line, []byte("HTTP/1.")) {
 		return a, 0, fmt.Errorf("%.40q is no HTTP/1 answer", line)
@@ -193,27 +193,27 @@ func parseBenchHeader(header []byte) (a benchAnswer, length int64, err error) {
 		return a, 0, fmt.Errorf("%.40q has no status", line)
 	}
 	a.last = line[7] == '0'
-	length = benchUnknown
+	length = lengthUnknown
 	for len(rest) > 2 {
 		line, rest, _ = bytes.Cut(rest, []byte("\r\n"))
 		switch value := []byte(nil); {
-		case benchField(line, "content-length", &value):
+		case headerField(line, "content-length", &value):
 			if length, err = strconv.ParseInt(string(value), 10, 64); err != nil || length < 0 {
 				return a, 0, fmt.Errorf("Content-Length %q is no number", value)
 			}
-		case benchField(line, "transfer-encoding", &value):
-			length = benchChunked
-		case benchField(line, "etag", &value):
+		case headerField(line, "transfer-encoding", &value):
+			length = lengthChunked
+		case headerField(line, "etag", &value):
 			a.etag = value
-		case benchField(line, "connection", &value):
+		case headerField(line, "connection", &value):
 			a.last = bytes.EqualFold(value, []byte("close")) || a.last && !bytes.EqualFold(value, []byte("keep-alive"))
 		}
 	}
 	return a, length, nil
 }
 
-// benchField reports whether line is the named field, and gives its value.
-func benchField(line []byte, name string, value *[]byte) bool {
+// headerField reports whether line is the named field, and gives its value.
+func headerField(line []byte, name string, value *[]byte) bool {
 	if len(line) <= len(name) || line[len(name)] != ':' || line[0]|0x20 != name[0] || !bytes.EqualFold(line[:len(name)], []byte(name)) {
 		return false
 	}

@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"bytes"
@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// A benchPlan is one measurement: one kind of request, again and again, on a fixed number of connections, each of which
+// A Plan is one measurement: one kind of request, again and again, on a fixed number of connections, each of which
 // sends its next request when it has the answer to the last one. It is what "runnel bench --plan" reads as JSON.
 //
 // Path, Header and Body may hold {key}, {key64} (the key in base64), {value} and {value64}. A header with {etag} makes
 // the writes conditional: each connection then has keys of its own and presents what the last answer gave it. {items} in
 // the body is Item again and again, each with a key and a value of its own; the answer must then hold Count once for each.
-type benchPlan struct {
+type Plan struct {
 	Address     string   `json:"address"` // host:port
 	Method      string   `json:"method"`
 	Path        string   `json:"path"`
@@ -42,35 +42,35 @@ type benchPlan struct {
 
 // Bounds of a plan, so that a slip of the pen cannot take a machine down.
 const (
-	maxBenchConnections = 1024
-	maxBenchKeys        = 99_999_999
-	maxBenchValueBytes  = 64 << 20
-	maxBenchDuration    = time.Hour
-	maxBenchItems       = 10_000
-	// benchStampBytes begin each value and differ in each: a server may skip a write that changes nothing. They are a
+	maxConnections = 1024
+	maxKeys        = 99_999_999
+	maxValueBytes  = 64 << 20
+	maxDuration    = time.Hour
+	maxItems       = 10_000
+	// stampBytes begin each value and differ in each: a server may skip a write that changes nothing. They are a
 	// multiple of three, so that their base64 can be put before the rest's.
-	benchStampBytes = 18
+	stampBytes = 18
 )
 
-func (p *benchPlan) check() error {
+func (p *Plan) Check() error {
 	duration := time.Duration(p.DurationMS+p.WarmupMS) * time.Millisecond
 	switch {
 	case p.Address == "" || p.Method == "" || !strings.HasPrefix(p.Path, "/") || len(p.Expect) == 0:
 		return errors.New("a plan needs an address, a method, a path and the statuses to expect")
-	case p.Connections < 1 || p.Connections > maxBenchConnections:
-		return fmt.Errorf("%d connections are not between 1 and %d", p.Connections, maxBenchConnections)
-	case p.Keys < 1 || p.Keys > maxBenchKeys:
-		return fmt.Errorf("%d keys are not between 1 and %d", p.Keys, maxBenchKeys)
-	case p.ValueBytes != 0 && p.ValueBytes < benchStampBytes || p.ValueBytes > maxBenchValueBytes:
-		return fmt.Errorf("a value of %d bytes is not between %d and %d", p.ValueBytes, benchStampBytes, maxBenchValueBytes)
-	case p.DurationMS < 1 || p.WarmupMS < 0 || duration > maxBenchDuration:
-		return fmt.Errorf("a run of %v is not between a millisecond and %v", duration, maxBenchDuration)
+	case p.Connections < 1 || p.Connections > maxConnections:
+		return fmt.Errorf("%d connections are not between 1 and %d", p.Connections, maxConnections)
+	case p.Keys < 1 || p.Keys > maxKeys:
+		return fmt.Errorf("%d keys are not between 1 and %d", p.Keys, maxKeys)
+	case p.ValueBytes != 0 && p.ValueBytes < stampBytes || p.ValueBytes > maxValueBytes:
+		return fmt.Errorf("a value of %d bytes is not between %d and %d", p.ValueBytes, stampBytes, maxValueBytes)
+	case p.DurationMS < 1 || p.WarmupMS < 0 || duration > maxDuration:
+		return fmt.Errorf("a run of %v is not between a millisecond and %v", duration, maxDuration)
 	case p.Order != "random" && p.Order != "once":
 		return fmt.Errorf("the order %q is neither random nor once", p.Order)
 	case p.conditional() && (p.Keys < p.Connections || p.Order == "once"):
 		return errors.New("with {etag} each connection needs a key of its own, in random order")
-	case p.Items < 0 || p.Items > maxBenchItems || (p.Items > 0) != strings.Contains(p.Body, benchItems):
-		return fmt.Errorf("%d items are not between 0 and %d, or there is no place for them in the body", p.Items, maxBenchItems)
+	case p.Items < 0 || p.Items > maxItems || (p.Items > 0) != strings.Contains(p.Body, itemsHole):
+		return fmt.Errorf("%d items are not between 0 and %d, or there is no place for them in the body", p.Items, maxItems)
 	case p.Items > 0 && (p.Item == "" || p.Count == "" || p.Order == "once" || p.conditional()):
 		return errors.New("items need a text and what to count in the answer, and random order without {etag}")
 	case strings.ContainsAny(p.Method+p.Path+p.Prefix+strings.Join(p.Header, ""), "\r\n"):
@@ -80,32 +80,32 @@ func (p *benchPlan) check() error {
 }
 
 // conditional reports whether requests present an ETag.
-func (p *benchPlan) conditional() bool {
+func (p *Plan) conditional() bool {
 	return slices.ContainsFunc(p.Header, func(h string) bool { return strings.Contains(h, "{etag}") })
 }
 
 // keyBytes is the length of every key.
-func (p *benchPlan) keyBytes() int { return len(p.Prefix) + benchDigits }
+func (p *Plan) keyBytes() int { return len(p.Prefix) + keyDigits }
 
-// benchItems is the hole for items.
-const benchItems = "{items}"
+// itemsHole is the hole for items.
+const itemsHole = "{items}"
 
-// A benchTemplate is a plan's request, cut into constant parts and holes, so that building one is copying.
-type benchTemplate struct {
-	parts  []benchPart
+// A requestTemplate is a plan's request, cut into constant parts and holes, so that building one is copying.
+type requestTemplate struct {
+	parts  []templatePart
 	prefix string
-	value  []byte         // behind the stamp
-	value6 []byte         // the same in base64
-	item   *benchTemplate // of {items}, or nil
+	value  []byte           // behind the stamp
+	value6 []byte           // the same in base64
+	item   *requestTemplate // of {items}, or nil
 }
 
-type benchPart struct {
+type templatePart struct {
 	text []byte
 	hole string // what follows the text, or ""
 }
 
-// benchBlanks are what one request fills the holes with.
-type benchBlanks struct {
+// blanks are what one request fills the holes with.
+type blanks struct {
 	key   int
 	stamp uint64 // of the value
 	etag  []byte
@@ -113,14 +113,14 @@ type benchBlanks struct {
 }
 
 // template builds the request of p; without its conditional headers if bare.
-func (p *benchPlan) template(bare bool) *benchTemplate {
-	t := &benchTemplate{prefix: p.Prefix}
+func (p *Plan) template(bare bool) *requestTemplate {
+	t := &requestTemplate{prefix: p.Prefix}
 	if p.ValueBytes > 0 {
-		t.value = benchNoise(p.Seed, p.ValueBytes-benchStampBytes)
+		t.value = noise(p.Seed, p.ValueBytes-stampBytes)
 		t.value6 = base64.StdEncoding.AppendEncode(nil, t.value)
 	}
 	if p.Items > 0 {
-		t.item = &benchTemplate{prefix: t.prefix, value: t.value, value6: t.value6}
+		t.item = &requestTemplate{prefix: t.prefix, value: t.value, value6: t.value6}
 		t.item.cut(p.Item)
 	}
 	var head strings.Builder
@@ -138,7 +138,7 @@ func (p *benchPlan) template(bare bool) *benchTemplate {
 }
 
 // contentLength is the length of the body once its holes are filled.
-func (p *benchPlan) contentLength() int {
+func (p *Plan) contentLength() int {
 	filled := strings.NewReplacer(
 		"{key}", strings.Repeat("k", p.keyBytes()),
 		"{key64}", strings.Repeat("k", base64.StdEncoding.EncodedLen(p.keyBytes())),
@@ -146,60 +146,60 @@ func (p *benchPlan) contentLength() int {
 		"{value64}", strings.Repeat("v", base64.StdEncoding.EncodedLen(p.ValueBytes)),
 	)
 	items := p.Items * len(filled.Replace(p.Item))
-	return items + len(filled.Replace(strings.ReplaceAll(p.Body, benchItems, "")))
+	return items + len(filled.Replace(strings.ReplaceAll(p.Body, itemsHole, "")))
 }
 
-func (t *benchTemplate) cut(text string) {
+func (t *requestTemplate) cut(text string) {
 	for text != "" {
 		at, hole := len(text), ""
-		for _, h := range []string{"{key}", "{key64}", "{value}", "{value64}", "{etag}", benchItems} {
+		for _, h := range []string{"{key}", "{key64}", "{value}", "{value64}", "{etag}", itemsHole} {
 			if i := strings.Index(text, h); i >= 0 && i < at {
 				at, hole = i, h
 			}
 		}
-		t.parts = append(t.parts, benchPart{[]byte(text[:at]), hole})
+		t.parts = append(t.parts, templatePart{[]byte(text[:at]), hole})
 		text = text[at+len(hole):]
 	}
 }
 
 // append adds one request to b.
-func (t *benchTemplate) append(b []byte, blanks benchBlanks) []byte {
+func (t *requestTemplate) append(b []byte, with blanks) []byte {
 	for _, p := range t.parts {
 		b = append(b, p.text...)
 		switch p.hole {
 		case "{key}":
-			b = t.appendKey(b, blanks.key)
+			b = t.appendKey(b, with.key)
 		case "{key64}":
 			var key [64]byte
-			b = base64.StdEncoding.AppendEncode(b, t.appendKey(key[:0], blanks.key))
+			b = base64.StdEncoding.AppendEncode(b, t.appendKey(key[:0], with.key))
 		case "{value}":
-			b = append(appendBenchStamp(b, blanks.stamp), t.value...)
+			b = append(appendStamp(b, with.stamp), t.value...)
 		case "{value64}":
-			var stamp [benchStampBytes]byte
-			b = base64.StdEncoding.AppendEncode(b, appendBenchStamp(stamp[:0], blanks.stamp))
+			var stamp [stampBytes]byte
+			b = base64.StdEncoding.AppendEncode(b, appendStamp(stamp[:0], with.stamp))
 			b = append(b, t.value6...)
 		case "{etag}":
-			b = append(b, blanks.etag...)
-		case benchItems:
-			for i, key := range blanks.items {
-				b = t.item.append(b, benchBlanks{key: key, stamp: blanks.stamp + uint64(i)})
+			b = append(b, with.etag...)
+		case itemsHole:
+			for i, key := range with.items {
+				b = t.item.append(b, blanks{key: key, stamp: with.stamp + uint64(i)})
 			}
 		}
 	}
 	return b
 }
 
-const benchDigits = 8
+const keyDigits = 8
 
-func (t *benchTemplate) appendKey(b []byte, n int) []byte {
+func (t *requestTemplate) appendKey(b []byte, n int) []byte {
 	b = append(b, t.prefix...)
-	return appendBenchNumber(b, uint64(n), benchDigits)
+	return appendNumber(b, uint64(n), keyDigits)
 }
 
-func appendBenchStamp(b []byte, n uint64) []byte { return appendBenchNumber(b, n, benchStampBytes) }
+func appendStamp(b []byte, n uint64) []byte { return appendNumber(b, n, stampBytes) }
 
-// appendBenchNumber appends the last digits of n, with zeros before it.
-func appendBenchNumber(b []byte, n uint64, digits int) []byte {
+// appendNumber appends the last digits of n, with zeros before it.
+func appendNumber(b []byte, n uint64, digits int) []byte {
 	var text [20]byte
 	s := strconv.AppendUint(text[:0], n, 10)
 	s = s[max(0, len(s)-digits):]
@@ -207,8 +207,8 @@ func appendBenchNumber(b []byte, n uint64, digits int) []byte {
 	return append(append(b, zeros[:digits-len(s)]...), s...)
 }
 
-// benchNoise returns bytes that do not compress well and are printable, so that every server takes them for text.
-func benchNoise(seed uint64, n int) []byte {
+// noise returns bytes that do not compress well and are printable, so that every server takes them for text.
+func noise(seed uint64, n int) []byte {
 	const alphabet = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 	random := rand.New(rand.NewPCG(seed, 1))
 	return bytes.Map(func(rune) rune { return rune(alphabet[random.IntN(len(alphabet))]) }, make([]byte, n))
