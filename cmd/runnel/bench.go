@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/runnelkv/runnel/api/client"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 	"github.com/runnelkv/runnel/cmd/runnel/internal/load"
 )
 
@@ -82,19 +83,19 @@ func newBench(p *program) *cobra.Command {
 // benchPlan runs the plan on standard input, for test/bench.
 func (p *program) benchPlan(ctx context.Context) error {
 	var plan load.Plan
-	decoder := json.NewDecoder(p.stdin)
+	decoder := json.NewDecoder(p.In)
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&plan); err != nil {
-		return usageError("the plan on standard input: %v", err)
+		return console.UsageError("the plan on standard input: %v", err)
 	}
 	if err := plan.Check(); err != nil {
-		return usageError("the plan on standard input: %v", err)
+		return console.UsageError("the plan on standard input: %v", err)
 	}
 	report, err := load.Run(ctx, plan)
 	if err != nil {
 		return err
 	}
-	return json.NewEncoder(p.stdout).Encode(report)
+	return json.NewEncoder(p.Out).Encode(report)
 }
 
 // benchResult is what was measured of a case.
@@ -132,7 +133,7 @@ func (p *program) runBenchCases(ctx context.Context, cases []load.Case, wanted [
 		if i > 0 && !wantedBenchCase(wanted, c.Name) {
 			continue
 		}
-		fmt.Fprintf(p.stderr, "%s…\n", c.Name)
+		fmt.Fprintf(p.Err, "%s…\n", c.Name)
 		report, err := load.Run(ctx, c.Plan)
 		if err != nil {
 			return results, fmt.Errorf("%s: %w", c.Name, err)
@@ -159,10 +160,10 @@ func (p *program) benchBase(f benchFlags) (load.Plan, error) {
 	}
 	u, err := url.Parse(p.server())
 	if err != nil || u.Scheme != "http" || strings.Trim(u.Path, "/") != "" {
-		return load.Plan{}, usageError("bench measures a server at http://HOST:PORT, not %s", c.Server())
+		return load.Plan{}, console.UsageError("bench measures a server at http://HOST:PORT, not %s", c.Server())
 	}
 	if !regexp.MustCompile(`^[A-Za-z0-9/_-]{0,64}$`).MatchString(f.prefix) {
-		return load.Plan{}, usageError("--prefix %q is not made of at most 64 of A-Z a-z 0-9 / _ -", f.prefix)
+		return load.Plan{}, console.UsageError("--prefix %q is not made of at most 64 of A-Z a-z 0-9 / _ -", f.prefix)
 	}
 	port := u.Port()
 	if port == "" {
@@ -183,12 +184,12 @@ func (p *program) benchBase(f benchFlags) (load.Plan, error) {
 func checkBenchCases(cases []load.Case, wanted []string) error {
 	for _, name := range wanted {
 		if !slices.ContainsFunc(cases, func(c load.Case) bool { return c.Name == name }) {
-			return usageError("there is no case %q; see 'runnel bench --help'", name)
+			return console.UsageError("there is no case %q; see 'runnel bench --help'", name)
 		}
 	}
 	for _, c := range cases {
 		if err := c.Plan.Check(); err != nil {
-			return usageError("%v", err)
+			return console.UsageError("%v", err)
 		}
 	}
 	return nil
@@ -200,11 +201,11 @@ func wantedBenchCase(wanted []string, name string) bool {
 
 func (p *program) printBench(results []benchResult, asJSON bool) error {
 	if asJSON {
-		encoder := json.NewEncoder(p.stdout)
+		encoder := json.NewEncoder(p.Out)
 		encoder.SetIndent("", "  ")
 		return encoder.Encode(results)
 	}
-	return writeBenchTable(p.stdout, results)
+	return writeBenchTable(p.Out, results)
 }
 
 func writeBenchTable(w io.Writer, results []benchResult) error {

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
 func TestBenchMeasuresAndRemovesItsKeys(t *testing.T) {
@@ -15,7 +17,7 @@ func TestBenchMeasuresAndRemovesItsKeys(t *testing.T) {
 	o := cli{}.run(t, nil, "bench", "--server", f.url, "--keys", "50", "-n", "5", "--requests", "50", "--warmup", "0", "--duration", "10s", "--json",
 		"--cases", "get,put,put-if-match,delete")
 	var results []benchResult
-	if err := json.Unmarshal([]byte(o.stdout), &results); err != nil || o.code != exitOK {
+	if err := json.Unmarshal([]byte(o.stdout), &results); err != nil || o.code != console.ExitOK {
 		t.Fatalf("%v: %+v", err, o)
 	}
 	var names []string
@@ -50,7 +52,7 @@ func TestBenchReadsWhenReplicasAreLevel(t *testing.T) {
 		return false
 	}
 	o := cli{}.run(t, nil, "bench", "--server", f.url, "--keys", "5", "-n", "1", "--requests", "5", "--warmup", "0", "--cases", "get")
-	if o.code != exitOK || early || asked < len(lags) {
+	if o.code != console.ExitOK || early || asked < len(lags) {
 		t.Errorf("asked %d times, read early: %t; %+v", asked, early, o)
 	}
 }
@@ -60,7 +62,7 @@ func TestBenchRefusesWhatItCannotMeasure(t *testing.T) {
 		{"--cases", "nope"}, {"--keys", "0"}, {"--prefix", "a b"}, {"-n", "0"}, {"--server", "https://127.0.0.1:1"}, {"--plan"},
 	} {
 		o := cli{}.run(t, nil, append([]string{"bench"}, args...)...)
-		if o.code != exitUsage || o.stdout != "" {
+		if o.code != console.ExitUsage || o.stdout != "" {
 			t.Errorf("%q: %+v", args, o)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/api/client"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
 // server is the URL of the server that the flags or the environment name.
@@ -24,7 +25,7 @@ func (p *program) apiKey() string { return cmp.Or(p.flags.key, p.getenv("RUNNEL_
 // complete those of the flags.
 func (p *program) client(session string, o client.Options) (*client.Client, error) {
 	if p.flags.timeout <= 0 {
-		return nil, usageError("--timeout %v is not a positive duration", p.flags.timeout)
+		return nil, console.UsageError("--timeout %v is not a positive duration", p.flags.timeout)
 	}
 	o.APIKey, o.UserAgent = p.apiKey(), "runnel/"+buildVersion().Version
 	o.Timeout = p.flags.timeout
@@ -32,7 +33,7 @@ func (p *program) client(session string, o client.Options) (*client.Client, erro
 		o.RetryFor = -1 // --retry 0 sends each request once
 	}
 	if p.flags.verbose {
-		o.OnAttempt = logAttempts(p.stderr)
+		o.OnAttempt = logAttempts(p.Err)
 	}
 	var err error
 	if p.session, err = p.openSession(session); p.session != nil {
@@ -43,7 +44,7 @@ func (p *program) client(session string, o client.Options) (*client.Client, erro
 	}
 	c, err := client.New(p.server(), o)
 	if err != nil {
-		return nil, usageError("--server, or RUNNEL_SERVER, is not a URL like %s", defaultServer) // the URL may hold a password
+		return nil, console.UsageError("--server, or RUNNEL_SERVER, is not a URL like %s", defaultServer) // the URL may hold a password
 	}
 	return c, nil
 }
@@ -58,7 +59,7 @@ func logAttempts(w io.Writer) func(client.Attempt) {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		fmt.Fprintf(w, "%s %s: %s, %v\n", a.Method, a.URI, visible(outcome), a.Took.Round(time.Microsecond))
+		fmt.Fprintf(w, "%s %s: %s, %v\n", a.Method, a.URI, console.Visible(outcome), a.Took.Round(time.Microsecond))
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
 func TestUnreachableServerIsNamed(t *testing.T) {
@@ -16,7 +18,7 @@ func TestUnreachableServerIsNamed(t *testing.T) {
 	address := l.Addr().String()
 	l.Close()
 	o := cli{}.run(t, nil, "get", "k", "--server", "http://"+address, "--retry", "0")
-	if o.code != exitFailed || !strings.Contains(o.stderr, "the server cannot be reached") || !strings.Contains(o.stderr, address) {
+	if o.code != console.ExitFailed || !strings.Contains(o.stderr, "the server cannot be reached") || !strings.Contains(o.stderr, address) {
 		t.Errorf("%+v", o)
 	}
 }
@@ -31,7 +33,7 @@ func TestBearerKeyIsSentAndNotFollowedElsewhere(t *testing.T) {
 		return true
 	}
 	o := cli{env: map[string]string{"RUNNEL_KEY": "secret"}}.run(t, f, "get", "k")
-	if o.code != exitFailed || !strings.Contains(o.stderr, "307") || len(other.requests) > 0 {
+	if o.code != console.ExitFailed || !strings.Contains(o.stderr, "307") || len(other.requests) > 0 {
 		t.Errorf("%+v; %d requests reached the other server", o, len(other.requests))
 	}
 }
@@ -56,7 +58,7 @@ func TestCommandsRepeatOnlyUnconditionalWrites(t *testing.T) {
 			return true
 		}
 		o := cli{}.run(t, f, strings.Fields(tt.args)...)
-		if again := seen.Load() == 2; again != tt.again || (o.code == exitOK) != tt.again {
+		if again := seen.Load() == 2; again != tt.again || (o.code == console.ExitOK) != tt.again {
 			t.Errorf("%s: %d requests, %+v; want it repeated: %v", tt.args, seen.Load(), o, tt.again)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 	"github.com/runnelkv/runnel/config"
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
@@ -39,7 +40,7 @@ func (f configFlags) load() (*config.Config, error) {
 	}
 	c, err := config.Load(f.file, os.LookupEnv)
 	if err != nil {
-		return nil, &exitError{code: exitUsage, err: err}
+		return nil, &console.ExitError{Code: console.ExitUsage, Err: err}
 	}
 	return c, nil
 }
@@ -54,7 +55,7 @@ func (f configFlags) checkData(c *config.Config) error {
 			return nil
 		}
 	}
-	return usageError("there is no store in %s; 'runnel serve --data %s' makes one", f.data, f.data)
+	return console.UsageError("there is no store in %s; 'runnel serve --data %s' makes one", f.data, f.data)
 }
 
 // prepareData makes the directory of the embedded partitions, and shows that files can be kept there.
@@ -79,7 +80,7 @@ func (f configFlags) prepareData() error {
 func newLogger(w io.Writer, c config.Log) *slog.Logger {
 	o := &slog.HandlerOptions{Level: c.Level}
 	if c.Format == config.FormatJSON {
-		return slog.New(slog.NewJSONHandler(visibleWriter{w}, o))
+		return slog.New(slog.NewJSONHandler(console.VisibleWriter{w}, o))
 	}
 	return slog.New(slog.NewTextHandler(w, o))
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 	"github.com/runnelkv/runnel/config"
 )
 
@@ -35,14 +36,14 @@ Exit status: 0 the file is right; 1 it cannot be read; 2 something is wrong with
 			var problems config.Problems
 			if errors.As(err, &problems) {
 				for _, problem := range problems {
-					fmt.Fprintln(p.stderr, problem)
+					fmt.Fprintln(p.Err, problem)
 				}
-				return &exitError{code: exitUsage, err: errSilent}
+				return &console.ExitError{Code: console.ExitUsage, Err: console.ErrSilent}
 			}
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(p.stdout, "%s is right: %d partitions, masters %v\n", args[0], len(c.Partitions), c.Store.Masters)
+			_, err = fmt.Fprintf(p.Out, "%s is right: %d partitions, masters %v\n", args[0], len(c.Partitions), c.Store.Masters)
 			return err
 		},
 	}
@@ -55,7 +56,7 @@ func newConfigExample(p *program) *cobra.Command {
 		Example: "  runnel config example > runnel.toml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, err := fmt.Fprint(p.stdout, config.Example)
+			_, err := fmt.Fprint(p.Out, config.Example)
 			return err
 		},
 	}

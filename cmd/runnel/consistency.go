@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/runnelkv/runnel/api/client"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
 // readFlags say who may answer a read.
@@ -55,21 +56,21 @@ func (o *readFlags) check(cmd *cobra.Command) error {
 	stale, copies := cmd.Flags().Changed("max-staleness"), o.r != "" || cmd.Flags().Lookup("r") != nil && cmd.Flags().Changed("r")
 	switch {
 	case o.consistency != "" && !slices.Contains(o.allowed, o.consistency):
-		return usageError("--consistency is %s, not %q", strings.Join(o.allowed, ", "), o.consistency)
+		return console.UsageError("--consistency is %s, not %q", strings.Join(o.allowed, ", "), o.consistency)
 	case stale && copies:
-		return usageError("either --max-staleness or --r: who is asked for the newest of several entries is not asked how old it can be")
+		return console.UsageError("either --max-staleness or --r: who is asked for the newest of several entries is not asked how old it can be")
 	case stale && o.consistency != "" && o.consistency != "bounded":
-		return usageError("--max-staleness goes with --consistency bounded, not with %s", o.consistency)
+		return console.UsageError("--max-staleness goes with --consistency bounded, not with %s", o.consistency)
 	case stale && o.maxStaleness < time.Millisecond:
-		return usageError("--max-staleness %v is less than 1ms", o.maxStaleness)
+		return console.UsageError("--max-staleness %v is less than 1ms", o.maxStaleness)
 	case !stale && o.consistency == "bounded":
-		return usageError("--consistency bounded needs --max-staleness, such as 5s")
+		return console.UsageError("--consistency bounded needs --max-staleness, such as 5s")
 	case copies && o.consistency != "" && o.consistency != "quorum":
-		return usageError("--r goes with --consistency quorum, not with %s", o.consistency)
+		return console.UsageError("--r goes with --consistency quorum, not with %s", o.consistency)
 	case copies && !isCopies(o.r):
-		return usageError("--r is a number of partitions from 1, quorum or all, not %q", o.r)
+		return console.UsageError("--r is a number of partitions from 1, quorum or all, not %q", o.r)
 	case o.consistency == "session" && o.session == "":
-		return usageError("--consistency session needs --session FILE")
+		return console.UsageError("--consistency session needs --session FILE")
 	}
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
 func TestReadsSayWhoMayAnswer(t *testing.T) {
@@ -59,7 +61,7 @@ func TestContradictoryReadsAreRefused(t *testing.T) {
 		"export --consistency bounded":                     "needs --max-staleness",
 		"export --max-staleness=-5s --consistency bounded": "less than 1ms",
 	} {
-		if o := (cli{}).run(t, f, strings.Fields(args)...); o.code != exitUsage || !strings.Contains(o.stderr, want) || len(f.requests) > 0 {
+		if o := (cli{}).run(t, f, strings.Fields(args)...); o.code != console.ExitUsage || !strings.Contains(o.stderr, want) || len(f.requests) > 0 {
 			t.Errorf("%s: %+v after %d requests; want %q", args, o, len(f.requests), want)
 		}
 	}

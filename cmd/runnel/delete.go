@@ -1,15 +1,14 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/runnelkv/runnel/api/client"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
 func newDelete(p *program) *cobra.Command {
@@ -36,14 +35,14 @@ deleted or not; one that was deleted stays so when the command is interrupted.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			many := cmd.Flags().Changed("prefix") || d.all
 			if !many && len(args) == 0 {
-				return usageError("which KEY? or --prefix")
+				return console.UsageError("which KEY? or --prefix")
 			}
 			if many {
 				if err := d.check(args, ifMatch); err != nil {
 					return err
 				}
 			} else if d.yes {
-				return usageError("--yes goes with --prefix or --all: one key is deleted without asking")
+				return console.UsageError("--yes goes with --prefix or --all: one key is deleted without asking")
 			}
 			var err error
 			if d.c, err = p.client(session, client.Options{FinishWrites: many}); err != nil {
@@ -78,15 +77,15 @@ type deletion struct {
 func (d *deletion) check(args []string, ifMatch string) error {
 	switch {
 	case len(args) > 0:
-		return usageError("either KEY or --prefix or --all")
+		return console.UsageError("either KEY or --prefix or --all")
 	case d.prefix == "" && !d.all:
-		return usageError("an empty --prefix would delete every key; say --all if that is meant")
+		return console.UsageError("an empty --prefix would delete every key; say --all if that is meant")
 	case d.prefix != "" && d.all:
-		return usageError("either --prefix or --all")
+		return console.UsageError("either --prefix or --all")
 	case ifMatch != "":
-		return usageError("--if-match is about one key")
-	case !d.yes && !d.p.isTerminal(d.p.stdin):
-		return usageError("it asks before it deletes many keys, and standard input is no terminal: add --yes")
+		return console.UsageError("--if-match is about one key")
+	case !d.yes && !d.p.IsTerminal(d.p.In):
+		return console.UsageError("it asks before it deletes many keys, and standard input is no terminal: add --yes")
 	}
 	return nil
 }
@@ -98,10 +97,10 @@ func (d *deletion) run(ctx context.Context) error {
 			return fmt.Errorf("list the keys to delete: %w", err)
 		}
 		if len(keys) == 0 {
-			fmt.Fprintln(d.p.stderr, "deleted 0 keys")
+			fmt.Fprintln(d.p.Err, "deleted 0 keys")
 			return nil
 		}
-		if !d.confirmed(keys) {
+		if !d.p.ConfirmKeys(keys, d.question(keys)) {
 			return errors.New("nothing was deleted")
 		}
 	}
@@ -109,28 +108,25 @@ func (d *deletion) run(ctx context.Context) error {
 	if d.prefix != "" {
 		steps = d.c.DeletePrefix(ctx, d.prefix)
 	}
-	progress := d.p.newProgress("delete", -1, unitEntries)
+	progress := d.p.NewProgress("delete", -1, console.UnitEntries)
 	deleted := int64(0)
 	var err error
 	for n, failure := range steps {
 		err = failure
 		deleted += n
-		progress.add(n)
+		progress.Add(n)
 	}
-	progress.finish()
-	fmt.Fprintf(d.p.stderr, "deleted %d keys\n", deleted)
+	progress.Finish()
+	fmt.Fprintf(d.p.Err, "deleted %d keys\n", deleted)
 	if err != nil {
 		return fmt.Errorf("%w; repeat the command to go on", err)
 	}
 	return nil
 }
 
-// shownKeys is how many keys a question shows.
-const shownKeys = 10
-
 // firstKeys returns the first keys to delete, at most one more than a question shows.
 func (d *deletion) firstKeys(ctx context.Context) (keys []string, err error) {
-	q := client.ListOptions{Prefix: d.prefix, Limit: shownKeys + 1, Read: client.ReadOptions{Consistency: client.Master}}
+	q := client.ListOptions{Prefix: d.prefix, Limit: console.KeysShown + 1, Read: client.ReadOptions{Consistency: client.Master}}
 	for item, err := range d.c.List(ctx, q) {
 		if err != nil {
 			return nil, err
@@ -140,25 +136,13 @@ func (d *deletion) firstKeys(ctx context.Context) (keys []string, err error) {
 	return keys, nil
 }
 
-func (d *deletion) confirmed(keys []string) bool {
-	for _, key := range keys[:min(shownKeys, len(keys))] {
-		fmt.Fprintf(d.p.stderr, "  %s\n", visible(key))
-	}
+// question asks whether to delete the keys, of which the first are known.
+func (d *deletion) question(keys []string) string {
 	switch {
-	case len(keys) <= shownKeys:
-		return d.p.agreed(fmt.Sprintf("delete these %d keys?", len(keys)))
+	case len(keys) <= console.KeysShown:
+		return fmt.Sprintf("delete these %d keys?", len(keys))
 	case d.all:
-		fmt.Fprintln(d.p.stderr, "  …")
-		return d.p.agreed("delete every key?")
+		return "delete every key?"
 	}
-	fmt.Fprintln(d.p.stderr, "  …")
-	return d.p.agreed(fmt.Sprintf("delete every key that begins with %q?", d.prefix))
-}
-
-// agreed asks a question. No answer is no.
-func (p *program) agreed(question string) bool {
-	fmt.Fprintf(p.stderr, "%s [y/N] ", question)
-	answer, _ := bufio.NewReader(p.stdin).ReadString('\n')
-	answer = strings.ToLower(strings.TrimSpace(answer))
-	return answer == "y" || answer == "yes"
+	return fmt.Sprintf("delete every key that begins with %q?", d.prefix)
 }

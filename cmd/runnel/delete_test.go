@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
 // left are the keys that f holds, in order.
@@ -36,13 +38,13 @@ func TestDeleteByPrefixAsksFirst(t *testing.T) {
 		{"delete", "--prefix", "p/", "--if-match", "*", "--yes"},
 		{"delete", "p", "q"},
 	} {
-		if o := (cli{}).run(t, f, args...); o.code != exitUsage {
+		if o := (cli{}).run(t, f, args...); o.code != console.ExitUsage {
 			t.Errorf("%q: %+v", args, o)
 		}
 	}
 	for _, answer := range []string{"", "\n", "n\n", "yess\n"} {
 		o := cli{stdin: answer, terminal: true}.run(t, f, "delete", "--prefix", "p/")
-		if o.code != exitFailed || !strings.Contains(o.stderr, "  p/1\n  p/2\ndelete these 2 keys? [y/N] ") {
+		if o.code != console.ExitFailed || !strings.Contains(o.stderr, "  p/1\n  p/2\ndelete these 2 keys? [y/N] ") {
 			t.Errorf("answered %q: %+v", answer, o)
 		}
 	}
@@ -50,13 +52,13 @@ func TestDeleteByPrefixAsksFirst(t *testing.T) {
 		t.Fatalf("left %s", got)
 	}
 	o := cli{stdin: "y\n", terminal: true}.run(t, f, "delete", "--prefix", "p/")
-	if o.code != exitOK || !strings.Contains(o.stderr, "deleted 2 keys\n") || left(f) != "p q" {
+	if o.code != console.ExitOK || !strings.Contains(o.stderr, "deleted 2 keys\n") || left(f) != "p q" {
 		t.Errorf("%+v, left %s", o, left(f))
 	}
-	if o := (cli{terminal: true}).run(t, f, "delete", "--prefix", "p/"); o.code != exitOK || !strings.HasSuffix(o.stderr, "deleted 0 keys\n") {
+	if o := (cli{terminal: true}).run(t, f, "delete", "--prefix", "p/"); o.code != console.ExitOK || !strings.HasSuffix(o.stderr, "deleted 0 keys\n") {
 		t.Errorf("nothing to delete: %+v", o)
 	}
-	if o := (cli{}).run(t, f, "delete", "--all", "--yes"); o.code != exitOK || left(f) != "" {
+	if o := (cli{}).run(t, f, "delete", "--all", "--yes"); o.code != console.ExitOK || left(f) != "" {
 		t.Errorf("%+v, left %s", o, left(f))
 	}
 }
@@ -67,7 +69,7 @@ func TestDeleteByPrefixGoesOnInSteps(t *testing.T) {
 		f.set(fmt.Sprintf("p/%04d", i), "x")
 	}
 	o := cli{stdin: "y\n", terminal: true}.run(t, f, "delete", "--prefix", "p/")
-	if o.code != exitOK || !strings.Contains(o.stderr, "  p/0009\n  …\ndelete every key that begins with \"p/\"? [y/N] ") ||
+	if o.code != console.ExitOK || !strings.Contains(o.stderr, "  p/0009\n  …\ndelete every key that begins with \"p/\"? [y/N] ") ||
 		!strings.Contains(o.stderr, "deleted 2500 keys\n") || left(f) != "" {
 		t.Errorf("%+v, left %s", o, left(f))
 	}
@@ -84,7 +86,7 @@ func TestInterruptedDeleteSaysHowFarItCame(t *testing.T) {
 		return false
 	}
 	o := cli{ctx: ctx}.run(t, f, "delete", "--prefix", "p/", "--yes")
-	if o.code != exitFailed || !strings.Contains(o.stderr, "deleted 1000 keys\n") || !strings.Contains(o.stderr, "repeat the command to go on") || len(f.values()) != 1500 {
+	if o.code != console.ExitFailed || !strings.Contains(o.stderr, "deleted 1000 keys\n") || !strings.Contains(o.stderr, "repeat the command to go on") || len(f.values()) != 1500 {
 		t.Errorf("%+v", o)
 	}
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
 // docSections returns the sections of docs/cli.md by their headings.
@@ -133,12 +135,12 @@ func TestUsageErrorsExitWithTwo(t *testing.T) {
 		{"get", "a", "--timeout", "0"}, {"import"}, {"export", "a", "b"},
 	} {
 		o := cli{}.run(t, nil, args...)
-		if o.code != exitUsage || o.stdout != "" || !strings.HasPrefix(o.stderr, "runnel: ") {
+		if o.code != console.ExitUsage || o.stdout != "" || !strings.HasPrefix(o.stderr, "runnel: ") {
 			t.Errorf("%q: %+v", args, o)
 		}
 	}
 	for _, args := range [][]string{{}, {"help"}, {"--help"}, {"get", "--help"}, {"version"}, {"version", "--json"}} {
-		if o := (cli{}).run(t, nil, args...); o.code != exitOK || o.stdout == "" || o.stderr != "" {
+		if o := (cli{}).run(t, nil, args...); o.code != console.ExitOK || o.stdout == "" || o.stderr != "" {
 			t.Errorf("%q: %+v", args, o)
 		}
 	}

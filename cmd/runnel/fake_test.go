@@ -21,6 +21,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/runnelkv/runnel/api/wire"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
 // fakeServer is just enough of the contract over a map: keys decoded once and never cleaned, ETags, conditions, lists
@@ -462,6 +463,11 @@ type outcome struct {
 	code           int
 }
 
+// testStreams are streams of which all, or none, are a terminal.
+func testStreams(in io.Reader, out, errs io.Writer, terminal bool) console.Streams {
+	return console.Streams{In: in, Out: out, Err: errs, Now: func() time.Time { return fakeTime }, IsTerminal: func(any) bool { return terminal }}
+}
+
 // cli is one run of the program.
 type cli struct {
 	ctx      context.Context
@@ -480,10 +486,8 @@ func (c cli) run(t *testing.T, f *fakeServer, args ...string) outcome {
 	}
 	maps.Copy(env, c.env)
 	p := &program{
-		stdin: strings.NewReader(c.stdin), stdout: &stdout, stderr: &stderr,
-		getenv:     func(name string) string { return env[name] },
-		now:        func() time.Time { return fakeTime },
-		isTerminal: func(any) bool { return c.terminal },
+		Streams: testStreams(strings.NewReader(c.stdin), &stdout, &stderr, c.terminal),
+		getenv:  func(name string) string { return env[name] },
 	}
 	ctx := c.ctx
 	if ctx == nil {
@@ -497,7 +501,7 @@ func (c cli) run(t *testing.T, f *fakeServer, args ...string) outcome {
 func (f *fakeServer) ok(t *testing.T, args ...string) string {
 	t.Helper()
 	o := cli{}.run(t, f, args...)
-	if o.code != exitOK {
+	if o.code != console.ExitOK {
 		t.Fatalf("runnel %q: exit %d, stderr:\n%s", args, o.code, o.stderr)
 	}
 	return o.stdout

@@ -1,21 +1,20 @@
 package main
 
 import (
-	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
 // leaveQuery puts beside the unfinished file of name that an export of every key has left it.
 func leaveQuery(t *testing.T, f *fakeServer, name string) {
 	t.Helper()
-	text, err := json.Marshal(exportQuery{Format: exportFormat, Server: f.url})
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := fmt.Appendf(nil, `{"format":1,"server":%q,"prefix":"","consistency":"","max_staleness":""}`, f.url)
 	if err := os.WriteFile(name+".partial.json", text, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +66,7 @@ func TestFilesAreNotWrittenThroughLinks(t *testing.T) {
 					t.Errorf("the link's target holds %q, %v", text, err)
 				}
 				info, err := os.Lstat("FILE")
-				if o.code == exitOK && (err != nil || !info.Mode().IsRegular() || info.Mode().Perm() != 0o600) {
+				if o.code == console.ExitOK && (err != nil || !info.Mode().IsRegular() || info.Mode().Perm() != 0o600) {
 					t.Errorf("%+v, and the file is %v, %v", o, info, err)
 				}
 			})
@@ -110,7 +109,7 @@ func TestExportResumesOnlyTheSameQuery(t *testing.T) {
 	}
 	name := filepath.Join(t.TempDir(), "out")
 	undo := breakStreams(f)
-	if o := (cli{}).run(t, f, "export", name, "--prefix", "x/m"); o.code != exitFailed {
+	if o := (cli{}).run(t, f, "export", name, "--prefix", "x/m"); o.code != console.ExitFailed {
 		t.Fatalf("%+v", o)
 	}
 	undo()
@@ -127,7 +126,7 @@ func TestExportResumesOnlyTheSameQuery(t *testing.T) {
 		{"--prefix", "x/m", "--server", other.url},
 	} {
 		o := cli{}.run(t, f, append([]string{"export", name, "--resume"}, args...)...)
-		if o.code != exitFailed || !strings.Contains(o.stderr, "it is of another export") {
+		if o.code != console.ExitFailed || !strings.Contains(o.stderr, "it is of another export") {
 			t.Errorf("%v: %+v", args, o)
 		}
 		if _, err := os.Stat(name); err == nil {
@@ -145,7 +144,7 @@ func TestExportResumesOnlyTheSameQuery(t *testing.T) {
 	if err := os.WriteFile(name+".partial", []byte(first), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if o := (cli{}).run(t, f, "export", name, "--resume"); o.code != exitFailed || !strings.Contains(o.stderr, "does not say which export left it") {
+	if o := (cli{}).run(t, f, "export", name, "--resume"); o.code != console.ExitFailed || !strings.Contains(o.stderr, "does not say which export left it") {
 		t.Errorf("a partial without its query: %+v", o)
 	}
 }
@@ -161,7 +160,7 @@ func TestExportRefusesASecondOneToTheSameFile(t *testing.T) {
 		return false
 	}
 	f.ok(t, "export", name)
-	if during.code != exitFailed || !strings.Contains(during.stderr, "another export holds") {
+	if during.code != console.ExitFailed || !strings.Contains(during.stderr, "another export holds") {
 		t.Errorf("%+v", during)
 	}
 	if text, err := os.ReadFile(name); err != nil || strings.Count(string(text), "\n") != 1 {
@@ -177,7 +176,7 @@ func TestOutputIsRefusedWhereNoFileCanStand(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{{"get", "k", "-o", dir}, {"export", dir}, {"get", "k", "-o", os.DevNull}, {"export", os.DevNull}} {
-		if o := (cli{}).run(t, f, args...); o.code != exitFailed || !strings.Contains(o.stderr, "is not a regular file") {
+		if o := (cli{}).run(t, f, args...); o.code != console.ExitFailed || !strings.Contains(o.stderr, "is not a regular file") {
 			t.Errorf("%v: %+v", args, o)
 		}
 	}
@@ -205,7 +204,7 @@ func TestPasswordOfTheServerStaysOutOfFilesAndMessages(t *testing.T) {
 		{"get", "k", "-v"},
 	} {
 		o := cli{env: map[string]string{"RUNNEL_SERVER": server}}.run(t, f, args...)
-		if o.code == exitOK || strings.Contains(o.stdout+o.stderr, "hunter2") {
+		if o.code == console.ExitOK || strings.Contains(o.stdout+o.stderr, "hunter2") {
 			t.Errorf("%v: %+v", args, o)
 		}
 	}

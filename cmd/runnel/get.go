@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/runnelkv/runnel/api/client"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
 type getOptions struct {
@@ -76,8 +77,8 @@ func (p *program) get(ctx context.Context, c *client.Client, key string, o getOp
 		body = value
 	}
 	if o.output != "" {
-		return writeFile(o.output, body)
+		return console.ReplaceFile(o.output, body)
 	}
-	_, err := io.Copy(p.stdout, body)
+	_, err := io.Copy(p.Out, body)
 	return err
 }

@@ -1,35 +1,21 @@
 package main
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"iter"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/runnelkv/runnel/api/client"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/transfer"
 )
-
-type importOptions struct {
-	prefix   string
-	parallel int
-	resume   string
-	delete   bool
-	yes      bool
-	dryRun   bool
-	session  string
-}
 
 // importRetry is how long an import waits for a server that went away, where --retry does not say otherwise: longer
 // than a restart takes.
 const importRetry = time.Minute
 
 func newImport(p *program) *cobra.Command {
-	o := importOptions{}
+	var o transfer.ImportOptions
+	var session string
 	cmd := &cobra.Command{
 		Use:   "import PATH|-",
 		Short: "Store the entries of an NDJSON file, or the files of a directory",
@@ -65,114 +51,25 @@ what was imported.`,
 			if !cmd.Flags().Changed("retry") {
 				p.flags.retry = importRetry
 			}
-			return p.runImport(cmd.Context(), args[0], o)
+			if err := o.Check(); err != nil {
+				return err
+			}
+			c, err := p.client(session, client.Options{FinishWrites: true})
+			if err != nil {
+				return err
+			}
+			o.Source = args[0]
+			return transfer.Import(cmd.Context(), &p.Streams, c, o)
 		},
 	}
 	f := cmd.Flags()
-	sessionFlag(f, &o.session)
-	f.StringVar(&o.prefix, "prefix", "", "put `PREFIX` before each key")
-	f.IntVarP(&o.parallel, "parallel", "j", 8, "how many requests to make at a time")
-	f.StringVar(&o.resume, "resume", "", "keep the progress in `FILE`, and go on from what it says")
-	f.BoolVar(&o.delete, "delete", false, "after a directory, delete the keys under --prefix that have no file")
-	f.BoolVar(&o.yes, "yes", false, "do not ask before deleting")
-	f.BoolVar(&o.dryRun, "dry-run", false, "change nothing, and print what would be stored and deleted")
+	sessionFlag(f, &session)
+	f.StringVar(&o.Prefix, "prefix", "", "put `PREFIX` before each key")
+	f.IntVarP(&o.Parallel, "parallel", "j", 8, "how many requests to make at a time")
+	f.StringVar(&o.Checkpoint, "resume", "", "keep the progress in `FILE`, and go on from what it says")
+	f.BoolVar(&o.Delete, "delete", false, "after a directory, delete the keys under --prefix that have no file")
+	f.BoolVar(&o.Yes, "yes", false, "do not ask before deleting")
+	f.BoolVar(&o.DryRun, "dry-run", false, "change nothing, and print what would be stored and deleted")
 	p.completePrefix(cmd)
 	return cmd
-}
-
-// importSource is where entries come from.
-type importSource interface {
-	// items yields the entries in the source's order. An error ends it.
-	items(ctx context.Context) iter.Seq2[item, error]
-	// total is how many units of progress there are, -1 if that is unknown; unit names them.
-	total() (n int64, unit string)
-}
-
-// item is one entry of a source.
-type item struct {
-	where  string                 // for messages: a line number or a file name
-	load   func() (loaded, error) // reads it; called once, by any goroutine
-	weight int64                  // bytes of memory it holds
-	units  int64                  // of progress
-	after  mark                   // how far the source has been read with it
-}
-
-// loaded is an entry about to be stored.
-type loaded struct {
-	key     string
-	value   value
-	put     client.PutOptions
-	expired bool // there is nothing to store any more
-	same    bool // nor is there, as it is stored already
-}
-
-// done reports whether there is nothing to store.
-func (e *loaded) done() bool { return e.expired || e.same }
-
-// batchable reports whether the entry may travel with others, which are repeated together.
-func (e *loaded) batchable() bool {
-	return !e.done() && e.value.whole != nil && e.put.If == client.Conditions{}
-}
-
-func (p *program) runImport(ctx context.Context, path string, o importOptions) error {
-	if o.dryRun && o.resume != "" {
-		return usageError("either --dry-run or --resume: nothing is stored that could be gone on from")
-	}
-	if o.parallel < 1 || o.parallel > client.MaxConnections {
-		return usageError("--parallel %d is not within 1 and %d", o.parallel, client.MaxConnections)
-	}
-	c, err := p.client(o.session, client.Options{FinishWrites: true})
-	if err != nil {
-		return err
-	}
-	cp := &checkpoint{file: o.resume, state: checkpointState{Source: path, Server: c.Server(), Prefix: o.prefix}, now: p.now}
-	if path != "-" {
-		if cp.state.Source, err = filepath.Abs(path); err != nil {
-			return err
-		}
-	}
-	if err := cp.load(); err != nil {
-		return err
-	}
-	if path != "-" {
-		info, err := os.Stat(path)
-		if err != nil {
-			return err
-		}
-		if info.IsDir() {
-			return p.importTree(ctx, c, path, cp, o)
-		}
-	}
-	if o.delete {
-		return usageError("--delete mirrors a directory, and %s is none", path)
-	}
-	return p.importLines(ctx, c, path, cp, o)
-}
-
-// transfer stores every item of src and reports what came of it: nil only if all of it is stored.
-func (p *program) transfer(ctx context.Context, c *client.Client, src importSource, cp *checkpoint, o importOptions) error {
-	total, unit := src.total()
-	t := &transfer{
-		c: c, o: o, out: p.shown(), now: p.now, checkpoint: cp,
-		progress: p.newProgress("import", total, unit), began: p.now(),
-	}
-	err := t.run(ctx, src)
-	t.progress.finish()
-	err = errors.Join(err, cp.save())
-	t.report(p.stderr)
-	switch {
-	case ctx.Err() != nil:
-		return fmt.Errorf("interrupted: %s", cp.howToResume())
-	case errors.Is(err, errNotEntries):
-		return err
-	case err != nil:
-		return fmt.Errorf("%w; %s", err, cp.howToResume())
-	case t.failed > 0:
-		how := "mend them and import again (what is stored already is stored the same)"
-		if cp.file != "" {
-			how = "mend them and " + cp.howToResume()
-		}
-		return fmt.Errorf("%d entries were not stored; %s", t.failed, how)
-	}
-	return nil
 }

@@ -6,9 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"io/fs"
-	"iter"
-	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -19,12 +16,10 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/runnelkv/runnel/api/client"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
 // writeTree makes files below a new directory.
@@ -69,7 +64,7 @@ func TestExportImportRoundTrip(t *testing.T) {
 	from.set("large", strings.Repeat("0123456789", 300_000))
 	from.set("html", "<a href=\"x\">&</a>\u2028\n")
 	text := from.ok(t, "export")
-	if o := (cli{stdin: text}).run(t, to, "import", "-"); o.code != exitOK {
+	if o := (cli{stdin: text}).run(t, to, "import", "-"); o.code != console.ExitOK {
 		t.Fatalf("%+v", o)
 	}
 	content := func(f *fakeServer) map[string]fakeEntry {
@@ -119,7 +114,7 @@ func TestImportRefusesWhatABatchRefuses(t *testing.T) {
 	} {
 		f := newFake(t)
 		o := cli{stdin: `{"key":"first","value":"1"}` + "\n" + line}.run(t, f, "import", "-")
-		if o.code != exitFailed || !strings.Contains(o.stderr, "not stored: line 2: not an entry: ") || !strings.Contains(o.stderr, want) {
+		if o.code != console.ExitFailed || !strings.Contains(o.stderr, "not stored: line 2: not an entry: ") || !strings.Contains(o.stderr, want) {
 			t.Errorf("%s: %+v", line, o)
 		}
 		if diff := cmp.Diff(map[string]string{"first": "1"}, f.values()); diff != "" {
@@ -141,7 +136,7 @@ func TestImportKeepsTTLAndConditions(t *testing.T) {
 	if diff := cmp.Diff(map[string]string{"ttl": "x", "stands": "precious", "new": "x", "null": "x"}, f.values()); diff != "" {
 		t.Error(diff)
 	}
-	if o.code != exitFailed || strings.Count(o.stderr, "412 precondition-failed") != 2 || f.entries["ttl"].ttl != "1h30m0s" {
+	if o.code != console.ExitFailed || strings.Count(o.stderr, "412 precondition-failed") != 2 || f.entries["ttl"].ttl != "1h30m0s" {
 		t.Errorf("%+v, ttl %q", o, f.entries["ttl"].ttl)
 	}
 }
@@ -150,7 +145,7 @@ func TestImportOfAnotherKindOfFileIsOneError(t *testing.T) {
 	f := newFake(t)
 	for _, text := range []string{"root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1\n", "\n\n[1]\n[2]\n", "\x1f\x8b\n\n", "key,value\na,b\n"} {
 		o := cli{stdin: text}.run(t, f, "import", "-")
-		if o.code != exitFailed || strings.Count(o.stderr, "not a JSON object") != 1 || strings.Contains(o.stderr, "--resume") || len(f.values()) > 0 {
+		if o.code != console.ExitFailed || strings.Count(o.stderr, "not a JSON object") != 1 || strings.Contains(o.stderr, "--resume") || len(f.values()) > 0 {
 			t.Errorf("%q: %+v", text, o)
 		}
 	}
@@ -173,7 +168,7 @@ func TestImportReportsEachBadLineAndStoresTheRest(t *testing.T) {
 	if diff := cmp.Diff(map[string]string{"p/a": "1", "p/b": "\x00\xff", "p/c": ""}, f.values()); diff != "" {
 		t.Error(diff)
 	}
-	if o.code != exitFailed {
+	if o.code != console.ExitFailed {
 		t.Errorf("exit %d", o.code)
 	}
 	for _, want := range []string{
@@ -204,9 +199,15 @@ func interruptAfter(t *testing.T, f *fakeServer, n int64) context.Context {
 	return ctx
 }
 
-func readState(t *testing.T, file string) checkpointState {
+// savedCheckpoint is the content of a checkpoint file.
+type savedCheckpoint struct {
+	Source, Server, Prefix, Path string
+	Offset, Line                 int64
+}
+
+func readState(t *testing.T, file string) savedCheckpoint {
 	t.Helper()
-	var s checkpointState
+	var s savedCheckpoint
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -233,7 +234,7 @@ func TestInterruptedImportOfLinesResumes(t *testing.T) {
 			f := newFake(t)
 			at := filepath.Join(t.TempDir(), "checkpoint")
 			o := cli{ctx: interruptAfter(t, f, 400), stdin: stdin}.run(t, f, "import", path, "--resume", at)
-			if o.code != exitFailed || !strings.Contains(o.stderr, "runnel: interrupted: repeat the command to go on from where "+at+" says") {
+			if o.code != console.ExitFailed || !strings.Contains(o.stderr, "runnel: interrupted: repeat the command to go on from where "+at+" says") {
 				t.Fatalf("%+v", o)
 			}
 			s := readState(t, at)
@@ -247,7 +248,7 @@ func TestInterruptedImportOfLinesResumes(t *testing.T) {
 				}
 			}
 			f.before, f.puts = nil, nil
-			if o := (cli{stdin: stdin}).run(t, f, "import", path, "--resume", at); o.code != exitOK {
+			if o := (cli{stdin: stdin}).run(t, f, "import", path, "--resume", at); o.code != console.ExitOK {
 				t.Fatalf("%+v", o)
 			}
 			if got, most := len(f.puts), lines-int(s.Line); got != most {
@@ -274,7 +275,7 @@ func TestFailedLineIsMetAgainOnResume(t *testing.T) {
 	}
 	at := filepath.Join(t.TempDir(), "checkpoint")
 	o := cli{}.run(t, f, "import", path, "--resume", at)
-	if o.code != exitFailed || !strings.Contains(o.stderr, "not stored: line 51: 403 forbidden: not yours\n") {
+	if o.code != console.ExitFailed || !strings.Contains(o.stderr, "not stored: line 51: 403 forbidden: not yours\n") {
 		t.Errorf("%+v", o)
 	}
 	if s := readState(t, at); s.Line != 50 {
@@ -294,14 +295,14 @@ func TestCheckpointOfAnotherImportIsRefused(t *testing.T) {
 	cli{ctx: interruptAfter(t, f, 10)}.run(t, f, "import", path, "--resume", at, "-j", "1")
 	f.before = nil
 	o := cli{}.run(t, f, "import", path, "--resume", at, "--prefix", "other/")
-	if o.code != exitFailed || !strings.Contains(o.stderr, "is the checkpoint of another import") {
+	if o.code != console.ExitFailed || !strings.Contains(o.stderr, "is the checkpoint of another import") {
 		t.Errorf("%+v", o)
 	}
 	if err := os.WriteFile(path, []byte(strings.Repeat("x", 5000)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	o = cli{}.run(t, f, "import", path, "--resume", at)
-	if o.code != exitFailed || !strings.Contains(o.stderr, "no line starts at byte") {
+	if o.code != console.ExitFailed || !strings.Contains(o.stderr, "no line starts at byte") {
 		t.Errorf("%+v", o)
 	}
 }
@@ -319,7 +320,7 @@ func TestImportStopsWhenTheServerIsAway(t *testing.T) {
 		return false
 	}
 	o := cli{}.run(t, f, "import", path, "--retry", "0", "-j", "4")
-	if o.code != exitFailed || !strings.Contains(o.stderr, "runnel: the import stopped at line ") || !strings.Contains(o.stderr, "503 master-unavailable") {
+	if o.code != console.ExitFailed || !strings.Contains(o.stderr, "runnel: the import stopped at line ") || !strings.Contains(o.stderr, "503 master-unavailable") {
 		t.Errorf("%+v", o)
 	}
 	batches := 0
@@ -334,7 +335,7 @@ func TestImportStopsWhenTheServerIsAway(t *testing.T) {
 }
 
 func TestImportTree(t *testing.T) {
-	big := strings.Repeat("x", wholeFileBytes+1)
+	big := strings.Repeat("x", 64<<10+1)
 	dir := writeTree(t, map[string]string{
 		"a.html": "<p>", "b/c.unknown-extension": "plain text", "b/d/e f": "\x00\x01\x02", "empty": "", "big": big, "ü/100%": "1",
 	})
@@ -349,7 +350,7 @@ func TestImportTree(t *testing.T) {
 	}
 	f := newFake(t)
 	o := cli{}.run(t, f, "import", dir, "--prefix", "site/")
-	if o.code != exitOK || !strings.Contains(o.stderr, "skipped 3 symbolic links and special files\n") {
+	if o.code != console.ExitOK || !strings.Contains(o.stderr, "skipped 3 symbolic links and special files\n") {
 		t.Errorf("%+v", o)
 	}
 	want := map[string]string{
@@ -387,7 +388,7 @@ func TestImportTreeReportsFilesItCannotStore(t *testing.T) {
 			t.Errorf("stderr lacks %q:\n%s", want, o.stderr)
 		}
 	}
-	if diff := cmp.Diff(map[string]string{"good": "1"}, f.values()); diff != "" || o.code != exitFailed {
+	if diff := cmp.Diff(map[string]string{"good": "1"}, f.values()); diff != "" || o.code != console.ExitFailed {
 		t.Errorf("exit %d %s", o.code, diff)
 	}
 }
@@ -402,13 +403,13 @@ func TestInterruptedImportOfATreeResumes(t *testing.T) {
 	f := newFake(t)
 	at := filepath.Join(t.TempDir(), "checkpoint")
 	o := cli{ctx: interruptAfter(t, f, 200)}.run(t, f, "import", dir, "--resume", at)
-	if o.code != exitFailed {
+	if o.code != console.ExitFailed {
 		t.Fatalf("%+v", o)
 	}
 	done, s := f.values(), readState(t, at)
 	below := 0
 	for name := range files {
-		if comparePaths(name, s.Path) <= 0 {
+		if slices.Compare(strings.Split(name, "/"), strings.Split(s.Path, "/")) <= 0 {
 			below++
 			if _, ok := done[name]; !ok {
 				t.Errorf("%s is below the checkpoint %s and not stored", name, s.Path)
@@ -422,23 +423,6 @@ func TestInterruptedImportOfATreeResumes(t *testing.T) {
 	}
 	if len(f.puts) != len(files)-below {
 		t.Errorf("%d files below the checkpoint, %d stored on resuming, of %d", below, len(f.puts), len(files))
-	}
-}
-
-func TestComparePathsIsTheOrderOfTheWalk(t *testing.T) {
-	dir := writeTree(t, map[string]string{"a/b": "", "a.x/c": "", "a-": "", "a0": "", "a/b.c/d": "", "a/b-": "", "z": "", "B": ""})
-	var names []string
-	err := fs.WalkDir(os.DirFS(dir), ".", func(name string, d fs.DirEntry, err error) error {
-		if !d.IsDir() {
-			names = append(names, name)
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if sorted := slices.SortedFunc(slices.Values(names), comparePaths); !slices.Equal(names, sorted) || len(names) < 7 {
-		t.Errorf("walked %q, sorted %q", names, sorted)
 	}
 }
 
@@ -458,7 +442,7 @@ func TestImportDeleteMirrorsTheTree(t *testing.T) {
 		{"import", dir, "--parallel", "0"},                // out of range
 		{"import", filepath.Join(dir, "new"), "--delete"}, // no directory
 	} {
-		if o := (cli{}).run(t, f, args...); o.code != exitUsage {
+		if o := (cli{}).run(t, f, args...); o.code != console.ExitUsage {
 			t.Errorf("%q: %+v", args, o)
 		}
 	}
@@ -466,7 +450,7 @@ func TestImportDeleteMirrorsTheTree(t *testing.T) {
 		t.Fatal(diff)
 	}
 	o := cli{stdin: "no\n", terminal: true}.run(t, f, "import", dir, "--prefix", "s/", "--delete")
-	if o.code != exitFailed || !strings.Contains(o.stderr, "delete these 3 keys, which have no file? [y/N] ") {
+	if o.code != console.ExitFailed || !strings.Contains(o.stderr, "delete these 3 keys, which have no file? [y/N] ") {
 		t.Errorf("answered no: %+v", o)
 	}
 	f.before = func(_ http.ResponseWriter, r *http.Request, key string) bool {
@@ -476,7 +460,7 @@ func TestImportDeleteMirrorsTheTree(t *testing.T) {
 		return false
 	}
 	o = cli{stdin: "y\n", terminal: true}.run(t, f, "import", dir, "--prefix", "s/", "--delete")
-	if o.code != exitOK || !strings.Contains(o.stderr, "deleted 2 keys that have no file\nkept 1 keys that were changed meanwhile\n") {
+	if o.code != console.ExitOK || !strings.Contains(o.stderr, "deleted 2 keys that have no file\nkept 1 keys that were changed meanwhile\n") {
 		t.Errorf("answered yes: %+v", o)
 	}
 	want := map[string]string{"s/kept": "2", "s/new": "1", "s/changed": "someone else's", "s/link": "x", "other": "x"}
@@ -489,7 +473,7 @@ func TestImportThatFailsDeletesNothing(t *testing.T) {
 	dir := writeTree(t, map[string]string{"a": "1", "bad\xff": "2"})
 	f := newFake(t)
 	f.set("gone", "x")
-	if o := (cli{}).run(t, f, "import", dir, "--delete", "--yes"); o.code != exitFailed {
+	if o := (cli{}).run(t, f, "import", dir, "--delete", "--yes"); o.code != console.ExitFailed {
 		t.Errorf("%+v", o)
 	}
 	if _, ok := f.values()["gone"]; !ok {
@@ -500,7 +484,7 @@ func TestImportThatFailsDeletesNothing(t *testing.T) {
 func TestImportShowsABarOnATerminal(t *testing.T) {
 	f := newFake(t)
 	o := cli{terminal: true}.run(t, f, "import", writeTree(t, map[string]string{"a": "", "b": ""}))
-	if o.code != exitOK || !strings.Contains(o.stderr, "\r") || !strings.Contains(o.stderr, "import") {
+	if o.code != console.ExitOK || !strings.Contains(o.stderr, "\r") || !strings.Contains(o.stderr, "import") {
 		t.Errorf("%+v", o)
 	}
 }
@@ -531,7 +515,7 @@ func TestExportReplacesItsFileOnlyWhenWhole(t *testing.T) {
 			refuse(w, 500, "internal", "broken")
 			return true
 		}
-		if o := (cli{}).run(t, f, "export", name, "--resume"); o.code != exitFailed || !strings.Contains(o.stderr, "with --resume") {
+		if o := (cli{}).run(t, f, "export", name, "--resume"); o.code != console.ExitFailed || !strings.Contains(o.stderr, "with --resume") {
 			t.Errorf("%+v", o)
 		}
 		if got, _ := os.ReadFile(name); string(got) != "older" {
@@ -543,7 +527,7 @@ func TestExportReplacesItsFileOnlyWhenWhole(t *testing.T) {
 			t.Errorf("resumed after %d of %d bytes: %d bytes", cut, len(whole), len(got))
 		}
 	}
-	if o := (cli{}).run(t, f, "export", "--resume"); o.code != exitUsage {
+	if o := (cli{}).run(t, f, "export", "--resume"); o.code != console.ExitUsage {
 		t.Errorf("--resume without a file: %+v", o)
 	}
 }
@@ -563,7 +547,7 @@ func TestExportSaysThatItsFileHeldFarMore(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := fmt.Sprintf("held %d entries before this export, and holds 4 now", c.before)
-		if o := (cli{}).run(t, f, "export", name); o.code != exitOK || strings.Contains(o.stderr, want) != c.warns || strings.Contains(o.stderr, "warning") != c.warns {
+		if o := (cli{}).run(t, f, "export", name); o.code != console.ExitOK || strings.Contains(o.stderr, want) != c.warns || strings.Contains(o.stderr, "warning") != c.warns {
 			t.Errorf("%d entries before: %+v", c.before, o)
 		}
 	}
@@ -575,104 +559,9 @@ func TestExportRefusesAListWithoutValues(t *testing.T) {
 		io.WriteString(w, `{"key":"a","size":1}`+"\n")
 		return true
 	}
-	if o := (cli{}).run(t, f, "export"); o.code != exitFailed || o.stdout != "" || !strings.Contains(o.stderr, "without its value") {
+	if o := (cli{}).run(t, f, "export"); o.code != console.ExitFailed || o.stdout != "" || !strings.Contains(o.stderr, "without its value") {
 		t.Errorf("%+v", o)
 	}
-}
-
-func TestCheckpointHoldsWhatIsDoneInAnyOrder(t *testing.T) {
-	c := &checkpoint{now: time.Now}
-	if err := c.load(); err != nil {
-		t.Fatal(err)
-	}
-	marks := make([]mark, 8)
-	for i := range marks {
-		marks[i] = mark{seq: int64(i + 1), Line: int64(i + 1)}
-		c.begin(marks[i])
-	}
-	steps := []struct {
-		done, fail int
-		want       int64
-	}{{done: 2, want: 0}, {done: 1, want: 2}, {fail: 7, want: 2}, {done: 8, want: 2}, {done: 4, want: 2}, {done: 3, want: 4}, {fail: 6, want: 4}, {done: 5, want: 5}}
-	for _, s := range steps {
-		if s.done > 0 {
-			if err := c.done(marks[s.done-1]); err != nil {
-				t.Fatal(err)
-			}
-		} else {
-			c.fail(marks[s.fail-1])
-		}
-		if got := c.from().Line; got != s.want {
-			t.Errorf("after %+v: at %d", s, got)
-		}
-	}
-	if len(c.open)+len(c.ended) > 0 {
-		t.Errorf("kept: %v, %v", c.open, slices.Collect(maps.Keys(c.ended)))
-	}
-}
-
-func TestLineReaderKnowsWhereItIs(t *testing.T) {
-	long := strings.Repeat("x", 200_000)
-	l := newLineReader(strings.NewReader("a\n\n"+long+"\nend"), 100, 7)
-	for _, want := range []struct {
-		text   string
-		offset int64
-	}{{"a", 102}, {"", 103}, {long, 200_104}, {"end", 200_107}} {
-		got, err := l.next()
-		if err != nil || string(got) != want.text || l.offset != want.offset {
-			t.Fatalf("%d bytes up to %d, %v; want %d up to %d", len(got), l.offset, err, len(want.text), want.offset)
-		}
-	}
-	if _, err := l.next(); err != io.EOF || l.line != 11 {
-		t.Errorf("%v at line %d", err, l.line)
-	}
-}
-
-// heavyItems are n items that hold more memory than a transfer may.
-type heavyItems int
-
-func (heavyItems) total() (int64, string) { return -1, unitEntries }
-
-func (n heavyItems) items(context.Context) iter.Seq2[item, error] {
-	return func(yield func(item, error) bool) {
-		for i := range int64(n) {
-			load := func() (loaded, error) { return loaded{key: strconv.FormatInt(i, 10), value: bytesValue(nil, "")}, nil }
-			if !yield(item{load: load, weight: 2 * transferBytes, after: mark{seq: i + 1}}, nil) {
-				return
-			}
-		}
-	}
-}
-
-// roundTrip is a transport made of a function.
-type roundTrip func(*http.Request) (*http.Response, error)
-
-func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
-func TestTransferTakesItemsThatFillItsMemory(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var under, most atomic.Int64
-		c, err := client.New(defaultServer, client.Options{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
-			most.Store(max(most.Load(), under.Add(1)))
-			time.Sleep(time.Second) // in the bubble: lets others begin, if they may
-			under.Add(-1)
-			return &http.Response{StatusCode: 201, Header: http.Header{"Runnel-Revision": {"1"}}, Body: http.NoBody}, nil
-		})})
-		if err != nil {
-			t.Fatal(err)
-		}
-		cp := &checkpoint{now: time.Now}
-		if err := cp.load(); err != nil {
-			t.Fatal(err)
-		}
-		tr := &transfer{c: c, o: importOptions{parallel: 4}, now: time.Now, checkpoint: cp, progress: &progress{}}
-		if err := tr.run(t.Context(), heavyItems(5)); err != nil {
-			t.Fatal(err)
-		}
-		if tr.stored != 5 || most.Load() != 1 {
-			t.Errorf("stored %d of 5, %d at a time; want 1 at a time", tr.stored, most.Load())
-		}
-	})
 }
 
 // TestImportRepeatsWhatTheServerCouldNotTake: of a batch, what was refused for the moment is sent once more, and
@@ -718,7 +607,7 @@ func TestImportRepeatsABatchThatBrokeOff(t *testing.T) {
 
 // TestImportSendsManyEntriesInOneRequest, but a large file alone.
 func TestImportSendsManyEntriesInOneRequest(t *testing.T) {
-	files := map[string]string{"large": strings.Repeat("x", wholeFileBytes+1)}
+	files := map[string]string{"large": strings.Repeat("x", 64<<10+1)}
 	for i := range 500 {
 		files[fmt.Sprintf("f%03d", i)] = "\xff" + strconv.Itoa(i)
 	}

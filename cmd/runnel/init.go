@@ -27,7 +27,7 @@ func newInit(p *program) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s, err := openStore(c, newLogger(p.stderr, c.Log), store.Options{Init: true})
+			s, err := openStore(c, newLogger(p.Err, c.Log), store.Options{Init: true})
 			if err != nil {
 				return err
 			}
@@ -39,9 +39,9 @@ func newInit(p *program) *cobra.Command {
 			if st.ClusterID == "" {
 				return fmt.Errorf("no cluster was founded:\n%w", failure)
 			}
-			fmt.Fprintf(p.stdout, "cluster %s, epoch %d\n", st.ClusterID, st.Epoch)
+			fmt.Fprintf(p.Out, "cluster %s, epoch %d\n", st.ClusterID, st.Epoch)
 			for _, part := range st.Partitions {
-				fmt.Fprintln(p.stdout, part.Name, part.State)
+				fmt.Fprintln(p.Out, part.Name, part.State)
 			}
 			return nil
 		},

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/runnelkv/runnel/api/wire"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
 // awkwardKeys are keys that something on the way to a server is likely to change.
@@ -71,7 +72,7 @@ func FuzzKeyPathDecodesToTheKey(f *testing.F) {
 func TestGetRefusals(t *testing.T) {
 	f := newFake(t)
 	o := cli{}.run(t, f, "get", "nothing")
-	want := outcome{"", "runnel: 404 not-found: there is no such key: \"nothing\"\n", exitFailed}
+	want := outcome{"", "runnel: 404 not-found: there is no such key: \"nothing\"\n", console.ExitFailed}
 	if o != want {
 		t.Errorf("got %+v, want %+v", o, want)
 	}
@@ -95,7 +96,7 @@ func TestGetWritesFileOnlyWhenWhole(t *testing.T) {
 		w.Write([]byte("half"))
 		return true
 	}
-	if o := (cli{}).run(t, f, "get", "k", "-o", name); o.code != exitFailed || !strings.Contains(o.stderr, "cut short") {
+	if o := (cli{}).run(t, f, "get", "k", "-o", name); o.code != console.ExitFailed || !strings.Contains(o.stderr, "cut short") {
 		t.Errorf("a short answer: %+v", o)
 	}
 	if got, _ := os.ReadFile(name); string(got) != "\x00\xff binary" {
@@ -151,7 +152,7 @@ func TestPutSources(t *testing.T) {
 			f := newFake(t)
 			o := cli{stdin: tt.stdin}.run(t, f, append([]string{"put", "k", "--ttl", "90s"}, tt.args...)...)
 			e := f.entries["k"]
-			if o.code != exitOK || e == nil {
+			if o.code != console.ExitOK || e == nil {
 				t.Fatalf("%+v", o)
 			}
 			if string(e.value) != tt.value || e.contentType != tt.mediaType || e.ttl != "1m30s" {
@@ -176,7 +177,7 @@ func TestConditionsAreSentAndTheirFailureNamed(t *testing.T) {
 		{"delete", "k", "--if-match", `"stale"`},
 	} {
 		o := cli{}.run(t, f, args...)
-		if o.code != exitFailed || o.stderr != "runnel: 412 precondition-failed: the key has another ETag\n" {
+		if o.code != console.ExitFailed || o.stderr != "runnel: 412 precondition-failed: the key has another ETag\n" {
 			t.Errorf("%q: %+v", args, o)
 		}
 	}
@@ -247,7 +248,7 @@ func TestListFailsOnAProblemInTheStream(t *testing.T) {
 		return true
 	}
 	o := cli{}.run(t, f, "list")
-	if want := (outcome{"a\n", "runnel: 500 internal: broken\n", exitFailed}); o != want {
+	if want := (outcome{"a\n", "runnel: 500 internal: broken\n", console.ExitFailed}); o != want {
 		t.Errorf("got %+v, want %+v", o, want)
 	}
 }

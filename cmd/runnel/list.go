@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/runnelkv/runnel/api/client"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
 type listOptions struct {
@@ -53,7 +54,7 @@ line, {"prefix":…} for a common prefix; --values adds the values to it.`,
 		ValidArgsFunction: p.completeKey,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.limit < 0 {
-				return usageError("--limit %d is negative", o.limit)
+				return console.UsageError("--limit %d is negative", o.limit)
 			}
 			if err := o.read.check(cmd); err != nil {
 				return err
@@ -80,7 +81,7 @@ line, {"prefix":…} for a common prefix; --values adds the values to it.`,
 }
 
 func (p *program) list(ctx context.Context, c *client.Client, prefix string, o listOptions) error {
-	out := newLinePrinter(p.shown(), o)
+	out := newLinePrinter(p.Display(), o)
 	q := client.ListOptions{Prefix: prefix, Delimiter: o.delimiter, Values: o.values, Limit: o.limit, Read: o.read.options()}
 	for item, err := range c.List(ctx, q) {
 		if err == nil {

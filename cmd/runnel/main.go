@@ -10,34 +10,22 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"time"
-
-	"golang.org/x/term"
 
 	"github.com/runnelkv/runnel/api/client"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	p := &program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, now: time.Now, isTerminal: isTerminal}
+	p := &program{Streams: console.System(), getenv: os.Getenv}
 	os.Exit(p.run(ctx, os.Args[1:]))
 }
 
-// Exit statuses of every command.
-const (
-	exitOK     = 0
-	exitFailed = 1 // it was tried and failed, or what was asked for is not there
-	exitUsage  = 2 // the command line or a configuration is wrong; nothing was tried
-)
-
 // program is everything a command may touch of the process it runs in.
 type program struct {
-	stdin          io.Reader
-	stdout, stderr io.Writer
-	getenv         func(string) string
-	now            func() time.Time
-	isTerminal     func(stream any) bool
+	console.Streams
+	getenv func(string) string
 
 	flags   globalFlags
 	session *sessionFile // of the command that runs; nil for none
@@ -46,36 +34,36 @@ type program struct {
 
 // run executes one command line and returns the process's exit status. An error is printed once, here.
 func (p *program) run(ctx context.Context, args []string) int {
-	terminal, out := p.isTerminal, &output{w: p.stdout}
-	p.isTerminal = func(stream any) bool {
+	terminal, out := p.IsTerminal, &output{w: p.Out}
+	p.IsTerminal = func(stream any) bool {
 		if stream == out {
 			stream = out.w
 		}
 		return terminal(stream)
 	}
-	p.stdout = out
+	p.Out = out
 	root := newRoot(p)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	if out.err != nil {
-		err = &exitError{code: exitFailed, err: out.err}
+		err = &console.ExitError{Code: console.ExitFailed, Err: out.err}
 	}
 	if err == nil {
-		return exitOK
+		return console.ExitOK
 	}
-	code := exitFailed
-	var exit *exitError
+	code := console.ExitFailed
+	var exit *console.ExitError
 	switch {
 	case errors.As(err, &exit):
-		code = exit.code
+		code = exit.Code
 	case !p.running, errors.Is(err, client.ErrInvalid):
-		code = exitUsage
+		code = console.ExitUsage
 	}
-	if !errors.Is(err, errSilent) {
-		fmt.Fprintf(p.stderr, "runnel: %s\n", visible(p.describe(err)))
+	if !errors.Is(err, console.ErrSilent) {
+		fmt.Fprintf(p.Err, "runnel: %s\n", console.Visible(p.describe(err)))
 	}
-	if code == exitUsage && !p.running {
-		fmt.Fprintf(p.stderr, "see '%s --help'\n", cmd.CommandPath())
+	if code == console.ExitUsage && !p.running {
+		fmt.Fprintf(p.Err, "see '%s --help'\n", cmd.CommandPath())
 	}
 	return code
 }
@@ -95,25 +83,16 @@ func (p *program) describe(err error) string {
 	return text
 }
 
-// errSilent is returned by a command that has said all there is to say and only wants its exit status.
-var errSilent = errors.New("failed")
-
-// exitError is an error with an exit status of its own.
-type exitError struct {
-	code int
-	err  error
+// output is standard output. A command whose output did not arrive has failed, whatever else it did.
+type output struct {
+	w   io.Writer
+	err error // the first one
 }
 
-func (e *exitError) Error() string { return e.err.Error() }
-func (e *exitError) Unwrap() error { return e.err }
-
-// usageError reports a wrong command line or configuration: exit status 2.
-func usageError(format string, args ...any) error {
-	return &exitError{code: exitUsage, err: fmt.Errorf(format, args...)}
-}
-
-// isTerminal reports whether stream is a file that a person sits at.
-func isTerminal(stream any) bool {
-	f, ok := stream.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.w.Write(p)
+	if err != nil && o.err == nil {
+		o.err = fmt.Errorf("write the output: %w", err)
+	}
+	return n, err
 }

@@ -14,6 +14,8 @@ import (
 
 	"github.com/runnelkv/runnel/api/client"
 	"github.com/runnelkv/runnel/api/wire"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/transfer"
 )
 
 type putOptions struct {
@@ -79,11 +81,10 @@ as it could then fail on its own success: get the key to see.`,
 	return cmd
 }
 
-// value is a value to store.
+// value is a value to store, with its media type; "" if unknown.
 type value struct {
 	client.Body
 	contentType string
-	whole       []byte // all of the value if it is in memory, otherwise nil
 }
 
 // maxStdinBytes bounds what is held in memory of a value from standard input.
@@ -93,31 +94,31 @@ const maxStdinBytes = 1 << 30
 func (p *program) putSource(ctx context.Context, args []string, o putOptions) (value, error) {
 	for name, text := range o.meta {
 		if err := wire.CheckMetadata(name, text); err != nil {
-			return value{}, usageError("--meta %q: %v", name+"="+text, err)
+			return value{}, console.UsageError("--meta %q: %v", name+"="+text, err)
 		}
 	}
 	if o.ttl < 0 {
-		return value{}, usageError("--ttl %v is negative", o.ttl)
+		return value{}, console.UsageError("--ttl %v is negative", o.ttl)
 	}
 	if o.file != "" {
 		if len(args) > 0 {
-			return value{}, usageError("a value is given both as an argument and with --file")
+			return value{}, console.UsageError("a value is given both as an argument and with --file")
 		}
 		return fileValue(o.file)
 	}
 	if len(args) == 1 && args[0] != "-" {
-		return bytesValue([]byte(args[0]), "text/plain; charset=utf-8"), nil
+		return value{client.Bytes([]byte(args[0])), "text/plain; charset=utf-8"}, nil
 	}
 	b, err := p.readStdin(ctx)
 	if err == nil && len(b) == 0 && len(args) == 0 {
-		err = usageError("standard input is empty and there is no VALUE; to store an empty value give '' or -")
+		err = console.UsageError("standard input is empty and there is no VALUE; to store an empty value give '' or -")
 	}
-	return bytesValue(b, ""), err
+	return value{Body: client.Bytes(b)}, err
 }
 
 // readStdin reads standard input to its end, or until ctx ends.
 func (p *program) readStdin(ctx context.Context) ([]byte, error) {
-	stdin := interruptible(ctx, p.stdin)
+	stdin := p.Input(ctx)
 	defer stdin.Close()
 	b, err := io.ReadAll(io.LimitReader(stdin, maxStdinBytes+1))
 	switch {
@@ -131,13 +132,6 @@ func (p *program) readStdin(ctx context.Context) ([]byte, error) {
 	return b, nil
 }
 
-func bytesValue(b []byte, contentType string) value {
-	if b == nil {
-		b = []byte{}
-	}
-	return value{Body: client.Bytes(b), contentType: contentType, whole: b}
-}
-
 // fileValue is the content of a regular file, read as it is sent.
 func fileValue(name string) (value, error) {
 	info, err := os.Stat(name)
@@ -148,7 +142,7 @@ func fileValue(name string) (value, error) {
 		return value{}, fmt.Errorf("%s is not a regular file", name)
 	}
 	open := func() (io.ReadCloser, error) { return os.Open(name) }
-	return value{Body: client.Body{Open: open, Size: info.Size()}, contentType: mediaType(name)}, nil
+	return value{Body: client.Body{Open: open, Size: info.Size()}, contentType: transfer.MediaType(name)}, nil
 }
 
 func (p *program) put(ctx context.Context, c *client.Client, key string, v value, o putOptions) error {
@@ -159,7 +153,7 @@ func (p *program) put(ctx context.Context, c *client.Client, key string, v value
 	if err != nil {
 		return withKey(key, err)
 	}
-	if _, err := fmt.Fprintln(p.stdout, put.ETag); err != nil || !put.Incomplete {
+	if _, err := fmt.Fprintln(p.Out, put.ETag); err != nil || !put.Incomplete {
 		return err
 	}
 	return fmt.Errorf("key %q is stored, on %d partitions until now instead of %s; the sync process copies it on", key, put.Copies, o.copies)

@@ -32,7 +32,7 @@ func newRestore(p *program) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s, err := openStore(c, newLogger(p.stderr, c.Log), store.Options{})
+			s, err := openStore(c, newLogger(p.Err, c.Log), store.Options{})
 			if err != nil {
 				return err
 			}
@@ -42,9 +42,9 @@ func newRestore(p *program) *cobra.Command {
 				return err
 			}
 			for _, e := range done.Ends {
-				fmt.Fprintf(p.stdout, "%s: %d entries taken back; its revisions up to %d count\n", e.Origin, done.Back[string(e.Origin)], e.Cut)
+				fmt.Fprintf(p.Out, "%s: %d entries taken back; its revisions up to %d count\n", e.Origin, done.Back[string(e.Origin)], e.Cut)
 			}
-			fmt.Fprintf(p.stdout, "epoch %d begins\n", done.Epoch)
+			fmt.Fprintf(p.Out, "epoch %d begins\n", done.Epoch)
 			return nil
 		},
 	}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
 const (
@@ -45,9 +47,9 @@ func newRoot(p *program) *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.SetIn(p.stdin)
-	root.SetOut(p.stdout)
-	root.SetErr(p.stderr)
+	root.SetIn(p.In)
+	root.SetOut(p.Out)
+	root.SetErr(p.Err)
 	root.Version = buildVersion().String()
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetHelpCommand(newHelp(root))
@@ -73,7 +75,7 @@ func newHelp(root *cobra.Command) *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error {
 			cmd, left, err := root.Find(args)
 			if err != nil || len(left) > 0 {
-				return usageError("there is no command %q; 'runnel help' lists them", strings.Join(args, " "))
+				return console.UsageError("there is no command %q; 'runnel help' lists them", strings.Join(args, " "))
 			}
 			cmd.InitDefaultHelpFlag()
 			return cmd.Help()
@@ -92,7 +94,7 @@ func flagError(_ *cobra.Command, err error) error {
 		"bool": "true or false", "stringToString": "NAME=TEXT",
 	}
 	flag := invalid.GetFlag()
-	return usageError("--%s is %s, not %q", flag.Name, cmp.Or(forms[flag.Value.Type()], "a "+flag.Value.Type()), invalid.GetValue())
+	return console.UsageError("--%s is %s, not %q", flag.Name, cmp.Or(forms[flag.Value.Type()], "a "+flag.Value.Type()), invalid.GetValue())
 }
 
 // refuseClientFlags refuses flags about requests where a command sends none: one that runs a node or is about one.
@@ -106,7 +108,7 @@ func refuseClientFlags(cmd *cobra.Command) error {
 	}
 	for _, name := range []string{"server", "key", "timeout", "retry", "verbose"} {
 		if cmd.Flags().Changed(name) {
-			return usageError("--%s is about requests to a server, and '%s' sends none", name, cmd.CommandPath())
+			return console.UsageError("--%s is about requests to a server, and '%s' sends none", name, cmd.CommandPath())
 		}
 	}
 	return nil
@@ -157,7 +159,7 @@ func trackRunning(p *program, c *cobra.Command) {
 	if c.HasSubCommands() && c.HasParent() && c.Run == nil {
 		c.RunE = func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageError("%s has no command %q; see '%s --help'", cmd.CommandPath(), args[0], cmd.CommandPath())
+				return console.UsageError("%s has no command %q; see '%s --help'", cmd.CommandPath(), args[0], cmd.CommandPath())
 			}
 			return cmd.Help()
 		}

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/runnelkv/runnel/api"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 	"github.com/runnelkv/runnel/config"
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/sync"
@@ -72,7 +73,7 @@ func (p *program) serve(ctx context.Context, f serveFlags) error {
 	if f.listen != "" {
 		c.HTTP.Listen = f.listen
 	}
-	log := newLogger(p.stderr, c.Log)
+	log := newLogger(p.Err, c.Log)
 	p.tuneMemory(log)
 	n, err := newNode(c, log, !f.noSync)
 	if err != nil {
@@ -91,10 +92,10 @@ func (p *program) serve(ctx context.Context, f serveFlags) error {
 func listenLoopback(ctx context.Context, address string) (net.Listener, error) {
 	tcp, err := net.ResolveTCPAddr("tcp", address)
 	if err != nil {
-		return nil, usageError("listen address %q: %v", address, err)
+		return nil, console.UsageError("listen address %q: %v", address, err)
 	}
 	if !tcp.IP.IsLoopback() {
-		return nil, usageError("will not listen on %s: without API keys anyone who reaches it could write; "+
+		return nil, console.UsageError("will not listen on %s: without API keys anyone who reaches it could write; "+
 			"use a loopback address such as 127.0.0.1:8080 behind a proxy that authenticates", address)
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
@@ -108,10 +109,10 @@ func listenLoopback(ctx context.Context, address string) (net.Listener, error) {
 func (p *program) welcome(f serveFlags, address net.Addr) {
 	url := "http://" + address.String()
 	if f.file != "" {
-		fmt.Fprintf(p.stdout, "runnel serves %s\n", url)
+		fmt.Fprintf(p.Out, "runnel serves %s\n", url)
 		return
 	}
-	fmt.Fprintf(p.stdout, `runnel serves %[1]s from three SQLite partitions in %[2]s
+	fmt.Fprintf(p.Out, `runnel serves %[1]s from three SQLite partitions in %[2]s
 
   curl -X PUT --data-binary 'hello' %[1]s/v1/keys/greeting     write a value
   curl '%[1]s/v1/keys/greeting?consistency=master'             read it

@@ -11,11 +11,15 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 	"github.com/runnelkv/runnel/store"
 )
 
 // maxSessionBytes is more than a server takes.
 const maxSessionBytes = 16 << 10
+
+// saveInterval is the least time between two writes of a session or token file.
+const saveInterval = time.Second
 
 // sessionFile keeps the token of a session between commands.
 type sessionFile struct {
@@ -42,7 +46,7 @@ func (p *program) openSession(path string) (*sessionFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the session: %w", err)
 	}
-	warn := func(text string) { fmt.Fprintln(p.stderr, "warning:", text) }
+	warn := func(text string) { fmt.Fprintln(p.Err, "warning:", text) }
 	return &sessionFile{path: path, warn: warn, token: token, kept: token}, nil
 }
 
@@ -117,7 +121,7 @@ func (s *sessionFile) write() error {
 	}
 	s.token = mergeTokens(s.token, kept)
 	if s.token != kept {
-		if err := writeFile(s.path, strings.NewReader(s.token+"\n")); err != nil {
+		if err := console.ReplaceFile(s.path, strings.NewReader(s.token+"\n")); err != nil {
 			return fmt.Errorf("keep the session: %w", err)
 		}
 	}

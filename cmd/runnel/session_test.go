@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 	"github.com/runnelkv/runnel/store"
 )
 
@@ -137,7 +138,7 @@ func TestBusySessionIsKeptAtTheEnd(t *testing.T) {
 		}
 		return false
 	}
-	if o := (cli{}).run(t, f, "import", dir, "--session", file); o.code != exitFailed {
+	if o := (cli{}).run(t, f, "import", dir, "--session", file); o.code != console.ExitFailed {
 		t.Fatalf("%+v", o)
 	}
 	want := store.VectorOf(store.Mark{Origin: "p", Revision: store.Revision(n)}).Token(store.SessionToken, 1)
@@ -169,7 +170,7 @@ func TestRefusedSessionBeginsAnew(t *testing.T) {
 			t.Fatal(err)
 		}
 		o := cli{}.run(t, f, append(args, "--session", file)...)
-		if kept, err := os.ReadFile(file); o.code != exitOK || !strings.Contains(o.stderr, "a new one begins") || err != nil || string(kept) != fresh+"\n" {
+		if kept, err := os.ReadFile(file); o.code != console.ExitOK || !strings.Contains(o.stderr, "a new one begins") || err != nil || string(kept) != fresh+"\n" {
 			t.Errorf("%v: %+v, kept %q %v", args, o, kept, err)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 	"github.com/runnelkv/runnel/config"
 )
 
@@ -51,7 +52,7 @@ func TestTerminalIsShownNoControlCharacters(t *testing.T) {
 	} {
 		o := cli{terminal: true}.run(t, f, args...)
 		all := o.stdout + o.stderr
-		if strings.ContainsFunc(all, isHidden) || !strings.Contains(all, `\u001b]0;owned`) || !strings.Contains(all, `\u202e`) {
+		if strings.ContainsFunc(all, console.IsHidden) || !strings.Contains(all, `\u001b]0;owned`) || !strings.Contains(all, `\u202e`) {
 			t.Errorf("%v: %q", args, all)
 		}
 	}
@@ -64,7 +65,7 @@ func TestJSONLogsHoldNoHiddenCharacters(t *testing.T) {
 	for _, format := range []config.Format{config.FormatJSON, config.FormatText} {
 		var b bytes.Buffer
 		newLogger(&b, config.Log{Format: format}).Info("x", "key", hostile)
-		if strings.ContainsFunc(b.String(), isHidden) || format == config.FormatJSON && !json.Valid(b.Bytes()) {
+		if strings.ContainsFunc(b.String(), console.IsHidden) || format == config.FormatJSON && !json.Valid(b.Bytes()) {
 			t.Errorf("%s: %q", format, b.String())
 		}
 	}
@@ -90,7 +91,7 @@ func TestAnswersOfOtherServicesAreNoSuccess(t *testing.T) {
 			{"status"}, {"export"}, {"import", "-j", "1", lines}, {"watch"}, {"sync", "--now"}, {"txn", lines},
 		} {
 			o := cli{}.run(t, f, args...)
-			if o.code != exitFailed || !strings.Contains(o.stderr, "is not Runnel's") || o.stdout != "" {
+			if o.code != console.ExitFailed || !strings.Contains(o.stderr, "is not Runnel's") || o.stdout != "" {
 				t.Errorf("%s, %v: %+v", name, args, o)
 			}
 		}
@@ -107,10 +108,10 @@ func TestOutputThatFailsIsAFailure(t *testing.T) {
 	} {
 		var stderr bytes.Buffer
 		p := &program{
-			stdin: strings.NewReader(""), stdout: fullDisk{}, stderr: &stderr, now: time.Now, isTerminal: func(any) bool { return false },
-			getenv: func(name string) string { return map[string]string{"RUNNEL_SERVER": f.url}[name] },
+			Streams: testStreams(strings.NewReader(""), fullDisk{}, &stderr, false),
+			getenv:  func(name string) string { return map[string]string{"RUNNEL_SERVER": f.url}[name] },
 		}
-		if code := p.run(t.Context(), args); code != exitFailed || strings.Count(stderr.String(), "no space left") != 1 {
+		if code := p.run(t.Context(), args); code != console.ExitFailed || strings.Count(stderr.String(), "no space left") != 1 {
 			t.Errorf("%v: exit %d, %s", args, code, stderr.String())
 		}
 	}
@@ -148,7 +149,7 @@ func TestWrongCommandLinesAreRefusedPlainly(t *testing.T) {
 			args = append(strings.Fields(before), after)
 		}
 		o := cli{}.run(t, f, args...)
-		if o.code != exitUsage || !strings.Contains(o.stderr, want) || strings.Contains(o.stderr, "strconv") || strings.Contains(o.stderr, "time:") || len(f.requests) > 0 {
+		if o.code != console.ExitUsage || !strings.Contains(o.stderr, want) || strings.Contains(o.stderr, "strconv") || strings.Contains(o.stderr, "time:") || len(f.requests) > 0 {
 			t.Errorf("%q: %+v, %d requests", line, o, len(f.requests))
 		}
 	}
@@ -165,8 +166,8 @@ func TestInterruptEndsThePutThatReadsATerminal(t *testing.T) {
 	done := make(chan int)
 	go func() {
 		p := &program{
-			stdin: r, stdout: io.Discard, stderr: io.Discard, now: time.Now, isTerminal: func(any) bool { return true },
-			getenv: func(name string) string { return map[string]string{"RUNNEL_SERVER": f.url}[name] },
+			Streams: testStreams(r, io.Discard, io.Discard, true),
+			getenv:  func(name string) string { return map[string]string{"RUNNEL_SERVER": f.url}[name] },
 		}
 		done <- p.run(ctx, []string{"put", "k"})
 	}()
@@ -176,7 +177,7 @@ func TestInterruptEndsThePutThatReadsATerminal(t *testing.T) {
 	cancel()
 	select {
 	case code := <-done:
-		if code != exitFailed || len(f.values()) > 0 {
+		if code != console.ExitFailed || len(f.values()) > 0 {
 			t.Errorf("exit %d, stored %v", code, f.values())
 		}
 	case <-time.After(30 * time.Second):
@@ -187,7 +188,7 @@ func TestInterruptEndsThePutThatReadsATerminal(t *testing.T) {
 func TestNotFoundNamesTheKey(t *testing.T) {
 	f := newFake(t)
 	for _, args := range [][]string{{"get", "my key"}, {"delete", "my key"}} {
-		if o := (cli{}).run(t, f, args...); o.code != exitFailed || strings.Count(o.stderr, `"my key"`) != 1 || strings.Count(o.stderr, "\n") != 1 {
+		if o := (cli{}).run(t, f, args...); o.code != console.ExitFailed || strings.Count(o.stderr, `"my key"`) != 1 || strings.Count(o.stderr, "\n") != 1 {
 			t.Errorf("%v: %+v", args, o)
 		}
 	}
@@ -206,25 +207,15 @@ func TestServeNeedsADirectoryForItsData(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, dir := range []string{file, filepath.Join(file, "below")} {
-		if o := (cli{}).run(t, nil, "serve", "--data", dir, "--listen", "127.0.0.1:0"); o.code != exitFailed || !strings.Contains(o.stderr, "cannot keep a store") {
+		if o := (cli{}).run(t, nil, "serve", "--data", dir, "--listen", "127.0.0.1:0"); o.code != console.ExitFailed || !strings.Contains(o.stderr, "cannot keep a store") {
 			t.Errorf("%+v", o)
-		}
-	}
-}
-
-func TestMediaTypesAreOurOwn(t *testing.T) {
-	for name, want := range map[string]string{
-		"a.html": "text/html; charset=utf-8", "A.JPG": "image/jpeg", "x.tar.gz": "application/gzip", "README": "", "a.unheard": "", "dir.js/a": "",
-	} {
-		if got := mediaType(name); got != want {
-			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}
 }
 
 func TestBannerReadsFromTheMaster(t *testing.T) {
 	var out bytes.Buffer
-	p := &program{stdout: &out}
+	p := &program{Streams: console.Streams{Out: &out}}
 	p.welcome(serveFlags{configFlags: configFlags{data: "d"}}, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80})
 	if text := out.String(); !strings.Contains(text, "/v1/keys/greeting?consistency=master'") || strings.Count(text, "any partition answers a read") != 1 {
 		t.Errorf("%s", text)

@@ -55,7 +55,7 @@ func (p *program) status(ctx context.Context, c *client.Client, asJSON bool) err
 	if !asJSON {
 		text = p.statusTable(s)
 	}
-	if _, err := io.WriteString(p.shown(), text); err != nil {
+	if _, err := io.WriteString(p.Display(), text); err != nil {
 		return err
 	}
 	return unhealthy(s)
@@ -138,7 +138,7 @@ func (p *program) ago(at *time.Time) string {
 	if at == nil || at.IsZero() {
 		return "never"
 	}
-	return humanize.RelTime(*at, p.now(), "ago", "ahead")
+	return humanize.RelTime(*at, p.Now(), "ago", "ahead")
 }
 
 func milliseconds(ms *float64) string {

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
 const statusJSON = `{"node":"n1","version":"v1","epoch":2,"masters":["p0","p1"],"surprise":{"x":1},"partitions":[
@@ -31,7 +33,7 @@ orphans: 1
 	if diff := cmp.Diff(want, o.stdout); diff != "" {
 		t.Error(diff)
 	}
-	if o.code != exitFailed || o.stderr != "runnel: unhealthy: p1 is unreachable\n" {
+	if o.code != console.ExitFailed || o.stderr != "runnel: unhealthy: p1 is unreachable\n" {
 		t.Errorf("exit %d, stderr %q", o.code, o.stderr)
 	}
 }

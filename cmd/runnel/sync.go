@@ -11,6 +11,7 @@ import (
 
 	"github.com/runnelkv/runnel/api"
 	"github.com/runnelkv/runnel/api/wire"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 	"github.com/runnelkv/runnel/config"
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/sync"
@@ -54,9 +55,9 @@ func newSync(p *program) *cobra.Command {
 				return p.syncOnce(cmd.Context(), c, once)
 			}
 			if once.quiet || once.strict {
-				return usageError("--quiet and --strict go with --once")
+				return console.UsageError("--quiet and --strict go with --once")
 			}
-			log := newLogger(p.stderr, c.Log)
+			log := newLogger(p.Err, c.Log)
 			return syncDaemon(cmd.Context(), c, log, f)
 		},
 	}
@@ -76,7 +77,7 @@ func (p *program) syncOnce(ctx context.Context, c *config.Config, f onceFlags) e
 	if f.quiet {
 		c.Log.Level = max(c.Log.Level, slog.LevelError)
 	}
-	log := newLogger(p.stderr, c.Log)
+	log := newLogger(p.Err, c.Log)
 	if len(c.Webhooks) > 0 {
 		log.Warn("webhooks are not sent to by a single pass: run runnel serve, or runnel sync without --once")
 	}
@@ -101,11 +102,11 @@ func (p *program) syncOnce(ctx context.Context, c *config.Config, f onceFlags) e
 	if f.quiet && ok {
 		return nil
 	}
-	if _, err := fmt.Fprint(p.stdout, report); err != nil {
+	if _, err := fmt.Fprint(p.Out, report); err != nil {
 		return err
 	}
 	if !ok {
-		return &exitError{code: exitFailed, err: errSilent}
+		return &console.ExitError{Code: console.ExitFailed, Err: console.ErrSilent}
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/runnelkv/runnel/api/client"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
 // syncNow has a server make a pass, and prints what came of it.
@@ -24,12 +25,12 @@ func (p *program) syncNow(ctx context.Context) error {
 		if t.Error != "" {
 			line += ": " + t.Error
 		}
-		if _, err := fmt.Fprintln(p.shown(), line); err != nil {
+		if _, err := fmt.Fprintln(p.Display(), line); err != nil {
 			return err
 		}
 	}
 	if !level {
-		return &exitError{code: exitFailed, err: errSilent}
+		return &console.ExitError{Code: console.ExitFailed, Err: console.ErrSilent}
 	}
 	return nil
 }

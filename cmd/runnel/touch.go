@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/runnelkv/runnel/api/client"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
 func newTouch(p *program) *cobra.Command {
@@ -22,7 +23,7 @@ not sent. A key that does not exist is an error: exit status 1.`,
 		ValidArgsFunction: p.completeKey,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if ttl <= 0 {
-				return usageError("--ttl is a duration like 30s or 12h, and is needed")
+				return console.UsageError("--ttl is a duration like 30s or 12h, and is needed")
 			}
 			c, err := p.client(session, client.Options{})
 			if err != nil {
@@ -32,7 +33,7 @@ not sent. A key that does not exist is an error: exit status 1.`,
 			if err != nil {
 				return withKey(args[0], err)
 			}
-			_, err = fmt.Fprintln(p.stdout, touched.ETag)
+			_, err = fmt.Fprintln(p.Out, touched.ETag)
 			return err
 		},
 	}

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
 func TestTouchRenewsWithoutTheValue(t *testing.T) {
@@ -15,10 +17,10 @@ func TestTouchRenewsWithoutTheValue(t *testing.T) {
 	if got := f.ok(t, "list", "-l"); !strings.Contains(got, "EXPIRES") || !strings.Contains(got, "2026-03-01T12:30:00Z") {
 		t.Errorf("%s", got)
 	}
-	if o := (cli{}).run(t, f, "touch", "none", "--ttl", "1s"); o.code != exitFailed || !strings.Contains(o.stderr, `"none"`) {
+	if o := (cli{}).run(t, f, "touch", "none", "--ttl", "1s"); o.code != console.ExitFailed || !strings.Contains(o.stderr, `"none"`) {
 		t.Errorf("%+v", o)
 	}
-	if o := (cli{}).run(t, f, "touch", "k"); o.code != exitUsage {
+	if o := (cli{}).run(t, f, "touch", "k"); o.code != console.ExitUsage {
 		t.Errorf("%+v", o)
 	}
 }
@@ -27,7 +29,7 @@ func TestPutSaysWhenCopiesAreMissing(t *testing.T) {
 	f := newFake(t)
 	f.ok(t, "put", "k", "v", "--copies", "2")
 	o := cli{}.run(t, f, "put", "k", "v2", "--copies", "all")
-	if o.code != exitFailed || o.stdout != f.entries["k"].etag()+"\n" || !strings.Contains(o.stderr, "on 2 partitions until now instead of all") {
+	if o.code != console.ExitFailed || o.stdout != f.entries["k"].etag()+"\n" || !strings.Contains(o.stderr, "on 2 partitions until now instead of all") {
 		t.Errorf("%+v", o)
 	}
 }
@@ -39,10 +41,10 @@ func TestSyncNowAndTransactionsSayWhatCameOfThem(t *testing.T) {
 		args           []string
 		code           int
 	}{
-		{`{"targets":[{"name":"a","state":"level","copied":3,"remaining":0}]}`, "a: level, 3 copied, 0 remaining\n", []string{"sync", "--now"}, exitOK},
-		{`{"targets":[{"name":"a","state":"unreachable","error":"down","copied":0,"remaining":5}]}`, "a: unreachable, 0 copied, 5 remaining: down\n", []string{"sync", "--now"}, exitFailed},
-		{`{"succeeded":true,"results":[]}`, "{\n  \"succeeded\": true,\n  \"results\": []\n}\n", []string{"txn", "-"}, exitOK},
-		{`{"succeeded":false,"results":[]}`, "{\n  \"succeeded\": false,\n  \"results\": []\n}\n", []string{"txn", "-"}, exitFailed},
+		{`{"targets":[{"name":"a","state":"level","copied":3,"remaining":0}]}`, "a: level, 3 copied, 0 remaining\n", []string{"sync", "--now"}, console.ExitOK},
+		{`{"targets":[{"name":"a","state":"unreachable","error":"down","copied":0,"remaining":5}]}`, "a: unreachable, 0 copied, 5 remaining: down\n", []string{"sync", "--now"}, console.ExitFailed},
+		{`{"succeeded":true,"results":[]}`, "{\n  \"succeeded\": true,\n  \"results\": []\n}\n", []string{"txn", "-"}, console.ExitOK},
+		{`{"succeeded":false,"results":[]}`, "{\n  \"succeeded\": false,\n  \"results\": []\n}\n", []string{"txn", "-"}, console.ExitFailed},
 	} {
 		f.status = test.answer
 		if o := (cli{stdin: "{}"}).run(t, f, test.args...); o.code != test.code || o.stdout != test.stdout {
@@ -60,7 +62,7 @@ func TestImportOfAnUnchangedTreeStoresNothing(t *testing.T) {
 		t.Fatalf("stored %v", f.puts)
 	}
 	f.puts = nil
-	if o := (cli{}).run(t, f, "import", dir, "--prefix", "p/"); o.code != exitOK || len(f.puts) != 0 || !strings.Contains(o.stderr, "4 were stored already") {
+	if o := (cli{}).run(t, f, "import", dir, "--prefix", "p/"); o.code != console.ExitOK || len(f.puts) != 0 || !strings.Contains(o.stderr, "4 were stored already") {
 		t.Errorf("stored %v: %+v", f.puts, o)
 	}
 	change := func(key string, by func(*fakeEntry)) {
@@ -86,11 +88,11 @@ func TestDryRunOfAnImportChangesNothing(t *testing.T) {
 	f.entries["p/same"].contentType = "text/plain; charset=utf-8"
 	f.set("p/gone", "3")
 	o := cli{}.run(t, f, "import", dir, "--prefix", "p/", "--delete", "--dry-run")
-	if o.code != exitOK || o.stdout != "store p/new\ndelete p/gone\n" || !strings.Contains(o.stderr, "would store 1 entries") {
+	if o.code != console.ExitOK || o.stdout != "store p/new\ndelete p/gone\n" || !strings.Contains(o.stderr, "would store 1 entries") {
 		t.Errorf("%+v", o)
 	}
 	o = cli{stdin: `{"key":"x","value":"1"}` + "\n" + `{"key":"y","value":"1"}` + "\n"}.run(t, f, "import", "-", "--dry-run", "-j", "1")
-	if o.code != exitOK || o.stdout != "store x\nstore y\n" {
+	if o.code != console.ExitOK || o.stdout != "store x\nstore y\n" {
 		t.Errorf("%+v", o)
 	}
 	if len(f.puts) > 0 || len(f.values()) != 2 {

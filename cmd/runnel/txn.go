@@ -44,7 +44,7 @@ func (p *program) txnSource(ctx context.Context, file string) (value, error) {
 		return fileValue(file)
 	}
 	b, err := p.readStdin(ctx)
-	return bytesValue(b, ""), err
+	return value{Body: client.Bytes(b)}, err
 }
 
 func (p *program) txn(ctx context.Context, c *client.Client, document value) error {
@@ -52,7 +52,7 @@ func (p *program) txn(ctx context.Context, c *client.Client, document value) err
 	if err != nil {
 		return err
 	}
-	if _, err := io.WriteString(p.shown(), indent(result.Raw)); err != nil || result.Succeeded {
+	if _, err := io.WriteString(p.Display(), indent(result.Raw)); err != nil || result.Succeeded {
 		return err
 	}
 	return errors.New("the conditions did not hold")

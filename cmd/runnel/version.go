@@ -35,10 +35,10 @@ func newVersion(p *program) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			v := buildVersion()
 			if !asJSON {
-				_, err := fmt.Fprintln(p.stdout, v)
+				_, err := fmt.Fprintln(p.Out, v)
 				return err
 			}
-			e := json.NewEncoder(p.stdout)
+			e := json.NewEncoder(p.Out)
 			e.SetIndent("", "  ")
 			return e.Encode(v)
 		},

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/runnelkv/runnel/api/client"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
 type watchOptions struct {
@@ -48,7 +49,7 @@ in FILE, and goes on with it the next time.
 			if err != nil {
 				return err
 			}
-			w := &watcher{out: p.shown(), errs: p.stderr, o: o}
+			w := &watcher{out: p.Display(), errs: p.Err, o: o}
 			if len(args) > 0 {
 				w.prefix = args[0]
 			}
@@ -100,7 +101,7 @@ func (w *watcher) watch(ctx context.Context, c *client.Client) error {
 	reconnecting := func(err error) {
 		unkept = w.keepToken()
 		if err != nil {
-			fmt.Fprintf(w.errs, "runnel: %s; trying again\n", visible(err.Error()))
+			fmt.Fprintf(w.errs, "runnel: %s; trying again\n", console.Visible(err.Error()))
 		}
 	}
 	for change, err := range c.Watch(ctx, client.WatchOptions{Prefix: w.prefix, Since: w.since, Values: w.o.values, OnReconnect: reconnecting}) {
@@ -158,7 +159,7 @@ func (w *watcher) keepToken() error {
 		return nil
 	}
 	w.saved = time.Now()
-	if err := writeFile(w.o.token, strings.NewReader(w.since+"\n")); err != nil {
+	if err := console.ReplaceFile(w.o.token, strings.NewReader(w.since+"\n")); err != nil {
 		return fmt.Errorf("keep the token: %w", err)
 	}
 	w.kept = w.since

@@ -9,7 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
+
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
 // fakeFeed streams numbered changes; each connection gives a few and breaks off.
@@ -76,8 +77,7 @@ func watchFake(t *testing.T, f *fakeFeed, stopText string, args ...string) (code
 	defer cancel()
 	stdout := &stopAt{text: stopText, stop: cancel}
 	var stderr strings.Builder
-	p := &program{stdin: strings.NewReader(""), stdout: stdout, stderr: &stderr,
-		getenv: func(string) string { return "" }, now: func() time.Time { return fakeTime }, isTerminal: func(any) bool { return false }}
+	p := &program{Streams: testStreams(strings.NewReader(""), stdout, &stderr, false), getenv: func(string) string { return "" }}
 	code = p.run(ctx, append([]string{"watch", "--server", server.url}, args...))
 	return code, stdout.String(), stderr.String()
 }
@@ -104,7 +104,7 @@ func TestWatchGoesOnWhereItWasCutOff(t *testing.T) {
 func TestWatchSaysHowToBeginAnew(t *testing.T) {
 	f := &fakeFeed{gone: true}
 	code, _, errs := watchFake(t, f, "never", "--since", "t1")
-	if code != exitFailed || !strings.Contains(errs, "410 resync") || !strings.Contains(errs, "--since beginning") {
+	if code != console.ExitFailed || !strings.Contains(errs, "410 resync") || !strings.Contains(errs, "--since beginning") {
 		t.Errorf("exit %d: %s", code, errs)
 	}
 	if len(f.since) != 1 {

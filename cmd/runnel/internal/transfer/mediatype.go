@@ -1,4 +1,4 @@
-package main
+package transfer
 
 import (
 	"path"
@@ -25,5 +25,5 @@ var mediaTypes = map[string]string{
 	".xml": "text/xml; charset=utf-8", ".yaml": "application/yaml", ".yml": "application/yaml", ".zip": "application/zip", ".zst": "application/zstd",
 }
 
-// mediaType goes by the extension of a file name; empty for one that is not common.
-func mediaType(name string) string { return mediaTypes[strings.ToLower(path.Ext(name))] }
+// MediaType returns the media type for the extension of a file name; empty for an uncommon extension.
+func MediaType(name string) string { return mediaTypes[strings.ToLower(path.Ext(name))] }

@@ -1,4 +1,4 @@
-package main
+package transfer
 
 import (
 	"cmp"
@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/runnelkv/runnel/api/client"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
 const (
@@ -30,10 +31,10 @@ const (
 type transfer struct {
 	c          *client.Client
 	out        io.Writer // gets what would be done, for --dry-run
-	o          importOptions
+	o          ImportOptions
 	now        func() time.Time
 	checkpoint *checkpoint
-	progress   *progress
+	progress   *console.Progress
 	began      time.Time
 
 	mu       sync.Mutex // guards what follows
@@ -47,13 +48,13 @@ type transfer struct {
 
 // run hands the items of src to o.parallel workers and returns when each has been stored, has failed or, after an end
 // of ctx or the server's going away, is done with. It returns the error that stopped it, if one did.
-func (t *transfer) run(ctx context.Context, src importSource) error {
+func (t *transfer) run(ctx context.Context, src source) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	memory := semaphore.NewWeighted(transferBytes)
 	work := make(chan item, groupItems)
 	var workers sync.WaitGroup
-	for range t.o.parallel {
+	for range t.o.Parallel {
 		workers.Go(func() {
 			for group := nextGroup(work); len(group) > 0; group = nextGroup(work) {
 				if ctx.Err() == nil { // what waits when it ends is not begun
@@ -101,7 +102,7 @@ func nextGroup(work <-chan item) []item {
 func heldBy(it item) int64 { return min(it.weight, transferBytes) }
 
 // feed offers the items of src to the workers until there are no more, or ctx ends.
-func (t *transfer) feed(ctx context.Context, src importSource, memory *semaphore.Weighted, work chan<- item) error {
+func (t *transfer) feed(ctx context.Context, src source, memory *semaphore.Weighted, work chan<- item) error {
 	for it, err := range src.items(ctx) {
 		if err != nil {
 			return err
@@ -128,7 +129,7 @@ func (t *transfer) store(ctx context.Context, group []item) error {
 	for i, it := range group {
 		entries[i], errs[i] = it.load()
 		switch {
-		case errs[i] != nil || t.o.dryRun || entries[i].done():
+		case errs[i] != nil || t.o.DryRun || entries[i].done():
 		case entries[i].batchable():
 			batch = append(batch, i)
 		default:
@@ -142,7 +143,7 @@ func (t *transfer) store(ctx context.Context, group []item) error {
 	}
 	for _, i := range alone {
 		e := &entries[i]
-		_, errs[i] = t.c.PutBody(ctx, e.key, e.value.Body, e.put)
+		_, errs[i] = t.c.PutBody(ctx, e.key, e.body, e.put)
 	}
 	var away error
 	for i, it := range group {
@@ -156,7 +157,7 @@ func (t *transfer) storeBatch(ctx context.Context, entries []loaded, batch []int
 	operations := make([]client.Operation, len(batch))
 	for n, i := range batch {
 		e := &entries[i]
-		operations[n] = client.Operation{Op: client.OpPut, Key: e.key, Value: e.value.whole, Put: e.put}
+		operations[n] = client.Operation{Op: client.OpPut, Key: e.key, Value: e.inline, Put: e.put}
 	}
 	results, err := t.c.Batch(ctx, operations, client.ReadOptions{})
 	for n, i := range batch {
@@ -180,7 +181,7 @@ func (t *transfer) settle(it item, e *loaded, err error) error {
 }
 
 func (t *transfer) note(it item, e *loaded, err error) {
-	t.progress.add(it.units)
+	t.progress.Add(it.units)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
@@ -194,25 +195,25 @@ func (t *transfer) note(it item, e *loaded, err error) {
 	case e.same:
 		t.same++
 	default:
-		if t.o.dryRun {
+		if t.o.DryRun {
 			fmt.Fprintf(t.out, "store %s\n", e.key)
 		}
 		t.stored++
-		t.bytes += e.value.Size
+		t.bytes += e.body.Size
 	}
 }
 
 // report writes what came of it: a line for each failure that was kept, then one line for all. The workers are done.
 func (t *transfer) report(w io.Writer) {
 	for _, f := range t.failures {
-		fmt.Fprintf(w, "not stored: %s\n", visible(f))
+		fmt.Fprintf(w, "not stored: %s\n", console.Visible(f))
 	}
 	if more := t.failed - int64(len(t.failures)); more > 0 {
 		fmt.Fprintf(w, "not stored: %d more\n", more)
 	}
 	took := t.now().Sub(t.began)
 	what := "stored"
-	if t.o.dryRun {
+	if t.o.DryRun {
 		what = "would store"
 	}
 	parts := []string{fmt.Sprintf(what+" %d entries, %s in %v", t.stored, humanize.IBytes(uint64(t.bytes)), took.Round(time.Millisecond))}

@@ -1,4 +1,4 @@
-package main
+package transfer
 
 import (
 	"bytes"
@@ -11,10 +11,12 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
-// mark is how far a source has been read. Exactly one way of saying it is used: lines, or a path.
-type mark struct {
+// position is how far a source has been read. Exactly one way of saying it is used: lines, or a path.
+type position struct {
 	seq    int64  // the item's number in this run, from 1
 	Offset int64  `json:"offset,omitempty"` // bytes of whole lines
 	Line   int64  `json:"line,omitempty"`
@@ -26,21 +28,21 @@ type checkpointState struct {
 	Source string `json:"source"`
 	Server string `json:"server"`
 	Prefix string `json:"prefix,omitempty"`
-	mark
+	position
 }
 
 // saveInterval is the least time between two writes of a checkpoint file.
 const saveInterval = time.Second
 
-// checkpoint keeps the mark below which every item is stored, in a file if there is one. Items end in any order; one
-// that failed holds the mark where it is, so that resuming meets it again.
+// checkpoint keeps the position below which every item is stored, in a file if there is one. Items end in any order; one
+// that failed holds the position where it is, so that resuming meets it again.
 type checkpoint struct {
 	file string // empty: nothing is kept
 	now  func() time.Time
 
 	mu    sync.Mutex // guards what follows
 	state checkpointState
-	open  []mark         // begun and above the mark, in order; none from the first failure on
+	open  []position     // begun and above the position, in order; none from the first failure on
 	ended map[int64]bool // those of open that are done, by seq
 	limit int64          // seq of the first that failed; 0 for none
 	saved time.Time
@@ -72,10 +74,10 @@ func (c *checkpoint) load() error {
 }
 
 // from returns where to go on.
-func (c *checkpoint) from() mark { return c.state.mark }
+func (c *checkpoint) from() position { return c.state.position }
 
 // begin notes that the item that ends at m is about to be sent. Items begin in order.
-func (c *checkpoint) begin(m mark) {
+func (c *checkpoint) begin(m position) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.limit == 0 {
@@ -84,7 +86,7 @@ func (c *checkpoint) begin(m mark) {
 }
 
 // done notes that the item that ends at m is stored, and now and then writes the file.
-func (c *checkpoint) done(m mark) error {
+func (c *checkpoint) done(m position) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.limit != 0 && m.seq > c.limit {
@@ -93,7 +95,7 @@ func (c *checkpoint) done(m mark) error {
 	c.ended[m.seq] = true
 	for len(c.open) > 0 && c.ended[c.open[0].seq] {
 		delete(c.ended, c.open[0].seq)
-		c.state.mark = c.open[0]
+		c.state.position = c.open[0]
 		c.open = c.open[1:]
 	}
 	if c.now().Sub(c.saved) < saveInterval {
@@ -103,14 +105,14 @@ func (c *checkpoint) done(m mark) error {
 }
 
 // fail notes that the item that ends at m is not stored and will not be in this run.
-func (c *checkpoint) fail(m mark) {
+func (c *checkpoint) fail(m position) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.limit != 0 && m.seq > c.limit {
 		return
 	}
 	c.limit = m.seq
-	c.open = slices.DeleteFunc(c.open, func(o mark) bool { return o.seq >= m.seq })
+	c.open = slices.DeleteFunc(c.open, func(o position) bool { return o.seq >= m.seq })
 	maps.DeleteFunc(c.ended, func(seq int64, _ bool) bool { return seq > m.seq })
 }
 
@@ -131,7 +133,7 @@ func (c *checkpoint) write() error {
 	if err != nil {
 		return err
 	}
-	if err := writeFile(c.file, bytes.NewReader(append(text, '\n'))); err != nil {
+	if err := console.ReplaceFile(c.file, bytes.NewReader(append(text, '\n'))); err != nil {
 		return fmt.Errorf("save the checkpoint: %w", err)
 	}
 	return nil

@@ -1,4 +1,4 @@
-package main
+package transfer
 
 import (
 	"encoding/json"
@@ -7,6 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
 // exportQuery is what an export was asked for, as it is kept beside its unfinished file.
@@ -47,7 +49,7 @@ type exportFile struct {
 // openExport begins the unfinished file of name, or with resume takes up the one that an export with the same query
 // has left.
 func openExport(name string, q exportQuery, resume bool) (*exportFile, error) {
-	if err := checkTarget(name); err != nil {
+	if err := console.CheckTarget(name); err != nil {
 		return nil, err
 	}
 	e := &exportFile{name: name}
@@ -147,7 +149,7 @@ func (e *exportFile) check(q exportQuery) error {
 
 // end puts the whole file in its place, or leaves it for --resume if err stands in the way.
 func (e *exportFile) end(err error) error {
-	if err = finishFile(e.File, err); err == nil {
+	if err = console.SyncAndClose(e.File, err); err == nil {
 		err = os.Rename(e.File.Name(), e.name)
 	}
 	if err == nil {

@@ -1,4 +1,4 @@
-package main
+package console
 
 import (
 	"fmt"
@@ -7,9 +7,10 @@ import (
 	"path/filepath"
 )
 
-// writeFile makes path hold all of r, readable by its owner only, or leaves it as it was.
-func writeFile(path string, r io.Reader) error {
-	if err := checkTarget(path); err != nil {
+// ReplaceFile writes all of r to a file that only its owner can read. On failure the former file stays. The file appears
+// as a whole, and durably.
+func ReplaceFile(path string, r io.Reader) error {
+	if err := CheckTarget(path); err != nil {
 		return err
 	}
 	// A name of its own: nothing that another user or command has put there is written through or replaced.
@@ -18,7 +19,7 @@ func writeFile(path string, r io.Reader) error {
 		return err
 	}
 	_, err = io.Copy(f, r)
-	if err = finishFile(f, err); err == nil {
+	if err = SyncAndClose(f, err); err == nil {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
@@ -28,17 +29,17 @@ func writeFile(path string, r io.Reader) error {
 	return nil
 }
 
-// checkTarget refuses a path at which something other than a file is: a directory, or a device that a rename would
+// CheckTarget refuses a path at which something other than a file is: a directory, or a device that a rename would
 // replace.
-func checkTarget(path string) error {
+func CheckTarget(path string) error {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return fmt.Errorf("%s is there and is not a regular file", path)
 	}
 	return nil
 }
 
-// finishFile closes f, durably if all before went well.
-func finishFile(f *os.File, err error) error {
+// SyncAndClose closes f, and syncs it first if err is nil. It returns the first error.
+func SyncAndClose(f *os.File, err error) error {
 	if err == nil {
 		err = f.Sync()
 	}

@@ -1,4 +1,4 @@
-package main
+package transfer
 
 import (
 	"bytes"
@@ -17,43 +17,40 @@ import (
 	"unicode/utf8"
 
 	"github.com/runnelkv/runnel/api/client"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
-// importTree imports the files below dir, and with --delete then removes the keys that have none.
-func (p *program) importTree(ctx context.Context, c *client.Client, dir string, cp *checkpoint, o importOptions) error {
-	if o.delete && !o.yes && !o.dryRun && !p.isTerminal(p.stdin) {
-		return usageError("--delete asks before it deletes, and standard input is no terminal: add --yes")
+// importTree imports the files below a directory, and with Delete then removes the keys that have no file.
+func (m *importer) importTree(ctx context.Context) error {
+	if m.o.Delete && !m.o.Yes && !m.o.DryRun && !m.IsTerminal(m.In) {
+		return console.UsageError("--delete asks before it deletes, and standard input is no terminal: add --yes")
 	}
-	root, err := os.OpenRoot(dir)
+	root, err := os.OpenRoot(m.o.Source)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
-	src := &treeSource{root: root, prefix: o.prefix, from: cp.from().Path, count: -1}
-	if src.stored, err = src.standing(ctx, c); err != nil {
+	src := &treeSource{root: root, prefix: m.o.Prefix, from: m.checkpoint.from().Path, count: -1, c: m.c}
+	if src.stored, err = src.storedKeys(ctx); err != nil {
 		return fmt.Errorf("list the keys that are stored already: %w", err)
 	}
-	src.c = c
-	if p.isTerminal(p.stderr) {
+	if m.IsTerminal(m.Err) {
 		src.count = src.files()
 	}
-	if o.delete {
+	if m.o.Delete {
 		src.keep = map[string]bool{}
 	}
-	err = p.transfer(ctx, c, src, cp, o)
+	err = m.storeAll(ctx, src)
 	if src.skipped > 0 {
-		fmt.Fprintf(p.stderr, "skipped %d symbolic links and special files\n", src.skipped)
+		fmt.Fprintf(m.Err, "skipped %d symbolic links and special files\n", src.skipped)
+	}
+	if err == nil && m.o.Delete {
+		err = (&mirror{importer: m, keep: src.keep}).deleteRest(ctx)
 	}
 	if err != nil {
 		return err
 	}
-	if o.delete {
-		m := &mirror{p: p, c: c, prefix: o.prefix, keep: src.keep, parallel: o.parallel, dryRun: o.dryRun}
-		if err := m.run(ctx, o.yes); err != nil {
-			return err
-		}
-	}
-	return cp.remove()
+	return m.checkpoint.remove()
 }
 
 // treeSource is the files below a directory, in the order of fs.WalkDir: by name within each directory.
@@ -69,7 +66,7 @@ type treeSource struct {
 	keep    map[string]bool // if not nil, gets the key of everything in the tree, imported or not
 }
 
-func (s *treeSource) total() (int64, string) { return s.count, unitFiles }
+func (s *treeSource) total() (int64, string) { return s.count, console.UnitFiles }
 
 // files counts the files that are still to come, or returns -1 if it cannot.
 func (s *treeSource) files() int64 {
@@ -122,7 +119,7 @@ func (s *treeSource) wanted(name string, d fs.DirEntry) bool {
 
 // item is the file name, or the failure to read what is at name.
 func (s *treeSource) item(ctx context.Context, seq int64, name string, failure error) item {
-	it := item{where: fmt.Sprintf("file %q", name), units: 1, weight: wholeFileBytes, after: mark{seq: seq, Path: name}}
+	it := item{where: fmt.Sprintf("file %q", name), units: 1, weight: inlineBytes, after: position{seq: seq, Path: name}}
 	it.load = func() (loaded, error) {
 		switch {
 		case failure != nil:
@@ -130,20 +127,20 @@ func (s *treeSource) item(ctx context.Context, seq int64, name string, failure e
 		case !utf8.ValidString(name):
 			return loaded{}, errors.New("its name is not UTF-8, as a key must be")
 		}
-		v, err := s.value(name)
-		l := loaded{key: s.prefix + name, value: v, put: client.PutOptions{ContentType: v.contentType}}
+		l := loaded{key: s.prefix + name}
+		err := s.readFile(name, &l)
 		if err == nil && s.stored[l.key] {
-			l.same, err = holds(ctx, s.c, l.key, v)
+			l.same, err = s.holds(ctx, &l)
 		}
 		return l, err
 	}
 	return it
 }
 
-// standing lists the keys that have a file of their size in the tree, do not expire and have no metadata.
-func (s *treeSource) standing(ctx context.Context, c *client.Client) (map[string]bool, error) {
+// storedKeys lists the keys that have a file of their size in the tree, do not expire and have no metadata.
+func (s *treeSource) storedKeys(ctx context.Context) (map[string]bool, error) {
 	stored := map[string]bool{}
-	for k, err := range c.List(ctx, client.ListOptions{Prefix: s.prefix, Read: client.ReadOptions{Consistency: client.Master}}) {
+	for k, err := range s.c.List(ctx, client.ListOptions{Prefix: s.prefix, Read: client.ReadOptions{Consistency: client.Master}}) {
 		if err != nil {
 			return nil, err
 		}
@@ -161,8 +158,8 @@ func (s *treeSource) standing(ctx context.Context, c *client.Client) (map[string
 }
 
 // holds reports whether the key has exactly this value and media type at its master.
-func holds(ctx context.Context, c *client.Client, key string, v value) (bool, error) {
-	stored, err := c.Open(ctx, key, client.ReadOptions{Consistency: client.Master})
+func (s *treeSource) holds(ctx context.Context, l *loaded) (bool, error) {
+	stored, err := s.c.Open(ctx, l.key, client.ReadOptions{Consistency: client.Master})
 	if errors.Is(err, client.ErrNotFound) {
 		return false, nil
 	}
@@ -170,13 +167,13 @@ func holds(ctx context.Context, c *client.Client, key string, v value) (bool, er
 		return false, err
 	}
 	defer stored.Close()
-	mine, err := v.Open()
+	mine, err := l.body.Open()
 	if err != nil {
 		return false, err
 	}
 	defer mine.Close()
 	same, err := sameBytes(stored, mine)
-	return same && stored.ContentType == cmp.Or(v.contentType, "application/octet-stream"), err
+	return same && stored.ContentType == cmp.Or(l.put.ContentType, "application/octet-stream"), err
 }
 
 // sameBytes reads both to the first difference.
@@ -200,37 +197,38 @@ func sameBytes(a, b io.Reader) (bool, error) {
 }
 
 const (
-	wholeFileBytes = 64 << 10 // a file up to this long is read once, a longer one each time it is sent
-	sniffBytes     = 512      // what http.DetectContentType looks at
+	inlineBytes = 64 << 10 // a file up to this long is read once, a longer one each time it is sent
+	sniffBytes  = 512      // what http.DetectContentType looks at
 )
 
-// value is the content of the file name. It cannot be led out of the tree by a link put there meanwhile.
-func (s *treeSource) value(name string) (value, error) {
+// readFile sets the content of the file name. Links that are put into the tree meanwhile cannot lead out of the tree.
+func (s *treeSource) readFile(name string, l *loaded) error {
+	open := func() (io.ReadCloser, error) { return s.root.Open(filepath.FromSlash(name)) }
 	f, err := s.root.Open(filepath.FromSlash(name))
 	if err != nil {
-		return value{}, err
+		return err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return value{}, err
+		return err
 	}
 	if !info.Mode().IsRegular() {
-		return value{}, errors.New("it is not a regular file any more")
+		return errors.New("it is not a regular file any more")
 	}
-	head, err := io.ReadAll(io.LimitReader(f, wholeFileBytes+1))
+	head, err := io.ReadAll(io.LimitReader(f, inlineBytes+1))
 	if err != nil {
-		return value{}, err
+		return err
 	}
-	contentType := mediaType(name)
-	if contentType == "" {
-		contentType = http.DetectContentType(head[:min(len(head), sniffBytes)])
+	if l.put.ContentType = MediaType(name); l.put.ContentType == "" {
+		l.put.ContentType = http.DetectContentType(head[:min(len(head), sniffBytes)])
 	}
-	if len(head) <= wholeFileBytes {
-		return bytesValue(bytes.Clone(head), contentType), nil
+	l.body = client.Body{Open: open, Size: info.Size()}
+	if len(head) <= inlineBytes {
+		l.inline = bytes.Clone(head)
+		l.body = client.Bytes(l.inline)
 	}
-	open := func() (io.ReadCloser, error) { return s.root.Open(filepath.FromSlash(name)) }
-	return value{Body: client.Body{Open: open, Size: info.Size()}, contentType: contentType}, nil
+	return nil
 }
 
 // comparePaths compares two slash paths in the order in which fs.WalkDir visits them: name by name.

@@ -1,4 +1,4 @@
-package main
+package transfer
 
 import (
 	"bytes"
@@ -12,14 +12,15 @@ import (
 
 	"github.com/runnelkv/runnel/api/client"
 	"github.com/runnelkv/runnel/api/wire"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
 // importLines imports NDJSON from a file, or from standard input for "-".
-func (p *program) importLines(ctx context.Context, c *client.Client, path string, cp *checkpoint, o importOptions) error {
-	src := &lineSource{from: cp.from(), prefix: o.prefix, now: p.now, size: -1}
+func (m *importer) importLines(ctx context.Context) error {
+	src, path := &lineSource{from: m.checkpoint.from(), prefix: m.o.Prefix, now: m.Now, size: -1}, m.o.Source
 	if path == "-" {
 		src.open = func(ctx context.Context) (io.ReadCloser, error) {
-			return skipTo(interruptible(ctx, p.stdin), src.from.Offset)
+			return skipTo(m.Input(ctx), src.from.Offset)
 		}
 	} else {
 		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
@@ -27,10 +28,10 @@ func (p *program) importLines(ctx context.Context, c *client.Client, path string
 		}
 		src.open = func(context.Context) (io.ReadCloser, error) { return openAt(path, src.from.Offset) }
 	}
-	if err := p.transfer(ctx, c, src, cp, o); err != nil {
+	if err := m.storeAll(ctx, src); err != nil {
 		return err
 	}
-	return cp.remove()
+	return m.checkpoint.remove()
 }
 
 // errNotEntries ends the import of what does not even begin like NDJSON.
@@ -39,13 +40,13 @@ var errNotEntries = errors.New("not a JSON object; a file to import has an entry
 // lineSource is NDJSON, an entry a line.
 type lineSource struct {
 	open   func(context.Context) (io.ReadCloser, error) // at from.Offset
-	from   mark
+	from   position
 	size   int64 // bytes from there on; -1 if unknown
 	prefix string
 	now    func() time.Time
 }
 
-func (s *lineSource) total() (int64, string) { return s.size, unitBytes }
+func (s *lineSource) total() (int64, string) { return s.size, console.UnitBytes }
 
 func (s *lineSource) items(ctx context.Context) iter.Seq2[item, error] {
 	return func(yield func(item, error) bool) {
@@ -76,7 +77,7 @@ func (s *lineSource) items(ctx context.Context) iter.Seq2[item, error] {
 			it := item{
 				where: fmt.Sprintf("line %d", lines.line), load: func() (loaded, error) { return s.decode(line) },
 				weight: 2 * int64(len(line)), units: lines.offset - began, // the line, and its value decoded
-				after: mark{seq: seq, Offset: lines.offset, Line: lines.line},
+				after: position{seq: seq, Offset: lines.offset, Line: lines.line},
 			}
 			if !yield(it, nil) {
 				return
@@ -104,7 +105,15 @@ func (s *lineSource) decode(line []byte) (loaded, error) {
 		}
 	}
 	expired := !o.ExpiresAt.IsZero() && !o.ExpiresAt.After(s.now())
-	return loaded{key: s.prefix + string(o.Key), value: bytesValue(o.Value, o.ContentType), put: put, expired: expired}, nil
+	return loaded{key: s.prefix + string(o.Key), body: client.Bytes(o.Value), inline: nonNil(o.Value), put: put, expired: expired}, nil
+}
+
+// nonNil returns b, or an empty slice for nil.
+func nonNil(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
 }
 
 // openAt opens a file at offset, which must be the start of a line.
@@ -129,17 +138,4 @@ func skipTo(r io.ReadCloser, offset int64) (io.ReadCloser, error) {
 		return nil, fmt.Errorf("standard input ends before byte %d, where the checkpoint goes on: %w", offset, err)
 	}
 	return r, nil
-}
-
-// interruptible is r, but a Read ends with ctx, which one of a terminal or a pipe does not. The goroutine that reads r
-// may outlive ctx by the one Read it is in, and then ends with the process.
-func interruptible(ctx context.Context, r io.Reader) io.ReadCloser {
-	pr, pw := io.Pipe()
-	stop := context.AfterFunc(ctx, func() { pr.CloseWithError(ctx.Err()); pw.CloseWithError(ctx.Err()) })
-	go func() {
-		defer stop()
-		_, err := io.CopyBuffer(pw, r, make([]byte, 256<<10))
-		pw.CloseWithError(err)
-	}()
-	return pr
 }
