@@ -80,7 +80,7 @@ func (f configFlags) prepareData() error {
 func newLogger(w io.Writer, c config.Log) *slog.Logger {
 	o := &slog.HandlerOptions{Level: c.Level}
 	if c.Format == config.FormatJSON {
-		return slog.New(slog.NewJSONHandler(console.VisibleWriter{w}, o))
+		return slog.New(slog.NewJSONHandler(console.VisibleWriter{W: w}, o))
 	}
 	return slog.New(slog.NewTextHandler(w, o))
 }
