@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"time"
 	"unicode/utf8"
+
+	"github.com/runnelkv/runnel/api/wire"
 )
 
 // Op names an operation of a batch or a transaction.
@@ -184,12 +186,12 @@ func readResult(results *json.Decoder, index int) (Result, error) {
 
 // resultLine is a result in JSON.
 type resultLine struct {
-	Index    *int   `json:"index"`
-	Op       Op     `json:"op"`
-	Status   int    `json:"status"`
-	ETag     string `json:"etag"`
-	Revision int64  `json:"revision"`
-	Problem  *Error `json:"problem"`
+	Index    *int          `json:"index"`
+	Op       Op            `json:"op"`
+	Status   int           `json:"status"`
+	ETag     string        `json:"etag"`
+	Revision int64         `json:"revision"`
+	Problem  *wire.Problem `json:"problem"`
 	entry    *Entry
 }
 
@@ -209,7 +211,7 @@ func (l *resultLine) result() Result {
 	if l.Status/100 == 2 {
 		return r
 	}
-	e := cmp.Or(l.Problem, &Error{})
+	e := &Error{Problem: *cmp.Or(l.Problem, &wire.Problem{})}
 	e.Status = l.Status
 	if l.Problem != nil && (l.Status == http.StatusServiceUnavailable || l.Status == http.StatusTooManyRequests) {
 		e.retryAfter = new(time.Duration) // a result does not say when, but every 503 of the server passes

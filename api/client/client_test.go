@@ -106,7 +106,7 @@ func TestErrorsBelongToTheirClasses(t *testing.T) {
 	}
 	_, err := c.Put(ctx, "k", nil, client.PutOptions{If: client.Conditions{IfNoneMatch: "*"}})
 	e, ok := errors.AsType[*client.Error](err)
-	if !errors.Is(err, client.ErrPreconditionFailed) || errors.Is(err, client.ErrServer) || !ok || e.Slug() != "precondition-failed" || e.RequestID == "" {
+	if !errors.Is(err, client.ErrPreconditionFailed) || errors.Is(err, client.ErrServer) || !ok || e.Slug() != "precondition-failed" || e.Request == "" {
 		t.Errorf("%#v", err)
 	}
 	if _, err := c.Put(ctx, "k", nil, client.PutOptions{ContentType: "a\nb"}); !errors.Is(err, client.ErrInvalid) {
@@ -337,7 +337,7 @@ func TestSessionCoversStreamsToTheirTrailer(t *testing.T) {
 func TestStatusNamesThePartition(t *testing.T) {
 	c := newClient(t, client.Options{})
 	s, err := c.Status(t.Context())
-	if err != nil || len(s.Partitions) != 1 || s.Partitions[0].Name != "partition-0" || !s.Partitions[0].Healthy() || len(s.Raw) == 0 {
+	if err != nil || len(s.Partitions) != 1 || s.Partitions[0].Name != "partition-0" || !client.Healthy(s.Partitions[0]) || len(s.Raw) == 0 {
 		t.Errorf("%+v, %v", s, err)
 	}
 	if _, err := c.Sync(t.Context()); statusOf(err) != http.StatusServiceUnavailable {

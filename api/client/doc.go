@@ -31,7 +31,7 @@
 // # Errors
 //
 // A refusal by the server is an [*Error] with the members of its problem document (RFC 9457). Use errors.Is with the
-// Err variables of this package, and errors.As for details such as the request id, under which the server's log has
+// Err variables of this package, and errors.As for details such as Error.Request, the id under which the server's log has
 // the cause.
 //
 // # Lists and changes

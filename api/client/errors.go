@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+
+	"github.com/runnelkv/runnel/api/wire"
 )
 
 // Classes of errors, for errors.Is. An error may belong to several.
@@ -45,13 +47,10 @@ var (
 )
 
 // Error is a refusal by the server: a problem document (RFC 9457), or the parts of another response that fit one.
+// Status is always set. Request is the id under which the server's log has the request; an operation of a batch has
+// none.
 type Error struct {
-	Type      string `json:"type"` // a URI reference; its last segment is the Slug
-	Title     string `json:"title"`
-	Status    int    `json:"status"` // the HTTP status
-	Detail    string `json:"detail"`
-	MaxBytes  int64  `json:"max_bytes"` // the limit that a value exceeds; 0 if the problem is not about a limit
-	RequestID string `json:"-"`         // under which the server's log has the request; empty for one operation of a batch
+	wire.Problem
 
 	retryAfter *time.Duration // of Retry-After; nil without the header
 }
@@ -68,7 +67,7 @@ func (e *Error) Slug() string {
 // Error returns a text like "412 precondition-failed: detail".
 func (e *Error) Error() string {
 	s := fmt.Sprintf("%d %s", e.Status, cmp.Or(e.Slug(), strings.ToLower(http.StatusText(e.Status))))
-	if text := cmp.Or(e.Detail, e.Title); text != "" {
+	if text := cmp.Or(string(e.Detail), e.Title); text != "" {
 		s += ": " + text
 	}
 	if e.MaxBytes <= 0 {
@@ -119,14 +118,14 @@ func readError(resp *http.Response) *Error {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxProblemBytes)) // a truncated body still leaves the status
 	e := &Error{}
 	media := mediaType(resp)
-	if media != "application/problem+json" && media != "application/json" || json.Unmarshal(body, e) != nil {
-		*e = Error{}
+	if media != "application/problem+json" && media != "application/json" || json.Unmarshal(body, &e.Problem) != nil {
+		e.Problem = wire.Problem{}
 		if media == "text/plain" {
-			e.Detail = oneLine(string(body))
+			e.Detail = wire.Text(oneLine(string(body)))
 		}
 	}
 	e.Status = resp.StatusCode
-	e.RequestID = resp.Header.Get("X-Request-Id")
+	e.Request = resp.Header.Get("X-Request-Id")
 	e.retryAfter = parseRetryAfter(resp.Header)
 	return e
 }

@@ -68,36 +68,40 @@ func (c Conditions) addTo(h http.Header) {
 
 // Entry is a key with its value and metadata.
 type Entry struct {
-	Key         string            `json:"key"`
-	Value       []byte            `json:"-"` // nil where values were not asked for
-	ContentType string            `json:"content_type"`
-	Size        int64             `json:"size"` // of the value, in bytes
-	ETag        string            `json:"etag"` // with its quotes
-	Revision    int64             `json:"revision"`
-	Origin      string            `json:"origin"`      // the master that wrote the entry
-	ModifiedAt  time.Time         `json:"modified_at"` // by the clock of the server that wrote the entry
-	ExpiresAt   time.Time         `json:"expires_at"`  // zero if the entry does not expire
-	Metadata    map[string]string `json:"metadata"`    // names in lower case
+	Key         string
+	Value       []byte // nil where values were not asked for
+	ContentType string
+	Size        int64  // of the value, in bytes
+	ETag        string // with its quotes
+	Revision    int64
+	Origin      string            // the master that committed the revision
+	ModifiedAt  time.Time         // by the clock of the server that wrote the entry
+	ExpiresAt   time.Time         // zero if the entry does not expire
+	Metadata    map[string]string // names in lower case
 
 	// Raw is the JSON that the server sent, with members that this version of the client does not know.
-	Raw json.RawMessage `json:"-"`
+	Raw json.RawMessage
 }
 
-// UnmarshalJSON decodes an entry as the API writes it: a value that is not UTF-8 is in value_base64.
+// UnmarshalJSON decodes an entry as the API writes it.
 func (e *Entry) UnmarshalJSON(raw []byte) error {
-	type members Entry
-	in := struct {
-		Text   *string `json:"value"`
-		Base64 []byte  `json:"value_base64"`
-		*members
-	}{members: (*members)(e)}
+	var in wire.Entry
 	if err := json.Unmarshal(raw, &in); err != nil {
 		return err
 	}
-	if e.Value = in.Base64; in.Text != nil {
-		e.Value = []byte(*in.Text)
+	*e = Entry{
+		Key: string(in.Key), ContentType: string(in.ContentType), Size: in.Size, ETag: in.ETag, Revision: in.Revision,
+		Origin: string(in.Origin), ModifiedAt: in.ModifiedAt, Metadata: in.Metadata, Raw: append(json.RawMessage(nil), raw...),
 	}
-	e.Raw = append(json.RawMessage(nil), raw...)
+	switch {
+	case in.Value != nil:
+		e.Value = []byte(*in.Value)
+	case in.ValueBase64 != nil:
+		e.Value = *in.ValueBase64
+	}
+	if in.ExpiresAt != nil {
+		e.ExpiresAt = *in.ExpiresAt
+	}
 	return nil
 }
 

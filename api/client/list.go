@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+
+	"github.com/runnelkv/runnel/api/wire"
 )
 
 const (
@@ -162,7 +164,7 @@ func (s *listStream) pass(line []byte) error {
 func parseItem(raw json.RawMessage) (Item, error) {
 	var line struct {
 		Key string `json:"key"`
-		Error
+		wire.Problem
 	}
 	switch err := json.Unmarshal(raw, &line); {
 	case err != nil:
@@ -170,7 +172,7 @@ func parseItem(raw json.RawMessage) (Item, error) {
 	case line.Key != "":
 		return Item{Key: line.Key, Raw: raw}, nil
 	case line.Status != 0:
-		return Item{}, &line.Error
+		return Item{}, &Error{Problem: line.Problem}
 	}
 	return Item{}, malformed("list", errors.New("a line has no key"))
 }
@@ -257,16 +259,13 @@ func (c *Client) deleteKeys(ctx context.Context, query url.Values) iter.Seq2[int
 	return func(yield func(int64, error) bool) {
 		query := maps.Clone(query)
 		for {
-			var step struct {
-				Deleted int64  `json:"deleted"`
-				Next    string `json:"next"`
-			}
+			var step wire.Deletion
 			_, err := c.getJSON(ctx, request{method: http.MethodDelete, path: listPath, query: query, idempotent: true, isWrite: true}, &step)
 			if err != nil {
 				yield(0, err)
 				return
 			}
-			if !yield(step.Deleted, nil) || step.Next == "" {
+			if !yield(int64(step.Deleted), nil) || step.Next == "" {
 				return
 			}
 			if ctx.Err() != nil {

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/runnelkv/runnel/api/wire"
 )
 
 // roundTrip is a transport made of a function.
@@ -271,12 +273,12 @@ func TestStoreUnderWayOutlivesAnInterrupt(t *testing.T) {
 }
 
 func TestSizesAreSaidOnceForPeople(t *testing.T) {
-	for text, want := range map[string]Error{
-		"413: The value is larger than 16 MiB.":         {Status: 413, Title: "The value is larger than 16777216 bytes.", MaxBytes: 16 << 20},
-		"413: Too large (at most 16 MiB)":               {Status: 413, Title: "Too large", MaxBytes: 16 << 20},
-		"413: The value is larger than 16515072 bytes.": {Status: 413, Title: "The value is larger than 16515072 bytes.", MaxBytes: 16515072},
+	for text, want := range map[string]wire.Problem{
+		"413: The value is larger than 16 MiB.":         {Status: 413, Title: "The value is larger than 16777216 bytes.", ProblemMembers: wire.ProblemMembers{MaxBytes: 16 << 20}},
+		"413: Too large (at most 16 MiB)":               {Status: 413, Title: "Too large", ProblemMembers: wire.ProblemMembers{MaxBytes: 16 << 20}},
+		"413: The value is larger than 16515072 bytes.": {Status: 413, Title: "The value is larger than 16515072 bytes.", ProblemMembers: wire.ProblemMembers{MaxBytes: 16515072}},
 	} {
-		if got := strings.Replace(want.Error(), " request entity too large", "", 1); got != text {
+		if got := strings.Replace((&Error{Problem: want}).Error(), " request entity too large", "", 1); got != text {
 			t.Errorf("%q, want %q", got, text)
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/runnelkv/runnel/api/wire"
 )
 
 // Now is the WatchOptions.Since of a reader that wants only changes from now on.
@@ -111,13 +113,13 @@ func (s *watchStream) read(ctx context.Context) error {
 func (s *watchStream) pass(line []byte) error {
 	var in struct {
 		Change
-		Error
+		wire.Problem
 	}
 	if err := json.Unmarshal(line, &in); err != nil {
 		return &ConnectionError{Err: malformed("change", err)}
 	}
 	if in.Key == "" && in.Status != 0 {
-		return &in.Error
+		return &Error{Problem: in.Problem}
 	}
 	in.Raw = line
 	s.stopped = !s.yield(in.Change, nil)

@@ -47,14 +47,12 @@ func (p *program) awaitLevel(ctx context.Context, level, most time.Duration) err
 
 // behind is how many revisions the partitions that work are behind, all together.
 func behind(s *client.Status) (total int64) {
-	for i := range s.Partitions {
-		if !s.Partitions[i].Healthy() {
+	for _, part := range s.Partitions {
+		if !client.Healthy(part) {
 			continue
 		}
-		for _, o := range s.Partitions[i].Origins {
-			if o.LagRevisions != nil {
-				total += *o.LagRevisions
-			}
+		for _, o := range part.Origins {
+			total += o.LagRevisions
 		}
 	}
 	return total

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/api/client"
+	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
@@ -66,7 +67,7 @@ func logAttempts(w io.Writer) func(client.Attempt) {
 // withKey adds the key to an error that says that there is no such key.
 func withKey(key string, err error) error {
 	if e, ok := errors.AsType[*client.Error](err); ok && errors.Is(err, client.ErrNotFound) {
-		e.Detail = fmt.Sprintf("%s: %q", strings.TrimSuffix(cmp.Or(e.Detail, "There is no such key"), "."), key)
+		e.Detail = wire.Text(fmt.Sprintf("%s: %q", strings.TrimSuffix(cmp.Or(string(e.Detail), "There is no such key"), "."), key))
 	}
 	return err
 }

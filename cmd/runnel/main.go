@@ -77,8 +77,8 @@ func (p *program) describe(err error) string {
 		}
 	}
 	text := strings.Join(lines, "\n")
-	if e, ok := errors.AsType[*client.Error](err); ok && p.flags.verbose && e.RequestID != "" {
-		return fmt.Sprintf("%s (request %s)", text, e.RequestID)
+	if e, ok := errors.AsType[*client.Error](err); ok && p.flags.verbose && e.Request != "" {
+		return fmt.Sprintf("%s (request %s)", text, e.Request)
 	}
 	return text
 }

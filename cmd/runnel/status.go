@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/runnelkv/runnel/api/client"
+	"github.com/runnelkv/runnel/api/wire"
 )
 
 func newStatus(p *program) *cobra.Command {
@@ -61,11 +61,11 @@ func (p *program) status(ctx context.Context, c *client.Client, asJSON bool) err
 	return unhealthy(s)
 }
 
-// unhealthy is an error that names the partitions that are not healthy, or nil.
+// unhealthy returns an error that names the unhealthy partitions, or nil.
 func unhealthy(s *client.Status) error {
 	var names []string
 	for _, part := range s.Partitions {
-		if !part.Healthy() {
+		if !client.Healthy(part) {
 			names = append(names, fmt.Sprintf("%s is %s", part.Name, cmp.Or(part.State, "in no known state")))
 		}
 	}
@@ -75,13 +75,13 @@ func unhealthy(s *client.Status) error {
 	return fmt.Errorf("unhealthy: %s", strings.Join(names, ", "))
 }
 
-// statusTable is the status for a person: a row a partition and origin, then what holds for the node.
+// statusTable returns the status as text: a row for each partition and origin, then the facts about the node.
 func (p *program) statusTable(s *client.Status) string {
 	var b bytes.Buffer
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "PARTITION\tKIND\tROLE\tSTATE\tLATENCY\tORIGIN\tPOSITION\tBEHIND\tLAG\tSYNCED\tERROR")
 	for _, part := range s.Partitions {
-		p.statusRows(t, &part)
+		p.statusRows(t, part)
 	}
 	t.Flush()
 	for _, part := range s.Partitions {
@@ -89,8 +89,12 @@ func (p *program) statusTable(s *client.Status) string {
 			fmt.Fprintf(&b, "%s: warning: %s\n", part.Name, w)
 		}
 	}
-	fmt.Fprintf(&b, "\nnode %s, version %s, epoch %d, masters: %s\n",
-		cmp.Or(s.Node, "-"), cmp.Or(s.Version, "-"), s.Epoch, cmp.Or(strings.Join(s.Masters, ", "), "-"))
+	var masters []string
+	for _, name := range s.Masters {
+		masters = append(masters, string(name))
+	}
+	fmt.Fprintf(&b, "\nnode %s, version %s, epoch %d, masters: %s\n", cmp.Or(s.Node, "-"), cmp.Or(s.Version, "-"), s.Epoch,
+		cmp.Or(strings.Join(masters, ", "), "-"))
 	fmt.Fprintf(&b, "sync: %s\n", p.syncLine(&s.Sync))
 	if s.Orphans > 0 {
 		fmt.Fprintf(&b, "orphans: %d\n", s.Orphans)
@@ -98,29 +102,31 @@ func (p *program) statusTable(s *client.Status) string {
 	return b.String()
 }
 
-// statusRows prints part once for each origin; its own columns only in the first row.
-func (p *program) statusRows(w io.Writer, part *client.PartitionStatus) {
-	own := fmt.Sprintf("%s\t%s\t%s\t%s\t%s", part.Name, part.Kind, part.Role, part.State, milliseconds(part.LatencyMS))
-	if len(part.Origins) == 0 {
-		fmt.Fprintf(w, "%s\t-\t-\t-\t-\t-\t%s\n", own, cmp.Or(part.Error, "-"))
+// statusRows prints a row for each origin. Only the first row has the partition's own columns.
+func (p *program) statusRows(w io.Writer, part wire.PartitionStatus) {
+	latency := "-"
+	if part.LatencyMS > 0 {
+		latency = fmt.Sprintf("%.1f ms", part.LatencyMS)
 	}
+	own := fmt.Sprintf("%s\t%s\t%s\t%s\t%s", part.Name, part.Kind, part.Role, part.State, latency)
 	failure := cmp.Or(part.Error, "-")
+	if len(part.Origins) == 0 {
+		fmt.Fprintf(w, "%s\t-\t-\t-\t-\t-\t%s\n", own, failure)
+	}
 	for _, o := range part.Origins {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\n",
-			own, o.Origin, o.Revision, revisions(o.LagRevisions), seconds(o.LagSeconds), p.synced(part, &o), failure)
+		lag, synced := "-", p.ago(o.SyncedAt)
+		if o.LagSeconds != nil {
+			lag = fmt.Sprintf("%.1f s", *o.LagSeconds)
+		}
+		if o.SyncedAt == nil && o.Origin == part.Name {
+			synced = "-" // a master is not synced with itself
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\t%s\t%s\n", own, o.Origin, o.Revision, o.LagRevisions, lag, synced, failure)
 		own, failure = "\t\t\t\t", ""
 	}
 }
 
-// synced is when a partition was last synced with an origin: never with itself.
-func (p *program) synced(part *client.PartitionStatus, o *client.OriginStatus) string {
-	if o.SyncedAt == nil && o.Origin == part.Name {
-		return "-"
-	}
-	return p.ago(o.SyncedAt)
-}
-
-func (p *program) syncLine(s *client.SyncStatus) string {
+func (p *program) syncLine(s *wire.SyncStatus) string {
 	if !s.Running && s.LastPassAt == nil {
 		return "not running here"
 	}
@@ -131,7 +137,7 @@ func (p *program) syncLine(s *client.SyncStatus) string {
 	case !s.Running:
 		state = "not running here"
 	}
-	return fmt.Sprintf("%s, %d passes, last %s, took %s", state, s.Passes, p.ago(s.LastPassAt), milliseconds(s.LastPassMS))
+	return fmt.Sprintf("%s, %d passes, last %s, took %.1f ms", state, s.Passes, p.ago(s.LastPassAt), s.LastPassMS)
 }
 
 func (p *program) ago(at *time.Time) string {
@@ -139,27 +145,6 @@ func (p *program) ago(at *time.Time) string {
 		return "never"
 	}
 	return humanize.RelTime(*at, p.Now(), "ago", "ahead")
-}
-
-func milliseconds(ms *float64) string {
-	if ms == nil {
-		return "-"
-	}
-	return strconv.FormatFloat(*ms, 'f', 1, 64) + " ms"
-}
-
-func seconds(s *float64) string {
-	if s == nil {
-		return "-"
-	}
-	return strconv.FormatFloat(*s, 'f', 1, 64) + " s"
-}
-
-func revisions(n *int64) string {
-	if n == nil {
-		return "-"
-	}
-	return strconv.FormatInt(*n, 10)
 }
 
 // indent formats JSON for reading, with a newline at the end.

@@ -23,7 +23,7 @@ func (p *program) syncNow(ctx context.Context) error {
 		level = level && t.State == "level"
 		line := fmt.Sprintf("%s: %s, %d copied, %d remaining", t.Name, t.State, t.Copied, t.Remaining)
 		if t.Error != "" {
-			line += ": " + t.Error
+			line += ": " + string(t.Error)
 		}
 		if _, err := fmt.Fprintln(p.Display(), line); err != nil {
 			return err
