@@ -17,9 +17,10 @@ const module = "github.com/runnelkv/runnel"
 // arrows lists the imports that each package may have, as the layout in CONTRIBUTING.md shows. A package
 // takes the arrows of the longest name here that it is or lies below.
 var arrows = map[string][]string{
-	"cmd/runnel":                    {"config", "api", "api/client", "api/wire", "cmd/runnel/internal/console", "cmd/runnel/internal/load", "cmd/runnel/internal/transfer", "sync", "sync/webhook", "store", "store/partition", "store/partition/mysql", "store/partition/sqlite", "store/partition/sqlengine", "store/lock", "store/ledger", "store/file"},
+	"cmd/runnel":                    {"config", "api/client", "api/wire", "cmd/runnel/internal/console", "cmd/runnel/internal/load", "cmd/runnel/internal/node", "cmd/runnel/internal/transfer", "store"},
 	"cmd/runnel/internal/console":   {},
 	"cmd/runnel/internal/load":      {},
+	"cmd/runnel/internal/node":      {"config", "api", "api/wire", "cmd/runnel/internal/console", "sync", "sync/webhook", "store", "store/partition", "store/partition/mysql", "store/partition/sqlite", "store/partition/sqlengine"},
 	"cmd/runnel/internal/transfer":  {"api/client", "api/wire", "cmd/runnel/internal/console"},
 	"config":                        {},
 	"store":                         {"store/partition"},

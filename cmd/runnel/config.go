@@ -61,3 +61,60 @@ func newConfigExample(p *program) *cobra.Command {
 		},
 	}
 }
+
+// configFlags name the configuration a server command runs with.
+type configFlags struct {
+	file string // --config
+	data string // --data
+}
+
+// define gives a command the flags.
+func (f *configFlags) define(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&f.file, "config", "c", "", "the configuration `FILE` (default: embedded partitions in --data)")
+	cmd.Flags().StringVar(&f.data, "data", "data", "the `DIR` of the embedded partitions, when there is no --config")
+	cmd.MarkFlagsMutuallyExclusive("config", "data")
+}
+
+// load reads the configuration, or makes the embedded default. A faulty one
+// is a usage error that says every problem.
+func (f configFlags) load() (*config.Config, error) {
+	if f.file == "" {
+		return config.Default(f.data), nil
+	}
+	c, err := config.Load(f.file, os.LookupEnv)
+	if err != nil {
+		return nil, &console.ExitError{Code: console.ExitUsage, Err: err}
+	}
+	return c, nil
+}
+
+// checkData refuses a --data where there is no store: only 'runnel serve' makes one.
+func (f configFlags) checkData(c *config.Config) error {
+	if f.file != "" {
+		return nil
+	}
+	for _, section := range c.Partitions {
+		if _, err := os.Stat(section.URL.Path); err == nil {
+			return nil
+		}
+	}
+	return console.UsageError("there is no store in %s; 'runnel serve --data %s' makes one", f.data, f.data)
+}
+
+// prepareData makes the directory of the embedded partitions, and shows that files can be kept there.
+func (f configFlags) prepareData() error {
+	if f.file != "" {
+		return nil
+	}
+	err := os.MkdirAll(f.data, 0o700)
+	if err == nil {
+		var probe *os.File
+		if probe, err = os.CreateTemp(f.data, ".probe*"); err == nil {
+			err = errors.Join(probe.Close(), os.Remove(probe.Name()))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("--data cannot keep a store: %w", err)
+	}
+	return nil
+}

@@ -59,7 +59,7 @@ func newRoot(p *program) *cobra.Command {
 		&cobra.Group{ID: groupServer, Title: "Run it:"},
 		&cobra.Group{ID: groupClient, Title: "Use it:"},
 	)
-	addGroup(root, groupServer, serverCommands(p)...)
+	addGroup(root, groupServer, newServe(p), newSync(p), newInit(p), newRestore(p), newConfig(p))
 	addGroup(root, groupClient,
 		newGet(p), newPut(p), newTouch(p), newDelete(p), newList(p), newWatch(p), newStatus(p), newTxn(p), newImport(p), newExport(p), newBench(p))
 	root.AddCommand(newVersion(p))

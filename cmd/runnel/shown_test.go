@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/node"
 	"github.com/runnelkv/runnel/config"
 )
 
@@ -64,7 +65,7 @@ func TestTerminalIsShownNoControlCharacters(t *testing.T) {
 func TestJSONLogsHoldNoHiddenCharacters(t *testing.T) {
 	for _, format := range []config.Format{config.FormatJSON, config.FormatText} {
 		var b bytes.Buffer
-		newLogger(&b, config.Log{Format: format}).Info("x", "key", hostile)
+		node.NewLogger(&b, config.Log{Format: format}).Info("x", "key", hostile)
 		if strings.ContainsFunc(b.String(), console.IsHidden) || format == config.FormatJSON && !json.Valid(b.Bytes()) {
 			t.Errorf("%s: %q", format, b.String())
 		}
@@ -216,7 +217,7 @@ func TestServeNeedsADirectoryForItsData(t *testing.T) {
 func TestBannerReadsFromTheMaster(t *testing.T) {
 	var out bytes.Buffer
 	p := &program{Streams: console.Streams{Out: &out}}
-	p.welcome(serveFlags{configFlags: configFlags{data: "d"}}, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80})
+	p.printBanner(serveFlags{configFlags: configFlags{data: "d"}}, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80})
 	if text := out.String(); !strings.Contains(text, "/v1/keys/greeting?consistency=master'") || strings.Count(text, "any partition answers a read") != 1 {
 		t.Errorf("%s", text)
 	}

@@ -2,19 +2,16 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
-	"github.com/runnelkv/runnel/api"
-	"github.com/runnelkv/runnel/api/wire"
+	"github.com/runnelkv/runnel/api/client"
 	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/node"
 	"github.com/runnelkv/runnel/config"
 	"github.com/runnelkv/runnel/store"
-	"github.com/runnelkv/runnel/sync"
 )
 
 const syncLong = `Carry every change to every partition of a configuration: as a daemon on the configured schedule, or with --once for a
@@ -57,8 +54,7 @@ func newSync(p *program) *cobra.Command {
 			if once.quiet || once.strict {
 				return console.UsageError("--quiet and --strict go with --once")
 			}
-			log := newLogger(p.Err, c.Log)
-			return syncDaemon(cmd.Context(), c, log, f)
+			return node.RunSync(cmd.Context(), node.Options{Config: c, File: f.file, Logger: node.NewLogger(p.Err, c.Log)})
 		},
 	}
 	f.define(cmd)
@@ -77,11 +73,11 @@ func (p *program) syncOnce(ctx context.Context, c *config.Config, f onceFlags) e
 	if f.quiet {
 		c.Log.Level = max(c.Log.Level, slog.LevelError)
 	}
-	log := newLogger(p.Err, c.Log)
+	log := node.NewLogger(p.Err, c.Log)
 	if len(c.Webhooks) > 0 {
 		log.Warn("webhooks are not sent to by a single pass: run runnel serve, or runnel sync without --once")
 	}
-	s, err := openStore(c, log, store.Options{})
+	s, err := node.OpenStore(c, log, store.Options{})
 	if err != nil {
 		return err
 	}
@@ -90,7 +86,7 @@ func (p *program) syncOnce(ctx context.Context, c *config.Config, f onceFlags) e
 		return fmt.Errorf("no partition can be used:\n%w", err)
 	}
 	c.Sync.TombstoneGrace = 0 // nobody would remember for how long
-	syncer, err := newSyncer(c, s, log, nil)
+	syncer, err := node.NewSyncer(c, s, log, nil)
 	if err != nil {
 		return err
 	}
@@ -111,96 +107,29 @@ func (p *program) syncOnce(ctx context.Context, c *config.Config, f onceFlags) e
 	return nil
 }
 
-// syncDaemon makes passes on the schedule until ctx ends.
-func syncDaemon(ctx context.Context, c *config.Config, log *slog.Logger, f configFlags) error {
-	n := &node{config: c, log: log}
-	var err error
-	if n.store, err = openStore(c, log, store.Options{OnReach: n.onReach}); err != nil {
+// syncNow has a server make a pass, and prints what came of it.
+func (p *program) syncNow(ctx context.Context) error {
+	c, err := p.client("", client.Options{})
+	if err != nil {
 		return err
 	}
-	if n.syncer, err = newSyncer(c, n.store, log, nil); err != nil {
-		return errors.Join(err, n.store.Close())
-	}
-	n.webhooks = n.newWebhooks()
-	storeCtx, stopStore := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopStore()
-	running, failed := errgroup.WithContext(ctx)
-	running.Go(func() error { return n.store.Run(storeCtx) })
-	running.Go(func() error {
-		defer stopStore()
-		return n.runSync(failed)
-	})
-	if f.file != "" {
-		reloads, stop := notifyReload()
-		defer stop()
-		running.Go(func() error { return n.reloadOn(failed, reloads, f) })
-	}
-	return errors.Join(running.Wait(), n.store.Close())
-}
-
-func newSyncer(c *config.Config, s *store.Store, log *slog.Logger, wake <-chan struct{}) (*sync.Syncer, error) {
-	schedule, err := sync.ParseSchedule(c.Sync.Schedule)
+	report, err := c.Sync(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return sync.New(s, sync.Options{
-		Schedule:     schedule,
-		BatchEntries: c.Sync.BatchEntries,
-		BatchBytes:   int64(c.Sync.BatchBytes),
-		Timeout:      c.Store.Timeout,
-		CopyTimeout:  c.Sync.Timeout,
-		BackoffMax:   c.Sync.BackoffMax,
-		LeaseTTL:     c.Sync.Lease,
-
-		TombstoneGrace: c.Sync.TombstoneGrace,
-		Wake:           wake,
-		Logger:         log,
-	}), nil
-}
-
-// passes is the sync process as the API sees it.
-type passes struct{ *sync.Syncer }
-
-// Trigger implements api.Syncer.
-func (p passes) Trigger(ctx context.Context) (wire.SyncReport, error) {
-	report, err := p.Pass(ctx)
-	if err != nil {
-		return wire.SyncReport{}, err
-	}
-	r := wire.SyncReport{TookMS: float64(report.Took.Microseconds()) / 1000, Targets: []wire.SyncTarget{}}
+	level := true
 	for _, t := range report.Targets {
-		target := syncTarget(t.TargetStatus)
-		target.Copied = t.Copied
-		r.Targets = append(r.Targets, target)
-	}
-	return r, nil
-}
-
-// SyncStatus implements api.Syncer.
-func (p passes) SyncStatus() api.SyncStatus {
-	st := p.Status()
-	s := api.SyncStatus{
-		Running:  st.Passes > 0,
-		LastPass: st.LastPass,
-		NextPass: st.NextPass,
-		Took:     st.LastTook,
-		Passes:   st.Passes,
-	}
-	standby := 0
-	for _, t := range st.Targets {
-		s.Targets = append(s.Targets, syncTarget(t))
-		if t.Standby {
-			standby++
+		level = level && t.State == "level"
+		line := fmt.Sprintf("%s: %s, %d copied, %d remaining", t.Name, t.State, t.Copied, t.Remaining)
+		if t.Error != "" {
+			line += ": " + string(t.Error)
+		}
+		if _, err := fmt.Fprintln(p.Display(), line); err != nil {
+			return err
 		}
 	}
-	s.Standby = !st.Active && standby > 0
-	return s
-}
-
-func syncTarget(t sync.TargetStatus) wire.SyncTarget {
-	target := wire.SyncTarget{Name: wire.Text(t.Name), State: string(t.State), Copied: t.Entries, Remaining: t.ToGo, Swept: t.Swept, Collected: t.Collected}
-	if t.Err != nil {
-		target.Error = wire.Text(t.Err.Error())
+	if !level {
+		return &console.ExitError{Code: console.ExitFailed, Err: console.ErrSilent}
 	}
-	return target
+	return nil
 }

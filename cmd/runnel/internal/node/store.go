@@ -1,14 +1,11 @@
-package main
+package node
 
 import (
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"time"
-
-	"github.com/spf13/cobra"
 
 	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 	"github.com/runnelkv/runnel/config"
@@ -19,65 +16,8 @@ import (
 	"github.com/runnelkv/runnel/store/partition/sqlite"
 )
 
-// configFlags name the configuration a server command runs with.
-type configFlags struct {
-	file string // --config
-	data string // --data
-}
-
-// define gives a command the flags.
-func (f *configFlags) define(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&f.file, "config", "c", "", "the configuration `FILE` (default: embedded partitions in --data)")
-	cmd.Flags().StringVar(&f.data, "data", "data", "the `DIR` of the embedded partitions, when there is no --config")
-	cmd.MarkFlagsMutuallyExclusive("config", "data")
-}
-
-// load reads the configuration, or makes the embedded default. A faulty one
-// is a usage error that says every problem.
-func (f configFlags) load() (*config.Config, error) {
-	if f.file == "" {
-		return config.Default(f.data), nil
-	}
-	c, err := config.Load(f.file, os.LookupEnv)
-	if err != nil {
-		return nil, &console.ExitError{Code: console.ExitUsage, Err: err}
-	}
-	return c, nil
-}
-
-// checkData refuses a --data where there is no store: only 'runnel serve' makes one.
-func (f configFlags) checkData(c *config.Config) error {
-	if f.file != "" {
-		return nil
-	}
-	for _, section := range c.Partitions {
-		if _, err := os.Stat(section.URL.Path); err == nil {
-			return nil
-		}
-	}
-	return console.UsageError("there is no store in %s; 'runnel serve --data %s' makes one", f.data, f.data)
-}
-
-// prepareData makes the directory of the embedded partitions, and shows that files can be kept there.
-func (f configFlags) prepareData() error {
-	if f.file != "" {
-		return nil
-	}
-	err := os.MkdirAll(f.data, 0o700)
-	if err == nil {
-		var probe *os.File
-		if probe, err = os.CreateTemp(f.data, ".probe*"); err == nil {
-			err = errors.Join(probe.Close(), os.Remove(probe.Name()))
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("--data cannot keep a store: %w", err)
-	}
-	return nil
-}
-
-// newLogger writes log lines to w as the configuration asks.
-func newLogger(w io.Writer, c config.Log) *slog.Logger {
+// NewLogger returns a logger that writes to w as the configuration says.
+func NewLogger(w io.Writer, c config.Log) *slog.Logger {
 	o := &slog.HandlerOptions{Level: c.Level}
 	if c.Format == config.FormatJSON {
 		return slog.New(slog.NewJSONHandler(console.VisibleWriter{W: w}, o))
@@ -85,9 +25,9 @@ func newLogger(w io.Writer, c config.Log) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, o))
 }
 
-// openStore makes the store of a configuration. It connects to nothing yet.
-// Of more, only Init, OnCommit and OnReach are used.
-func openStore(c *config.Config, log *slog.Logger, more store.Options) (*store.Store, error) {
+// OpenStore opens the store of a configuration, and connects to nothing yet. Of more, only Init, OnCommit and OnReach
+// are used.
+func OpenStore(c *config.Config, log *slog.Logger, more store.Options) (*store.Store, error) {
 	parts, err := openPartitions(c, c.Partitions, log)
 	if err != nil {
 		return nil, err

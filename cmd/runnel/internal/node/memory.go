@@ -1,7 +1,8 @@
-package main
+package node
 
 import (
 	"log/slog"
+	"os"
 	"runtime/debug"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
@@ -17,8 +18,8 @@ const (
 
 // tuneMemory sets the garbage collector up for a server, as far as the
 // environment variables GOGC and GOMEMLIMIT do not.
-func (p *program) tuneMemory(log *slog.Logger) {
-	if p.getenv("GOGC") == "" {
+func tuneMemory(log *slog.Logger) {
+	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
 	memory := memlimit.ApplyFallback(memlimit.FromCgroup, memlimit.FromSystem)

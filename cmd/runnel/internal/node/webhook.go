@@ -1,4 +1,4 @@
-package main
+package node
 
 import (
 	"context"
@@ -27,8 +27,8 @@ func hooksOf(sections []config.Webhook) []webhook.Webhook {
 	return hooks
 }
 
-// runSync runs the sync process, and the webhooks beside it, until ctx ends.
-func (n *node) runSync(ctx context.Context) error {
+// sync runs the sync process, and the webhooks beside it, until ctx ends.
+func (n *node) sync(ctx context.Context) error {
 	running, ctx := errgroup.WithContext(ctx)
 	running.Go(func() error { return n.syncer.Run(ctx) })
 	if n.webhooks != nil {

@@ -1,34 +1,39 @@
-package main
+package node
 
 import (
 	"context"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/runnelkv/runnel/config"
 )
 
-// reloadOn reads the configuration again for each signal, until ctx ends.
-func (n *node) reloadOn(ctx context.Context, signals <-chan os.Signal, f configFlags) error {
+// reloadOnSignals reads the configuration again for each SIGHUP, until ctx ends.
+func (n *node) reloadOnSignals(ctx context.Context) error {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	defer signal.Stop(signals)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-signals:
-			n.reload(f)
+			n.reload()
 		}
 	}
 }
 
-// reload takes new partitions into the running store, and says what else
-// changed and waits for a restart. A faulty file changes nothing.
-func (n *node) reload(f configFlags) {
-	if f.file == "" {
+// reload adds new partitions to the running store, and logs the other changes, which wait for a restart. A faulty file
+// changes nothing.
+func (n *node) reload() {
+	if n.file == "" {
 		n.log.Info("there is no configuration file to read again")
 		return
 	}
-	c, err := f.load()
+	c, err := config.Load(n.file, os.LookupEnv)
 	if err != nil {
-		n.log.Error("the configuration was read again and is faulty: nothing changes", "file", f.file, "error", err)
+		n.log.Error("the configuration was read again and is faulty: nothing changes", "file", n.file, "error", err)
 		return
 	}
 	difference := config.Changes(n.config, c)
@@ -40,7 +45,7 @@ func (n *node) reload(f configFlags) {
 			n.log.Error("the new partition cannot join", "partition", section.Name, "error", err)
 		}
 	}
-	n.log.Info("the configuration was read again", "file", f.file,
+	n.log.Info("the configuration was read again", "file", n.file,
 		"partitions_added", len(difference.Added), "keys_waiting", len(difference.Restart))
 }
 

@@ -1,0 +1,109 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/runnelkv/runnel/api"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
+	"github.com/runnelkv/runnel/config"
+)
+
+// listenLoopback listens on an address that only this machine can reach.
+func listenLoopback(ctx context.Context, address string) (net.Listener, error) {
+	tcp, err := net.ResolveTCPAddr("tcp", address)
+	if err != nil {
+		return nil, console.UsageError("listen address %q: %v", address, err)
+	}
+	if !tcp.IP.IsLoopback() {
+		return nil, console.UsageError("will not listen on %s: without API keys anyone who reaches it could write; "+
+			"use a loopback address such as 127.0.0.1:8080 behind a proxy that authenticates", address)
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("another program listens on %s: choose another address with --listen ADDR or http.listen (%w)", address, err)
+	}
+	return listener, err
+}
+
+// serverErrors takes the lines that net/http logs. Most are of clients that break off, and
+// for debugging only. That no connection can be accepted, for want of file descriptors,
+// is for everybody: but net/http says so up to 200 times a second.
+type serverErrors struct {
+	log  *slog.Logger
+	last atomic.Int64 // when it was said, in nanoseconds since 1970
+}
+
+// acceptErrorEvery is the least time between two lines about connections that cannot be accepted.
+const acceptErrorEvery = 10 * time.Second
+
+func (e *serverErrors) Write(line []byte) (int, error) {
+	text, now := strings.TrimSpace(string(line)), time.Now().UnixNano()
+	failure, accepting := strings.CutPrefix(text, "http: Accept error: ")
+	switch last := e.last.Load(); {
+	case !accepting:
+		e.log.Debug(text)
+	case now-last >= int64(acceptErrorEvery) && e.last.CompareAndSwap(last, now):
+		e.log.Error("connections cannot be accepted; databases and copies may fail for the same reason", "error", failure)
+	}
+	return len(line), nil
+}
+
+func (n *node) newServer() *http.Server {
+	server := &http.Server{
+		Handler:  n.api,
+		ErrorLog: log.New(&serverErrors{log: n.log}, "", 0),
+	}
+	limits(n.config.HTTP).Apply(server)
+	return server
+}
+
+// maxConnections is how many clients may be connected: as configured, or what
+// the process's file descriptors leave after its databases and files.
+func (n *node) maxConnections() int {
+	const (
+		others = 64    // logs, listeners, webhooks and other files
+		most   = 16384 // which is far from what a process can serve
+	)
+	if n.config.HTTP.MaxConnections > 0 {
+		return n.config.HTTP.MaxConnections
+	}
+	var files syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files) != nil {
+		return most
+	}
+	needed := others
+	for _, p := range n.config.Partitions {
+		needed += p.MaxConnections
+		if p.URL.Scheme == config.SQLite {
+			needed += p.MaxConnections // the log of each connection
+		}
+	}
+	limit := int(min(files.Cur, 1<<20))
+	return min(most, max(limit-needed, limit/4))
+}
+
+// hosts are the names that the server answers for.
+func hosts(c config.HTTP) []string {
+	host, _, _ := net.SplitHostPort(c.Listen) // which config has checked
+	return append([]string{host}, c.Hosts...)
+}
+
+func limits(c config.HTTP) api.Limits {
+	return api.Limits{
+		Header:      c.ReadHeaderTimeout,
+		Body:        c.ReadTimeout,
+		Write:       c.WriteTimeout,
+		Idle:        c.IdleTimeout,
+		HeaderBytes: int(c.MaxHeaderBytes),
+	}
+}
