@@ -25,8 +25,8 @@ const (
 	OpDelete Op = "delete"
 )
 
-// Operation is one operation of a batch or a transaction. In a batch it may carry conditions; the operations of a
-// transaction may not.
+// Operation is an operation of a batch or a transaction. In a batch an operation may carry conditions, in a transaction
+// not.
 type Operation struct {
 	Op    Op
 	Key   string
@@ -62,7 +62,7 @@ func (o Operation) MarshalJSON() ([]byte, error) {
 	return json.Marshal(out)
 }
 
-// Result is the result of one operation.
+// Result is the result of an operation.
 type Result struct {
 	Status   int    // the HTTP status that a single request would have had
 	ETag     string // of a put, with its quotes
@@ -72,13 +72,13 @@ type Result struct {
 }
 
 // Batch does operations on single keys and returns a result for each, in their order. A batch is not atomic. An
-// operation sees the effects of earlier ones on its key. Once a batch has written something its gets are answered by
-// masters, before that by whomever o and the session allow.
+// operation sees the effects of earlier operations on its key. Once a batch has written something its gets are answered by
+// masters, before that by any replica that o and the session allow.
 //
 // If no operation has conditions, Batch repeats operations that failed for a reason that may pass, together with the
 // later operations on the same keys, for up to Options.RetryFor; a repeated delete whose first attempt succeeded reports
 // ErrNotFound. The error is that of a request that failed as a
-// whole; without one, look at Result.Err of each result.
+// whole; otherwise look at the Err of each result.
 func (c *Client) Batch(ctx context.Context, operations []Operation, o ReadOptions) ([]Result, error) {
 	b := &batch{operations: operations, results: make([]Result, len(operations)), idempotent: true}
 	for i, op := range operations {
@@ -113,7 +113,7 @@ type batch struct {
 }
 
 // keepPending keeps the operations that must be sent again: those that failed for a reason that may pass, and later
-// ones on the same keys. It returns the error of the first.
+// operations on the same keys. keepPending returns the first error.
 func (b *batch) keepPending() (first error) {
 	if !b.idempotent {
 		return nil

@@ -25,7 +25,7 @@ type Options struct {
 	// Timeout ends an attempt when no byte has been sent or received for this long, however large the value is.
 	// 0 means DefaultTimeout.
 	Timeout time.Duration
-	// RetryFor bounds the time from the first attempt of a request to the beginning of its last one. 0 means
+	// RetryFor bounds the time from the first attempt of a request to the beginning of the last attempt. 0 means
 	// DefaultRetryFor; with a negative duration every request is sent once.
 	RetryFor time.Duration
 	// Session is sent with every request and updated by every response; nil for none.
@@ -41,7 +41,7 @@ type Options struct {
 	OnAttempt func(Attempt)
 }
 
-// Attempt describes one attempt to send a request.
+// Attempt describes an attempt to send a request.
 type Attempt struct {
 	Method    string
 	URI       string // path and query
@@ -51,7 +51,7 @@ type Attempt struct {
 	Took      time.Duration
 }
 
-// Client speaks to one server. It is safe for concurrent use.
+// Client speaks to one server. A Client is safe for concurrent use.
 type Client struct {
 	base string // the server's URL without a trailing slash
 	name string // base without user and password
@@ -79,7 +79,7 @@ func New(server string, o Options) (*Client, error) {
 	return &Client{
 		base: strings.TrimRight(server, "/"),
 		name: strings.TrimRight(u.String(), "/"),
-		// Following a redirect would let its sender rewrite the key, and see the API key.
+		// Following a redirect would let its sender rewrite the key, and would disclose the API key.
 		http: &http.Client{Transport: o.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 		o:    o,
 	}, nil

@@ -11,8 +11,8 @@
 // # Consistency and sessions
 //
 // By default any replica may answer a read, so the answer can be older than the last write. [ReadOptions] choose a
-// stronger level for one read. A [Session] makes every request of a client see what that client has read and written
-// before, whichever replica answers.
+// stronger level for one read. A [Session] makes every request of a client see everything that the client has read and
+// written before, whichever replica answers.
 //
 // # Conditions
 //

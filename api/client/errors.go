@@ -42,11 +42,11 @@ var (
 	ErrTimeout = errors.New("nothing moved within the timeout")
 	// ErrNotRunnel: the response does not come from Runnel, for example a sign-in page of a proxy.
 	ErrNotRunnel = errors.New("not a response of Runnel")
-	// ErrServer: the failure concerns the server or the way to it, not the request. Other requests would fail alike.
+	// ErrServer: the failure concerns the server or the way to it, not the request. Any request would fail alike.
 	ErrServer = errors.New("server failure")
 )
 
-// Error is a refusal by the server: a problem document (RFC 9457), or the parts of another response that fit one.
+// Error is a refusal by the server: a problem document (RFC 9457), or the parts of a foreign response that fit.
 // Status is always set. Request is the id under which the server's log has the request; an operation of a batch has
 // none.
 type Error struct {
@@ -113,7 +113,7 @@ func (e *Error) invitesRetry() bool {
 // maxProblemBytes bounds the part of an error response that is read.
 const maxProblemBytes = 64 << 10
 
-// readError reads the error of a response whose status is no success. It consumes the body.
+// readError reads the error of an unsuccessful response, and consumes the body.
 func readError(resp *http.Response) *Error {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxProblemBytes)) // a truncated body still leaves the status
 	e := &Error{}

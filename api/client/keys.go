@@ -25,7 +25,7 @@ const (
 	Master    Consistency = "master"  // the key's master only
 )
 
-// ReadOptions choose who may answer a read. The zero value is Any.
+// ReadOptions choose the replicas that may answer a read. The zero value is Any.
 type ReadOptions struct {
 	Consistency  Consistency
 	MaxStaleness time.Duration // at least 1 ms; implies Bounded. 0 for none

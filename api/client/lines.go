@@ -14,7 +14,7 @@ const maxLineBytes = 1 << 30
 var errLongLine = errors.New("a line of the response is longer than 1 GiB")
 
 // readLines yields the lines of a body without their newlines, and closes the body. The caller may keep a line. The
-// last pair holds the error, if there is one.
+// last pair holds the error, if any.
 func readLines(body io.ReadCloser) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		defer body.Close()

@@ -42,7 +42,7 @@ func (o ListOptions) query(after string) url.Values {
 	return q
 }
 
-// Item is one line of a list: a key, or with ListOptions.Delimiter a common prefix of keys.
+// Item is a line of a list: a key, or with ListOptions.Delimiter a common prefix of keys.
 type Item struct {
 	Key string
 	// Raw is the entry as JSON, as the server sent it; nil for a common prefix.
@@ -60,9 +60,9 @@ func (i Item) Entry() (e Entry, err error) {
 	return e, nil
 }
 
-// List yields keys in byte order, in constant memory. The list is no snapshot: each entry is as it was when the server
-// read it. A lost connection is resumed behind the last key for as long as every attempt yields keys. The last pair
-// holds the error, if there is one.
+// List yields keys in byte order, in constant memory. The list is no snapshot: each entry is as the server read it at
+// some time during the call. After a lost connection List continues behind the last key, for as long as every attempt
+// yields keys. The last pair holds the error, if any.
 func (c *Client) List(ctx context.Context, o ListOptions) iter.Seq2[Item, error] {
 	// A stream that is abandoned brings no session token, and common prefixes come in pages only.
 	paged := o.Delimiter != "" || o.Limit > 0 && (o.Limit <= pageKeys || c.o.Session != nil)
@@ -178,7 +178,7 @@ func parseItem(raw json.RawMessage) (Item, error) {
 }
 
 // cursorBehind returns the cursor that continues a list behind key; more is false if nothing follows. Cursors are
-// opaque and only pages return them, so cursorBehind reads pages without values up to the one that key falls into, and
+// opaque and only pages return them, so cursorBehind reads pages without values up to the page that key falls into, and
 // then exactly the part of that page up to key.
 func (c *Client) cursorBehind(ctx context.Context, o ListOptions, key string) (cursor string, more bool, err error) {
 	o.Values = false
@@ -206,7 +206,7 @@ func (c *Client) cursorBehind(ctx context.Context, o ListOptions, key string) (c
 	}
 }
 
-// listPage is one page of a list, in byte order. next is empty for the last.
+// listPage is a page of a list, in byte order. next is empty for the last.
 type listPage struct {
 	items []Item
 	next  string

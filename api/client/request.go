@@ -16,11 +16,11 @@ import (
 const (
 	mediaJSON  = "application/json"
 	mediaLines = "application/x-ndjson"
-	// revisionHeader is in every successful response about one key.
+	// revisionHeader is in every successful response about a single key.
 	revisionHeader = "Runnel-Revision"
 )
 
-// request is one call of the API, possibly sent more than once.
+// request is a call of the API, possibly sent more than once.
 type request struct {
 	method string
 	path   string // percent-encoded
@@ -152,7 +152,7 @@ func (c *Client) report(req *http.Request, resp *http.Response, err error, began
 	c.o.OnAttempt(a)
 }
 
-// getJSON sends r and decodes the JSON document of the response into document. It returns the document as it came.
+// getJSON sends r and decodes the JSON document of the response into document. getJSON returns the document as received.
 func (c *Client) getJSON(ctx context.Context, r request, document any) (json.RawMessage, error) {
 	r.accept = mediaJSON
 	resp, err := c.do(ctx, r)

@@ -9,8 +9,8 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// do sends r, repeats it while that is safe and Options.RetryFor lasts, and returns the successful response, whose body
-// the caller closes; otherwise the error of the last attempt.
+// do sends r, repeats it while that is safe and Options.RetryFor lasts, and returns the successful response; the caller
+// closes the body. Otherwise do returns the error of the last attempt.
 func (c *Client) do(ctx context.Context, r request) (*http.Response, error) {
 	retry := c.newRetry()
 	for unknown, reset := false, false; ; {
@@ -34,7 +34,7 @@ func (c *Client) do(ctx context.Context, r request) (*http.Response, error) {
 	}
 }
 
-// retry spaces the attempts of one request.
+// retry spaces the attempts of a request.
 type retry struct {
 	pauses   *backoff.ExponentialBackOff
 	deadline time.Time

@@ -10,7 +10,7 @@ const sessionHeader = "Runnel-Session"
 type Session interface {
 	// Token returns the token to send; empty before the first response.
 	Token() string
-	// Update receives the token of a response. That token covers the token which its own request carried, but not
+	// Update receives the token of a response. The token covers the token of the same request, but not
 	// the tokens of requests that ran at the same time.
 	Update(token string) error
 	// Reset forgets the token: the server refused it (ErrSessionLost), and the request is sent again without it.

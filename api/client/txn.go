@@ -6,7 +6,7 @@ import (
 	"net/http"
 )
 
-// TxnCondition is a condition of a transaction on one key. Exactly one of ETag, Absent and Exists is set.
+// TxnCondition is a condition of a transaction on a key. Exactly one of ETag, Absent and Exists is set.
 type TxnCondition struct {
 	Key    string `json:"key"`
 	ETag   string `json:"etag,omitempty"` // the key has this ETag
@@ -14,7 +14,7 @@ type TxnCondition struct {
 	Exists bool   `json:"exists,omitempty"`
 }
 
-// Txn is a transaction: Then is done if all conditions hold, otherwise Else. All keys must have one master; keys with
+// Txn is a transaction: Then is done if all conditions hold, otherwise Else. All keys must have the same master; keys with
 // the same {tag} in their names have. There may be at most 256 conditions and operations together.
 type Txn struct {
 	If   []TxnCondition `json:"if,omitempty"`

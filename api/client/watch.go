@@ -17,7 +17,7 @@ const Now = "now"
 
 // WatchOptions choose changes.
 type WatchOptions struct {
-	Prefix string // of keys whose names begin with this text; empty for all
+	Prefix string // of the keys; empty for all
 	Since  string // a Change.Token, Now, or empty for every key that exists and then its changes
 	Values bool   // with the values
 	// OnReconnect is called before Watch connects again, with the error that ended the stream, or nil if the server
@@ -30,7 +30,7 @@ type Change struct {
 	Key      string `json:"key"` // empty for a line that only brings a token
 	Deleted  bool   `json:"deleted"`
 	Revision int64  `json:"revision"`
-	// Token continues behind this change on any server of the cluster. Keep it after the change has been processed.
+	// Token continues behind this change on any server of the cluster. Keep the token after processing the change.
 	// Empty if the change brings none.
 	Token string `json:"next"`
 	// Raw is the JSON that the server sent.
@@ -87,7 +87,7 @@ type watchStream struct {
 	stopped    bool // the consumer wants no more
 }
 
-// read reads one stream to its end.
+// read reads a stream to its end.
 func (s *watchStream) read(ctx context.Context) error {
 	q := url.Values{"since": {s.o.Since}}
 	setNonEmpty(q, "prefix", s.o.Prefix)
@@ -109,7 +109,7 @@ func (s *watchStream) read(ctx context.Context) error {
 	return nil
 }
 
-// pass yields one line and then moves behind it.
+// pass yields a line, and then moves Since behind the line.
 func (s *watchStream) pass(line []byte) error {
 	var in struct {
 		Change

@@ -98,13 +98,13 @@ func (p *program) benchPlan(ctx context.Context) error {
 	return json.NewEncoder(p.Out).Encode(report)
 }
 
-// benchResult is what was measured of a case.
+// benchResult is the report of a case.
 type benchResult struct {
 	Case string `json:"case"`
 	load.Report
 }
 
-// bench measures the server that the flags name.
+// bench writes the keys, measures the cases, removes the keys and prints the results.
 func (p *program) bench(ctx context.Context, f benchFlags) error {
 	base, err := p.benchBase(f)
 	if err != nil {
@@ -115,7 +115,7 @@ func (p *program) bench(ctx context.Context, f benchFlags) error {
 		return err
 	}
 	results, err := p.runBenchCases(ctx, cases, f.cases)
-	// Whatever was written goes again, also after an interrupt.
+	// The keys are removed after an interrupt as well.
 	removed, removeErr := load.Run(context.WithoutCancel(ctx), cases[len(cases)-1].Plan)
 	if removeErr == nil && wantedBenchCase(f.cases, "delete") {
 		results = append(results, benchResult{"delete", *removed})
@@ -126,7 +126,7 @@ func (p *program) bench(ctx context.Context, f benchFlags) error {
 	return errors.Join(err, removeErr, p.printBench(results, f.json), benchErrors(results))
 }
 
-// runBenchCases writes the keys and measures each wanted case, all but the last, which removes them.
+// runBenchCases writes the keys and measures each wanted case except the last, which removes the keys.
 func (p *program) runBenchCases(ctx context.Context, cases []load.Case, wanted []string) ([]benchResult, error) {
 	var results []benchResult
 	for i, c := range cases[:len(cases)-1] {
@@ -152,7 +152,7 @@ func (p *program) runBenchCases(ctx context.Context, cases []load.Case, wanted [
 	return results, nil
 }
 
-// benchBase is what all plans have in common.
+// benchBase returns the common part of all plans.
 func (p *program) benchBase(f benchFlags) (load.Plan, error) {
 	c, err := p.client("", client.Options{})
 	if err != nil {
@@ -180,7 +180,7 @@ func (p *program) benchBase(f benchFlags) (load.Plan, error) {
 	return base, nil
 }
 
-// checkBenchCases refuses plans that cannot be run and names of cases that are not there.
+// checkBenchCases rejects invalid plans and unknown names of cases.
 func checkBenchCases(cases []load.Case, wanted []string) error {
 	for _, name := range wanted {
 		if !slices.ContainsFunc(cases, func(c load.Case) bool { return c.Name == name }) {
@@ -222,7 +222,7 @@ func benchMS(d time.Duration) string {
 	return fmt.Sprintf("%.2f", float64(d)/float64(time.Millisecond))
 }
 
-// benchErrors is an error that tells what went wrong in the cases, or nil.
+// benchErrors returns the failures of all cases as an error, or nil.
 func benchErrors(results []benchResult) error {
 	var errs []error
 	for _, r := range results {
@@ -233,15 +233,15 @@ func benchErrors(results []benchResult) error {
 	return errors.Join(errs...)
 }
 
-// How long the server must say that its partitions are level: longer than it goes on by what it knew of a master before.
-// And how long they may take.
+// The server must report level partitions for benchLevelFor, which is longer than a server uses its last knowledge of a
+// master. The partitions have benchLevelMost to become level.
 const (
 	benchLevelFor  = 1500 * time.Millisecond
 	benchLevelMost = 2 * time.Minute
 )
 
-// awaitLevel waits until every partition that works has what was written, so that reads from any of them find it. It tells
-// when that takes too long, and goes on: then the reads show it.
+// awaitLevel waits until every healthy partition has every write, so that reads from any partition succeed. If that takes
+// longer than most, awaitLevel prints a warning and returns: missing keys then count as errors of the reads.
 func (p *program) awaitLevel(ctx context.Context, level, most time.Duration) error {
 	c, err := p.client("", client.Options{})
 	if err != nil {
@@ -270,7 +270,7 @@ func (p *program) awaitLevel(ctx context.Context, level, most time.Duration) err
 	return nil
 }
 
-// behind is how many revisions the partitions that work are behind, all together.
+// behind returns the sum of the lags of the healthy partitions, in revisions.
 func behind(s *client.Status) (total int64) {
 	for _, part := range s.Partitions {
 		if !client.Healthy(part) {

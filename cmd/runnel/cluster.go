@@ -47,7 +47,7 @@ func newInit(p *program) *cobra.Command {
 			return nil
 		},
 	}
-	f.define(cmd)
+	f.addTo(cmd)
 	return cmd
 }
 
@@ -91,6 +91,6 @@ func newRestore(p *program) *cobra.Command {
 			return nil
 		},
 	}
-	f.define(cmd)
+	f.addTo(cmd)
 	return cmd
 }

@@ -14,18 +14,18 @@ const (
 	completeTimeout = 2 * time.Second
 )
 
-// completePrefix has the shell offer keys for --prefix.
+// completePrefix makes the shell offer keys for --prefix.
 func (p *program) completePrefix(cmd *cobra.Command) {
 	offer := func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
 		return p.completeKey(cmd, nil, typed)
 	}
 	if err := cmd.RegisterFlagCompletionFunc("prefix", offer); err != nil {
-		panic(err) // there is no such flag, or it is completed already
+		panic(err) // the flag does not exist, or has a completion already
 	}
 }
 
-// completeKey offers the keys and key directories that begin with what has been typed: for shell completion, which
-// gets nothing rather than an error when the server does not answer at once.
+// completeKey returns the keys and common prefixes that begin with the typed text, for shell completion. A failure
+// returns nothing.
 func (p *program) completeKey(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 	c, err := p.client("", client.Options{RetryFor: -1})
 	if err != nil || len(args) > 0 {

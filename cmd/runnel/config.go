@@ -62,21 +62,21 @@ func newConfigExample(p *program) *cobra.Command {
 	}
 }
 
-// configFlags name the configuration a server command runs with.
+// configFlags name the configuration of a server command.
 type configFlags struct {
 	file string // --config
 	data string // --data
 }
 
-// define gives a command the flags.
-func (f *configFlags) define(cmd *cobra.Command) {
+// addTo adds the flags to a command.
+func (f *configFlags) addTo(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&f.file, "config", "c", "", "the configuration `FILE` (default: embedded partitions in --data)")
 	cmd.Flags().StringVar(&f.data, "data", "data", "the `DIR` of the embedded partitions, when there is no --config")
 	cmd.MarkFlagsMutuallyExclusive("config", "data")
 }
 
-// load reads the configuration, or makes the embedded default. A faulty one
-// is a usage error that says every problem.
+// load reads the configuration file, or returns the embedded default without a file. An invalid file is a usage error
+// that lists every problem.
 func (f configFlags) load() (*config.Config, error) {
 	if f.file == "" {
 		return config.Default(f.data), nil
@@ -88,7 +88,7 @@ func (f configFlags) load() (*config.Config, error) {
 	return c, nil
 }
 
-// checkData refuses a --data where there is no store: only 'runnel serve' makes one.
+// checkData rejects a --data directory without a store: only 'runnel serve' creates stores.
 func (f configFlags) checkData(c *config.Config) error {
 	if f.file != "" {
 		return nil
@@ -101,7 +101,7 @@ func (f configFlags) checkData(c *config.Config) error {
 	return console.UsageError("there is no store in %s; 'runnel serve --data %s' makes one", f.data, f.data)
 }
 
-// prepareData makes the directory of the embedded partitions, and shows that files can be kept there.
+// prepareData creates the directory of the embedded partitions and checks that files can be created there.
 func (f configFlags) prepareData() error {
 	if f.file != "" {
 		return nil

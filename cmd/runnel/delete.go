@@ -13,7 +13,7 @@ import (
 
 func newDelete(p *program) *cobra.Command {
 	var ifMatch, session string
-	d := &deletion{p: p}
+	d := &prefixDeletion{p: p}
 	cmd := &cobra.Command{
 		Use:     "delete KEY | --prefix PREFIX | --all",
 		Aliases: []string{"rm"},
@@ -38,7 +38,7 @@ deleted or not; one that was deleted stays so when the command is interrupted.`,
 				return console.UsageError("which KEY? or --prefix")
 			}
 			if many {
-				if err := d.check(args, ifMatch); err != nil {
+				if err := d.validate(args, ifMatch); err != nil {
 					return err
 				}
 			} else if d.yes {
@@ -49,7 +49,7 @@ deleted or not; one that was deleted stays so when the command is interrupted.`,
 				return err
 			}
 			if many {
-				return d.run(cmd.Context())
+				return d.deleteKeys(cmd.Context())
 			}
 			return withKey(args[0], d.c.Delete(cmd.Context(), args[0], conditions(ifMatch, "")))
 		},
@@ -64,8 +64,8 @@ deleted or not; one that was deleted stays so when the command is interrupted.`,
 	return cmd
 }
 
-// deletion deletes the keys that begin with a prefix, in steps.
-type deletion struct {
+// prefixDeletion deletes the keys that begin with a prefix, in steps.
+type prefixDeletion struct {
 	p      *program
 	c      *client.Client
 	prefix string
@@ -73,8 +73,8 @@ type deletion struct {
 	yes    bool
 }
 
-// check refuses a command line that may not mean what it says.
-func (d *deletion) check(args []string, ifMatch string) error {
+// validate rejects ambiguous command lines.
+func (d *prefixDeletion) validate(args []string, ifMatch string) error {
 	switch {
 	case len(args) > 0:
 		return console.UsageError("either KEY or --prefix or --all")
@@ -90,7 +90,7 @@ func (d *deletion) check(args []string, ifMatch string) error {
 	return nil
 }
 
-func (d *deletion) run(ctx context.Context) error {
+func (d *prefixDeletion) deleteKeys(ctx context.Context) error {
 	if !d.yes {
 		keys, err := d.firstKeys(ctx)
 		if err != nil {
@@ -124,8 +124,8 @@ func (d *deletion) run(ctx context.Context) error {
 	return nil
 }
 
-// firstKeys returns the first keys to delete, at most one more than a question shows.
-func (d *deletion) firstKeys(ctx context.Context) (keys []string, err error) {
+// firstKeys returns the first keys to delete: console.KeysShown, and one more if there are more.
+func (d *prefixDeletion) firstKeys(ctx context.Context) (keys []string, err error) {
 	q := client.ListOptions{Prefix: d.prefix, Limit: console.KeysShown + 1, Read: client.ReadOptions{Consistency: client.Master}}
 	for item, err := range d.c.List(ctx, q) {
 		if err != nil {
@@ -136,8 +136,8 @@ func (d *deletion) firstKeys(ctx context.Context) (keys []string, err error) {
 	return keys, nil
 }
 
-// question asks whether to delete the keys, of which the first are known.
-func (d *deletion) question(keys []string) string {
+// question returns the question before a deletion. keys are the result of firstKeys.
+func (d *prefixDeletion) question(keys []string) string {
 	switch {
 	case len(keys) <= console.KeysShown:
 		return fmt.Sprintf("delete these %d keys?", len(keys))

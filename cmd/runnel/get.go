@@ -43,7 +43,7 @@ A key that does not exist is an error: exit status 1, nothing printed.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: p.completeKey,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := o.read.check(cmd); err != nil {
+			if err := o.read.validate(cmd); err != nil {
 				return err
 			}
 			c, err := p.client(o.read.session, client.Options{})
@@ -54,7 +54,7 @@ A key that does not exist is an error: exit status 1, nothing printed.`,
 		},
 	}
 	f := cmd.Flags()
-	o.read.defineKey(cmd)
+	o.read.addToKeyRead(cmd)
 	f.BoolVar(&o.json, "json", false, "print the whole entry as JSON")
 	f.StringVarP(&o.output, "output", "o", "", "write to `FILE`, which appears only once it is whole")
 	return cmd

@@ -56,7 +56,7 @@ line, {"prefix":…} for a common prefix; --values adds the values to it.`,
 			if o.limit < 0 {
 				return console.UsageError("--limit %d is negative", o.limit)
 			}
-			if err := o.read.check(cmd); err != nil {
+			if err := o.read.validate(cmd); err != nil {
 				return err
 			}
 			c, err := p.client(o.read.session, client.Options{})
@@ -71,7 +71,7 @@ line, {"prefix":…} for a common prefix; --values adds the values to it.`,
 		},
 	}
 	f := cmd.Flags()
-	o.read.defineList(cmd)
+	o.read.addToList(cmd)
 	f.StringVarP(&o.delimiter, "delimiter", "d", "", "print what lies below the next `DELIMITER` once, as a prefix")
 	f.IntVarP(&o.limit, "limit", "n", 0, "print at most this many; 0 for all")
 	f.BoolVar(&o.json, "json", false, "print one JSON object a line")
@@ -94,14 +94,14 @@ func (p *program) list(ctx context.Context, c *client.Client, prefix string, o l
 	return out.flush()
 }
 
-// linePrinter prints a list a line at a time, in one of its forms.
+// linePrinter prints the items of a list in one of the output formats.
 type linePrinter struct {
 	w     io.Writer
 	buf   bytes.Buffer
 	print func(client.Item) error
 }
 
-// printBytes is how much of a list is gathered before it is written.
+// printBytes is the size of the output buffer of a list.
 const printBytes = 32 << 10
 
 func newLinePrinter(w io.Writer, o listOptions) *linePrinter {

@@ -22,19 +22,19 @@ func main() {
 	os.Exit(p.run(ctx, os.Args[1:]))
 }
 
-// program is everything a command may touch of the process it runs in.
+// program is the part of the process that commands may use.
 type program struct {
 	console.Streams
 	getenv func(string) string
 
 	flags   globalFlags
-	session *sessionFile // of the command that runs; nil for none
-	running bool         // a command's own code has begun, so that an error is no longer one of usage
+	session *sessionFile // of the running command; nil for none
+	started bool         // a command's own code has started, so errors are no longer usage errors
 }
 
-// run executes one command line and returns the process's exit status. An error is printed once, here.
+// run executes a command line and returns the exit status. Only run prints errors, each once.
 func (p *program) run(ctx context.Context, args []string) int {
-	terminal, out := p.IsTerminal, &output{w: p.Out}
+	terminal, out := p.IsTerminal, &checkedOutput{w: p.Out}
 	p.IsTerminal = func(stream any) bool {
 		if stream == out {
 			stream = out.w
@@ -56,19 +56,19 @@ func (p *program) run(ctx context.Context, args []string) int {
 	switch {
 	case errors.As(err, &exit):
 		code = exit.Code
-	case !p.running, errors.Is(err, client.ErrInvalid):
+	case !p.started, errors.Is(err, client.ErrInvalid):
 		code = console.ExitUsage
 	}
 	if !errors.Is(err, console.ErrSilent) {
 		fmt.Fprintf(p.Err, "runnel: %s\n", console.Visible(p.describe(err)))
 	}
-	if code == console.ExitUsage && !p.running {
+	if code == console.ExitUsage && !p.started {
 		fmt.Fprintf(p.Err, "see '%s --help'\n", cmd.CommandPath())
 	}
 	return code
 }
 
-// describe is err for a person, no line twice; with --verbose it says which request it came from.
+// describe returns the text of err without repeated lines, and with --verbose the id of the request that failed.
 func (p *program) describe(err error) string {
 	var lines []string
 	for line := range strings.SplitSeq(err.Error(), "\n") {
@@ -83,13 +83,13 @@ func (p *program) describe(err error) string {
 	return text
 }
 
-// output is standard output. A command whose output did not arrive has failed, whatever else it did.
-type output struct {
+// checkedOutput is standard output. A command fails if a write of its output fails, even if the command ignores the error.
+type checkedOutput struct {
 	w   io.Writer
-	err error // the first one
+	err error // of the first write that failed
 }
 
-func (o *output) Write(p []byte) (int, error) {
+func (o *checkedOutput) Write(p []byte) (int, error) {
 	n, err := o.w.Write(p)
 	if err != nil && o.err == nil {
 		o.err = fmt.Errorf("write the output: %w", err)

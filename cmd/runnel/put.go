@@ -81,16 +81,16 @@ as it could then fail on its own success: get the key to see.`,
 	return cmd
 }
 
-// value is a value to store, with its media type; "" if unknown.
+// value is a value to store, with its media type; an empty type is unknown.
 type value struct {
 	client.Body
 	contentType string
 }
 
-// maxStdinBytes bounds what is held in memory of a value from standard input.
+// maxStdinBytes bounds a value from standard input, which is held in memory.
 const maxStdinBytes = 1 << 30
 
-// putSource finds the value that a put's arguments and flags name.
+// putSource returns the value that the arguments and flags of a put name.
 func (p *program) putSource(ctx context.Context, args []string, o putOptions) (value, error) {
 	for name, text := range o.meta {
 		if err := wire.CheckMetadata(name, text); err != nil {
@@ -132,7 +132,7 @@ func (p *program) readStdin(ctx context.Context) ([]byte, error) {
 	return b, nil
 }
 
-// fileValue is the content of a regular file, read as it is sent.
+// fileValue returns the content of a regular file. The file is read while it is sent.
 func fileValue(name string) (value, error) {
 	info, err := os.Stat(name)
 	if err != nil {

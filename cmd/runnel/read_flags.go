@@ -12,25 +12,25 @@ import (
 	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
-// readFlags say who may answer a read.
+// readFlags choose the replicas that may answer a read.
 type readFlags struct {
 	consistency  string
 	maxStaleness time.Duration
-	r            string // "" for lists, which come from one partition
+	r            string // always empty for lists: a single partition answers them
 	session      string
 
-	allowed []string // of consistency
+	allowed []string // values of consistency
 }
 
-// defineKey adds the flags of a read of one key.
-func (o *readFlags) defineKey(cmd *cobra.Command) {
+// addToKeyRead adds the flags to a command that reads a single key.
+func (o *readFlags) addToKeyRead(cmd *cobra.Command) {
 	o.define(cmd, "any", "session", "bounded", "quorum", "master")
 	cmd.Flags().StringVarP(&o.r, "r", "r", "", "ask `N` partitions, quorum or all, and take the newest entry (implies --consistency quorum)")
 	complete(cmd, "r", "2", "quorum", "all")
 }
 
-// defineList adds the flags of a read of many keys.
-func (o *readFlags) defineList(cmd *cobra.Command) {
+// addToList adds the flags to a command that reads many keys.
+func (o *readFlags) addToList(cmd *cobra.Command) {
 	o.define(cmd, "any", "session", "bounded", "master")
 }
 
@@ -43,16 +43,16 @@ func (o *readFlags) define(cmd *cobra.Command, allowed ...string) {
 	complete(cmd, "consistency", allowed...)
 }
 
-// complete has the shell offer the values of a flag.
+// complete makes the shell offer the values of a flag.
 func complete(cmd *cobra.Command, flag string, values ...string) {
 	offer := cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)
 	if err := cmd.RegisterFlagCompletionFunc(flag, offer); err != nil {
-		panic(err) // there is no such flag, or it is completed already
+		panic(err) // the flag does not exist, or has a completion already
 	}
 }
 
-// check refuses flags that contradict each other, or that the server would refuse.
-func (o *readFlags) check(cmd *cobra.Command) error {
+// validate rejects flags that contradict each other, or that the server would reject.
+func (o *readFlags) validate(cmd *cobra.Command) error {
 	stale, copies := cmd.Flags().Changed("max-staleness"), o.r != "" || cmd.Flags().Lookup("r") != nil && cmd.Flags().Changed("r")
 	switch {
 	case o.consistency != "" && !slices.Contains(o.allowed, o.consistency):
@@ -80,7 +80,7 @@ func isCopies(r string) bool {
 	return r == "quorum" || r == "all" || err == nil && n >= 1
 }
 
-// options returns what the flags ask of a read.
+// options returns the options of the reads.
 func (o *readFlags) options() client.ReadOptions {
 	return client.ReadOptions{Consistency: client.Consistency(o.consistency), MaxStaleness: o.maxStaleness, Replicas: o.r}
 }

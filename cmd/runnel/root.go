@@ -22,7 +22,7 @@ const (
 	defaultRetry   = 5 * time.Second
 )
 
-// globalFlags are the flags that every command takes.
+// globalFlags are the flags that every command accepts.
 type globalFlags struct {
 	server  string
 	key     string
@@ -67,11 +67,11 @@ func newRoot(p *program) *cobra.Command {
 	addGroup(root, groupClient,
 		newGet(p), newPut(p), newTouch(p), newDelete(p), newList(p), newWatch(p), newStatus(p), newTxn(p), newImport(p), newExport(p), newBench(p))
 	root.AddCommand(newVersion(p))
-	trackRunning(p, root)
+	wrapCommands(p, root)
 	return root
 }
 
-// newHelp is the command help, which refuses a name that there is not.
+// newHelp returns the command help. An unknown command is a usage error.
 func newHelp(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND]",
@@ -87,7 +87,7 @@ func newHelp(root *cobra.Command) *cobra.Command {
 	}
 }
 
-// flagError says which values a flag takes, in place of how a library failed to read this one.
+// flagError names the values that a flag accepts, in place of the parse error of a library.
 func flagError(_ *cobra.Command, err error) error {
 	invalid, ok := errors.AsType[*pflag.InvalidValueError](err)
 	if !ok {
@@ -101,8 +101,9 @@ func flagError(_ *cobra.Command, err error) error {
 	return console.UsageError("--%s is %s, not %q", flag.Name, cmp.Or(forms[flag.Value.Type()], "a "+flag.Value.Type()), invalid.GetValue())
 }
 
-// refuseClientFlags refuses flags about requests where a command sends none: one that runs a node or is about one.
-func refuseClientFlags(cmd *cobra.Command) error {
+// rejectClientFlags rejects flags about requests for commands that send no requests: those that run a node, or work on
+// a configuration.
+func rejectClientFlags(cmd *cobra.Command) error {
 	top := cmd
 	for top.HasParent() && top.Parent().HasParent() {
 		top = top.Parent()
@@ -139,17 +140,17 @@ func addGlobalFlags(p *program, root *cobra.Command) {
 	f.BoolVarP(&p.flags.verbose, "verbose", "v", false, "show each request with its id on standard error")
 }
 
-// trackRunning makes every command below c note that its own code has begun, and every command that only holds others
-// refuse a name it does not hold.
-func trackRunning(p *program, c *cobra.Command) {
+// wrapCommands wraps every command below c: a command sets p.started when its own code starts, and saves its session at
+// the end. A command that only has subcommands rejects unknown names.
+func wrapCommands(p *program, c *cobra.Command) {
 	for _, child := range c.Commands() {
-		trackRunning(p, child)
+		wrapCommands(p, child)
 	}
 	if c.RunE != nil {
 		body := c.RunE
 		c.RunE = func(cmd *cobra.Command, args []string) error {
-			p.running = true
-			if err := refuseClientFlags(cmd); err != nil {
+			p.started = true
+			if err := rejectClientFlags(cmd); err != nil {
 				return err
 			}
 			err := body(cmd, args)
@@ -173,11 +174,11 @@ func trackRunning(p *program, c *cobra.Command) {
 // version is set by the linker: go build -ldflags "-X main.version=v1.2.3".
 var version string
 
-// versionInfo says what this binary was built from.
+// versionInfo describes the source of this binary.
 type versionInfo struct {
 	Version  string `json:"version"`
 	Commit   string `json:"commit,omitempty"`
-	Modified bool   `json:"modified,omitempty"` // the commit is not all of it
+	Modified bool   `json:"modified,omitempty"` // the source differs from the commit
 	CommitAt string `json:"commit_time,omitempty"`
 	Go       string `json:"go"`
 	Platform string `json:"platform"`
@@ -206,7 +207,7 @@ func newVersion(p *program) *cobra.Command {
 	return cmd
 }
 
-// buildVersion is the version that the linker was given, or the module's, or "devel".
+// buildVersion returns the version that the linker set, otherwise the module's version, otherwise "devel".
 func buildVersion() versionInfo {
 	v := versionInfo{Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
@@ -231,7 +232,7 @@ func buildVersion() versionInfo {
 	return v
 }
 
-// String is "runnel v1.2.3 (commit 0123abc, go1.26, linux/amd64)".
+// String returns a line like "runnel v1.2.3 (commit 0123abc, go1.26, linux/amd64)".
 func (v versionInfo) String() string {
 	from := ""
 	if v.Commit != "" {

@@ -39,7 +39,7 @@ func newServe(p *program) *cobra.Command {
 			return p.serve(cmd.Context(), f)
 		},
 	}
-	f.define(cmd)
+	f.addTo(cmd)
 	cmd.Flags().StringVar(&f.listen, "listen", "", "listen on `ADDR`, whatever the configuration says")
 	cmd.Flags().BoolVar(&f.noSync, "no-sync", false, "leave the sync process to 'runnel sync'")
 	return cmd

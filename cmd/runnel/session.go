@@ -15,7 +15,7 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-// maxSessionBytes is more than a server takes.
+// maxSessionBytes bounds a session file. No server accepts a longer token.
 const maxSessionBytes = 16 << 10
 
 // saveInterval is the least time between two writes of a session or token file.
@@ -27,8 +27,8 @@ type sessionFile struct {
 	warn func(text string)
 
 	mu    sync.Mutex // guards the fields below
-	token string     // "" while there is none
-	kept  string     // what the file holds
+	token string     // empty for a new session
+	kept  string     // the token in the file
 	saved time.Time
 }
 
@@ -37,7 +37,7 @@ func sessionFlag(f *pflag.FlagSet, path *string) {
 	f.StringVar(path, "session", "", "see nothing older than what was read or written with this `FILE` before")
 }
 
-// openSession reads the file, which need not exist; nil without a path.
+// openSession reads the session file, which need not exist. An empty path returns nil.
 func (p *program) openSession(path string) (*sessionFile, error) {
 	if path == "" {
 		return nil, nil
@@ -74,7 +74,7 @@ func (s *sessionFile) Token() string {
 	return s.token
 }
 
-// Update implements client.Session. It writes the file unless that was done just before.
+// Update implements client.Session. The file is written at most once in saveInterval.
 func (s *sessionFile) Update(token string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -85,12 +85,12 @@ func (s *sessionFile) Update(token string) error {
 	return s.write()
 }
 
-// Reset implements client.Session. It removes the file.
+// Reset implements client.Session and removes the file.
 func (s *sessionFile) Reset() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.token == "" {
-		return nil // another request was refused too
+		return nil // a concurrent request was refused too
 	}
 	s.token, s.kept = "", ""
 	s.warn(s.path + " held a session that the server does not know any more: a new one begins")
@@ -100,7 +100,7 @@ func (s *sessionFile) Reset() error {
 	return nil
 }
 
-// save writes what the file does not hold yet. Nothing is under way any more.
+// save writes the latest token at the end of a command. No request is in flight any more.
 func (s *sessionFile) save() error {
 	if s == nil {
 		return nil
@@ -110,7 +110,7 @@ func (s *sessionFile) save() error {
 	return s.write()
 }
 
-// write keeps the token, merged with what another command may have put into the file meanwhile, with mu held.
+// write writes the token, merged with a token that a concurrent command may have written. The caller holds mu.
 func (s *sessionFile) write() error {
 	if s.token == s.kept {
 		return nil
@@ -129,9 +129,8 @@ func (s *sessionFile) write() error {
 	return nil
 }
 
-// mergeTokens is the session that covers both. The newer one is as the server
-// gave it if either is of a form that this version does not know, or of another
-// cluster.
+// mergeTokens returns a token that covers both. If this version cannot read a token, or the clusters differ, mergeTokens
+// returns the newer token unchanged.
 func mergeTokens(newer, older string) string {
 	a, of, errA := store.ParseToken(store.SessionToken, newer)
 	b, was, errB := store.ParseToken(store.SessionToken, older)

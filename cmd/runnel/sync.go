@@ -57,7 +57,7 @@ func newSync(p *program) *cobra.Command {
 			return node.RunSync(cmd.Context(), node.Options{Config: c, File: f.file, Logger: node.NewLogger(p.Err, c.Log)})
 		},
 	}
-	f.define(cmd)
+	f.addTo(cmd)
 	cmd.Flags().BoolVar(&once.once, "once", false, "make one pass and exit")
 	cmd.Flags().BoolVar(&once.quiet, "quiet", false, "with --once, print nothing when the exit status is 0")
 	cmd.Flags().BoolVar(&once.strict, "strict", false, "with --once, exit with 1 when a partition is not reachable")
@@ -68,7 +68,7 @@ func newSync(p *program) *cobra.Command {
 	return cmd
 }
 
-// syncOnce makes one pass and prints how every partition stands.
+// syncOnce runs a single pass and prints the state of every partition.
 func (p *program) syncOnce(ctx context.Context, c *config.Config, f onceFlags) error {
 	if f.quiet {
 		c.Log.Level = max(c.Log.Level, slog.LevelError)
@@ -85,7 +85,7 @@ func (p *program) syncOnce(ctx context.Context, c *config.Config, f onceFlags) e
 	if err := s.Connect(ctx); err != nil && len(s.Origins()) == 0 {
 		return fmt.Errorf("no partition can be used:\n%w", err)
 	}
-	c.Sync.TombstoneGrace = 0 // nobody would remember for how long
+	c.Sync.TombstoneGrace = 0 // a single pass cannot remember how long all partitions have had a tombstone
 	syncer, err := node.NewSyncer(c, s, log, nil)
 	if err != nil {
 		return err
@@ -107,7 +107,7 @@ func (p *program) syncOnce(ctx context.Context, c *config.Config, f onceFlags) e
 	return nil
 }
 
-// syncNow has a server make a pass, and prints what came of it.
+// syncNow makes a server run a pass, and prints the result.
 func (p *program) syncNow(ctx context.Context) error {
 	c, err := p.client("", client.Options{})
 	if err != nil {

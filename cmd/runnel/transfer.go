@@ -99,7 +99,7 @@ written. --max-staleness 5s reads from who is proven to be at most so far behind
   runnel export --prefix photos/ - | gzip > photos.ndjson.gz`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := read.check(cmd); err != nil {
+			if err := read.validate(cmd); err != nil {
 				return err
 			}
 			if len(args) == 1 && args[0] != "-" {
@@ -122,7 +122,7 @@ written. --max-staleness 5s reads from who is proven to be at most so far behind
 	f := cmd.Flags()
 	f.StringVar(&o.Prefix, "prefix", "", "only the keys that begin with `PREFIX`")
 	p.completePrefix(cmd)
-	read.defineList(cmd)
+	read.addToList(cmd)
 	f.BoolVar(&o.Resume, "resume", false, "go on with what an interrupted export has left")
 	return cmd
 }

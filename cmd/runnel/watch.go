@@ -67,17 +67,17 @@ in FILE, and goes on with it the next time.
 	return cmd
 }
 
-// watcher prints changes and keeps the token of the last one.
+// watcher prints changes and writes the token of the last change to a file.
 type watcher struct {
 	out, errs io.Writer
 	o         watchOptions
 	prefix    string
-	since     string // where to go on
-	kept      string // what the token file holds
+	since     string // the token of the last change printed
+	kept      string // the token in the file
 	saved     time.Time
 }
 
-// readToken finds out where to begin.
+// readToken sets since from the flags, or from the token file.
 func (w *watcher) readToken() error {
 	if w.since = w.o.since; w.since == "beginning" {
 		w.since = ""
@@ -95,9 +95,9 @@ func (w *watcher) readToken() error {
 	return err
 }
 
-// watch prints changes until ctx ends, or the server refuses for a reason that does not pass.
+// watch prints changes until ctx ends, or the watch fails permanently.
 func (w *watcher) watch(ctx context.Context, c *client.Client) error {
-	var unkept error // of the token file
+	var unkept error // the token file could not be written
 	reconnecting := func(err error) {
 		unkept = w.keepToken()
 		if err != nil {
@@ -117,7 +117,7 @@ func (w *watcher) watch(ctx context.Context, c *client.Client) error {
 	return w.keepToken()
 }
 
-// explain says how to go on where a token is too old.
+// explain adds advice to the error for a token that is too old.
 func (w *watcher) explain(err error) error {
 	if !errors.Is(err, client.ErrResync) {
 		return err
@@ -129,7 +129,7 @@ func (w *watcher) explain(err error) error {
 	return fmt.Errorf("%w; %s, and forget the keys that this does not print", err, how)
 }
 
-// print prints a change and then remembers its token: a change may be printed again, but none is left out.
+// print prints a change and then takes its token: after a restart a change may be printed again, but none is lost.
 func (w *watcher) print(c client.Change) error {
 	line := append(c.Raw, '\n')
 	if !w.o.json && !w.o.values {
@@ -150,10 +150,10 @@ func (w *watcher) print(c client.Change) error {
 	if c.Key != "" && time.Since(w.saved) < saveInterval {
 		return nil
 	}
-	return w.keepToken() // now and then, and when no change follows for now
+	return w.keepToken() // at most once in saveInterval, and when no change is pending
 }
 
-// keepToken writes the token file, as a whole or not at all.
+// keepToken replaces the token file as a whole.
 func (w *watcher) keepToken() error {
 	if w.o.token == "" || w.since == w.kept || w.since == client.Now || w.since == "" {
 		return nil

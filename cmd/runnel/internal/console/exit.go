@@ -12,7 +12,7 @@ const (
 	ExitUsage  = 2 // the command line or a configuration is wrong; nothing was tried
 )
 
-// ErrSilent is the cause of an ExitError whose command has printed everything already.
+// ErrSilent is the cause of an ExitError after the command has printed everything.
 var ErrSilent = errors.New("failed")
 
 // ExitError is an error with an exit status of its own.

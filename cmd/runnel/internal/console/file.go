@@ -7,13 +7,13 @@ import (
 	"path/filepath"
 )
 
-// ReplaceFile writes all of r to a file that only its owner can read. On failure the former file stays. The file appears
-// as a whole, and durably.
+// ReplaceFile replaces the file at path by a file with all of r, durably and as a whole. Only the owner can read the new
+// file. On failure the former file stays.
 func ReplaceFile(path string, r io.Reader) error {
 	if err := CheckTarget(path); err != nil {
 		return err
 	}
-	// A name of its own: nothing that another user or command has put there is written through or replaced.
+	// A unique name: a file or link that another user or command has created is neither written nor replaced.
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".partial*")
 	if err != nil {
 		return err
@@ -29,8 +29,7 @@ func ReplaceFile(path string, r io.Reader) error {
 	return nil
 }
 
-// CheckTarget refuses a path at which something other than a file is: a directory, or a device that a rename would
-// replace.
+// CheckTarget rejects a path of a directory, or of a device, which a rename would replace.
 func CheckTarget(path string) error {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return fmt.Errorf("%s is there and is not a regular file", path)
@@ -38,7 +37,7 @@ func CheckTarget(path string) error {
 	return nil
 }
 
-// SyncAndClose closes f, and syncs it first if err is nil. It returns the first error.
+// SyncAndClose syncs f unless err is set, closes f, and returns the first error.
 func SyncAndClose(f *os.File, err error) error {
 	if err == nil {
 		err = f.Sync()

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/term"
 )
 
-// Streams are the standard streams of a command, its clock, and what it knows of the terminal.
+// Streams are the standard streams of a command, its clock, and a test for terminals.
 type Streams struct {
 	In         io.Reader
 	Out, Err   io.Writer
@@ -30,8 +30,8 @@ func isTerminal(stream any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// Display returns a writer to standard output for text that comes from a server. On a terminal every character that
-// could control the terminal, or reorder its text, is written as its code.
+// Display returns a writer to standard output for text that comes from a server. On a terminal, characters that could
+// control the terminal or reorder text are written as codes.
 func (s *Streams) Display() io.Writer {
 	if s.IsTerminal(s.Out) {
 		return VisibleWriter{s.Out}
@@ -39,8 +39,8 @@ func (s *Streams) Display() io.Writer {
 	return s.Out
 }
 
-// Input returns standard input as a reader whose Read ends with ctx, which a Read of a terminal or a pipe does not. The
-// goroutine that reads standard input may outlive ctx by the one Read that it is in, and then ends with the process.
+// Input returns standard input as a reader that ctx interrupts; a plain Read of a terminal or a pipe cannot be
+// interrupted. The goroutine that reads standard input may stay in its last Read until the process ends.
 func (s *Streams) Input(ctx context.Context) io.ReadCloser {
 	pr, pw := io.Pipe()
 	stop := context.AfterFunc(ctx, func() { pr.CloseWithError(ctx.Err()); pw.CloseWithError(ctx.Err()) })
@@ -52,10 +52,10 @@ func (s *Streams) Input(ctx context.Context) io.ReadCloser {
 	return pr
 }
 
-// KeysShown is how many keys ConfirmKeys shows.
+// KeysShown is the number of keys that ConfirmKeys shows.
 const KeysShown = 10
 
-// ConfirmKeys shows the first of the keys and asks a question about them. Only a "y" or "yes" is consent.
+// ConfirmKeys shows the first of the keys and asks a question about them. Only "y" or "yes" means yes.
 func (s *Streams) ConfirmKeys(keys []string, question string) bool {
 	for _, key := range keys[:min(KeysShown, len(keys))] {
 		fmt.Fprintf(s.Err, "  %s\n", Visible(key))

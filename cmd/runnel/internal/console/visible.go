@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// VisibleWriter writes text to W as Visible returns it. Each Write must hold whole characters.
+// VisibleWriter writes text to W in the form of Visible. Each Write must hold whole characters.
 type VisibleWriter struct{ W io.Writer }
 
 func (v VisibleWriter) Write(p []byte) (int, error) {
@@ -22,7 +22,7 @@ func (v VisibleWriter) Write(p []byte) (int, error) {
 	return v.W.Write(p)
 }
 
-// Visible returns s with each hidden character written as its code, in a form that JSON has as well.
+// Visible returns s with each hidden character replaced by its JSON escape.
 func Visible(s string) string {
 	var b strings.Builder
 	for _, r := range s {

@@ -2,18 +2,20 @@ package load
 
 import "bytes"
 
-// A counter counts how often a short pattern stands in a body that comes in pieces. It allocates nothing once it
-// has seen a body. No pattern may overlap with itself; "status":20 does not.
+// counter counts the occurrences of a short pattern in a body that arrives in pieces. After the first body a counter
+// allocates nothing. The pattern must not overlap with itself; "status":20 does not.
 type counter struct {
-	pattern []byte // empty: nothing is counted
+	pattern []byte // empty to count nothing
 	n       int
-	tail    []byte // the end of what was seen, shorter than the pattern
+	tail    []byte // the end of the earlier pieces, shorter than the pattern
 }
 
-func (c *counter) begin() { c.n, c.tail = 0, c.tail[:0] }
+// reset starts a new body.
+func (c *counter) reset() { c.n, c.tail = 0, c.tail[:0] }
 
-// see takes the next piece. What lies across the border to the last one is too short to hold the pattern on either side of it.
-func (c *counter) see(piece []byte) {
+// add counts the next piece. An occurrence across the border of two pieces is found in tail: the parts of the pieces there
+// are shorter than the pattern, so no occurrence is counted twice.
+func (c *counter) add(piece []byte) {
 	if len(c.pattern) == 0 {
 		return
 	}

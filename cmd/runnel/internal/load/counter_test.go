@@ -15,10 +15,10 @@ func TestCounterCountsAcrossPieces(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 1))
 	for range 1000 {
 		c := counter{pattern: []byte(`"status":20`)}
-		c.begin()
+		c.reset()
 		for rest := text; rest != ""; {
 			n := min(len(rest), random.IntN(14))
-			c.see([]byte(rest[:n]))
+			c.add([]byte(rest[:n]))
 			rest = rest[n:]
 		}
 		if c.n != 3 {

@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// subBuckets is how many buckets share a power of two: a value is known to within 1/64, 1.6 %.
+// subBuckets is the number of buckets for each power of two. A duration is accurate to 1/64, or 1.6 %.
 const subBuckets = 64
 
-// octaves is how many powers of two there are above the first subBuckets nanoseconds: the last ends at 73 minutes.
+// octaves is the number of powers of two above subBuckets nanoseconds. The last bucket ends at 73 minutes.
 const octaves = 36
 
-// A histogram counts durations in buckets of constant relative width, as HDR histograms do. Recording
-// allocates nothing. It is for one goroutine; merge brings several together.
+// histogram counts durations in buckets of constant relative width, as HDR histograms do. Recording allocates nothing. A
+// histogram belongs to a single goroutine; merge adds the histograms of several.
 type histogram struct {
 	counts [subBuckets * (octaves + 1)]uint32
 	total  int64
@@ -33,8 +33,8 @@ func (h *histogram) merge(other *histogram) {
 	h.max = max(h.max, other.max)
 }
 
-// quantile returns a duration that the share q of all recorded ones does not exceed, at most one bucket too high;
-// 0 when nothing was recorded.
+// quantile returns the duration that a share q of the recorded durations does not exceed, at most one bucket too high.
+// An empty histogram returns 0.
 func (h *histogram) quantile(q float64) time.Duration {
 	rank := max(1, int64(q*float64(h.total)+0.5))
 	for i, n := range h.counts {
@@ -45,7 +45,7 @@ func (h *histogram) quantile(q float64) time.Duration {
 	return h.max
 }
 
-// bucket is the index of the bucket that holds d. Those below 2*subBuckets are a nanosecond wide.
+// bucket returns the index of the bucket of d. The first 2*subBuckets buckets are a nanosecond wide.
 func bucket(d time.Duration) int {
 	n := uint64(max(d, 0))
 	shift := max(0, bits.Len64(n)-bits.Len64(subBuckets))
@@ -53,7 +53,7 @@ func bucket(d time.Duration) int {
 	return min(i, len(histogram{}.counts)-1)
 }
 
-// bucketEnd is the longest duration that falls into bucket i.
+// bucketEnd returns the longest duration in bucket i.
 func bucketEnd(i int) time.Duration {
 	if i < 2*subBuckets {
 		return time.Duration(i)

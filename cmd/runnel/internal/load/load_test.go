@@ -82,7 +82,7 @@ func TestReaderReadsEveryFraming(t *testing.T) {
 		} {
 			r := newResponseReader(source)
 			for range 2 {
-				got, err := r.read(true)
+				got, err := r.readResponse(true)
 				if err != nil || got.status != c.want.status || got.bodyBytes != c.want.bodyBytes || got.last != c.want.last || string(got.etag) != string(c.want.etag) {
 					t.Errorf("%s by %s: %+v, %v; want %+v", c.name, name, got, err, c.want)
 				}
@@ -102,7 +102,7 @@ func TestReaderRefusesWhatIsCutOrWrong(t *testing.T) {
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n":     nil,
 		"SSH-2.0-OpenSSH_9.2\r\n\r\n":                                     nil,
 	} {
-		_, err := newResponseReader(strings.NewReader(text)).read(true)
+		_, err := newResponseReader(strings.NewReader(text)).readResponse(true)
 		if err == nil || want != nil && !errors.Is(err, want) {
 			t.Errorf("%.60q: %v, want %v", text, err, want)
 		}
@@ -117,7 +117,7 @@ func TestReaderAndTemplateAllocateNothing(t *testing.T) {
 	allocs := testing.AllocsPerRun(100, func() {
 		request = template.append(request[:0], blanks{key: 77, stamp: 3})
 		answer.Reset("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nDate: now\r\n\r\nhello")
-		if _, err := r.read(true); err != nil {
+		if _, err := r.readResponse(true); err != nil {
 			t.Error(err)
 		}
 	})

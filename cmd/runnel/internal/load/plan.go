@@ -12,46 +12,49 @@ import (
 	"time"
 )
 
-// A Plan is one measurement: one kind of request, again and again, on a fixed number of connections, each of which
-// sends its next request when it has the answer to the last one. It is what "runnel bench --plan" reads as JSON.
+// Plan is a measurement: requests of one kind, sent again and again on a fixed number of connections. Each connection
+// sends the next request when the last response has arrived. "runnel bench --plan" reads a Plan as JSON.
 //
 // Path, Header and Body may hold {key}, {key64} (the key in base64), {value} and {value64}. A header with {etag} makes
-// the writes conditional: each connection then has keys of its own and presents what the last answer gave it. {items} in
-// the body is Item again and again, each with a key and a value of its own; the answer must then hold Count once for each.
+// the writes conditional: each connection then has keys of its own, and presents the ETag of the last response for the
+// key. {items} in the body stands for Items repetitions of Item, each with its own key and value; the response must then
+// hold Count as many times.
 type Plan struct {
 	Address     string   `json:"address"` // host:port
 	Method      string   `json:"method"`
 	Path        string   `json:"path"`
 	Header      []string `json:"header,omitempty"` // "Name: value"
 	Body        string   `json:"body,omitempty"`
-	Expect      []int    `json:"expect"`     // statuses that are right; any other is an error
-	BodyBytes   int64    `json:"body_bytes"` // of a right answer; negative: any length
+	Expect      []int    `json:"expect"`     // expected statuses; any other status is an error
+	BodyBytes   int64    `json:"body_bytes"` // of an expected response; negative for any length
 	Connections int      `json:"connections"`
-	Prefix      string   `json:"prefix"`      // of the keys, which end in eight digits
-	Keys        int      `json:"keys"`        // how many there are
-	Order       string   `json:"order"`       // "random", or "once": each key once
-	ValueBytes  int      `json:"value_bytes"` // of {value}, which no two requests share
+	Prefix      string   `json:"prefix"`      // of the keys; eight digits follow
+	Keys        int      `json:"keys"`        // number of keys
+	Order       string   `json:"order"`       // "random", or "once" for each key once
+	ValueBytes  int      `json:"value_bytes"` // of {value}; no two requests send the same value
 	Seed        uint64   `json:"seed"`
 	WarmupMS    int      `json:"warmup_ms"`
 	DurationMS  int      `json:"duration_ms"` // at most
-	Requests    int64    `json:"requests"`    // at most; 0: as many as the time allows
-	Items       int      `json:"items"`       // in each request
-	Item        string   `json:"item"`        // with what divides it from the next
-	Count       string   `json:"count"`
+	Requests    int64    `json:"requests"`    // at most; 0 for as many as the time allows
+	Items       int      `json:"items"`       // number in each request
+	Item        string   `json:"item"`        // including the separator
+	Count       string   `json:"count"`       // text that the response holds for each item
 }
 
-// Bounds of a plan, so that a slip of the pen cannot take a machine down.
+// Bounds of a plan. They keep a typing error from overloading a machine.
 const (
 	maxConnections = 1024
 	maxKeys        = 99_999_999
 	maxValueBytes  = 64 << 20
 	maxDuration    = time.Hour
 	maxItems       = 10_000
-	// stampBytes begin each value and differ in each: a server may skip a write that changes nothing. They are a
-	// multiple of three, so that their base64 can be put before the rest's.
+	// stampBytes is the length of the stamp at the beginning of each value. Stamps differ, because a server may skip a
+	// write that changes nothing. The length is a multiple of three, so that the base64 of a value is the base64 of the
+	// stamp followed by the base64 of the rest.
 	stampBytes = 18
 )
 
+// Check returns an error for a plan that cannot be run.
 func (p *Plan) Check() error {
 	duration := time.Duration(p.DurationMS+p.WarmupMS) * time.Millisecond
 	switch {
@@ -70,11 +73,11 @@ func (p *Plan) Check() error {
 	case p.conditional() && (p.Keys < p.Connections || p.Order == "once"):
 		return errors.New("with {etag} each connection needs a key of its own, in random order")
 	case p.Items < 0 || p.Items > maxItems || (p.Items > 0) != strings.Contains(p.Body, itemsHole):
-		return fmt.Errorf("%d items are not between 0 and %d, or there is no place for them in the body", p.Items, maxItems)
+		return fmt.Errorf("%d items are not between 0 and %d, or the body has no {items}", p.Items, maxItems)
 	case p.Items > 0 && (p.Item == "" || p.Count == "" || p.Order == "once" || p.conditional()):
-		return errors.New("items need a text and what to count in the answer, and random order without {etag}")
+		return errors.New("items need item and count, and random order without {etag}")
 	case strings.ContainsAny(p.Method+p.Path+p.Prefix+strings.Join(p.Header, ""), "\r\n"):
-		return errors.New("a line break has no place in a request's head")
+		return errors.New("a line break is not allowed in the head of a request")
 	}
 	return nil
 }
@@ -84,35 +87,35 @@ func (p *Plan) conditional() bool {
 	return slices.ContainsFunc(p.Header, func(h string) bool { return strings.Contains(h, "{etag}") })
 }
 
-// keyBytes is the length of every key.
+// keyBytes returns the length of every key.
 func (p *Plan) keyBytes() int { return len(p.Prefix) + keyDigits }
 
-// itemsHole is the hole for items.
+// itemsHole is the placeholder of the items.
 const itemsHole = "{items}"
 
-// A requestTemplate is a plan's request, cut into constant parts and holes, so that building one is copying.
+// requestTemplate is the request of a plan, cut into constant parts and placeholders. Building a request only copies.
 type requestTemplate struct {
 	parts  []templatePart
 	prefix string
-	value  []byte           // behind the stamp
-	value6 []byte           // the same in base64
-	item   *requestTemplate // of {items}, or nil
+	value  []byte           // the part behind the stamp
+	value6 []byte           // the same part in base64
+	item   *requestTemplate // of {items}; nil without items
 }
 
 type templatePart struct {
 	text []byte
-	hole string // what follows the text, or ""
+	hole string // placeholder behind the text; "" for none
 }
 
-// blanks are what one request fills the holes with.
+// blanks are the contents of the placeholders of a request.
 type blanks struct {
 	key   int
 	stamp uint64 // of the value
 	etag  []byte
-	items []int // keys of {items}, whose stamps follow the request's
+	items []int // keys of {items}; the stamps of the items follow that of the request
 }
 
-// template builds the request of p; without its conditional headers if bare.
+// template returns the template of p; if bare, without the conditional headers.
 func (p *Plan) template(bare bool) *requestTemplate {
 	t := &requestTemplate{prefix: p.Prefix}
 	if p.ValueBytes > 0 {
@@ -137,7 +140,7 @@ func (p *Plan) template(bare bool) *requestTemplate {
 	return t
 }
 
-// contentLength is the length of the body once its holes are filled.
+// contentLength returns the length of the body with all placeholders filled.
 func (p *Plan) contentLength() int {
 	filled := strings.NewReplacer(
 		"{key}", strings.Repeat("k", p.keyBytes()),
@@ -149,6 +152,7 @@ func (p *Plan) contentLength() int {
 	return items + len(filled.Replace(strings.ReplaceAll(p.Body, itemsHole, "")))
 }
 
+// cut splits text at its placeholders.
 func (t *requestTemplate) cut(text string) {
 	for text != "" {
 		at, hole := len(text), ""
@@ -162,7 +166,7 @@ func (t *requestTemplate) cut(text string) {
 	}
 }
 
-// append adds one request to b.
+// append appends a request to b.
 func (t *requestTemplate) append(b []byte, with blanks) []byte {
 	for _, p := range t.parts {
 		b = append(b, p.text...)
@@ -198,7 +202,7 @@ func (t *requestTemplate) appendKey(b []byte, n int) []byte {
 
 func appendStamp(b []byte, n uint64) []byte { return appendNumber(b, n, stampBytes) }
 
-// appendNumber appends the last digits of n, with zeros before it.
+// appendNumber appends the last digits of n, padded with zeros.
 func appendNumber(b []byte, n uint64, digits int) []byte {
 	var text [20]byte
 	s := strconv.AppendUint(text[:0], n, 10)
@@ -207,7 +211,7 @@ func appendNumber(b []byte, n uint64, digits int) []byte {
 	return append(append(b, zeros[:digits-len(s)]...), s...)
 }
 
-// noise returns bytes that do not compress well and are printable, so that every server takes them for text.
+// noise returns n printable characters that do not compress well. Every server accepts them as text.
 func noise(seed uint64, n int) []byte {
 	const alphabet = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 	random := rand.New(rand.NewPCG(seed, 1))

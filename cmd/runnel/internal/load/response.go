@@ -9,40 +9,41 @@ import (
 	"strconv"
 )
 
-// bufferBytes is what is read at a time. The first half is for the header, so that a body does not overwrite it.
+// bufferBytes is the size of a read. The first half of the buffer is for the header, so that a body does not overwrite
+// the ETag there.
 const bufferBytes = 32 << 10
 
-// A responseReader reads HTTP/1.1 answers from a connection and keeps of each only what is checked. It allocates
-// nothing for an answer.
+// responseReader reads HTTP/1.1 responses from a connection and keeps only the facts that a plan checks. Reading a
+// response without chunks allocates nothing.
 type responseReader struct {
 	source io.Reader
 	buffer []byte
-	from   int // what is buffered and not yet taken is buffer[from:to]
+	from   int // buffer[from:to] was read from source and is not consumed yet
 	to     int
 	count  counter
 }
 
-// response is what is kept of an answer. The ETag is valid until the next one is read.
+// response holds the facts of a response. The ETag is valid until the next response is read.
 type response struct {
 	status    int
 	bodyBytes int64
 	counted   int
 	etag      []byte
-	last      bool // the server closes the connection after it
+	last      bool // the server closes the connection after this response
 }
 
 var (
-	errLongHeader = errors.New("the answer's header is longer than 16 KiB")
-	errFraming    = errors.New("the answer has no length and is not chunked")
+	errLongHeader = errors.New("the response's header is longer than 16 KiB")
+	errFraming    = errors.New("the response has no length and is not chunked")
 )
 
 func newResponseReader(source io.Reader) *responseReader {
 	return &responseReader{source: source, buffer: make([]byte, bufferBytes)}
 }
 
-// read reads one answer to its end. hasBody is false for answers to HEAD.
-func (r *responseReader) read(hasBody bool) (response, error) {
-	header, err := r.header()
+// readResponse reads a response to its end. hasBody is false for responses to HEAD.
+func (r *responseReader) readResponse(hasBody bool) (response, error) {
+	header, err := r.readHeader()
 	if err != nil {
 		return response{}, err
 	}
@@ -51,15 +52,15 @@ func (r *responseReader) read(hasBody bool) (response, error) {
 		return a, err
 	}
 	r.from += len(header)
-	r.count.begin()
+	r.count.reset()
 	switch {
 	case a.status < 200:
-		return r.read(hasBody) // an interim answer
+		return r.readResponse(hasBody) // an interim response
 	case !hasBody || a.status == 204 || a.status == 304:
 		return a, nil
 	case length == lengthChunked:
 		a.etag = bytes.Clone(a.etag) // chunks move the buffer
-		a.bodyBytes, err = r.chunks()
+		a.bodyBytes, err = r.skipChunks()
 	case length >= 0:
 		a.bodyBytes = length
 		err = r.skip(length)
@@ -70,9 +71,9 @@ func (r *responseReader) read(hasBody bool) (response, error) {
 	return a, err
 }
 
-// header moves the next header to the front of the buffer and returns it with its empty line.
-func (r *responseReader) header() ([]byte, error) {
-	r.to = copy(r.buffer, r.buffer[r.from:r.to]) // usually nothing
+// readHeader moves the next header to the front of the buffer and returns the header with its empty line.
+func (r *responseReader) readHeader() ([]byte, error) {
+	r.to = copy(r.buffer, r.buffer[r.from:r.to]) // usually no bytes
 	r.from = 0
 	for seen := 0; ; {
 		if i := bytes.Index(r.buffer[r.from+seen:r.to], []byte("\r\n\r\n")); i >= 0 {
@@ -88,7 +89,7 @@ func (r *responseReader) header() ([]byte, error) {
 	}
 }
 
-// fill reads more behind what is buffered, which it moves to the front first.
+// fill moves the buffered bytes to the front and reads more behind them.
 func (r *responseReader) fill() error {
 	if r.from > 0 {
 		r.to = copy(r.buffer, r.buffer[r.from:r.to])
@@ -108,12 +109,12 @@ func (r *responseReader) fill() error {
 	return err
 }
 
-// skip drops the next n bytes. It leaves the first half of the buffer, and with it an ETag, as it is.
+// skip drops the next n bytes. skip does not touch the first half of the buffer, where the ETag is.
 func (r *responseReader) skip(n int64) error {
 	for n > int64(r.to-r.from) {
 		n -= int64(r.to - r.from)
-		r.count.see(r.buffer[r.from:r.to])
-		r.from = r.to // what is buffered is dropped
+		r.count.add(r.buffer[r.from:r.to])
+		r.from = r.to // the buffered bytes are dropped
 		got, err := r.source.Read(r.buffer[len(r.buffer)/2:])
 		if got == 0 {
 			if err == io.EOF {
@@ -123,15 +124,15 @@ func (r *responseReader) skip(n int64) error {
 		}
 		r.from, r.to = len(r.buffer)/2, len(r.buffer)/2+got
 	}
-	r.count.see(r.buffer[r.from : r.from+int(n)])
+	r.count.add(r.buffer[r.from : r.from+int(n)])
 	r.from += int(n)
 	return nil
 }
 
-// chunks drops a chunked body with its trailer and returns how many bytes it had.
-func (r *responseReader) chunks() (total int64, err error) {
+// skipChunks drops a chunked body with its trailer and returns the size of the body.
+func (r *responseReader) skipChunks() (total int64, err error) {
 	for {
-		line, err := r.line()
+		line, err := r.readLine()
 		if err != nil {
 			return total, err
 		}
@@ -141,30 +142,30 @@ func (r *responseReader) chunks() (total int64, err error) {
 			return total, fmt.Errorf("chunk size %q is no number", line)
 		}
 		if n == 0 {
-			return total, r.trailer()
+			return total, r.skipTrailer()
 		}
 		if err := r.skip(n); err != nil {
 			return total, err
 		}
-		if end, err := r.line(); err != nil || len(end) > 0 {
+		if end, err := r.readLine(); err != nil || len(end) > 0 {
 			return total, cmp.Or(err, errFraming)
 		}
 		total += n
 	}
 }
 
-// trailer drops the lines up to and with the empty one.
-func (r *responseReader) trailer() error {
+// skipTrailer drops the lines up to the empty line, and the empty line.
+func (r *responseReader) skipTrailer() error {
 	for {
-		line, err := r.line()
+		line, err := r.readLine()
 		if err != nil || len(line) == 0 {
 			return err
 		}
 	}
 }
 
-// line takes a line, which is valid until the next read.
-func (r *responseReader) line() ([]byte, error) {
+// readLine returns the next line, which is valid until the next read.
+func (r *responseReader) readLine() ([]byte, error) {
 	for {
 		if i := bytes.Index(r.buffer[r.from:r.to], []byte("\r\n")); i >= 0 {
 			line := r.buffer[r.from : r.from+i]
@@ -177,17 +178,17 @@ func (r *responseReader) line() ([]byte, error) {
 	}
 }
 
-// Lengths of a body that are no number of bytes.
+// Special lengths of a body.
 const (
 	lengthUnknown = -1
 	lengthChunked = -2
 )
 
-// parseHeader returns what a header says, and the length of the body.
+// parseHeader returns the facts of a header, and the length of the body.
 func parseHeader(header []byte) (a response, length int64, err error) {
 	line, rest, _ := bytes.Cut(header, []byte("\r\n"))
 	if len(line) < 12 || !bytes.HasPrefix(line, []byte("HTTP/1.")) {
-		return a, 0, fmt.Errorf("%.40q is no HTTP/1 answer", line)
+		return a, 0, fmt.Errorf("%.40q is no HTTP/1 response", line)
 	}
 	if a.status, err = strconv.Atoi(string(line[9:12])); err != nil {
 		return a, 0, fmt.Errorf("%.40q has no status", line)
@@ -212,7 +213,7 @@ func parseHeader(header []byte) (a response, length int64, err error) {
 	return a, length, nil
 }
 
-// headerField reports whether line is the named field, and gives its value.
+// headerField reports whether a line is the named field, and sets value.
 func headerField(line []byte, name string, value *[]byte) bool {
 	if len(line) <= len(name) || line[len(name)] != ':' || line[0]|0x20 != name[0] || !bytes.EqualFold(line[:len(name)], []byte(name)) {
 		return false

@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// A Report is what a plan's run measured.
+// Report is the result of running a plan.
 type Report struct {
-	Requests  int64            `json:"requests"` // answered as expected, in the measured time
-	Errors    int64            `json:"errors"`   // everything else, warm-up included
-	Samples   map[string]int64 `json:"samples,omitempty"`
+	Requests  int64            `json:"requests"`          // with the expected response, in the measured time
+	Errors    int64            `json:"errors"`            // all other requests, including those of the warm-up
+	Samples   map[string]int64 `json:"samples,omitempty"` // number of errors by text, of at most 8 texts a connection
 	Seconds   float64          `json:"seconds"`
 	PerSecond float64          `json:"per_second"`
 	P50       time.Duration    `json:"p50_ns"`
@@ -26,17 +26,18 @@ type Report struct {
 }
 
 const (
-	// drainTimeout is how long after its end a run waits for answers that are under way.
+	// drainTimeout bounds the wait for the last responses after the end of a run.
 	drainTimeout = 30 * time.Second
-	// maxErrors errors on a connection end its work: the server is not worth measuring.
+	// maxErrors is the number of errors that end the work of a connection.
 	maxErrors = 100
-	// ownKeys is how many keys a connection works on with {etag}.
+	// ownKeys is the number of keys of a connection with {etag}.
 	ownKeys = 64
-	// maxSamples is how many different errors a report names.
+	// maxSamples is the number of different errors that a connection reports.
 	maxSamples = 8
 )
 
-// Run runs a plan and returns its report. Failing requests are in the report; an error means that nothing could be measured.
+// Run runs a plan and returns the report. Failed requests are in the report. An error means that the plan is invalid, no
+// connection could be made, or ctx has ended.
 func Run(ctx context.Context, p Plan) (*Report, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
@@ -50,14 +51,14 @@ func Run(ctx context.Context, p Plan) (*Report, error) {
 			w.conn.Close()
 		}
 	}()
-	each(workers, func(w *worker) { w.prime() })
-	clock := p.interval()
-	each(workers, func(w *worker) { w.run(ctx, clock) })
-	return reportOf(workers, clock), ctx.Err()
+	forEach(workers, func(w *worker) { w.prime() })
+	measured := p.interval()
+	forEach(workers, func(w *worker) { w.sendRequests(ctx, measured) })
+	return reportOf(workers, measured), ctx.Err()
 }
 
-// each does the work of all workers at the same time.
-func each(workers []*worker, work func(*worker)) {
+// forEach runs work for all workers concurrently.
+func forEach(workers []*worker, work func(*worker)) {
 	var group sync.WaitGroup
 	for _, w := range workers {
 		group.Go(func() { work(w) })
@@ -65,7 +66,7 @@ func each(workers []*worker, work func(*worker)) {
 	group.Wait()
 }
 
-// interval says when a run is measured: from start to end.
+// interval is the time in which a run is measured.
 type interval struct{ start, end time.Time }
 
 func (p *Plan) interval() interval {
@@ -73,29 +74,29 @@ func (p *Plan) interval() interval {
 	return interval{start, start.Add(time.Duration(p.DurationMS) * time.Millisecond)}
 }
 
-// A worker is one connection and what it measures.
+// worker drives a connection and measures the responses.
 type worker struct {
 	plan     *Plan
-	number   int // of the connection
+	number   int // of the connection, from 0
 	conn     net.Conn
 	reader   *responseReader
 	template *requestTemplate
 	random   *rand.Rand
 	request  []byte
 	stamp    uint64
-	left     int64          // requests it may still send; negative: any number
-	next     int            // key, in order "once"
-	etags    map[int][]byte // of its own keys, with {etag}
-	own      []int          // the same keys
-	items    []int          // keys of the next request, with {items}
+	left     int64          // requests left to send; negative for any number
+	next     int            // next key in order "once"
+	etags    map[int][]byte // last ETags of own; nil without {etag}
+	own      []int          // the keys of this connection, with {etag}
+	items    []int          // keys of the items of the next request
 
 	histogram histogram
-	finished  time.Time // of its last answer
+	finished  time.Time // time of the last response
 	errors    int64
 	samples   map[string]int64
 }
 
-// workers connects every worker of p.
+// workers returns a connected worker for each connection of p.
 func (p *Plan) workers(ctx context.Context) ([]*worker, error) {
 	var workers []*worker
 	full := p.template(false)
@@ -114,7 +115,7 @@ func (p *Plan) workers(ctx context.Context) ([]*worker, error) {
 	return workers, nil
 }
 
-// share is how many requests connection i may send, or -1 for any number.
+// share returns the number of requests that connection i may send; -1 for any number.
 func (p *Plan) share(i int) int64 {
 	if p.Requests == 0 {
 		return -1
@@ -137,7 +138,8 @@ func (w *worker) connect(ctx context.Context) error {
 	return conn.SetDeadline(time.Now().Add(limit))
 }
 
-// prime writes a connection's own keys once without a condition, to learn their ETags. It takes its keys from all over the key space.
+// prime writes the connection's own keys once without a condition, to learn their ETags. The keys are spread over the
+// key space.
 func (w *worker) prime() {
 	if !w.plan.conditional() {
 		return
@@ -153,7 +155,7 @@ func (w *worker) prime() {
 			err = fmt.Errorf("status %d without an ETag", answer.status)
 		}
 		if err != nil {
-			w.fail(err)
+			w.countError(err)
 			return
 		}
 		w.etags[key] = append([]byte(nil), answer.etag...)
@@ -161,12 +163,12 @@ func (w *worker) prime() {
 	}
 }
 
-// run sends requests until the clock, the plan or ctx ends it.
-func (w *worker) run(ctx context.Context, clock interval) {
+// sendRequests sends requests until the end of the interval, of the plan, or of ctx.
+func (w *worker) sendRequests(ctx context.Context, measured interval) {
 	stop := context.AfterFunc(ctx, func() { w.conn.SetDeadline(time.Now()) })
 	defer stop()
-	for began := time.Now(); began.Before(clock.end); {
-		key, more := w.pick()
+	for began := time.Now(); began.Before(measured.end); {
+		key, more := w.nextKey()
 		if !more || w.errors >= maxErrors {
 			return
 		}
@@ -176,11 +178,11 @@ func (w *worker) run(ctx context.Context, clock interval) {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			w.fail(err)
+			w.countError(err)
 			if !w.reconnect(ctx) {
 				return
 			}
-		case !ended.Before(clock.start) && ended.Before(clock.end):
+		case !ended.Before(measured.start) && ended.Before(measured.end):
 			w.histogram.record(ended.Sub(began))
 			w.finished = ended
 		}
@@ -194,8 +196,8 @@ func (w *worker) run(ctx context.Context, clock interval) {
 	}
 }
 
-// pick chooses the next key, or says that there is nothing more to do.
-func (w *worker) pick() (key int, more bool) {
+// nextKey chooses the next key; more is false at the end of the work.
+func (w *worker) nextKey() (key int, more bool) {
 	if w.left == 0 {
 		return 0, false
 	}
@@ -206,14 +208,14 @@ func (w *worker) pick() (key int, more bool) {
 		return key, key < w.plan.Keys
 	case w.etags != nil:
 		if len(w.own) == 0 {
-			return 0, false // priming failed, which was counted
+			return 0, false // priming failed and counted an error
 		}
 		return w.own[w.random.IntN(len(w.own))], true
 	}
 	return w.random.IntN(w.plan.Keys), true
 }
 
-// exchange sends one request and reads and checks its answer.
+// exchange sends a request, reads the response and checks the response against the plan.
 func (w *worker) exchange(t *requestTemplate, key int) (response, error) {
 	w.stamp += uint64(1 + w.plan.Items)
 	w.items = w.items[:0]
@@ -224,7 +226,7 @@ func (w *worker) exchange(t *requestTemplate, key int) (response, error) {
 	if _, err := w.conn.Write(w.request); err != nil {
 		return response{}, err
 	}
-	a, err := w.reader.read(w.plan.Method != "HEAD")
+	a, err := w.reader.readResponse(w.plan.Method != "HEAD")
 	switch {
 	case err != nil:
 		return a, err
@@ -238,38 +240,39 @@ func (w *worker) exchange(t *requestTemplate, key int) (response, error) {
 	return a, nil
 }
 
-// statusError is a status that was not expected.
+// statusError is an unexpected status.
 type statusError int
 
 func (e statusError) Error() string { return fmt.Sprintf("unexpected status %d", int(e)) }
 
-// fail counts an error, and remembers what it was unless there are too many kinds already.
-func (w *worker) fail(err error) {
+// countError counts an error, and its text unless there are maxSamples texts already.
+func (w *worker) countError(err error) {
 	w.errors++
 	text := err.Error()
 	if op, ok := errors.AsType[*net.OpError](err); ok {
-		text = fmt.Sprintf("%s: %v", op.Op, op.Err) // without the ports, which differ each time
+		text = fmt.Sprintf("%s: %v", op.Op, op.Err) // without the ports, which differ for each connection
 	}
 	if _, known := w.samples[text]; known || len(w.samples) < maxSamples {
 		w.samples[text]++
 	}
 }
 
-// reconnect takes a fresh connection in place of one of unknown state.
+// reconnect replaces a connection whose state is unknown.
 func (w *worker) reconnect(ctx context.Context) bool {
 	w.conn.Close()
 	if err := w.connect(ctx); err != nil {
-		w.fail(err)
+		w.countError(err)
 		return false
 	}
 	return true
 }
 
-// reportOf brings together what workers measured. The time is that of the clock, or less when all were done before.
-func reportOf(workers []*worker, clock interval) *Report {
+// reportOf adds up the measurements of the workers. The measured time ends with the interval, or with the last response
+// if all work was done before.
+func reportOf(workers []*worker, measured interval) *Report {
 	var all histogram
 	r := &Report{Samples: map[string]int64{}}
-	finished := clock.start
+	finished := measured.start
 	unfinished := false
 	for _, w := range workers {
 		all.merge(&w.histogram)
@@ -283,10 +286,10 @@ func reportOf(workers []*worker, clock interval) *Report {
 		unfinished = unfinished || w.plan.Order == "random" && w.plan.Requests == 0
 	}
 	if unfinished {
-		finished = clock.end
+		finished = measured.end
 	}
 	r.Requests = all.total
-	r.Seconds = finished.Sub(clock.start).Seconds()
+	r.Seconds = finished.Sub(measured.start).Seconds()
 	if r.Seconds > 0 {
 		r.PerSecond = float64(r.Requests) / r.Seconds
 	}

@@ -28,7 +28,7 @@ type Options struct {
 	OnListen func(net.Addr) // called once, when the node accepts connections
 }
 
-// node is everything that one 'runnel serve' runs.
+// node holds the parts of a running process.
 type node struct {
 	file     string
 	config   *config.Config
@@ -61,7 +61,7 @@ func newNode(o Options) (*node, error) {
 	n.store, err = OpenStore(o.Config, o.Logger, store.Options{OnReach: n.onReach, OnCommit: func() {
 		select {
 		case wake <- struct{}{}:
-		default: // a pass is due already
+		default: // a pass is due anyway
 		}
 	}})
 	if err != nil {
@@ -77,8 +77,8 @@ func newNode(o Options) (*node, error) {
 	return n, nil
 }
 
-// onReach makes a pass when a partition becomes usable, however long the schedule
-// would have it wait. The store calls it only while it runs: n.syncer is set then.
+// onReach starts a pass when a partition becomes usable, independently of the schedule. The store calls onReach only
+// while the store runs, when n.syncer is set.
 func (n *node) onReach() {
 	if n.syncer != nil {
 		n.syncer.Trigger()
@@ -107,9 +107,9 @@ func (n *node) apiOptions(version string) api.Options {
 	return o
 }
 
-// serve runs the store, the sync process and the server until ctx ends or one of them fails. Then it stops them in the
-// reverse order of starting: first the requests, then the sync process, then the store with the writes that it has
-// accepted.
+// serve runs the store, the sync process and the server until ctx ends or a part fails. Then serve stops the
+// parts in the reverse order of their start: first the requests, then the sync process, then the store with the writes
+// that it has accepted.
 func (n *node) serve(ctx context.Context, listener net.Listener) error {
 	background := context.WithoutCancel(ctx)
 	storeCtx, stopStore := context.WithCancel(background)

@@ -35,15 +35,15 @@ func listenLoopback(ctx context.Context, address string) (net.Listener, error) {
 	return listener, err
 }
 
-// serverErrors takes the lines that net/http logs. Most are of clients that break off, and
-// for debugging only. That no connection can be accepted, for want of file descriptors,
-// is for everybody: but net/http says so up to 200 times a second.
+// serverErrors receives the log lines of net/http. Most lines are about clients that disconnect; they are logged for
+// debugging only. A failure to accept connections, for want of file descriptors, is logged as an error, but at most once
+// in acceptErrorEvery: net/http repeats it up to 200 times a second.
 type serverErrors struct {
 	log  *slog.Logger
-	last atomic.Int64 // when it was said, in nanoseconds since 1970
+	last atomic.Int64 // time of the last error line, in nanoseconds since 1970
 }
 
-// acceptErrorEvery is the least time between two lines about connections that cannot be accepted.
+// acceptErrorEvery is the least time between two errors about connections that cannot be accepted.
 const acceptErrorEvery = 10 * time.Second
 
 func (e *serverErrors) Write(line []byte) (int, error) {
@@ -67,12 +67,12 @@ func (n *node) newServer() *http.Server {
 	return server
 }
 
-// maxConnections is how many clients may be connected: as configured, or what
-// the process's file descriptors leave after its databases and files.
+// maxConnections returns the limit of client connections: the configured limit, or otherwise the file descriptors that
+// databases and files leave.
 func (n *node) maxConnections() int {
 	const (
 		others = 64    // logs, listeners, webhooks and other files
-		most   = 16384 // which is far from what a process can serve
+		most   = 16384 // far more than a process can serve
 	)
 	if n.config.HTTP.MaxConnections > 0 {
 		return n.config.HTTP.MaxConnections
@@ -85,16 +85,16 @@ func (n *node) maxConnections() int {
 	for _, p := range n.config.Partitions {
 		needed += p.MaxConnections
 		if p.URL.Scheme == config.SQLite {
-			needed += p.MaxConnections // the log of each connection
+			needed += p.MaxConnections // the write-ahead log of each connection
 		}
 	}
 	limit := int(min(files.Cur, 1<<20))
 	return min(most, max(limit-needed, limit/4))
 }
 
-// hosts are the names that the server answers for.
+// hosts returns the names of the server: requests for other names are refused.
 func hosts(c config.HTTP) []string {
-	host, _, _ := net.SplitHostPort(c.Listen) // which config has checked
+	host, _, _ := net.SplitHostPort(c.Listen) // package config has checked the address
 	return append([]string{host}, c.Hosts...)
 }
 

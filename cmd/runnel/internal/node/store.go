@@ -55,7 +55,7 @@ func OpenStore(c *config.Config, log *slog.Logger, more store.Options) (*store.S
 	return s, nil
 }
 
-// sessionWait is the configured time, of which 0 means none.
+// sessionWait returns the configured time. The store takes a negative time for 0, since its 0 is the default.
 func sessionWait(d time.Duration) time.Duration {
 	if d == 0 {
 		return -1

@@ -14,8 +14,8 @@ import (
 	"github.com/runnelkv/runnel/sync"
 )
 
-// RunSync runs the sync process alone, on the configured schedule, until ctx ends. Of o it ignores Version, NoSync and
-// OnListen.
+// RunSync runs the sync process alone, on the configured schedule, until ctx ends. RunSync ignores o.Version, o.NoSync and
+// o.OnListen.
 func RunSync(ctx context.Context, o Options) error {
 	n := &node{file: o.File, config: o.Config, log: o.Logger}
 	var err error
@@ -61,7 +61,7 @@ func NewSyncer(c *config.Config, s *store.Store, log *slog.Logger, wake <-chan s
 	}), nil
 }
 
-// syncAdapter is the sync process as the API sees it.
+// syncAdapter adapts the sync process to the interface of the API.
 type syncAdapter struct{ *sync.Syncer }
 
 // Trigger implements api.Syncer.

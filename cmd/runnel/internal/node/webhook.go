@@ -11,7 +11,7 @@ import (
 	"github.com/runnelkv/runnel/sync/webhook"
 )
 
-// newWebhooks makes the webhooks of a configuration, nil if there are none.
+// newWebhooks returns the webhooks of the configuration; nil without webhooks.
 func (n *node) newWebhooks() *webhook.Webhooks {
 	if len(n.config.Webhooks) == 0 {
 		return nil
@@ -27,7 +27,7 @@ func hooksOf(sections []config.Webhook) []webhook.Webhook {
 	return hooks
 }
 
-// sync runs the sync process, and the webhooks beside it, until ctx ends.
+// sync runs the sync process and the webhooks until ctx ends.
 func (n *node) sync(ctx context.Context) error {
 	running, ctx := errgroup.WithContext(ctx)
 	running.Go(func() error { return n.syncer.Run(ctx) })
@@ -37,7 +37,7 @@ func (n *node) sync(ctx context.Context) error {
 	return running.Wait()
 }
 
-// hookCollector reads the figures of the webhooks.
+// hookCollector exports the metrics of the webhooks.
 type hookCollector struct{ hooks *webhook.Webhooks }
 
 var (
@@ -54,8 +54,8 @@ func (c hookCollector) Describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect implements prometheus.Collector. Webhooks of one host and prefix count
-// together: a URL may hold what is not for everybody.
+// Collect implements prometheus.Collector. The metrics of webhooks with the same host and prefix are added up, because
+// the rest of a URL may be secret.
 func (c hookCollector) Collect(ch chan<- prometheus.Metric) {
 	type labels struct{ host, prefix string }
 	sums := map[labels]webhook.WebhookStatus{}
