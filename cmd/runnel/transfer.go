@@ -52,7 +52,7 @@ what was imported.`,
 			if !cmd.Flags().Changed("retry") {
 				p.flags.retry = importRetry
 			}
-			if err := o.Check(); err != nil {
+			if err := o.Validate(); err != nil {
 				return err
 			}
 			c, err := p.client(session, client.Options{FinishWrites: true})

@@ -15,15 +15,15 @@ import (
 	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
-// position is how far a source has been read. Exactly one way of saying it is used: lines, or a path.
+// position is a position in a source: lines of a file, or the path of a file in a tree.
 type position struct {
 	seq    int64  // the item's number in this run, from 1
 	Offset int64  `json:"offset,omitempty"` // bytes of whole lines
 	Line   int64  `json:"line,omitempty"`
-	Path   string `json:"path,omitempty"` // the last file, in the order of the walk
+	Path   string `json:"path,omitempty"` // the last file, in the order of fs.WalkDir
 }
 
-// checkpointState is what a checkpoint file holds.
+// checkpointState is the content of a checkpoint file.
 type checkpointState struct {
 	Source string `json:"source"`
 	Server string `json:"server"`
@@ -34,21 +34,21 @@ type checkpointState struct {
 // saveInterval is the least time between two writes of a checkpoint file.
 const saveInterval = time.Second
 
-// checkpoint keeps the position below which every item is stored, in a file if there is one. Items end in any order; one
-// that failed holds the position where it is, so that resuming meets it again.
+// checkpoint records the position up to which every item is stored, and writes the position to a file if there is a
+// file. Items may end in any order. A failed item holds the position back, so that a resumed import tries the item again.
 type checkpoint struct {
-	file string // empty: nothing is kept
+	file string // empty for no file
 	now  func() time.Time
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	state checkpointState
-	open  []position     // begun and above the position, in order; none from the first failure on
-	ended map[int64]bool // those of open that are done, by seq
-	limit int64          // seq of the first that failed; 0 for none
+	open  []position     // started items behind the position, in order, up to the first failure
+	ended map[int64]bool // the stored items of open, by seq
+	limit int64          // seq of the first failed item; 0 without a failure
 	saved time.Time
 }
 
-// load takes up what the file says, if there is one, and refuses one that another import has left.
+// load reads the file, if it exists. The checkpoint of another import is an error.
 func (c *checkpoint) load() error {
 	c.ended = map[int64]bool{}
 	if c.file == "" {
@@ -73,11 +73,11 @@ func (c *checkpoint) load() error {
 	return nil
 }
 
-// from returns where to go on.
-func (c *checkpoint) from() position { return c.state.position }
+// start returns the position from which to continue.
+func (c *checkpoint) start() position { return c.state.position }
 
-// begin notes that the item that ends at m is about to be sent. Items begin in order.
-func (c *checkpoint) begin(m position) {
+// noteStarted records that the item that ends at m is about to be sent. Items start in order.
+func (c *checkpoint) noteStarted(m position) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.limit == 0 {
@@ -85,8 +85,8 @@ func (c *checkpoint) begin(m position) {
 	}
 }
 
-// done notes that the item that ends at m is stored, and now and then writes the file.
-func (c *checkpoint) done(m position) error {
+// noteStored records that the item that ends at m is stored, and writes the file at most once in saveInterval.
+func (c *checkpoint) noteStored(m position) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.limit != 0 && m.seq > c.limit {
@@ -104,8 +104,8 @@ func (c *checkpoint) done(m position) error {
 	return c.write()
 }
 
-// fail notes that the item that ends at m is not stored and will not be in this run.
-func (c *checkpoint) fail(m position) {
+// noteFailed records that the item that ends at m will not be stored in this run.
+func (c *checkpoint) noteFailed(m position) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.limit != 0 && m.seq > c.limit {
@@ -116,14 +116,14 @@ func (c *checkpoint) fail(m position) {
 	maps.DeleteFunc(c.ended, func(seq int64, _ bool) bool { return seq > m.seq })
 }
 
-// save writes the file. No item is in flight.
+// save writes the file at the end, when no item is in flight.
 func (c *checkpoint) save() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.write()
 }
 
-// write replaces the file durably, with mu held.
+// write replaces the file durably. The caller holds mu.
 func (c *checkpoint) write() error {
 	if c.file == "" {
 		return nil
@@ -139,7 +139,7 @@ func (c *checkpoint) write() error {
 	return nil
 }
 
-// remove drops the file: all is stored.
+// remove deletes the file after everything is stored.
 func (c *checkpoint) remove() error {
 	if c.file == "" {
 		return nil
@@ -150,7 +150,7 @@ func (c *checkpoint) remove() error {
 	return nil
 }
 
-// howToResume says to a person how to go on with an import that did not store everything.
+// howToResume returns advice for continuing an incomplete import.
 func (c *checkpoint) howToResume() string {
 	if c.file == "" {
 		return "import it again (what is stored already is stored the same), with --resume FILE to be able to go on from where it stops"

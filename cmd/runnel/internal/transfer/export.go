@@ -42,7 +42,7 @@ type exporter struct {
 	o ExportOptions
 }
 
-// writeFile writes by way of FILE.partial, which stays if the export does not reach its end.
+// writeFile writes FILE.partial and renames it at the end. After a failure FILE.partial stays.
 func (e *exporter) writeFile(ctx context.Context) error {
 	name := e.o.File
 	q := exportQuery{Format: exportFormat, Server: e.c.Server(), Prefix: e.o.Prefix, Consistency: string(e.o.Read.Consistency)}
@@ -53,8 +53,8 @@ func (e *exporter) writeFile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	before, _ := countLines(name) // 0 without a former file
-	if err = f.end(e.writeLines(ctx, f, f.last)); err != nil {
+	before, _ := countLines(name) // 0 if the file does not exist
+	if err = f.finish(e.writeLines(ctx, f, f.last)); err != nil {
 		return fmt.Errorf("%w; to go on from where it stopped, repeat the command with --resume", err)
 	}
 	if n, err := countLines(name); err == nil && n < before/2 {
@@ -68,7 +68,7 @@ func countLines(name string) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	defer f.Close() // it was only read
+	defer f.Close() // read only
 	buf := make([]byte, 256<<10)
 	for {
 		m, err := f.Read(buf)
@@ -107,8 +107,8 @@ func (e *exporter) writeLines(ctx context.Context, w io.Writer, after string) er
 	return err
 }
 
-// writeLine writes the entry as the server gave it. One without a value would be imported as something else, or not at
-// all, so it is an error.
+// writeLine writes the entry as the server sent it. An entry without a value is an error: an import could not restore the
+// entry.
 func writeLine(w *bufio.Writer, k client.Item) error {
 	if !bytes.Contains(k.Raw, []byte(`"value"`)) && !bytes.Contains(k.Raw, []byte(`"value_base64"`)) {
 		return fmt.Errorf("the server lists key %q without its value", k.Key)
@@ -119,8 +119,8 @@ func writeLine(w *bufio.Writer, k client.Item) error {
 	return w.WriteByte('\n')
 }
 
-// cutToLastLine truncates f to its last whole line, places it behind that and returns the line's key: empty when there
-// is no whole line.
+// cutToLastLine truncates f behind the last whole line, seeks to the end and returns the key of that line; empty without a
+// whole line.
 func cutToLastLine(f *os.File) (string, error) {
 	size, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
@@ -151,7 +151,7 @@ func cutToLastLine(f *os.File) (string, error) {
 	return e.Key, nil
 }
 
-// lineEndBefore returns the offset behind the last newline before offset end: 0 when there is none.
+// lineEndBefore returns the offset behind the last newline before offset end; 0 without a newline.
 func lineEndBefore(f io.ReaderAt, end int64) (int64, error) {
 	buf := make([]byte, 64<<10)
 	for end > 0 {

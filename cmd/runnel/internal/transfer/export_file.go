@@ -11,7 +11,7 @@ import (
 	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
-// exportQuery is what an export was asked for, as it is kept beside its unfinished file.
+// exportQuery is the query of an export, which is kept beside the unfinished file.
 type exportQuery struct {
 	Format       int    `json:"format"` // of the lines
 	Server       string `json:"server"`
@@ -23,7 +23,7 @@ type exportQuery struct {
 // maxQueryBytes bounds the file of a query.
 const maxQueryBytes = 64 << 10
 
-// exportFormat is the version of the lines that this program writes.
+// exportFormat is the version of the format of the lines.
 const exportFormat = 1
 
 func (q exportQuery) String() string {
@@ -37,17 +37,17 @@ func (q exportQuery) String() string {
 	return s
 }
 
-// exportFile is the unfinished file of an export, NAME.partial, and its query, NAME.partial.json, whose lock keeps
-// other exports to the same name away.
+// exportFile is the unfinished file of an export, NAME.partial, and the file of the query, NAME.partial.json. The lock of
+// the query keeps a second export to the same name away.
 type exportFile struct {
-	*os.File        // where the next line goes
-	last     string // the last key that it holds; "" for none
+	*os.File        // NAME.partial, positioned behind the last line
+	last     string // the key of the last line; empty without lines
 	name     string
 	query    *os.File
 }
 
-// openExport begins the unfinished file of name, or with resume takes up the one that an export with the same query
-// has left.
+// openExport creates the unfinished file of name, or with resume opens the unfinished file of an earlier export, which must
+// have the same query.
 func openExport(name string, q exportQuery, resume bool) (*exportFile, error) {
 	if err := console.CheckTarget(name); err != nil {
 		return nil, err
@@ -58,9 +58,9 @@ func openExport(name string, q exportQuery, resume bool) (*exportFile, error) {
 		return nil, err
 	}
 	if resume {
-		err = e.takeUp(q)
+		err = e.resume(q)
 	} else {
-		err = e.begin(q)
+		err = e.create(q)
 	}
 	if err != nil {
 		return nil, errors.Join(err, e.query.Close())
@@ -79,15 +79,15 @@ func openLocked(name string) (*os.File, error) {
 		if held, err = f.Stat(); err == nil {
 			there, err = os.Lstat(name)
 		}
-		if err == nil && os.SameFile(held, there) { // otherwise its holder has just ended
+		if err == nil && os.SameFile(held, there) { // otherwise the holder has just removed the file
 			return f, f.Chmod(0o600)
 		}
 	}
 	return nil, errors.Join(fmt.Errorf("another export holds %s", name), f.Close())
 }
 
-// begin makes both files anew. Neither is written through a link, or into a file that others can read.
-func (e *exportFile) begin(q exportQuery) error {
+// create creates both files. Links are not followed, and only the owner can read the files.
+func (e *exportFile) create(q exportQuery) error {
 	partial := e.name + ".partial"
 	if err := os.Remove(partial); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -108,31 +108,31 @@ func (e *exportFile) begin(q exportQuery) error {
 	return err
 }
 
-// takeUp opens the file for the lines behind its last whole one.
-func (e *exportFile) takeUp(q exportQuery) error {
+// resume opens the unfinished file and positions it behind the last whole line.
+func (e *exportFile) resume(q exportQuery) error {
 	partial := e.name + ".partial"
 	f, err := os.OpenFile(partial, os.O_RDWR|noFollow, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return e.begin(q)
+		return e.create(q)
 	}
 	if err != nil {
 		return err
 	}
-	if err = e.check(q); err == nil {
+	if err = e.verifyQuery(q); err == nil {
 		err = f.Chmod(0o600)
 	}
 	if err == nil {
 		e.last, err = cutToLastLine(f)
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("take up %s: %w", partial, err), f.Close())
+		return errors.Join(fmt.Errorf("resume %s: %w", partial, err), f.Close())
 	}
 	e.File = f
 	return nil
 }
 
-// check refuses to go on with what another query has left.
-func (e *exportFile) check(q exportQuery) error {
+// verifyQuery returns an error if the unfinished file is of another query.
+func (e *exportFile) verifyQuery(q exportQuery) error {
 	var of exportQuery
 	text, err := io.ReadAll(io.LimitReader(e.query, maxQueryBytes))
 	if err == nil {
@@ -147,8 +147,8 @@ func (e *exportFile) check(q exportQuery) error {
 	return nil
 }
 
-// end puts the whole file in its place, or leaves it for --resume if err stands in the way.
-func (e *exportFile) end(err error) error {
+// finish renames the complete file to its name. If err is set the unfinished file stays for --resume.
+func (e *exportFile) finish(err error) error {
 	if err = console.SyncAndClose(e.File, err); err == nil {
 		err = os.Rename(e.File.Name(), e.name)
 	}

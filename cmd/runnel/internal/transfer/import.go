@@ -23,8 +23,8 @@ type ImportOptions struct {
 	DryRun     bool   // change nothing
 }
 
-// Check returns a usage error for options that contradict each other.
-func (o *ImportOptions) Check() error {
+// Validate returns a usage error for options that contradict each other.
+func (o *ImportOptions) Validate() error {
 	if o.DryRun && o.Checkpoint != "" {
 		return console.UsageError("either --dry-run or --resume: nothing is stored that could be gone on from")
 	}
@@ -34,7 +34,7 @@ func (o *ImportOptions) Check() error {
 	return nil
 }
 
-// importer is one import.
+// importer is a running import.
 type importer struct {
 	*console.Streams
 	c          *client.Client
@@ -42,7 +42,8 @@ type importer struct {
 	checkpoint *checkpoint
 }
 
-// Import stores the entries of o.Source and reports on standard error. It returns nil only if all of them are stored.
+// Import stores the entries of o.Source and reports on standard error. Import returns nil only if all
+// entries are stored.
 func Import(ctx context.Context, streams *console.Streams, c *client.Client, o ImportOptions) error {
 	m := &importer{Streams: streams, c: c, o: o}
 	m.checkpoint = &checkpoint{file: o.Checkpoint, state: checkpointState{Source: o.Source, Server: c.Server(), Prefix: o.Prefix}, now: streams.Now}
@@ -81,7 +82,7 @@ func (m *importer) storeAll(ctx context.Context, src source) error {
 		c: m.c, o: m.o, out: m.Display(), now: m.Now, checkpoint: cp,
 		progress: m.NewProgress("import", total, unit), began: m.Now(),
 	}
-	err := t.run(ctx, src)
+	err := t.storeItems(ctx, src)
 	t.progress.Finish()
 	err = errors.Join(err, cp.save())
 	t.report(m.Err)
@@ -102,21 +103,21 @@ func (m *importer) storeAll(ctx context.Context, src source) error {
 	return nil
 }
 
-// source is where entries come from.
+// source yields the entries of a file or a tree.
 type source interface {
-	// items yields the entries in the source's order. An error ends it.
+	// items yields the entries in order. An error ends the sequence.
 	items(ctx context.Context) iter.Seq2[item, error]
-	// total is how many units of progress there are, -1 if that is unknown; unit names them.
+	// total returns the number of units of progress, -1 if unknown, and the name of the unit.
 	total() (n int64, unit string)
 }
 
-// item is one entry of a source.
+// item is an entry of a source.
 type item struct {
 	where  string                 // for messages: a line number or a file name
-	load   func() (loaded, error) // reads it; called once, by any goroutine
-	weight int64                  // bytes of memory it holds
+	load   func() (loaded, error) // reads the entry; called once, by any goroutine
+	weight int64                  // bytes of memory that the item holds
 	units  int64                  // of progress
-	after  position               // how far the source has been read with it
+	after  position               // position in the source behind the item
 }
 
 // loaded is an entry about to be stored.
@@ -125,14 +126,14 @@ type loaded struct {
 	body    client.Body
 	inline  []byte // the same bytes, if they are in memory; otherwise nil
 	put     client.PutOptions
-	expired bool // there is nothing to store any more
-	same    bool // nor is there, as it is stored already
+	expired bool // the entry has expired, or the line is empty
+	same    bool // the key holds the value already
 }
 
 // done reports whether there is nothing to store.
 func (e *loaded) done() bool { return e.expired || e.same }
 
-// batchable reports whether the entry may travel with others, which are repeated together.
+// batchable reports whether the entry may be part of a batch, which is repeated as a whole.
 func (e *loaded) batchable() bool {
 	return !e.done() && e.inline != nil && e.put.If == client.Conditions{}
 }

@@ -17,7 +17,7 @@ import (
 
 // importLines imports NDJSON from a file, or from standard input for "-".
 func (m *importer) importLines(ctx context.Context) error {
-	src, path := &lineSource{from: m.checkpoint.from(), prefix: m.o.Prefix, now: m.Now, size: -1}, m.o.Source
+	src, path := &lineSource{from: m.checkpoint.start(), prefix: m.o.Prefix, now: m.Now, size: -1}, m.o.Source
 	if path == "-" {
 		src.open = func(ctx context.Context) (io.ReadCloser, error) {
 			return skipTo(m.Input(ctx), src.from.Offset)
@@ -34,14 +34,14 @@ func (m *importer) importLines(ctx context.Context) error {
 	return m.checkpoint.remove()
 }
 
-// errNotEntries ends the import of what does not even begin like NDJSON.
+// errNotEntries ends the import of a file that does not begin like NDJSON.
 var errNotEntries = errors.New("not a JSON object; a file to import has an entry a line, as 'runnel export' writes it")
 
 // lineSource is NDJSON, an entry a line.
 type lineSource struct {
 	open   func(context.Context) (io.ReadCloser, error) // at from.Offset
 	from   position
-	size   int64 // bytes from there on; -1 if unknown
+	size   int64 // bytes behind from; -1 if unknown
 	prefix string
 	now    func() time.Time
 }
@@ -60,7 +60,7 @@ func (s *lineSource) items(ctx context.Context) iter.Seq2[item, error] {
 		first := s.from.Offset == 0
 		for seq := int64(1); ; seq++ {
 			began := lines.offset
-			line, err := lines.next()
+			line, err := lines.readLine()
 			if err == io.EOF {
 				return
 			}
@@ -76,7 +76,7 @@ func (s *lineSource) items(ctx context.Context) iter.Seq2[item, error] {
 			}
 			it := item{
 				where: fmt.Sprintf("line %d", lines.line), load: func() (loaded, error) { return s.decode(line) },
-				weight: 2 * int64(len(line)), units: lines.offset - began, // the line, and its value decoded
+				weight: 2 * int64(len(line)), units: lines.offset - began, // the line and the decoded value
 				after: position{seq: seq, Offset: lines.offset, Line: lines.line},
 			}
 			if !yield(it, nil) {
@@ -86,7 +86,7 @@ func (s *lineSource) items(ctx context.Context) iter.Seq2[item, error] {
 	}
 }
 
-// decode reads one line. An empty one is as good as an entry that has expired: there is nothing to store.
+// decode decodes a line. An empty line counts as an expired entry: there is nothing to store.
 func (s *lineSource) decode(line []byte) (loaded, error) {
 	if len(bytes.TrimSpace(line)) == 0 {
 		return loaded{expired: true}, nil

@@ -30,7 +30,7 @@ func (m *importer) importTree(ctx context.Context) error {
 		return err
 	}
 	defer root.Close()
-	src := &treeSource{root: root, prefix: m.o.Prefix, from: m.checkpoint.from().Path, count: -1, c: m.c}
+	src := &treeSource{root: root, prefix: m.o.Prefix, from: m.checkpoint.start().Path, count: -1, c: m.c}
 	if src.stored, err = src.storedKeys(ctx); err != nil {
 		return fmt.Errorf("list the keys that are stored already: %w", err)
 	}
@@ -53,22 +53,22 @@ func (m *importer) importTree(ctx context.Context) error {
 	return m.checkpoint.remove()
 }
 
-// treeSource is the files below a directory, in the order of fs.WalkDir: by name within each directory.
+// treeSource yields the files below a directory in the order of fs.WalkDir: by name within each directory.
 type treeSource struct {
 	root   *os.Root
 	prefix string
-	from   string // go on behind this path; empty for all
-	count  int64  // of the files; -1 if unknown
+	from   string // the first file is behind this path; empty for all files
+	count  int64  // number of files; -1 if unknown
 	c      *client.Client
-	stored map[string]bool // the keys that may hold what their files do
+	stored map[string]bool // the keys that may hold the content of their files
 
-	skipped int64           // links and special files, once items has ended
-	keep    map[string]bool // if not nil, gets the key of everything in the tree, imported or not
+	skipped int64           // number of links and special files; valid after items has ended
+	keep    map[string]bool // if not nil, receives the keys of all files, imported or not
 }
 
 func (s *treeSource) total() (int64, string) { return s.count, console.UnitFiles }
 
-// files counts the files that are still to come, or returns -1 if it cannot.
+// files counts the files behind from; -1 after an error.
 func (s *treeSource) files() int64 {
 	n := int64(0)
 	err := fs.WalkDir(s.root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
@@ -102,7 +102,7 @@ func (s *treeSource) items(ctx context.Context) iter.Seq2[item, error] {
 	}
 }
 
-// wanted reports whether name is a file that is still to be imported, and takes note of it.
+// wanted reports whether name is a file to import, and records name in keep or skipped.
 func (s *treeSource) wanted(name string, d fs.DirEntry) bool {
 	if d.IsDir() {
 		return false
@@ -117,7 +117,7 @@ func (s *treeSource) wanted(name string, d fs.DirEntry) bool {
 	return comparePaths(name, s.from) > 0
 }
 
-// item is the file name, or the failure to read what is at name.
+// item returns the item of a file. failure is the error of the walk at name, or nil.
 func (s *treeSource) item(ctx context.Context, seq int64, name string, failure error) item {
 	it := item{where: fmt.Sprintf("file %q", name), units: 1, weight: inlineBytes, after: position{seq: seq, Path: name}}
 	it.load = func() (loaded, error) {
@@ -137,7 +137,7 @@ func (s *treeSource) item(ctx context.Context, seq int64, name string, failure e
 	return it
 }
 
-// storedKeys lists the keys that have a file of their size in the tree, do not expire and have no metadata.
+// storedKeys lists the keys that match a file in the tree by size, do not expire and have no metadata.
 func (s *treeSource) storedKeys(ctx context.Context) (map[string]bool, error) {
 	stored := map[string]bool{}
 	for k, err := range s.c.List(ctx, client.ListOptions{Prefix: s.prefix, Read: client.ReadOptions{Consistency: client.Master}}) {
@@ -157,7 +157,7 @@ func (s *treeSource) storedKeys(ctx context.Context) (map[string]bool, error) {
 	return stored, nil
 }
 
-// holds reports whether the key has exactly this value and media type at its master.
+// holds reports whether the master has exactly this value and media type for the key.
 func (s *treeSource) holds(ctx context.Context, l *loaded) (bool, error) {
 	stored, err := s.c.Open(ctx, l.key, client.ReadOptions{Consistency: client.Master})
 	if errors.Is(err, client.ErrNotFound) {
@@ -176,7 +176,7 @@ func (s *treeSource) holds(ctx context.Context, l *loaded) (bool, error) {
 	return same && stored.ContentType == cmp.Or(l.put.ContentType, "application/octet-stream"), err
 }
 
-// sameBytes reads both to the first difference.
+// sameBytes compares two readers up to the first difference.
 func sameBytes(a, b io.Reader) (bool, error) {
 	first, second := make([]byte, 64<<10), make([]byte, 64<<10)
 	for {
@@ -197,11 +197,12 @@ func sameBytes(a, b io.Reader) (bool, error) {
 }
 
 const (
-	inlineBytes = 64 << 10 // a file up to this long is read once, a longer one each time it is sent
-	sniffBytes  = 512      // what http.DetectContentType looks at
+	inlineBytes = 64 << 10 // longer files are not held in memory, but read each time they are sent
+	sniffBytes  = 512      // bytes that http.DetectContentType examines
 )
 
-// readFile sets the content of the file name. Links that are put into the tree meanwhile cannot lead out of the tree.
+// readFile sets the content and the media type of l from a file. os.Root keeps links that appear during the import from
+// leading out of the tree.
 func (s *treeSource) readFile(name string, l *loaded) error {
 	open := func() (io.ReadCloser, error) { return s.root.Open(filepath.FromSlash(name)) }
 	f, err := s.root.Open(filepath.FromSlash(name))
@@ -231,7 +232,7 @@ func (s *treeSource) readFile(name string, l *loaded) error {
 	return nil
 }
 
-// comparePaths compares two slash paths in the order in which fs.WalkDir visits them: name by name.
+// comparePaths compares two slash-separated paths in the order of fs.WalkDir: name by name.
 func comparePaths(a, b string) int {
 	return slices.Compare(strings.Split(a, "/"), strings.Split(b, "/"))
 }

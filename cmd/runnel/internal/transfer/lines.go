@@ -9,23 +9,23 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// maxLineBytes bounds a line of NDJSON: a file that is none should not be read into memory whole.
+// maxLineBytes bounds a line of NDJSON. Otherwise a file of another format might be read into memory as a single line.
 const maxLineBytes = 1 << 30
 
-// lineReader reads lines of any length and knows where it is.
+// lineReader reads lines of any length and counts lines and bytes.
 type lineReader struct {
 	r      *bufio.Reader
 	offset int64 // of the next line, in bytes from the start of the source
-	line   int64 // lines read
+	line   int64 // number of lines read
 }
 
 func newLineReader(r io.Reader, offset, line int64) *lineReader {
 	return &lineReader{r: bufio.NewReaderSize(r, 64<<10), offset: offset, line: line}
 }
 
-// next returns the next line without its newline, valid for as long as the caller likes. The last may end without one;
-// after it comes io.EOF.
-func (l *lineReader) next() ([]byte, error) {
+// readLine returns the next line without its newline. The caller may keep the line. The last line may lack a newline. After
+// the last line the error is io.EOF.
+func (l *lineReader) readLine() ([]byte, error) {
 	var line []byte
 	for {
 		part, err := l.r.ReadSlice('\n')

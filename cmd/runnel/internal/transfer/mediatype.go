@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// mediaTypes are the media types of common extensions: the same on every machine, whatever its own table says.
+// mediaTypes are the media types of common extensions. The table of the machine is not used, so that every machine
+// stores the same types.
 var mediaTypes = map[string]string{
 	".avif": "image/avif", ".bin": "application/octet-stream", ".bmp": "image/bmp", ".bz2": "application/x-bzip2", ".css": "text/css; charset=utf-8",
 	".csv": "text/csv; charset=utf-8", ".doc": "application/msword", ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",

@@ -87,7 +87,7 @@ func (m *mirror) delete(ctx context.Context, d deleteCandidate) error {
 	case errors.Is(err, client.ErrPreconditionFailed):
 		m.changed.Add(1)
 	case errors.Is(err, client.ErrNotFound):
-		// gone already
+		// deleted already
 	case err != nil:
 		return fmt.Errorf("delete %q: %w", d.key, err)
 	default:

@@ -18,37 +18,37 @@ import (
 )
 
 const (
-	// transferBytes bounds the memory that entries in flight hold, beside the largest of them.
+	// transferBytes bounds the memory of the entries in flight. A larger entry is sent alone.
 	transferBytes = 64 << 20
-	// groupItems and groupBytes bound the entries of one request.
+	// groupItems and groupBytes bound the entries of a batch.
 	groupItems = 1000
 	groupBytes = 4 << 20
-	// maxFailuresShown bounds how many failures are kept for the report.
+	// maxFailuresShown bounds the failures that the report lists.
 	maxFailuresShown = 20
 )
 
-// transfer stores the items of one import, several at a time.
+// transfer stores the items of an import with several workers.
 type transfer struct {
 	c          *client.Client
-	out        io.Writer // gets what would be done, for --dry-run
+	out        io.Writer // receives the lines of a dry run
 	o          ImportOptions
 	now        func() time.Time
 	checkpoint *checkpoint
 	progress   *console.Progress
 	began      time.Time
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	stored   int64
 	bytes    int64
 	expired  int64
 	same     int64
 	failed   int64
-	failures []string // the first of them
+	failures []string // the first maxFailuresShown
 }
 
-// run hands the items of src to o.parallel workers and returns when each has been stored, has failed or, after an end
-// of ctx or the server's going away, is done with. It returns the error that stopped it, if one did.
-func (t *transfer) run(ctx context.Context, src source) error {
+// storeItems passes the items of src to o.Parallel workers and returns when no item is in flight any more. Failures of
+// single items are counted. The error is that of src, of ctx, or of a server that does not work; each ends the import.
+func (t *transfer) storeItems(ctx context.Context, src source) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	memory := semaphore.NewWeighted(transferBytes)
@@ -57,8 +57,8 @@ func (t *transfer) run(ctx context.Context, src source) error {
 	for range t.o.Parallel {
 		workers.Go(func() {
 			for group := nextGroup(work); len(group) > 0; group = nextGroup(work) {
-				if ctx.Err() == nil { // what waits when it ends is not begun
-					if err := t.store(ctx, group); err != nil {
+				if ctx.Err() == nil { // after the end of ctx no further group is started
+					if err := t.storeGroup(ctx, group); err != nil {
 						stop(err)
 					}
 				}
@@ -68,7 +68,7 @@ func (t *transfer) run(ctx context.Context, src source) error {
 			}
 		})
 	}
-	err := t.feed(ctx, src, memory, work)
+	err := t.sendToWorkers(ctx, src, memory, work)
 	close(work)
 	workers.Wait()
 	if cause := context.Cause(ctx); cause != nil {
@@ -77,8 +77,8 @@ func (t *transfer) run(ctx context.Context, src source) error {
 	return err
 }
 
-// nextGroup waits for an item and takes those that wait behind it, as many as make a request; none when there are no
-// more. So a source that is slower than the server has its items stored as they come.
+// nextGroup waits for an item and adds the items that are ready, up to the bounds of a batch. A slow source therefore has
+// its items stored as they come. The group is empty at the end of work.
 func nextGroup(work <-chan item) []item {
 	it, ok := <-work
 	if !ok {
@@ -99,10 +99,11 @@ func nextGroup(work <-chan item) []item {
 	return group
 }
 
+// heldBy returns the part of transferBytes that an item takes.
 func heldBy(it item) int64 { return min(it.weight, transferBytes) }
 
-// feed offers the items of src to the workers until there are no more, or ctx ends.
-func (t *transfer) feed(ctx context.Context, src source, memory *semaphore.Weighted, work chan<- item) error {
+// sendToWorkers sends the items of src to the workers until the end of src or of ctx.
+func (t *transfer) sendToWorkers(ctx context.Context, src source, memory *semaphore.Weighted, work chan<- item) error {
 	for it, err := range src.items(ctx) {
 		if err != nil {
 			return err
@@ -110,7 +111,7 @@ func (t *transfer) feed(ctx context.Context, src source, memory *semaphore.Weigh
 		if err := memory.Acquire(ctx, heldBy(it)); err != nil {
 			return err
 		}
-		t.checkpoint.begin(it.after)
+		t.checkpoint.noteStarted(it.after)
 		select {
 		case work <- it:
 		case <-ctx.Done():
@@ -120,9 +121,9 @@ func (t *transfer) feed(ctx context.Context, src source, memory *semaphore.Weigh
 	return nil
 }
 
-// store stores a group of items: those that are small together, in one request. Failures of their own are noted; the
-// error returned is one that the next items would meet as well.
-func (t *transfer) store(ctx context.Context, group []item) error {
+// storeGroup stores a group of items, small items together in a batch. Failures of single items are counted. The error is
+// a failure of the server, which further items would meet as well.
+func (t *transfer) storeGroup(ctx context.Context, group []item) error {
 	entries := make([]loaded, len(group))
 	errs := make([]error, len(group))
 	var batch, alone []int // indexes
@@ -147,12 +148,12 @@ func (t *transfer) store(ctx context.Context, group []item) error {
 	}
 	var away error
 	for i, it := range group {
-		away = cmp.Or(away, t.settle(it, &entries[i], errs[i]))
+		away = cmp.Or(away, t.finishItem(it, &entries[i], errs[i]))
 	}
 	return away
 }
 
-// storeBatch stores the entries at these indexes in one request and sets the error of each.
+// storeBatch stores the entries at these indexes in a batch and sets the error of each.
 func (t *transfer) storeBatch(ctx context.Context, entries []loaded, batch []int, errs []error) {
 	operations := make([]client.Operation, len(batch))
 	for n, i := range batch {
@@ -167,20 +168,21 @@ func (t *transfer) storeBatch(ctx context.Context, entries []loaded, batch []int
 	}
 }
 
-// settle notes what came of an item, unless that says something about the server alone.
-func (t *transfer) settle(it item, e *loaded, err error) error {
+// finishItem records the result of an item. A failure of the server is not recorded but returned.
+func (t *transfer) finishItem(it item, e *loaded, err error) error {
 	if err != nil && errors.Is(err, client.ErrServer) {
 		return fmt.Errorf("the import stopped at %s: %w", it.where, err)
 	}
-	t.note(it, e, err)
+	t.count(it, e, err)
 	if err != nil {
-		t.checkpoint.fail(it.after)
+		t.checkpoint.noteFailed(it.after)
 		return nil
 	}
-	return t.checkpoint.done(it.after)
+	return t.checkpoint.noteStored(it.after)
 }
 
-func (t *transfer) note(it item, e *loaded, err error) {
+// count adds the result of an item to the report.
+func (t *transfer) count(it item, e *loaded, err error) {
 	t.progress.Add(it.units)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -203,7 +205,7 @@ func (t *transfer) note(it item, e *loaded, err error) {
 	}
 }
 
-// report writes what came of it: a line for each failure that was kept, then one line for all. The workers are done.
+// report writes a line for each kept failure, and a line with the totals. The workers have ended.
 func (t *transfer) report(w io.Writer) {
 	for _, f := range t.failures {
 		fmt.Fprintf(w, "not stored: %s\n", console.Visible(f))

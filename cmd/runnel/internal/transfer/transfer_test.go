@@ -28,7 +28,7 @@ func TestCheckpointHoldsWhatIsDoneInAnyOrder(t *testing.T) {
 	marks := make([]position, 8)
 	for i := range marks {
 		marks[i] = position{seq: int64(i + 1), Line: int64(i + 1)}
-		c.begin(marks[i])
+		c.noteStarted(marks[i])
 	}
 	steps := []struct {
 		done, fail int
@@ -36,13 +36,13 @@ func TestCheckpointHoldsWhatIsDoneInAnyOrder(t *testing.T) {
 	}{{done: 2, want: 0}, {done: 1, want: 2}, {fail: 7, want: 2}, {done: 8, want: 2}, {done: 4, want: 2}, {done: 3, want: 4}, {fail: 6, want: 4}, {done: 5, want: 5}}
 	for _, s := range steps {
 		if s.done > 0 {
-			if err := c.done(marks[s.done-1]); err != nil {
+			if err := c.noteStored(marks[s.done-1]); err != nil {
 				t.Fatal(err)
 			}
 		} else {
-			c.fail(marks[s.fail-1])
+			c.noteFailed(marks[s.fail-1])
 		}
-		if got := c.from().Line; got != s.want {
+		if got := c.start().Line; got != s.want {
 			t.Errorf("after %+v: at %d", s, got)
 		}
 	}
@@ -58,12 +58,12 @@ func TestLineReaderKnowsWhereItIs(t *testing.T) {
 		text   string
 		offset int64
 	}{{"a", 102}, {"", 103}, {long, 200_104}, {"end", 200_107}} {
-		got, err := l.next()
+		got, err := l.readLine()
 		if err != nil || string(got) != want.text || l.offset != want.offset {
 			t.Fatalf("%d bytes up to %d, %v; want %d up to %d", len(got), l.offset, err, len(want.text), want.offset)
 		}
 	}
-	if _, err := l.next(); err != io.EOF || l.line != 11 {
+	if _, err := l.readLine(); err != io.EOF || l.line != 11 {
 		t.Errorf("%v at line %d", err, l.line)
 	}
 }
@@ -106,7 +106,7 @@ func TestTransferTakesItemsThatFillItsMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 		tr := &transfer{c: c, o: ImportOptions{Parallel: 4}, now: time.Now, checkpoint: cp, progress: &console.Progress{}}
-		if err := tr.run(t.Context(), heavyItems(5)); err != nil {
+		if err := tr.storeItems(t.Context(), heavyItems(5)); err != nil {
 			t.Fatal(err)
 		}
 		if tr.stored != 5 || most.Load() != 1 {
