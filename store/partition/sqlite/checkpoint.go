@@ -42,6 +42,7 @@ const (
 // beside them, and the little that is left while they wait.
 type checkpointer struct {
 	path    string
+	file    *openedFile
 	open    func(context.Context) (*rawConn, error)
 	writing chan *rawConn // the writers' turn
 	pages   int64         // logPages, but in tests
@@ -188,6 +189,10 @@ func (k *checkpointer) worth() bool {
 }
 
 func (k *checkpointer) connect(ctx context.Context) (err error) {
+	if k.conn != nil && !k.file.has(ctx, k.conn) {
+		_ = k.conn.Close()
+		k.conn = nil
+	}
 	if k.conn == nil {
 		k.conn, err = k.open(ctx)
 	}

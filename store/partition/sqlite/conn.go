@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"modernc.org/libc"
@@ -21,6 +22,7 @@ type rawConn struct {
 	db    uintptr
 	kept  map[string]*stmt
 	limit time.Duration // how long a statement waits for other processes
+	file  *os.FileInfo  // the noted file of openedFile when the connection was opened
 }
 
 // liteError is what SQLite answered with.

@@ -29,6 +29,7 @@ import (
 // In each, one connection writes and a pool reads.
 type database struct {
 	path     string
+	file     openedFile
 	origin   partition.Origin
 	names    *strings.Replacer
 	maxConns int
@@ -62,7 +63,7 @@ func openDatabase(path string, o sqlengine.Options) (*sqlengine.Engine, *databas
 	if o, err = o.Complete(); err != nil {
 		return nil, nil, err
 	}
-	d := &database{path: absolute, origin: partition.Origin(o.Name), names: o.Names(), maxConns: cmp.Or(max(o.MaxConns, 0), defaultReaders),
+	d := &database{path: absolute, file: openedFile{path: absolute}, origin: partition.Origin(o.Name), names: o.Names(), maxConns: cmp.Or(max(o.MaxConns, 0), defaultReaders),
 		timeout: o.Timeout, logPages: logPages, log: o.Logger}
 	d.texts = textsOf(d.names)
 	return sqlengine.New(o, fragments, d), d, nil
@@ -110,7 +111,7 @@ func (d *database) Prepare(ctx context.Context) error {
 func (d *database) connect(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.ready {
+	if d.ready && d.file.look() == nil {
 		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(d.path), 0o750); err != nil {
@@ -121,11 +122,18 @@ func (d *database) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := d.file.note(write); err != nil {
+		return errors.Join(err, write.Close())
+	}
+	if d.ready { // the connections to the earlier file are closed when they are lent next
+		return write.Close()
+	}
 	d.readers = sqlengine.NewPool(d.maxConns, d.openReader)
 	d.streams = sqlengine.NewPool(0, d.openStream)
+	d.readers.Usable, d.streams.Usable = d.file.has, d.file.has
 	d.writing = make(chan *rawConn, 1)
 	d.writing <- write
-	d.checkpoints = &checkpointer{path: d.path, open: d.openCheckpointer, writing: d.writing, pages: d.logPages, tidy: d.trim,
+	d.checkpoints = &checkpointer{path: d.path, file: &d.file, open: d.openCheckpointer, writing: d.writing, pages: d.logPages, tidy: d.trim,
 		log: d.log.With("partition", d.origin)}
 	d.checkpoints.start()
 	d.ready = true
@@ -161,7 +169,7 @@ func eventually(ctx context.Context, f func() error) error {
 // and stays; the page size is that of a file which is made now.
 func (d *database) openWriter(ctx context.Context) (c *rawConn, err error) {
 	err = eventually(ctx, func() error {
-		c, err = open(ctx, d.path, d.timeout, "journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=0",
+		c, err = d.file.open(ctx, d.timeout, "journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=0",
 			"temp_store=MEMORY", pageCache(32<<10))
 		return err
 	})
@@ -179,15 +187,15 @@ func pageCache(kib int) string {
 }
 
 func (d *database) openReader(ctx context.Context) (*rawConn, error) {
-	return open(ctx, d.path, d.timeout, "query_only=1", pageCache(8<<10))
+	return d.file.open(ctx, d.timeout, "query_only=1", pageCache(8<<10))
 }
 
 func (d *database) openStream(ctx context.Context) (*rawConn, error) {
-	return open(ctx, d.path, d.timeout, "query_only=1")
+	return d.file.open(ctx, d.timeout, "query_only=1")
 }
 
 func (d *database) openCheckpointer(ctx context.Context) (*rawConn, error) {
-	return open(ctx, d.path, d.timeout, "synchronous=FULL", "wal_autocheckpoint=0",
+	return d.file.open(ctx, d.timeout, "synchronous=FULL", "wal_autocheckpoint=0",
 		fmt.Sprintf("busy_timeout=%d", readersEnd))
 }
 
@@ -243,6 +251,9 @@ func (d *database) Acquire(ctx context.Context, use sqlengine.Use) (*sqlengine.C
 	case sqlengine.Streaming:
 		p = d.streams
 	}
+	if err := d.file.lookSometimes(); err != nil {
+		return nil, err
+	}
 	c, err := p.Acquire(ctx)
 	if err != nil {
 		return nil, err
@@ -266,12 +277,18 @@ func (d *database) acquireWriter(ctx context.Context) (c *rawConn, err error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	if c == nil {
-		if c, err = d.openWriter(ctx); err != nil {
-			d.writing <- nil
-		}
+	if err = d.file.look(); c != nil && !d.file.has(ctx, c) {
+		_ = c.Close()
+		c = nil
 	}
-	return c, err
+	if c == nil && err == nil {
+		c, err = d.openWriter(ctx)
+	}
+	if err != nil {
+		d.writing <- c
+		return nil, err
+	}
+	return c, nil
 }
 
 func (d *database) releaseWriter(c *rawConn, inTx bool) {

@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -58,6 +59,59 @@ func TestSQLiteMakesDirectories(t *testing.T) {
 	openSQLite(t, path, sqlengine.Options{Name: "a"})
 	if _, err := os.Stat(path); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestSQLiteFileThatIsReplacedIsNotWritten: what was answered as stored is in the file that
+// the next process opens. Prepare goes over to the file that is at the path by then.
+func TestSQLiteFileThatIsReplacedIsNotWritten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.db")
+	p := openSQLite(t, path, sqlengine.Options{Name: "a"})
+	partitiontest.Join(t, p)
+	rename := func(from, to string) {
+		for _, suffix := range []string{"", "-wal", "-shm"} {
+			if err := os.Rename(from+suffix, to+suffix); err != nil && !os.IsNotExist(err) {
+				t.Fatal(err)
+			}
+		}
+	}
+	refused := func(what string, err error) {
+		t.Helper()
+		if !errors.Is(err, partition.ErrUnavailable) || !errors.Is(err, partition.ErrNotPrepared) {
+			t.Errorf("%s after the file was moved: %v", what, err)
+		}
+	}
+	first := partitiontest.Blind(1, 1)
+	if _, err := p.Commit(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	rename(path, path+".old")
+	_, err := p.Commit(t.Context(), partitiontest.Blind(1, 2))
+	refused("a commit", err)
+	_, err = p.Positions(t.Context())
+	refused("reading positions", err)
+
+	if err := p.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Cluster(t.Context()); !errors.Is(err, partition.ErrNoCluster) {
+		t.Errorf("a new file belongs to a cluster: %v", err)
+	}
+	partitiontest.Join(t, p)
+	if _, err := p.Commit(t.Context(), partitiontest.Blind(1, 3)); err != nil {
+		t.Errorf("a commit to the new file: %v", err)
+	}
+
+	rename(path, path+".new")
+	rename(path+".old", path)
+	_, err = p.Commit(t.Context(), partitiontest.Blind(1, 4))
+	refused("a commit", err)
+	if err := p.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got, err := p.Get(t.Context(), []partition.Key{first.Write[0].Key})
+	if err != nil || len(got) != 1 {
+		t.Errorf("the old file has %v, %v in place of what was written to it", got, err)
 	}
 }
 
