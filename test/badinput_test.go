@@ -26,7 +26,7 @@ const valueLimit = 64 << 10
 func serveStrict(t *testing.T) *classicNode {
 	t.Helper()
 	n := serveClassic(t, "[http]\nread_timeout = \"2s\"\n[store]\nmax_value_bytes = \"64KiB\"")
-	expect(t, exchange(t, "PUT", n.url+"/canonicalbucket/present", "as it was", "Content-Type: text/plain"), 201)
+	expect(t, exchange(t, "PUT", n.URL+"/canonicalbucket/present", "as it was", "Content-Type: text/plain"), 201)
 	return n
 }
 
@@ -112,7 +112,7 @@ func (n *classicNode) rawCut(t testing.TB, text, method string) reply {
 
 func (n *classicNode) connect(t testing.TB) *net.TCPConn {
 	t.Helper()
-	c, err := net.Dial("tcp", strings.TrimPrefix(n.url, "http://"))
+	c, err := net.Dial("tcp", strings.TrimPrefix(n.URL, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -422,7 +422,7 @@ func TestBodyIsWhatItsLengthSays(t *testing.T) {
 	}
 	for _, size := range []int{0, 1, valueLimit} {
 		value := strings.Repeat("\xfe", size)
-		expect(t, exchange(t, "PUT", n.url+"/bucket/edge", value), 201)
+		expect(t, exchange(t, "PUT", n.URL+"/bucket/edge", value), 201)
 		if got, _ := standing(t, n.parts[0], "edge"); got != value {
 			t.Errorf("of %d bytes %d are stored", size, len(got))
 		}
@@ -448,7 +448,7 @@ func TestHalfClosedClientReadsNothingWrong(t *testing.T) {
 // do not hold.
 func TestBadConditionsAreRefused(t *testing.T) {
 	n := serveStrict(t)
-	etag := exchange(t, "HEAD", n.url+"/v1/keys/present?consistency=master", "").header.Get("ETag")
+	etag := exchange(t, "HEAD", n.URL+"/v1/keys/present?consistency=master", "").header.Get("ETag")
 	var requests []wrong
 	for _, name := range []string{"If-Match", "If-None-Match"} {
 		for _, value := range []string{"abc", "1099511627777", `"open`, `"a" "b"`, `W/`, `w/"a"`, `"a",b`, `'a'`, `*, "a"`, "\"a b\"", "\"\x01\""} {
@@ -501,7 +501,7 @@ func TestUnservedAcceptIsRefused(t *testing.T) {
 		requests = append(requests, wrong{"POST", "/v1/keys", header, "x", 406, "not-acceptable", ""})
 	}
 	n.refuses(t, requests)
-	r := exchange(t, "GET", n.url+"/v1/keys", "", "Accept: image/png")
+	r := exchange(t, "GET", n.URL+"/v1/keys", "", "Accept: image/png")
 	var p struct{ Available []string }
 	if err := json.Unmarshal([]byte(r.body), &p); err != nil || !slices.Contains(p.Available, "application/json") {
 		t.Errorf("the forms that there are: %v %v", p.Available, err)
@@ -558,10 +558,10 @@ func TestBadParametersAreRefused(t *testing.T) {
 func (n *classicNode) cursor(t *testing.T, prefix string) string {
 	t.Helper()
 	for i := range 2 {
-		expect(t, exchange(t, "PUT", fmt.Sprintf("%s/canonicalbucket/%s%d", n.url, prefix, i), "x"), 201)
+		expect(t, exchange(t, "PUT", fmt.Sprintf("%s/canonicalbucket/%s%d", n.URL, prefix, i), "x"), 201)
 	}
 	var page struct{ Next string }
-	r := expect(t, exchange(t, "GET", n.url+"/v1/keys?consistency=master&limit=1&prefix="+prefix, ""), 200)
+	r := expect(t, exchange(t, "GET", n.URL+"/v1/keys?consistency=master&limit=1&prefix="+prefix, ""), 200)
 	if err := json.Unmarshal([]byte(r.body), &page); err != nil || page.Next == "" {
 		t.Fatalf("no cursor in %s", r.body)
 	}
@@ -575,18 +575,18 @@ func TestEveryProblemHasItsPage(t *testing.T) {
 	for _, slug := range []string{"invalid-key", "invalid-parameter", "invalid-cursor", "invalid-header", "incomplete-body", "not-found",
 		"unknown-route", "method-not-allowed", "not-acceptable", "request-timeout", "precondition-failed", "too-large",
 		"unsupported-encoding", "master-unavailable", "outcome-unknown"} {
-		isForm(t, get(t, n.url+"/problems/"+slug, "text/html"), 200, "text/html", nil)
+		isForm(t, get(t, n.URL+"/problems/"+slug, "text/html"), 200, "text/html", nil)
 	}
 	for _, target := range []string{"/v1/keys?" + url.QueryEscape(hostile[0]) + "=1", "/v1/keys?limit=" + url.QueryEscape(hostile[1]), "/" + url.PathEscape(hostile[0])} {
 		for _, accept := range []string{"text/html", "application/xml", "application/json", "text/plain"} {
-			r := get(t, n.url+target, accept)
+			r := get(t, n.URL+target, accept)
 			isForm(t, r, r.status, accept, nil)
 			if r.status/100 != 4 {
 				t.Errorf("%s: %d", target, r.status)
 			}
 		}
 	}
-	if n.log.String() == "" || strings.Contains(n.log.String(), "panic") {
-		t.Errorf("the log:\n%s", n.log.tail())
+	if n.Log.String() == "" || strings.Contains(n.Log.String(), "panic") {
+		t.Errorf("the log:\n%s", n.Log.Tail())
 	}
 }

@@ -23,7 +23,7 @@ import (
 // classicNode is a server of the classic paths over one database of each kind,
 // with no sync process, so that nothing is spread unless a test does it.
 type classicNode struct {
-	*process
+	*Process
 	file  string
 	parts []partition.Partition
 }
@@ -33,12 +33,12 @@ type classicNode struct {
 func serveClassic(t *testing.T, preamble string) *classicNode {
 	t.Helper()
 	urls := mixedDatabases(t)
-	n := &classicNode{file: writeConfig(t, preamble, urls...)}
-	n.process = serve(t, "--config", n.file, "--no-sync")
+	n := &classicNode{file: WriteConfig(t, preamble, urls...)}
+	n.Process = Serve(t, "--config", n.file, "--no-sync")
 	syncLevel(t, n.file)
 	n.parts = openMixed(t, urls)
-	eventually(t, time.Minute, "all partitions are readable", func() error {
-		for _, p := range statusOf(t, n.process).Partitions {
+	Eventually(t, time.Minute, "all partitions are readable", func() error {
+		for _, p := range statusOf(t, n.Process).Partitions {
 			if !p.Readable {
 				return fmt.Errorf("%s is %s", p.Name, p.State)
 			}
@@ -61,9 +61,9 @@ type nodeState struct {
 	}
 }
 
-func statusOf(t testing.TB, p *process) (s nodeState) {
+func statusOf(t testing.TB, p *Process) (s nodeState) {
 	t.Helper()
-	r := exchange(t, "GET", p.url+"/v1/status", "")
+	r := exchange(t, "GET", p.URL+"/v1/status", "")
 	if err := json.Unmarshal([]byte(r.body), &s); err != nil || r.status != 200 {
 		t.Fatalf("status: %d %v\n%s", r.status, err, r.body)
 	}
@@ -98,7 +98,7 @@ func expect(t testing.TB, r reply, status int) reply {
 // master, the lazy one any node.
 func TestClassicLazyWriteIsReadCanonically(t *testing.T) {
 	n := serveClassic(t, "")
-	r := expect(t, exchange(t, "POST", n.url+"/bucket/lazy%20key", "first"), 201)
+	r := expect(t, exchange(t, "POST", n.URL+"/bucket/lazy%20key", "first"), 201)
 	if got := r.header.Get("Location"); got != "/bucket/lazy%20key" {
 		t.Errorf("Location %q", got)
 	}
@@ -107,14 +107,14 @@ func TestClassicLazyWriteIsReadCanonically(t *testing.T) {
 			t.Errorf("before a sync: held by %s: %t", p.Name(), live)
 		}
 	}
-	r = expect(t, exchange(t, "GET", n.url+"/canonicalbucket/lazy%20key", "", "Accept: application/json"), 200)
+	r = expect(t, exchange(t, "GET", n.URL+"/canonicalbucket/lazy%20key", "", "Accept: application/json"), 200)
 	if !strings.Contains(r.body, `"value":"first"`) || r.header.Get("Runnel-Partition") != "partition-0" {
 		t.Errorf("canonical: from %s: %s", r.header.Get("Runnel-Partition"), r.body)
 	}
 
 	answers := map[string]int{} // partition → status
-	eventually(t, time.Minute, "every node answers lazy reads", func() error {
-		r := exchange(t, "GET", n.url+"/bucket/lazy%20key", "")
+	Eventually(t, time.Minute, "every node answers lazy reads", func() error {
+		r := exchange(t, "GET", n.URL+"/bucket/lazy%20key", "")
 		answers[r.header.Get("Runnel-Partition")] = r.status
 		return wantLen(answers, 3)
 	})
@@ -129,7 +129,7 @@ func TestClassicLazyWriteIsReadCanonically(t *testing.T) {
 		}
 	}
 	for range 20 {
-		expect(t, exchange(t, "GET", n.url+"/bucket/lazy%20key", ""), 200)
+		expect(t, exchange(t, "GET", n.URL+"/bucket/lazy%20key", ""), 200)
 	}
 }
 
@@ -147,7 +147,7 @@ func TestClassicCanonicalWriteIsEverywhereBeforeTheAnswer(t *testing.T) {
 	n := serveClassic(t, "")
 	for i, method := range []string{"PUT", "POST", "PUT"} { // made, then overwritten: always 201
 		value := fmt.Sprintf("canonical %d \x00\xff", i)
-		r := expect(t, exchange(t, method, n.url+"/canonicalbucket/a/b", value), 201)
+		r := expect(t, exchange(t, method, n.URL+"/canonicalbucket/a/b", value), 201)
 		if r.header.Get("Location") != "/canonicalbucket/a/b" || r.header.Get("Runnel-Copies") != "3" {
 			t.Errorf("Location %q, Runnel-Copies %q", r.header.Get("Location"), r.header.Get("Runnel-Copies"))
 		}
@@ -157,7 +157,7 @@ func TestClassicCanonicalWriteIsEverywhereBeforeTheAnswer(t *testing.T) {
 			}
 		}
 	}
-	expect(t, exchange(t, "DELETE", n.url+"/canonicalbucket/a/b", ""), 202)
+	expect(t, exchange(t, "DELETE", n.URL+"/canonicalbucket/a/b", ""), 202)
 	for _, p := range n.parts {
 		if value, live := standing(t, p, "a/b"); live {
 			t.Errorf("%s still holds %q after a canonical deletion", p.Name(), value)
@@ -172,8 +172,8 @@ func TestClassicCanonicalWriteIsEverywhereBeforeTheAnswer(t *testing.T) {
 func TestClassicDeleteThenPut(t *testing.T) {
 	n := serveClassic(t, "")
 	for _, path := range []string{"/bucket/", "/canonicalbucket/"} {
-		key := n.url + path + "phoenix"
-		canonical := n.url + "/canonicalbucket/phoenix"
+		key := n.URL + path + "phoenix"
+		canonical := n.URL + "/canonicalbucket/phoenix"
 		for _, method := range []string{"GET", "DELETE", "HEAD"} {
 			expect(t, exchange(t, method, key, ""), 404)
 		}
@@ -203,18 +203,18 @@ func TestClassicKeyLengthLimit(t *testing.T) {
 	before := positionsOf(t, n.parts)
 	for _, path := range []string{"/bucket/", "/canonicalbucket/"} {
 		for _, long := range []string{"12345678901", "%C3%A9%C3%A9%C3%A9%C3%A9%C3%A9x"} { // 11 bytes each
-			expect(t, exchange(t, "PUT", n.url+path+long, "x"), 400)
-			expect(t, exchange(t, "POST", n.url+path+long, "x"), 400)
-			expect(t, exchange(t, "GET", n.url+path+long, ""), 404)
-			expect(t, exchange(t, "HEAD", n.url+path+long, ""), 404)
+			expect(t, exchange(t, "PUT", n.URL+path+long, "x"), 400)
+			expect(t, exchange(t, "POST", n.URL+path+long, "x"), 400)
+			expect(t, exchange(t, "GET", n.URL+path+long, ""), 404)
+			expect(t, exchange(t, "HEAD", n.URL+path+long, ""), 404)
 		}
-		expect(t, exchange(t, "PUT", n.url+path+"toolarge", strings.Repeat("x", 1025)), 413)
+		expect(t, exchange(t, "PUT", n.URL+path+"toolarge", strings.Repeat("x", 1025)), 413)
 	}
 	if after := positionsOf(t, n.parts); !maps.Equal(before, after) {
 		t.Errorf("positions moved from %v to %v", before, after)
 	}
-	expect(t, exchange(t, "PUT", n.url+"/bucket/1234567890", strings.Repeat("x", 1024)), 201)
-	expect(t, exchange(t, "PUT", n.url+"/bucket/%C3%A9%C3%A9%C3%A9%C3%A9%C3%A9", ""), 201)
+	expect(t, exchange(t, "PUT", n.URL+"/bucket/1234567890", strings.Repeat("x", 1024)), 201)
+	expect(t, exchange(t, "PUT", n.URL+"/bucket/%C3%A9%C3%A9%C3%A9%C3%A9%C3%A9", ""), 201)
 }
 
 // positionsOf are the revisions of all partitions, read directly.
@@ -237,14 +237,14 @@ func positionsOf(t testing.TB, parts []partition.Partition) map[string]partition
 // canonical one the union of all.
 func TestClassicListsOneNodeOrAll(t *testing.T) {
 	n := serveClassic(t, "")
-	expect(t, exchange(t, "PUT", n.url+"/canonicalbucket/everywhere", "x"), 201)
-	expect(t, exchange(t, "PUT", n.url+"/bucket/master%20only", "x"), 201)
+	expect(t, exchange(t, "PUT", n.URL+"/canonicalbucket/everywhere", "x"), 201)
+	expect(t, exchange(t, "PUT", n.URL+"/bucket/master%20only", "x"), 201)
 
 	all := "/bucket/everywhere\n/bucket/master%20only\n"
 	some := "/bucket/everywhere\n"
 	lists := map[string]string{}
-	eventually(t, time.Minute, "every node answers a list", func() error {
-		r := expect(t, exchange(t, "GET", n.url+"/bucket/", "", "Accept: text/plain"), 200)
+	Eventually(t, time.Minute, "every node answers a list", func() error {
+		r := expect(t, exchange(t, "GET", n.URL+"/bucket/", "", "Accept: text/plain"), 200)
 		lists[r.header.Get("Runnel-Partition")] = r.body
 		if len(lists) < 3 {
 			return fmt.Errorf("%d of 3", len(lists))
@@ -254,7 +254,7 @@ func TestClassicListsOneNodeOrAll(t *testing.T) {
 	if want := map[string]string{"partition-0": all, "partition-1": some, "partition-2": some}; !maps.Equal(lists, want) {
 		t.Errorf("lists of the nodes: %q", lists)
 	}
-	if r := exchange(t, "GET", n.url+"/canonicalbucket/", "", "Accept: text/plain"); r.status != 200 || r.body != all {
+	if r := exchange(t, "GET", n.URL+"/canonicalbucket/", "", "Accept: text/plain"); r.status != 200 || r.body != all {
 		t.Errorf("union: %d %q", r.status, r.body)
 	}
 }
@@ -277,24 +277,24 @@ var hostile = []string{
 func TestClassicFourFormats(t *testing.T) {
 	n := serveClassic(t, "")
 	for _, name := range hostile {
-		expect(t, exchange(t, "PUT", n.url+"/canonicalbucket/"+url.PathEscape(name), name, "Content-Type: text/html"), 201)
+		expect(t, exchange(t, "PUT", n.URL+"/canonicalbucket/"+url.PathEscape(name), name, "Content-Type: text/html"), 201)
 	}
 	for _, path := range []string{"/bucket/", "/canonicalbucket/"} {
 		for _, accept := range []string{"", "text/html", "application/xml", "application/json", "text/plain"} {
-			list := get(t, n.url+path, accept)
+			list := get(t, n.URL+path, accept)
 			isForm(t, list, 200, accept, nil)
 			if got := urlsIn(t, list.body); !slices.Equal(got, slices.Sorted(slices.Values(hostile))) {
 				t.Errorf("%s lists as %q:\n%q", path, accept, got)
 			}
 			for _, name := range hostile {
-				isForm(t, get(t, n.url+path+url.PathEscape(name), accept), 200, accept, []string{name})
-				isForm(t, get(t, n.url+path+"no%20such%20"+url.PathEscape(name), accept), 404, accept, nil)
+				isForm(t, get(t, n.URL+path+url.PathEscape(name), accept), 200, accept, []string{name})
+				isForm(t, get(t, n.URL+path+"no%20such%20"+url.PathEscape(name), accept), 404, accept, nil)
 			}
 		}
-		if r := get(t, n.url+path, "text/plain;q=0.1, application/xml;q=0.9"); !strings.HasPrefix(r.header.Get("Content-Type"), "application/xml") {
+		if r := get(t, n.URL+path, "text/plain;q=0.1, application/xml;q=0.9"); !strings.HasPrefix(r.header.Get("Content-Type"), "application/xml") {
 			t.Errorf("q-values give %s", r.header.Get("Content-Type"))
 		}
-		if r := get(t, n.url+path, "image/png"); r.status != 406 {
+		if r := get(t, n.URL+path, "image/png"); r.status != 406 {
 			t.Errorf("an Accept that nobody serves: %d", r.status)
 		}
 	}
@@ -400,9 +400,9 @@ func TestClassicReadsGoOnWithoutANode(t *testing.T) {
 	master := servers.NewMariaDB(t)
 	urls := mixedDatabases(t)
 	urls[0] = master.Database(t)
-	file := writeConfig(t, "[store]\ntimeout = \"1s\"", urls...)
-	node := serve(t, "--config", file)
-	eventually(t, time.Minute, "all partitions are readable", func() error {
+	file := WriteConfig(t, "[store]\ntimeout = \"1s\"", urls...)
+	node := Serve(t, "--config", file)
+	Eventually(t, time.Minute, "all partitions are readable", func() error {
 		for _, p := range statusOf(t, node).Partitions {
 			if !p.Readable {
 				return fmt.Errorf("%s is %s", p.Name, p.State)
@@ -410,29 +410,29 @@ func TestClassicReadsGoOnWithoutANode(t *testing.T) {
 		}
 		return nil
 	})
-	expect(t, exchange(t, "PUT", node.url+"/canonicalbucket/kept", "value"), 201)
+	expect(t, exchange(t, "PUT", node.URL+"/canonicalbucket/kept", "value"), 201)
 	master.Kill()
 	for range 30 {
-		r := expect(t, get(t, node.url+"/bucket/kept", "text/plain"), 200)
+		r := expect(t, get(t, node.URL+"/bucket/kept", "text/plain"), 200)
 		if !strings.HasSuffix(r.body, "\n\nvalue") || r.header.Get("Runnel-Partition") == "partition-0" {
 			t.Fatalf("from %s: %q", r.header.Get("Runnel-Partition"), r.body)
 		}
 	}
 	for _, r := range []reply{
-		exchange(t, "PUT", node.url+"/bucket/kept", "new"),
-		exchange(t, "GET", node.url+"/canonicalbucket/kept", ""),
+		exchange(t, "PUT", node.URL+"/bucket/kept", "new"),
+		exchange(t, "GET", node.URL+"/canonicalbucket/kept", ""),
 	} {
 		if r.status != http.StatusServiceUnavailable || r.header.Get("Retry-After") == "" || !strings.Contains(r.body, "master-unavailable") {
 			t.Errorf("with the master away: %d, Retry-After %q: %s", r.status, r.header.Get("Retry-After"), r.body)
 		}
 	}
-	r := expect(t, get(t, node.url+"/canonicalbucket/", "text/plain"), 200)
+	r := expect(t, get(t, node.URL+"/canonicalbucket/", "text/plain"), 200)
 	if r.body != "/bucket/kept\n" {
 		t.Errorf("union of those that are left: %q", r.body)
 	}
 	master.Start()
-	eventually(t, time.Minute, "the master takes writes again", func() error {
-		if r := exchange(t, "PUT", node.url+"/canonicalbucket/kept", "new"); r.status != 201 {
+	Eventually(t, time.Minute, "the master takes writes again", func() error {
+		if r := exchange(t, "PUT", node.URL+"/canonicalbucket/kept", "new"); r.status != 201 {
 			return fmt.Errorf("%d: %s", r.status, r.body)
 		}
 		return nil

@@ -33,7 +33,7 @@ func TestStatusSaysWhatClientsMeetWhenClocksAreSet(t *testing.T) {
 			n.put(t, "before")
 			n.putFor(t, "long", 2*time.Hour)
 			// What is known of the replica must be as of the clock before the first step.
-			eventually(t, 30*time.Second, "the age of the replica is known", func() error {
+			Eventually(t, 30*time.Second, "the age of the replica is known", func() error {
 				if text := n.page(t, "/v1/status"); strings.Contains(text, `"age_seconds":null`) {
 					return fmt.Errorf("it says %s", text)
 				}
@@ -67,11 +67,11 @@ func (n *outageTest) goesWell(t *testing.T, step time.Duration) {
 			t.Errorf("runnel_partition_ready of %s is %s after a step of %v", partition, ready, step)
 		}
 	}
-	if out, err := runnel(t, "status", "--server", n.node.url); err != nil {
+	if out, err := Run(t, "status", "--server", n.node.URL); err != nil {
 		t.Errorf("runnel status says %s, %v", out, err)
 	}
 	awaitEqual(t, n.file)
-	eventually(t, 30*time.Second, "the replica is level, and said to be", func() error { return n.saysLevel(t) })
+	Eventually(t, 30*time.Second, "the replica is level, and said to be", func() error { return n.saysLevel(t) })
 }
 
 // saysLevel returns nil if the status says that the replica is level, of an age that is
@@ -101,7 +101,7 @@ func (n *outageTest) saysLevel(t *testing.T) error {
 // putFor writes a key that lives for a while.
 func (n *outageTest) putFor(t *testing.T, key string, ttl time.Duration) {
 	t.Helper()
-	a, r := putRequest(n.node.url, key, "value")
+	a, r := putRequest(n.node.URL, key, "value")
 	r.URL.RawQuery = "ttl=" + ttl.String()
 	if outcome, _ := n.writer().send(a, r); outcome != acknowledged {
 		t.Fatalf("%s was not acknowledged", key)
@@ -111,8 +111,8 @@ func (n *outageTest) putFor(t *testing.T, key string, ttl time.Duration) {
 // awaitFound waits until reads find a key, or do not.
 func (n *outageTest) awaitFound(t *testing.T, key string, found bool) {
 	t.Helper()
-	eventually(t, 10*time.Second, fmt.Sprintf("reads of %s, found %v", key, found), func() error {
-		resp, err := n.writer().client.Get(n.node.url + "/v1/keys/" + key)
+	Eventually(t, 10*time.Second, fmt.Sprintf("reads of %s, found %v", key, found), func() error {
+		resp, err := n.writer().client.Get(n.node.URL + "/v1/keys/" + key)
 		if err != nil {
 			return err
 		}
@@ -146,10 +146,10 @@ func hostClock(t *testing.T) (*outageTest, func(time.Duration)) {
 	if out, err := exec.Command("go", "build", "-overlay", overlay, "-ldflags=-checklinkname=0", "-o", program, "../cmd/runnel").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	file, address := writeConfig(t, outageConfig, threeFiles(t)[:2]...), freeAddress(t)
-	p := startProgram(t, program, "serve", "--listen", address, "--config", file)
-	p.url = "http://" + address
-	p.await(t, "/readyz?write")
+	file, address := WriteConfig(t, outageConfig, ThreeFiles(t)[:2]...), FreeAddress(t)
+	p := StartProgram(t, program, "serve", "--listen", address, "--config", file)
+	p.URL = "http://" + address
+	p.AwaitOK(t, "/readyz?write")
 	n := &outageTest{told: newHistory(), node: p, file: file}
 	return n, func(step time.Duration) {
 		next := program + ".next"
@@ -159,14 +159,14 @@ func hostClock(t *testing.T) (*outageTest, func(time.Duration)) {
 		if err := os.Rename(next, program+".step"); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, 10*time.Second, "the clock is set", func() error { return n.isSet(t, step) })
+		Eventually(t, 10*time.Second, "the clock is set", func() error { return n.isSet(t, step) })
 	}
 }
 
 // isSet returns nil when the server's clock is off by a step. Its health must not suffer.
 func (n *outageTest) isSet(t *testing.T, step time.Duration) error {
 	t.Helper()
-	resp, err := n.writer().client.Get(n.node.url + "/healthz")
+	resp, err := n.writer().client.Get(n.node.URL + "/healthz")
 	if err != nil {
 		return err
 	}
@@ -214,8 +214,8 @@ func serverClock(t *testing.T) (*outageTest, func(time.Duration)) {
 	}()
 	url := mustParseURL(t, server.Database(t))
 	url.Host = listener.Addr().String()
-	file := writeConfig(t, outageConfig, url.String(), threeFiles(t)[1])
-	n := &outageTest{told: newHistory(), node: serve(t, "--config", file), file: file}
+	file := WriteConfig(t, outageConfig, url.String(), ThreeFiles(t)[1])
+	n := &outageTest{told: newHistory(), node: Serve(t, "--config", file), file: file}
 	return n, func(step time.Duration) {
 		execute(t, db, fmt.Sprintf("UPDATE clock SET seconds = %d", step/time.Second))
 	}

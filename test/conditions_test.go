@@ -40,12 +40,12 @@ func TestStatusSaysWhatClientsMeet(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			url, begin := c.database(t)
-			urls := []string{url, threeFiles(t)[1]}
+			urls := []string{url, ThreeFiles(t)[1]}
 			if c.replica {
 				urls[0], urls[1] = urls[1], urls[0]
 			}
-			file := writeConfig(t, outageConfig, urls...)
-			n := &outageTest{told: newHistory(), node: serve(t, "--config", file), file: file}
+			file := WriteConfig(t, outageConfig, urls...)
+			n := &outageTest{told: newHistory(), node: Serve(t, "--config", file), file: file}
 			n.put(t, "before")
 			awaitEqual(t, file)
 
@@ -71,16 +71,16 @@ func TestStatusSaysWhatClientsMeet(t *testing.T) {
 // masterFails holds everything to the master's refusal of writes.
 func (n *outageTest) masterFails(t *testing.T, state string) {
 	t.Helper()
-	_, r := putRequest(n.node.url, "refused", "value")
+	_, r := putRequest(n.node.URL, "refused", "value")
 	if problem, _, took := n.refusal(t, r); problem != "master-unavailable" && problem != "outcome-unknown" || took > writeBound {
 		t.Errorf("a client meets %q after %v", problem, took)
 	}
 	n.awaitState(t, "partition-0", state)
 	n.await(t, http.StatusServiceUnavailable, 0)
-	if out, err := runnel(t, "status", "--server", n.node.url); exitStatus(err) != 1 || !strings.Contains(out, state) {
+	if out, err := Run(t, "status", "--server", n.node.URL); exitStatus(err) != 1 || !strings.Contains(out, state) {
 		t.Errorf("runnel status says %s, %v", out, err)
 	}
-	_, r = putRequest(n.node.url, "refused", "value")
+	_, r = putRequest(n.node.URL, "refused", "value")
 	if problem, _, took := n.refusal(t, r); problem != "master-unavailable" && problem != "outcome-unknown" || took > writeBound {
 		t.Errorf("a client meets %q after %v once the status says %s", problem, took, state)
 	}
@@ -89,11 +89,11 @@ func (n *outageTest) masterFails(t *testing.T, state string) {
 // wantReads holds readiness and health to the reads that a client makes.
 func (n *outageTest) wantReads(t *testing.T) {
 	t.Helper()
-	if failure := readOnce(n.writer().client, n.node.url+"/v1/keys/before"); !strings.HasSuffix(failure, "value of before <nil>") {
+	if failure := readOnce(n.writer().client, n.node.URL+"/v1/keys/before"); !strings.HasSuffix(failure, "value of before <nil>") {
 		t.Errorf("a client cannot read: %s", failure) // readOnce wants another value
 	}
 	for _, path := range []string{"/readyz", "/healthz"} {
-		resp, err := n.writer().client.Get(n.node.url + path)
+		resp, err := n.writer().client.Get(n.node.URL + path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,13 +106,13 @@ func (n *outageTest) wantReads(t *testing.T) {
 // replicaFails holds everything to a replica that takes no copies, of large values at least.
 func (n *outageTest) replicaFails(t *testing.T, state string) {
 	t.Helper()
-	a, r := putRequest(n.node.url, "large", strings.Repeat("x", 1<<20))
+	a, r := putRequest(n.node.URL, "large", strings.Repeat("x", 1<<20))
 	if outcome, _ := n.writer().send(a, r); outcome != acknowledged {
 		t.Fatal("the master takes no writes")
 	}
 	n.awaitState(t, "partition-1", state)
 	n.await(t, http.StatusOK, 1)
-	eventually(t, 30*time.Second, "the metrics say that something remains to be copied", func() error {
+	Eventually(t, 30*time.Second, "the metrics say that something remains to be copied", func() error {
 		if left := n.metric(t, `runnel_sync_target_remaining_revisions{partition="partition-1"}`); left == "" || left == "0" {
 			return fmt.Errorf("they say %q", left)
 		}
@@ -121,16 +121,16 @@ func (n *outageTest) replicaFails(t *testing.T, state string) {
 	if ready := n.readyMetric(t, "partition-1"); ready != "0" {
 		t.Errorf("runnel_partition_ready is %s", ready)
 	}
-	if out, err := runnel(t, "status", "--server", n.node.url); exitStatus(err) != 1 || !strings.Contains(out, state) {
+	if out, err := Run(t, "status", "--server", n.node.URL); exitStatus(err) != 1 || !strings.Contains(out, state) {
 		t.Errorf("runnel status says %s, %v", out, err)
 	}
-	if err := n.node.stop(t); err != nil {
+	if err := n.node.Stop(t); err != nil {
 		t.Error(err)
 	}
-	if out, err := runnel(t, "sync", "--once", "--strict", "--config", n.file); exitStatus(err) != 1 || !saysOf(out, "partition-1", "failed", "unreachable", "refused") {
+	if out, err := Run(t, "sync", "--once", "--strict", "--config", n.file); exitStatus(err) != 1 || !saysOf(out, "partition-1", "failed", "unreachable", "refused") {
 		t.Errorf("sync --once says %s, %v", out, err)
 	}
-	n.node = serve(t, "--config", n.file)
+	n.node = Serve(t, "--config", n.file)
 }
 
 // saysOf reports whether sync --once has said one of the states of a partition.
@@ -141,8 +141,8 @@ func saysOf(out, name string, states ...string) bool {
 // await waits until readiness for writes, the status and the metrics agree about the master.
 func (n *outageTest) await(t *testing.T, ready, writable int) {
 	t.Helper()
-	eventually(t, 30*time.Second, "what is said about the master", func() error {
-		resp, err := n.writer().client.Get(n.node.url + "/readyz?write")
+	Eventually(t, 30*time.Second, "what is said about the master", func() error {
+		resp, err := n.writer().client.Get(n.node.URL + "/readyz?write")
 		if err != nil {
 			return err
 		}
@@ -191,7 +191,7 @@ func (n *outageTest) readyMetric(t *testing.T, name string) string {
 
 func (n *outageTest) page(t *testing.T, path string) string {
 	t.Helper()
-	resp, err := n.writer().client.Get(n.node.url + path)
+	resp, err := n.writer().client.Get(n.node.URL + path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -267,8 +267,8 @@ func difference(a, b partition.Entry) string {
 	return strings.Join(columns, ", ")
 }
 
-// mustHold fails the test if a check found something.
-func mustHold(t testing.TB, what string, faults []string) {
+// NoFaults fails the test if a check found something.
+func NoFaults(t testing.TB, what string, faults []string) {
 	t.Helper()
 	if len(faults) > 0 {
 		t.Fatalf("%s: %d faults\n%s", what, len(faults), strings.Join(faults[:min(len(faults), 12)], "\n"))
@@ -279,7 +279,7 @@ func mustHold(t testing.TB, what string, faults []string) {
 func awaitEqual(t testing.TB, file string) contents {
 	t.Helper()
 	var all contents
-	eventually(t, 2*time.Minute, "equal contents", func() error {
+	Eventually(t, 2*time.Minute, "equal contents", func() error {
 		all = readContents(t, file)
 		if faults := unequal(all); len(faults) > 0 {
 			return fmt.Errorf("%d differences, such as %s", len(faults), faults[0])

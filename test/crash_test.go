@@ -27,13 +27,13 @@ batch_entries = 20
 // daemon beside it, again and again at random moments amid writes and passes.
 func TestKilledServeLosesNothing(t *testing.T) {
 	for name, urls := range map[string]func(testing.TB) []string{
-		"SQLite":  threeFiles,
+		"SQLite":  ThreeFiles,
 		"MariaDB": threeOnMariaDB,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := &crashes{file: writeConfig(t, crashConfig, urls(t)...), rng: newRandom(t), history: newHistory()}
-			for range rounds(10, 100) {
+			c := &crashes{file: WriteConfig(t, crashConfig, urls(t)...), rng: NewRandom(t), history: newHistory()}
+			for range Rounds(10, 100) {
 				if !t.Run("kill", c.round) {
 					return
 				}
@@ -43,16 +43,16 @@ func TestKilledServeLosesNothing(t *testing.T) {
 	}
 }
 
-// rounds is how often to repeat something: more when there is time.
-func rounds(short, long int) int {
+// Rounds is how often to repeat something: more when there is time.
+func Rounds(short, long int) int {
 	if os.Getenv("RUNNEL_TEST_LONG") == "1" {
 		return long
 	}
 	return short
 }
 
-// newRandom prints its seed, and takes one from RUNNEL_TEST_SEED.
-func newRandom(t testing.TB) *rand.Rand {
+// NewRandom prints its seed, and takes one from RUNNEL_TEST_SEED.
+func NewRandom(t testing.TB) *rand.Rand {
 	t.Helper()
 	seed, err := strconv.ParseUint(os.Getenv("RUNNEL_TEST_SEED"), 10, 64)
 	if err != nil {
@@ -62,7 +62,7 @@ func newRandom(t testing.TB) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
-func threeFiles(t testing.TB) []string {
+func ThreeFiles(t testing.TB) []string {
 	dir := t.TempDir()
 	return []string{"sqlite:" + filepath.Join(dir, "0.db"), "sqlite:" + filepath.Join(dir, "1.db"), "sqlite:" + filepath.Join(dir, "2.db")}
 }
@@ -91,25 +91,25 @@ func (c *crashes) round(t *testing.T) {
 	if apart {
 		args = append(args, "--no-sync")
 	}
-	node := serveUnready(t, args...)
-	victims := []*process{node}
+	node := ServeUnready(t, args...)
+	victims := []*Process{node}
 	if apart { // at once: with two masters only sync makes a new cluster ready
-		victims = append(victims, start(t, "sync", "--config", c.file))
+		victims = append(victims, Start(t, "sync", "--config", c.file))
 	}
-	node.await(t, "/readyz?write")
+	node.AwaitOK(t, "/readyz?write")
 	c.judge(t)
 
-	stop := c.history.write(t, c.rng.Uint64(), node.url)
+	stop := c.history.write(t, c.rng.Uint64(), node.URL)
 	c.history.awaitMore(t, 1+c.rng.IntN(100))
 	time.Sleep(time.Duration(c.rng.Int64N(int64(1500 * time.Millisecond)))) // the random moment
 	c.rng.Shuffle(len(victims), func(i, j int) { victims[i], victims[j] = victims[j], victims[i] })
 	for _, p := range victims {
 		select {
-		case <-p.exited:
-			t.Fatalf("runnel ended by itself: %v\n%s", p.err, p.log.tail())
+		case <-p.Exited:
+			t.Fatalf("runnel ended by itself: %v\n%s", p.Err, p.Log.Tail())
 		default:
 		}
-		p.kill()
+		p.Kill()
 		c.kills++
 	}
 	stop()
@@ -120,8 +120,8 @@ func (c *crashes) round(t *testing.T) {
 func (c *crashes) judge(t testing.TB) {
 	t.Helper()
 	all := readContents(t, c.file)
-	mustHold(t, "positions and rows", misplaced(all))
-	mustHold(t, "acknowledged writes", c.history.lost(all))
+	NoFaults(t, "positions and rows", misplaced(all))
+	NoFaults(t, "acknowledged writes", c.history.lost(all))
 	copied := partition.Revision(0)
 	for origin, copies := range all.copies {
 		for name, h := range copies {
@@ -139,25 +139,25 @@ func (c *crashes) judge(t testing.TB) {
 // finish has everything become level, in both ways there are.
 func (c *crashes) finish(t *testing.T) {
 	c.judge(t)
-	eventually(t, time.Minute, "runnel sync --once", func() error { // the lease of the dead one has to expire
-		_, err := runnel(t, "sync", "--once", "--config", c.file)
+	Eventually(t, time.Minute, "runnel sync --once", func() error { // the lease of the dead one has to expire
+		_, err := Run(t, "sync", "--once", "--config", c.file)
 		return err
 	})
 	all := readContents(t, c.file)
-	mustHold(t, "after sync --once", unequal(all))
-	mustHold(t, "acknowledged writes", c.history.lost(all))
+	NoFaults(t, "after sync --once", unequal(all))
+	NoFaults(t, "acknowledged writes", c.history.lost(all))
 
-	node := serve(t, "--config", c.file)
-	stop := c.history.write(t, c.rng.Uint64(), node.url)
+	node := Serve(t, "--config", c.file)
+	stop := c.history.write(t, c.rng.Uint64(), node.URL)
 	c.history.awaitMore(t, 200)
 	stop()
 	all = awaitEqual(t, c.file)
-	if err := node.stop(t); err != nil {
+	if err := node.Stop(t); err != nil {
 		t.Errorf("serve stopped with %v", err)
 	}
-	mustHold(t, "positions and rows", misplaced(all))
-	mustHold(t, "acknowledged writes", c.history.lost(all))
-	if c.advanced < rounds(10, 100)/5 {
+	NoFaults(t, "positions and rows", misplaced(all))
+	NoFaults(t, "acknowledged writes", c.history.lost(all))
+	if c.advanced < Rounds(10, 100)/5 {
 		t.Errorf("replicas got further in only %d rounds: passes were hardly ever under way", c.advanced)
 	}
 	live, tombstones := all.count()
@@ -170,23 +170,23 @@ func (c *crashes) finish(t *testing.T) {
 func TestKilledDatabaseLosesNothing(t *testing.T) {
 	t.Parallel()
 	server := servers.NewMariaDB(t)
-	random, h := newRandom(t), newHistory()
-	file := writeConfig(t, crashConfig, server.Database(t), "sqlite:"+filepath.Join(t.TempDir(), "1.db"), server.Database(t))
-	node := serve(t, "--config", file)
-	stop := h.write(t, random.Uint64(), node.url)
-	kills := rounds(3, 20)
+	random, h := NewRandom(t), newHistory()
+	file := WriteConfig(t, crashConfig, server.Database(t), "sqlite:"+filepath.Join(t.TempDir(), "1.db"), server.Database(t))
+	node := Serve(t, "--config", file)
+	stop := h.write(t, random.Uint64(), node.URL)
+	kills := Rounds(3, 20)
 	for range kills {
 		h.awaitMore(t, 50)
 		time.Sleep(time.Duration(random.Int64N(int64(time.Second)))) // the random moment
 		server.Kill()
 		server.Start()
-		node.await(t, "/readyz?write")
+		node.AwaitOK(t, "/readyz?write")
 	}
 	h.awaitMore(t, 50)
 	stop()
 	all := awaitEqual(t, file)
-	mustHold(t, "positions and rows", misplaced(all))
-	mustHold(t, "acknowledged writes", h.lost(all))
+	NoFaults(t, "positions and rows", misplaced(all))
+	NoFaults(t, "acknowledged writes", h.lost(all))
 	live, tombstones := all.count()
 	t.Logf("%d kills of the server; %s; at the end %d entries and %d tombstones everywhere", kills, h, live, tombstones)
 }

@@ -17,8 +17,8 @@ func TestReplicaWhoseDatabaseIsGoneIsFilledAfresh(t *testing.T) {
 	for name, server := range map[string]*servers.Server{"MariaDB": servers.MariaDB(t), "MySQL": servers.MySQL(t)} {
 		t.Run(name, func(t *testing.T) {
 			replica := server.Database(t)
-			file := writeConfig(t, outageConfig, "sqlite:"+filepath.Join(t.TempDir(), "0.db"), replica)
-			node := serve(t, "--config", file)
+			file := WriteConfig(t, outageConfig, "sqlite:"+filepath.Join(t.TempDir(), "0.db"), replica)
+			node := Serve(t, "--config", file)
 			n := &outageTest{told: newHistory(), node: node, file: file}
 			n.put(t, "before")
 			awaitEqual(t, file)
@@ -28,7 +28,7 @@ func TestReplicaWhoseDatabaseIsGoneIsFilledAfresh(t *testing.T) {
 			if _, err := db.ExecContext(t.Context(), "DROP DATABASE `"+database+"`"); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, 30*time.Second, "the replica is filled afresh", func() error {
+			Eventually(t, 30*time.Second, "the replica is filled afresh", func() error {
 				var held int
 				err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM `"+database+"`.entries").Scan(&held)
 				if err == nil && held == 0 {
@@ -39,11 +39,11 @@ func TestReplicaWhoseDatabaseIsGoneIsFilledAfresh(t *testing.T) {
 			n.awaitState(t, "partition-1", "ready")
 			n.put(t, "after")
 			awaitEqual(t, file)
-			if err := node.stop(t); err != nil {
+			if err := node.Stop(t); err != nil {
 				t.Errorf("serve stopped with %v", err)
 			}
-			mustHold(t, "equal", unequal(readContents(t, file)))
-			if log := node.log.String(); strings.Count(log, "partition cannot be used") > 1 {
+			NoFaults(t, "equal", unequal(readContents(t, file)))
+			if log := node.Log.String(); strings.Count(log, "partition cannot be used") > 1 {
 				t.Errorf("the log says more than once that the replica cannot be used:\n%s", log)
 			}
 		})

@@ -23,21 +23,21 @@ import (
 
 // serveIn runs "runnel serve" without a word of configuration in a directory,
 // which becomes the test's own.
-func serveIn(t *testing.T, dir string) *process {
+func serveIn(t *testing.T, dir string) *Process {
 	t.Helper()
-	if _, err := binary(); err != nil { // built from here
+	if _, err := Binary(); err != nil { // built from here
 		t.Fatal(err)
 	}
 	t.Chdir(dir)
-	return serve(t)
+	return Serve(t)
 }
 
 // levelFor waits until a server shows so many partitions, all ready, readable
 // and at the same revision.
-func levelFor(t testing.TB, p *process, partitions int) nodeState {
+func levelFor(t testing.TB, p *Process, partitions int) nodeState {
 	t.Helper()
 	var s nodeState
-	eventually(t, time.Minute, fmt.Sprintf("%d partitions are level", partitions), func() error {
+	Eventually(t, time.Minute, fmt.Sprintf("%d partitions are level", partitions), func() error {
 		s = statusOf(t, p)
 		if len(s.Partitions) != partitions {
 			return fmt.Errorf("%d partitions", len(s.Partitions))
@@ -64,12 +64,12 @@ func TestServeNeedsNothing(t *testing.T) {
 	if took := time.Since(began); took > 30*time.Second {
 		t.Errorf("ready only after %v", took)
 	}
-	for _, want := range []string{"runnel serves " + node.url, "curl -X PUT", node.url + "/v1/keys/greeting", "Ctrl-C"} {
-		if !strings.Contains(node.log.String(), want) {
-			t.Errorf("the greeting lacks %q:\n%s", want, node.log.String())
+	for _, want := range []string{"runnel serves " + node.URL, "curl -X PUT", node.URL + "/v1/keys/greeting", "Ctrl-C"} {
+		if !strings.Contains(node.Log.String(), want) {
+			t.Errorf("the greeting lacks %q:\n%s", want, node.Log.String())
 		}
 	}
-	r := expect(t, exchange(t, "PUT", node.url+"/v1/keys/kept", "over a restart", "Content-Type: text/plain", "Runnel-Meta-Author: me"), 201)
+	r := expect(t, exchange(t, "PUT", node.URL+"/v1/keys/kept", "over a restart", "Content-Type: text/plain", "Runnel-Meta-Author: me"), 201)
 	etag := r.header.Get("ETag")
 	s := levelFor(t, node, 3)
 	if s.Partitions[0].Role != "master" || s.Partitions[1].Role != "replica" || s.Partitions[0].Kind != "sqlite" {
@@ -81,12 +81,12 @@ func TestServeNeedsNothing(t *testing.T) {
 			t.Errorf("%s holds %q", name, value)
 		}
 	}
-	if err := node.stop(t); err != nil {
+	if err := node.Stop(t); err != nil {
 		t.Errorf("SIGTERM: %v", err)
 	}
 
-	again := serve(t)
-	r = expect(t, exchange(t, "GET", again.url+"/v1/keys/kept", ""), 200)
+	again := Serve(t)
+	r = expect(t, exchange(t, "GET", again.URL+"/v1/keys/kept", ""), 200)
 	if r.body != "over a restart" || r.header.Get("ETag") != etag || r.header.Get("Runnel-Meta-Author") != "me" {
 		t.Errorf("after a restart: %q %v", r.body, r.header)
 	}
@@ -98,9 +98,9 @@ func TestServeNeedsNothing(t *testing.T) {
 // answered is there afterwards.
 func TestStopAnswersWhatWasAccepted(t *testing.T) {
 	data := t.TempDir()
-	node := serve(t, "--data", data)
+	node := Serve(t, "--data", data)
 
-	slow := &classicNode{process: node}
+	slow := &classicNode{Process: node}
 	late := slow.connect(t) // a request whose body is not whole when the signal comes
 	defer late.Close()
 	io.WriteString(late, "PUT /v1/keys/late HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nhalf ")
@@ -112,7 +112,7 @@ func TestStopAnswersWhatWasAccepted(t *testing.T) {
 		writers.Go(func() {
 			for i := 0; ; i++ {
 				key := fmt.Sprintf("w%d/%d", w, i)
-				status, err := put(node.url+"/v1/keys/"+key, key)
+				status, err := put(node.URL+"/v1/keys/"+key, key)
 				if err != nil {
 					return // the listener is closed
 				}
@@ -122,14 +122,14 @@ func TestStopAnswersWhatWasAccepted(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, time.Minute, "500 writes are answered", func() error {
+	Eventually(t, time.Minute, "500 writes are answered", func() error {
 		mu.Lock()
 		defer mu.Unlock()
 		return wantAtLeast(len(answered), 500)
 	})
 	node.cmd.Process.Signal(syscall.SIGTERM)
-	eventually(t, time.Minute, "the server has begun to stop", func() error {
-		if !strings.Contains(node.log.String(), "stopping") {
+	Eventually(t, time.Minute, "the server has begun to stop", func() error {
+		if !strings.Contains(node.Log.String(), "stopping") {
 			return errors.New("it says nothing")
 		}
 		return nil
@@ -139,9 +139,9 @@ func TestStopAnswersWhatWasAccepted(t *testing.T) {
 		t.Errorf("the request that was under way: %d %s", r.status, r.body)
 	}
 	writers.Wait()
-	<-node.exited
-	if node.err != nil {
-		t.Errorf("the exit: %v", node.err)
+	<-node.Exited
+	if node.Err != nil {
+		t.Errorf("the exit: %v", node.Err)
 	}
 
 	master := openPartition(t, "partition-0", "sqlite:"+filepath.Join(data, "partition-0.db"))
@@ -167,12 +167,12 @@ func wantAtLeast(got, want int) error {
 // its problem and does not delay the end, which is no failure. A SIGHUP to a
 // server without a configuration file ends nothing.
 func TestStopEndsStreams(t *testing.T) {
-	node := serve(t, "--data", t.TempDir())
+	node := Serve(t, "--data", t.TempDir())
 	node.cmd.Process.Signal(syscall.SIGHUP)
 	out, in := io.Pipe()
 	defer in.Close()
 	go io.WriteString(in, `{"op":"put","key":"k","value":"v"}`+"\n")
-	answer, err := http.Post(node.url+"/v1/batch", "application/x-ndjson", out)
+	answer, err := http.Post(node.URL+"/v1/batch", "application/x-ndjson", out)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,12 +187,12 @@ func TestStopEndsStreams(t *testing.T) {
 		t.Errorf("%q, %v", rest, err)
 	}
 	in.Close()
-	<-node.exited
-	if took := time.Since(began); node.err != nil || took > 20*time.Second {
-		t.Errorf("it ended with %v after %v", node.err, took)
+	<-node.Exited
+	if took := time.Since(began); node.Err != nil || took > 20*time.Second {
+		t.Errorf("it ended with %v after %v", node.Err, took)
 	}
-	if !strings.Contains(node.log.String(), "no configuration file") {
-		t.Errorf("the log says nothing of SIGHUP: %s", node.log.tail())
+	if !strings.Contains(node.Log.String(), "no configuration file") {
+		t.Errorf("the log says nothing of SIGHUP: %s", node.Log.Tail())
 	}
 }
 
@@ -201,9 +201,9 @@ func TestStopEndsStreams(t *testing.T) {
 // and says every fault.
 func TestHangUpAddsAPartition(t *testing.T) {
 	dir := t.TempDir()
-	file := writeConfig(t, "", "sqlite:"+filepath.Join(dir, "0.db"), "sqlite:"+filepath.Join(dir, "1.db"))
-	node := serve(t, "--config", file)
-	expect(t, exchange(t, "PUT", node.url+"/v1/keys/early", "before it joined"), 201)
+	file := WriteConfig(t, "", "sqlite:"+filepath.Join(dir, "0.db"), "sqlite:"+filepath.Join(dir, "1.db"))
+	node := Serve(t, "--config", file)
+	expect(t, exchange(t, "PUT", node.URL+"/v1/keys/early", "before it joined"), 201)
 	before := levelFor(t, node, 2)
 
 	text, err := os.ReadFile(file)
@@ -216,9 +216,9 @@ func TestHangUpAddsAPartition(t *testing.T) {
 			t.Fatal(err)
 		}
 		node.cmd.Process.Signal(syscall.SIGHUP)
-		eventually(t, time.Minute, "the log says "+says, func() error {
-			if !strings.Contains(node.log.String(), says) {
-				return errors.New(node.log.tail())
+		Eventually(t, time.Minute, "the log says "+says, func() error {
+			if !strings.Contains(node.Log.String(), says) {
+				return errors.New(node.Log.Tail())
 			}
 			return nil
 		})
@@ -229,18 +229,18 @@ func TestHangUpAddsAPartition(t *testing.T) {
 	url := servers.MariaDB(t).Database(t)
 	hangUp(string(text)+section("partition-0", url)+"colour = \"red\"\n", "nothing changes")
 	for _, fault := range []string{"colour", "partition-0"} {
-		if !strings.Contains(node.log.String(), fault) {
-			t.Errorf("the log does not name %q:\n%s", fault, node.log.tail())
+		if !strings.Contains(node.Log.String(), fault) {
+			t.Errorf("the log does not name %q:\n%s", fault, node.Log.Tail())
 		}
 	}
-	if strings.Contains(node.log.String(), "runnel@") || strings.Contains(node.log.String(), ":runnel") {
-		t.Errorf("the log shows a password:\n%s", node.log.tail())
+	if strings.Contains(node.Log.String(), "runnel@") || strings.Contains(node.Log.String(), ":runnel") {
+		t.Errorf("the log shows a password:\n%s", node.Log.Tail())
 	}
 	if s := statusOf(t, node); len(s.Partitions) != len(before.Partitions) {
 		t.Errorf("a faulty file changed the partitions: %+v", s)
 	}
 	hangUp("not TOML = = =", "nothing changes")
-	expect(t, exchange(t, "GET", node.url+"/v1/keys/early?consistency=master", ""), 200)
+	expect(t, exchange(t, "GET", node.URL+"/v1/keys/early?consistency=master", ""), 200)
 
 	hangUp(string(text)+section("partition-new", url), "partitions_added=1")
 	s := levelFor(t, node, 3)
@@ -250,7 +250,7 @@ func TestHangUpAddsAPartition(t *testing.T) {
 	if value, _ := standing(t, openPartition(t, "partition-new", url), "early"); value != "before it joined" {
 		t.Errorf("the new partition holds %q", value)
 	}
-	expect(t, exchange(t, "PUT", node.url+"/canonicalbucket/late", "x"), 201)
+	expect(t, exchange(t, "PUT", node.URL+"/canonicalbucket/late", "x"), 201)
 	if value, _ := standing(t, openPartition(t, "partition-new", url), "late"); value != "x" {
 		t.Errorf("the new partition holds %q of a later write", value)
 	}
@@ -260,11 +260,11 @@ func TestHangUpAddsAPartition(t *testing.T) {
 // database name gets the prefix test_, whatever the file says.
 func TestTestModeKeepsAwayFromProduction(t *testing.T) {
 	production := []string{servers.MariaDB(t).Database(t), servers.MySQL(t).Database(t)}
-	file := writeConfig(t, "", production...)
+	file := WriteConfig(t, "", production...)
 	t.Setenv("RUNNEL_ENV", "test")
-	node := serve(t, "--config", file)
+	node := Serve(t, "--config", file)
 	levelFor(t, node, 2)
-	expect(t, exchange(t, "PUT", node.url+"/canonicalbucket/only", "a test"), 201)
+	expect(t, exchange(t, "PUT", node.URL+"/canonicalbucket/only", "a test"), 201)
 	for i, address := range production {
 		tables := 0
 		err := servers.Open(t, address).QueryRowContext(t.Context(),
@@ -296,38 +296,38 @@ func testDatabase(t testing.TB, address string) string {
 func TestWrongDatabasesAreRefused(t *testing.T) {
 	mine, theirs := mixedDatabases(t), mixedDatabases(t)
 	for _, urls := range [][]string{mine, theirs} {
-		node := serve(t, "--config", writeConfig(t, "", urls...))
+		node := Serve(t, "--config", WriteConfig(t, "", urls...))
 		levelFor(t, node, 3)
-		expect(t, exchange(t, "PUT", node.url+"/canonicalbucket/mine", urls[0]), 201)
-		node.stop(t)
+		expect(t, exchange(t, "PUT", node.URL+"/canonicalbucket/mine", urls[0]), 201)
+		node.Stop(t)
 	}
 
 	for i, says := range map[int]string{1: "belongs to another cluster", 2: "belongs to another cluster"} {
 		urls := []string{mine[0], mine[1], mine[2]}
 		urls[i] = theirs[i]
-		node := serve(t, "--config", writeConfig(t, "", urls...))
+		node := Serve(t, "--config", WriteConfig(t, "", urls...))
 		refusedAs(t, node, i, says)
-		expect(t, exchange(t, "PUT", node.url+"/canonicalbucket/mine", mine[0]), 201)
-		node.stop(t)
+		expect(t, exchange(t, "PUT", node.URL+"/canonicalbucket/mine", mine[0]), 201)
+		node.Stop(t)
 		if value, _ := standing(t, openPartition(t, fmt.Sprintf("partition-%d", i), theirs[i]), "mine"); value != theirs[0] {
 			t.Errorf("the other cluster's %d holds %q", i, value)
 		}
 	}
 
-	swapped := serve(t, "--config", writeConfig(t, "", mine[0], mine[2], mine[1]))
+	swapped := Serve(t, "--config", WriteConfig(t, "", mine[0], mine[2], mine[1]))
 	refusedAs(t, swapped, 1, `already partition "partition-2"`)
 	refusedAs(t, swapped, 2, `already partition "partition-1"`)
-	swapped.stop(t)
+	swapped.Stop(t)
 
 	// Two names that lead to one database, as the configuration cannot see.
 	alias := strings.Replace(mine[1], "127.0.0.1", "localhost", 1)
-	aliased := serve(t, "--config", writeConfig(t, "", mine[0], mine[1], mine[2], alias))
+	aliased := Serve(t, "--config", WriteConfig(t, "", mine[0], mine[1], mine[2], alias))
 	refusedAs(t, aliased, 3, `already partition "partition-1"; two partitions cannot share one`)
-	aliased.stop(t)
+	aliased.Stop(t)
 
-	same := writeConfig(t, "", mine[0], mine[1], mine[1])
+	same := WriteConfig(t, "", mine[0], mine[1], mine[1])
 	for _, args := range [][]string{{"config", "check", same}, {"serve", "--config", same}, {"sync", "--once", "--config", same}} {
-		_, err := runnel(t, args...)
+		_, err := Run(t, args...)
 		var exit *exec.ExitError
 		if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(err.Error(), "is the database of another partition too") {
 			t.Errorf("%v: %v", args, err)
@@ -337,17 +337,17 @@ func TestWrongDatabasesAreRefused(t *testing.T) {
 
 // refusedAs waits until a server says of a partition that it is refused, and
 // why, in its status and its log.
-func refusedAs(t testing.TB, p *process, i int, says string) {
+func refusedAs(t testing.TB, p *Process, i int, says string) {
 	t.Helper()
-	eventually(t, time.Minute, fmt.Sprintf("partition %d is refused: %s", i, says), func() error {
+	Eventually(t, time.Minute, fmt.Sprintf("partition %d is refused: %s", i, says), func() error {
 		one := statusOf(t, p).Partitions[i]
 		if one.State != "refused" || one.Readable || one.Writable || !strings.Contains(one.Error, says) {
 			return fmt.Errorf("%+v", one)
 		}
 		return nil
 	})
-	if log := strings.ReplaceAll(p.log.String(), `\"`, `"`); !strings.Contains(log, says) {
-		t.Errorf("the log does not say %q:\n%s", says, p.log.tail())
+	if log := strings.ReplaceAll(p.Log.String(), `\"`, `"`); !strings.Contains(log, says) {
+		t.Errorf("the log does not say %q:\n%s", says, p.Log.Tail())
 	}
 }
 
@@ -361,9 +361,9 @@ func TestMissingGrantIsNamed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		file := writeConfig(t, "", "sqlite:"+filepath.Join(t.TempDir(), "0.db"), limited)
-		node := serveUnready(t, "--config", file) // it founds no cluster before all were reached
-		node.await(t, "/healthz")
+		file := WriteConfig(t, "", "sqlite:"+filepath.Join(t.TempDir(), "0.db"), limited)
+		node := ServeUnready(t, "--config", file) // it founds no cluster before all were reached
+		node.AwaitOK(t, "/healthz")
 		grant := fmt.Sprintf("GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP ON `%s`.* TO '%s'@'%%'",
 			strings.ReplaceAll(strings.TrimPrefix(u.Path, "/"), "_", `\_`), u.User.Username())
 		refusedAs(t, node, 1, "lacks a privilege")
@@ -371,7 +371,7 @@ func TestMissingGrantIsNamed(t *testing.T) {
 		if !strings.Contains(said, grant) {
 			t.Errorf("the message is no GRANT to run as it is:\n%s\n%s", said, grant)
 		}
-		if password, _ := u.User.Password(); strings.Contains(node.log.String()+said, password) {
+		if password, _ := u.User.Password(); strings.Contains(node.Log.String()+said, password) {
 			t.Error("the message shows the password")
 		}
 		// An operator copies the statement out of the message.
@@ -384,7 +384,7 @@ func TestMissingGrantIsNamed(t *testing.T) {
 			t.Errorf("the statement of the message: %v", err)
 		}
 		levelFor(t, node, 2)
-		node.stop(t)
+		node.Stop(t)
 	}
 }
 
@@ -410,14 +410,14 @@ func put(url, value string) (status int, err error) {
 func TestMetricsAreDocumented(t *testing.T) {
 	hook := "[[webhook]]\nurl = \"http://127.0.0.1:1/\"\nprefix = \"hooked/\"\nsecret = \"0123456789abcdef0123456789abcdef\"\n"
 	dir := t.TempDir()
-	node := serve(t, "--config", writeConfig(t, hook, "sqlite:"+dir+"/0.db", "sqlite:"+dir+"/1.db", "sqlite:"+dir+"/2.db"))
+	node := Serve(t, "--config", WriteConfig(t, hook, "sqlite:"+dir+"/0.db", "sqlite:"+dir+"/1.db", "sqlite:"+dir+"/2.db"))
 	levelFor(t, node, 3)
 	page, err := os.ReadFile("../docs/operations.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	exchange(t, "GET", node.url+"/v1/changes?since=now&wait=10ms", "") // readers are counted from the first one on
-	given := exchange(t, "GET", node.url+"/metrics", "").body
+	exchange(t, "GET", node.URL+"/v1/changes?since=now&wait=10ms", "") // readers are counted from the first one on
+	given := exchange(t, "GET", node.URL+"/metrics", "").body
 	metric := regexp.MustCompile(`(?m)^# TYPE (runnel_\w+)`)
 	for _, m := range metric.FindAllStringSubmatch(given, -1) {
 		if !strings.Contains(string(page), "`"+m[1]+"`") {
@@ -437,8 +437,8 @@ func TestVacuumIntoIsABackup(t *testing.T) {
 	t.Parallel()
 	dir, h := t.TempDir(), newHistory()
 	urls := []string{"sqlite:" + dir + "/0.db", "sqlite:" + dir + "/1.db"}
-	node := serve(t, "--config", writeConfig(t, "", urls...))
-	stop := h.write(t, 2, node.url)
+	node := Serve(t, "--config", WriteConfig(t, "", urls...))
+	stop := h.write(t, 2, node.URL)
 	h.awaitMore(t, 200)
 	backup := filepath.Join(t.TempDir(), "backup.db")
 	db, err := sql.Open("sqlite", strings.TrimPrefix(urls[1], "sqlite:")+"?_pragma=busy_timeout(10000)")
@@ -451,12 +451,12 @@ func TestVacuumIntoIsABackup(t *testing.T) {
 	}
 	h.awaitMore(t, 100)
 	stop()
-	if err := node.stop(t); err != nil {
+	if err := node.Stop(t); err != nil {
 		t.Fatal(err)
 	}
-	all := readContents(t, writeConfig(t, "", urls[0], "sqlite:"+backup))
+	all := readContents(t, WriteConfig(t, "", urls[0], "sqlite:"+backup))
 	if at := all.copies["partition-0"]["partition-1"].position.Revision; at < 1<<40+50 {
 		t.Errorf("the copy holds up to %d alone", at)
 	}
-	mustHold(t, "the copy", misplaced(all))
+	NoFaults(t, "the copy", misplaced(all))
 }

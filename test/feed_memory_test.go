@@ -14,8 +14,8 @@ import (
 // has the server's memory grow by less than 64 MiB for all of them together.
 func TestAThousandIdleReadersAreSmall(t *testing.T) {
 	const readers, most = 1000, 64 << 10 // KiB
-	p := serve(t, "--data", t.TempDir())
-	address := strings.TrimPrefix(p.url, "http://")
+	p := Serve(t, "--data", t.TempDir())
+	address := strings.TrimPrefix(p.URL, "http://")
 	connect := func() (net.Conn, *bufio.Reader) {
 		conn, err := net.Dial("tcp", address)
 		if err != nil {
@@ -50,10 +50,10 @@ func TestAThousandIdleReadersAreSmall(t *testing.T) {
 	}
 	grown := residentKiB(t, p.cmd.Process.Pid) - before
 	t.Logf("%d readers: %d MiB more than %d MiB, %d KiB each", readers, grown>>10, before>>10, grown/readers)
-	if grown > most && !raceEnabled {
+	if grown > most && !RaceEnabled {
 		t.Errorf("%d idle readers cost %d MiB, more than %d", readers, grown>>10, most>>10)
 	}
-	if _, err := runnel(t, "put", "--server", p.url, "k", "v"); err != nil {
+	if _, err := Run(t, "put", "--server", p.URL, "k", "v"); err != nil {
 		t.Fatal(err)
 	}
 	for _, r := range streams {
@@ -61,7 +61,7 @@ func TestAThousandIdleReadersAreSmall(t *testing.T) {
 	}
 	after := residentKiB(t, p.cmd.Process.Pid) - before
 	t.Logf("after a change that all were given: %d MiB", after>>10)
-	if after > most && !raceEnabled {
+	if after > most && !RaceEnabled {
 		t.Errorf("%d readers cost %d MiB after a change, more than %d", readers, after>>10, most>>10)
 	}
 }

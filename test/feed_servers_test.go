@@ -22,12 +22,12 @@ import (
 // streams and poll, in turn at both. All end with what the store holds.
 func TestReadersOfChangesGoOnAcrossServers(t *testing.T) {
 	t.Parallel()
-	file := writeConfig(t, "[store]\nmasters = [\"partition-0\", \"partition-1\"]\n",
+	file := WriteConfig(t, "[store]\nmasters = [\"partition-0\", \"partition-1\"]\n",
 		servers.MariaDB(t).Database(t), servers.MySQL(t).Database(t), "sqlite:"+filepath.Join(t.TempDir(), "2.db"))
-	nodes := [2]atomic.Pointer[process]{}
-	nodes[0].Store(serve(t, "--config", file))
-	nodes[1].Store(serve(t, "--config", file))
-	at := func(i int) string { return nodes[i%2].Load().url }
+	nodes := [2]atomic.Pointer[Process]{}
+	nodes[0].Store(Serve(t, "--config", file))
+	nodes[1].Store(Serve(t, "--config", file))
+	at := func(i int) string { return nodes[i%2].Load().URL }
 
 	ctx, stopReaders := context.WithCancel(t.Context())
 	defer stopReaders()
@@ -61,19 +61,19 @@ func TestReadersOfChangesGoOnAcrossServers(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, time.Minute, "half is written", func() error {
+	Eventually(t, time.Minute, "half is written", func() error {
 		if n := written.Load(); n < writes/2 {
 			return fmt.Errorf("%d writes", n)
 		}
 		return nil
 	})
-	nodes[0].Load().kill()
-	nodes[0].Store(serve(t, "--config", file))
+	nodes[0].Load().Kill()
+	nodes[0].Store(Serve(t, "--config", file))
 	writers.Wait()
 	awaitEqual(t, file)
 	held := heldValues(t, at(1))
 	for i, m := range mirrors {
-		eventually(t, time.Minute, fmt.Sprintf("reader %d is level", i), func() error { return m.differs(held) })
+		Eventually(t, time.Minute, fmt.Sprintf("reader %d is level", i), func() error { return m.differs(held) })
 		t.Logf("reader %d was given %d changes", i, m.given.Load())
 	}
 	stopReaders()

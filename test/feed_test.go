@@ -441,7 +441,7 @@ func (c *feedCluster) finish(t *testing.T, m *mirror) {
 func TestReadersOfChangesMissNoFinalState(t *testing.T) {
 	t.Parallel()
 	writes := int64(100_000)
-	if raceEnabled && os.Getenv("RUNNEL_TEST_LONG") == "" {
+	if RaceEnabled && os.Getenv("RUNNEL_TEST_LONG") == "" {
 		writes = 5000
 	}
 	seed := rand.Uint64()

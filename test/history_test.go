@@ -52,7 +52,7 @@ type attempt struct {
 const (
 	writers    = 8
 	crashKeys  = 48
-	knownReads = "?consistency=master"
+	MasterRead = "?consistency=master"
 )
 
 func newHistory() *history { return &history{began: time.Now()} }
@@ -77,7 +77,7 @@ func (h *history) write(t testing.TB, seed uint64, urls ...string) (stop func())
 func (h *history) awaitMore(t testing.TB, n int) {
 	t.Helper()
 	n += h.acknowledged()
-	eventually(t, time.Minute, fmt.Sprintf("%d acknowledged writes", n), func() error {
+	Eventually(t, time.Minute, fmt.Sprintf("%d acknowledged writes", n), func() error {
 		if done := h.acknowledged(); done < n {
 			return fmt.Errorf("only %d", done)
 		}
@@ -188,7 +188,7 @@ func (w *writer) value() []byte {
 
 // current asks for the revision of a key on its master; 0: there is none.
 func (w *writer) current(key string) int64 {
-	resp, err := w.client.Head(w.url + "/v1/keys/" + key + knownReads)
+	resp, err := w.client.Head(w.url + "/v1/keys/" + key + MasterRead)
 	if err != nil {
 		return 0
 	}
@@ -225,7 +225,7 @@ func (w *writer) send(a attempt, r *http.Request) (outcome, attempt) {
 	defer resp.Body.Close()
 	body, _ := io.ReadAll(resp.Body)
 	fault := fmt.Sprintf("%s %s: %s: %s", r.Method, a.key, resp.Status, body)
-	switch problem := problemOf(body); {
+	switch problem := ProblemOf(body); {
 	case resp.StatusCode < 300:
 		if a.revision, err = strconv.ParseInt(resp.Header.Get("Runnel-Revision"), 10, 64); err == nil {
 			fault = ""
@@ -245,8 +245,8 @@ func (w *writer) send(a attempt, r *http.Request) (outcome, attempt) {
 	return unable, a
 }
 
-// problemOf is the last part of a problem's type, "" if it is none.
-func problemOf(body []byte) string {
+// ProblemOf is the last part of a problem's type, "" if it is none.
+func ProblemOf(body []byte) string {
 	var p struct{ Type string }
 	if json.Unmarshal(body, &p) != nil {
 		return ""

@@ -39,23 +39,23 @@ const minTreeFiles = 8000
 func TestGoSourceTreeReachesEveryPartition(t *testing.T) {
 	tree := goSourceTree(t)
 	urls := mixedDatabases(t)
-	file := writeConfig(t, "", urls...)
-	node := serve(t, "--config", file, "--no-sync")
+	file := WriteConfig(t, "", urls...)
+	node := Serve(t, "--config", file, "--no-sync")
 
 	want := filesBelow(t, tree, "src/")
 	if len(want) < minTreeFiles {
 		t.Fatalf("%s holds %d files, not a whole source tree", tree, len(want))
 	}
-	timed(t, "import", func() { mustRun(t, "import", tree, "--prefix", "src/", "--server", node.url) })
+	timed(t, "import", func() { mustRun(t, "import", tree, "--prefix", "src/", "--server", node.URL) })
 	timed(t, "sync", func() { syncLevel(t, file) })
 	parts := openMixed(t, urls)
 	timed(t, "compare", func() { holdFiles(t, parts, want) })
 	t.Logf("%d files are in every partition", len(want))
 
-	change(t, node.url, want)
+	change(t, node.URL, want)
 	timed(t, "sync of the changes", func() { syncLevel(t, file) })
 	timed(t, "compare again", func() { holdFiles(t, parts, want); holdSame(t, parts) })
-	exportedIsImported(t, node.url, want)
+	exportedIsImported(t, node.URL, want)
 }
 
 // change mirrors a changed copy of src/net into the server: a directory gone,
@@ -98,15 +98,15 @@ func change(t *testing.T, server string, want map[string]string) {
 func exportedIsImported(t *testing.T, server string, want map[string]string) {
 	t.Helper()
 	prefix := "src/"
-	if raceEnabled && os.Getenv("RUNNEL_TEST_LONG") != "1" {
+	if RaceEnabled && os.Getenv("RUNNEL_TEST_LONG") != "1" {
 		prefix = "src/net/"
 		maps.DeleteFunc(want, func(key, _ string) bool { return !strings.HasPrefix(key, prefix) })
 	}
 	t.Logf("%d files below %s are exported", len(want), prefix)
 	file, data := filepath.Join(t.TempDir(), "export.ndjson"), t.TempDir()
 	timed(t, "export", func() { mustRun(t, "export", file, "--prefix", prefix, "--server", server) })
-	fresh := serve(t, "--data", data, "--no-sync")
-	timed(t, "import of the export", func() { mustRun(t, "import", file, "--server", fresh.url) })
+	fresh := Serve(t, "--data", data, "--no-sync")
+	timed(t, "import of the export", func() { mustRun(t, "import", file, "--server", fresh.URL) })
 	holdsFiles(t, openPartition(t, "partition-0", "sqlite:"+filepath.Join(data, "partition-0.db")), want)
 }
 
@@ -291,8 +291,8 @@ func openPartition(t testing.TB, name, url string) partition.Partition {
 // partition is level.
 func syncLevel(t testing.TB, file string) {
 	t.Helper()
-	eventually(t, 3*time.Minute, "runnel sync --once says that all is level", func() error {
-		out, err := runnel(t, "sync", "--once", "--config", file)
+	Eventually(t, 3*time.Minute, "runnel sync --once says that all is level", func() error {
+		out, err := Run(t, "sync", "--once", "--config", file)
 		if err != nil {
 			return fmt.Errorf("%w\n%s", err, out)
 		}
@@ -303,7 +303,7 @@ func syncLevel(t testing.TB, file string) {
 // mustRun runs a command that has to succeed and returns what it printed.
 func mustRun(t testing.TB, args ...string) string {
 	t.Helper()
-	out, err := runnel(t, args...)
+	out, err := Run(t, args...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -110,7 +110,7 @@ func (g *registrar) batchResults(r received, f fate, n int) ([]batchResult, fate
 	return page.Results, answered
 }
 
-func (b *batchResult) problem() string { return problemOf(b.Problem) }
+func (b *batchResult) problem() string { return ProblemOf(b.Problem) }
 
 func (b *batchResult) answer(o asked) answer {
 	switch {

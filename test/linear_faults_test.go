@@ -42,9 +42,9 @@ func TestHistoriesHoldThroughFaults(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := start(t)
-			random := newRandom(t)
+			random := NewRandom(t)
 			w := startWorkload(t, random, c.server)
-			for range rounds(1, 20) {
+			for range Rounds(1, 20) {
 				random.Shuffle(len(c.faults), func(i, j int) { c.faults[i], c.faults[j] = c.faults[j], c.faults[i] })
 				for _, f := range c.faults {
 					w.awaitMore(t, 150)
@@ -54,8 +54,8 @@ func TestHistoriesHoldThroughFaults(t *testing.T) {
 				}
 			}
 			w.awaitMore(t, 150)
-			eventually(t, time.Minute, "a replica answers sessions", w.sessions.fromReplica)
-			eventually(t, time.Minute, "a replica answers bounded reads", w.fresh.asFresh)
+			Eventually(t, time.Minute, "a replica answers sessions", w.sessions.fromReplica)
+			Eventually(t, time.Minute, "a replica answers bounded reads", w.fresh.asFresh)
 			w.stop()
 			w.judge(t)
 		})
@@ -65,9 +65,9 @@ func TestHistoriesHoldThroughFaults(t *testing.T) {
 // linearCluster is two servers and a sync process, and what can happen to them.
 type linearCluster struct {
 	t      *testing.T
-	nodes  [2]atomic.Pointer[process]
+	nodes  [2]atomic.Pointer[Process]
 	files  [2]string // the configuration of each node
-	sync   *process
+	sync   *Process
 	faults []linearFault
 }
 
@@ -79,34 +79,34 @@ type linearFault struct {
 
 func (c *linearCluster) start(syncFile string) {
 	for i := range c.nodes {
-		c.nodes[i].Store(serveUnready(c.t, "--config", c.files[i], "--no-sync"))
+		c.nodes[i].Store(ServeUnready(c.t, "--config", c.files[i], "--no-sync"))
 	}
-	c.sync = start(c.t, "sync", "--config", syncFile)
+	c.sync = Start(c.t, "sync", "--config", syncFile)
 	for i := range c.nodes {
-		c.nodes[i].Load().await(c.t, "/readyz?write")
+		c.nodes[i].Load().AwaitOK(c.t, "/readyz?write")
 	}
-	paused := func(p *process) func() {
+	paused := func(p *Process) func() {
 		p.cmd.Process.Signal(syscall.SIGSTOP)
 		return func() { p.cmd.Process.Signal(syscall.SIGCONT) }
 	}
 	c.faults = append(c.faults,
 		linearFault{func(i int) func() { return paused(c.nodes[i].Load()) }, 2500 * time.Millisecond},
 		linearFault{func(i int) func() {
-			c.nodes[i].Load().kill()
-			return func() { c.nodes[i].Store(serveUnready(c.t, "--config", c.files[i], "--no-sync")) }
+			c.nodes[i].Load().Kill()
+			return func() { c.nodes[i].Store(ServeUnready(c.t, "--config", c.files[i], "--no-sync")) }
 		}, time.Second},
 		linearFault{func(int) func() { return paused(c.sync) }, time.Second},
 		linearFault{func(int) func() {
-			c.sync.kill()
-			return func() { c.sync = start(c.t, "sync", "--config", syncFile) }
+			c.sync.Kill()
+			return func() { c.sync = Start(c.t, "sync", "--config", syncFile) }
 		}, time.Second})
 }
 
 // server is the URL of any node, also of one that is away.
-func (c *linearCluster) server(random *rand.Rand) string { return c.nodes[random.IntN(2)].Load().url }
+func (c *linearCluster) server(random *rand.Rand) string { return c.nodes[random.IntN(2)].Load().URL }
 
 func linearOnSQLite(t *testing.T) *linearCluster {
-	file := writeConfig(t, linearConfig, threeFiles(t)...)
+	file := WriteConfig(t, linearConfig, ThreeFiles(t)...)
 	c := &linearCluster{t: t, files: [2]string{file, file}}
 	c.start(file)
 	return c
@@ -121,7 +121,7 @@ func linearOnMariaDB(t *testing.T) *linearCluster {
 // linearOnMySQL has them on the shared server when time is short: to start one takes
 // as long as all else.
 func linearOnMySQL(t *testing.T) *linearCluster {
-	if rounds(0, 1) == 0 {
+	if Rounds(0, 1) == 0 {
 		return linearOnServer(t, servers.MySQL(t), nil)
 	}
 	server := servers.NewMySQL(t)
@@ -143,10 +143,10 @@ func linearOnServer(t *testing.T, server *servers.Server, faults []linearFault) 
 	var cables [2]*cable
 	for i := range c.files {
 		cables[i] = newCable(t, server.Address())
-		c.files[i] = writeConfig(t, linearConfig, cables[i].through(t, urls[0]), cables[i].through(t, urls[1]), urls[2])
+		c.files[i] = WriteConfig(t, linearConfig, cables[i].through(t, urls[0]), cables[i].through(t, urls[1]), urls[2])
 	}
 	c.faults = append(faults, linearFault{func(i int) func() { cables[i].cut(); return cables[i].mend }, time.Second})
-	c.start(writeConfig(t, linearConfig, urls...))
+	c.start(WriteConfig(t, linearConfig, urls...))
 	return c
 }
 
@@ -341,7 +341,7 @@ func startWorkload(t testing.TB, random *rand.Rand, server func(*rand.Rand) stri
 func (w *workload) awaitMore(t testing.TB, n int64) {
 	t.Helper()
 	n += w.done.Load()
-	eventually(t, time.Minute, fmt.Sprint(n, " operations"), func() error {
+	Eventually(t, time.Minute, fmt.Sprint(n, " operations"), func() error {
 		if done := w.done.Load(); done < n {
 			return fmt.Errorf("%d", done)
 		}

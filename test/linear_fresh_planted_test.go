@@ -58,7 +58,7 @@ func TestFreshnessChecksFindPlantedFaults(t *testing.T) {
 			for i := range s.all {
 				s.all[i].called, s.all[i].returned = time.Duration(10*i), time.Duration(10*i+5)
 			}
-			seen(t, name, s.stale(3), !c.can)
+			WantFaults(t, name, s.stale(3), !c.can)
 		})
 	}
 }

@@ -155,8 +155,8 @@ func (s *sightings) mustBeFresh(t testing.TB, partitions int) {
 	if len(found) > 0 {
 		found[0] += ", see " + s.written()
 	}
-	mustHold(t, "fresh reads", found)
-	mustHold(t, "answers to fresh reads", s.record.faults)
+	NoFaults(t, "fresh reads", found)
+	NoFaults(t, "answers to fresh reads", s.record.faults)
 }
 
 // asFresh is whether somebody else than a master has answered a bounded read.

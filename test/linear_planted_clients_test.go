@@ -18,12 +18,12 @@ func TestHistoryChecksFindPlantedClients(t *testing.T) {
 	dir := t.TempDir()
 	// Reads that name no consistency always go to the replica, which is never copied to: each plant is certain.
 	settings := "[store]\nsession_wait = \"1ms\"\nread = \"local\"\nlocal = \"partition-1\"\n"
-	file := writeConfig(t, settings, "sqlite:"+filepath.Join(dir, "0.db"), "sqlite:"+filepath.Join(dir, "1.db"))
-	mustRunOnce(t, file)
-	node := serve(t, "--config", file, "--no-sync")
-	c := client{random: newRandom(t), http: &http.Client{Timeout: 30 * time.Second}}
-	c.server = func(*rand.Rand) string { return node.url }
-	eventually(t, 30*time.Second, "the replica answers", func() error {
+	file := WriteConfig(t, settings, "sqlite:"+filepath.Join(dir, "0.db"), "sqlite:"+filepath.Join(dir, "1.db"))
+	SyncOnce(t, file)
+	node := Serve(t, "--config", file, "--no-sync")
+	c := client{random: NewRandom(t), http: &http.Client{Timeout: 30 * time.Second}}
+	c.server = func(*rand.Rand) string { return node.URL }
+	Eventually(t, 30*time.Second, "the replica answers", func() error {
 		if r, _, _ := c.send(http.MethodGet, "/v1/keys", ""); r.header.Get("Runnel-Partition") != "partition-1" {
 			return fmt.Errorf("answered %d %s", r.status, r.body)
 		}
@@ -47,7 +47,7 @@ func whole(group string, _ int) string { return group }
 // plantReaders reads from any partition as if it were the master, one by one and in
 // batches.
 func plantReaders(t *testing.T, c client) {
-	for read, can := range map[string]bool{knownReads: true, "": false} {
+	for read, can := range map[string]bool{MasterRead: true, "": false} {
 		for way, ask := range ways {
 			g := newRegistrar(c, newRecord(), whole)
 			g.read = read
@@ -56,8 +56,8 @@ func plantReaders(t *testing.T, c client) {
 				ask(g, group, g.register(group))
 				ask(g, group, asked{then: []step{getOf(0)}})
 			}
-			mustHold(t, "answers", g.record.faults)
-			seen(t, "the order of reads from "+read+" "+way, g.record.disorders(), !can)
+			NoFaults(t, "answers", g.record.faults)
+			WantFaults(t, "the order of reads from "+read+" "+way, g.record.disorders(), !can)
 		}
 	}
 }
@@ -74,8 +74,8 @@ func plantForgetful(t *testing.T, c client) {
 		for range 200 {
 			s.step()
 		}
-		mustHold(t, "answers", s.sightings.record.faults)
-		seen(t, fmt.Sprintf("sessions that forget answers of %q", forgets), s.sightings.older(), forgets != "")
+		NoFaults(t, "answers", s.sightings.record.faults)
+		WantFaults(t, fmt.Sprintf("sessions that forget answers of %q", forgets), s.sightings.older(), forgets != "")
 	}
 }
 
@@ -90,8 +90,8 @@ func plantForgetfulOfTransactions(t *testing.T, c client) {
 			s.transact(sighting{session: i, group: group, key: group + "/0"})
 			s.list(sighting{session: i, group: group})
 		}
-		mustHold(t, "answers", all.record.faults)
-		seen(t, fmt.Sprintf("sessions of transactions that forget answers of %q", forgets), all.older(), faulty)
+		NoFaults(t, "answers", all.record.faults)
+		WantFaults(t, fmt.Sprintf("sessions of transactions that forget answers of %q", forgets), all.older(), faulty)
 	}
 }
 
@@ -99,8 +99,8 @@ func plantPieces(t *testing.T, c client) {
 	for _, pieces := range []bool{false, true} {
 		g := newRegistrar(c, newRecord(), func(group string, key int) string { return fmt.Sprintf("{%s}/%d", group, key) })
 		transferBesideAReader(g, pieces)
-		mustHold(t, "answers", g.record.faults)
-		seen(t, fmt.Sprint("transactions, in pieces: ", pieces), g.record.disorders(), pieces)
+		NoFaults(t, "answers", g.record.faults)
+		WantFaults(t, fmt.Sprint("transactions, in pieces: ", pieces), g.record.disorders(), pieces)
 	}
 }
 
@@ -111,8 +111,8 @@ func plantLazy(t *testing.T, c client) {
 		for range 100 {
 			f.step()
 		}
-		mustHold(t, "answers", f.sightings.record.faults)
-		seen(t, fmt.Sprint("fresh reads, not asked for: ", lazy), f.sightings.stale(2), lazy)
+		NoFaults(t, "answers", f.sightings.record.faults)
+		WantFaults(t, fmt.Sprint("fresh reads, not asked for: ", lazy), f.sightings.stale(2), lazy)
 	}
 }
 
@@ -128,8 +128,8 @@ func plantHalfSent(t *testing.T, c client) {
 			g := newRegistrar(c, newRecord(), whole)
 			g.sends = sends
 			takeAndLose(g, "lease "+name+" "+way, ask)
-			mustHold(t, "answers", g.record.faults)
-			seen(t, "the order of one that sends "+name+", "+way, g.record.disorders(), sends != nil)
+			NoFaults(t, "answers", g.record.faults)
+			WantFaults(t, "the order of one that sends "+name+", "+way, g.record.disorders(), sends != nil)
 		}
 	}
 }
@@ -154,8 +154,8 @@ func plantDropped(t *testing.T, c client) {
 		for _, o := range batch {
 			g.ask(o.group, asked{then: []step{getOf(0)}})
 		}
-		mustHold(t, "answers", g.record.faults)
-		seen(t, fmt.Sprint("the order of a batch, one dropped: ", dropped), g.record.disorders(), dropped)
+		NoFaults(t, "answers", g.record.faults)
+		WantFaults(t, fmt.Sprint("the order of a batch, one dropped: ", dropped), g.record.disorders(), dropped)
 	}
 }
 

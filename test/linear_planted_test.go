@@ -72,7 +72,7 @@ func TestHistoryChecksFindPlantedFaults(t *testing.T) {
 		"an unknown write that went too soon":   {times{0: unknown(passing("a", 0)), 1: read("a", 1), 3: readNothing()}.turns(), false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			seen(t, name, recordOf(c.told).disorders(), !c.can)
+			WantFaults(t, name, recordOf(c.told).disorders(), !c.can)
 		})
 	}
 }
@@ -272,7 +272,7 @@ func TestSessionChecksFindPlantedFaults(t *testing.T) {
 					s.all[i].called, s.all[i].returned = s.all[i-1].called, s.all[i-1].returned
 				}
 			}
-			seen(t, name, s.older(), !c.can)
+			WantFaults(t, name, s.older(), !c.can)
 		})
 	}
 }

@@ -289,6 +289,6 @@ func (r *record) mustBeOrdered(t testing.TB, what string) {
 		name, _, _ := strings.Cut(fault, ": ")
 		found[i] += ", see " + drawing(groups[name])
 	}
-	mustHold(t, "the order of "+what, found)
-	mustHold(t, "answers to "+what, r.faults)
+	NoFaults(t, "the order of "+what, found)
+	NoFaults(t, "answers to "+what, r.faults)
 }

@@ -53,7 +53,7 @@ func serveContained(t *testing.T) *contained {
 		t.Fatal(err)
 	}
 	image := docker(t, bytes.NewReader(archive), "import", "-")
-	c := &contained{address: freeAddress(t)}
+	c := &contained{address: FreeAddress(t)}
 	c.url = "http://" + c.address
 	c.name = docker(t, nil, "run", "--detach", "--network", "host", "--memory", "512m", "--memory-swap", "512m",
 		image, "/runnel", "serve", "--data", "/data", "--listen", c.address)
@@ -64,7 +64,7 @@ func serveContained(t *testing.T) *contained {
 		docker(t, nil, "rm", "--force", "--volumes", c.name)
 		docker(t, nil, "rmi", "--force", image)
 	})
-	eventually(t, time.Minute, "it takes writes", func() error {
+	Eventually(t, time.Minute, "it takes writes", func() error {
 		r, err := http.Get(c.url + "/readyz?write")
 		if err != nil {
 			return err
@@ -137,7 +137,7 @@ func TestContainerOf512MiBSurvivesGreedyClients(t *testing.T) {
 	c.lives(t, "100 readers of events that do not read")
 	deaf()
 
-	eventually(t, time.Minute, "the memory of clients that are gone is free", func() error {
+	Eventually(t, time.Minute, "the memory of clients that are gone is free", func() error {
 		if s := c.do("PUT", "/v1/keys/again", value); s/100 != 2 {
 			return fmt.Errorf("%d", s)
 		}

@@ -17,9 +17,9 @@ import (
 	"time"
 )
 
-// binary is the runnel that the tests run: built once for each test process,
+// Binary is the runnel that the tests run: built once for each test process,
 // with the race detector when the tests have it.
-var binary = sync.OnceValues(func() (string, error) {
+var Binary = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "runnel-test-")
 	if err != nil {
 		return "", err
@@ -27,7 +27,7 @@ var binary = sync.OnceValues(func() (string, error) {
 	binaryDir = dir
 	path := filepath.Join(dir, "runnel")
 	args := []string{"build", "-o", path}
-	if raceEnabled {
+	if RaceEnabled {
 		args = append(args, "-race")
 	}
 	out, err := exec.Command("go", append(args, "../cmd/runnel")...).CombinedOutput()
@@ -47,94 +47,94 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// runnel runs one command to its end and returns what it printed.
-func runnel(t testing.TB, args ...string) (stdout string, err error) {
+// Run runs one command to its end and returns what it printed.
+func Run(t testing.TB, args ...string) (stdout string, err error) {
 	t.Helper()
-	path, err := binary()
+	path, err := Binary()
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, args...)
-	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
+	Cmd := exec.CommandContext(ctx, path, args...)
+	Cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
 	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err = cmd.Run(); err != nil {
+	Cmd.Stdout, Cmd.Stderr = &out, &errs
+	if err = Cmd.Run(); err != nil {
 		err = fmt.Errorf("runnel %s: %w\n%s", strings.Join(args, " "), err, errs.String())
 	}
 	return out.String(), err
 }
 
-// process is a long-running runnel: serve or sync.
-type process struct {
-	url    string // of a serve
+// Process is a long-running runnel: serve or sync.
+type Process struct {
+	URL    string // of a serve
 	cmd    *exec.Cmd
-	log    *lockedBuffer
-	exited chan struct{}
-	err    error // of the exit, once exited is closed
+	Log    *Output
+	Exited chan struct{}
+	Err    error // of the exit, once exited is closed
 }
 
-// start runs a long-running command, killed when the test ends.
-func start(t testing.TB, args ...string) *process {
+// Start runs a long-running command, killed when the test ends.
+func Start(t testing.TB, args ...string) *Process {
 	t.Helper()
-	path, err := binary()
+	path, err := Binary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return startProgram(t, path, args...)
+	return StartProgram(t, path, args...)
 }
 
-// startProgram is start with a runnel that was built otherwise.
-func startProgram(t testing.TB, path string, args ...string) *process {
+// StartProgram is start with a runnel that was built otherwise.
+func StartProgram(t testing.TB, path string, args ...string) *Process {
 	t.Helper()
-	p := &process{cmd: exec.Command(path, args...), log: &lockedBuffer{}, exited: make(chan struct{})}
-	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	p := &Process{cmd: exec.Command(path, args...), Log: &Output{}, Exited: make(chan struct{})}
+	p.cmd.Stdout, p.cmd.Stderr = p.Log, p.Log
 	p.cmd.Env = append(os.Environ(), "GORACE=halt_on_error=1 atexit_sleep_ms=0", "RUNNEL_TEST_CLOCK_STEP="+path+".step")
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	go func() { p.err = p.cmd.Wait(); close(p.exited) }()
+	go func() { p.Err = p.cmd.Wait(); close(p.Exited) }()
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("runnel %s logged:\n%s", strings.Join(args, " "), p.log.tail())
+			t.Logf("runnel %s logged:\n%s", strings.Join(args, " "), p.Log.Tail())
 			p.dump(t)
 		}
-		p.kill()
-		if strings.Contains(p.log.String(), "DATA RACE") {
-			t.Errorf("runnel %s has a data race:\n%s", strings.Join(args, " "), p.log.tail())
+		p.Kill()
+		if strings.Contains(p.Log.String(), "DATA RACE") {
+			t.Errorf("runnel %s has a data race:\n%s", strings.Join(args, " "), p.Log.Tail())
 		}
 	})
 	return p
 }
 
-// serve starts "runnel serve" on a free port and waits until it takes writes.
-func serve(t testing.TB, args ...string) *process {
+// Serve starts "runnel Serve" on a free port and waits until it takes writes.
+func Serve(t testing.TB, args ...string) *Process {
 	t.Helper()
-	p := serveUnready(t, args...)
-	p.await(t, "/readyz?write")
+	p := ServeUnready(t, args...)
+	p.AwaitOK(t, "/readyz?write")
 	return p
 }
 
-// serveUnready starts "runnel serve" on a free port.
-func serveUnready(t testing.TB, args ...string) *process {
+// ServeUnready starts "runnel serve" on a free port.
+func ServeUnready(t testing.TB, args ...string) *Process {
 	t.Helper()
-	address := freeAddress(t)
-	p := start(t, append([]string{"serve", "--listen", address}, args...)...)
-	p.url = "http://" + address
+	address := FreeAddress(t)
+	p := Start(t, append([]string{"serve", "--listen", address}, args...)...)
+	p.URL = "http://" + address
 	return p
 }
 
-// await waits until the path answers 200.
-func (p *process) await(t testing.TB, path string) {
+// AwaitOK waits until the path answers 200.
+func (p *Process) AwaitOK(t testing.TB, path string) {
 	t.Helper()
-	eventually(t, time.Minute, path+" of "+p.url, func() error {
+	Eventually(t, time.Minute, path+" of "+p.URL, func() error {
 		select {
-		case <-p.exited:
-			t.Fatalf("runnel ended: %v\n%s", p.err, p.log.tail())
+		case <-p.Exited:
+			t.Fatalf("runnel ended: %v\n%s", p.Err, p.Log.Tail())
 		default:
 		}
-		resp, err := http.Get(p.url + path)
+		resp, err := http.Get(p.URL + path)
 		if err != nil {
 			return err
 		}
@@ -147,41 +147,41 @@ func (p *process) await(t testing.TB, path string) {
 	})
 }
 
-// kill ends the process as a power cut would: with SIGKILL.
-func (p *process) kill() {
+// Kill ends the process as a power cut would: with SIGKILL.
+func (p *Process) Kill() {
 	p.cmd.Process.Kill()
-	<-p.exited
+	<-p.Exited
 }
 
 // dump logs what the goroutines of a process that still runs are at, and ends it:
 // a test that waits in vain would not tell.
-func (p *process) dump(t testing.TB) {
-	before := len(p.log.String())
+func (p *Process) dump(t testing.TB) {
+	before := len(p.Log.String())
 	if p.cmd.Process.Signal(syscall.SIGQUIT) != nil {
 		return // it has ended
 	}
 	select {
-	case <-p.exited:
+	case <-p.Exited:
 	case <-time.After(5 * time.Second):
 	}
-	stacks := p.log.String()[before:]
+	stacks := p.Log.String()[before:]
 	t.Logf("its goroutines:\n%s", stacks[:min(len(stacks), 64<<10)])
 }
 
-// stop ends the process in good order and returns how it exited.
-func (p *process) stop(t testing.TB) error {
+// Stop ends the process in good order and returns how it exited.
+func (p *Process) Stop(t testing.TB) error {
 	t.Helper()
 	p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
-	case <-p.exited:
-		return p.err
+	case <-p.Exited:
+		return p.Err
 	case <-time.After(time.Minute):
-		t.Fatalf("runnel does not stop\n%s", p.log.tail())
+		t.Fatalf("runnel does not stop\n%s", p.Log.Tail())
 		return nil
 	}
 }
 
-func freeAddress(t testing.TB) string {
+func FreeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -191,8 +191,8 @@ func freeAddress(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// eventually tries until there is no error, or fails the test with the last one.
-func eventually(t testing.TB, within time.Duration, what string, try func() error) {
+// Eventually tries until there is no error, or fails the test with the last one.
+func Eventually(t testing.TB, within time.Duration, what string, try func() error) {
 	t.Helper()
 	deadline := time.NewTimer(within)
 	defer deadline.Stop()
@@ -211,9 +211,9 @@ func eventually(t testing.TB, within time.Duration, what string, try func() erro
 	}
 }
 
-// writeConfig writes a configuration of the given partitions' URLs, named
+// WriteConfig writes a configuration of the given partitions' URLs, named
 // partition-0, partition-1, …, preceded by other lines of TOML.
-func writeConfig(t testing.TB, preamble string, urls ...string) string {
+func WriteConfig(t testing.TB, preamble string, urls ...string) string {
 	t.Helper()
 	var b strings.Builder
 	b.WriteString(preamble + "\n")
@@ -227,25 +227,25 @@ func writeConfig(t testing.TB, preamble string, urls ...string) string {
 	return path
 }
 
-// lockedBuffer keeps what a process prints.
-type lockedBuffer struct {
+// Output keeps what a process prints.
+type Output struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
 }
 
-func (b *lockedBuffer) Write(p []byte) (int, error) {
+func (b *Output) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buf.Write(p)
 }
 
-func (b *lockedBuffer) String() string {
+func (b *Output) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buf.String()
 }
 
-func (b *lockedBuffer) tail() string {
+func (b *Output) Tail() string {
 	s := b.String()
 	return s[max(0, len(s)-8<<10):]
 }

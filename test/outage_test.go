@@ -55,8 +55,8 @@ var outages = []outage{
 func TestOutageOfAReplica(t *testing.T) {
 	t.Parallel()
 	server := servers.NewMySQL(t)
-	file := writeConfig(t, outageConfig, servers.MariaDB(t).Database(t), server.Database(t), "sqlite:"+filepath.Join(t.TempDir(), "2.db"))
-	node := serve(t, "--config", file)
+	file := WriteConfig(t, outageConfig, servers.MariaDB(t).Database(t), server.Database(t), "sqlite:"+filepath.Join(t.TempDir(), "2.db"))
+	node := Serve(t, "--config", file)
 	n := &outageTest{told: newHistory(), node: node, file: file, replicaLeft: openNamed(t, file, "partition-2")}
 	for i, o := range outages {
 		t.Run(o.name, func(t *testing.T) {
@@ -76,7 +76,7 @@ func TestOutageOfAReplica(t *testing.T) {
 				t.Errorf("with a replica %s: %v", o.name, reads)
 			}
 			began := time.Now()
-			out, err := runnel(t, "sync", "--once", "--config", file)
+			out, err := Run(t, "sync", "--once", "--config", file)
 			t.Logf("sync --once took %v", time.Since(began).Round(time.Millisecond))
 			if !strings.Contains(out, "partition-1: unreachable") {
 				t.Errorf("sync --once does not name the partition that is away: %q, %v", out, err)
@@ -89,10 +89,10 @@ func TestOutageOfAReplica(t *testing.T) {
 			n.awaitState(t, "partition-1", "ready")
 		})
 	}
-	if err := node.stop(t); err != nil {
+	if err := node.Stop(t); err != nil {
 		t.Errorf("serve stopped with %v", err)
 	}
-	mustHold(t, "equal", unequal(readContents(t, file)))
+	NoFaults(t, "equal", unequal(readContents(t, file)))
 }
 
 // TestOutageOfTheMaster takes the master's server away: reads go on, writes are
@@ -100,8 +100,8 @@ func TestOutageOfAReplica(t *testing.T) {
 func TestOutageOfTheMaster(t *testing.T) {
 	t.Parallel()
 	server := servers.NewMariaDB(t)
-	file := writeConfig(t, outageConfig, server.Database(t), servers.MySQL(t).Database(t), "sqlite:"+filepath.Join(t.TempDir(), "2.db"))
-	node := serve(t, "--config", file)
+	file := WriteConfig(t, outageConfig, server.Database(t), servers.MySQL(t).Database(t), "sqlite:"+filepath.Join(t.TempDir(), "2.db"))
+	node := Serve(t, "--config", file)
 	n := &outageTest{told: newHistory(), node: node, file: file}
 	for i, o := range outages {
 		t.Run(o.name, func(t *testing.T) {
@@ -124,19 +124,19 @@ func TestOutageOfTheMaster(t *testing.T) {
 
 			back()
 			at := time.Now()
-			n.told.awaitWrite(t, node.url)
+			n.told.awaitWrite(t, node.URL)
 			t.Logf("%s: %v; refused writes took at most %v; writes worked %v after it was back",
 				o.name, reads, slowest.Round(time.Millisecond), time.Since(at).Round(time.Millisecond))
 			awaitEqual(t, file)
 		})
 	}
-	if err := node.stop(t); err != nil {
+	if err := node.Stop(t); err != nil {
 		t.Errorf("serve stopped with %v", err)
 	}
 	all := readContents(t, file)
-	mustHold(t, "equal", unequal(all))
-	mustHold(t, "positions and rows", misplaced(all))
-	mustHold(t, "acknowledged writes", n.told.lost(all))
+	NoFaults(t, "equal", unequal(all))
+	NoFaults(t, "positions and rows", misplaced(all))
+	NoFaults(t, "acknowledged writes", n.told.lost(all))
 }
 
 // TestSyncOnceTellsOutageFromLag holds sync --once to its exit status: 1 when a
@@ -145,13 +145,13 @@ func TestOutageOfTheMaster(t *testing.T) {
 // send a mail a minute for it.
 func TestSyncOnceTellsOutageFromLag(t *testing.T) {
 	t.Parallel()
-	urls := threeFiles(t)
-	file := writeConfig(t, "", urls...)
-	withOutage := writeConfig(t, "", append(urls, "mysql://u:p@"+freeAddress(t)+"/nothing")...)
-	node := serve(t, "--config", file, "--no-sync")
+	urls := ThreeFiles(t)
+	file := WriteConfig(t, "", urls...)
+	withOutage := WriteConfig(t, "", append(urls, "mysql://u:p@"+FreeAddress(t)+"/nothing")...)
+	node := Serve(t, "--config", file, "--no-sync")
 	n := &outageTest{told: newHistory(), node: node, file: file}
 	n.put(t, "first")
-	mustRunOnce(t, file)
+	SyncOnce(t, file)
 	held := openNamed(t, file, "partition-2")
 	lease, err := held.Acquire(t.Context(), "another process", 15*time.Second) // as long as the default
 	if err != nil {
@@ -164,18 +164,18 @@ func TestSyncOnceTellsOutageFromLag(t *testing.T) {
 	}
 	all := []string{"partition-0: level", "partition-1: level", "partition-2: level", "partition-3: unreachable"}
 	syncOnceSays(t, withOutage, 0, all...)
-	if out, err := runnel(t, "sync", "--once", "--strict", "--quiet", "--config", withOutage); exitStatus(err) != 1 || !strings.Contains(out, all[3]) {
+	if out, err := Run(t, "sync", "--once", "--strict", "--quiet", "--config", withOutage); exitStatus(err) != 1 || !strings.Contains(out, all[3]) {
 		t.Errorf("strict, it says %q, %v", out, err)
 	}
-	if out, err := runnel(t, "sync", "--once", "--strict", "--quiet", "--config", file); out != "" || err != nil {
+	if out, err := Run(t, "sync", "--once", "--strict", "--quiet", "--config", file); out != "" || err != nil {
 		t.Errorf("quiet and level, it says %q, %v", out, err)
 	}
-	mustHold(t, "equal", unequal(readContents(t, file)))
+	NoFaults(t, "equal", unequal(readContents(t, file)))
 }
 
 func syncOnceSays(t testing.TB, file string, status int, lines ...string) {
 	t.Helper()
-	out, err := runnel(t, "sync", "--once", "--config", file)
+	out, err := Run(t, "sync", "--once", "--config", file)
 	if exitStatus(err) != status {
 		t.Errorf("sync --once exits with %d, want %d: %v", exitStatus(err), status, err)
 	}
@@ -208,7 +208,7 @@ func openNamed(t testing.TB, file, name string) partition.Partition {
 
 // outageTest is a node that stays up while something it needs goes away.
 type outageTest struct {
-	node        *process
+	node        *Process
 	file        string
 	replicaLeft partition.Partition
 	told        *history // by the node, to writers
@@ -217,7 +217,7 @@ type outageTest struct {
 // put writes a key that has to be acknowledged.
 func (n *outageTest) put(t testing.TB, key string) attempt {
 	t.Helper()
-	a, r := putRequest(n.node.url, key, "value of "+key)
+	a, r := putRequest(n.node.URL, key, "value of "+key)
 	if outcome, a := n.writer().send(a, r); outcome == acknowledged {
 		return a
 	}
@@ -226,7 +226,7 @@ func (n *outageTest) put(t testing.TB, key string) attempt {
 }
 
 func (n *outageTest) writer() *writer {
-	return &writer{history: n.told, url: n.node.url, client: &http.Client{Timeout: 30 * time.Second}}
+	return &writer{history: n.told, url: n.node.URL, client: &http.Client{Timeout: 30 * time.Second}}
 }
 
 func putRequest(url, key, value string) (attempt, *http.Request) {
@@ -258,7 +258,7 @@ func (n *outageTest) othersStayFresh(t testing.TB, round int) {
 	for i := range 5 {
 		began := time.Now()
 		a := n.put(t, fmt.Sprintf("fresh/%d/%d", round, i))
-		eventually(t, time.Minute, "a write reaches the replica that is left", func() error {
+		Eventually(t, time.Minute, "a write reaches the replica that is left", func() error {
 			positions, err := n.replicaLeft.Positions(t.Context())
 			if err == nil && int64(positions.Origins["partition-0"].Revision) < a.revision {
 				err = fmt.Errorf("it is at %d, not %d", positions.Origins["partition-0"].Revision, a.revision)
@@ -281,7 +281,7 @@ func (n *outageTest) writesAreRefused(t testing.TB) (slowest time.Duration) {
 	var mu sync.Mutex
 	unknown := 0
 	write := func(i int) {
-		a, r := putRequest(n.node.url, "refused", fmt.Sprintf("refused %v %d", time.Since(n.told.began), i))
+		a, r := putRequest(n.node.URL, "refused", fmt.Sprintf("refused %v %d", time.Since(n.told.began), i))
 		problem, retryAfter, took := n.refusal(t, r)
 		mu.Lock()
 		defer mu.Unlock()
@@ -323,13 +323,13 @@ func (n *outageTest) refusal(t testing.TB, r *http.Request) (problem string, ret
 		t.Errorf("%s %s: %s, want 503: %s %v", r.Method, r.URL, resp.Status, body, err)
 	}
 	retryAfter, _ = strconv.Atoi(resp.Header.Get("Retry-After"))
-	return problemOf(body), retryAfter, time.Since(began)
+	return ProblemOf(body), retryAfter, time.Since(began)
 }
 
 // masterReadIsRefused asks for what only the master can say.
 func (n *outageTest) masterReadIsRefused(t testing.TB) {
 	t.Helper()
-	r, err := http.NewRequest(http.MethodGet, n.node.url+"/v1/keys/before/0"+knownReads, nil)
+	r, err := http.NewRequest(http.MethodGet, n.node.URL+"/v1/keys/before/0"+MasterRead, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -342,7 +342,7 @@ func (n *outageTest) masterReadIsRefused(t testing.TB) {
 func (h *history) awaitWrite(t testing.TB, url string) {
 	t.Helper()
 	w := &writer{history: h, url: url, client: &http.Client{Timeout: 30 * time.Second}}
-	eventually(t, time.Minute, "writes work again", func() error {
+	Eventually(t, time.Minute, "writes work again", func() error {
 		a, r := putRequest(url, "again", "back")
 		if outcome, _ := w.send(a, r); outcome != acknowledged {
 			return errors.New("not acknowledged")
@@ -354,8 +354,8 @@ func (h *history) awaitWrite(t testing.TB, url string) {
 // awaitState waits until the status says so of a partition.
 func (n *outageTest) awaitState(t testing.TB, name, state string) {
 	t.Helper()
-	eventually(t, 30*time.Second, name+" is "+state, func() error {
-		resp, err := n.writer().client.Get(n.node.url + "/v1/status")
+	Eventually(t, 30*time.Second, name+" is "+state, func() error {
+		resp, err := n.writer().client.Get(n.node.URL + "/v1/status")
 		if err != nil {
 			return err
 		}
@@ -380,16 +380,16 @@ func (n *outageTest) awaitState(t testing.TB, name, state string) {
 func (n *outageTest) startsMeanwhile(t testing.TB, ready string) {
 	t.Helper()
 	began := time.Now()
-	other := serveUnready(t, "--config", n.file)
-	other.await(t, ready)
+	other := ServeUnready(t, "--config", n.file)
+	other.AwaitOK(t, ready)
 	started := time.Since(began)
 	for range 5 {
-		if failure := readOnce(n.writer().client, other.url+"/v1/keys/before/0"); failure != "" {
+		if failure := readOnce(n.writer().client, other.URL+"/v1/keys/before/0"); failure != "" {
 			t.Errorf("a node that was started meanwhile: %s", failure)
 		}
 	}
 	began = time.Now()
-	if err := other.stop(t); err != nil {
+	if err := other.Stop(t); err != nil {
 		t.Errorf("a node that was started meanwhile stopped with %v", err)
 	}
 	stopped := time.Since(began)
@@ -422,7 +422,7 @@ func (n *outageTest) whileReading(t testing.TB, f func()) readings {
 		group.Go(func() {
 			for ctx.Err() == nil {
 				began := time.Now()
-				failure := readOnce(client, n.node.url+"/v1/keys/before/0")
+				failure := readOnce(client, n.node.URL+"/v1/keys/before/0")
 				took := time.Since(began)
 				mu.Lock()
 				all.done++
@@ -442,7 +442,7 @@ func (n *outageTest) whileReading(t testing.TB, f func()) readings {
 	defer group.Wait()
 	defer cancel()
 	f()
-	eventually(t, time.Minute, "hundreds of reads", func() error {
+	Eventually(t, time.Minute, "hundreds of reads", func() error {
 		mu.Lock()
 		defer mu.Unlock()
 		if all.done < 300 {

@@ -17,33 +17,33 @@ func TestChecksFindPlantedFaults(t *testing.T) {
 	t.Parallel()
 	dir, h := t.TempDir(), newHistory()
 	urls := []string{"sqlite:" + dir + "/0.db", "sqlite:" + dir + "/1.db", "sqlite:" + dir + "/2.db"}
-	file := writeConfig(t, "", urls...)
-	node := serve(t, "--config", file, "--no-sync")
+	file := WriteConfig(t, "", urls...)
+	node := Serve(t, "--config", file, "--no-sync")
 	writeSome := func() {
-		stop := h.write(t, 1, node.url)
+		stop := h.write(t, 1, node.URL)
 		h.awaitMore(t, 300)
 		stop()
 	}
 	writeSome()
-	mustRunOnce(t, file)
+	SyncOnce(t, file)
 	level := readContents(t, file)
-	mustHold(t, "equal", unequal(level))
+	NoFaults(t, "equal", unequal(level))
 	h.lazily = true
 	writeSome()
-	if err := node.stop(t); err != nil {
+	if err := node.Stop(t); err != nil {
 		t.Fatal(err)
 	}
 	lagging := readContents(t, file)
-	mustHold(t, "positions and rows", misplaced(lagging))
-	mustHold(t, "acknowledged writes", h.lost(lagging))
+	NoFaults(t, "positions and rows", misplaced(lagging))
+	NoFaults(t, "acknowledged writes", h.lost(lagging))
 	if len(unequal(lagging)) == 0 {
 		t.Error("replicas that lag count as equal")
 	}
 
 	synced := copyFiles(t, dir)
-	mustRunOnce(t, writeConfig(t, "", synced...))
-	before := readContents(t, writeConfig(t, "", synced...))
-	mustHold(t, "before the damage", slices.Concat(unequal(before), misplaced(before), h.lost(before)))
+	SyncOnce(t, WriteConfig(t, "", synced...))
+	before := readContents(t, WriteConfig(t, "", synced...))
+	NoFaults(t, "before the damage", slices.Concat(unequal(before), misplaced(before), h.lost(before)))
 
 	const (
 		newest  = " WHERE revision = (SELECT max(revision) FROM entries WHERE deleted = 0)"
@@ -77,16 +77,16 @@ func TestChecksFindPlantedFaults(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			copied := copyFiles(t, filepath.Dir(strings.TrimPrefix(synced[0], "sqlite:")))
 			execSQLite(t, copied[damage.partition], damage.statement)
-			all := readContents(t, writeConfig(t, "", copied...))
-			seen(t, "positions and rows", misplaced(all), damage.misplaced)
-			seen(t, "equality", unequal(all), damage.unequal)
-			seen(t, "acknowledged writes", h.lost(all), damage.lost)
+			all := readContents(t, WriteConfig(t, "", copied...))
+			WantFaults(t, "positions and rows", misplaced(all), damage.misplaced)
+			WantFaults(t, "equality", unequal(all), damage.unequal)
+			WantFaults(t, "acknowledged writes", h.lost(all), damage.lost)
 		})
 	}
 	t.Run("position raised over rows that were not copied", func(t *testing.T) {
 		copied := copyFiles(t, dir)
 		execSQLite(t, copied[2], fmt.Sprintf("%s %d", counter, lagging.copies["partition-0"]["partition-0"].position.Revision))
-		seen(t, "positions and rows", misplaced(readContents(t, writeConfig(t, "", copied...))), true)
+		WantFaults(t, "positions and rows", misplaced(readContents(t, WriteConfig(t, "", copied...))), true)
 	})
 	t.Run("history", func(t *testing.T) { plantInHistory(t, h, lagging) })
 }
@@ -115,16 +115,16 @@ func plantInHistory(t *testing.T, h *history, all contents) {
 	}
 }
 
-func seen(t testing.TB, what string, faults []string, want bool) {
+func WantFaults(t testing.TB, what string, faults []string, want bool) {
 	t.Helper()
 	if (len(faults) > 0) != want {
 		t.Errorf("the check of %s found %d faults, want some: %v\n%s", what, len(faults), want, strings.Join(faults, "\n"))
 	}
 }
 
-func mustRunOnce(t testing.TB, file string) {
+func SyncOnce(t testing.TB, file string) {
 	t.Helper()
-	if out, err := runnel(t, "sync", "--once", "--config", file); err != nil {
+	if out, err := Run(t, "sync", "--once", "--config", file); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 }

@@ -30,13 +30,13 @@ batch_entries = 50
 // equal.
 func TestKilledSyncIsTakenOver(t *testing.T) {
 	for name, urls := range map[string]func(testing.TB) []string{
-		"SQLite":        threeFiles,
+		"SQLite":        ThreeFiles,
 		"MariaDB+MySQL": mariaDBMySQLAndFile,
 	} {
 		for _, inside := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/sync inside %v", name, inside), func(t *testing.T) {
 				t.Parallel()
-				twoOfEach(t, writeConfig(t, processesConfig, urls(t)...), inside)
+				twoOfEach(t, WriteConfig(t, processesConfig, urls(t)...), inside)
 			})
 		}
 	}
@@ -52,49 +52,49 @@ func twoOfEach(t *testing.T, file string, inside bool) {
 	if !inside {
 		args = append(args, "--no-sync")
 	}
-	nodes := []*process{serve(t, args...), serve(t, args...)}
-	daemons := []*process{start(t, "sync", "--config", file), start(t, "sync", "--config", file)}
+	nodes := []*Process{Serve(t, args...), Serve(t, args...)}
+	daemons := []*Process{Start(t, "sync", "--config", file), Start(t, "sync", "--config", file)}
 	h := newHistory()
-	random := newRandom(t)
-	stop := h.write(t, random.Uint64(), nodes[0].url, nodes[1].url)
+	random := NewRandom(t)
+	stop := h.write(t, random.Uint64(), nodes[0].URL, nodes[1].URL)
 	c := startCounters(t, h, nodes)
-	c.await(t, rounds(50, 1000))
+	c.await(t, Rounds(50, 1000))
 
 	killed, other := daemons[0], daemons[1]
 	if !inside {
 		killed, other = holderFirst(t, file, daemons)
 	}
 	time.Sleep(time.Duration(random.Int64N(int64(time.Second)))) // the random moment
-	killed.kill()
+	killed.Kill()
 	at := time.Now()
 	if !inside {
-		eventually(t, time.Minute, "the other takes over", func() error { return holdsLease(file, other) })
+		Eventually(t, time.Minute, "the other takes over", func() error { return holdsLease(file, other) })
 		t.Logf("the other sync process took over %v after the kill", time.Since(at).Round(time.Millisecond))
 	}
-	c.await(t, rounds(100, 2000))
+	c.await(t, Rounds(100, 2000))
 	stop()
 	c.stop()
 
 	awaitEqual(t, file) // by the daemon that is left, and those inside
 	for _, p := range append(nodes, other) {
-		if err := p.stop(t); err != nil {
+		if err := p.Stop(t); err != nil {
 			t.Errorf("runnel stopped with %v", err)
 		}
 	}
 	all := readContents(t, file)
-	mustHold(t, "equal", unequal(all))
-	mustHold(t, "positions and rows", misplaced(all))
-	mustHold(t, "acknowledged writes", h.lost(all))
-	mustHold(t, "counters", c.miscounted(all))
+	NoFaults(t, "equal", unequal(all))
+	NoFaults(t, "positions and rows", misplaced(all))
+	NoFaults(t, "acknowledged writes", h.lost(all))
+	NoFaults(t, "counters", c.miscounted(all))
 	t.Logf("%d increments of %d counters; %s", c.total(), len(c.counts), h)
 	c.counts[0]++ // an increment that is not in the database
-	seen(t, "counters", c.miscounted(all), true)
+	WantFaults(t, "counters", c.miscounted(all), true)
 }
 
 // holderFirst waits until one of two daemons holds the lease, and puts it first.
-func holderFirst(t testing.TB, file string, daemons []*process) (holder, other *process) {
+func holderFirst(t testing.TB, file string, daemons []*Process) (holder, other *Process) {
 	t.Helper()
-	eventually(t, time.Minute, "one daemon holds the lease", func() error {
+	Eventually(t, time.Minute, "one daemon holds the lease", func() error {
 		if holdsLease(file, daemons[0]) == nil {
 			holder, other = daemons[0], daemons[1]
 			return nil
@@ -107,7 +107,7 @@ func holderFirst(t testing.TB, file string, daemons []*process) (holder, other *
 
 // holdsLease returns nil if the process holds the lease of the last partition, a
 // file: holders are named host-pid-random.
-func holdsLease(file string, p *process) error {
+func holdsLease(file string, p *Process) error {
 	c, err := config.Load(file, os.LookupEnv)
 	if err != nil {
 		return err
@@ -140,12 +140,12 @@ type counters struct {
 const countersAtOnce = 3
 
 // startCounters has clients count through every node.
-func startCounters(t testing.TB, h *history, nodes []*process) *counters {
+func startCounters(t testing.TB, h *history, nodes []*Process) *counters {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &counters{history: h, cancel: cancel, counts: make([]int, countersAtOnce)}
 	for _, node := range nodes {
 		for i := range countersAtOnce {
-			w := &writer{history: h, url: node.url, client: &http.Client{Timeout: 30 * time.Second}}
+			w := &writer{history: h, url: node.URL, client: &http.Client{Timeout: 30 * time.Second}}
 			c.group.Go(func() { c.run(ctx, w, i) })
 		}
 	}
@@ -179,7 +179,7 @@ func counterKey(i int) string { return fmt.Sprintf("counter/%d", i) }
 // count reads a counter on its master, and puts what it stood at into the
 // conditions of the attempt.
 func (w *writer) count(key string, a *attempt) (int, error) {
-	resp, err := w.client.Get(w.url + "/v1/keys/" + key + knownReads)
+	resp, err := w.client.Get(w.url + "/v1/keys/" + key + MasterRead)
 	if err != nil {
 		return 0, err
 	}
@@ -237,7 +237,7 @@ func (c *counters) total() (sum int) {
 func (c *counters) await(t testing.TB, n int) {
 	t.Helper()
 	n += c.total()
-	eventually(t, 5*time.Minute, fmt.Sprintf("%d increments", n), func() error {
+	Eventually(t, 5*time.Minute, fmt.Sprintf("%d increments", n), func() error {
 		if done := c.total(); done < n {
 			return fmt.Errorf("only %d", done)
 		}

@@ -32,7 +32,7 @@ func behind(t *testing.T, language, upstream string) string {
 	if block == nil {
 		t.Fatalf("docs/proxy.md has no block of %s", language)
 	}
-	address, dir := freeAddress(t), t.TempDir()
+	address, dir := FreeAddress(t), t.TempDir()
 	settings := strings.NewReplacer("127.0.0.1:8000", address, "127.0.0.1:8080", strings.TrimPrefix(upstream, "http://")).Replace(block[1])
 	file := filepath.Join(dir, "settings")
 	cmd := exec.Command(program, "-db", "-f", file)
@@ -47,7 +47,7 @@ func behind(t *testing.T, language, upstream string) string {
 	if err := os.WriteFile(file, []byte(settings), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	log := &lockedBuffer{}
+	log := &Output{}
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -60,7 +60,7 @@ func behind(t *testing.T, language, upstream string) string {
 		}
 	})
 	url := "http://" + address
-	eventually(t, 30*time.Second, language+" passes requests on", func() error {
+	Eventually(t, 30*time.Second, language+" passes requests on", func() error {
 		r, err := http.Get(url + "/readyz?write")
 		if err != nil {
 			return err
@@ -76,10 +76,10 @@ func behind(t *testing.T, language, upstream string) string {
 
 // TestBehindAProxy: what a proxy with the documented settings could break, works.
 func TestBehindAProxy(t *testing.T) {
-	node := serve(t, "--data", t.TempDir())
+	node := Serve(t, "--data", t.TempDir())
 	for _, proxy := range []string{"nginx", "haproxy"} {
 		t.Run(proxy, func(t *testing.T) {
-			url := behind(t, proxy, node.url)
+			url := behind(t, proxy, node.URL)
 			t.Run("values", func(t *testing.T) { valuesBehind(t, url, proxy) })
 			t.Run("refusals", func(t *testing.T) { refusalsBehind(t, url) })
 			t.Run("events", func(t *testing.T) { eventsBehind(t, url) })

@@ -2,4 +2,4 @@
 
 package test
 
-const raceEnabled = true
+const RaceEnabled = true

@@ -137,7 +137,7 @@ func hasTargets(t testing.TB, page string, f fence) {
 // tour is the environment in which the commands of a page run.
 type tour struct {
 	dir   string
-	node  *process // what "make run" starts
+	node  *Process // what "make run" starts
 	here  *strings.Replacer
 	mysql []*servers.Server
 	users []*url.URL // an account on each server, with its database
@@ -145,7 +145,7 @@ type tour struct {
 
 func newTour(t *testing.T) *tour {
 	t.Helper()
-	path, err := binary()
+	path, err := Binary()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,8 +156,8 @@ func newTour(t *testing.T) *tour {
 	if err := os.Symlink(path, filepath.Join(to.dir, "bin", "runnel")); err != nil {
 		t.Fatal(err)
 	}
-	to.node = serve(t, "--data", filepath.Join(to.dir, "data"))
-	replace := []string{"127.0.0.1:8080", strings.TrimPrefix(to.node.url, "http://")}
+	to.node = Serve(t, "--data", filepath.Join(to.dir, "data"))
+	replace := []string{"127.0.0.1:8080", strings.TrimPrefix(to.node.URL, "http://")}
 	for i, server := range to.mysql {
 		account, err := url.Parse(server.User(t, server.Vacant(t)))
 		if err != nil {
@@ -198,7 +198,7 @@ func (to *tour) bash(t testing.TB, script string) string {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-c", script)
 	cmd.Dir = to.dir
-	cmd.Env = append(os.Environ(), "RUNNEL_SERVER="+to.node.url, "GORACE=halt_on_error=1")
+	cmd.Env = append(os.Environ(), "RUNNEL_SERVER="+to.node.URL, "GORACE=halt_on_error=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	var out, errs bytes.Buffer

@@ -14,8 +14,8 @@ import (
 func TestSessionsSpanProcesses(t *testing.T) {
 	dir := t.TempDir()
 	data := filepath.Join(dir, "data")
-	a := serve(t, "--data", data)
-	b := serve(t, "--data", data)
+	a := Serve(t, "--data", data)
+	b := Serve(t, "--data", data)
 	token := ""
 	do := func(method, url, body string) string {
 		t.Helper()
@@ -40,22 +40,22 @@ func TestSessionsSpanProcesses(t *testing.T) {
 		}
 		return string(answer)
 	}
-	from := map[bool]*process{true: a, false: b}
+	from := map[bool]*Process{true: a, false: b}
 	for i := range 150 {
 		write, read := from[i%2 == 0], from[i%2 == 1]
 		value := fmt.Sprint("value ", i)
-		do("PUT", write.url+"/v1/keys/k", value)
+		do("PUT", write.URL+"/v1/keys/k", value)
 		for range 3 {
-			if got := do("GET", read.url+"/v1/keys/k", ""); got != value {
+			if got := do("GET", read.URL+"/v1/keys/k", ""); got != value {
 				t.Fatalf("after %q was written the other process answered %q", value, got)
 			}
 		}
 		if i%10 == 0 {
-			do("DELETE", write.url+"/v1/keys/k", "")
-			if got := do("GET", read.url+"/v1/keys/k", ""); strings.HasPrefix(got, "value") {
+			do("DELETE", write.URL+"/v1/keys/k", "")
+			if got := do("GET", read.URL+"/v1/keys/k", ""); strings.HasPrefix(got, "value") {
 				t.Fatalf("after a deletion the other process answered %q", got)
 			}
-			if got := do("GET", read.url+"/v1/keys", ""); strings.Contains(got, `"k"`) {
+			if got := do("GET", read.URL+"/v1/keys", ""); strings.Contains(got, `"k"`) {
 				t.Fatalf("after a deletion the other process listed %s", got)
 			}
 		}
@@ -63,10 +63,10 @@ func TestSessionsSpanProcesses(t *testing.T) {
 	session := filepath.Join(dir, "session")
 	for i := range 5 {
 		value := fmt.Sprint("by hand ", i)
-		if _, err := runnel(t, "put", "cli", value, "--session", session, "--server", a.url); err != nil {
+		if _, err := Run(t, "put", "cli", value, "--session", session, "--server", a.URL); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := runnel(t, "get", "cli", "--session", session, "--server", b.url); err != nil || got != value {
+		if got, err := Run(t, "get", "cli", "--session", session, "--server", b.URL); err != nil || got != value {
 			t.Fatalf("get printed %q, %v; want %q", got, err, value)
 		}
 	}

@@ -25,30 +25,30 @@ const accounts, funds = 6, 100
 // accounts in a transaction finds all units, at any moment and in the end.
 func TestTransactionsHoldThroughAKill(t *testing.T) {
 	for name, urls := range map[string]func(testing.TB) []string{
-		"SQLite":  threeFiles,
+		"SQLite":  ThreeFiles,
 		"MariaDB": func(t testing.TB) []string { return []string{servers.MariaDB(t).Database(t)} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			transferThroughAKill(t, writeConfig(t, "", urls(t)...))
+			transferThroughAKill(t, WriteConfig(t, "", urls(t)...))
 		})
 	}
 }
 
 func transferThroughAKill(t *testing.T, file string) {
-	nodes := []*process{serve(t, "--config", file), serve(t, "--config", file)}
+	nodes := []*Process{Serve(t, "--config", file), Serve(t, "--config", file)}
 	var ops []string
 	for i := range accounts {
 		ops = append(ops, fmt.Sprintf(`{"op":"put","key":"%s","value":"%d"}`, account(i), funds))
 	}
-	if _, err := transact(nodes[0].url, `{"then":[`+strings.Join(ops, ",")+`]}`); err != nil {
+	if _, err := transact(nodes[0].URL, `{"then":[`+strings.Join(ops, ",")+`]}`); err != nil {
 		t.Fatal(err)
 	}
 	var moved atomic.Int64
 	ended := make(chan struct{})
 	var clients sync.WaitGroup
 	for i := range 8 {
-		random := newRandom(t)
+		random := NewRandom(t)
 		node := nodes[i%2]
 		clients.Go(func() {
 			for {
@@ -59,7 +59,7 @@ func transferThroughAKill(t *testing.T, file string) {
 				}
 				from := random.IntN(accounts)
 				to := (from + 1 + random.IntN(accounts-1)) % accounts
-				ok, err := transfer(node.url, from, to)
+				ok, err := transfer(node.URL, from, to)
 				if errors.Is(err, errIncomplete) {
 					t.Error(err)
 					return
@@ -71,7 +71,7 @@ func transferThroughAKill(t *testing.T, file string) {
 		})
 	}
 	moves := func(n int64) {
-		eventually(t, 2*time.Minute, fmt.Sprint(n, " moves"), func() error {
+		Eventually(t, 2*time.Minute, fmt.Sprint(n, " moves"), func() error {
 			if m := moved.Load(); m < n && !t.Failed() {
 				return fmt.Errorf("%d moves", m)
 			}
@@ -79,11 +79,11 @@ func transferThroughAKill(t *testing.T, file string) {
 		})
 	}
 	moves(100)
-	nodes[0].kill()
+	nodes[0].Kill()
 	moves(moved.Load() + 100)
 	close(ended)
 	clients.Wait()
-	balances, _, err := readAccounts(nodes[1].url)
+	balances, _, err := readAccounts(nodes[1].URL)
 	if err == nil {
 		err = complete(balances)
 	}
