@@ -17,13 +17,14 @@ import (
 
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/test/runnel"
 	"github.com/runnelkv/runnel/test/servers"
 )
 
 // classicNode is a server of the classic paths over one database of each kind,
 // with no sync process, so that nothing is spread unless a test does it.
 type classicNode struct {
-	*Process
+	*runnel.Process
 	file  string
 	parts []partition.Partition
 }
@@ -33,11 +34,11 @@ type classicNode struct {
 func serveClassic(t *testing.T, preamble string) *classicNode {
 	t.Helper()
 	urls := mixedDatabases(t)
-	n := &classicNode{file: WriteConfig(t, preamble, urls...)}
-	n.Process = Serve(t, "--config", n.file, "--no-sync")
+	n := &classicNode{file: runnel.WriteConfig(t, preamble, urls...)}
+	n.Process = runnel.Serve(t, "--config", n.file, "--no-sync")
 	syncLevel(t, n.file)
 	n.parts = openMixed(t, urls)
-	Eventually(t, time.Minute, "all partitions are readable", func() error {
+	runnel.Eventually(t, time.Minute, "all partitions are readable", func() error {
 		for _, p := range statusOf(t, n.Process).Partitions {
 			if !p.Readable {
 				return fmt.Errorf("%s is %s", p.Name, p.State)
@@ -61,7 +62,7 @@ type nodeState struct {
 	}
 }
 
-func statusOf(t testing.TB, p *Process) (s nodeState) {
+func statusOf(t testing.TB, p *runnel.Process) (s nodeState) {
 	t.Helper()
 	r := exchange(t, "GET", p.URL+"/v1/status", "")
 	if err := json.Unmarshal([]byte(r.body), &s); err != nil || r.status != 200 {
@@ -113,7 +114,7 @@ func TestClassicLazyWriteIsReadCanonically(t *testing.T) {
 	}
 
 	answers := map[string]int{} // partition → status
-	Eventually(t, time.Minute, "every node answers lazy reads", func() error {
+	runnel.Eventually(t, time.Minute, "every node answers lazy reads", func() error {
 		r := exchange(t, "GET", n.URL+"/bucket/lazy%20key", "")
 		answers[r.header.Get("Runnel-Partition")] = r.status
 		return wantLen(answers, 3)
@@ -243,7 +244,7 @@ func TestClassicListsOneNodeOrAll(t *testing.T) {
 	all := "/bucket/everywhere\n/bucket/master%20only\n"
 	some := "/bucket/everywhere\n"
 	lists := map[string]string{}
-	Eventually(t, time.Minute, "every node answers a list", func() error {
+	runnel.Eventually(t, time.Minute, "every node answers a list", func() error {
 		r := expect(t, exchange(t, "GET", n.URL+"/bucket/", "", "Accept: text/plain"), 200)
 		lists[r.header.Get("Runnel-Partition")] = r.body
 		if len(lists) < 3 {
@@ -400,9 +401,9 @@ func TestClassicReadsGoOnWithoutANode(t *testing.T) {
 	master := servers.NewMariaDB(t)
 	urls := mixedDatabases(t)
 	urls[0] = master.Database(t)
-	file := WriteConfig(t, "[store]\ntimeout = \"1s\"", urls...)
-	node := Serve(t, "--config", file)
-	Eventually(t, time.Minute, "all partitions are readable", func() error {
+	file := runnel.WriteConfig(t, "[store]\ntimeout = \"1s\"", urls...)
+	node := runnel.Serve(t, "--config", file)
+	runnel.Eventually(t, time.Minute, "all partitions are readable", func() error {
 		for _, p := range statusOf(t, node).Partitions {
 			if !p.Readable {
 				return fmt.Errorf("%s is %s", p.Name, p.State)
@@ -431,7 +432,7 @@ func TestClassicReadsGoOnWithoutANode(t *testing.T) {
 		t.Errorf("union of those that are left: %q", r.body)
 	}
 	master.Start()
-	Eventually(t, time.Minute, "the master takes writes again", func() error {
+	runnel.Eventually(t, time.Minute, "the master takes writes again", func() error {
 		if r := exchange(t, "PUT", node.URL+"/canonicalbucket/kept", "new"); r.status != 201 {
 			return fmt.Errorf("%d: %s", r.status, r.body)
 		}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/runnelkv/runnel/test/runnel"
 	"github.com/runnelkv/runnel/test/servers"
 )
 
@@ -109,7 +110,7 @@ func withoutInsert(t *testing.T, server *servers.Server) (string, func(*testing.
 		if err := servers.Open(t, root).QueryRow("SELECT CONNECTION_ID()").Scan(&since); err != nil {
 			t.Fatal(err)
 		}
-		Eventually(t, 30*time.Second, "sessions that have the privilege end", func() error {
+		runnel.Eventually(t, 30*time.Second, "sessions that have the privilege end", func() error {
 			if n := endSessions(t, db, user, since); n > 0 {
 				return fmt.Errorf("there were %d", n)
 			}
@@ -132,7 +133,7 @@ func exhaustedConnections(t *testing.T) (string, func(*testing.T) func()) {
 		db.SetMaxOpenConns(1)
 		execute(t, db, "DO 1") // attempts of others may take the place that is kept
 		var taken []*sql.Conn
-		Eventually(t, 30*time.Second, "the others have all connections", func() error {
+		runnel.Eventually(t, 30*time.Second, "the others have all connections", func() error {
 			var err error
 			for err == nil {
 				var c *sql.Conn

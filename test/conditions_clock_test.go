@@ -8,13 +8,13 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/runnelkv/runnel/test/runnel"
 	"github.com/runnelkv/runnel/test/servers"
 )
 
@@ -33,7 +33,7 @@ func TestStatusSaysWhatClientsMeetWhenClocksAreSet(t *testing.T) {
 			n.put(t, "before")
 			n.putFor(t, "long", 2*time.Hour)
 			// What is known of the replica must be as of the clock before the first step.
-			Eventually(t, 30*time.Second, "the age of the replica is known", func() error {
+			runnel.Eventually(t, 30*time.Second, "the age of the replica is known", func() error {
 				if text := n.page(t, "/v1/status"); strings.Contains(text, `"age_seconds":null`) {
 					return fmt.Errorf("it says %s", text)
 				}
@@ -67,11 +67,11 @@ func (n *outageTest) goesWell(t *testing.T, step time.Duration) {
 			t.Errorf("runnel_partition_ready of %s is %s after a step of %v", partition, ready, step)
 		}
 	}
-	if out, err := Run(t, "status", "--server", n.node.URL); err != nil {
+	if out, err := runnel.Run(t, "status", "--server", n.node.URL); err != nil {
 		t.Errorf("runnel status says %s, %v", out, err)
 	}
 	awaitEqual(t, n.file)
-	Eventually(t, 30*time.Second, "the replica is level, and said to be", func() error { return n.saysLevel(t) })
+	runnel.Eventually(t, 30*time.Second, "the replica is level, and said to be", func() error { return n.saysLevel(t) })
 }
 
 // saysLevel returns nil if the status says that the replica is level, of an age that is
@@ -111,7 +111,7 @@ func (n *outageTest) putFor(t *testing.T, key string, ttl time.Duration) {
 // awaitFound waits until reads find a key, or do not.
 func (n *outageTest) awaitFound(t *testing.T, key string, found bool) {
 	t.Helper()
-	Eventually(t, 10*time.Second, fmt.Sprintf("reads of %s, found %v", key, found), func() error {
+	runnel.Eventually(t, 10*time.Second, fmt.Sprintf("reads of %s, found %v", key, found), func() error {
 		resp, err := n.writer().client.Get(n.node.URL + "/v1/keys/" + key)
 		if err != nil {
 			return err
@@ -143,11 +143,11 @@ func hostClock(t *testing.T) (*outageTest, func(time.Duration)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("go", "build", "-overlay", overlay, "-ldflags=-checklinkname=0", "-o", program, "../cmd/runnel").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+	if err := runnel.Build(program, nil, "-overlay", overlay, "-ldflags=-checklinkname=0"); err != nil {
+		t.Fatal(err)
 	}
-	file, address := WriteConfig(t, outageConfig, ThreeFiles(t)[:2]...), FreeAddress(t)
-	p := StartProgram(t, program, "serve", "--listen", address, "--config", file)
+	file, address := runnel.WriteConfig(t, outageConfig, runnel.ThreeFiles(t)[:2]...), runnel.FreeAddress(t)
+	p := runnel.StartProgram(t, program, "serve", "--listen", address, "--config", file)
 	p.URL = "http://" + address
 	p.AwaitOK(t, "/readyz?write")
 	n := &outageTest{told: newHistory(), node: p, file: file}
@@ -159,7 +159,7 @@ func hostClock(t *testing.T) (*outageTest, func(time.Duration)) {
 		if err := os.Rename(next, program+".step"); err != nil {
 			t.Fatal(err)
 		}
-		Eventually(t, 10*time.Second, "the clock is set", func() error { return n.isSet(t, step) })
+		runnel.Eventually(t, 10*time.Second, "the clock is set", func() error { return n.isSet(t, step) })
 	}
 }
 
@@ -214,8 +214,8 @@ func serverClock(t *testing.T) (*outageTest, func(time.Duration)) {
 	}()
 	url := mustParseURL(t, server.Database(t))
 	url.Host = listener.Addr().String()
-	file := WriteConfig(t, outageConfig, url.String(), ThreeFiles(t)[1])
-	n := &outageTest{told: newHistory(), node: Serve(t, "--config", file), file: file}
+	file := runnel.WriteConfig(t, outageConfig, url.String(), runnel.ThreeFiles(t)[1])
+	n := &outageTest{told: newHistory(), node: runnel.Serve(t, "--config", file), file: file}
 	return n, func(step time.Duration) {
 		execute(t, db, fmt.Sprintf("UPDATE clock SET seconds = %d", step/time.Second))
 	}

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/runnelkv/runnel/test/runnel"
 )
 
 // TestStatusSaysWhatClientsMeet sets conditions under which a database takes no writes, or
@@ -40,12 +42,12 @@ func TestStatusSaysWhatClientsMeet(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			url, begin := c.database(t)
-			urls := []string{url, ThreeFiles(t)[1]}
+			urls := []string{url, runnel.ThreeFiles(t)[1]}
 			if c.replica {
 				urls[0], urls[1] = urls[1], urls[0]
 			}
-			file := WriteConfig(t, outageConfig, urls...)
-			n := &outageTest{told: newHistory(), node: Serve(t, "--config", file), file: file}
+			file := runnel.WriteConfig(t, outageConfig, urls...)
+			n := &outageTest{told: newHistory(), node: runnel.Serve(t, "--config", file), file: file}
 			n.put(t, "before")
 			awaitEqual(t, file)
 
@@ -77,7 +79,7 @@ func (n *outageTest) masterFails(t *testing.T, state string) {
 	}
 	n.awaitState(t, "partition-0", state)
 	n.await(t, http.StatusServiceUnavailable, 0)
-	if out, err := Run(t, "status", "--server", n.node.URL); exitStatus(err) != 1 || !strings.Contains(out, state) {
+	if out, err := runnel.Run(t, "status", "--server", n.node.URL); exitStatus(err) != 1 || !strings.Contains(out, state) {
 		t.Errorf("runnel status says %s, %v", out, err)
 	}
 	_, r = putRequest(n.node.URL, "refused", "value")
@@ -112,7 +114,7 @@ func (n *outageTest) replicaFails(t *testing.T, state string) {
 	}
 	n.awaitState(t, "partition-1", state)
 	n.await(t, http.StatusOK, 1)
-	Eventually(t, 30*time.Second, "the metrics say that something remains to be copied", func() error {
+	runnel.Eventually(t, 30*time.Second, "the metrics say that something remains to be copied", func() error {
 		if left := n.metric(t, `runnel_sync_target_remaining_revisions{partition="partition-1"}`); left == "" || left == "0" {
 			return fmt.Errorf("they say %q", left)
 		}
@@ -121,16 +123,16 @@ func (n *outageTest) replicaFails(t *testing.T, state string) {
 	if ready := n.readyMetric(t, "partition-1"); ready != "0" {
 		t.Errorf("runnel_partition_ready is %s", ready)
 	}
-	if out, err := Run(t, "status", "--server", n.node.URL); exitStatus(err) != 1 || !strings.Contains(out, state) {
+	if out, err := runnel.Run(t, "status", "--server", n.node.URL); exitStatus(err) != 1 || !strings.Contains(out, state) {
 		t.Errorf("runnel status says %s, %v", out, err)
 	}
 	if err := n.node.Stop(t); err != nil {
 		t.Error(err)
 	}
-	if out, err := Run(t, "sync", "--once", "--strict", "--config", n.file); exitStatus(err) != 1 || !saysOf(out, "partition-1", "failed", "unreachable", "refused") {
+	if out, err := runnel.Run(t, "sync", "--once", "--strict", "--config", n.file); exitStatus(err) != 1 || !saysOf(out, "partition-1", "failed", "unreachable", "refused") {
 		t.Errorf("sync --once says %s, %v", out, err)
 	}
-	n.node = Serve(t, "--config", n.file)
+	n.node = runnel.Serve(t, "--config", n.file)
 }
 
 // saysOf reports whether sync --once has said one of the states of a partition.
@@ -141,7 +143,7 @@ func saysOf(out, name string, states ...string) bool {
 // await waits until readiness for writes, the status and the metrics agree about the master.
 func (n *outageTest) await(t *testing.T, ready, writable int) {
 	t.Helper()
-	Eventually(t, 30*time.Second, "what is said about the master", func() error {
+	runnel.Eventually(t, 30*time.Second, "what is said about the master", func() error {
 		resp, err := n.writer().client.Get(n.node.URL + "/readyz?write")
 		if err != nil {
 			return err

@@ -22,6 +22,7 @@ import (
 	"github.com/runnelkv/runnel/store/partition/mysql"
 	"github.com/runnelkv/runnel/store/partition/sqlengine"
 	"github.com/runnelkv/runnel/store/partition/sqlite"
+	"github.com/runnelkv/runnel/test/runnel"
 )
 
 // contents is what every partition holds of every origin, read past every server.
@@ -267,19 +268,11 @@ func difference(a, b partition.Entry) string {
 	return strings.Join(columns, ", ")
 }
 
-// NoFaults fails the test if a check found something.
-func NoFaults(t testing.TB, what string, faults []string) {
-	t.Helper()
-	if len(faults) > 0 {
-		t.Fatalf("%s: %d faults\n%s", what, len(faults), strings.Join(faults[:min(len(faults), 12)], "\n"))
-	}
-}
-
 // awaitEqual waits until the partitions of a configuration are byte-identical.
 func awaitEqual(t testing.TB, file string) contents {
 	t.Helper()
 	var all contents
-	Eventually(t, 2*time.Minute, "equal contents", func() error {
+	runnel.Eventually(t, 2*time.Minute, "equal contents", func() error {
 		all = readContents(t, file)
 		if faults := unequal(all); len(faults) > 0 {
 			return fmt.Errorf("%d differences, such as %s", len(faults), faults[0])

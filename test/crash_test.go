@@ -2,13 +2,12 @@ package test
 
 import (
 	"math/rand/v2"
-	"os"
 	"path/filepath"
-	"strconv"
 	"testing"
 	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/test/runnel"
 	"github.com/runnelkv/runnel/test/servers"
 )
 
@@ -27,13 +26,13 @@ batch_entries = 20
 // daemon beside it, again and again at random moments amid writes and passes.
 func TestKilledServeLosesNothing(t *testing.T) {
 	for name, urls := range map[string]func(testing.TB) []string{
-		"SQLite":  ThreeFiles,
+		"SQLite":  runnel.ThreeFiles,
 		"MariaDB": threeOnMariaDB,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := &crashes{file: WriteConfig(t, crashConfig, urls(t)...), rng: NewRandom(t), history: newHistory()}
-			for range Rounds(10, 100) {
+			c := &crashes{file: runnel.WriteConfig(t, crashConfig, urls(t)...), rng: runnel.NewRandom(t), history: newHistory()}
+			for range runnel.Rounds(10, 100) {
 				if !t.Run("kill", c.round) {
 					return
 				}
@@ -41,30 +40,6 @@ func TestKilledServeLosesNothing(t *testing.T) {
 			c.finish(t)
 		})
 	}
-}
-
-// Rounds is how often to repeat something: more when there is time.
-func Rounds(short, long int) int {
-	if os.Getenv("RUNNEL_TEST_LONG") == "1" {
-		return long
-	}
-	return short
-}
-
-// NewRandom prints its seed, and takes one from RUNNEL_TEST_SEED.
-func NewRandom(t testing.TB) *rand.Rand {
-	t.Helper()
-	seed, err := strconv.ParseUint(os.Getenv("RUNNEL_TEST_SEED"), 10, 64)
-	if err != nil {
-		seed = rand.Uint64()
-	}
-	t.Logf("RUNNEL_TEST_SEED=%d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
-}
-
-func ThreeFiles(t testing.TB) []string {
-	dir := t.TempDir()
-	return []string{"sqlite:" + filepath.Join(dir, "0.db"), "sqlite:" + filepath.Join(dir, "1.db"), "sqlite:" + filepath.Join(dir, "2.db")}
 }
 
 func threeOnMariaDB(t testing.TB) []string {
@@ -91,10 +66,10 @@ func (c *crashes) round(t *testing.T) {
 	if apart {
 		args = append(args, "--no-sync")
 	}
-	node := ServeUnready(t, args...)
-	victims := []*Process{node}
+	node := runnel.ServeUnready(t, args...)
+	victims := []*runnel.Process{node}
 	if apart { // at once: with two masters only sync makes a new cluster ready
-		victims = append(victims, Start(t, "sync", "--config", c.file))
+		victims = append(victims, runnel.Start(t, "sync", "--config", c.file))
 	}
 	node.AwaitOK(t, "/readyz?write")
 	c.judge(t)
@@ -120,8 +95,8 @@ func (c *crashes) round(t *testing.T) {
 func (c *crashes) judge(t testing.TB) {
 	t.Helper()
 	all := readContents(t, c.file)
-	NoFaults(t, "positions and rows", misplaced(all))
-	NoFaults(t, "acknowledged writes", c.history.lost(all))
+	runnel.NoFaults(t, "positions and rows", misplaced(all))
+	runnel.NoFaults(t, "acknowledged writes", c.history.lost(all))
 	copied := partition.Revision(0)
 	for origin, copies := range all.copies {
 		for name, h := range copies {
@@ -139,15 +114,15 @@ func (c *crashes) judge(t testing.TB) {
 // finish has everything become level, in both ways there are.
 func (c *crashes) finish(t *testing.T) {
 	c.judge(t)
-	Eventually(t, time.Minute, "runnel sync --once", func() error { // the lease of the dead one has to expire
-		_, err := Run(t, "sync", "--once", "--config", c.file)
+	runnel.Eventually(t, time.Minute, "runnel sync --once", func() error { // the lease of the dead one has to expire
+		_, err := runnel.Run(t, "sync", "--once", "--config", c.file)
 		return err
 	})
 	all := readContents(t, c.file)
-	NoFaults(t, "after sync --once", unequal(all))
-	NoFaults(t, "acknowledged writes", c.history.lost(all))
+	runnel.NoFaults(t, "after sync --once", unequal(all))
+	runnel.NoFaults(t, "acknowledged writes", c.history.lost(all))
 
-	node := Serve(t, "--config", c.file)
+	node := runnel.Serve(t, "--config", c.file)
 	stop := c.history.write(t, c.rng.Uint64(), node.URL)
 	c.history.awaitMore(t, 200)
 	stop()
@@ -155,9 +130,9 @@ func (c *crashes) finish(t *testing.T) {
 	if err := node.Stop(t); err != nil {
 		t.Errorf("serve stopped with %v", err)
 	}
-	NoFaults(t, "positions and rows", misplaced(all))
-	NoFaults(t, "acknowledged writes", c.history.lost(all))
-	if c.advanced < Rounds(10, 100)/5 {
+	runnel.NoFaults(t, "positions and rows", misplaced(all))
+	runnel.NoFaults(t, "acknowledged writes", c.history.lost(all))
+	if c.advanced < runnel.Rounds(10, 100)/5 {
 		t.Errorf("replicas got further in only %d rounds: passes were hardly ever under way", c.advanced)
 	}
 	live, tombstones := all.count()
@@ -170,11 +145,11 @@ func (c *crashes) finish(t *testing.T) {
 func TestKilledDatabaseLosesNothing(t *testing.T) {
 	t.Parallel()
 	server := servers.NewMariaDB(t)
-	random, h := NewRandom(t), newHistory()
-	file := WriteConfig(t, crashConfig, server.Database(t), "sqlite:"+filepath.Join(t.TempDir(), "1.db"), server.Database(t))
-	node := Serve(t, "--config", file)
+	random, h := runnel.NewRandom(t), newHistory()
+	file := runnel.WriteConfig(t, crashConfig, server.Database(t), "sqlite:"+filepath.Join(t.TempDir(), "1.db"), server.Database(t))
+	node := runnel.Serve(t, "--config", file)
 	stop := h.write(t, random.Uint64(), node.URL)
-	kills := Rounds(3, 20)
+	kills := runnel.Rounds(3, 20)
 	for range kills {
 		h.awaitMore(t, 50)
 		time.Sleep(time.Duration(random.Int64N(int64(time.Second)))) // the random moment
@@ -185,8 +160,8 @@ func TestKilledDatabaseLosesNothing(t *testing.T) {
 	h.awaitMore(t, 50)
 	stop()
 	all := awaitEqual(t, file)
-	NoFaults(t, "positions and rows", misplaced(all))
-	NoFaults(t, "acknowledged writes", h.lost(all))
+	runnel.NoFaults(t, "positions and rows", misplaced(all))
+	runnel.NoFaults(t, "acknowledged writes", h.lost(all))
 	live, tombstones := all.count()
 	t.Logf("%d kills of the server; %s; at the end %d entries and %d tombstones everywhere", kills, h, live, tombstones)
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/runnelkv/runnel/test/runnel"
 	"github.com/runnelkv/runnel/test/servers"
 )
 
@@ -17,8 +18,8 @@ func TestReplicaWhoseDatabaseIsGoneIsFilledAfresh(t *testing.T) {
 	for name, server := range map[string]*servers.Server{"MariaDB": servers.MariaDB(t), "MySQL": servers.MySQL(t)} {
 		t.Run(name, func(t *testing.T) {
 			replica := server.Database(t)
-			file := WriteConfig(t, outageConfig, "sqlite:"+filepath.Join(t.TempDir(), "0.db"), replica)
-			node := Serve(t, "--config", file)
+			file := runnel.WriteConfig(t, outageConfig, "sqlite:"+filepath.Join(t.TempDir(), "0.db"), replica)
+			node := runnel.Serve(t, "--config", file)
 			n := &outageTest{told: newHistory(), node: node, file: file}
 			n.put(t, "before")
 			awaitEqual(t, file)
@@ -28,7 +29,7 @@ func TestReplicaWhoseDatabaseIsGoneIsFilledAfresh(t *testing.T) {
 			if _, err := db.ExecContext(t.Context(), "DROP DATABASE `"+database+"`"); err != nil {
 				t.Fatal(err)
 			}
-			Eventually(t, 30*time.Second, "the replica is filled afresh", func() error {
+			runnel.Eventually(t, 30*time.Second, "the replica is filled afresh", func() error {
 				var held int
 				err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM `"+database+"`.entries").Scan(&held)
 				if err == nil && held == 0 {
@@ -42,7 +43,7 @@ func TestReplicaWhoseDatabaseIsGoneIsFilledAfresh(t *testing.T) {
 			if err := node.Stop(t); err != nil {
 				t.Errorf("serve stopped with %v", err)
 			}
-			NoFaults(t, "equal", unequal(readContents(t, file)))
+			runnel.NoFaults(t, "equal", unequal(readContents(t, file)))
 			if log := node.Log.String(); strings.Count(log, "partition cannot be used") > 1 {
 				t.Errorf("the log says more than once that the replica cannot be used:\n%s", log)
 			}

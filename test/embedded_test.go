@@ -18,26 +18,27 @@ import (
 	"testing"
 	"time"
 
+	"github.com/runnelkv/runnel/test/runnel"
 	"github.com/runnelkv/runnel/test/servers"
 )
 
 // serveIn runs "runnel serve" without a word of configuration in a directory,
 // which becomes the test's own.
-func serveIn(t *testing.T, dir string) *Process {
+func serveIn(t *testing.T, dir string) *runnel.Process {
 	t.Helper()
-	if _, err := Binary(); err != nil { // built from here
+	if _, err := runnel.Binary(); err != nil { // built from here
 		t.Fatal(err)
 	}
 	t.Chdir(dir)
-	return Serve(t)
+	return runnel.Serve(t)
 }
 
 // levelFor waits until a server shows so many partitions, all ready, readable
 // and at the same revision.
-func levelFor(t testing.TB, p *Process, partitions int) nodeState {
+func levelFor(t testing.TB, p *runnel.Process, partitions int) nodeState {
 	t.Helper()
 	var s nodeState
-	Eventually(t, time.Minute, fmt.Sprintf("%d partitions are level", partitions), func() error {
+	runnel.Eventually(t, time.Minute, fmt.Sprintf("%d partitions are level", partitions), func() error {
 		s = statusOf(t, p)
 		if len(s.Partitions) != partitions {
 			return fmt.Errorf("%d partitions", len(s.Partitions))
@@ -85,7 +86,7 @@ func TestServeNeedsNothing(t *testing.T) {
 		t.Errorf("SIGTERM: %v", err)
 	}
 
-	again := Serve(t)
+	again := runnel.Serve(t)
 	r = expect(t, exchange(t, "GET", again.URL+"/v1/keys/kept", ""), 200)
 	if r.body != "over a restart" || r.header.Get("ETag") != etag || r.header.Get("Runnel-Meta-Author") != "me" {
 		t.Errorf("after a restart: %q %v", r.body, r.header)
@@ -98,7 +99,7 @@ func TestServeNeedsNothing(t *testing.T) {
 // answered is there afterwards.
 func TestStopAnswersWhatWasAccepted(t *testing.T) {
 	data := t.TempDir()
-	node := Serve(t, "--data", data)
+	node := runnel.Serve(t, "--data", data)
 
 	slow := &classicNode{Process: node}
 	late := slow.connect(t) // a request whose body is not whole when the signal comes
@@ -122,13 +123,13 @@ func TestStopAnswersWhatWasAccepted(t *testing.T) {
 			}
 		})
 	}
-	Eventually(t, time.Minute, "500 writes are answered", func() error {
+	runnel.Eventually(t, time.Minute, "500 writes are answered", func() error {
 		mu.Lock()
 		defer mu.Unlock()
 		return wantAtLeast(len(answered), 500)
 	})
-	node.cmd.Process.Signal(syscall.SIGTERM)
-	Eventually(t, time.Minute, "the server has begun to stop", func() error {
+	node.Signal(syscall.SIGTERM)
+	runnel.Eventually(t, time.Minute, "the server has begun to stop", func() error {
 		if !strings.Contains(node.Log.String(), "stopping") {
 			return errors.New("it says nothing")
 		}
@@ -167,8 +168,8 @@ func wantAtLeast(got, want int) error {
 // its problem and does not delay the end, which is no failure. A SIGHUP to a
 // server without a configuration file ends nothing.
 func TestStopEndsStreams(t *testing.T) {
-	node := Serve(t, "--data", t.TempDir())
-	node.cmd.Process.Signal(syscall.SIGHUP)
+	node := runnel.Serve(t, "--data", t.TempDir())
+	node.Signal(syscall.SIGHUP)
 	out, in := io.Pipe()
 	defer in.Close()
 	go io.WriteString(in, `{"op":"put","key":"k","value":"v"}`+"\n")
@@ -182,7 +183,7 @@ func TestStopEndsStreams(t *testing.T) {
 		t.Fatalf("%q, %v", line, err)
 	}
 	began := time.Now()
-	node.cmd.Process.Signal(syscall.SIGTERM)
+	node.Signal(syscall.SIGTERM)
 	if rest, err := io.ReadAll(lines); err == nil || !strings.Contains(string(rest), "/problems/shutting-down") {
 		t.Errorf("%q, %v", rest, err)
 	}
@@ -201,8 +202,8 @@ func TestStopEndsStreams(t *testing.T) {
 // and says every fault.
 func TestHangUpAddsAPartition(t *testing.T) {
 	dir := t.TempDir()
-	file := WriteConfig(t, "", "sqlite:"+filepath.Join(dir, "0.db"), "sqlite:"+filepath.Join(dir, "1.db"))
-	node := Serve(t, "--config", file)
+	file := runnel.WriteConfig(t, "", "sqlite:"+filepath.Join(dir, "0.db"), "sqlite:"+filepath.Join(dir, "1.db"))
+	node := runnel.Serve(t, "--config", file)
 	expect(t, exchange(t, "PUT", node.URL+"/v1/keys/early", "before it joined"), 201)
 	before := levelFor(t, node, 2)
 
@@ -215,8 +216,8 @@ func TestHangUpAddsAPartition(t *testing.T) {
 		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		node.cmd.Process.Signal(syscall.SIGHUP)
-		Eventually(t, time.Minute, "the log says "+says, func() error {
+		node.Signal(syscall.SIGHUP)
+		runnel.Eventually(t, time.Minute, "the log says "+says, func() error {
 			if !strings.Contains(node.Log.String(), says) {
 				return errors.New(node.Log.Tail())
 			}
@@ -260,9 +261,9 @@ func TestHangUpAddsAPartition(t *testing.T) {
 // database name gets the prefix test_, whatever the file says.
 func TestTestModeKeepsAwayFromProduction(t *testing.T) {
 	production := []string{servers.MariaDB(t).Database(t), servers.MySQL(t).Database(t)}
-	file := WriteConfig(t, "", production...)
+	file := runnel.WriteConfig(t, "", production...)
 	t.Setenv("RUNNEL_ENV", "test")
-	node := Serve(t, "--config", file)
+	node := runnel.Serve(t, "--config", file)
 	levelFor(t, node, 2)
 	expect(t, exchange(t, "PUT", node.URL+"/canonicalbucket/only", "a test"), 201)
 	for i, address := range production {
@@ -296,7 +297,7 @@ func testDatabase(t testing.TB, address string) string {
 func TestWrongDatabasesAreRefused(t *testing.T) {
 	mine, theirs := mixedDatabases(t), mixedDatabases(t)
 	for _, urls := range [][]string{mine, theirs} {
-		node := Serve(t, "--config", WriteConfig(t, "", urls...))
+		node := runnel.Serve(t, "--config", runnel.WriteConfig(t, "", urls...))
 		levelFor(t, node, 3)
 		expect(t, exchange(t, "PUT", node.URL+"/canonicalbucket/mine", urls[0]), 201)
 		node.Stop(t)
@@ -305,7 +306,7 @@ func TestWrongDatabasesAreRefused(t *testing.T) {
 	for i, says := range map[int]string{1: "belongs to another cluster", 2: "belongs to another cluster"} {
 		urls := []string{mine[0], mine[1], mine[2]}
 		urls[i] = theirs[i]
-		node := Serve(t, "--config", WriteConfig(t, "", urls...))
+		node := runnel.Serve(t, "--config", runnel.WriteConfig(t, "", urls...))
 		refusedAs(t, node, i, says)
 		expect(t, exchange(t, "PUT", node.URL+"/canonicalbucket/mine", mine[0]), 201)
 		node.Stop(t)
@@ -314,20 +315,20 @@ func TestWrongDatabasesAreRefused(t *testing.T) {
 		}
 	}
 
-	swapped := Serve(t, "--config", WriteConfig(t, "", mine[0], mine[2], mine[1]))
+	swapped := runnel.Serve(t, "--config", runnel.WriteConfig(t, "", mine[0], mine[2], mine[1]))
 	refusedAs(t, swapped, 1, `already partition "partition-2"`)
 	refusedAs(t, swapped, 2, `already partition "partition-1"`)
 	swapped.Stop(t)
 
 	// Two names that lead to one database, as the configuration cannot see.
 	alias := strings.Replace(mine[1], "127.0.0.1", "localhost", 1)
-	aliased := Serve(t, "--config", WriteConfig(t, "", mine[0], mine[1], mine[2], alias))
+	aliased := runnel.Serve(t, "--config", runnel.WriteConfig(t, "", mine[0], mine[1], mine[2], alias))
 	refusedAs(t, aliased, 3, `already partition "partition-1"; two partitions cannot share one`)
 	aliased.Stop(t)
 
-	same := WriteConfig(t, "", mine[0], mine[1], mine[1])
+	same := runnel.WriteConfig(t, "", mine[0], mine[1], mine[1])
 	for _, args := range [][]string{{"config", "check", same}, {"serve", "--config", same}, {"sync", "--once", "--config", same}} {
-		_, err := Run(t, args...)
+		_, err := runnel.Run(t, args...)
 		var exit *exec.ExitError
 		if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(err.Error(), "is the database of another partition too") {
 			t.Errorf("%v: %v", args, err)
@@ -337,9 +338,9 @@ func TestWrongDatabasesAreRefused(t *testing.T) {
 
 // refusedAs waits until a server says of a partition that it is refused, and
 // why, in its status and its log.
-func refusedAs(t testing.TB, p *Process, i int, says string) {
+func refusedAs(t testing.TB, p *runnel.Process, i int, says string) {
 	t.Helper()
-	Eventually(t, time.Minute, fmt.Sprintf("partition %d is refused: %s", i, says), func() error {
+	runnel.Eventually(t, time.Minute, fmt.Sprintf("partition %d is refused: %s", i, says), func() error {
 		one := statusOf(t, p).Partitions[i]
 		if one.State != "refused" || one.Readable || one.Writable || !strings.Contains(one.Error, says) {
 			return fmt.Errorf("%+v", one)
@@ -361,8 +362,8 @@ func TestMissingGrantIsNamed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		file := WriteConfig(t, "", "sqlite:"+filepath.Join(t.TempDir(), "0.db"), limited)
-		node := ServeUnready(t, "--config", file) // it founds no cluster before all were reached
+		file := runnel.WriteConfig(t, "", "sqlite:"+filepath.Join(t.TempDir(), "0.db"), limited)
+		node := runnel.ServeUnready(t, "--config", file) // it founds no cluster before all were reached
 		node.AwaitOK(t, "/healthz")
 		grant := fmt.Sprintf("GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP ON `%s`.* TO '%s'@'%%'",
 			strings.ReplaceAll(strings.TrimPrefix(u.Path, "/"), "_", `\_`), u.User.Username())
@@ -410,7 +411,7 @@ func put(url, value string) (status int, err error) {
 func TestMetricsAreDocumented(t *testing.T) {
 	hook := "[[webhook]]\nurl = \"http://127.0.0.1:1/\"\nprefix = \"hooked/\"\nsecret = \"0123456789abcdef0123456789abcdef\"\n"
 	dir := t.TempDir()
-	node := Serve(t, "--config", WriteConfig(t, hook, "sqlite:"+dir+"/0.db", "sqlite:"+dir+"/1.db", "sqlite:"+dir+"/2.db"))
+	node := runnel.Serve(t, "--config", runnel.WriteConfig(t, hook, "sqlite:"+dir+"/0.db", "sqlite:"+dir+"/1.db", "sqlite:"+dir+"/2.db"))
 	levelFor(t, node, 3)
 	page, err := os.ReadFile("../docs/operations.md")
 	if err != nil {
@@ -437,7 +438,7 @@ func TestVacuumIntoIsABackup(t *testing.T) {
 	t.Parallel()
 	dir, h := t.TempDir(), newHistory()
 	urls := []string{"sqlite:" + dir + "/0.db", "sqlite:" + dir + "/1.db"}
-	node := Serve(t, "--config", WriteConfig(t, "", urls...))
+	node := runnel.Serve(t, "--config", runnel.WriteConfig(t, "", urls...))
 	stop := h.write(t, 2, node.URL)
 	h.awaitMore(t, 200)
 	backup := filepath.Join(t.TempDir(), "backup.db")
@@ -454,9 +455,9 @@ func TestVacuumIntoIsABackup(t *testing.T) {
 	if err := node.Stop(t); err != nil {
 		t.Fatal(err)
 	}
-	all := readContents(t, WriteConfig(t, "", urls[0], "sqlite:"+backup))
+	all := readContents(t, runnel.WriteConfig(t, "", urls[0], "sqlite:"+backup))
 	if at := all.copies["partition-0"]["partition-1"].position.Revision; at < 1<<40+50 {
 		t.Errorf("the copy holds up to %d alone", at)
 	}
-	NoFaults(t, "the copy", misplaced(all))
+	runnel.NoFaults(t, "the copy", misplaced(all))
 }

@@ -8,13 +8,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/runnelkv/runnel/test/runnel"
 )
 
 // TestAThousandIdleReadersAreSmall holds a thousand streams of events open, and
 // has the server's memory grow by less than 64 MiB for all of them together.
 func TestAThousandIdleReadersAreSmall(t *testing.T) {
 	const readers, most = 1000, 64 << 10 // KiB
-	p := Serve(t, "--data", t.TempDir())
+	p := runnel.Serve(t, "--data", t.TempDir())
 	address := strings.TrimPrefix(p.URL, "http://")
 	connect := func() (net.Conn, *bufio.Reader) {
 		conn, err := net.Dial("tcp", address)
@@ -40,7 +42,7 @@ func TestAThousandIdleReadersAreSmall(t *testing.T) {
 	}
 	_, first := connect()
 	awaitLine(first, "id: ")
-	before := residentKiB(t, p.cmd.Process.Pid)
+	before := residentKiB(t, p.PID())
 	streams := make([]*bufio.Reader, readers)
 	for i := range streams {
 		_, streams[i] = connect()
@@ -48,20 +50,20 @@ func TestAThousandIdleReadersAreSmall(t *testing.T) {
 	for _, r := range streams {
 		awaitLine(r, "id: ")
 	}
-	grown := residentKiB(t, p.cmd.Process.Pid) - before
+	grown := residentKiB(t, p.PID()) - before
 	t.Logf("%d readers: %d MiB more than %d MiB, %d KiB each", readers, grown>>10, before>>10, grown/readers)
-	if grown > most && !RaceEnabled {
+	if grown > most && !runnel.RaceEnabled {
 		t.Errorf("%d idle readers cost %d MiB, more than %d", readers, grown>>10, most>>10)
 	}
-	if _, err := Run(t, "put", "--server", p.URL, "k", "v"); err != nil {
+	if _, err := runnel.Run(t, "put", "--server", p.URL, "k", "v"); err != nil {
 		t.Fatal(err)
 	}
 	for _, r := range streams {
 		awaitLine(r, `data: {"key":"k"`)
 	}
-	after := residentKiB(t, p.cmd.Process.Pid) - before
+	after := residentKiB(t, p.PID()) - before
 	t.Logf("after a change that all were given: %d MiB", after>>10)
-	if after > most && !RaceEnabled {
+	if after > most && !runnel.RaceEnabled {
 		t.Errorf("%d readers cost %d MiB after a change, more than %d", readers, after>>10, most>>10)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/runnelkv/runnel/test/runnel"
 	"github.com/runnelkv/runnel/test/servers"
 )
 
@@ -22,11 +23,11 @@ import (
 // streams and poll, in turn at both. All end with what the store holds.
 func TestReadersOfChangesGoOnAcrossServers(t *testing.T) {
 	t.Parallel()
-	file := WriteConfig(t, "[store]\nmasters = [\"partition-0\", \"partition-1\"]\n",
+	file := runnel.WriteConfig(t, "[store]\nmasters = [\"partition-0\", \"partition-1\"]\n",
 		servers.MariaDB(t).Database(t), servers.MySQL(t).Database(t), "sqlite:"+filepath.Join(t.TempDir(), "2.db"))
-	nodes := [2]atomic.Pointer[Process]{}
-	nodes[0].Store(Serve(t, "--config", file))
-	nodes[1].Store(Serve(t, "--config", file))
+	nodes := [2]atomic.Pointer[runnel.Process]{}
+	nodes[0].Store(runnel.Serve(t, "--config", file))
+	nodes[1].Store(runnel.Serve(t, "--config", file))
 	at := func(i int) string { return nodes[i%2].Load().URL }
 
 	ctx, stopReaders := context.WithCancel(t.Context())
@@ -61,19 +62,19 @@ func TestReadersOfChangesGoOnAcrossServers(t *testing.T) {
 			}
 		})
 	}
-	Eventually(t, time.Minute, "half is written", func() error {
+	runnel.Eventually(t, time.Minute, "half is written", func() error {
 		if n := written.Load(); n < writes/2 {
 			return fmt.Errorf("%d writes", n)
 		}
 		return nil
 	})
 	nodes[0].Load().Kill()
-	nodes[0].Store(Serve(t, "--config", file))
+	nodes[0].Store(runnel.Serve(t, "--config", file))
 	writers.Wait()
 	awaitEqual(t, file)
 	held := heldValues(t, at(1))
 	for i, m := range mirrors {
-		Eventually(t, time.Minute, fmt.Sprintf("reader %d is level", i), func() error { return m.differs(held) })
+		runnel.Eventually(t, time.Minute, fmt.Sprintf("reader %d is level", i), func() error { return m.differs(held) })
 		t.Logf("reader %d was given %d changes", i, m.given.Load())
 	}
 	stopReaders()

@@ -18,6 +18,7 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 	"github.com/runnelkv/runnel/store/partition/memory"
 	syncer "github.com/runnelkv/runnel/sync"
+	"github.com/runnelkv/runnel/test/runnel"
 )
 
 // feedCluster is some databases in memory, of which the first two are masters, and
@@ -441,7 +442,7 @@ func (c *feedCluster) finish(t *testing.T, m *mirror) {
 func TestReadersOfChangesMissNoFinalState(t *testing.T) {
 	t.Parallel()
 	writes := int64(100_000)
-	if RaceEnabled && os.Getenv("RUNNEL_TEST_LONG") == "" {
+	if runnel.RaceEnabled && os.Getenv("RUNNEL_TEST_LONG") == "" {
 		writes = 5000
 	}
 	seed := rand.Uint64()

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,12 +12,12 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/test/runnel"
 )
 
 // history is what clients have tried, and what they were told.
@@ -50,9 +49,8 @@ type attempt struct {
 }
 
 const (
-	writers    = 8
-	crashKeys  = 48
-	MasterRead = "?consistency=master"
+	writers   = 8
+	crashKeys = 48
 )
 
 func newHistory() *history { return &history{began: time.Now()} }
@@ -77,7 +75,7 @@ func (h *history) write(t testing.TB, seed uint64, urls ...string) (stop func())
 func (h *history) awaitMore(t testing.TB, n int) {
 	t.Helper()
 	n += h.acknowledged()
-	Eventually(t, time.Minute, fmt.Sprintf("%d acknowledged writes", n), func() error {
+	runnel.Eventually(t, time.Minute, fmt.Sprintf("%d acknowledged writes", n), func() error {
 		if done := h.acknowledged(); done < n {
 			return fmt.Errorf("only %d", done)
 		}
@@ -188,7 +186,7 @@ func (w *writer) value() []byte {
 
 // current asks for the revision of a key on its master; 0: there is none.
 func (w *writer) current(key string) int64 {
-	resp, err := w.client.Head(w.url + "/v1/keys/" + key + MasterRead)
+	resp, err := w.client.Head(w.url + "/v1/keys/" + key + runnel.MasterRead)
 	if err != nil {
 		return 0
 	}
@@ -225,7 +223,7 @@ func (w *writer) send(a attempt, r *http.Request) (outcome, attempt) {
 	defer resp.Body.Close()
 	body, _ := io.ReadAll(resp.Body)
 	fault := fmt.Sprintf("%s %s: %s: %s", r.Method, a.key, resp.Status, body)
-	switch problem := ProblemOf(body); {
+	switch problem := runnel.ProblemOf(body); {
 	case resp.StatusCode < 300:
 		if a.revision, err = strconv.ParseInt(resp.Header.Get("Runnel-Revision"), 10, 64); err == nil {
 			fault = ""
@@ -243,15 +241,6 @@ func (w *writer) send(a attempt, r *http.Request) (outcome, attempt) {
 		w.history.note(a, true, fault)
 	}
 	return unable, a
-}
-
-// ProblemOf is the last part of a problem's type, "" if it is none.
-func ProblemOf(body []byte) string {
-	var p struct{ Type string }
-	if json.Unmarshal(body, &p) != nil {
-		return ""
-	}
-	return strings.TrimPrefix(p.Type, "/problems/")
 }
 
 // note records an attempt that took effect or may have, counts another.

@@ -25,6 +25,7 @@ import (
 	"github.com/runnelkv/runnel/store/partition/mysql"
 	"github.com/runnelkv/runnel/store/partition/sqlengine"
 	"github.com/runnelkv/runnel/store/partition/sqlite"
+	"github.com/runnelkv/runnel/test/runnel"
 	"github.com/runnelkv/runnel/test/servers"
 )
 
@@ -39,8 +40,8 @@ const minTreeFiles = 8000
 func TestGoSourceTreeReachesEveryPartition(t *testing.T) {
 	tree := goSourceTree(t)
 	urls := mixedDatabases(t)
-	file := WriteConfig(t, "", urls...)
-	node := Serve(t, "--config", file, "--no-sync")
+	file := runnel.WriteConfig(t, "", urls...)
+	node := runnel.Serve(t, "--config", file, "--no-sync")
 
 	want := filesBelow(t, tree, "src/")
 	if len(want) < minTreeFiles {
@@ -98,14 +99,14 @@ func change(t *testing.T, server string, want map[string]string) {
 func exportedIsImported(t *testing.T, server string, want map[string]string) {
 	t.Helper()
 	prefix := "src/"
-	if RaceEnabled && os.Getenv("RUNNEL_TEST_LONG") != "1" {
+	if runnel.RaceEnabled && os.Getenv("RUNNEL_TEST_LONG") != "1" {
 		prefix = "src/net/"
 		maps.DeleteFunc(want, func(key, _ string) bool { return !strings.HasPrefix(key, prefix) })
 	}
 	t.Logf("%d files below %s are exported", len(want), prefix)
 	file, data := filepath.Join(t.TempDir(), "export.ndjson"), t.TempDir()
 	timed(t, "export", func() { mustRun(t, "export", file, "--prefix", prefix, "--server", server) })
-	fresh := Serve(t, "--data", data, "--no-sync")
+	fresh := runnel.Serve(t, "--data", data, "--no-sync")
 	timed(t, "import of the export", func() { mustRun(t, "import", file, "--server", fresh.URL) })
 	holdsFiles(t, openPartition(t, "partition-0", "sqlite:"+filepath.Join(data, "partition-0.db")), want)
 }
@@ -291,8 +292,8 @@ func openPartition(t testing.TB, name, url string) partition.Partition {
 // partition is level.
 func syncLevel(t testing.TB, file string) {
 	t.Helper()
-	Eventually(t, 3*time.Minute, "runnel sync --once says that all is level", func() error {
-		out, err := Run(t, "sync", "--once", "--config", file)
+	runnel.Eventually(t, 3*time.Minute, "runnel sync --once says that all is level", func() error {
+		out, err := runnel.Run(t, "sync", "--once", "--config", file)
 		if err != nil {
 			return fmt.Errorf("%w\n%s", err, out)
 		}
@@ -303,7 +304,7 @@ func syncLevel(t testing.TB, file string) {
 // mustRun runs a command that has to succeed and returns what it printed.
 func mustRun(t testing.TB, args ...string) string {
 	t.Helper()
-	out, err := Run(t, args...)
+	out, err := runnel.Run(t, args...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+
+	"github.com/runnelkv/runnel/test/runnel"
 )
 
 const batchMost = 6 // operations
@@ -110,7 +112,7 @@ func (g *registrar) batchResults(r received, f fate, n int) ([]batchResult, fate
 	return page.Results, answered
 }
 
-func (b *batchResult) problem() string { return ProblemOf(b.Problem) }
+func (b *batchResult) problem() string { return runnel.ProblemOf(b.Problem) }
 
 func (b *batchResult) answer(o asked) answer {
 	switch {

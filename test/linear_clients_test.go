@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/runnelkv/runnel/test/runnel"
 )
 
 // patience is how long a client waits for an answer: shorter than many a fault.
@@ -67,7 +69,7 @@ func (c *client) send(method, path, body string, header ...string) (r received, 
 	return r, r.fate(), r.fault(method, path)
 }
 
-func (r *received) fate() fate { return fateOf(r.status, ProblemOf(r.body)) }
+func (r *received) fate() fate { return fateOf(r.status, runnel.ProblemOf(r.body)) }
 
 // fateOf is what a status says, with the problem that comes with it.
 func fateOf(status int, problem string) fate {
@@ -84,7 +86,7 @@ func fateOf(status int, problem string) fate {
 }
 
 func (r *received) fault(method, path string) error {
-	if expected(r.status, ProblemOf(r.body)) {
+	if expected(r.status, runnel.ProblemOf(r.body)) {
 		return nil
 	}
 	return fmt.Errorf("%s %s: %d %s", method, path, r.status, r.body)
@@ -112,7 +114,7 @@ type registrar struct {
 }
 
 func newRegistrar(c client, r *record, name func(string, int) string) *registrar {
-	return &registrar{client: c, record: r, name: name, read: MasterRead, known: make(map[string][groupKeys]int64)}
+	return &registrar{client: c, record: r, name: name, read: runnel.MasterRead, known: make(map[string][groupKeys]int64)}
 }
 
 // ask does an operation as a single request where it is one, else as a transaction.

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/anishathalye/porcupine"
+
+	"github.com/runnelkv/runnel/test/runnel"
 )
 
 const (
@@ -27,20 +29,20 @@ const (
 // soon after it for nobody.
 func TestLeasesExpire(t *testing.T) {
 	t.Parallel()
-	file := WriteConfig(t, linearConfig, ThreeFiles(t)...)
-	nodes := []*Process{ServeUnready(t, "--config", file), ServeUnready(t, "--config", file)}
+	file := runnel.WriteConfig(t, linearConfig, runnel.ThreeFiles(t)...)
+	nodes := []*runnel.Process{runnel.ServeUnready(t, "--config", file), runnel.ServeUnready(t, "--config", file)}
 	for _, n := range nodes {
 		n.AwaitOK(t, "/readyz?write")
 	}
-	w, random := newWorkload(t), NewRandom(t)
+	w, random := newWorkload(t), runnel.NewRandom(t)
 	w.leases.lag = 1500 * time.Millisecond // a reading of a clock is given up sooner
 	for i := range 2 * linearClients {
 		c := client{id: i, random: rand.New(rand.NewPCG(random.Uint64(), uint64(i))), http: &http.Client{Transport: w.transport, Timeout: patience},
 			server: func(random *rand.Rand) string { return nodes[random.IntN(2)].URL }}
 		w.runLeases(c, []int{leaseKeys, 10 * leaseKeys}[i%2]) // many are left alone until they are gone for sure
 	}
-	until := time.Duration(Rounds(4, 60)) * time.Second
-	Eventually(t, 2*until, "leases expire", func() error {
+	until := time.Duration(runnel.Rounds(4, 60)) * time.Second
+	runnel.Eventually(t, 2*until, "leases expire", func() error {
 		if at := w.leases.now(); at < until {
 			return fmt.Errorf("it is only %v", at)
 		}

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/runnelkv/runnel/test/runnel"
 	"github.com/runnelkv/runnel/test/servers"
 )
 
@@ -42,9 +43,9 @@ func TestHistoriesHoldThroughFaults(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := start(t)
-			random := NewRandom(t)
+			random := runnel.NewRandom(t)
 			w := startWorkload(t, random, c.server)
-			for range Rounds(1, 20) {
+			for range runnel.Rounds(1, 20) {
 				random.Shuffle(len(c.faults), func(i, j int) { c.faults[i], c.faults[j] = c.faults[j], c.faults[i] })
 				for _, f := range c.faults {
 					w.awaitMore(t, 150)
@@ -54,8 +55,8 @@ func TestHistoriesHoldThroughFaults(t *testing.T) {
 				}
 			}
 			w.awaitMore(t, 150)
-			Eventually(t, time.Minute, "a replica answers sessions", w.sessions.fromReplica)
-			Eventually(t, time.Minute, "a replica answers bounded reads", w.fresh.asFresh)
+			runnel.Eventually(t, time.Minute, "a replica answers sessions", w.sessions.fromReplica)
+			runnel.Eventually(t, time.Minute, "a replica answers bounded reads", w.fresh.asFresh)
 			w.stop()
 			w.judge(t)
 		})
@@ -65,9 +66,9 @@ func TestHistoriesHoldThroughFaults(t *testing.T) {
 // linearCluster is two servers and a sync process, and what can happen to them.
 type linearCluster struct {
 	t      *testing.T
-	nodes  [2]atomic.Pointer[Process]
+	nodes  [2]atomic.Pointer[runnel.Process]
 	files  [2]string // the configuration of each node
-	sync   *Process
+	sync   *runnel.Process
 	faults []linearFault
 }
 
@@ -79,26 +80,26 @@ type linearFault struct {
 
 func (c *linearCluster) start(syncFile string) {
 	for i := range c.nodes {
-		c.nodes[i].Store(ServeUnready(c.t, "--config", c.files[i], "--no-sync"))
+		c.nodes[i].Store(runnel.ServeUnready(c.t, "--config", c.files[i], "--no-sync"))
 	}
-	c.sync = Start(c.t, "sync", "--config", syncFile)
+	c.sync = runnel.Start(c.t, "sync", "--config", syncFile)
 	for i := range c.nodes {
 		c.nodes[i].Load().AwaitOK(c.t, "/readyz?write")
 	}
-	paused := func(p *Process) func() {
-		p.cmd.Process.Signal(syscall.SIGSTOP)
-		return func() { p.cmd.Process.Signal(syscall.SIGCONT) }
+	paused := func(p *runnel.Process) func() {
+		p.Signal(syscall.SIGSTOP)
+		return func() { p.Signal(syscall.SIGCONT) }
 	}
 	c.faults = append(c.faults,
 		linearFault{func(i int) func() { return paused(c.nodes[i].Load()) }, 2500 * time.Millisecond},
 		linearFault{func(i int) func() {
 			c.nodes[i].Load().Kill()
-			return func() { c.nodes[i].Store(ServeUnready(c.t, "--config", c.files[i], "--no-sync")) }
+			return func() { c.nodes[i].Store(runnel.ServeUnready(c.t, "--config", c.files[i], "--no-sync")) }
 		}, time.Second},
 		linearFault{func(int) func() { return paused(c.sync) }, time.Second},
 		linearFault{func(int) func() {
 			c.sync.Kill()
-			return func() { c.sync = Start(c.t, "sync", "--config", syncFile) }
+			return func() { c.sync = runnel.Start(c.t, "sync", "--config", syncFile) }
 		}, time.Second})
 }
 
@@ -106,7 +107,7 @@ func (c *linearCluster) start(syncFile string) {
 func (c *linearCluster) server(random *rand.Rand) string { return c.nodes[random.IntN(2)].Load().URL }
 
 func linearOnSQLite(t *testing.T) *linearCluster {
-	file := WriteConfig(t, linearConfig, ThreeFiles(t)...)
+	file := runnel.WriteConfig(t, linearConfig, runnel.ThreeFiles(t)...)
 	c := &linearCluster{t: t, files: [2]string{file, file}}
 	c.start(file)
 	return c
@@ -121,7 +122,7 @@ func linearOnMariaDB(t *testing.T) *linearCluster {
 // linearOnMySQL has them on the shared server when time is short: to start one takes
 // as long as all else.
 func linearOnMySQL(t *testing.T) *linearCluster {
-	if Rounds(0, 1) == 0 {
+	if runnel.Rounds(0, 1) == 0 {
 		return linearOnServer(t, servers.MySQL(t), nil)
 	}
 	server := servers.NewMySQL(t)
@@ -143,10 +144,10 @@ func linearOnServer(t *testing.T, server *servers.Server, faults []linearFault) 
 	var cables [2]*cable
 	for i := range c.files {
 		cables[i] = newCable(t, server.Address())
-		c.files[i] = WriteConfig(t, linearConfig, cables[i].through(t, urls[0]), cables[i].through(t, urls[1]), urls[2])
+		c.files[i] = runnel.WriteConfig(t, linearConfig, cables[i].through(t, urls[0]), cables[i].through(t, urls[1]), urls[2])
 	}
 	c.faults = append(faults, linearFault{func(i int) func() { cables[i].cut(); return cables[i].mend }, time.Second})
-	c.start(WriteConfig(t, linearConfig, urls...))
+	c.start(runnel.WriteConfig(t, linearConfig, urls...))
 	return c
 }
 
@@ -341,7 +342,7 @@ func startWorkload(t testing.TB, random *rand.Rand, server func(*rand.Rand) stri
 func (w *workload) awaitMore(t testing.TB, n int64) {
 	t.Helper()
 	n += w.done.Load()
-	Eventually(t, time.Minute, fmt.Sprint(n, " operations"), func() error {
+	runnel.Eventually(t, time.Minute, fmt.Sprint(n, " operations"), func() error {
 		if done := w.done.Load(); done < n {
 			return fmt.Errorf("%d", done)
 		}

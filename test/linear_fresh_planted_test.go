@@ -3,6 +3,8 @@ package test
 import (
 	"testing"
 	"time"
+
+	"github.com/runnelkv/runnel/test/runnel"
 )
 
 // TestFreshnessChecksFindPlantedFaults does so for reads that ask to be fresh, of
@@ -58,7 +60,7 @@ func TestFreshnessChecksFindPlantedFaults(t *testing.T) {
 			for i := range s.all {
 				s.all[i].called, s.all[i].returned = time.Duration(10*i), time.Duration(10*i+5)
 			}
-			WantFaults(t, name, s.stale(3), !c.can)
+			runnel.WantFaults(t, name, s.stale(3), !c.can)
 		})
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/runnelkv/runnel/test/runnel"
 )
 
 // asking is what a read asks of whoever answers it: so many partitions, or to be so
@@ -155,8 +157,8 @@ func (s *sightings) mustBeFresh(t testing.TB, partitions int) {
 	if len(found) > 0 {
 		found[0] += ", see " + s.written()
 	}
-	NoFaults(t, "fresh reads", found)
-	NoFaults(t, "answers to fresh reads", s.record.faults)
+	runnel.NoFaults(t, "fresh reads", found)
+	runnel.NoFaults(t, "answers to fresh reads", s.record.faults)
 }
 
 // asFresh is whether somebody else than a master has answered a bounded read.

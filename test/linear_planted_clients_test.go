@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/runnelkv/runnel/test/runnel"
 )
 
 // TestHistoryChecksFindPlantedClients has clients that do not do what they record,
@@ -18,12 +20,12 @@ func TestHistoryChecksFindPlantedClients(t *testing.T) {
 	dir := t.TempDir()
 	// Reads that name no consistency always go to the replica, which is never copied to: each plant is certain.
 	settings := "[store]\nsession_wait = \"1ms\"\nread = \"local\"\nlocal = \"partition-1\"\n"
-	file := WriteConfig(t, settings, "sqlite:"+filepath.Join(dir, "0.db"), "sqlite:"+filepath.Join(dir, "1.db"))
-	SyncOnce(t, file)
-	node := Serve(t, "--config", file, "--no-sync")
-	c := client{random: NewRandom(t), http: &http.Client{Timeout: 30 * time.Second}}
+	file := runnel.WriteConfig(t, settings, "sqlite:"+filepath.Join(dir, "0.db"), "sqlite:"+filepath.Join(dir, "1.db"))
+	runnel.SyncOnce(t, file)
+	node := runnel.Serve(t, "--config", file, "--no-sync")
+	c := client{random: runnel.NewRandom(t), http: &http.Client{Timeout: 30 * time.Second}}
 	c.server = func(*rand.Rand) string { return node.URL }
-	Eventually(t, 30*time.Second, "the replica answers", func() error {
+	runnel.Eventually(t, 30*time.Second, "the replica answers", func() error {
 		if r, _, _ := c.send(http.MethodGet, "/v1/keys", ""); r.header.Get("Runnel-Partition") != "partition-1" {
 			return fmt.Errorf("answered %d %s", r.status, r.body)
 		}
@@ -47,7 +49,7 @@ func whole(group string, _ int) string { return group }
 // plantReaders reads from any partition as if it were the master, one by one and in
 // batches.
 func plantReaders(t *testing.T, c client) {
-	for read, can := range map[string]bool{MasterRead: true, "": false} {
+	for read, can := range map[string]bool{runnel.MasterRead: true, "": false} {
 		for way, ask := range ways {
 			g := newRegistrar(c, newRecord(), whole)
 			g.read = read
@@ -56,8 +58,8 @@ func plantReaders(t *testing.T, c client) {
 				ask(g, group, g.register(group))
 				ask(g, group, asked{then: []step{getOf(0)}})
 			}
-			NoFaults(t, "answers", g.record.faults)
-			WantFaults(t, "the order of reads from "+read+" "+way, g.record.disorders(), !can)
+			runnel.NoFaults(t, "answers", g.record.faults)
+			runnel.WantFaults(t, "the order of reads from "+read+" "+way, g.record.disorders(), !can)
 		}
 	}
 }
@@ -74,8 +76,8 @@ func plantForgetful(t *testing.T, c client) {
 		for range 200 {
 			s.step()
 		}
-		NoFaults(t, "answers", s.sightings.record.faults)
-		WantFaults(t, fmt.Sprintf("sessions that forget answers of %q", forgets), s.sightings.older(), forgets != "")
+		runnel.NoFaults(t, "answers", s.sightings.record.faults)
+		runnel.WantFaults(t, fmt.Sprintf("sessions that forget answers of %q", forgets), s.sightings.older(), forgets != "")
 	}
 }
 
@@ -90,8 +92,8 @@ func plantForgetfulOfTransactions(t *testing.T, c client) {
 			s.transact(sighting{session: i, group: group, key: group + "/0"})
 			s.list(sighting{session: i, group: group})
 		}
-		NoFaults(t, "answers", all.record.faults)
-		WantFaults(t, fmt.Sprintf("sessions of transactions that forget answers of %q", forgets), all.older(), faulty)
+		runnel.NoFaults(t, "answers", all.record.faults)
+		runnel.WantFaults(t, fmt.Sprintf("sessions of transactions that forget answers of %q", forgets), all.older(), faulty)
 	}
 }
 
@@ -99,8 +101,8 @@ func plantPieces(t *testing.T, c client) {
 	for _, pieces := range []bool{false, true} {
 		g := newRegistrar(c, newRecord(), func(group string, key int) string { return fmt.Sprintf("{%s}/%d", group, key) })
 		transferBesideAReader(g, pieces)
-		NoFaults(t, "answers", g.record.faults)
-		WantFaults(t, fmt.Sprint("transactions, in pieces: ", pieces), g.record.disorders(), pieces)
+		runnel.NoFaults(t, "answers", g.record.faults)
+		runnel.WantFaults(t, fmt.Sprint("transactions, in pieces: ", pieces), g.record.disorders(), pieces)
 	}
 }
 
@@ -111,8 +113,8 @@ func plantLazy(t *testing.T, c client) {
 		for range 100 {
 			f.step()
 		}
-		NoFaults(t, "answers", f.sightings.record.faults)
-		WantFaults(t, fmt.Sprint("fresh reads, not asked for: ", lazy), f.sightings.stale(2), lazy)
+		runnel.NoFaults(t, "answers", f.sightings.record.faults)
+		runnel.WantFaults(t, fmt.Sprint("fresh reads, not asked for: ", lazy), f.sightings.stale(2), lazy)
 	}
 }
 
@@ -128,8 +130,8 @@ func plantHalfSent(t *testing.T, c client) {
 			g := newRegistrar(c, newRecord(), whole)
 			g.sends = sends
 			takeAndLose(g, "lease "+name+" "+way, ask)
-			NoFaults(t, "answers", g.record.faults)
-			WantFaults(t, "the order of one that sends "+name+", "+way, g.record.disorders(), sends != nil)
+			runnel.NoFaults(t, "answers", g.record.faults)
+			runnel.WantFaults(t, "the order of one that sends "+name+", "+way, g.record.disorders(), sends != nil)
 		}
 	}
 }
@@ -154,8 +156,8 @@ func plantDropped(t *testing.T, c client) {
 		for _, o := range batch {
 			g.ask(o.group, asked{then: []step{getOf(0)}})
 		}
-		NoFaults(t, "answers", g.record.faults)
-		WantFaults(t, fmt.Sprint("the order of a batch, one dropped: ", dropped), g.record.disorders(), dropped)
+		runnel.NoFaults(t, "answers", g.record.faults)
+		runnel.WantFaults(t, fmt.Sprint("the order of a batch, one dropped: ", dropped), g.record.disorders(), dropped)
 	}
 }
 

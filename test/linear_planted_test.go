@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/runnelkv/runnel/test/runnel"
 )
 
 // TestHistoryChecksFindPlantedFaults gives the checks of histories what cannot be,
@@ -72,7 +74,7 @@ func TestHistoryChecksFindPlantedFaults(t *testing.T) {
 		"an unknown write that went too soon":   {times{0: unknown(passing("a", 0)), 1: read("a", 1), 3: readNothing()}.turns(), false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			WantFaults(t, name, recordOf(c.told).disorders(), !c.can)
+			runnel.WantFaults(t, name, recordOf(c.told).disorders(), !c.can)
 		})
 	}
 }
@@ -272,7 +274,7 @@ func TestSessionChecksFindPlantedFaults(t *testing.T) {
 					s.all[i].called, s.all[i].returned = s.all[i-1].called, s.all[i-1].returned
 				}
 			}
-			WantFaults(t, name, s.older(), !c.can)
+			runnel.WantFaults(t, name, s.older(), !c.can)
 		})
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/runnelkv/runnel/test/runnel"
 )
 
 // sightings are what sessions wrote and read, in the order of each session.
@@ -418,6 +420,6 @@ func (s *sightings) mustHold(t testing.TB) {
 	if len(found) > 0 {
 		found[0] += ", see " + s.written()
 	}
-	NoFaults(t, "sessions", found)
-	NoFaults(t, "answers to sessions", s.record.faults)
+	runnel.NoFaults(t, "sessions", found)
+	runnel.NoFaults(t, "answers to sessions", s.record.faults)
 }

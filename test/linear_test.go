@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/anishathalye/porcupine"
+
+	"github.com/runnelkv/runnel/test/runnel"
 )
 
 // record is what clients asked of masters and were answered, on one clock.
@@ -289,6 +291,6 @@ func (r *record) mustBeOrdered(t testing.TB, what string) {
 		name, _, _ := strings.Cut(fault, ": ")
 		found[i] += ", see " + drawing(groups[name])
 	}
-	NoFaults(t, "the order of "+what, found)
-	NoFaults(t, "answers to "+what, r.faults)
+	runnel.NoFaults(t, "the order of "+what, found)
+	runnel.NoFaults(t, "answers to "+what, r.faults)
 }

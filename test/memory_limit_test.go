@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/runnelkv/runnel/test/runnel"
 )
 
 // contained is a "runnel serve" in a container of 512 MiB without swap.
@@ -40,10 +42,9 @@ func serveContained(t *testing.T) *contained {
 		t.Skip("SKIPPED, NOTHING IS KNOWN OF 512 MiB: docker, which is to limit the memory, cannot be had: ", err)
 	}
 	dir := t.TempDir()
-	build := exec.Command("go", "build", "-o", filepath.Join(dir, "runnel"), "../cmd/runnel") // without the race detector, which takes memory of its own
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+	// Without the race detector, which needs memory of its own.
+	if err := runnel.Build(filepath.Join(dir, "runnel"), []string{"CGO_ENABLED=0"}); err != nil {
+		t.Fatal(err)
 	}
 	if err := os.Mkdir(filepath.Join(dir, "tmp"), 0o700); err != nil {
 		t.Fatal(err)
@@ -53,7 +54,7 @@ func serveContained(t *testing.T) *contained {
 		t.Fatal(err)
 	}
 	image := docker(t, bytes.NewReader(archive), "import", "-")
-	c := &contained{address: FreeAddress(t)}
+	c := &contained{address: runnel.FreeAddress(t)}
 	c.url = "http://" + c.address
 	c.name = docker(t, nil, "run", "--detach", "--network", "host", "--memory", "512m", "--memory-swap", "512m",
 		image, "/runnel", "serve", "--data", "/data", "--listen", c.address)
@@ -64,17 +65,7 @@ func serveContained(t *testing.T) *contained {
 		docker(t, nil, "rm", "--force", "--volumes", c.name)
 		docker(t, nil, "rmi", "--force", image)
 	})
-	Eventually(t, time.Minute, "it takes writes", func() error {
-		r, err := http.Get(c.url + "/readyz?write")
-		if err != nil {
-			return err
-		}
-		r.Body.Close()
-		if r.StatusCode != 200 {
-			return fmt.Errorf("%d", r.StatusCode)
-		}
-		return nil
-	})
+	runnel.AwaitOK(t, c.url+"/readyz?write")
 	return c
 }
 
@@ -137,7 +128,7 @@ func TestContainerOf512MiBSurvivesGreedyClients(t *testing.T) {
 	c.lives(t, "100 readers of events that do not read")
 	deaf()
 
-	Eventually(t, time.Minute, "the memory of clients that are gone is free", func() error {
+	runnel.Eventually(t, time.Minute, "the memory of clients that are gone is free", func() error {
 		if s := c.do("PUT", "/v1/keys/again", value); s/100 != 2 {
 			return fmt.Errorf("%d", s)
 		}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/test/runnel"
 	"github.com/runnelkv/runnel/test/servers"
 )
 
@@ -55,8 +56,8 @@ var outages = []outage{
 func TestOutageOfAReplica(t *testing.T) {
 	t.Parallel()
 	server := servers.NewMySQL(t)
-	file := WriteConfig(t, outageConfig, servers.MariaDB(t).Database(t), server.Database(t), "sqlite:"+filepath.Join(t.TempDir(), "2.db"))
-	node := Serve(t, "--config", file)
+	file := runnel.WriteConfig(t, outageConfig, servers.MariaDB(t).Database(t), server.Database(t), "sqlite:"+filepath.Join(t.TempDir(), "2.db"))
+	node := runnel.Serve(t, "--config", file)
 	n := &outageTest{told: newHistory(), node: node, file: file, replicaLeft: openNamed(t, file, "partition-2")}
 	for i, o := range outages {
 		t.Run(o.name, func(t *testing.T) {
@@ -76,7 +77,7 @@ func TestOutageOfAReplica(t *testing.T) {
 				t.Errorf("with a replica %s: %v", o.name, reads)
 			}
 			began := time.Now()
-			out, err := Run(t, "sync", "--once", "--config", file)
+			out, err := runnel.Run(t, "sync", "--once", "--config", file)
 			t.Logf("sync --once took %v", time.Since(began).Round(time.Millisecond))
 			if !strings.Contains(out, "partition-1: unreachable") {
 				t.Errorf("sync --once does not name the partition that is away: %q, %v", out, err)
@@ -92,7 +93,7 @@ func TestOutageOfAReplica(t *testing.T) {
 	if err := node.Stop(t); err != nil {
 		t.Errorf("serve stopped with %v", err)
 	}
-	NoFaults(t, "equal", unequal(readContents(t, file)))
+	runnel.NoFaults(t, "equal", unequal(readContents(t, file)))
 }
 
 // TestOutageOfTheMaster takes the master's server away: reads go on, writes are
@@ -100,8 +101,8 @@ func TestOutageOfAReplica(t *testing.T) {
 func TestOutageOfTheMaster(t *testing.T) {
 	t.Parallel()
 	server := servers.NewMariaDB(t)
-	file := WriteConfig(t, outageConfig, server.Database(t), servers.MySQL(t).Database(t), "sqlite:"+filepath.Join(t.TempDir(), "2.db"))
-	node := Serve(t, "--config", file)
+	file := runnel.WriteConfig(t, outageConfig, server.Database(t), servers.MySQL(t).Database(t), "sqlite:"+filepath.Join(t.TempDir(), "2.db"))
+	node := runnel.Serve(t, "--config", file)
 	n := &outageTest{told: newHistory(), node: node, file: file}
 	for i, o := range outages {
 		t.Run(o.name, func(t *testing.T) {
@@ -134,9 +135,9 @@ func TestOutageOfTheMaster(t *testing.T) {
 		t.Errorf("serve stopped with %v", err)
 	}
 	all := readContents(t, file)
-	NoFaults(t, "equal", unequal(all))
-	NoFaults(t, "positions and rows", misplaced(all))
-	NoFaults(t, "acknowledged writes", n.told.lost(all))
+	runnel.NoFaults(t, "equal", unequal(all))
+	runnel.NoFaults(t, "positions and rows", misplaced(all))
+	runnel.NoFaults(t, "acknowledged writes", n.told.lost(all))
 }
 
 // TestSyncOnceTellsOutageFromLag holds sync --once to its exit status: 1 when a
@@ -145,13 +146,13 @@ func TestOutageOfTheMaster(t *testing.T) {
 // send a mail a minute for it.
 func TestSyncOnceTellsOutageFromLag(t *testing.T) {
 	t.Parallel()
-	urls := ThreeFiles(t)
-	file := WriteConfig(t, "", urls...)
-	withOutage := WriteConfig(t, "", append(urls, "mysql://u:p@"+FreeAddress(t)+"/nothing")...)
-	node := Serve(t, "--config", file, "--no-sync")
+	urls := runnel.ThreeFiles(t)
+	file := runnel.WriteConfig(t, "", urls...)
+	withOutage := runnel.WriteConfig(t, "", append(urls, "mysql://u:p@"+runnel.FreeAddress(t)+"/nothing")...)
+	node := runnel.Serve(t, "--config", file, "--no-sync")
 	n := &outageTest{told: newHistory(), node: node, file: file}
 	n.put(t, "first")
-	SyncOnce(t, file)
+	runnel.SyncOnce(t, file)
 	held := openNamed(t, file, "partition-2")
 	lease, err := held.Acquire(t.Context(), "another process", 15*time.Second) // as long as the default
 	if err != nil {
@@ -164,18 +165,18 @@ func TestSyncOnceTellsOutageFromLag(t *testing.T) {
 	}
 	all := []string{"partition-0: level", "partition-1: level", "partition-2: level", "partition-3: unreachable"}
 	syncOnceSays(t, withOutage, 0, all...)
-	if out, err := Run(t, "sync", "--once", "--strict", "--quiet", "--config", withOutage); exitStatus(err) != 1 || !strings.Contains(out, all[3]) {
+	if out, err := runnel.Run(t, "sync", "--once", "--strict", "--quiet", "--config", withOutage); exitStatus(err) != 1 || !strings.Contains(out, all[3]) {
 		t.Errorf("strict, it says %q, %v", out, err)
 	}
-	if out, err := Run(t, "sync", "--once", "--strict", "--quiet", "--config", file); out != "" || err != nil {
+	if out, err := runnel.Run(t, "sync", "--once", "--strict", "--quiet", "--config", file); out != "" || err != nil {
 		t.Errorf("quiet and level, it says %q, %v", out, err)
 	}
-	NoFaults(t, "equal", unequal(readContents(t, file)))
+	runnel.NoFaults(t, "equal", unequal(readContents(t, file)))
 }
 
 func syncOnceSays(t testing.TB, file string, status int, lines ...string) {
 	t.Helper()
-	out, err := Run(t, "sync", "--once", "--config", file)
+	out, err := runnel.Run(t, "sync", "--once", "--config", file)
 	if exitStatus(err) != status {
 		t.Errorf("sync --once exits with %d, want %d: %v", exitStatus(err), status, err)
 	}
@@ -208,7 +209,7 @@ func openNamed(t testing.TB, file, name string) partition.Partition {
 
 // outageTest is a node that stays up while something it needs goes away.
 type outageTest struct {
-	node        *Process
+	node        *runnel.Process
 	file        string
 	replicaLeft partition.Partition
 	told        *history // by the node, to writers
@@ -258,7 +259,7 @@ func (n *outageTest) othersStayFresh(t testing.TB, round int) {
 	for i := range 5 {
 		began := time.Now()
 		a := n.put(t, fmt.Sprintf("fresh/%d/%d", round, i))
-		Eventually(t, time.Minute, "a write reaches the replica that is left", func() error {
+		runnel.Eventually(t, time.Minute, "a write reaches the replica that is left", func() error {
 			positions, err := n.replicaLeft.Positions(t.Context())
 			if err == nil && int64(positions.Origins["partition-0"].Revision) < a.revision {
 				err = fmt.Errorf("it is at %d, not %d", positions.Origins["partition-0"].Revision, a.revision)
@@ -323,13 +324,13 @@ func (n *outageTest) refusal(t testing.TB, r *http.Request) (problem string, ret
 		t.Errorf("%s %s: %s, want 503: %s %v", r.Method, r.URL, resp.Status, body, err)
 	}
 	retryAfter, _ = strconv.Atoi(resp.Header.Get("Retry-After"))
-	return ProblemOf(body), retryAfter, time.Since(began)
+	return runnel.ProblemOf(body), retryAfter, time.Since(began)
 }
 
 // masterReadIsRefused asks for what only the master can say.
 func (n *outageTest) masterReadIsRefused(t testing.TB) {
 	t.Helper()
-	r, err := http.NewRequest(http.MethodGet, n.node.URL+"/v1/keys/before/0"+MasterRead, nil)
+	r, err := http.NewRequest(http.MethodGet, n.node.URL+"/v1/keys/before/0"+runnel.MasterRead, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -342,7 +343,7 @@ func (n *outageTest) masterReadIsRefused(t testing.TB) {
 func (h *history) awaitWrite(t testing.TB, url string) {
 	t.Helper()
 	w := &writer{history: h, url: url, client: &http.Client{Timeout: 30 * time.Second}}
-	Eventually(t, time.Minute, "writes work again", func() error {
+	runnel.Eventually(t, time.Minute, "writes work again", func() error {
 		a, r := putRequest(url, "again", "back")
 		if outcome, _ := w.send(a, r); outcome != acknowledged {
 			return errors.New("not acknowledged")
@@ -354,7 +355,7 @@ func (h *history) awaitWrite(t testing.TB, url string) {
 // awaitState waits until the status says so of a partition.
 func (n *outageTest) awaitState(t testing.TB, name, state string) {
 	t.Helper()
-	Eventually(t, 30*time.Second, name+" is "+state, func() error {
+	runnel.Eventually(t, 30*time.Second, name+" is "+state, func() error {
 		resp, err := n.writer().client.Get(n.node.URL + "/v1/status")
 		if err != nil {
 			return err
@@ -380,7 +381,7 @@ func (n *outageTest) awaitState(t testing.TB, name, state string) {
 func (n *outageTest) startsMeanwhile(t testing.TB, ready string) {
 	t.Helper()
 	began := time.Now()
-	other := ServeUnready(t, "--config", n.file)
+	other := runnel.ServeUnready(t, "--config", n.file)
 	other.AwaitOK(t, ready)
 	started := time.Since(began)
 	for range 5 {
@@ -442,7 +443,7 @@ func (n *outageTest) whileReading(t testing.TB, f func()) readings {
 	defer group.Wait()
 	defer cancel()
 	f()
-	Eventually(t, time.Minute, "hundreds of reads", func() error {
+	runnel.Eventually(t, time.Minute, "hundreds of reads", func() error {
 		mu.Lock()
 		defer mu.Unlock()
 		if all.done < 300 {

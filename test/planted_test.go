@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/runnelkv/runnel/test/runnel"
 )
 
 // TestChecksFindPlantedFaults damages what a server has left behind and
@@ -17,33 +19,33 @@ func TestChecksFindPlantedFaults(t *testing.T) {
 	t.Parallel()
 	dir, h := t.TempDir(), newHistory()
 	urls := []string{"sqlite:" + dir + "/0.db", "sqlite:" + dir + "/1.db", "sqlite:" + dir + "/2.db"}
-	file := WriteConfig(t, "", urls...)
-	node := Serve(t, "--config", file, "--no-sync")
+	file := runnel.WriteConfig(t, "", urls...)
+	node := runnel.Serve(t, "--config", file, "--no-sync")
 	writeSome := func() {
 		stop := h.write(t, 1, node.URL)
 		h.awaitMore(t, 300)
 		stop()
 	}
 	writeSome()
-	SyncOnce(t, file)
+	runnel.SyncOnce(t, file)
 	level := readContents(t, file)
-	NoFaults(t, "equal", unequal(level))
+	runnel.NoFaults(t, "equal", unequal(level))
 	h.lazily = true
 	writeSome()
 	if err := node.Stop(t); err != nil {
 		t.Fatal(err)
 	}
 	lagging := readContents(t, file)
-	NoFaults(t, "positions and rows", misplaced(lagging))
-	NoFaults(t, "acknowledged writes", h.lost(lagging))
+	runnel.NoFaults(t, "positions and rows", misplaced(lagging))
+	runnel.NoFaults(t, "acknowledged writes", h.lost(lagging))
 	if len(unequal(lagging)) == 0 {
 		t.Error("replicas that lag count as equal")
 	}
 
 	synced := copyFiles(t, dir)
-	SyncOnce(t, WriteConfig(t, "", synced...))
-	before := readContents(t, WriteConfig(t, "", synced...))
-	NoFaults(t, "before the damage", slices.Concat(unequal(before), misplaced(before), h.lost(before)))
+	runnel.SyncOnce(t, runnel.WriteConfig(t, "", synced...))
+	before := readContents(t, runnel.WriteConfig(t, "", synced...))
+	runnel.NoFaults(t, "before the damage", slices.Concat(unequal(before), misplaced(before), h.lost(before)))
 
 	const (
 		newest  = " WHERE revision = (SELECT max(revision) FROM entries WHERE deleted = 0)"
@@ -77,16 +79,16 @@ func TestChecksFindPlantedFaults(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			copied := copyFiles(t, filepath.Dir(strings.TrimPrefix(synced[0], "sqlite:")))
 			execSQLite(t, copied[damage.partition], damage.statement)
-			all := readContents(t, WriteConfig(t, "", copied...))
-			WantFaults(t, "positions and rows", misplaced(all), damage.misplaced)
-			WantFaults(t, "equality", unequal(all), damage.unequal)
-			WantFaults(t, "acknowledged writes", h.lost(all), damage.lost)
+			all := readContents(t, runnel.WriteConfig(t, "", copied...))
+			runnel.WantFaults(t, "positions and rows", misplaced(all), damage.misplaced)
+			runnel.WantFaults(t, "equality", unequal(all), damage.unequal)
+			runnel.WantFaults(t, "acknowledged writes", h.lost(all), damage.lost)
 		})
 	}
 	t.Run("position raised over rows that were not copied", func(t *testing.T) {
 		copied := copyFiles(t, dir)
 		execSQLite(t, copied[2], fmt.Sprintf("%s %d", counter, lagging.copies["partition-0"]["partition-0"].position.Revision))
-		WantFaults(t, "positions and rows", misplaced(readContents(t, WriteConfig(t, "", copied...))), true)
+		runnel.WantFaults(t, "positions and rows", misplaced(readContents(t, runnel.WriteConfig(t, "", copied...))), true)
 	})
 	t.Run("history", func(t *testing.T) { plantInHistory(t, h, lagging) })
 }
@@ -112,20 +114,6 @@ func plantInHistory(t *testing.T, h *history, all contents) {
 		if found := strings.Join(altered.lost(all), "\n"); !strings.Contains(found, fault) {
 			t.Errorf("nothing says %q of a planted %+v:\n%s", fault, planted, found)
 		}
-	}
-}
-
-func WantFaults(t testing.TB, what string, faults []string, want bool) {
-	t.Helper()
-	if (len(faults) > 0) != want {
-		t.Errorf("the check of %s found %d faults, want some: %v\n%s", what, len(faults), want, strings.Join(faults, "\n"))
-	}
-}
-
-func SyncOnce(t testing.TB, file string) {
-	t.Helper()
-	if out, err := Run(t, "sync", "--once", "--config", file); err != nil {
-		t.Fatalf("%v\n%s", err, out)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/runnelkv/runnel/config"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/test/runnel"
 	"github.com/runnelkv/runnel/test/servers"
 )
 
@@ -30,13 +31,13 @@ batch_entries = 50
 // equal.
 func TestKilledSyncIsTakenOver(t *testing.T) {
 	for name, urls := range map[string]func(testing.TB) []string{
-		"SQLite":        ThreeFiles,
+		"SQLite":        runnel.ThreeFiles,
 		"MariaDB+MySQL": mariaDBMySQLAndFile,
 	} {
 		for _, inside := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/sync inside %v", name, inside), func(t *testing.T) {
 				t.Parallel()
-				twoOfEach(t, WriteConfig(t, processesConfig, urls(t)...), inside)
+				twoOfEach(t, runnel.WriteConfig(t, processesConfig, urls(t)...), inside)
 			})
 		}
 	}
@@ -52,13 +53,13 @@ func twoOfEach(t *testing.T, file string, inside bool) {
 	if !inside {
 		args = append(args, "--no-sync")
 	}
-	nodes := []*Process{Serve(t, args...), Serve(t, args...)}
-	daemons := []*Process{Start(t, "sync", "--config", file), Start(t, "sync", "--config", file)}
+	nodes := []*runnel.Process{runnel.Serve(t, args...), runnel.Serve(t, args...)}
+	daemons := []*runnel.Process{runnel.Start(t, "sync", "--config", file), runnel.Start(t, "sync", "--config", file)}
 	h := newHistory()
-	random := NewRandom(t)
+	random := runnel.NewRandom(t)
 	stop := h.write(t, random.Uint64(), nodes[0].URL, nodes[1].URL)
 	c := startCounters(t, h, nodes)
-	c.await(t, Rounds(50, 1000))
+	c.await(t, runnel.Rounds(50, 1000))
 
 	killed, other := daemons[0], daemons[1]
 	if !inside {
@@ -68,10 +69,10 @@ func twoOfEach(t *testing.T, file string, inside bool) {
 	killed.Kill()
 	at := time.Now()
 	if !inside {
-		Eventually(t, time.Minute, "the other takes over", func() error { return holdsLease(file, other) })
+		runnel.Eventually(t, time.Minute, "the other takes over", func() error { return holdsLease(file, other) })
 		t.Logf("the other sync process took over %v after the kill", time.Since(at).Round(time.Millisecond))
 	}
-	c.await(t, Rounds(100, 2000))
+	c.await(t, runnel.Rounds(100, 2000))
 	stop()
 	c.stop()
 
@@ -82,19 +83,19 @@ func twoOfEach(t *testing.T, file string, inside bool) {
 		}
 	}
 	all := readContents(t, file)
-	NoFaults(t, "equal", unequal(all))
-	NoFaults(t, "positions and rows", misplaced(all))
-	NoFaults(t, "acknowledged writes", h.lost(all))
-	NoFaults(t, "counters", c.miscounted(all))
+	runnel.NoFaults(t, "equal", unequal(all))
+	runnel.NoFaults(t, "positions and rows", misplaced(all))
+	runnel.NoFaults(t, "acknowledged writes", h.lost(all))
+	runnel.NoFaults(t, "counters", c.miscounted(all))
 	t.Logf("%d increments of %d counters; %s", c.total(), len(c.counts), h)
 	c.counts[0]++ // an increment that is not in the database
-	WantFaults(t, "counters", c.miscounted(all), true)
+	runnel.WantFaults(t, "counters", c.miscounted(all), true)
 }
 
 // holderFirst waits until one of two daemons holds the lease, and puts it first.
-func holderFirst(t testing.TB, file string, daemons []*Process) (holder, other *Process) {
+func holderFirst(t testing.TB, file string, daemons []*runnel.Process) (holder, other *runnel.Process) {
 	t.Helper()
-	Eventually(t, time.Minute, "one daemon holds the lease", func() error {
+	runnel.Eventually(t, time.Minute, "one daemon holds the lease", func() error {
 		if holdsLease(file, daemons[0]) == nil {
 			holder, other = daemons[0], daemons[1]
 			return nil
@@ -107,7 +108,7 @@ func holderFirst(t testing.TB, file string, daemons []*Process) (holder, other *
 
 // holdsLease returns nil if the process holds the lease of the last partition, a
 // file: holders are named host-pid-random.
-func holdsLease(file string, p *Process) error {
+func holdsLease(file string, p *runnel.Process) error {
 	c, err := config.Load(file, os.LookupEnv)
 	if err != nil {
 		return err
@@ -121,8 +122,8 @@ func holdsLease(file string, p *Process) error {
 	if err := db.QueryRow("SELECT holder FROM lease").Scan(&holder); err != nil {
 		return err
 	}
-	if !strings.Contains(holder, fmt.Sprintf("-%d-", p.cmd.Process.Pid)) {
-		return fmt.Errorf("%q holds the lease, not process %d", holder, p.cmd.Process.Pid)
+	if !strings.Contains(holder, fmt.Sprintf("-%d-", p.PID())) {
+		return fmt.Errorf("%q holds the lease, not process %d", holder, p.PID())
 	}
 	return nil
 }
@@ -140,7 +141,7 @@ type counters struct {
 const countersAtOnce = 3
 
 // startCounters has clients count through every node.
-func startCounters(t testing.TB, h *history, nodes []*Process) *counters {
+func startCounters(t testing.TB, h *history, nodes []*runnel.Process) *counters {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &counters{history: h, cancel: cancel, counts: make([]int, countersAtOnce)}
 	for _, node := range nodes {
@@ -179,7 +180,7 @@ func counterKey(i int) string { return fmt.Sprintf("counter/%d", i) }
 // count reads a counter on its master, and puts what it stood at into the
 // conditions of the attempt.
 func (w *writer) count(key string, a *attempt) (int, error) {
-	resp, err := w.client.Get(w.url + "/v1/keys/" + key + MasterRead)
+	resp, err := w.client.Get(w.url + "/v1/keys/" + key + runnel.MasterRead)
 	if err != nil {
 		return 0, err
 	}
@@ -237,7 +238,7 @@ func (c *counters) total() (sum int) {
 func (c *counters) await(t testing.TB, n int) {
 	t.Helper()
 	n += c.total()
-	Eventually(t, 5*time.Minute, fmt.Sprintf("%d increments", n), func() error {
+	runnel.Eventually(t, 5*time.Minute, fmt.Sprintf("%d increments", n), func() error {
 		if done := c.total(); done < n {
 			return fmt.Errorf("only %d", done)
 		}

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/runnelkv/runnel/test/runnel"
 )
 
 // behind starts a proxy with the settings of docs/proxy.md before a server, and
@@ -32,7 +34,7 @@ func behind(t *testing.T, language, upstream string) string {
 	if block == nil {
 		t.Fatalf("docs/proxy.md has no block of %s", language)
 	}
-	address, dir := FreeAddress(t), t.TempDir()
+	address, dir := runnel.FreeAddress(t), t.TempDir()
 	settings := strings.NewReplacer("127.0.0.1:8000", address, "127.0.0.1:8080", strings.TrimPrefix(upstream, "http://")).Replace(block[1])
 	file := filepath.Join(dir, "settings")
 	cmd := exec.Command(program, "-db", "-f", file)
@@ -47,7 +49,7 @@ func behind(t *testing.T, language, upstream string) string {
 	if err := os.WriteFile(file, []byte(settings), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	log := &Output{}
+	log := &runnel.Output{}
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -60,23 +62,13 @@ func behind(t *testing.T, language, upstream string) string {
 		}
 	})
 	url := "http://" + address
-	Eventually(t, 30*time.Second, language+" passes requests on", func() error {
-		r, err := http.Get(url + "/readyz?write")
-		if err != nil {
-			return err
-		}
-		r.Body.Close()
-		if r.StatusCode != 200 {
-			return fmt.Errorf("%d", r.StatusCode)
-		}
-		return nil
-	})
+	runnel.AwaitOK(t, url+"/readyz?write")
 	return url
 }
 
 // TestBehindAProxy: what a proxy with the documented settings could break, works.
 func TestBehindAProxy(t *testing.T) {
-	node := Serve(t, "--data", t.TempDir())
+	node := runnel.Serve(t, "--data", t.TempDir())
 	for _, proxy := range []string{"nginx", "haproxy"} {
 		t.Run(proxy, func(t *testing.T) {
 			url := behind(t, proxy, node.URL)

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/runnelkv/runnel/test/runnel"
 	"github.com/runnelkv/runnel/test/servers"
 )
 
@@ -72,7 +73,7 @@ func runPage(t *testing.T, page string, atLeast int) {
 			hasTargets(t, page, f)
 		case f.language == "sh":
 			if f.stop {
-				fmt.Fprintf(&script, "kill %d; tail --pid=%d -f /dev/null\n", tour.node.cmd.Process.Pid, tour.node.cmd.Process.Pid)
+				fmt.Fprintf(&script, "kill %d; tail --pid=%d -f /dev/null\n", tour.node.PID(), tour.node.PID())
 			}
 			fmt.Fprintf(&script, "%s\necho '@@@'\n", tour.here.Replace(f.text))
 			blocks, expected = append(blocks, f), append(expected, fence{})
@@ -137,7 +138,7 @@ func hasTargets(t testing.TB, page string, f fence) {
 // tour is the environment in which the commands of a page run.
 type tour struct {
 	dir   string
-	node  *Process // what "make run" starts
+	node  *runnel.Process // what "make run" starts
 	here  *strings.Replacer
 	mysql []*servers.Server
 	users []*url.URL // an account on each server, with its database
@@ -145,7 +146,7 @@ type tour struct {
 
 func newTour(t *testing.T) *tour {
 	t.Helper()
-	path, err := Binary()
+	path, err := runnel.Binary()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +157,7 @@ func newTour(t *testing.T) *tour {
 	if err := os.Symlink(path, filepath.Join(to.dir, "bin", "runnel")); err != nil {
 		t.Fatal(err)
 	}
-	to.node = Serve(t, "--data", filepath.Join(to.dir, "data"))
+	to.node = runnel.Serve(t, "--data", filepath.Join(to.dir, "data"))
 	replace := []string{"127.0.0.1:8080", strings.TrimPrefix(to.node.URL, "http://")}
 	for i, server := range to.mysql {
 		account, err := url.Parse(server.User(t, server.Vacant(t)))

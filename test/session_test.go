@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/runnelkv/runnel/test/runnel"
 )
 
 // TestSessionsSpanProcesses writes on one process and reads on another, over and
@@ -14,8 +16,8 @@ import (
 func TestSessionsSpanProcesses(t *testing.T) {
 	dir := t.TempDir()
 	data := filepath.Join(dir, "data")
-	a := Serve(t, "--data", data)
-	b := Serve(t, "--data", data)
+	a := runnel.Serve(t, "--data", data)
+	b := runnel.Serve(t, "--data", data)
 	token := ""
 	do := func(method, url, body string) string {
 		t.Helper()
@@ -40,7 +42,7 @@ func TestSessionsSpanProcesses(t *testing.T) {
 		}
 		return string(answer)
 	}
-	from := map[bool]*Process{true: a, false: b}
+	from := map[bool]*runnel.Process{true: a, false: b}
 	for i := range 150 {
 		write, read := from[i%2 == 0], from[i%2 == 1]
 		value := fmt.Sprint("value ", i)
@@ -63,10 +65,10 @@ func TestSessionsSpanProcesses(t *testing.T) {
 	session := filepath.Join(dir, "session")
 	for i := range 5 {
 		value := fmt.Sprint("by hand ", i)
-		if _, err := Run(t, "put", "cli", value, "--session", session, "--server", a.URL); err != nil {
+		if _, err := runnel.Run(t, "put", "cli", value, "--session", session, "--server", a.URL); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := Run(t, "get", "cli", "--session", session, "--server", b.URL); err != nil || got != value {
+		if got, err := runnel.Run(t, "get", "cli", "--session", session, "--server", b.URL); err != nil || got != value {
 			t.Fatalf("get printed %q, %v; want %q", got, err, value)
 		}
 	}

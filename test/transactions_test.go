@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/runnelkv/runnel/test/runnel"
 	"github.com/runnelkv/runnel/test/servers"
 )
 
@@ -25,18 +26,18 @@ const accounts, funds = 6, 100
 // accounts in a transaction finds all units, at any moment and in the end.
 func TestTransactionsHoldThroughAKill(t *testing.T) {
 	for name, urls := range map[string]func(testing.TB) []string{
-		"SQLite":  ThreeFiles,
+		"SQLite":  runnel.ThreeFiles,
 		"MariaDB": func(t testing.TB) []string { return []string{servers.MariaDB(t).Database(t)} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			transferThroughAKill(t, WriteConfig(t, "", urls(t)...))
+			transferThroughAKill(t, runnel.WriteConfig(t, "", urls(t)...))
 		})
 	}
 }
 
 func transferThroughAKill(t *testing.T, file string) {
-	nodes := []*Process{Serve(t, "--config", file), Serve(t, "--config", file)}
+	nodes := []*runnel.Process{runnel.Serve(t, "--config", file), runnel.Serve(t, "--config", file)}
 	var ops []string
 	for i := range accounts {
 		ops = append(ops, fmt.Sprintf(`{"op":"put","key":"%s","value":"%d"}`, account(i), funds))
@@ -48,7 +49,7 @@ func transferThroughAKill(t *testing.T, file string) {
 	ended := make(chan struct{})
 	var clients sync.WaitGroup
 	for i := range 8 {
-		random := NewRandom(t)
+		random := runnel.NewRandom(t)
 		node := nodes[i%2]
 		clients.Go(func() {
 			for {
@@ -71,7 +72,7 @@ func transferThroughAKill(t *testing.T, file string) {
 		})
 	}
 	moves := func(n int64) {
-		Eventually(t, 2*time.Minute, fmt.Sprint(n, " moves"), func() error {
+		runnel.Eventually(t, 2*time.Minute, fmt.Sprint(n, " moves"), func() error {
 			if m := moved.Load(); m < n && !t.Failed() {
 				return fmt.Errorf("%d moves", m)
 			}
