@@ -16,11 +16,11 @@ import (
 
 // Bounds of a batch.
 const (
-	maxBatchItems = 10_000   // of an array; lines are as many as come
-	maxBatchBytes = 16 << 20 // of an array, unless its largest value needs more
-	wholeBytes    = 4 << 20  // lines up to here, if announced, are read before they are done
-	windowItems   = 1024     // operations that are done together …
-	windowBytes   = 4 << 20  // … and bytes that they were decoded from
+	maxBatchItems = 10_000   // of an array; the number of lines is not bounded
+	maxBatchBytes = 16 << 20 // of an array, unless its largest possible value needs more
+	wholeBytes    = 4 << 20  // announced bodies of lines up to this size are read whole before they run
+	windowItems   = 1024     // operations that run together …
+	windowBytes   = 4 << 20  // … and the bytes they were decoded from
 )
 
 var (
@@ -29,8 +29,8 @@ var (
 	batchMediaTypes = []string{"application/json", "application/x-ndjson"}
 )
 
-// postBatch is POST /v1/batch: many operations on single keys, each with its own
-// outcome, gathered into few statements and commits.
+// postBatch is POST /v1/batch: many operations on single keys, each with its own result. The operations share a few
+// statements and commits.
 func (s *Server) postBatch(w *response, r *request) error {
 	o, err := s.readOptions(r.Header, r.query)
 	if err != nil {
@@ -49,23 +49,23 @@ func (s *Server) postBatch(w *response, r *request) error {
 	}
 	b := batches.Get().(*batch)
 	b.server, b.request, b.read, b.answer = s, r, o, newBatchAnswer(w, r, s.options.Limits.Write)
-	b.answer.b, b.answer.seen = b.out, sightings{s.store.Tag, o.Session, b.marks}
-	if b.keeps = keepsSession(r.Header, &o); o.Consistency == store.InSession || o.Consistency == "" {
-		b.read.Consistency = store.Any // which says the same, and is read together
+	b.answer.b, b.answer.seen = b.out, sessionTracker{s.store.Tag, o.Session, b.marks}
+	if b.keeps = inSession(r.Header, &o); o.Consistency == store.InSession || o.Consistency == "" {
+		b.read.Consistency = store.Any // means the same, and GetMany reads such keys together
 	}
 	switch n := r.ContentLength; {
 	case !lines:
-		err = b.doArray(w)
+		err = b.runArray(w)
 	case n >= 0 && n <= wholeBytes:
-		err = b.doLines(w)
+		err = b.runLines(w)
 	default:
-		err = b.doStream()
+		err = b.runStream()
 	}
-	b.free()
+	b.recycle()
 	return err
 }
 
-// hasLines reports whether the body is NDJSON; otherwise it is an array.
+// hasLines reports whether the body is NDJSON. Otherwise the body is an array.
 func hasLines(h http.Header) (bool, error) {
 	if h["Content-Encoding"] != nil {
 		return false, problem.New(problem.Encoding, "The body of a batch has no Content-Encoding.")
@@ -82,18 +82,18 @@ func hasLines(h http.Header) (bool, error) {
 	return false, e
 }
 
-// batch is the operations of one request on their way.
+// batch runs the operations of one request.
 type batch struct {
 	server  *Server
 	request *request
-	read    store.ReadOptions // of gets
-	keeps   bool              // gets see nothing older than those before them
-	wrote   bool              // something was written: gets that follow ask the master
+	read    store.ReadOptions // for gets
+	keeps   bool              // the client has a session: no get reads older data than the gets before
+	wrote   bool              // the batch has written: later gets ask the master
 	answer  *batchAnswer
-	reading budget.Hold // for the values of gets
+	reading budget.Hold // memory for the values of gets
 
-	// Kept from one window to the next, and from one batch to another.
-	ops     []operation
+	// Reused by later windows and later batches.
+	ops     []op
 	changes []store.Write
 	keys    []store.Key
 	marks   []store.Mark
@@ -102,8 +102,8 @@ type batch struct {
 
 var batches = sync.Pool{New: func() any { return new(batch) }}
 
-// free keeps the batch's memory for another one, unless it is much.
-func (b *batch) free() {
+// recycle keeps the buffers for the next batch, unless they are large.
+func (b *batch) recycle() {
 	kept := batch{ops: b.ops, changes: b.changes, keys: b.keys, marks: b.answer.seen.marks[:0], out: b.answer.b[:0]}
 	if cap(kept.ops) > windowItems || cap(kept.out) > 2*flushBytes {
 		kept.ops, kept.out = nil, nil
@@ -116,40 +116,39 @@ func (b *batch) free() {
 	batches.Put(b)
 }
 
-// largestBody is the most bytes of one body that is not streamed.
+// largestBody bounds a body that is not streamed, in bytes.
 func (s *Server) largestBody() int64 { return max(maxBatchBytes, s.largestLine()) }
 
-// largestLine is the most bytes of one operation: each byte of a value may be
-// escaped in six.
+// largestLine bounds one operation, in bytes. JSON may escape each byte of a value in six bytes.
 func (s *Server) largestLine() int64 { return 6*s.store.MaxValueBytes() + 64<<10 }
 
-// doArray does an array once all of it was read and decoded.
-func (b *batch) doArray(w *response) error {
+// runArray runs an array after the whole array has been decoded.
+func (b *batch) runArray(w *response) error {
 	body, err := readBody(w, b.request, b.server.largestBody())
 	if err != nil {
 		return err
 	}
-	b.ops, err = b.server.newOperations().array(b.ops[:0], body)
+	b.ops, err = b.server.newOpDecoder().array(b.ops[:0], body)
 	if err != nil {
 		return err
 	}
 	for ops := b.ops; len(ops) > 0; {
 		n := min(windowItems, len(ops))
-		if err := b.do(ops[:n]); err != nil {
+		if err := b.runWindow(ops[:n]); err != nil {
 			return err
 		}
 		ops = ops[n:]
 	}
-	return b.answer.finish()
+	return b.answer.finishAnswer()
 }
 
-// doLines does lines that are read as a whole because they are few.
-func (b *batch) doLines(w *response) error {
+// runLines runs a small body of lines, which is read whole.
+func (b *batch) runLines(w *response) error {
 	body, err := readBody(w, b.request, wholeBytes)
 	if err != nil {
 		return err
 	}
-	d := b.server.newOperations()
+	d := b.server.newOpDecoder()
 	b.ops = slices.Grow(b.ops[:0], min(windowItems, bytes.Count(body, newline)+1))
 	for len(body) > 0 {
 		b.ops = b.ops[:0]
@@ -158,16 +157,16 @@ func (b *batch) doLines(w *response) error {
 			line, body, _ = bytes.Cut(body, newline)
 			b.ops = d.appendLine(b.ops, line)
 		}
-		if err := b.do(b.ops); err != nil {
+		if err := b.runWindow(b.ops); err != nil {
 			return err
 		}
 	}
-	return b.answer.finish()
+	return b.answer.finishAnswer()
 }
 
 var newline = []byte("\n")
 
-// readBody reads a body whole.
+// readBody reads a whole body of at most limit bytes.
 func readBody(w *response, r *request, limit int64) ([]byte, error) {
 	if err := requireLength(r); err != nil {
 		return nil, err

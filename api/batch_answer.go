@@ -10,22 +10,22 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-// batchAnswer is the answer of a batch, which is sent as it grows.
+// batchAnswer writes the answer of a batch while the batch runs.
 type batchAnswer struct {
-	results
+	resultWriter
 	w        *response
 	request  *request
 	control  *http.ResponseController
-	timeout  time.Duration // to take what is sent at a time
-	minimal  bool          // only what was refused, and gets, have a result of their own
-	done     int           // operations that were not refused
-	refusals int           // operations that were
-	seen     sightings     // in what is answered
-	sender   *sender       // of a stream; nil: what has gathered is sent at once
+	timeout  time.Duration  // for the client to take each piece
+	minimal  bool           // Prefer: return=minimal: results only for gets and refused operations
+	done     int            // operations that succeeded
+	refusals int            // operations that were refused
+	seen     sessionTracker // by this answer
+	sender   *sender        // of a stream; nil: gathered results are sent directly
 	begun    bool
-	ending   bool  // nothing follows what has gathered
-	trails   bool  // the session follows the body
-	err      error // of sending: the client is gone, or does not read
+	ending   bool  // nothing follows the gathered results
+	trails   bool  // a trailer with the session follows the body
+	err      error // of sending: the client is gone or does not read
 }
 
 func newBatchAnswer(w *response, r *request, timeout time.Duration) *batchAnswer {
@@ -40,87 +40,87 @@ func prefersMinimal(h http.Header) bool {
 	for _, preference := range strings.FieldsFunc(strings.Join(h["Prefer"], ","), func(r rune) bool { return r == ',' || r == ';' }) {
 		name, value, _ := strings.Cut(preference, "=")
 		if strings.EqualFold(strings.TrimSpace(name), "return") {
-			return strings.EqualFold(strings.Trim(strings.TrimSpace(value), `"`), "minimal") // the first one counts
+			return strings.EqualFold(strings.Trim(strings.TrimSpace(value), `"`), "minimal") // the first preference counts
 		}
 	}
 	return false
 }
 
-// wrote answers a put or a delete.
-func (a *batchAnswer) wrote(o *operation, e *store.Entry, created bool) {
+// answerWrite adds the result of a put or a delete.
+func (a *batchAnswer) answerWrite(o *op, e *store.Entry, created bool) {
 	a.seen.add(store.Mark{Origin: e.Origin, Revision: e.Revision})
 	a.done++
 	if a.minimal {
 		a.index++
 		return
 	}
-	a.results.wrote(o, e, created)
-	a.sendOver(wholeAnswer)
+	a.writeResult(o, e, created)
+	a.sendIfOver(wholeAnswer)
 }
 
-// refused answers an operation that was not done.
-func (a *batchAnswer) refused(o *operation, err error) {
-	a.seen.add(seenIn(err))
+// answerRefusal adds the result of an operation that failed or was refused.
+func (a *batchAnswer) answerRefusal(o *op, err error) {
+	a.seen.add(revealedBy(err))
 	a.refusals++
-	a.failed(o, &store.Read{}, err)
-	a.sendOver(wholeAnswer)
+	a.problemResult(o, &store.Read{}, err)
+	a.sendIfOver(wholeAnswer)
 }
 
-// got answers a get.
-func (a *batchAnswer) got(o *operation, r *store.Read, err error) {
+// answerRead adds the result of a get.
+func (a *batchAnswer) answerRead(o *op, r *store.Read, err error) {
 	if a.err != nil {
-		a.index++ // the client does not read: a get need not have been done
+		a.index++ // the client does not read, and gets change nothing
 		return
 	}
 	a.seen.add(r.Seen)
 	if err != nil {
 		a.refusals++
-		a.failed(o, r, err)
+		a.problemResult(o, r, err)
 	} else {
 		a.done++
-		a.results.got(o, r)
+		a.readResult(o, r)
 	}
-	a.sendOver(flushBytes)
+	a.sendIfOver(flushBytes)
 }
 
-// wholeAnswer is how much gathers of an answer without values, so that in most
-// answers the whole session stands in the header.
+// wholeAnswer is the size up to which results without values are gathered. Most answers are smaller, so that the whole
+// session fits in their header.
 const wholeAnswer = 1 << 20
 
-// sendOver sends what has gathered when it is so much.
-func (a *batchAnswer) sendOver(n int) {
+// sendIfOver sends the gathered results if they exceed n bytes.
+func (a *batchAnswer) sendIfOver(n int) {
 	if len(a.b) >= n {
-		a.send()
+		a.sendGathered()
 	}
 }
 
-// send sends what has gathered.
-func (a *batchAnswer) send() {
+// sendGathered sends the gathered results.
+func (a *batchAnswer) sendGathered() {
 	if !a.begun {
-		a.begin()
+		a.writeHeader()
 	}
 	switch {
-	case a.sender != nil && (a.ending || a.err != nil): // what was done is answered all the same
-		a.sender.push(a.b)
+	case a.sender != nil && (a.ending || a.err != nil): // writes that were done are reported in any case
+		a.sender.enqueueNow(a.b)
 	case a.sender != nil:
-		a.err = a.sender.add(a.b)
+		a.err = a.sender.enqueue(a.b)
 	case a.err == nil:
 		a.err = a.write(a.b)
 	}
 	a.b = a.b[:0]
 }
 
-// write writes to the client, which has a fresh deadline to take it.
+// write gives the client a fresh deadline and writes b.
 func (a *batchAnswer) write(b []byte) error {
-	// A connection that knows no deadlines, as in tests, has none to extend.
+	// Fails in tests, whose connections have no deadlines.
 	a.control.SetWriteDeadline(time.Now().Add(a.timeout))
 	_, err := a.w.Write(b)
 	return err
 }
 
-// begin sends the header. The session stands in it as far as it is known: to its
-// end if the answer ends here, and else a trailer says more.
-func (a *batchAnswer) begin() {
+// writeHeader sends the header. The header has the session as far as the batch has come; if more results follow, a
+// trailer has the final session.
+func (a *batchAnswer) writeHeader() {
 	a.begun = true
 	h := a.w.Header()
 	if token := a.seen.token(); token != "" {
@@ -141,18 +141,17 @@ func (a *batchAnswer) begin() {
 	a.w.WriteHeader(http.StatusOK)
 }
 
-// flush sends what has gathered now, and not when more does. The error says that
-// the client is gone, or does not read.
-func (a *batchAnswer) flush() error {
-	a.send()
+// sendNow sends the gathered results without waiting for more. The error says that the client is gone or does not read.
+func (a *batchAnswer) sendNow() error {
+	a.sendGathered()
 	if a.err == nil && a.sender == nil {
 		a.err = a.control.Flush()
 	}
 	return a.err
 }
 
-// finish ends the answer.
-func (a *batchAnswer) finish() error {
+// finishAnswer sends the end of the answer.
+func (a *batchAnswer) finishAnswer() error {
 	a.ending = true
 	switch {
 	case a.minimal && a.lines:
@@ -162,14 +161,14 @@ func (a *batchAnswer) finish() error {
 	case !a.lines:
 		a.b = append(a.b, "]}\n"...)
 	}
-	a.send()
+	a.sendGathered()
 	if token := a.seen.token(); a.trails && token != "" {
 		a.w.trail(sessionHeader, token)
 	}
-	return nil // whether the client is gone does not matter any more
+	return nil // whether the client is gone no longer matters
 }
 
-// summary appends how many operations were done and refused.
+// summary appends the numbers of done and of refused operations.
 func (a *batchAnswer) summary(b []byte) []byte {
 	b = strconv.AppendInt(append(b, `"done":`...), int64(a.done), 10)
 	return strconv.AppendInt(append(b, `,"refused":`...), int64(a.refusals), 10)

@@ -174,10 +174,10 @@ func TestStoppedReaderReadsNoMore(t *testing.T) {
 	sent, _ := http.NewRequest("POST", "/v1/batch", body)
 	w := &deadlineRecorder{ResponseWriter: httptest.NewRecorder()}
 	r := newNode(t).newLineReader(&request{Request: sent}, http.NewResponseController(w))
-	defer r.release()
-	r.stop()
+	defer r.releaseBudget()
+	r.stopReading()
 	ended := make(chan struct{})
-	go func() { r.run(); close(ended) }()
+	go func() { r.readLines(); close(ended) }()
 	select {
 	case <-ended:
 	case <-time.After(20 * time.Second):

@@ -8,29 +8,28 @@ import (
 	"github.com/runnelkv/runnel/api/internal/problem"
 )
 
-// What a stream holds of answers that its client does not read yet.
+// Bounds of a stream's answers that the client has not read yet.
 const (
 	heldBytes  = 8 << 20
-	smallQueue = 256 << 10        // held where the memory for requests is in use
-	pieceBytes = 64 << 10         // written at a time
-	stallTime  = 10 * time.Second // without a piece being taken, when heldBytes wait
+	smallQueue = 256 << 10        // bytes queued while the memory budget is in use
+	pieceBytes = 64 << 10         // bytes of one write
+	stallTime  = 10 * time.Second // without a piece written while heldBytes are queued, the batch ends
 )
 
-// sender writes the answer of a stream of operations while the next of them are
-// done. Many clients send everything before they read: as far as heldBytes
-// reach, that does not block them.
+// sender writes the answer of a stream while later operations run. Many clients send everything before they read: up to
+// heldBytes of queued answers, such clients do not block.
 type sender struct {
-	write  func([]byte) error // a piece, and what is buffered of it if flush
+	write  func([]byte) error // writes one piece
 	flush  func() error
 	budget *budget.Budget
 
 	mu      sync.Mutex // guards the fields below
 	changed sync.Cond
-	queue   []byte // not written yet
-	pieces  int    // written
-	ended   bool   // nothing is added any more
-	held    int64  // of the budget
-	stalled bool   // the client has taken nothing for stallTime
+	queue   []byte // to be written
+	pieces  int    // pieces written so far
+	ended   bool   // nothing more is queued
+	held    int64  // bytes reserved from the budget
+	stalled bool   // the client took nothing for stallTime
 	err     error  // of writing: the client is gone
 
 	running sync.WaitGroup
@@ -39,12 +38,12 @@ type sender struct {
 func newSender(write func([]byte) error, flush func() error) *sender {
 	s := &sender{write: write, flush: flush}
 	s.changed.L = &s.mu
-	s.running.Go(s.run)
+	s.running.Go(s.writeQueued)
 	return s
 }
 
-// run writes what is added until end is called.
-func (s *sender) run() {
+// writeQueued writes the queue until drain is called or the client is gone.
+func (s *sender) writeQueued() {
 	var writing []byte
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -65,7 +64,7 @@ func (s *sender) run() {
 	}
 }
 
-// writeAll writes pieces, unlocked.
+// writeAll writes b in pieces. The caller holds mu; writeAll releases mu meanwhile.
 func (s *sender) writeAll(b []byte) error {
 	s.mu.Unlock()
 	defer s.mu.Lock()
@@ -83,16 +82,16 @@ func (s *sender) writeAll(b []byte) error {
 	return s.flush()
 }
 
-// add takes what is to be written. When heldBytes wait it blocks, until the
-// client has read, or has read nothing for too long: then the error is errUnread.
-func (s *sender) add(b []byte) error {
-	s.push(b)
+// enqueue queues b. If too much is queued, enqueue blocks until the client reads. When the client reads nothing for
+// stallTime, the error is errUnread.
+func (s *sender) enqueue(b []byte) error {
+	s.enqueueNow(b)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fits() || s.err != nil {
 		return s.err
 	}
-	timer := time.AfterFunc(stallTime, s.stall)
+	timer := time.AfterFunc(stallTime, s.noteStall)
 	defer timer.Stop()
 	for !s.fits() && s.err == nil && !s.stalled {
 		before := s.pieces
@@ -106,7 +105,8 @@ func (s *sender) add(b []byte) error {
 	return s.err
 }
 
-// fits reports whether as much may wait as does.
+// fits reports whether the queue is within bounds. Before a long queue is allowed, fits reserves heldBytes from the
+// budget.
 func (s *sender) fits() bool {
 	if s.held == 0 && len(s.queue) > smallQueue && s.budget.TryAcquire(min(heldBytes, s.budget.Total())) {
 		s.held = min(heldBytes, s.budget.Total())
@@ -114,8 +114,8 @@ func (s *sender) fits() bool {
 	return len(s.queue) <= smallQueue || s.held > 0 && len(s.queue) <= heldBytes
 }
 
-// push is add that never blocks.
-func (s *sender) push(b []byte) {
+// enqueueNow queues b and never blocks.
+func (s *sender) enqueueNow(b []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err == nil {
@@ -126,15 +126,15 @@ func (s *sender) push(b []byte) {
 
 var errUnread = problem.New(problem.AnswersUnread, "The answers were not read while %d MiB of them waited. The operations that have no answer before this line were not done.", heldBytes>>20)
 
-func (s *sender) stall() {
+func (s *sender) noteStall() {
 	s.mu.Lock()
 	s.stalled = true
 	s.changed.Broadcast()
 	s.mu.Unlock()
 }
 
-// end waits until everything is written, or cannot be.
-func (s *sender) end() error {
+// drain waits until the queue is written or the client is gone.
+func (s *sender) drain() error {
 	s.mu.Lock()
 	s.ended = true
 	s.changed.Broadcast()

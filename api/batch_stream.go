@@ -15,24 +15,24 @@ import (
 	"github.com/runnelkv/runnel/api/internal/problem"
 )
 
-// doStream does lines as they come and answers them meanwhile. While a window is
-// done the next one is read; a lone line is done at once.
-func (b *batch) doStream() error {
+// runStream runs lines as they arrive and answers meanwhile. While a window runs, the next window is read. A single
+// line runs at once.
+func (b *batch) runStream() error {
 	control := b.answer.control
 	b.answer.w.duplex = true
-	control.EnableFullDuplex() // an error means that it is so already, or cannot be, as in tests
+	control.EnableFullDuplex() // fails if the connection is full duplex already, and in tests
 	r := b.server.newLineReader(b.request, control)
-	defer r.release()
+	defer r.releaseBudget()
 	var reading sync.WaitGroup
-	reading.Go(r.run)
+	reading.Go(r.readLines)
 	undrain := context.AfterFunc(b.server.draining, func() {
-		r.end(problem.New(problem.ShuttingDown, "The server ends what it accepted. The operations that have no answer before this line were not done."))
+		r.endWith(problem.New(problem.ShuttingDown, "The server ends what it accepted. The operations that have no answer before this line were not done."))
 	})
 	b.answer.sender = newSender(b.answer.write, control.Flush)
 	b.answer.sender.budget = b.server.budget
-	err := b.doWindows(r)
+	err := b.runWindows(r)
 	undrain()
-	r.stop()
+	r.stopReading()
 	reading.Wait()
 	b.endAnswer(err)
 	return err
@@ -40,89 +40,88 @@ func (b *batch) doStream() error {
 
 var longPast = time.Unix(1, 0)
 
-// endAnswer waits until the answer is written. A client that has not sent
-// everything may read nothing until it has: what it sends is dropped meanwhile.
+// endAnswer waits until the answer is written. A client that is still sending may not read before all is sent, so the
+// rest of the body is discarded meanwhile.
 func (b *batch) endAnswer(err error) {
 	a := b.answer
 	if err == nil || !a.begun {
-		a.sender.end() // an error means that the client is gone
+		a.sender.drain() // an error means that the client is gone
 		return
 	}
-	a.control.SetWriteDeadline(time.Now().Add(lingerTime)) // for the write that waits already
+	a.control.SetWriteDeadline(time.Now().Add(lingerTime)) // for a write in progress
 	a.control.SetReadDeadline(time.Now().Add(lingerTime))
 	var dropping sync.WaitGroup
-	dropping.Go(func() { a.w.drop(b.request.Request) })
-	a.sender.end()
+	dropping.Go(func() { a.w.discardBody(b.request.Request) })
+	a.sender.drain()
 	a.control.SetReadDeadline(longPast)
 	dropping.Wait()
 }
 
-func (b *batch) doWindows(r *lineReader) error {
-	var ops []operation
+func (b *batch) runWindows(r *lineReader) error {
+	var ops []op
 	for {
 		var err error
-		ops, err = r.take(ops)
-		if doing := b.do(ops); doing != nil {
+		ops, err = r.takeOps(ops)
+		if doing := b.runWindow(ops); doing != nil {
 			return doing
 		}
 		if err == io.EOF {
 			b.answer.w.unread = false
-			return b.answer.finish()
+			return b.answer.finishAnswer()
 		}
 		if err != nil {
-			return b.breakOff(err)
+			return b.breakOffAnswer(err)
 		}
-		if err := b.answer.flush(); err == errUnread {
+		if err := b.answer.sendNow(); err == errUnread {
 			b.server.options.Logger.Warn("a batch was ended: its client sends without reading the answers", "request", b.answer.w.id, "done", b.answer.done)
-			return b.breakOff(err)
+			return b.breakOffAnswer(err)
 		} else if err != nil {
 			return nil // the client is gone
 		}
 	}
 }
 
-// breakOff ends an answer that has begun with a problem, as its last line, and by
-// breaking the connection.
-func (b *batch) breakOff(err error) error {
+// breakOffAnswer ends an answer that has begun: the last line is the problem, then the connection breaks.
+func (b *batch) breakOffAnswer(err error) error {
 	if b.answer.begun && b.answer.lines {
 		b.answer.ending = true
-		b.answer.problem(documentOfProblem(problemOf(err), b.request, b.answer.w.id))
-		b.answer.send()
+		b.answer.problemLine(newProblemDocument(asProblem(err), b.request, b.answer.w.id))
+		b.answer.sendGathered()
 	}
 	return err
 }
 
-// lineReader reads and decodes lines ahead of their being done.
+// lineReader reads and decodes lines ahead of the window that runs.
 type lineReader struct {
 	body    io.Reader
 	control *http.ResponseController
 	source  *bufio.Reader // of Read
-	decode  *operations
+	decode  *opDecoder
 	longest int64
 	budget  *budget.Budget
-	context context.Context // ends when no lines are wanted any more
+	context context.Context // ends when reading stops
 	cancel  context.CancelFunc
-	timeout time.Duration // until memory is free
-	pending int64         // of the budget, for lines that are not in ready yet; the reader's own
-	block   []byte        // where lines are kept; they stay valid as long as their operations
-	one     [1]operation
+	timeout time.Duration // longest wait for memory
+	pending int64         // bytes of the budget for lines that are not in ready yet; owned by readLines
+	block   []byte        // memory for lines, valid as long as their operations
+	one     [1]op
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	changed sync.Cond
-	ready   []operation
-	bytes   int   // that they were decoded from
-	held    int64 // of the budget, for them
-	doing   int64 // of the budget, for those that take returned last
+	ready   []op
+	bytes   int   // decoded size of ready
+	held    int64 // bytes of the budget for ready
+	doing   int64 // bytes of the budget for the operations that takeOps returned last
 	err     error
 	stopped bool
-	over    bool // run has ended, or is about to
+	over    bool // readLines has ended or is about to
 }
 
-// lineBlock is how much memory for lines is taken at a time.
+// lineBlock is the size of a memory block for lines.
 const lineBlock = 64 << 10
 
 func (s *Server) newLineReader(request *request, control *http.ResponseController) *lineReader {
-	r := &lineReader{body: request.Body, control: control, decode: s.newOperations(), longest: s.largestLine(),
+	r := &lineReader{body: request.Body, control: control, decode: s.newOpDecoder(), longest: s.largestLine(),
 		budget: s.budget, timeout: s.options.Limits.Body}
 	r.source = bufio.NewReaderSize(r, lineBlock)
 	r.context, r.cancel = context.WithCancel(request.Context())
@@ -130,13 +129,13 @@ func (s *Server) newLineReader(request *request, control *http.ResponseControlle
 	return r
 }
 
-// Read reads the body with a fresh deadline. The lock keeps that deadline from
-// replacing the deadline by which stop ends a read.
+// Read reads from the body with a fresh deadline. The lock keeps the fresh deadline from replacing the deadline by
+// which stopReading cancels a read.
 func (r *lineReader) Read(p []byte) (int, error) {
 	r.mu.Lock()
 	stopped := r.stopped
 	if !stopped {
-		r.control.SetReadDeadline(time.Now().Add(r.timeout)) // see batchAnswer.write
+		r.control.SetReadDeadline(time.Now().Add(r.timeout)) // fails in tests
 	}
 	r.mu.Unlock()
 	if stopped {
@@ -145,38 +144,37 @@ func (r *lineReader) Read(p []byte) (int, error) {
 	return r.body.Read(p)
 }
 
-// timedReader gives the client a fresh deadline for the next bytes that it
-// sends, at least as many as least.
+// timedReader moves the client's deadline after every least bytes.
 type timedReader struct {
 	io.Reader
 	control *http.ResponseController
 	timeout time.Duration
 	least   int
-	since   int // bytes, since the deadline was moved
+	since   int // bytes since the last move
 }
 
 func (r *timedReader) Read(p []byte) (int, error) {
 	if r.since >= r.least {
 		r.since = 0
-		r.control.SetReadDeadline(time.Now().Add(r.timeout)) // see batchAnswer.write
+		r.control.SetReadDeadline(time.Now().Add(r.timeout)) // fails in tests
 	}
 	n, err := r.Reader.Read(p)
 	r.since += n
 	return n, err
 }
 
-// run reads until the lines end or stop is called.
-func (r *lineReader) run() {
+// readLines reads until the body ends or stopReading is called.
+func (r *lineReader) readLines() {
 	for {
-		line, err := r.line()
-		var one []operation
+		line, err := r.readLine()
+		var one []op
 		switch {
 		case err == errLongLine:
-			one, err = []operation{{failed: problem.BodyTooLarge(r.longest)}}, nil
+			one, err = []op{{failed: problem.BodyTooLarge(r.longest)}}, nil
 		case err == nil, err == io.EOF:
 			one = r.decode.appendLine(r.one[:0], line)
 		}
-		if !r.put(one, len(line), err) {
+		if !r.deliver(one, len(line), err) {
 			return
 		}
 	}
@@ -184,11 +182,11 @@ func (r *lineReader) run() {
 
 var errLongLine = errors.New("the line is too long")
 
-// line reads a line into memory that nothing else uses.
-func (r *lineReader) line() ([]byte, error) {
+// readLine reads a line into memory that nothing else uses.
+func (r *lineReader) readLine() ([]byte, error) {
 	line, err := r.source.ReadSlice('\n')
 	if err != bufio.ErrBufferFull {
-		kept, reserved := r.keep(line)
+		kept, reserved := r.keepLine(line)
 		if reserved != nil {
 			return nil, reserved
 		}
@@ -196,34 +194,34 @@ func (r *lineReader) line() ([]byte, error) {
 	}
 	long := bytes.Clone(line)
 	for err == bufio.ErrBufferFull {
-		if err := r.reserve(budget.Wait); err != nil { // not longer: others may wait for what this line holds
+		if err := r.reserveBlock(budget.Wait); err != nil { // not longer: others may wait for the memory of this line
 			return nil, err
 		}
 		line, err = r.source.ReadSlice('\n')
 		if int64(len(long)+len(line)) > r.longest {
-			return nil, r.skip(err)
+			return nil, r.skipLine(err)
 		}
 		long = append(long, line...)
 	}
 	return long, err
 }
 
-// skip reads on to the end of a line that is too long.
-func (r *lineReader) skip(err error) error {
+// skipLine reads to the end of a line that is too long.
+func (r *lineReader) skipLine(err error) error {
 	for err == bufio.ErrBufferFull {
 		_, err = r.source.ReadSlice('\n')
 	}
-	if err == nil || err == io.EOF { // which comes again
+	if err == nil || err == io.EOF { // io.EOF is returned again by the next read
 		return errLongLine
 	}
 	return err
 }
 
-// keep copies a line into the block, or into the next one.
-func (r *lineReader) keep(line []byte) ([]byte, error) {
+// keepLine copies a line into the current block, or into a new one.
+func (r *lineReader) keepLine(line []byte) ([]byte, error) {
 	if len(line) > cap(r.block)-len(r.block) {
 		if r.block != nil {
-			if err := r.reserve(r.timeout); err != nil {
+			if err := r.reserveBlock(r.timeout); err != nil {
 				return nil, err
 			}
 		}
@@ -234,8 +232,8 @@ func (r *lineReader) keep(line []byte) ([]byte, error) {
 	return r.block[start:len(r.block):len(r.block)], nil
 }
 
-// reserve waits for the memory of another block of lines.
-func (r *lineReader) reserve(wait time.Duration) error {
+// reserveBlock reserves the memory for another block.
+func (r *lineReader) reserveBlock(wait time.Duration) error {
 	r.mu.Lock()
 	n := min(budget.BodyCopies*lineBlock, r.budget.Total()-r.pending-r.held-r.doing)
 	r.mu.Unlock()
@@ -248,12 +246,11 @@ func (r *lineReader) reserve(wait time.Duration) error {
 	return nil
 }
 
-// release gives the memory back when nobody reads or does lines any more.
-func (r *lineReader) release() { r.budget.Release(r.pending + r.held + r.doing) }
+// releaseBudget returns all memory after the reader and the batch have ended.
+func (r *lineReader) releaseBudget() { r.budget.Release(r.pending + r.held + r.doing) }
 
-// put hands over what was read, as soon as there is room for it, and says
-// whether to go on.
-func (r *lineReader) put(one []operation, bytes int, err error) bool {
+// deliver hands operations to takeOps once there is room. It returns false when reading ends.
+func (r *lineReader) deliver(one []op, bytes int, err error) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for (len(r.ready) >= windowItems || r.bytes >= windowBytes) && !r.stopped {
@@ -273,9 +270,9 @@ func (r *lineReader) put(one []operation, bytes int, err error) bool {
 	return !r.over
 }
 
-// take waits for operations and returns all there are, io.EOF with the last.
-// done are those that it returned before, whose memory it uses again.
-func (r *lineReader) take(done []operation) ([]operation, error) {
+// takeOps waits for operations and returns all that are ready, with io.EOF after the last line. done are the operations
+// returned by the previous call; takeOps reuses their memory.
+func (r *lineReader) takeOps(done []op) ([]op, error) {
 	clear(done)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -290,8 +287,8 @@ func (r *lineReader) take(done []operation) ([]operation, error) {
 	return ops, r.err
 }
 
-// end has take return an error behind what has been read whole.
-func (r *lineReader) end(err error) {
+// endWith makes takeOps return err after the operations already read.
+func (r *lineReader) endWith(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.err == nil {
@@ -300,8 +297,8 @@ func (r *lineReader) end(err error) {
 	r.changed.Signal()
 }
 
-// stop makes run end, also amid a read.
-func (r *lineReader) stop() {
+// stopReading ends readLines, and cancels a read in progress.
+func (r *lineReader) stopReading() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stopped = true

@@ -100,7 +100,7 @@ func (n *node) stream(t testing.TB, body string, headers ...string) *httptest.Re
 }
 
 // outcomes says in short what came of each operation.
-func outcomes(rs []result) []string {
+func results(rs []result) []string {
 	var all []string
 	for _, r := range rs {
 		s := fmt.Sprint(r.Status)
@@ -136,7 +136,7 @@ func TestBatchAnswersEachOperationInOrder(t *testing.T) {
 			)
 			want := []string{"201", "200 1", "412 precondition-failed", "204", "200 3", "204", "404 not-found", "404 not-found", "412 precondition-failed",
 				"201", "200", "204", "200 😀\n"}
-			if diff := cmp.Diff(want, outcomes(rs)); diff != "" {
+			if diff := cmp.Diff(want, results(rs)); diff != "" {
 				t.Fatal(diff)
 			}
 			if rs[0].ETag != fmt.Sprintf("%q", fmt.Sprint(rs[0].Revision)) || rs[1].ETag != rs[0].ETag || rs[3].ExpiresAt == "" || rs[5].Revision <= rs[3].Revision {

@@ -8,13 +8,12 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-// do does a window of operations and answers them in order. They are done
-// together as far as no order between them can be told; where one reads what an
-// earlier one writes, or the reverse, they are done in turns.
-func (b *batch) do(ops []operation) error {
+// runWindow runs a window of operations and answers them in order. Operations run together unless their order can be
+// observed: a get and a write of the same key run one after the other.
+func (b *batch) runWindow(ops []op) error {
 	for len(ops) > 0 {
 		n := independent(ops)
-		b.doTogether(ops[:n])
+		b.runIndependent(ops[:n])
 		if err := b.request.Context().Err(); err != nil {
 			return err // the client is gone
 		}
@@ -23,9 +22,9 @@ func (b *batch) do(ops []operation) error {
 	return nil
 }
 
-// independent counts the first operations of which no get has a key that
-// another one writes. Writes of one key are in order anyway.
-func independent(ops []operation) int {
+// independent returns how many of the first operations can run together: no get has a key that another of them writes.
+// Writes of the same key keep their order anyway.
+func independent(ops []op) int {
 	reads := 0
 	for i := range ops {
 		if ops[i].reads() {
@@ -50,9 +49,8 @@ func independent(ops []operation) int {
 	return len(ops)
 }
 
-// doTogether does operations that are independent: the writes, then the gets,
-// which answer the others on their way.
-func (b *batch) doTogether(ops []operation) {
+// runIndependent runs the writes of independent operations, then the gets, and answers all in order.
+func (b *batch) runIndependent(ops []op) {
 	b.keys, b.changes = b.keys[:0], b.changes[:0]
 	writes := 0
 	for i := range ops {
@@ -64,7 +62,7 @@ func (b *batch) doTogether(ops []operation) {
 			writes++
 		}
 	}
-	b.write(ops, writes)
+	b.applyWrites(ops, writes)
 	rest, changes := ops, b.changes // not answered yet
 	answerWrites := func() {
 		for len(rest) > 0 && (rest[0].failed != nil || !rest[0].reads()) {
@@ -72,22 +70,22 @@ func (b *batch) doTogether(ops []operation) {
 			rest = rest[1:]
 		}
 	}
-	b.get(func(_ int, r store.Read, err error) {
+	b.readKeys(func(_ int, r store.Read, err error) {
 		answerWrites()
 		if err == nil {
 			b.server.budget.Learn(string(rest[0].entry.Key), r.Entry.Size)
 		}
-		b.answer.got(&rest[0], &r, err)
+		b.answer.answerRead(&rest[0], &r, err)
 		rest = rest[1:]
 	})
 	answerWrites()
 }
 
-// get reads the keys of gets. What a session reads is not older than what it read
-// just before, whoever answers.
-func (b *batch) get(each func(i int, r store.Read, err error)) {
+// readKeys reads the keys of gets. In a session no get reads older data than the get before, whichever partition
+// answers.
+func (b *batch) readKeys(each func(i int, r store.Read, err error)) {
 	read, n := b.read, len(b.keys)
-	if err := b.reserve(); err != nil {
+	if err := b.reserveValues(); err != nil {
 		for i := range b.keys {
 			each(i, store.Read{}, err)
 		}
@@ -100,7 +98,7 @@ func (b *batch) get(each func(i int, r store.Read, err error)) {
 	case !b.keeps || read.Consistency == store.FromMaster:
 	case read.Consistency == store.Any:
 		read.Consistency = store.InSession
-	default: // of these GetMany reads one without regard to the others
+	default: // GetMany would read these keys independently of each other
 		n = 1
 	}
 	for keys := b.keys; len(keys) > 0; {
@@ -113,12 +111,11 @@ func (b *batch) get(each func(i int, r store.Read, err error)) {
 	}
 }
 
-// manyBytes is about what is read of many keys at a time, and what of the results gathers.
+// manyBytes is the size of values that GetMany reads in one step, approximately.
 const manyBytes = 12 << 20
 
-// reserve reserves the memory for reading the keys, as far as their values are
-// known to be large.
-func (b *batch) reserve() error {
+// reserveValues reserves memory for the values that are known to be large.
+func (b *batch) reserveValues() error {
 	n, largest := int64(0), int64(0)
 	for _, k := range b.keys {
 		size := b.server.budget.Expected(string(k))
@@ -128,8 +125,8 @@ func (b *batch) reserve() error {
 	return b.reading.Resize(b.request.Context(), min(n, manyBytes+largest)+budget.EncodeCopies*largest/2, budget.Wait)
 }
 
-// write makes the changes among the operations, of which there are n.
-func (b *batch) write(ops []operation, n int) {
+// applyWrites applies the n writes among the operations.
+func (b *batch) applyWrites(ops []op, n int) {
 	if n == 0 {
 		return
 	}
@@ -137,7 +134,7 @@ func (b *batch) write(ops []operation, n int) {
 	i := 0
 	for j := range ops {
 		if o := &ops[j]; o.failed == nil && !o.reads() {
-			o.change(&b.changes[i])
+			o.fillWrite(&b.changes[i])
 			i++
 		}
 	}
@@ -148,20 +145,19 @@ func (b *batch) write(ops []operation, n int) {
 	}
 }
 
-// answerWrite answers an operation that is no get, or that was refused, and
-// returns the changes behind its own.
-func (b *batch) answerWrite(o *operation, changes []store.Write) []store.Write {
+// answerWrite answers a write, or an operation that was refused before it ran, and returns the remaining changes.
+func (b *batch) answerWrite(o *op, changes []store.Write) []store.Write {
 	if o.failed != nil {
-		b.answer.refused(o, o.failed)
+		b.answer.answerRefusal(o, o.failed)
 		return changes
 	}
 	switch c := &changes[0]; {
 	case c.Err != nil:
-		b.answer.refused(o, c.Err)
+		b.answer.answerRefusal(o, c.Err)
 	case o.written != nil:
-		b.answer.wrote(o, &o.written.Entry, o.written.Created)
+		b.answer.answerWrite(o, &o.written.Entry, o.written.Created)
 	default:
-		b.answer.wrote(o, &c.Entry, c.Created)
+		b.answer.answerWrite(o, &c.Entry, c.Created)
 	}
 	return changes[1:]
 }

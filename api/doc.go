@@ -1,21 +1,20 @@
-// Package api is Runnel over HTTP, as docs/http.md and openapi.yaml promise: routes, negotiation,
-// problems, and one file a resource.
+// Package api serves Runnel over HTTP, as docs/http.md and openapi.yaml describe.
 //
-// A request passes the Server's one middleware (request id, recovery, metrics,
-// access log), is matched by gorilla/mux to a resource, and reaches the handler
-// of its method. A handler decodes, calls one method of the Store, encodes, and
-// returns an error; errors become answers in one place, from one table of kinds
-// (problem.go), in the form that the client accepts. What a client may choose
-// between is decided in negotiate.go and nowhere else.
+// Each request passes the middleware of [Server] (request id, recovery, metrics, access log) and its route. The route
+// checks method, key and parameters and negotiates the format of the answer; then the handler calls one method of the
+// [Store] and answers, or returns an error. Errors become answers in problem.go alone, with the statuses of the table
+// in internal/problem.
 //
-// The package promises that a key is percent-decoded once and never cleaned,
-// that a body is bounded and stored whole or not at all, that everything put
-// into a page is escaped, and that no answer tells of internals: these are
-// logged, under the X-Request-Id that the answer carries.
+// The names of the files tell the themes: server_ (requests in general), keys_, op_ (the operations of batches and
+// transactions), batch_, txn, feed_ (changes), session, status_, and pages_ (documents and their HTML). Packages under
+// internal hold the parts that know nothing of the store or of a Server.
 //
-// Reading and writing a value as it is stored is the hot path: it parses no
-// Accept header that says nothing, touches no JSON, and sets its headers without
-// canonicalising their names.
+// The package promises: keys are percent-decoded exactly once and never cleaned; bodies are bounded, and stored whole
+// or not at all; everything on a page is escaped; answers reveal no internals, which are logged under the X-Request-Id
+// of the answer.
 //
-// The sync process is seen through Syncer only; whoever composes the two adapts.
+// GET and PUT of plain values are the hot path: no JSON, no parsing of an Accept header without a preference, no
+// canonicalising of header names, and few allocations (TestAnswersStayLean).
+//
+// The package sees the sync process only through [Syncer], which the command adapts.
 package api

@@ -18,32 +18,32 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-// Feed gives what changes, by tokens that are good on every node.
+// Feed reads changes. Its tokens are valid on every node.
 type Feed interface {
-	// ChangesNow is the token of who wants only what changes from now on.
+	// ChangesNow returns the token after the latest change.
 	ChangesNow(ctx context.Context) (store.ChangeToken, error)
-	// Changes reads a page of what changed after a token, without waiting.
+	// Changes reads a page of changes after a token without waiting. The error is store.ErrForeignToken for a token of
+	// another cluster, and store.ErrResync if changes after the token are lost.
 	Changes(ctx context.Context, since store.ChangeToken, o store.ChangeOptions) (store.ChangePage, error)
-	// Watch returns a reader that waits for more. It must be closed.
+	// Watch returns a reader that waits for changes. The caller closes it.
 	Watch(since store.ChangeToken, o store.ChangeOptions) *store.Watch
 }
 
 const changesPath = "/v1/changes"
 
-// maxWait bounds a long poll.
+// maxWait is the longest long poll.
 const maxWait = 5 * time.Minute
 
-// feed is a request for changes.
+// feed holds the parameters of a request for changes.
 type feed struct {
 	options store.ChangeOptions
 	since   store.ChangeToken
-	from    string // the parameter, or header, that gave since
+	from    string // parameter or header that gave since
 	now     bool
 	wait    time.Duration
 }
 
-// getChanges is GET and HEAD /v1/changes: a page, at once or when there is one,
-// or as NDJSON and as events a stream without an end.
+// getChanges is GET /v1/changes: one page, at once or by long poll, or an endless stream as NDJSON or events.
 func (s *Server) getChanges(w *response, r *request) error {
 	endless := r.variant.Format == negotiate.FormatNDJSON || r.variant.Format == negotiate.FormatEvents
 	f, err := readFeed(r.query, r.Header, endless)
@@ -61,8 +61,8 @@ func (s *Server) getChanges(w *response, r *request) error {
 	return s.pageChanges(w, r, f)
 }
 
-// readFeed reads the parameters. A stream that is taken up again says so by
-// Last-Event-ID, beside a since that is still the first one's.
+// readFeed reads the parameters. A resumed event stream sends Last-Event-ID, which takes precedence over the since of
+// its URL.
 func readFeed(q url.Values, h http.Header, endless bool) (f feed, err error) {
 	f.options = store.ChangeOptions{Space: store.User}
 	if f.options.Prefix, err = part(q, "prefix"); err != nil {
@@ -113,8 +113,7 @@ func (f *feed) badToken() error {
 	return problem.Parameter(f.from, `since is "now", or a token that this store's changes gave, unchanged.`)
 }
 
-// first reads the first page, so that what is wrong with a token is answered
-// before anything else is.
+// first reads the first page, so that an invalid token is refused before the answer begins.
 func (s *Server) first(ctx context.Context, f *feed) (store.ChangePage, error) {
 	page, err := s.store.Changes(ctx, f.since, f.options)
 	if errors.Is(err, store.ErrForeignToken) {
@@ -136,7 +135,7 @@ func (s *Server) pageChanges(w *response, r *request, f feed) error {
 	}
 	d := &changesDocument{ChangePage: wire.ChangePage{Changes: make([]*wire.Change, len(page.Entries)), Next: page.Next.String(), More: page.More}}
 	for i := range page.Entries {
-		d.Changes[i] = changeOf(&page.Entries[i], f.options.Values, r.variant.Format)
+		d.Changes[i] = newChange(&page.Entries[i], f.options.Values, r.variant.Format)
 	}
 	q := r.URL.Query()
 	q.Set("since", d.Next)
@@ -149,8 +148,7 @@ func (s *Server) pageChanges(w *response, r *request, f feed) error {
 	return s.respond(w, r, http.StatusOK, d)
 }
 
-// awaitChanges waits for something to follow an empty page. If nothing does in
-// time, the page that follows is empty too.
+// awaitChanges waits up to f.wait for the next page. Without a change in that time the page stays empty.
 func (s *Server) awaitChanges(w *response, r *request, f feed, page store.ChangePage) (store.ChangePage, error) {
 	ctx, cancel := s.endless(w, r)
 	defer cancel()
@@ -169,21 +167,20 @@ func (s *Server) awaitChanges(w *response, r *request, f feed, page store.Change
 	return following, err
 }
 
-// endless is the context of an answer that may take any time: it has no deadline
-// but those of its writes, and ends with the server's readiness to serve.
+// endless returns a context for an answer of any length: only single writes have deadlines, and the context ends when
+// the server drains.
 func (s *Server) endless(w *response, r *request) (context.Context, context.CancelFunc) {
 	control := http.NewResponseController(w)
-	// A connection that knows no deadlines, as in tests, has none to lift.
-	control.SetReadDeadline(time.Time{}) // else it ends the request, and what is read is only that the client is gone
+	// Deadlines fail in tests. The read deadline would end the request; reads only notice that the client leaves.
+	control.SetReadDeadline(time.Time{})
 	control.SetWriteDeadline(time.Time{})
 	ctx, cancel := context.WithCancel(r.Context())
 	stop := context.AfterFunc(s.draining, cancel)
 	return ctx, func() { stop(); cancel() }
 }
 
-// Drain prepares the server to shut down: /readyz fails, and streams and long
-// polls end, which nothing else would end soon. Readers of changes come back
-// elsewhere with the tokens that they have; other streams end with a problem.
+// Drain prepares for shutdown: /readyz fails, and streams and long polls end. Readers of changes resume on another node
+// with their tokens; other streams end with a problem.
 func (s *Server) Drain() { s.drain() }
 
 // changesDocument is a page of changes.
@@ -192,17 +189,16 @@ type changesDocument struct {
 	nextPath string
 }
 
-func changeOf(e *store.Entry, values bool, f negotiate.Format) *wire.Change {
-	return &wire.Change{Entry: &listed(e, values && !e.Deleted, f).Entry, Deleted: e.Deleted}
+func newChange(e *store.Entry, values bool, f negotiate.Format) *wire.Change {
+	return &wire.Change{Entry: &newListed(e, values && !e.Deleted, f).Entry, Deleted: e.Deleted}
 }
 
 func (d *changesDocument) page() string { return "changes.html" }
 
-// NextPath is for the page.
+// NextPath is for the HTML page.
 func (d *changesDocument) NextPath() string { return d.nextPath }
 
-// writeText writes a change a line: its revision, a sign, and the key, which
-// cannot hold a line break.
+// writeText writes a line for each change: revision, + or -, and key. Keys contain no line breaks.
 func (d *changesDocument) writeText(b *bytes.Buffer) {
 	for _, c := range d.Changes {
 		sign := '+'
@@ -214,7 +210,7 @@ func (d *changesDocument) writeText(b *bytes.Buffer) {
 	fmt.Fprintf(b, "next %s\n", d.Next)
 }
 
-// feedMetrics count what is read of the changes.
+// feedMetrics count the readers of changes and the changes sent.
 type feedMetrics struct {
 	readers *prometheus.GaugeVec
 	sent    prometheus.Counter

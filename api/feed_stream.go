@@ -13,9 +13,8 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-// streamChanges writes changes as they come, for ever. When nothing comes, a
-// heartbeat says that, and how far the reader has come all the same. An error is
-// the last that is written, a problem, and then the connection breaks.
+// streamChanges writes changes as they happen. Without changes, heartbeats report how far the reader has come. After an
+// error the last line is a problem, then the connection breaks.
 func (s *Server) streamChanges(w *response, r *request, f feed) error {
 	page, err := s.first(r.Context(), &f)
 	if err != nil {
@@ -25,25 +24,24 @@ func (s *Server) streamChanges(w *response, r *request, f feed) error {
 	h["Cache-Control"] = noStore
 	h["Content-Type"] = []string{r.variant.ContentType}
 	h["Vary"] = varyAccept
-	h["X-Accel-Buffering"] = []string{"no"} // for proxies that gather answers otherwise
+	h["X-Accel-Buffering"] = []string{"no"} // stops proxies from buffering
 	if r.Method == http.MethodHead {
 		return nil
 	}
 	ctx, cancel := s.endless(w, r)
 	defer cancel()
 	st := newChangeStream(s, w, f.options.Values, r.variant.Format)
-	s.feeds.readers.WithLabelValues(st.name()).Inc()
-	defer s.feeds.readers.WithLabelValues(st.name()).Dec()
-	if err := st.begin(ctx, &page); err != nil {
-		return nil // the client is gone, or does not read
+	s.feeds.readers.WithLabelValues(st.formName()).Inc()
+	defer s.feeds.readers.WithLabelValues(st.formName()).Dec()
+	if err := st.writeFirst(ctx, &page); err != nil {
+		return nil // the client is gone or does not read
 	}
 	watch := s.store.Watch(page.Next, f.options)
 	defer watch.Close()
-	return s.follow(ctx, st, watch, func(err error) *problemDocument { return documentOfProblem(problemOf(err), r, w.id) })
+	return s.follow(ctx, st, watch, func(err error) *problemDocument { return newProblemDocument(asProblem(err), r, w.id) })
 }
 
-// follow writes what the watch gives until ctx ends, the client takes no more, or
-// the changes cannot be continued.
+// follow writes the pages of the watch until ctx ends, the client is gone, or the changes cannot be continued.
 func (s *Server) follow(ctx context.Context, st *changeStream, watch *store.Watch, describe func(error) *problemDocument) error {
 	for {
 		beat, cancel := context.WithTimeout(ctx, s.options.Limits.Heartbeat)
@@ -51,13 +49,13 @@ func (s *Server) follow(ctx context.Context, st *changeStream, watch *store.Watc
 		cancel()
 		switch {
 		case err == nil:
-			err = st.write(ctx, &page)
+			err = st.writePage(ctx, &page)
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, store.ErrNoPartition):
 			err = st.heartbeat(watch.Token())
 		default:
-			st.fail(describe(err))
+			st.writeProblem(describe(err))
 			return err
 		}
 		if err != nil {
@@ -67,35 +65,33 @@ func (s *Server) follow(ctx context.Context, st *changeStream, watch *store.Watc
 	}
 }
 
-// changeStream writes changes as NDJSON or as events (the HTML standard's
-// server-sent events). It keeps no memory while nothing is written.
+// changeStream writes changes as NDJSON or as server-sent events. An idle stream keeps no buffer.
 type changeStream struct {
-	s       *Server
-	w       *response
-	control *http.ResponseController
-	values  bool
-	form    negotiate.Format
-	told    string // the token that the client was given last
+	s         *Server
+	w         *response
+	control   *http.ResponseController
+	values    bool
+	format    negotiate.Format
+	lastToken string // last token sent to the client
 }
 
 func newChangeStream(s *Server, w *response, values bool, f negotiate.Format) *changeStream {
-	return &changeStream{s: s, w: w, control: http.NewResponseController(w), values: values, form: f}
+	return &changeStream{s: s, w: w, control: http.NewResponseController(w), values: values, format: f}
 }
 
-func (st *changeStream) name() string {
-	if st.form == negotiate.FormatEvents {
+func (st *changeStream) formName() string {
+	if st.format == negotiate.FormatEvents {
 		return "events"
 	}
 	return "ndjson"
 }
 
-// retryEvents has browsers come back a second after a connection was lost.
+// retryEvents makes browsers reconnect after one second.
 const retryEvents = "retry: 1000\n\n"
 
-// begin writes the first page, and where it ends if it is empty, so that the
-// client has something to come back with.
-func (st *changeStream) begin(ctx context.Context, page *store.ChangePage) error {
-	if st.form == negotiate.FormatEvents {
+// writeFirst writes the first page. If the page is empty, a heartbeat gives the client a token to resume with.
+func (st *changeStream) writeFirst(ctx context.Context, page *store.ChangePage) error {
+	if st.format == negotiate.FormatEvents {
 		if err := st.send([]byte(retryEvents)); err != nil {
 			return err
 		}
@@ -103,10 +99,10 @@ func (st *changeStream) begin(ctx context.Context, page *store.ChangePage) error
 	if len(page.Entries) == 0 {
 		return st.heartbeat(page.Next)
 	}
-	return st.write(ctx, page)
+	return st.writePage(ctx, page)
 }
 
-func (st *changeStream) write(ctx context.Context, page *store.ChangePage) error {
+func (st *changeStream) writePage(ctx context.Context, page *store.ChangePage) error {
 	if err := st.w.held.Resize(ctx, budget.Encoded(page.Entries), st.s.options.Limits.Write); err != nil {
 		return err
 	}
@@ -120,17 +116,17 @@ func (st *changeStream) write(ctx context.Context, page *store.ChangePage) error
 	}()
 	encoder := json.NewEncoder(b)
 	for e, token := range page.All() {
-		st.told = token.String()
-		d := changeOf(e, st.values, negotiate.FormatJSON)
-		if st.form == negotiate.FormatEvents {
-			b.WriteString("id: " + st.told + "\ndata: ")
+		st.lastToken = token.String()
+		d := newChange(e, st.values, negotiate.FormatJSON)
+		if st.format == negotiate.FormatEvents {
+			b.WriteString("id: " + st.lastToken + "\ndata: ")
 		} else {
-			d.Next = st.told
+			d.Next = st.lastToken
 		}
-		if err := encoder.Encode(d); err != nil { // with a line break
+		if err := encoder.Encode(d); err != nil { // ends with a line break
 			return err
 		}
-		if st.form == negotiate.FormatEvents {
+		if st.format == negotiate.FormatEvents {
 			b.WriteByte('\n')
 		}
 		if b.Len() >= flushBytes {
@@ -144,35 +140,35 @@ func (st *changeStream) write(ctx context.Context, page *store.ChangePage) error
 	return st.send(b.Bytes())
 }
 
-// heartbeat keeps the connection open, and tells a token that has moved though
-// nothing was written: an event without data only sets the last event's id.
+// heartbeat keeps the connection open and sends the token, which advances even without changes. An event without data
+// sets only the last event id.
 func (st *changeStream) heartbeat(at store.ChangeToken) error {
 	token := at.String()
 	line := `{"next":"` + token + "\"}\n"
-	if st.form == negotiate.FormatEvents {
+	if st.format == negotiate.FormatEvents {
 		line = "id: " + token + "\n\n"
-		if token == st.told {
+		if token == st.lastToken {
 			line = ":\n\n"
 		}
 	}
-	st.told = token
+	st.lastToken = token
 	return st.send([]byte(line))
 }
 
-func (st *changeStream) fail(p *problemDocument) {
+func (st *changeStream) writeProblem(p *problemDocument) {
 	text, err := json.Marshal(p)
 	if err != nil {
 		return
 	}
-	if st.form == negotiate.FormatEvents {
+	if st.format == negotiate.FormatEvents {
 		text = append([]byte("event: problem\ndata: "), append(text, '\n')...)
 	}
 	st.send(append(text, '\n')) // an error means that the client is gone
 }
 
-// send gives the client a fresh deadline to take what is written.
+// send gives the client a fresh deadline and writes b.
 func (st *changeStream) send(b []byte) error {
-	// A connection that knows no deadlines, as in tests, has none to extend.
+	// Fails in tests, whose connections have no deadlines.
 	st.control.SetWriteDeadline(time.Now().Add(st.s.options.Limits.Write))
 	if _, err := st.w.Write(b); err != nil {
 		return err

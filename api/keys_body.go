@@ -16,9 +16,8 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-// readValue reads a body as the value and its content type. A body over the
-// limit is refused before it is read, where its length was announced; one that
-// is cut short is refused after.
+// readValue reads the body as a value, and its content type. A body over the limit is refused before it is read if its
+// length is announced, and while it is read otherwise.
 func (s *Server) readValue(w *response, r *request) (value []byte, contentType string, err error) {
 	if contentType, err = contentTypeOf(r.Header); err != nil {
 		return nil, "", err
@@ -36,8 +35,7 @@ func (s *Server) readValue(w *response, r *request) (value []byte, contentType s
 	return value, contentType, digest.Check(r.Header, value)
 }
 
-// readAll reads a body of at most limit bytes whole, after the memory that it
-// takes on its way was reserved.
+// readAll reads a whole body of at most limit bytes. It reserves memory first.
 func (w *response) readAll(r *request, limit int64) (body []byte, err error) {
 	size := r.ContentLength
 	if size >= 0 {
@@ -50,13 +48,13 @@ func (w *response) readAll(r *request, limit int64) (body []byte, err error) {
 		body, err = w.readUnknown(r, limit)
 	}
 	w.unread = w.unread && err != nil
-	if len(body) > budget.FreeBytes { // reading may have taken any time
+	if len(body) > budget.FreeBytes { // reading may have used up the deadline
 		http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(w.limits.Write))
 	}
 	return body, err
 }
 
-// readUnknown reads a body that does not say how long it is.
+// readUnknown reads a body of unknown length.
 func (w *response) readUnknown(r *request, limit int64) ([]byte, error) {
 	source := http.MaxBytesReader(w.ResponseWriter, io.NopCloser(w.patient(r)), limit)
 	body := make([]byte, 0, 4<<10)
@@ -77,8 +75,8 @@ func (w *response) readUnknown(r *request, limit int64) ([]byte, error) {
 	}
 }
 
-// patient reads a body that is not small with a fresh deadline for every
-// budget.FreeBytes: a client is given up for its silence, not for the time of the whole.
+// patient returns a reader of the body that moves the deadline after every budget.FreeBytes: slow clients may take
+// their time, silent clients may not.
 func (w *response) patient(r *request) io.Reader {
 	if r.ContentLength >= 0 && r.ContentLength <= budget.FreeBytes {
 		return r.Body
@@ -86,7 +84,7 @@ func (w *response) patient(r *request) io.Reader {
 	return &timedReader{Reader: r.Body, control: http.NewResponseController(w.ResponseWriter), timeout: w.limits.Body, least: budget.FreeBytes}
 }
 
-// requireLength refuses a request that does not say whether it has a body.
+// requireLength refuses a request with neither a Content-Length nor a Transfer-Encoding.
 func requireLength(r *request) error {
 	if r.ContentLength == 0 && r.Header["Content-Length"] == nil {
 		return problem.New(problem.LengthRequired, "The request has neither a Content-Length nor a Transfer-Encoding.")
@@ -94,8 +92,7 @@ func requireLength(r *request) error {
 	return nil
 }
 
-// bodyError says why a body could not be read. All its causes lie with the
-// client or the connection.
+// bodyError explains why reading a body failed. All causes lie with the client or the connection.
 func bodyError(err error, limit int64) error {
 	var (
 		own      *problem.Error
@@ -117,7 +114,7 @@ const (
 	maxContentTypeBytes = 255
 )
 
-// contentTypeOf is the media type to keep with a value.
+// contentTypeOf returns the content type to store with a value.
 func contentTypeOf(h http.Header) (string, error) {
 	if h["Content-Range"] != nil {
 		return "", problem.Header("Content-Range", "A part of a value cannot be written (RFC 9110, section 14.5).")
@@ -138,8 +135,7 @@ func contentTypeOf(h http.Header) (string, error) {
 	return given[0], nil
 }
 
-// isMediaType reports whether s is printable ASCII and begins with a type and a
-// subtype. Parameters are kept as they come.
+// isMediaType reports whether s is printable ASCII that begins with type/subtype. Parameters are not checked.
 func isMediaType(s string) bool {
 	if len(s) > maxContentTypeBytes {
 		return false
@@ -154,7 +150,7 @@ func isMediaType(s string) bool {
 	return ok && wire.IsToken(typ) && wire.IsToken(subtype)
 }
 
-// readEntry reads the entry that a request wants to store under key.
+// readEntry reads the entry to store under the key of the request.
 func (s *Server) readEntry(w *response, r *request) (e store.Entry, err error) {
 	e.Key = r.key
 	if e.Metadata, err = readMetadata(r.Header); err != nil {

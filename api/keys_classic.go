@@ -9,9 +9,8 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-// classic is one of the two resources of the store that this one continues:
-// any node, lazily spread, or on the canonical path the key's master and every
-// reachable node before the answer.
+// classic is one of the two resources of Runnel's predecessor. /bucket/ uses any node and spreads writes lazily;
+// /canonicalbucket/ reads from the key's master and writes to every reachable node before it answers.
 type classic struct {
 	s    *Server
 	path string
@@ -19,8 +18,7 @@ type classic struct {
 
 func (c classic) canonical() bool { return c.path == canonicalPath }
 
-// list is GET on the path itself: URLs of the keys of one node, or of all
-// reachable nodes together.
+// list is GET of the path itself: the URLs of keys on one node, or on all reachable nodes together.
 func (c classic) list(w *response, r *request) error {
 	o, err := c.s.listOptions(nil, r.query)
 	if err != nil {
@@ -49,10 +47,10 @@ func (c classic) list(w *response, r *request) error {
 	return c.s.respond(w, r, http.StatusOK, d)
 }
 
-// get is GET and HEAD of a key. A name that no key can have is unknown.
+// get is GET of a key.
 func (c classic) get(w *response, r *request) error {
-	// Of one node as it is now, not from the cache: what a canonical write has
-	// brought to every node is read from each of them, through any process.
+	// Reads one node and not the cache, so that a canonical write, which reached every node, is seen through every
+	// process.
 	o := store.ReadOptions{Consistency: store.Quorum, Copies: 1}
 	if c.canonical() {
 		o = store.ReadOptions{Consistency: store.FromMaster}
@@ -64,10 +62,9 @@ func (c classic) get(w *response, r *request) error {
 	return c.s.writeEntry(w, r, &read.Entry)
 }
 
-// put is PUT and POST of a key: always 201, also when it overwrites, with the
-// key's URL in the body as in Location.
+// put is PUT and POST of a key. It always answers 201, with the key's URL in Location and in the body.
 func (c classic) put(w *response, r *request) error {
-	p, err := c.s.readWrite(w, r)
+	p, err := c.s.readPut(w, r)
 	if err != nil {
 		return err
 	}
@@ -82,7 +79,7 @@ func (c classic) put(w *response, r *request) error {
 	return c.s.respond(w, r, status, &classicStored{URL: url})
 }
 
-// delete is DELETE of a key: 202, as it is spread lazily.
+// delete is DELETE of a key. It answers 202, because the deletion spreads lazily.
 func (c classic) delete(w *response, r *request) error {
 	tombstone, err := c.s.delete(w, r)
 	if err != nil {
@@ -92,14 +89,13 @@ func (c classic) delete(w *response, r *request) error {
 	return nil
 }
 
-// spread brings a committed entry to every reachable node, on the canonical
-// path, and returns the status to answer with: done, or 202 when some node that
-// is reachable does not have it yet.
+// spread copies a committed entry to every reachable node if the path is canonical. It returns the status: done, or 202
+// if a reachable node lacks the entry.
 func (c classic) spread(w *response, r *request, e store.Entry, done int) int {
 	if !c.canonical() {
 		return done
 	}
-	if !c.s.copied(w, r, e, store.EveryReachable) {
+	if !c.s.copyEntry(w, r, e, store.EveryReachable) {
 		return http.StatusAccepted
 	}
 	return done
@@ -127,7 +123,7 @@ type classicList struct {
 
 func (d *classicList) page() string { return "bucket.html" }
 
-// NextPath is for the page.
+// NextPath is for the HTML page.
 func (d *classicList) NextPath() string { return d.nextPath }
 
 func (d *classicList) writeText(b *bytes.Buffer) {

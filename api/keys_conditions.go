@@ -12,8 +12,8 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-// etagOf is the entity tag of an entry in a form: its quoted revision, with
-// the form's suffix unless it is the value as stored. All of them are strong.
+// etagOf returns the entity tag of a revision: the quoted revision with the suffix of the format. All entity tags are
+// strong.
 func etagOf(rev store.Revision, f negotiate.Format) string {
 	var b [32]byte
 	return string(appendETag(b[:0], rev, f))
@@ -28,7 +28,7 @@ func appendETag(b []byte, rev store.Revision, f negotiate.Format) []byte {
 
 var suffixes = [...]string{negotiate.FormatRaw: "", negotiate.FormatJSON: ".json", negotiate.FormatXML: ".xml", negotiate.FormatHTML: ".html", negotiate.FormatText: ".txt", negotiate.FormatNDJSON: ".ndjson"}
 
-// tags is the value of an If-Match or If-None-Match header.
+// tags is a parsed If-Match or If-None-Match header.
 type tags struct {
 	given bool
 	any   bool // "*"
@@ -37,7 +37,7 @@ type tags struct {
 
 type tag struct {
 	weak   bool
-	opaque string // without its quotes
+	opaque string // without quotes
 }
 
 // readTags parses a header of entity tags (RFC 9110, section 8.8.3).
@@ -81,7 +81,7 @@ func cutTag(s string) (t tag, rest string, ok bool) {
 	return t, rest, ok && t.valid()
 }
 
-// valid reports whether the tag holds only characters that a tag may hold.
+// valid reports whether all characters are allowed in an entity tag.
 func (t tag) valid() bool {
 	for i := range len(t.opaque) {
 		if c := t.opaque[i]; c <= ' ' || c == 0x7f {
@@ -91,7 +91,7 @@ func (t tag) valid() bool {
 	return true
 }
 
-// revision is the revision that a tag of any form stands for; 0 if none.
+// revision returns the revision of an entity tag of any format; 0 if the tag is not ours.
 func (t tag) revision() store.Revision {
 	digits, suffix, _ := strings.Cut(t.opaque, ".")
 	n, err := strconv.ParseInt(digits, 10, 64)
@@ -125,8 +125,7 @@ func readConditions(h http.Header) (c conditions, err error) {
 	return c, nil
 }
 
-// httpTime reads a date; one that is malformed is as good as none (RFC 9110,
-// section 13.1).
+// httpTime parses a date header. A malformed date counts as absent (RFC 9110, section 13.1).
 func httpTime(h http.Header, name string) time.Time {
 	if len(h[name]) != 1 {
 		return time.Time{}
@@ -138,63 +137,60 @@ func httpTime(h http.Header, name string) time.Time {
 	return t
 }
 
-// none reports whether there is nothing to decide.
-func (c *conditions) none() bool {
+// empty reports whether there are no conditions.
+func (c *conditions) empty() bool {
 	return !c.match.given && !c.noneMatch.given && c.unmodifiedSince.IsZero()
 }
 
-// decide says whether the key has a live entry, and refuses the write if the
-// preconditions do not hold for it.
-func (c *conditions) decide(v *store.Tx, key store.Key) (exists bool, err error) {
+// evaluate reports whether the key exists, and returns a *conditionError if the conditions do not hold.
+func (c *conditions) evaluate(v *store.Tx, key store.Key) (exists bool, err error) {
 	current, exists := v.Get(key)
 	if err := c.check(&current, exists); err != nil {
-		return exists, &decided{err, v.Seen(key)}
+		return exists, &conditionError{err, v.Seen(key)}
 	}
 	return exists, nil
 }
 
-// decided is the refusal of a write for what stood on the master, which it
-// reveals: the session has seen that.
-type decided struct {
+// conditionError refuses a write because of the current entry. The refusal reveals the entry, so the session has seen
+// it.
+type conditionError struct {
 	error
 	seen store.Mark
 }
 
-func (e *decided) Unwrap() error { return e.error }
+func (e *conditionError) Unwrap() error { return e.error }
 
-// seenIn is what an error reveals of a key; zero if that is nothing.
-func seenIn(err error) store.Mark {
-	if e, ok := errors.AsType[*decided](err); ok {
+// revealedBy returns the position that an error reveals; zero if none.
+func revealedBy(err error) store.Mark {
+	if e, ok := errors.AsType[*conditionError](err); ok {
 		return e.seen
 	}
 	return store.Mark{}
 }
 
-// check returns the refusal of a write whose preconditions do not hold for the
-// live entry of its key, nil if they do. exists says whether there is one. Tags
-// of every form of the entry stand for its revision.
+// check returns an error if the conditions do not hold for the current entry. Entity tags of every format match the
+// revision.
 func (c *conditions) check(e *store.Entry, exists bool) error {
 	switch {
-	case c.match.given && !(exists && (c.match.any || c.match.names(e.Revision, false))):
-		return problem.New(problem.Precondition, "If-Match does not hold: %s.", stands(e, exists))
+	case c.match.given && !(exists && (c.match.any || c.match.matchRevision(e.Revision, false))):
+		return problem.New(problem.Precondition, "If-Match does not hold: %s.", describeEntry(e, exists))
 	case !c.unmodifiedSince.IsZero() && exists && e.ModifiedAt.Time().Truncate(time.Second).After(c.unmodifiedSince):
-		return problem.New(problem.Precondition, "If-Unmodified-Since does not hold: %s.", stands(e, exists))
-	case c.noneMatch.given && exists && (c.noneMatch.any || c.noneMatch.names(e.Revision, true)):
-		return problem.New(problem.Precondition, "If-None-Match does not hold: %s.", stands(e, exists))
+		return problem.New(problem.Precondition, "If-Unmodified-Since does not hold: %s.", describeEntry(e, exists))
+	case c.noneMatch.given && exists && (c.noneMatch.any || c.noneMatch.matchRevision(e.Revision, true)):
+		return problem.New(problem.Precondition, "If-None-Match does not hold: %s.", describeEntry(e, exists))
 	}
 	return nil
 }
 
-func stands(e *store.Entry, exists bool) string {
+func describeEntry(e *store.Entry, exists bool) string {
 	if !exists {
 		return "there is no such key"
 	}
 	return "the entity tag is " + etagOf(e.Revision, negotiate.FormatRaw)
 }
 
-// names reports whether one of the tags stands for the revision. A weak tag
-// never does where the strong comparison is asked for.
-func (t *tags) names(rev store.Revision, weak bool) bool {
+// matchRevision reports whether a tag has the revision. Weak tags match only if weak is true.
+func (t *tags) matchRevision(rev store.Revision, weak bool) bool {
 	for _, one := range t.list {
 		if (weak || !one.weak) && one.revision() == rev {
 			return true
@@ -203,8 +199,8 @@ func (t *tags) names(rev store.Revision, weak bool) bool {
 	return false
 }
 
-// has reports whether one of the tags is the entity tag.
-func (t *tags) has(etag string, weak bool) bool {
+// matchETag reports whether a tag equals etag. Weak tags match only if weak is true.
+func (t *tags) matchETag(etag string, weak bool) bool {
 	for _, one := range t.list {
 		if (weak || !one.weak) && len(etag) == len(one.opaque)+2 && etag[1:len(etag)-1] == one.opaque {
 			return true
@@ -213,13 +209,13 @@ func (t *tags) has(etag string, weak bool) bool {
 	return false
 }
 
-// conditional reports whether a read has any precondition to evaluate.
+// conditional reports whether a read has preconditions.
 func conditional(h http.Header) bool {
 	return h["If-None-Match"] != nil || h["If-Modified-Since"] != nil || h["If-Match"] != nil || h["If-Unmodified-Since"] != nil
 }
 
-// notModified evaluates the preconditions of a read against the representation
-// that would be sent: true asks for a 304, the error for a 412.
+// notModified evaluates the preconditions of a read for the representation to be sent. It returns true for 304 and an
+// error for 412.
 func notModified(h http.Header, etag string, modified time.Time) (bool, error) {
 	c, err := readConditions(h)
 	if err != nil {
@@ -227,12 +223,12 @@ func notModified(h http.Header, etag string, modified time.Time) (bool, error) {
 	}
 	modified = modified.Truncate(time.Second)
 	switch {
-	case c.match.given && !c.match.any && !c.match.has(etag, false):
+	case c.match.given && !c.match.any && !c.match.matchETag(etag, false):
 		return false, problem.New(problem.Precondition, "If-Match does not hold: the entity tag is %s.", etag)
 	case !c.unmodifiedSince.IsZero() && modified.After(c.unmodifiedSince):
 		return false, problem.New(problem.Precondition, "If-Unmodified-Since does not hold.")
 	case c.noneMatch.given:
-		return c.noneMatch.any || c.noneMatch.has(etag, true), nil
+		return c.noneMatch.any || c.noneMatch.matchETag(etag, true), nil
 	}
 	since := httpTime(h, "If-Modified-Since")
 	return !since.IsZero() && !modified.After(since), nil

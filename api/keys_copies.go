@@ -9,8 +9,7 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-// copies reads the parameter copies: how many partitions shall hold a write
-// before it is answered; 0 without one.
+// copies parses the parameter copies: the number of partitions that must hold a write before the answer; 0 if absent.
 func (s *Server) copies(q url.Values) (int, error) {
 	if !q.Has("copies") {
 		return 0, nil
@@ -26,10 +25,9 @@ func (s *Server) copies(q url.Values) (int, error) {
 	return n, nil
 }
 
-// copied brings a committed entry to as many partitions as were asked for, and
-// reports whether it got there. It stands either way, so nothing that happens
-// here makes the write fail, and the client's leaving does not stop it.
-func (s *Server) copied(w *response, r *request, e store.Entry, copies int) bool {
+// copyEntry copies a committed entry until copies partitions hold it, and reports success. The write stands in any
+// case: errors here do not fail the request, and the copying continues if the client leaves.
+func (s *Server) copyEntry(w *response, r *request, e store.Entry, copies int) bool {
 	held, err := s.store.Copy(context.WithoutCancel(r.Context()), e, copies)
 	w.set("Runnel-Copies", strconv.Itoa(held))
 	enough := held >= copies && err == nil

@@ -12,9 +12,8 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-// deleteKeys is DELETE /v1/keys: the keys that begin with a prefix, so many at a
-// time. Each is deleted if it is there when its deletion is decided, also when it
-// was changed after it was found; there is no moment at which all are gone.
+// deleteKeys is DELETE /v1/keys: it deletes up to limit keys with a prefix. Each key is deleted separately, even if it
+// changed after it was listed; at no single moment are all of them gone.
 func (s *Server) deleteKeys(w *response, r *request) error {
 	o, err := s.deletionOptions(r.Header, r.query)
 	if err != nil {
@@ -42,7 +41,7 @@ func (s *Server) deleteKeys(w *response, r *request) error {
 	return s.respond(w, r, http.StatusOK, d)
 }
 
-// deletionOptions reads what to delete. All keys must be asked for expressly.
+// deletionOptions reads which keys to delete. Only all=true deletes all keys.
 func (s *Server) deletionOptions(h http.Header, q url.Values) (o store.ListOptions, err error) {
 	if o, err = s.listOptions(h, q); err != nil {
 		return o, err
@@ -51,7 +50,7 @@ func (s *Server) deletionOptions(h http.Header, q url.Values) (o store.ListOptio
 	switch {
 	case err != nil:
 		return o, err
-	case q.Get("prefix") == "" && !all: // also when the cursor names a prefix: a cursor can be forged
+	case q.Get("prefix") == "" && !all: // required beside a cursor too: cursors can be forged
 		return o, problem.Parameter("prefix", "The parameter prefix says what to delete, beside a cursor too. all=true deletes every key.")
 	case o.Prefix != "" && all:
 		return o, problem.Parameter("all", "Either prefix or all=true says what to delete.")
@@ -66,15 +65,14 @@ func (s *Server) deletionOptions(h http.Header, q url.Values) (o store.ListOptio
 	return o, nil
 }
 
-// deleteAll deletes entries, counts those that were still there, and returns
-// how far it has written and seen.
+// deleteAll deletes entries and counts those that still existed. It returns the session positions.
 func (s *Server) deleteAll(r *request, entries []store.Entry, d *deletedDocument) (wrote store.Vector, err error) {
 	changes := make([]store.Write, len(entries))
 	tombstones := make([]store.Entry, len(entries))
 	var none conditions
 	for i := range entries {
 		changes[i].Entry.Key = entries[i].Key
-		changes[i].Update = none.deletion(entries[i].Key, &tombstones[i])
+		changes[i].Update = none.deleteFunc(entries[i].Key, &tombstones[i])
 	}
 	s.store.UpdateEach(r.Context(), changes)
 	for i := range changes {
@@ -83,7 +81,7 @@ func (s *Server) deleteAll(r *request, entries []store.Entry, d *deletedDocument
 			d.Deleted++
 			wrote = wrote.With(store.Mark{Origin: tombstones[i].Origin, Revision: tombstones[i].Revision})
 		case errors.Is(e, store.ErrNotFound):
-			wrote = wrote.With(seenIn(e))
+			wrote = wrote.With(revealedBy(e))
 		case !errors.Is(err, store.ErrOutcomeUnknown):
 			err = e
 		}
@@ -91,7 +89,7 @@ func (s *Server) deleteAll(r *request, entries []store.Entry, d *deletedDocument
 	return wrote, err
 }
 
-// deletedDocument says how far a deletion has come.
+// deletedDocument reports the progress of a deletion.
 type deletedDocument struct{ wire.Deletion }
 
 func (d *deletedDocument) page() string { return "deleted.html" }

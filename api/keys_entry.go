@@ -10,14 +10,14 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-// entryDocument is an entry with its value, or without it.
+// entryDocument is an entry with or without its value.
 type entryDocument struct {
 	wire.Entry
 	raw []byte
 }
 
-// headOf documents an entry without its value.
-func headOf(e *store.Entry) *entryDocument {
+// newHead returns the document of an entry without its value.
+func newHead(e *store.Entry) *entryDocument {
 	d := &entryDocument{Entry: wire.Entry{
 		Key:         wire.Text(store.Name(e.Key)),
 		ContentType: wire.Text(e.ContentType),
@@ -35,10 +35,9 @@ func headOf(e *store.Entry) *entryDocument {
 	return d
 }
 
-// entryOf documents an entry with its value, in the member that holds it
-// exactly in the form it is for.
-func entryOf(e *store.Entry, f negotiate.Format) *entryDocument {
-	d := headOf(e)
+// newEntry returns the document of an entry with its value, encoded for the format.
+func newEntry(e *store.Entry, f negotiate.Format) *entryDocument {
+	d := newHead(e)
 	d.raw = e.Value
 	if d.SetValue(e.Value); f == negotiate.FormatXML {
 		value := wire.Text(e.Value)
@@ -49,13 +48,13 @@ func entryOf(e *store.Entry, f negotiate.Format) *entryDocument {
 
 func (d *entryDocument) page() string { return "entry.html" }
 
-// Text is the value for a page; binary says that it is not text.
+// Text is the value, for the HTML page.
 func (d *entryDocument) Text() string { return string(d.raw) }
 
-// Binary reports whether the value cannot be shown as text.
+// Binary reports that the value is not text, for the HTML page.
 func (d *entryDocument) Binary() bool { return d.Value == nil }
 
-// writeText writes the head like an HTTP header, an empty line, and the value.
+// writeText writes the members as header lines, an empty line, and the value.
 func (d *entryDocument) writeText(b *bytes.Buffer) {
 	fmt.Fprintf(b, "key: %s\ncontent_type: %s\nsize: %d\netag: %s\nrevision: %d\norigin: %s\nmodified_at: %s\n",
 		d.Key, d.ContentType, d.Size, d.ETag, d.Revision, d.Origin, d.ModifiedAt.Format(time.RFC3339Nano))

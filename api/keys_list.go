@@ -14,7 +14,7 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-// listKeys is GET and HEAD /v1/keys.
+// listKeys is GET /v1/keys.
 func (s *Server) listKeys(w *response, r *request) error {
 	o, err := s.listOptions(r.Header, r.query)
 	if err != nil {
@@ -35,7 +35,7 @@ func (s *Server) listKeys(w *response, r *request) error {
 	}
 	d := &keysDocument{KeyPage: wire.KeyPage{Keys: make([]*wire.Entry, len(page.Entries)), Prefixes: texts(page.Prefixes)}, prefix: o.Prefix}
 	for i := range page.Entries {
-		d.Keys[i] = &listed(&page.Entries[i], o.Values, r.variant.Format).Entry
+		d.Keys[i] = &newListed(&page.Entries[i], o.Values, r.variant.Format).Entry
 	}
 	if page.Next != "" {
 		d.Next = cursor{o.Prefix, o.Delimiter, page.Next}.String()
@@ -46,16 +46,16 @@ func (s *Server) listKeys(w *response, r *request) error {
 	return s.respond(w, r, http.StatusOK, d)
 }
 
-// listed documents an entry of a list.
-func listed(e *store.Entry, values bool, f negotiate.Format) *entryDocument {
+// newListed returns the document of an entry in a list.
+func newListed(e *store.Entry, values bool, f negotiate.Format) *entryDocument {
 	if values {
-		return entryOf(e, f)
+		return newEntry(e, f)
 	}
-	return headOf(e)
+	return newHead(e)
 }
 
-// listOptions reads the parameters of a list. A cursor brings the filters of
-// its list; given beside it they must be the same.
+// listOptions reads the parameters of a list. A cursor contains the filters of its list; filters given beside a cursor
+// must be the same.
 func (s *Server) listOptions(h http.Header, q url.Values) (o store.ListOptions, err error) {
 	o.Space = store.User
 	if o.ReadOptions, err = s.readOptions(h, q); err != nil {
@@ -84,7 +84,7 @@ func (s *Server) listOptions(h http.Header, q url.Values) (o store.ListOptions, 
 	return o, nil
 }
 
-// nextPath is the path of the page behind this one.
+// nextPath returns the path of the next page.
 func nextPath(path string, q url.Values, next string) string {
 	following := url.Values{"after": {next}}
 	for name, values := range q {
@@ -95,7 +95,7 @@ func nextPath(path string, q url.Values, next string) string {
 	return path + "?" + following.Encode()
 }
 
-// setPage describes a page of a list.
+// setPage sets the headers of a page.
 func setPage(h http.Header, page *store.Page, nextPath string) {
 	h["Cache-Control"] = noCache
 	if page.Partition != "" {
@@ -124,11 +124,11 @@ func texts(names []string) []wire.Text {
 
 func (d *keysDocument) page() string { return "keys.html" }
 
-// Prefix and NextPath are for the page.
+// Prefix and NextPath are for the HTML page.
 func (d *keysDocument) Prefix() string   { return d.prefix }
 func (d *keysDocument) NextPath() string { return d.nextPath }
 
-// writeText writes a key or group a line: neither can hold a line break.
+// writeText writes a line for each key and group. Neither contains line breaks.
 func (d *keysDocument) writeText(b *bytes.Buffer) {
 	keys, prefixes := d.Keys, d.Prefixes
 	for len(keys) > 0 || len(prefixes) > 0 {
@@ -143,19 +143,18 @@ func (d *keysDocument) writeText(b *bytes.Buffer) {
 	}
 }
 
-// postKey is POST /v1/keys: a write under a key that is made here, a UUID of
-// version 7, so that keys made later sort later.
+// postKey is POST /v1/keys: it stores an entry under a new key, a UUID of version 7. Later keys sort later.
 func (s *Server) postKey(w *response, r *request) error {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return err
 	}
 	r.key = store.User.Key(id.String())
-	p, err := s.readWrite(w, r)
+	p, err := s.readPut(w, r)
 	if err != nil {
 		return err
 	}
-	p.conditions = conditions{} // they would be about the list, which has no validators
+	p.conditions = conditions{} // conditions would refer to the list, which has no entity tag
 	written, err := s.put(r.Context(), p)
 	if err != nil {
 		return err
@@ -163,5 +162,5 @@ func (s *Server) postKey(w *response, r *request) error {
 	setWritten(w, &written.Entry)
 	s.setSession(w, p.session, store.Mark{Origin: written.Entry.Origin, Revision: written.Entry.Revision})
 	w.Header()["Location"] = []string{keysPath + id.String()}
-	return s.respond(w, r, http.StatusCreated, headOf(&written.Entry))
+	return s.respond(w, r, http.StatusCreated, newHead(&written.Entry))
 }

@@ -8,19 +8,17 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-// cursor is a place in a list, with the filters that make the list.
+// cursor is a position in a list, with the filters of the list.
 type cursor struct {
 	prefix    string
 	delimiter string
-	after     string // the name, or group, that came last
+	after     string // the last name or group
 }
 
-// cursorVersion is the first byte of a cursor's encoding: another encoding
-// gets another number, and this one stays readable.
+// cursorVersion is the first byte of an encoded cursor. A new encoding gets a new number; old cursors stay valid.
 const cursorVersion = 1
 
-// String encodes the cursor for URLs: base64url of the version, the three
-// strings with their lengths, and a CRC-32 that finds mangled ones.
+// String encodes the cursor as base64url: version, the three strings with their lengths, and a CRC-32.
 func (c cursor) String() string {
 	b := []byte{cursorVersion}
 	for _, s := range [...]string{c.prefix, c.delimiter, c.after} {
@@ -31,10 +29,10 @@ func (c cursor) String() string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// maxCursorBytes is more than any cursor's encoding takes.
+// maxCursorBytes exceeds the length of every encoded cursor.
 const maxCursorBytes = 4 * store.MaxKeyBytes
 
-// parseCursor reverses String, for exactly what String makes.
+// parseCursor decodes exactly the strings that String returns.
 func parseCursor(s string) (cursor, bool) {
 	if len(s) > maxCursorBytes+maxCursorBytes/2 {
 		return cursor{}, false

@@ -12,9 +12,9 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-// streamKeys writes the whole list as NDJSON, page by page, in constant memory.
-// With a limit it ends there. An error in its middle is the last line, a problem,
-// and then the connection breaks, so that nobody takes the list for whole.
+// streamKeys writes the whole list as NDJSON, page by page in constant memory, up to the limit if there is one. After
+// an error the last line is a problem and the connection breaks, so that an incomplete list is not mistaken for a
+// complete one.
 func (s *Server) streamKeys(w *response, r *request, o store.ListOptions) error {
 	limit := o.Limit
 	if limit == 0 {
@@ -24,7 +24,7 @@ func (s *Server) streamKeys(w *response, r *request, o store.ListOptions) error 
 	if err != nil {
 		return err
 	}
-	keeps, seen := keepsSession(r.Header, &o.ReadOptions), o.Session.Merge(page.Seen)
+	keeps, seen := inSession(r.Header, &o.ReadOptions), o.Session.Merge(page.Seen)
 	h := w.Header()
 	setPage(h, &page, "")
 	h[sessionHeader] = []string{s.sessionToken(seen)}
@@ -66,24 +66,22 @@ func (s *Server) streamKeys(w *response, r *request, o store.ListOptions) error 
 	return nil
 }
 
-// endStream ends a stream that cannot go on.
+// endStream ends a stream after an error.
 func (s *Server) endStream(st *stream, r *request, err error) error {
 	if st.w.status != 0 {
-		st.writeError(documentOfProblem(problemOf(err), r, st.w.id))
+		st.writeError(newProblemDocument(asProblem(err), r, st.w.id))
 	}
 	return err
 }
 
-// follows reports whether a page of a stream is not the last one. Without a limit
-// that is 0.
+// follows reports whether another page follows. limit is 0 for an unbounded list.
 func follows(page *store.Page, o *store.ListOptions, limit int) bool {
 	return page.Next != "" && (limit == 0 || size(page) < o.Limit)
 }
 
 func size(page *store.Page) int { return len(page.Entries) + len(page.Prefixes) }
 
-// stream writes lines of JSON, and gives the client a fresh deadline for each
-// page of them.
+// stream writes lines of JSON and gives the client a fresh deadline for each write.
 type stream struct {
 	w       *response
 	control *http.ResponseController
@@ -100,10 +98,10 @@ func newStream(w *response, timeout time.Duration) *stream {
 	return st
 }
 
-// flushBytes is how much is gathered at most before it is sent.
+// flushBytes bounds the bytes gathered before they are sent.
 const flushBytes = 256 << 10
 
-// group is the line of names that a delimiter gathers.
+// group is the line of a group that the delimiter formed.
 type group struct {
 	Prefix string `json:"prefix"`
 }
@@ -119,7 +117,7 @@ func (st *stream) writePage(page *store.Page, values bool) error {
 			groups = groups[1:]
 			continue
 		}
-		if err := st.writeLine(listed(&entries[0], values, negotiate.FormatNDJSON)); err != nil {
+		if err := st.writeLine(newListed(&entries[0], values, negotiate.FormatNDJSON)); err != nil {
 			return err
 		}
 		entries = entries[1:]
@@ -144,7 +142,7 @@ func (st *stream) writeError(p *problemDocument) {
 }
 
 func (st *stream) send() error {
-	// A connection that knows no deadlines, as in tests, has none to extend.
+	// Fails in tests, whose connections have no deadlines.
 	st.control.SetWriteDeadline(time.Now().Add(st.timeout))
 	_, err := st.w.Write(st.buffer.Bytes())
 	st.buffer.Reset()

@@ -10,11 +10,10 @@ import (
 	"github.com/runnelkv/runnel/api/wire"
 )
 
-// maxMetadataBytes bounds an entry's metadata, as JSON.
+// maxMetadataBytes bounds the metadata of an entry, encoded as JSON.
 const maxMetadataBytes = 8 << 10
 
-// readMetadata returns the metadata of a request as it is stored: a JSON
-// object, or nil when there is none.
+// readMetadata returns the metadata headers as a JSON object, nil if there are none.
 func readMetadata(h http.Header) ([]byte, error) {
 	var m wire.Metadata
 	for name, values := range h {
@@ -38,7 +37,7 @@ func readMetadata(h http.Header) ([]byte, error) {
 	return stored, err
 }
 
-// storedMetadata is what is stored of metadata, nil where there are none; not ok if that is too large.
+// storedMetadata encodes metadata for the store, nil for none. ok is false if the result is too large.
 func storedMetadata(m wire.Metadata) (stored []byte, ok bool, err error) {
 	if len(m) == 0 {
 		return nil, true, nil
@@ -47,8 +46,7 @@ func storedMetadata(m wire.Metadata) (stored []byte, ok bool, err error) {
 	return stored, len(stored) <= maxMetadataBytes, err
 }
 
-// metadataOf decodes stored metadata; nil when there is none or when it is not
-// this package's.
+// metadataOf decodes stored metadata. It returns nil for none, and for bytes that this package did not write.
 func metadataOf(stored []byte) wire.Metadata {
 	if len(stored) == 0 {
 		return nil
@@ -60,7 +58,7 @@ func metadataOf(stored []byte) wire.Metadata {
 	return m
 }
 
-// setMetadata gives stored metadata back as headers.
+// setMetadata sets the metadata headers.
 func setMetadata(h http.Header, stored []byte) {
 	for name, value := range metadataOf(stored) {
 		h.Set(wire.MetaHeader+name, value)

@@ -13,8 +13,8 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-// getKey is GET and HEAD /v1/keys/{key}. With entry=true the answer is the entry as a document, never the plain value,
-// whatever media type the value has.
+// getKey is GET /v1/keys/{key}. With entry=true the answer is the entry document, even if the client prefers the
+// value's own media type.
 func (s *Server) getKey(w *response, r *request) error {
 	o, err := s.readOptions(r.Header, r.query)
 	if err != nil {
@@ -44,12 +44,12 @@ func (s *Server) getKey(w *response, r *request) error {
 	case r.variant.Format == negotiate.FormatRaw:
 		return writeValue(w, r, &read.Entry)
 	}
-	e := read.Entry // a document keeps it, which a plain answer need not pay for
+	e := read.Entry // the document keeps e on the heap; plain answers avoid the allocation
 	return s.writeEntry(w, r, &e)
 }
 
-// get reads an entry, and says in the header who answered and how stale that
-// can be, also when there is none.
+// get reads the entry of the request's key. It sets the headers that name the partition and its staleness, also when
+// the key does not exist.
 func (s *Server) get(w *response, r *request, o store.ReadOptions) (store.Read, error) {
 	if n := s.budget.Expected(string(r.key)); n > 0 {
 		if err := w.held.Grow(r.Context(), n); err != nil {
@@ -78,7 +78,7 @@ func (s *Server) get(w *response, r *request, o store.ReadOptions) (store.Read, 
 
 var notStale = []string{"0"}
 
-// setStaleness gives an upper bound in seconds; nothing while none is known.
+// setStaleness sets an upper bound in seconds; nothing if the bound is unknown.
 func setStaleness(h http.Header, d time.Duration) {
 	switch {
 	case d == 0:
@@ -88,21 +88,20 @@ func setStaleness(h http.Header, d time.Duration) {
 	}
 }
 
-// roundUp rounds to milliseconds, as an upper bound must.
+// roundUp rounds up to milliseconds.
 func roundUp(d time.Duration) time.Duration {
 	return (d + time.Millisecond - 1).Truncate(time.Millisecond)
 }
 
-// setValidators describes an entry, with the entity tag of the form it is
-// answered in.
+// setValidators sets the entity tag for the format, the date and the revision of an entry.
 func setValidators(w *response, e *store.Entry, f negotiate.Format) {
 	var b [96]byte
 	modified := e.ModifiedAt.Time()
 	if now := time.Now(); modified.After(now) {
-		modified = now // the master's clock is ahead, and no date may be later than the answer's (RFC 9110, section 8.8.2.1)
+		modified = now // the master's clock is ahead, but the date must not be later than the answer (RFC 9110, section 8.8.2.1)
 	}
 	date := appendHTTPDate(b[:0], modified)
-	all := string(appendETag(date, e.Revision, f)) // one string for the three of them
+	all := string(appendETag(date, e.Revision, f)) // one allocation for all three headers
 	etag := all[len(date):]
 	w.set("Etag", etag)
 	w.set("Last-Modified", all[:len(date)])
@@ -112,7 +111,7 @@ func setValidators(w *response, e *store.Entry, f negotiate.Format) {
 	}
 }
 
-// writeEntry answers with the whole entry as a document.
+// writeEntry answers with the entry document.
 func (s *Server) writeEntry(w *response, r *request, e *store.Entry) error {
 	setValidators(w, e, r.variant.Format)
 	if err := w.held.Grow(r.Context(), budget.EncodeCopies*int64(len(e.Value))); err != nil {
@@ -128,7 +127,7 @@ func (s *Server) writeEntry(w *response, r *request, e *store.Entry) error {
 			return nil
 		}
 	}
-	return s.respond(w, r, http.StatusOK, entryOf(e, r.variant.Format))
+	return s.respond(w, r, http.StatusOK, newEntry(e, r.variant.Format))
 }
 
 // putKey is PUT /v1/keys/{key}.
@@ -137,7 +136,7 @@ func (s *Server) putKey(w *response, r *request) error {
 	if err != nil {
 		return err
 	}
-	p, err := s.readWrite(w, r)
+	p, err := s.readPut(w, r)
 	if err != nil {
 		return err
 	}
@@ -150,7 +149,7 @@ func (s *Server) putKey(w *response, r *request) error {
 		w.set("Location", wire.Path(keysPath, store.Name(r.key)))
 		status = http.StatusCreated
 	}
-	if copies > 0 && !s.copied(w, r, written.Entry, copies) {
+	if copies > 0 && !s.copyEntry(w, r, written.Entry, copies) {
 		status = http.StatusAccepted
 	}
 	setWritten(w, &written.Entry)
@@ -159,17 +158,17 @@ func (s *Server) putKey(w *response, r *request) error {
 	return nil
 }
 
-// write is a PUT or POST, decoded.
-type write struct {
+// putRequest is a decoded write of one key.
+type putRequest struct {
 	entry      store.Entry
-	ttl        time.Duration // 0: for ever
+	ttl        time.Duration // 0: no expiry
 	conditions conditions
 	session    store.Vector // of the client
 }
 
-// readWrite decodes a write of key. The body comes last: whatever can be
-// refused is refused before a client that expects a 100 sends it.
-func (s *Server) readWrite(w *response, r *request) (p write, err error) {
+// readPut decodes a write. The body comes last, so that most refusals come before a client that expects a 100 sends its
+// body.
+func (s *Server) readPut(w *response, r *request) (p putRequest, err error) {
 	if p.ttl, err = timeToLive(r.query); err != nil {
 		return p, err
 	}
@@ -188,25 +187,25 @@ func (s *Server) readWrite(w *response, r *request) (p write, err error) {
 	return p, err
 }
 
-// put stores an entry, blindly where nothing has to be decided.
-func (s *Server) put(ctx context.Context, p write) (store.PutResult, error) {
+// put stores an entry, without reading the current entry if possible.
+func (s *Server) put(ctx context.Context, p putRequest) (store.PutResult, error) {
 	s.budget.Learn(string(p.entry.Key), int64(len(p.entry.Value)))
-	if p.blind() {
+	if p.unconditional() {
 		return s.store.Put(ctx, p.entry)
 	}
 	var written store.PutResult
 	o := store.UpdateOptions{WithoutValues: true, Bytes: int64(len(p.entry.Value))}
-	err := s.store.Update(ctx, []store.Key{p.entry.Key}, o, p.decide(&written))
+	err := s.store.Update(ctx, []store.Key{p.entry.Key}, o, p.putFunc(&written))
 	return written, err
 }
 
-// blind reports whether nothing has to be decided.
-func (p *write) blind() bool { return p.ttl == 0 && p.conditions.none() }
+// unconditional reports that the write does not depend on the current entry or the master's clock.
+func (p *putRequest) unconditional() bool { return p.ttl == 0 && p.conditions.empty() }
 
-// decide is the write as the function of an Update.
-func (p *write) decide(written *store.PutResult) func(*store.Tx) error {
+// putFunc returns the function for Store.Update.
+func (p *putRequest) putFunc(written *store.PutResult) func(*store.Tx) error {
 	return func(v *store.Tx) error {
-		exists, err := p.conditions.decide(v, p.entry.Key)
+		exists, err := p.conditions.evaluate(v, p.entry.Key)
 		if err != nil {
 			return err
 		}
@@ -219,7 +218,7 @@ func (p *write) decide(written *store.PutResult) func(*store.Tx) error {
 	}
 }
 
-// setWritten describes what a write has stored. Its origin is its master.
+// setWritten sets the headers of a committed entry. Its origin is its master.
 func setWritten(w *response, e *store.Entry) {
 	setValidators(w, e, negotiate.FormatRaw)
 	w.set("Runnel-Partition", string(e.Origin))
@@ -242,15 +241,15 @@ func (s *Server) deleteKey(w *response, r *request) error {
 	return nil
 }
 
-// delete removes a key on its master if the request's preconditions hold, and
-// returns the tombstone. ErrNotFound when there is nothing to delete.
+// delete deletes the request's key on its master if the preconditions hold, and returns the tombstone. The error is
+// store.ErrNotFound if the key does not exist.
 func (s *Server) delete(w *response, r *request) (tombstone store.Entry, err error) {
 	c, err := readConditions(r.Header)
 	if err != nil {
 		return tombstone, err
 	}
 	master := s.store.Master(r.key)
-	err = s.store.Update(r.Context(), []store.Key{r.key}, store.UpdateOptions{WithoutValues: true}, c.deletion(r.key, &tombstone))
+	err = s.store.Update(r.Context(), []store.Key{r.key}, store.UpdateOptions{WithoutValues: true}, c.deleteFunc(r.key, &tombstone))
 	if err == nil || errors.Is(err, store.ErrNotFound) {
 		w.Header()["Runnel-Partition"] = []string{master}
 		w.Header()["Runnel-Staleness"] = notStale
@@ -258,15 +257,15 @@ func (s *Server) delete(w *response, r *request) (tombstone store.Entry, err err
 	return tombstone, err
 }
 
-// deletion is the removal of key, if c holds, as the function of an Update.
-func (c *conditions) deletion(key store.Key, tombstone *store.Entry) func(*store.Tx) error {
+// deleteFunc returns the function for Store.Update that deletes key if the conditions hold.
+func (c *conditions) deleteFunc(key store.Key, tombstone *store.Entry) func(*store.Tx) error {
 	return func(v *store.Tx) error {
 		current, exists := v.Get(key)
-		if !exists { // whatever the preconditions (RFC 9110, section 13.2.1)
-			return &decided{store.ErrNotFound, v.Seen(key)}
+		if !exists { // even if the preconditions hold (RFC 9110, section 13.2.1)
+			return &conditionError{store.ErrNotFound, v.Seen(key)}
 		}
 		if err := c.check(&current, exists); err != nil {
-			return &decided{err, v.Seen(key)}
+			return &conditionError{err, v.Seen(key)}
 		}
 		*tombstone, _ = v.Delete(key)
 		return nil

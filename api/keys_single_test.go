@@ -443,7 +443,7 @@ func TestEntryIsNeverTakenForAValue(t *testing.T) {
 // TestLastModifiedIsNeverAheadOfTheAnswer has an entry of a master whose clock is.
 func TestLastModifiedIsNeverAheadOfTheAnswer(t *testing.T) {
 	w := newResponse()
-	w.begin(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+	w.startRequest(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
 	setValidators(w, &store.Entry{Revision: 7, ModifiedAt: partition.InstantOf(time.Now().Add(time.Hour))}, negotiate.FormatRaw)
 	at, err := http.ParseTime(w.header.Get("Last-Modified"))
 	if err != nil || at.After(time.Now()) {

@@ -7,10 +7,9 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-// touchKey is POST /v1/keys/{key}?ttl=: the entry expires after that time from
-// now. Its value, media type and metadata stay.
+// touchKey is POST /v1/keys/{key}?ttl=: it renews the expiry of an entry and keeps value, media type and metadata.
 func (s *Server) touchKey(w *response, r *request) error {
-	p := write{entry: store.Entry{Key: r.key}}
+	p := putRequest{entry: store.Entry{Key: r.key}}
 	var err error
 	if p.ttl, err = timeToLive(r.query); err != nil {
 		return err
@@ -29,7 +28,7 @@ func (s *Server) touchKey(w *response, r *request) error {
 	}
 	var touched store.Entry
 	o := store.UpdateOptions{Bytes: s.store.MaxValueBytes()}
-	if err := s.store.Update(r.Context(), []store.Key{r.key}, o, p.touch(&touched)); err != nil {
+	if err := s.store.Update(r.Context(), []store.Key{r.key}, o, p.touchFunc(&touched)); err != nil {
 		return err
 	}
 	setWritten(w, &touched)
@@ -38,15 +37,15 @@ func (s *Server) touchKey(w *response, r *request) error {
 	return nil
 }
 
-// touch is the renewal as the function of an Update.
-func (p *write) touch(touched *store.Entry) func(*store.Tx) error {
+// touchFunc returns the function for Store.Update.
+func (p *putRequest) touchFunc(touched *store.Entry) func(*store.Tx) error {
 	return func(v *store.Tx) error {
-		exists, err := p.conditions.decide(v, p.entry.Key)
+		exists, err := p.conditions.evaluate(v, p.entry.Key)
 		if err != nil {
 			return err
 		}
 		if !exists {
-			return &decided{store.ErrNotFound, v.Seen(p.entry.Key)}
+			return &conditionError{store.ErrNotFound, v.Seen(p.entry.Key)}
 		}
 		e, _ := v.Get(p.entry.Key)
 		if !e.Intact() {

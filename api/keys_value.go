@@ -14,14 +14,14 @@ import (
 
 var (
 	acceptRanges = []string{"bytes"}
-	// sandbox is for values that no browser runs or renders as a page.
+	// sandbox is the policy for values that browsers do not render as pages.
 	sandbox = []string{"sandbox"}
-	// sandboxedPage keeps a stored page from acting as a page of this server: it has an origin of
-	// its own, runs no script, sends no form, stands in no frame, and loads stored values alone.
+	// sandboxedPage is the policy for stored pages. It gives them an origin of their own, so that they cannot act as
+	// pages of this server, run scripts, send forms or stand in frames. They may load other stored values.
 	sandboxedPage = []string{"sandbox; default-src 'self' data:; style-src 'self' 'unsafe-inline'; script-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}
 )
 
-// writeValue answers with a value as it is stored.
+// writeValue answers with the stored bytes of a value.
 func writeValue(w *response, r *request, e *store.Entry) error {
 	h := w.header
 	setValidators(w, e, negotiate.FormatRaw)
@@ -46,7 +46,7 @@ func writeValue(w *response, r *request, e *store.Entry) error {
 	}
 	contentType := e.ContentType
 	if contentType == "" {
-		contentType = defaultContentType // an empty one would be guessed
+		contentType = defaultContentType // net/http would guess a missing type
 	}
 	w.set("Content-Type", contentType)
 	if r.Header["Range"] != nil && r.Method == http.MethodGet && ifRange(r.Header, e) {
@@ -64,8 +64,8 @@ func writeWhole(w *response, r *request, value []byte) {
 	}
 }
 
-// writeRange answers a request with a Range header. A unit that is not bytes,
-// or a header that is malformed, counts as none (RFC 9110, section 14.2).
+// writeRange answers a request with a Range header. Unknown units and malformed headers are ignored (RFC 9110, section
+// 14.2).
 func writeRange(w *response, r *request, e *store.Entry) error {
 	spans, ok := ranges.Parse(r.Header["Range"], e.Size)
 	h := w.Header()
@@ -83,17 +83,16 @@ func writeRange(w *response, r *request, e *store.Entry) error {
 		w.writeBody(e.Value[spans[0].First : spans[0].Last+1])
 		return nil
 	}
-	// The multipart form is the standard library's. Of the header it sees only
-	// the ranges: everything else has been decided.
+	// http.ServeContent writes the multipart answer. It sees only the Range header, because all other conditions are
+	// decided.
 	plain := r.Clone(r.Context())
 	plain.Header = http.Header{"Range": {ranges.Header(spans)}}
 	http.ServeContent(w, plain, "", e.ModifiedAt.Time(), bytes.NewReader(e.Value))
 	return nil
 }
 
-// ifRange reports whether the Range header counts: there is no If-Range, or its
-// entity tag is that of the entry. A date never counts: two writes can share a
-// second, so a date is no strong validator (RFC 9110, sections 8.8.2.2 and 13.1.5).
+// ifRange reports whether If-Range permits a partial answer: it is absent or equals the entity tag. Dates never match:
+// two writes can share a second, so a date is not a strong validator (RFC 9110, sections 8.8.2.2 and 13.1.5).
 func ifRange(h http.Header, e *store.Entry) bool {
 	given := h["If-Range"]
 	return len(given) == 0 || len(given) == 1 && given[0] == etagOf(e.Revision, negotiate.FormatRaw)

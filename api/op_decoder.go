@@ -11,70 +11,67 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// operation is one item of a batch or a transaction, decoded.
-type operation struct {
-	name   string // "put", "get", "delete"; "" if none was given
-	write         // its entry's Key is set for every sort of operation
-	given  wire.Member
-	failed error // why it is not done; nil if it can be
+// op is one operation of a batch or a transaction.
+type op struct {
+	name       string // "put", "get", "delete"; "" if missing
+	putRequest        // entry.Key is set for every operation
+	given      wire.Member
+	failed     error // why the operation cannot run; nil if it can
 
-	// What a put that has to be decided, or a delete, wrote; nil for others.
+	// Result of a put with conditions or ttl, or of a delete; nil for other operations.
 	written *store.PutResult
 }
 
-// reads reports whether the operation changes nothing.
-func (o *operation) reads() bool { return o.name == "get" }
+// reads reports whether the operation is a get.
+func (o *op) reads() bool { return o.name == "get" }
 
-// change is a put or a delete as the store takes it.
-func (o *operation) change(c *store.Write) {
+// fillWrite sets c to the put or delete for the store.
+func (o *op) fillWrite(c *store.Write) {
 	c.Entry, c.Update, c.Created, c.Err = o.entry, nil, false, nil
-	if o.name == "put" && o.blind() {
+	if o.name == "put" && o.unconditional() {
 		return
 	}
 	o.written = new(store.PutResult)
 	if o.name == "delete" {
-		c.Update = o.conditions.deletion(o.entry.Key, &o.written.Entry)
+		c.Update = o.conditions.deleteFunc(o.entry.Key, &o.written.Entry)
 	} else {
-		c.Update = o.decide(o.written)
+		c.Update = o.putFunc(o.written)
 	}
 }
 
-// operations decodes operations. Values and keys may alias what is decoded, so
-// that must not be changed afterwards.
-type operations struct {
+// opDecoder decodes operations. Keys and values may alias the decoded text: do not change the text afterwards.
+type opDecoder struct {
 	*wire.Decoder
 	server   *Server
 	maxValue int64
 	key      []byte
-	typ      string // the last content type that was found right
+	typ      string // the last valid content type
 }
 
-func (s *Server) newOperations() *operations {
-	return &operations{Decoder: wire.NewDecoder(), server: s, maxValue: s.store.MaxValueBytes()}
+func (s *Server) newOpDecoder() *opDecoder {
+	return &opDecoder{Decoder: wire.NewDecoder(), server: s, maxValue: s.store.MaxValueBytes()}
 }
 
-// read decodes the value that comes next. The error says that it is not JSON;
-// all else that is wrong with it is in o.failed.
-func (d *operations) read(o *operation) error {
+// readNext decodes the next value. The error says that the text is not JSON; all other errors are in o.failed.
+func (d *opDecoder) readNext(o *op) error {
 	var item wire.Operation
 	if err := d.Read(&item); err != nil {
 		return err
 	}
-	d.take(o, &item)
+	d.fill(o, &item)
 	return nil
 }
 
-// take makes o of an item, or says in o.failed why it is none.
-func (d *operations) take(o *operation, item *wire.Operation) {
+// fill sets o to the decoded operation, or o.failed to the reason why it is invalid.
+func (d *opDecoder) fill(o *op, item *wire.Operation) {
 	o.name, o.given = item.Name, item.Given
 	if o.failed = item.Err; o.failed == nil {
-		o.failed = d.accept(o, item)
+		o.failed = d.validate(o, item)
 	}
 }
 
-// accept fills o in as far as the store takes what it is given. It returns nil
-// as a nil error, so that callers can keep it.
-func (d *operations) accept(o *operation, item *wire.Operation) (err error) {
+// validate applies the limits of the store. On success it returns an untyped nil, which callers may store.
+func (d *opDecoder) validate(o *op, item *wire.Operation) (err error) {
 	if o.entry.Key, err = d.keyOf(item.Key); err != nil {
 		return err
 	}
@@ -96,10 +93,10 @@ func (d *operations) accept(o *operation, item *wire.Operation) (err error) {
 			return problem.Item("ttl", "%s", err.(*problem.Error).Detail)
 		}
 	}
-	return d.acceptEntry(&o.entry, item)
+	return d.validateEntry(&o.entry, item)
 }
 
-func (d *operations) acceptEntry(e *store.Entry, item *wire.Operation) error {
+func (d *opDecoder) validateEntry(e *store.Entry, item *wire.Operation) error {
 	if int64(len(item.Value)) > d.maxValue {
 		return problem.ValueTooLarge(d.maxValue)
 	}
@@ -123,13 +120,13 @@ func (d *operations) acceptEntry(e *store.Entry, item *wire.Operation) error {
 	return err
 }
 
-func (d *operations) keyOf(text []byte) (store.Key, error) {
+func (d *opDecoder) keyOf(text []byte) (store.Key, error) {
 	d.key = append(append(append(d.key[:0], store.User...), '/'), text...)
 	key := store.Key(d.key)
 	return key, d.server.store.CheckName(store.Name(key))
 }
 
-// itemTags reads entity tags as the header of that meaning has them.
+// itemTags parses a member like the header of the same meaning.
 func itemTags(member string, text []byte) (tags, error) {
 	t, err := readTags(http.Header{member: {string(text)}}, member)
 	if err != nil {
@@ -138,9 +135,8 @@ func itemTags(member string, text []byte) (tags, error) {
 	return t, nil
 }
 
-// array decodes the operations of an array and appends them to ops. An error
-// says that it is none, or has too many.
-func (d *operations) array(ops []operation, body []byte) ([]operation, error) {
+// array appends the operations of an array to ops. The error says that the text is not an array or too long.
+func (d *opDecoder) array(ops []op, body []byte) ([]op, error) {
 	d.Reset(body)
 	if d.PeekKind() != '[' {
 		return ops, problem.New(problem.InvalidJSON, "The body is not a JSON array.")
@@ -152,8 +148,8 @@ func (d *operations) array(ops []operation, body []byte) ([]operation, error) {
 		if len(ops) == maxBatchItems {
 			return ops, problem.New(problem.TooLarge, "An array has at most %d operations; lines can be as many as there are.", maxBatchItems)
 		}
-		ops = append(ops, operation{})
-		if err := d.read(&ops[len(ops)-1]); err != nil {
+		ops = append(ops, op{})
+		if err := d.readNext(&ops[len(ops)-1]); err != nil {
 			return ops, wire.Syntax(err)
 		}
 	}
@@ -163,15 +159,15 @@ func (d *operations) array(ops []operation, body []byte) ([]operation, error) {
 	return ops, d.End()
 }
 
-// appendLine decodes the operation of a line. An empty line has none.
-func (d *operations) appendLine(ops []operation, line []byte) []operation {
+// appendLine appends the operation of a line to ops, nothing for an empty line.
+func (d *opDecoder) appendLine(ops []op, line []byte) []op {
 	if len(bytes.TrimSpace(line)) == 0 {
 		return ops
 	}
-	ops = append(ops, operation{})
+	ops = append(ops, op{})
 	o := &ops[len(ops)-1]
 	var item wire.Operation
 	d.Line(line, &item)
-	d.take(o, &item)
+	d.fill(o, &item)
 	return ops
 }

@@ -13,17 +13,17 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-// results writes the results of operations as JSON. They are appended by hand:
-// a batch has thousands of them.
-type results struct {
+// resultWriter appends the results of operations as JSON. It avoids encoding/json because a batch has thousands of
+// results.
+type resultWriter struct {
 	b     []byte
 	index int // of the next result
 	lines bool
-	some  bool // a result was written
+	some  bool // at least one result has been written
 }
 
-// begin starts the result of an operation.
-func (rs *results) begin(o *operation, status int) {
+// openResult begins the result of an operation.
+func (rs *resultWriter) openResult(o *op, status int) {
 	if rs.some && !rs.lines {
 		rs.b = append(rs.b, ',')
 	}
@@ -33,12 +33,12 @@ func (rs *results) begin(o *operation, status int) {
 		rs.b = append(append(append(rs.b, `,"op":"`...), o.name...), '"')
 	}
 	if o.entry.Key != "" {
-		rs.text(`,"key":`, store.Name(o.entry.Key))
+		rs.appendText(`,"key":`, store.Name(o.entry.Key))
 	}
 	rs.b = strconv.AppendInt(append(rs.b, `,"status":`...), int64(status), 10)
 }
 
-func (rs *results) end() {
+func (rs *resultWriter) closeResult() {
 	rs.b = append(rs.b, '}')
 	if rs.lines {
 		rs.b = append(rs.b, '\n')
@@ -46,64 +46,64 @@ func (rs *results) end() {
 	rs.index++
 }
 
-// text appends a member. What the store holds as text is valid UTF-8.
-func (rs *results) text(name, value string) {
+// appendText appends a member. Text in the store is valid UTF-8.
+func (rs *resultWriter) appendText(name, value string) {
 	rs.b, _ = appendQuote(append(rs.b, name...), value)
 }
 
-func (rs *results) time(name string, at store.Instant) {
+func (rs *resultWriter) appendTime(name string, at store.Instant) {
 	rs.b = append(append(rs.b, name...), '"')
 	rs.b = append(at.Time().AppendFormat(rs.b, time.RFC3339Nano), '"')
 }
 
-// version appends what identifies a written entry.
-func (rs *results) version(e *store.Entry) {
+// appendVersion appends etag and revision.
+func (rs *resultWriter) appendVersion(e *store.Entry) {
 	rs.b = strconv.AppendInt(append(rs.b, `,"etag":"\"`...), int64(e.Revision), 10)
 	rs.b = strconv.AppendInt(append(rs.b, `\"","revision":`...), int64(e.Revision), 10)
 }
 
-// wrote appends the result of a put or a delete.
-func (rs *results) wrote(o *operation, e *store.Entry, created bool) {
+// writeResult appends the result of a put or a delete.
+func (rs *resultWriter) writeResult(o *op, e *store.Entry, created bool) {
 	switch {
 	case o.name == "delete":
-		rs.begin(o, http.StatusNoContent)
+		rs.openResult(o, http.StatusNoContent)
 		rs.b = strconv.AppendInt(append(rs.b, `,"revision":`...), int64(e.Revision), 10)
-		rs.end()
+		rs.closeResult()
 		return
 	case created:
-		rs.begin(o, http.StatusCreated)
+		rs.openResult(o, http.StatusCreated)
 	default:
-		rs.begin(o, http.StatusNoContent)
+		rs.openResult(o, http.StatusNoContent)
 	}
-	rs.version(e)
+	rs.appendVersion(e)
 	if e.ExpiresAt != 0 {
-		rs.time(`,"expires_at":`, e.ExpiresAt)
+		rs.appendTime(`,"expires_at":`, e.ExpiresAt)
 	}
-	rs.end()
+	rs.closeResult()
 }
 
-// got appends the result of a get.
-func (rs *results) got(o *operation, r *store.Read) {
+// readResult appends the result of a get.
+func (rs *resultWriter) readResult(o *op, r *store.Read) {
 	e := &r.Entry
-	rs.begin(o, http.StatusOK)
-	rs.value(e.Value)
-	rs.text(`,"content_type":`, e.ContentType)
+	rs.openResult(o, http.StatusOK)
+	rs.appendValue(e.Value)
+	rs.appendText(`,"content_type":`, e.ContentType)
 	rs.b = strconv.AppendInt(append(rs.b, `,"size":`...), e.Size, 10)
-	rs.version(e)
-	rs.text(`,"origin":`, string(e.Origin))
-	rs.time(`,"modified_at":`, e.ModifiedAt)
+	rs.appendVersion(e)
+	rs.appendText(`,"origin":`, string(e.Origin))
+	rs.appendTime(`,"modified_at":`, e.ModifiedAt)
 	if e.ExpiresAt != 0 {
-		rs.time(`,"expires_at":`, e.ExpiresAt)
+		rs.appendTime(`,"expires_at":`, e.ExpiresAt)
 	}
 	if m := metadataOf(e.Metadata); m != nil {
-		rs.document(`,"metadata":`, m)
+		rs.appendJSON(`,"metadata":`, m)
 	}
-	rs.answeredBy(r)
-	rs.end()
+	rs.appendSource(r)
+	rs.closeResult()
 }
 
-// value appends a value in the member that can hold it exactly.
-func (rs *results) value(value []byte) {
+// appendValue appends value, or value_base64 if the value is not valid UTF-8.
+func (rs *resultWriter) appendValue(value []byte) {
 	before := len(rs.b)
 	b, err := appendQuote(append(rs.b, `,"value":`...), value)
 	if err != nil { // it is not valid UTF-8
@@ -113,43 +113,43 @@ func (rs *results) value(value []byte) {
 	rs.b = b
 }
 
-// answeredBy says who answered a get, and how stale that can be, if it is known.
-func (rs *results) answeredBy(r *store.Read) {
+// appendSource appends the partition that answered a get and, if known, the bound of its staleness.
+func (rs *resultWriter) appendSource(r *store.Read) {
 	if r.Partition == "" {
 		return
 	}
-	rs.text(`,"partition":`, r.Partition)
+	rs.appendText(`,"partition":`, r.Partition)
 	if d := r.Staleness; d >= 0 {
 		rs.b = strconv.AppendFloat(append(rs.b, `,"staleness":`...), roundUp(d).Seconds(), 'f', 3, 64)
 	}
 }
 
-// problem appends a problem that is no operation's, on a line of its own.
-func (rs *results) problem(p *problemDocument) {
-	rs.document("", p)
+// problemLine appends a problem of the whole batch as a line.
+func (rs *resultWriter) problemLine(p *problemDocument) {
+	rs.appendJSON("", p)
 	rs.b = append(rs.b, '\n')
 }
 
-// failed appends the result of an operation that was refused or has failed.
-func (rs *results) failed(o *operation, r *store.Read, err error) {
-	e := problemOf(err)
-	rs.begin(o, e.Type.Status)
-	rs.document(`,"problem":`, e.Document())
-	rs.answeredBy(r)
-	rs.end()
+// problemResult appends the result of an operation that failed.
+func (rs *resultWriter) problemResult(o *op, r *store.Read, err error) {
+	e := asProblem(err)
+	rs.openResult(o, e.Type.Status)
+	rs.appendJSON(`,"problem":`, e.Document())
+	rs.appendSource(r)
+	rs.closeResult()
 }
 
-// document appends a member that the standard library encodes.
-func (rs *results) document(name string, d any) {
+// appendJSON appends a member that encoding/json encodes.
+func (rs *resultWriter) appendJSON(name string, d any) {
 	encoded, err := json.Marshal(d)
 	if err != nil {
-		panic(err) // a mistake of the program
+		panic(err) // a bug: all documents can be encoded
 	}
 	rs.b = append(append(rs.b, name...), encoded...)
 }
 
-// appendQuote appends a JSON string. The two line separators of Unicode are escaped:
-// readers that split lines by Unicode's rules would cut the line of a result there.
+// appendQuote appends a JSON string. The Unicode line separators U+2028 and U+2029 are escaped, because some readers of
+// NDJSON would split lines there.
 func appendQuote[S ~string | ~[]byte](b []byte, s S) ([]byte, error) {
 	begin := len(b)
 	b, err := jsontext.AppendQuote(b, s)

@@ -15,8 +15,8 @@ import (
 //go:embed pages
 var pageFiles embed.FS
 
-// pages are the HTML forms of documents. They load nothing: the style stands in
-// the page, and the policy allows it by its hash and nothing else.
+// pages renders documents as HTML. Pages load nothing: the style is inline, and the policy allows exactly this style by
+// its hash.
 type pages struct {
 	templates map[string]*template.Template
 	style     template.CSS
@@ -27,7 +27,7 @@ type pages struct {
 func newPages(version string) *pages {
 	style, err := pageFiles.ReadFile("pages/style.css")
 	if err != nil {
-		panic(err) // it is embedded
+		panic(err) // embedded files can be read
 	}
 	sum := sha256.Sum256(style)
 	p := &pages{
@@ -52,16 +52,15 @@ func newPages(version string) *pages {
 	return p
 }
 
-// here makes a path of this server relative to the base of every page, so that
-// links work below the path prefix of a proxy too.
+// here makes a path relative to the base of the page, so that links work behind a proxy that adds a path prefix.
 func here(url string) string { return strings.TrimPrefix(url, "/") }
 
-// baseOf is the root of the server, relative to a path of it.
+// baseOf returns the root of the server relative to url.
 func baseOf(url string) string {
 	return "./" + strings.Repeat("../", max(0, strings.Count(url, "/")-1))
 }
 
-// execute writes the page of a document that is answered at the path url.
+// execute renders a document for the path url.
 func (p *pages) execute(b *bytes.Buffer, d document, url string) error {
 	return p.templates[d.page()].Execute(b, struct {
 		Doc     document

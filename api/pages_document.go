@@ -12,19 +12,19 @@ import (
 	"github.com/runnelkv/runnel/api/internal/negotiate"
 )
 
-// document is a structured answer: JSON and XML come from its tags, HTML from
-// its page, plain text from itself.
+// document is an answer that the server can encode in every format: JSON and XML by struct tags, HTML by template, text
+// by writeText.
 type document interface {
-	page() string // the name of its template
+	page() string // name of the template
 	writeText(b *bytes.Buffer)
 }
 
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// keepBytes is the largest buffer that is kept for another answer.
+// keepBytes is the largest buffer that is kept for reuse.
 const keepBytes = 1 << 20
 
-// respond writes a document in the variant of the request. The document is encoded whole before anything is sent.
+// respond writes a document in the negotiated variant. It encodes the whole document before it sends anything.
 func (s *Server) respond(w *response, r *request, status int, d document) error {
 	b := buffers.Get().(*bytes.Buffer)
 	defer func() {

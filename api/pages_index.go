@@ -10,7 +10,7 @@ import (
 	"github.com/runnelkv/runnel/api/wire"
 )
 
-// getIndex is GET /: where everything is.
+// getIndex is GET /: links to everything.
 func (s *Server) getIndex(w *response, r *request) error {
 	return s.respond(w, r, http.StatusOK, &indexDocument{
 		Name: "runnel", Node: wire.Text(s.options.Node), Version: wire.Text(s.options.Version), Links: []link{
@@ -49,7 +49,7 @@ func (d *indexDocument) writeText(b *bytes.Buffer) {
 	}
 }
 
-// icon is what browsers show beside the title of a page.
+// icon is shown by browsers beside the title.
 //
 //go:embed pages/icon.svg
 var icon []byte
@@ -62,7 +62,7 @@ func getIcon(w *response, r *request) error {
 	return nil
 }
 
-// openAPI describes every route.
+// openAPI describes all routes.
 //
 //go:embed openapi.yaml
 var openAPI []byte

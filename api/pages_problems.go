@@ -12,26 +12,26 @@ import (
 
 // listProblems is GET /problems.
 func (s *Server) listProblems(w *response, r *request) error {
-	d := &kindList{Kinds: make([]*kindDocument, len(problem.Types))}
+	d := &typeList{Kinds: make([]*typeDocument, len(problem.Types))}
 	for i, k := range problem.Types {
-		d.Kinds[i] = documentOf(k)
+		d.Kinds[i] = newTypeDocument(k)
 	}
 	return s.respond(w, r, http.StatusOK, d)
 }
 
-// getProblem is GET /problems/{slug}, which the type of every problem leads to.
+// getProblem is GET /problems/{slug}, the type URI of problems.
 func (s *Server) getProblem(w *response, r *request) error {
 	slug := strings.TrimPrefix(r.URL.Path, problemsPath)
 	for _, k := range problem.Types {
 		if k.Slug == slug {
-			return s.respond(w, r, http.StatusOK, documentOf(k))
+			return s.respond(w, r, http.StatusOK, newTypeDocument(k))
 		}
 	}
 	return problem.New(problem.UnknownRoute, "There is no problem of this name; /problems lists them all.")
 }
 
-// kindDocument explains one kind of problem.
-type kindDocument struct {
+// typeDocument explains a problem type.
+type typeDocument struct {
 	XMLName     xml.Name `json:"-" xml:"problem_type"`
 	Type        string   `json:"type" xml:"type"`
 	Slug        string   `json:"slug" xml:"slug"`
@@ -40,25 +40,25 @@ type kindDocument struct {
 	Explanation string   `json:"explanation" xml:"explanation"`
 }
 
-func documentOf(k *problem.Type) *kindDocument {
-	return &kindDocument{Type: problemsPath + k.Slug, Slug: k.Slug, Status: k.Status, Title: k.Title, Explanation: k.Explanation}
+func newTypeDocument(k *problem.Type) *typeDocument {
+	return &typeDocument{Type: problemsPath + k.Slug, Slug: k.Slug, Status: k.Status, Title: k.Title, Explanation: k.Explanation}
 }
 
-func (d *kindDocument) page() string { return "kind.html" }
+func (d *typeDocument) page() string { return "kind.html" }
 
-func (d *kindDocument) writeText(b *bytes.Buffer) {
+func (d *typeDocument) writeText(b *bytes.Buffer) {
 	fmt.Fprintf(b, "%s\n%d %s\n\n%s\n", d.Type, d.Status, d.Title, d.Explanation)
 }
 
-// kindList is the index of all problem.Types.
-type kindList struct {
+// typeList is the index of problem types.
+type typeList struct {
 	XMLName xml.Name        `json:"-" xml:"problem_types"`
-	Kinds   []*kindDocument `json:"problems" xml:"problem_type"`
+	Kinds   []*typeDocument `json:"problems" xml:"problem_type"`
 }
 
-func (d *kindList) page() string { return "problem.Types.html" }
+func (d *typeList) page() string { return "problem.Types.html" }
 
-func (d *kindList) writeText(b *bytes.Buffer) {
+func (d *typeList) writeText(b *bytes.Buffer) {
 	for _, k := range d.Kinds {
 		fmt.Fprintf(b, "%d %s: %s\n", k.Status, k.Type, k.Title)
 	}

@@ -17,13 +17,13 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// statusClientGone is logged, never sent: nobody is there to read it.
+// statusClientGone is for metrics and logs; no answer has this status.
 const statusClientGone = 499
 
-// problemOf maps every error of the store to its kind.
-func problemOf(err error) *problem.Error {
+// asProblem maps all errors of the store to problems.
+func asProblem(err error) *problem.Error {
 	if item, ok := errors.AsType[*wire.Error](err); ok {
-		return problemOfItem(item)
+		return itemProblem(item)
 	}
 	var (
 		own      *problem.Error
@@ -49,7 +49,7 @@ func problemOf(err error) *problem.Error {
 	case errors.Is(err, store.ErrOutcomeUnknown):
 		return problem.New(problem.OutcomeUnknown, "The connection to the master broke during the commit.")
 	}
-	if e := problemOfRead(err); e != nil {
+	if e := readProblem(err); e != nil {
 		return e
 	}
 	switch {
@@ -69,8 +69,8 @@ func problemOf(err error) *problem.Error {
 	return problem.New(problem.Internal, "The cause is in the log of this server.")
 }
 
-// problemOfRead maps what a read can ask for and not get; nil for all else.
-func problemOfRead(err error) *problem.Error {
+// readProblem maps the errors of reads whose demands cannot be met; nil for other errors.
+func readProblem(err error) *problem.Error {
 	var (
 		session *store.SessionError
 		stale   *store.StalenessError
@@ -95,38 +95,37 @@ func problemOfRead(err error) *problem.Error {
 	return nil
 }
 
-// problemOfItem is the refusal for text that is no operation.
-func problemOfItem(e *wire.Error) *problem.Error {
+// itemProblem maps a decoding error of an operation.
+func itemProblem(e *wire.Error) *problem.Error {
 	if e.Syntax {
 		return problem.New(problem.InvalidJSON, "%s", e.Detail)
 	}
 	return problem.Item(e.Member, "%s", e.Detail)
 }
 
-// defaultRetry is what Retry-After says when nothing better is known.
+// defaultRetry is the Retry-After of a 503 without a better estimate.
 const defaultRetry = time.Second
 
-// fail answers with the problem that err is. It is the only writer of errors.
-func (s *Server) fail(w *response, r *request, err error) {
+// writeError answers with a problem. All error answers are written here.
+func (s *Server) writeError(w *response, r *request, err error) {
 	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
-		// The client is gone, or has only ended its own side of the connection,
-		// which looks the same from here: it must not take the absence of an
-		// answer for an empty one, nor half a list for a whole one.
+		// The client is gone, or has closed only its sending side; both look the same. In the second case a missing
+		// answer must not look like an empty answer, nor half a list like a whole list, so the connection breaks.
 		w.status, w.cut = statusClientGone, true
 		panic(http.ErrAbortHandler)
 	}
-	w.duplex = false // a problem is the whole answer
-	e := problemOf(err)
+	w.duplex = false // the problem is the whole answer
+	e := asProblem(err)
 	if e.Type.Status >= 500 {
 		s.options.Logger.Log(r.Context(), e.LogLevel(), "request failed", "request", w.id, "method", r.Method,
 			"path", r.URL.EscapedPath(), "problem", e.Type.Slug, "error", err)
 	}
 	if w.status != 0 {
 		w.cut = true
-		panic(http.ErrAbortHandler) // too late for an answer: the client must see that this one is not whole
+		panic(http.ErrAbortHandler) // the answer has begun: break the connection to show that it is incomplete
 	}
-	if d, ok := errors.AsType[*decided](err); ok {
-		if session, err := s.readSession(r.Header); err == nil { // what was no session was refused for that
+	if d, ok := errors.AsType[*conditionError](err); ok {
+		if session, err := s.readSession(r.Header); err == nil { // an invalid session has been refused already
 			s.setSession(w, session, d.seen)
 		}
 	}
@@ -142,21 +141,21 @@ func (s *Server) writeProblem(w *response, r *request, e *problem.Error) {
 	if e.Type.Status == http.StatusServiceUnavailable {
 		h["Retry-After"] = []string{retryAfter(e.Retry)}
 	}
-	p := documentOfProblem(e, r, w.id)
+	p := newProblemDocument(e, r, w.id)
 	variants := negotiate.Problems
 	if isClassic(r.URL.Path) {
 		variants = negotiate.ClassicProblems
 	}
 	var err error
 	if r.variant, err = negotiate.Choose(r.Header["Accept"], variants); err != nil {
-		r.variant = negotiate.Problems[0] // better an unaccepted form than no explanation
+		r.variant = negotiate.Problems[0] // better a format that the client does not accept than no explanation
 	}
 	if err := s.respond(w, r, e.Type.Status, p); err != nil {
-		panic(err) // the documents of problems can be encoded
+		panic(err) // problem documents can always be encoded
 	}
 }
 
-// retryAfter is in whole seconds, at least one.
+// retryAfter returns whole seconds, at least 1.
 func retryAfter(d time.Duration) string {
 	if d <= 0 {
 		d = defaultRetry
@@ -170,7 +169,7 @@ type problemDocument struct {
 	explanation string
 }
 
-func documentOfProblem(e *problem.Error, r *request, id string) *problemDocument {
+func newProblemDocument(e *problem.Error, r *request, id string) *problemDocument {
 	p := &problemDocument{e.Document(), e.Type.Explanation}
 	p.Instance, p.Request = r.URL.EscapedPath(), id
 	return p
@@ -178,7 +177,7 @@ func documentOfProblem(e *problem.Error, r *request, id string) *problemDocument
 
 func (p *problemDocument) page() string { return "problem.html" }
 
-// Explanation is for the page.
+// Explanation is for the HTML page.
 func (p *problemDocument) Explanation() string { return p.explanation }
 
 func (p *problemDocument) writeText(b *bytes.Buffer) {

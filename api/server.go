@@ -19,20 +19,20 @@ import (
 	"github.com/runnelkv/runnel/api/internal/transport"
 )
 
-// Options is how a Server is made. Store is required.
+// Options configures a Server. Only Store is required.
 type Options struct {
 	Store    Store
 	Syncer   Syncer               // nil: the sync process runs elsewhere
-	Node     string               // the name of this process, for the status
-	Version  string               // of the program
+	Node     string               // name of this process, for the status
+	Version  string               // of the program, for the status and the pages
 	Logger   *slog.Logger         // default slog.Default()
-	Access   *slog.Logger         // gets a line a request; nil: none
-	Registry *prometheus.Registry // default: a new one with the process's own metrics
-	// Collectors are further metrics for the registry.
+	Access   *slog.Logger         // one record for each request; nil: none
+	Registry *prometheus.Registry // default: a new registry with the metrics of the process
+	// Collectors are additional metrics for the registry.
 	Collectors []prometheus.Collector
 	Limits     Limits
-	Memory     int64    // that bodies and values of all requests may take; 0: half of the process's memory limit
-	Hosts      []string // the names to answer for, beside localhost and addresses; nil: any
+	Memory     int64    // bytes that bodies and values of all requests may take; 0: a quarter of the process's memory limit
+	Hosts      []string // names to answer for, beside localhost and IP addresses; nil: all names
 }
 
 func (o Options) withDefaults() Options {
@@ -49,19 +49,19 @@ func (o Options) withDefaults() Options {
 // Accepting bounds the connections of a server.
 type Accepting = transport.Accepting
 
-// Serve serves HTTP, without TLS, on a listener until the listener is closed. The handler of the server is a Server,
-// perhaps wrapped. Serve costs less for each answer than server.Serve.
+// Serve serves HTTP, without TLS, on a listener until the listener is closed. The server's handler must be a Server,
+// perhaps wrapped. Serve costs less for each request than server.Serve.
 func Serve(server *http.Server, l net.Listener, a Accepting) error {
 	return transport.Serve(server, l, a)
 }
 
-// Server answers the whole API. It is an http.Handler.
+// Server is the http.Handler of the whole API. Create it with New.
 type Server struct {
 	store   Store
 	syncer  Syncer
 	options Options
 	router  *mux.Router
-	keys    *resource // what the router has at keysPath
+	keys    *resource // the router's resource at keysPath
 	metrics *metrics
 	budget  *budget.Budget
 	pages   *pages
@@ -69,15 +69,14 @@ type Server struct {
 	started time.Time
 	feeds   *feedMetrics
 
-	draining context.Context // has ended when streams are to end
+	draining context.Context // ends when Drain is called
 	drain    context.CancelFunc
 
-	requestPrefix string        // of the request ids that are made here
-	requests      atomic.Uint64 // made so far
+	requestPrefix string        // of generated request ids
+	requests      atomic.Uint64 // generated request ids
 }
 
-// New returns a Server. It registers its metrics with the registry, so a
-// registry serves one Server.
+// New returns a Server. It registers the server's metrics, so each registry serves only one Server.
 func New(o Options) *Server {
 	o = o.withDefaults()
 	s := &Server{
@@ -98,8 +97,7 @@ func New(o Options) *Server {
 	return s
 }
 
-// newRouter holds every route. Those of keys stand first: routes are tried in
-// order.
+// newRouter returns all routes. Routes are tried in order, so the keys come first.
 func (s *Server) newRouter() *mux.Router {
 	router := mux.NewRouter().SkipClean(true).UseEncodedPath()
 	type methods = map[string]method
@@ -147,13 +145,12 @@ func (s *Server) newRouter() *mux.Router {
 	return router
 }
 
-// unmatched is the name of the route of requests that no other route takes.
+// unmatched is the route name for requests without a route.
 const unmatched = "unmatched"
 
-// route returns what answers a request: the router, or at once what it would
-// find for a plain path of a key, which spares a regular expression, two values
-// in the request's context and two copies of the request. An escaped path that
-// says something else than the path itself is left to the router.
+// route returns the resource of a plain key path directly and leaves all other paths to the router. The shortcut saves
+// a regular expression, two context values and two copies of the request. A path with an escaped form of its own
+// (RawPath) goes to the router.
 func (s *Server) route(r *http.Request) http.Handler {
 	if r.URL.RawPath == "" && strings.HasPrefix(r.URL.Path, keysPath) {
 		return s.keys
@@ -161,15 +158,14 @@ func (s *Server) route(r *http.Request) http.Handler {
 	return s.router
 }
 
-// Limits bounds what a client may take of a server. The zero value of a field
-// means its default.
+// Limits bounds the time and the header size of clients. A zero field means its default.
 type Limits struct {
-	Header      time.Duration // to send the header, default 10 s
-	Body        time.Duration // to send a small request, or the next 64 KiB of a large one, default 60 s
-	Write       time.Duration // to take a small answer, or the next 256 KiB of a large one, default 120 s
-	Idle        time.Duration // between two requests of a connection, default 120 s
-	HeaderBytes int           // of a request's header, default 64 KiB
-	Heartbeat   time.Duration // between two signs of life in a stream of changes, default 15 s
+	Header      time.Duration // to receive the header; default 10 s
+	Body        time.Duration // to receive a small body, or the next 64 KiB of a large body; default 60 s
+	Write       time.Duration // to send a small answer, or the next 256 KiB of a large answer; default 120 s
+	Idle        time.Duration // between two requests of a connection; default 120 s
+	HeaderBytes int           // largest header of a request, in bytes; default 64 KiB
+	Heartbeat   time.Duration // between two heartbeats of a stream of changes; default 15 s
 }
 
 func (l Limits) withDefaults() Limits {
@@ -182,8 +178,7 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// Apply sets the limits on a server that is not serving yet. Write counts from
-// the end of the header there, so it includes reading the body.
+// Apply sets the limits on a server before it serves. The server's WriteTimeout also covers reading the body.
 func (l Limits) Apply(server *http.Server) {
 	l = l.withDefaults()
 	server.ReadHeaderTimeout = l.Header

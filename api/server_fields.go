@@ -6,9 +6,8 @@ import (
 	"time"
 )
 
-// appendHTTPDate appends an instant as HTTP writes it (RFC 9110, section
-// 5.6.7), which is what time.Time.Format does with http.TimeFormat at several
-// times the cost.
+// appendHTTPDate appends a date in HTTP's format (RFC 9110, section 5.6.7). time.Time.Format with http.TimeFormat gives
+// the same result at several times the cost.
 func appendHTTPDate(b []byte, t time.Time) []byte {
 	const days, months = "SunMonTueWedThuFriSat", "JanFebMarAprMayJunJulAugSepOctNovDec"
 	t = t.UTC()
@@ -33,8 +32,7 @@ func appendHTTPDate(b []byte, t time.Time) []byte {
 // appendTwo appends a number below 100 with two digits.
 func appendTwo(b []byte, n int) []byte { return append(b, byte('0'+n/10), byte('0'+n%10)) }
 
-// seconds is a duration in seconds to the millisecond, rounded up as an upper
-// bound must be.
+// seconds formats a duration in seconds with three decimals, rounded up: headers state upper bounds.
 func seconds(d time.Duration) string {
 	n := int64((d + time.Millisecond - 1) / time.Millisecond)
 	var buffer [24]byte

@@ -15,21 +15,21 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-// newRegistry holds what is known of any process.
+// newRegistry returns a registry with the metrics of the Go runtime and the process.
 func newRegistry() *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return r
 }
 
-// metrics counts requests; the rest is read from the store when asked for.
+// metrics counts requests. The figures of the store are read when Prometheus asks.
 type metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	handler  http.Handler
 
-	tallies atomic.Pointer[map[tallyKey]*tally] // of both; replaced as a whole
-	adding  sync.Mutex                          // held while one is added
+	tallies atomic.Pointer[map[tallyKey]*tally] // of requests and seconds; copied on write
+	adding  sync.Mutex                          // serialises copies
 }
 
 func newMetrics(registry *prometheus.Registry, s *Server) *metrics {
@@ -48,8 +48,7 @@ func newMetrics(registry *prometheus.Registry, s *Server) *metrics {
 	return m
 }
 
-// tally is where answers of one route, method and status are counted: what the
-// vectors hold under these labels, found without hashing each of them.
+// tally holds the counters of one route, method and status, to avoid the vectors' hashing of labels for each request.
 type tally struct {
 	requests prometheus.Counter
 	seconds  prometheus.Observer
@@ -82,7 +81,7 @@ func (m *metrics) add(key tallyKey) *tally {
 	return tallies[key]
 }
 
-// knownMethod bounds the values of a label: clients may invent methods.
+// knownMethod bounds the values of the label method, because clients may invent methods.
 func knownMethod(method string) string {
 	switch method {
 	case "GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH":
@@ -97,7 +96,7 @@ func (s *Server) getMetrics(w *response, r *request) error {
 	return nil
 }
 
-// collector reads the figures of the store and the sync process.
+// collector reports the figures of the store and the sync process.
 type collector struct {
 	s *Server
 

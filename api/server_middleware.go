@@ -15,23 +15,22 @@ import (
 	"github.com/runnelkv/runnel/api/internal/problem"
 )
 
-// Header values that many answers share. They are never changed.
+// Shared header values. Never modify them.
 var (
 	nosniff    = []string{"nosniff"}
-	noCache    = []string{"no-cache"} // a cache asks again before it answers
+	noCache    = []string{"no-cache"} // caches must revalidate
 	noStore    = []string{"no-store"}
 	varyAccept = []string{"Accept"}
-	sameOrigin = []string{"same-origin"} // pages of other origins cannot embed an answer
+	sameOrigin = []string{"same-origin"} // pages of other origins cannot embed answers
 )
 
 var responses = sync.Pool{New: func() any { return newResponse() }}
 
-// ServeHTTP is the middleware around every route: it names the request, counts
-// it, logs it, and turns a panic into an answer.
+// ServeHTTP handles a request: it assigns the request id, recovers panics, and records metrics and the access log.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
 	rw := responses.Get().(*response)
-	rw.begin(w, r)
+	rw.startRequest(w, r)
 	rw.held.Budget, rw.limits = s.budget, &s.options.Limits
 	rw.id = s.requestID(r)
 	rw.set("X-Request-Id", rw.id)
@@ -41,43 +40,43 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer func() {
 		p := recover()
 		if p != nil && p != http.ErrAbortHandler {
-			s.panicked(rw, r, p)
+			s.recoverPanic(rw, r, p)
 		}
 		if p == nil && rw.status == 0 {
 			rw.WriteHeader(http.StatusOK)
 		}
-		s.finish(rw, r, time.Since(started))
+		s.logRequest(rw, r, time.Since(started))
 		broken := p != nil && (p == http.ErrAbortHandler || rw.cut)
 		rw.held.Release()
 		if rw.early {
 			rw.linger(r)
 		}
-		rw.end()
+		rw.forgetRequest()
 		responses.Put(rw)
 		if broken {
-			panic(http.ErrAbortHandler) // the client must see that the answer is not whole
+			panic(http.ErrAbortHandler) // breaks the connection: the answer is incomplete
 		}
 	}()
 	if err := s.checkHost(r); err != nil {
 		rw.route = unmatched
-		s.fail(rw, &rw.request, err)
+		s.writeError(rw, &rw.request, err)
 		return
 	}
 	s.route(r).ServeHTTP(rw, r)
 }
 
-// panicked logs a mistake of the program, and answers if nothing was answered.
-func (s *Server) panicked(w *response, r *http.Request, p any) {
+// recoverPanic logs a panic and answers, if no answer has begun.
+func (s *Server) recoverPanic(w *response, r *http.Request, p any) {
 	s.options.Logger.Error("panic", "request", w.id, "method", r.Method, "path", r.URL.EscapedPath(),
 		"panic", p, "stack", string(debug.Stack()))
 	if w.status != 0 {
 		w.cut = true
 		return
 	}
-	s.fail(w, &w.request, problem.New(problem.Internal, ""))
+	s.writeError(w, &w.request, problem.New(problem.Internal, ""))
 }
 
-func (s *Server) finish(w *response, r *http.Request, took time.Duration) {
+func (s *Server) logRequest(w *response, r *http.Request, took time.Duration) {
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
@@ -95,21 +94,20 @@ func (s *Server) finish(w *response, r *http.Request, took time.Duration) {
 		slog.Duration("took", took))
 }
 
-// requestID is the id that the client or a proxy gave the request, if it is fit
-// for logs, or a new one.
+// requestID returns the request id of the client or proxy if it is safe to log, otherwise a new id.
 func (s *Server) requestID(r *http.Request) string {
-	if given := r.Header["X-Request-Id"]; len(given) == 1 && saneID(given[0]) {
+	if given := r.Header["X-Request-Id"]; len(given) == 1 && isPlainID(given[0]) {
 		return given[0]
 	}
 	var b [64]byte
 	return string(strconv.AppendUint(append(b[:0], s.requestPrefix...), s.requests.Add(1), 36))
 }
 
-// maxIDBytes bounds a request id that comes from outside.
-const maxIDBytes = 128
+// maxRequestIDBytes bounds request ids from outside.
+const maxRequestIDBytes = 128
 
-func saneID(id string) bool {
-	if id == "" || len(id) > maxIDBytes {
+func isPlainID(id string) bool {
+	if id == "" || len(id) > maxRequestIDBytes {
 		return false
 	}
 	for i := range len(id) {
@@ -123,10 +121,9 @@ func saneID(id string) bool {
 	return true
 }
 
-// checkHost refuses a request for a name that is not configured. Such a name
-// may belong to another site that made it resolve to this server (DNS
-// rebinding), so that a browser takes that site's pages for pages of this one.
-// Addresses and localhost cannot be rebound; only programs send no name at all.
+// checkHost refuses host names that are not configured. By DNS rebinding another site can make its own name resolve to
+// this server, so that a browser treats pages of that site as pages of this server. IP addresses and localhost cannot
+// be rebound; requests without a host come from programs, not browsers.
 func (s *Server) checkHost(r *http.Request) error {
 	if s.options.Hosts == nil || r.Host == "" {
 		return nil

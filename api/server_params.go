@@ -14,9 +14,8 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// parameters returns the query's parameters. Any that is not among known is
-// refused, and so is one that is given twice: a misspelt one must not be
-// silently without effect.
+// parameters parses a query. Unknown and repeated parameters are refused, so that a misspelt parameter is not ignored
+// silently.
 func parameters(rawQuery string, known []string) (url.Values, error) {
 	if rawQuery == "" {
 		return nil, nil
@@ -43,16 +42,16 @@ func orNone(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// printable makes a name from outside fit for every form of an answer.
+// printable quotes non-printable characters of a name from outside.
 func printable(s string) string {
 	quoted := strconv.Quote(s)
 	return quoted[1 : len(quoted)-1]
 }
 
-// maxTTL keeps an expiry within what databases and RFC 3339 can hold.
+// maxTTL keeps an expiry within the range of the databases and of RFC 3339.
 const maxTTL = 100 * 365 * 24 * time.Hour
 
-// timeToLive reads the parameter ttl; 0 without one.
+// timeToLive parses the parameter ttl; 0 if absent.
 func timeToLive(q url.Values) (time.Duration, error) {
 	if !q.Has("ttl") {
 		return 0, nil
@@ -64,7 +63,7 @@ func timeToLive(q url.Values) (time.Duration, error) {
 	return ttl, nil
 }
 
-// expiresAt reads the parameter expires_at, to which ttl is the alternative; zero without one.
+// expiresAt parses the parameter expires_at, which excludes ttl; 0 if absent.
 func expiresAt(q url.Values) (store.Instant, error) {
 	if !q.Has("expires_at") {
 		return 0, nil
@@ -76,7 +75,7 @@ func expiresAt(q url.Values) (store.Instant, error) {
 	return partition.InstantOf(at), nil
 }
 
-// pageLimit reads the parameter limit; 0 without one.
+// pageLimit parses the parameter limit; 0 if absent.
 func pageLimit(q url.Values) (int, error) {
 	if !q.Has("limit") {
 		return 0, nil
@@ -88,7 +87,7 @@ func pageLimit(q url.Values) (int, error) {
 	return limit, nil
 }
 
-// flag reads a parameter that is true or false; false without one.
+// flag parses a boolean parameter; false if absent.
 func flag(q url.Values, name string) (bool, error) {
 	switch v := q.Get(name); {
 	case v == "true":
@@ -99,7 +98,7 @@ func flag(q url.Values, name string) (bool, error) {
 	return false, problem.Parameter(name, "%s is true or false, not %q.", name, q.Get(name))
 }
 
-// part reads a parameter that is a part of names; "" without one.
+// part parses a parameter that is part of a name; "" if absent.
 func part(q url.Values, name string) (string, error) {
 	v := q.Get(name)
 	if len(v) > store.MaxKeyBytes || !utf8.ValidString(v) {

@@ -10,39 +10,39 @@ import (
 	"github.com/runnelkv/runnel/api/internal/transport"
 )
 
-// response remembers what was answered. On a connection of Serve it gathers
-// the header itself, in a map and an array that serve one answer after another.
+// response is the writer of an answer and its state. On a connection of Serve it collects the header in its own map and
+// array, which are reused for later answers.
 type response struct {
 	http.ResponseWriter
 	id     string
 	route  string
-	status int   // 0 until the header was written
-	bytes  int64 // of the body
-	cut    bool  // the answer broke off in its middle
+	status int   // 0: no header has been written
+	bytes  int64 // of the body, written
+	cut    bool  // the answer broke off
 
-	held    budget.Hold // of the memory for requests
+	held    budget.Hold // reserved memory
 	limits  *Limits
-	request request // its query, key and variant are set by the resource
-	unread  bool    // a body is there that is too large to be read for nothing
-	early   bool    // the header was written before such a body was read
+	request request // query, key and variant are set by the resource
+	unread  bool    // the body has not been read and is too large for net/http to discard
+	early   bool    // the header was written while unread was set
 	duplex  bool    // the answer is sent while the body is read
-	close   bool    // no further request may follow on the connection
+	close   bool    // the connection must end after this answer
 
-	conn   *transport.Conn // nil: the header is ResponseWriter's
-	header http.Header     // what Header returns: own, or ResponseWriter's
+	conn   *transport.Conn // nil: header is the header of ResponseWriter
+	header http.Header     // the result of Header: own, or the header of ResponseWriter
 	own    http.Header
-	values [maxValues]string // of fields in own
-	used   int               // of values
-	fields []byte            // of the header, as the connection is to send them
+	values [maxValues]string // memory for fields of own
+	used   int               // entries of values in use
+	fields []byte            // encoded fields for the connection
 }
 
-// maxValues is how many fields of one answer need no memory of their own.
+// maxValues is the number of fields that need no allocation.
 const maxValues = 13
 
 func newResponse() *response { return &response{own: make(http.Header, len(direct))} }
 
-// begin makes the response that of a request.
-func (w *response) begin(under http.ResponseWriter, r *http.Request) {
+// startRequest prepares the response for a request.
+func (w *response) startRequest(under http.ResponseWriter, r *http.Request) {
 	w.ResponseWriter, w.request.Request = under, r
 	if w.conn = transport.Of(r); w.conn != nil {
 		w.conn.StartRequest()
@@ -54,15 +54,15 @@ func (w *response) begin(under http.ResponseWriter, r *http.Request) {
 	w.close = r.ContentLength < 0 && w.conn != nil && w.conn.FramedTwice(r)
 }
 
-// end forgets everything about the request.
-func (w *response) end() {
+// forgetRequest clears everything but the reusable memory.
+func (w *response) forgetRequest() {
 	clear(w.own)
 	*w = response{own: w.own, fields: w.fields}
 }
 
 func (w *response) Header() http.Header { return w.header }
 
-// set gives a field of the header one value.
+// set sets a header field to one value. The name must be canonical.
 func (w *response) set(name, value string) {
 	if w.conn == nil || w.used == len(w.values) {
 		w.header[name] = []string{value}
@@ -73,7 +73,7 @@ func (w *response) set(name, value string) {
 	w.header[name] = w.values[w.used-1 : w.used : w.used]
 }
 
-// trail gives a field behind the body a value; the header has announced it.
+// trail sets a trailer, which the header must have announced.
 func (w *response) trail(name, value string) { w.ResponseWriter.Header()[name] = []string{value} }
 
 func (w *response) WriteHeader(status int) {
@@ -91,10 +91,9 @@ func (w *response) WriteHeader(status int) {
 		return
 	}
 	w.status = status
-	w.separate()
+	w.splitHeader()
 	w.ResponseWriter.WriteHeader(status)
-	// Not before: until then a body that is being read may make net/http send a
-	// 100, which they do not belong to.
+	// Not earlier: a pending body read may make net/http send a 100 first, and the fields do not belong to that.
 	w.fields = w.conn.SendFields(w.fields)
 }
 
@@ -113,7 +112,7 @@ func (w *response) writeBody(b []byte) {
 	for len(b) > 0 {
 		n := min(len(b), flushBytes)
 		if n < len(b) || w.bytes > 0 || w.duplex {
-			control.SetWriteDeadline(time.Now().Add(w.limits.Write)) // see batchAnswer.write
+			control.SetWriteDeadline(time.Now().Add(w.limits.Write)) // fails in tests
 		}
 		if _, err := w.Write(b[:n]); err != nil {
 			return // the client is gone
@@ -122,7 +121,7 @@ func (w *response) writeBody(b []byte) {
 	}
 }
 
-// FlushError sends what was written, for http.ResponseController.
+// FlushError implements flushing for http.ResponseController.
 func (w *response) FlushError() error {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
@@ -130,20 +129,18 @@ func (w *response) FlushError() error {
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
-// Unwrap lets http.ResponseController reach the connection.
+// Unwrap makes the connection available to http.ResponseController.
 func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// direct are the fields that go straight to the connection, in the order in
-// which they are sent. net/http decides nothing by them; for each one that it
-// is spared it need not copy, sort and check it.
+// direct lists the fields that bypass net/http, in the order in which they are sent. net/http does not interpret these
+// fields; the bypass saves copying, sorting and checking each of them.
 var direct = [...]string{
 	"Accept-Ranges", "Cache-Control", "Content-Security-Policy", "Cross-Origin-Resource-Policy", "Etag", "Last-Modified", "Location", "Runnel-Partition",
 	"Runnel-Revision", "Runnel-Session", "Runnel-Staleness", "Vary", "X-Content-Type-Options", "X-Request-Id",
 }
 
-// separate divides the header into fields for the connection and what net/http
-// is to see.
-func (w *response) separate() {
+// splitHeader encodes the fields of direct for the connection and gives the rest to net/http.
+func (w *response) splitHeader() {
 	b := w.fields[:0]
 	for _, name := range direct {
 		values := w.own[name]
@@ -162,7 +159,7 @@ func (w *response) separate() {
 	}
 }
 
-// isFieldValue reports whether s can stand in a header as it is.
+// isFieldValue reports whether s is valid as a field value without changes.
 func isFieldValue(s string) bool {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] == 0x7f {
@@ -172,8 +169,7 @@ func isFieldValue(s string) bool {
 	return s != "" && s[0] != ' ' && s[len(s)-1] != ' '
 }
 
-// Bounds of linger, and how large an unread body may be that net/http reads to
-// its end so that the connection can be used again.
+// Bounds of linger, and the largest unread body that net/http discards to keep the connection.
 const (
 	lingerBytes = 64 << 20
 	lingerTime  = 5 * time.Second
@@ -182,24 +178,23 @@ const (
 
 var connectionClose = []string{"close"}
 
-// linger sends an answer that was given before the body was read, and reads the
-// rest of the body to drop it: a connection that is closed with unread data is
-// reset, and a reset may destroy an answer that is on its way (RFC 9112, section 9.6).
+// linger flushes an answer that was sent before the body was read, and discards the rest of the body. A connection
+// closed with unread data is reset, and the reset may destroy the answer on its way (RFC 9112, section 9.6).
 func (w *response) linger(r *http.Request) {
 	control := http.NewResponseController(w.ResponseWriter)
 	if !w.unread || control.Flush() != nil {
 		return
 	}
 	if w.cut && w.conn != nil {
-		w.conn.CloseWrite() // an answer that is not whole ends here
+		w.conn.CloseWrite() // ends the incomplete answer
 	}
-	control.SetReadDeadline(time.Now().Add(lingerTime)) // see batchAnswer.write
-	w.drop(r)
+	control.SetReadDeadline(time.Now().Add(lingerTime)) // fails in tests
+	w.discardBody(r)
 }
 
-// drop reads what the client still sends, until the deadline and within bounds.
-func (w *response) drop(r *http.Request) {
+// discardBody reads and drops the body, up to the deadline and lingerBytes.
+func (w *response) discardBody(r *http.Request) {
 	if _, err := io.CopyN(io.Discard, r.Body, lingerBytes); err != nil && err != io.EOF && w.conn != nil {
-		io.CopyN(io.Discard, w.conn, lingerBytes) // behind a broken encoding, or a read that was ended
+		io.CopyN(io.Discard, w.conn, lingerBytes) // after a broken encoding or a cancelled read
 	}
 }

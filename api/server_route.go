@@ -14,30 +14,29 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-// A handler answers one method of one resource, or returns the error to answer
-// with; then it has written nothing.
+// handler answers a request, or returns an error before it has written anything.
 type handler func(w *response, r *request) error
 
-// request is a request with what its route has read of it.
+// request is a request together with the parts that its route has parsed.
 type request struct {
 	*http.Request
-	query   url.Values        // parameters that the method knows
-	key     store.Key         // that the path names, in a resource of keys
-	variant negotiate.Variant // of the answer
+	query   url.Values        // only parameters that the method declares
+	key     store.Key         // named by the path, if the resource is keyed
+	variant negotiate.Variant // negotiated for the answer
 }
 
 // method is one method of a resource.
 type method struct {
 	handle   handler
-	params   []string            // that the query may have
-	variants []negotiate.Variant // of the answer; nil: the handler chooses
+	params   []string            // allowed in the query
+	variants []negotiate.Variant // of the answer; nil: the handler negotiates
 }
 
-// resource is one route with all its methods.
+// resource is a route with all its methods. GET handlers answer HEAD too.
 type resource struct {
 	server  *Server
 	name    string // the path as in openapi.yaml
-	keyed   string // path before the key; "" if the resource is no key
+	keyed   string // path before the key; "" if the path names no key
 	methods map[string]method
 	allow   string
 }
@@ -51,13 +50,13 @@ func (s *Server) resource(name string, methods map[string]method) *resource {
 	return &resource{server: s, name: name, methods: methods, allow: strings.Join(allow, ", ")}
 }
 
-// ServeHTTP implements http.Handler. The writer is the *response of the middleware.
+// ServeHTTP implements http.Handler. The writer must be the *response of the middleware.
 func (re *resource) ServeHTTP(under http.ResponseWriter, r *http.Request) {
 	w := under.(*response)
 	w.route = re.name
 	w.request.Request = r
 	if err := re.serve(w, &w.request); err != nil {
-		re.server.fail(w, &w.request, err)
+		re.server.writeError(w, &w.request, err)
 	}
 }
 
@@ -88,7 +87,7 @@ func (re *resource) serve(w *response, r *request) error {
 	return err
 }
 
-// read reads the key, the parameters and the variant of the answer.
+// read parses key and parameters and negotiates the variant. On the classic paths an invalid name is an unknown key.
 func (re *resource) read(r *request, m *method) (err error) {
 	if re.keyed != "" {
 		if r.key, err = re.server.keyOf(r, re.keyed); err != nil {
@@ -105,7 +104,7 @@ func (re *resource) read(r *request, m *method) (err error) {
 	return err
 }
 
-// The paths that something follows.
+// Prefixes of paths.
 const (
 	keysPath      = wire.KeysPath
 	bucketPath    = "/bucket/"
@@ -113,8 +112,8 @@ const (
 	problemsPath  = wire.ProblemsPath
 )
 
-// keyOf returns the key that a request's path names behind prefix. net/url has
-// decoded the path exactly once, and nothing has cleaned it.
+// keyOf returns the key that follows prefix in the path. net/url has decoded the path exactly once; nothing has cleaned
+// it.
 func (s *Server) keyOf(r *request, prefix string) (store.Key, error) {
 	name := strings.TrimPrefix(r.URL.Path, prefix)
 	if err := s.store.CheckName(name); err != nil {
@@ -123,7 +122,7 @@ func (s *Server) keyOf(r *request, prefix string) (store.Key, error) {
 	return store.User.Key(name), nil
 }
 
-// isClassic reports whether the request is for one of the classic paths.
+// isClassic reports whether a path is a classic one.
 func isClassic(path string) bool {
 	return strings.HasPrefix(path, bucketPath) || strings.HasPrefix(path, canonicalPath)
 }

@@ -13,7 +13,7 @@ import (
 // byTheRouter answers as the router alone does, without the short cut to keys.
 func (n *node) byTheRouter(w http.ResponseWriter, r *http.Request) {
 	rw := newResponse()
-	rw.begin(w, r)
+	rw.startRequest(w, r)
 	rw.id = "same"
 	rw.set("X-Request-Id", rw.id)
 	rw.header["X-Content-Type-Options"] = nosniff

@@ -10,12 +10,10 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-// sessionHeader carries what a client has seen and written, from answer to
-// request: see store.Vector.
+// sessionHeader carries a session token from each answer to the next request; see store.Vector.
 const sessionHeader = "Runnel-Session"
 
-// readSession reads the header Runnel-Session, or what a browser sends in its
-// place; the zero Vector without either.
+// readSession returns the session of the header, or of the cookie of a browser. Without either the session is zero.
 func (s *Server) readSession(h http.Header) (store.Vector, error) {
 	values := h[sessionHeader]
 	if len(values) == 0 {
@@ -32,7 +30,7 @@ func (s *Server) readSession(h http.Header) (store.Vector, error) {
 		if err == nil && s.store.Lost(v) {
 			return store.Vector{}, problem.New(problem.SessionLost, "This %s has seen writes that a restore from a backup has undone. Drop it: send none, to begin a new session.", sessionHeader)
 		}
-		if err == nil && of == 0 { // of a server that knew no cluster yet
+		if err == nil && of == 0 { // from a server that did not know its cluster yet
 			return store.Vector{}, nil
 		}
 		if err == nil {
@@ -42,24 +40,24 @@ func (s *Server) readSession(h http.Header) (store.Vector, error) {
 	return store.Vector{}, problem.Header(sessionHeader, "%s takes the token that an answer gave, once and unchanged.", sessionHeader)
 }
 
-// setSession answers with the session, in which this has been seen too.
+// setSession sets the token of the session, with seen added.
 func (s *Server) setSession(w *response, session store.Vector, seen store.Mark) {
 	w.set(sessionHeader, session.TokenWith(store.SessionToken, s.store.Tag(), seen))
 }
 
-// sessionToken is the token of a session.
+// sessionToken returns the token of a session.
 func (s *Server) sessionToken(v store.Vector) string {
 	return v.Token(store.SessionToken, s.store.Tag())
 }
 
-// sightings gather what one request sees and writes, of its session on.
-type sightings struct {
-	tag     func() store.ClusterTag // of the store's cluster
-	session store.Vector            // that it came with
-	marks   []store.Mark            // one an origin
+// sessionTracker collects the positions that a batch reads and writes.
+type sessionTracker struct {
+	tag     func() store.ClusterTag // of the store
+	session store.Vector            // of the request
+	marks   []store.Mark            // one for each origin
 }
 
-func (s *sightings) add(m store.Mark) {
+func (s *sessionTracker) add(m store.Mark) {
 	for i := range s.marks {
 		if s.marks[i].Origin == m.Origin {
 			s.marks[i].Revision = max(s.marks[i].Revision, m.Revision)
@@ -71,11 +69,11 @@ func (s *sightings) add(m store.Mark) {
 	}
 }
 
-func (s *sightings) vector() store.Vector { return s.session.Merge(store.VectorOf(s.marks...)) }
+func (s *sessionTracker) vector() store.Vector { return s.session.Merge(store.VectorOf(s.marks...)) }
 
-// token is the session's, or "" while the cluster is not known: then nothing was seen,
-// and a token would be of no cluster.
-func (s *sightings) token() string {
+// token returns the session token. It is "" while the cluster is unknown: nothing has been read then, and the token
+// would name no cluster.
+func (s *sessionTracker) token() string {
 	tag := s.tag()
 	if tag == 0 {
 		return ""
@@ -83,18 +81,16 @@ func (s *sightings) token() string {
 	return s.vector().Token(store.SessionToken, tag)
 }
 
-// keepsSession reports whether a request keeps a session, so that what it is
-// answered later must not be older than what it is answered first.
-func keepsSession(h http.Header, o *store.ReadOptions) bool {
+// inSession reports whether the request has a session: then later results must not be older than earlier ones.
+func inSession(h http.Header, o *store.ReadOptions) bool {
 	return h[sessionHeader] != nil || o.Consistency == store.InSession
 }
 
-// sessionTrailer announces that what is known of the session at the end of the
-// body follows it. The header says what is known at the beginning.
+// sessionTrailer announces the trailer with the session at the end of the body. The header has the session at the
+// beginning.
 var sessionTrailer = []string{sessionHeader}
 
-// announceSession announces a trailer with the session if the client's version of
-// HTTP has trailers, and says whether it does.
+// announceSession announces the session trailer, and reports whether the client's HTTP version supports trailers.
 func announceSession(h http.Header, r *request) bool {
 	if !r.ProtoAtLeast(1, 1) {
 		return false
@@ -103,11 +99,10 @@ func announceSession(h http.Header, r *request) bool {
 	return true
 }
 
-// readParams are the parameters of a read of keys. A list has the first two.
+// readParams are the parameters of a read. Lists have only the first two.
 var readParams = []string{"consistency", "max_staleness", "r"}
 
-// readOptions reads what a read asks of whoever answers it. max_staleness and r
-// say by themselves what consistency they are for.
+// readOptions parses the consistency of a read. max_staleness and r imply their consistency.
 func (s *Server) readOptions(h http.Header, q url.Values) (o store.ReadOptions, err error) {
 	if o.Session, err = s.readSession(h); err != nil || len(q) == 0 {
 		return o, err
@@ -144,7 +139,7 @@ func consistency(q url.Values) (store.Consistency, error) {
 	return store.Any, nil
 }
 
-// longestStaleness is more than anybody can mean.
+// longestStaleness bounds max_staleness.
 const longestStaleness = 365 * 24 * time.Hour
 
 func maxStaleness(q url.Values) (time.Duration, error) {
@@ -156,7 +151,7 @@ func maxStaleness(q url.Values) (time.Duration, error) {
 	return d, nil
 }
 
-// copies reads the parameter r. Whether there are so many the store knows.
+// copies parses the parameter r. The store checks the number of partitions.
 func copies(q url.Values) (int, error) {
 	switch r := q.Get("r"); {
 	case r == "all":

@@ -7,15 +7,14 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-// A browser cannot send Runnel-Session along. For its sake pages of keys give the
-// session as a cookie of that name too, which whoever accepts HTML, and sends no
-// session of its own, is taken to mean. Other clients see nothing of it.
+// Browsers cannot send Runnel-Session by themselves. Pages of keys therefore also set the session as a cookie, which
+// counts for clients that accept HTML and send no session header. Other clients never see the cookie.
 
-// maxCookieBytes is what browsers keep of a cookie, with its name and attributes.
+// maxCookieBytes is the size up to which browsers keep a cookie, including its name and attributes.
 const maxCookieBytes = 4096
 
-// cookieSession is the session that a browser sends along. One that is mangled, or
-// of another cluster on the same host, is none: who reads pages could not mend it.
+// cookieSession returns the session of the cookie. An invalid cookie, or a cookie of another cluster on the same host,
+// counts as absent, because readers of pages could not repair it.
 func (s *Server) cookieSession(h http.Header) store.Vector {
 	if !negotiate.AcceptsHTML(h["Accept"]) {
 		return store.Vector{}
@@ -29,7 +28,7 @@ func (s *Server) cookieSession(h http.Header) store.Vector {
 	return store.Vector{}
 }
 
-// setCookie gives a browser the session of a page, if that has one.
+// setCookie sets the session of a page as a cookie, if there is one.
 func setCookie(h, asked http.Header) {
 	token := h[sessionHeader]
 	if len(token) != 1 || !negotiate.AcceptsHTML(asked["Accept"]) {
@@ -41,9 +40,8 @@ func setCookie(h, asked http.Header) {
 	}
 }
 
-// dropCookie takes the session's cookie out of a read that has no other session, and
-// reports whether there was one. A forged cookie, or that of a state of the store
-// which was lost, must not keep a browser from every page.
+// dropCookie removes the session cookie from a read without another session, and reports whether it did. A forged
+// cookie, or a cookie of a lost state of the store, must not block all pages for the browser.
 func dropCookie(w *response, r *request) bool {
 	if w.status != 0 || r.Header[sessionHeader] != nil || r.Header["Cookie"] == nil || r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return false

@@ -18,10 +18,10 @@ func (s *Server) getStatus(w *response, r *request) error {
 	return s.respond(w, r, http.StatusOK, s.status())
 }
 
-// failed is the state of a partition that answers and takes no copies.
+// failed is the state of a reachable partition that refuses copies.
 const failed store.State = "failed"
 
-// storeStatus is the status of the store, with what the sync process knows of its partitions.
+// storeStatus returns the status of the store, amended by the sync process.
 func (s *Server) storeStatus() store.Status {
 	st := s.store.Status()
 	if s.syncer == nil {
@@ -45,18 +45,18 @@ func (s *Server) status() *statusDocument {
 		Epoch:      st.Epoch,
 		Masters:    texts(st.Masters),
 		Partitions: make([]wire.PartitionStatus, len(st.Partitions)),
-		Sync:       syncStatusOf(s.syncer),
+		Sync:       newSyncStatus(s.syncer),
 	}}
 	for i := range st.Partitions {
-		d.Partitions[i] = partitionOf(&st.Partitions[i])
+		d.Partitions[i] = newPartitionStatus(&st.Partitions[i])
 	}
 	return d
 }
 
-// statusDocument is what this process knows of the store.
+// statusDocument is the status of the store and the sync process.
 type statusDocument struct{ wire.Status }
 
-func partitionOf(p *store.PartitionStatus) wire.PartitionStatus {
+func newPartitionStatus(p *store.PartitionStatus) wire.PartitionStatus {
 	d := wire.PartitionStatus{
 		Name: wire.Text(p.Name), Kind: p.Kind, Role: "replica", State: string(p.State),
 		LatencyMS: milliseconds(p.Latency), Readable: p.Readable, Writable: p.Writable,
@@ -72,7 +72,7 @@ func partitionOf(p *store.PartitionStatus) wire.PartitionStatus {
 		d.Warnings = append(d.Warnings, wire.Text(w))
 	}
 	for i, o := range p.Origins {
-		d.Origins[i] = wire.OriginStatus{Origin: wire.Text(o.Origin), Revision: int64(o.Revision), LagRevisions: o.LagRevisions, SyncedAt: timeOf(o.SyncedAt)}
+		d.Origins[i] = wire.OriginStatus{Origin: wire.Text(o.Origin), Revision: int64(o.Revision), LagRevisions: o.LagRevisions, SyncedAt: timePointer(o.SyncedAt)}
 		if o.Lag >= 0 {
 			lag, age := o.Lag.Seconds(), o.Age.Seconds()
 			d.Origins[i].LagSeconds, d.Origins[i].AgeSeconds = &lag, &age
@@ -81,8 +81,8 @@ func partitionOf(p *store.PartitionStatus) wire.PartitionStatus {
 	return d
 }
 
-// timeOf is nil for the zero time.
-func timeOf(t time.Time) *time.Time {
+// timePointer returns nil for the zero time.
+func timePointer(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil
 	}
@@ -90,7 +90,7 @@ func timeOf(t time.Time) *time.Time {
 	return &t
 }
 
-// milliseconds rounds to microseconds.
+// milliseconds has microsecond precision.
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 func (d *statusDocument) page() string { return "status.html" }

@@ -9,21 +9,21 @@ import (
 	"github.com/runnelkv/runnel/api/internal/problem"
 )
 
-// getHealth is GET /healthz: whether this process makes progress, which is more
-// than that it lives. Partitions that are down are not its fault.
+// getHealth is GET /healthz. It fails when the sync process of this process makes no progress; unavailable partitions
+// do not matter.
 func (s *Server) getHealth(w *response, r *request) error {
-	s.store.Status() // a store that is stuck must not look healthy
+	s.store.Status() // blocks if the store is stuck
 	if due := s.passDue(); !due.IsZero() && time.Since(due) > passDelay {
 		return problem.New(problem.Unhealthy, "The sync process should have made a pass at %s.", due.UTC().Format(time.RFC3339))
 	}
 	return s.respondHealth(w, r)
 }
 
-// passDelay is how late a healthy sync process may be.
+// passDelay is how late a pass may be.
 const passDelay = time.Minute
 
-// passDue is when the sync process of this process has to make its next pass: the first one
-// at once. Zero: none is due, or another process makes them.
+// passDue returns when the sync process must make its next pass; zero if no pass is due, or if another process makes
+// them.
 func (s *Server) passDue() time.Time {
 	if s.syncer == nil {
 		return time.Time{}
@@ -38,8 +38,7 @@ func (s *Server) passDue() time.Time {
 	}
 }
 
-// getReady is GET /readyz: whether requests can be served; with ?write, whether
-// writes can.
+// getReady is GET /readyz: whether reads can be served; with ?write, whether writes can.
 func (s *Server) getReady(w *response, r *request) error {
 	if s.draining.Err() != nil {
 		return problem.New(problem.ShuttingDown, "The server is shutting down.")

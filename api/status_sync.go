@@ -9,7 +9,7 @@ import (
 	"github.com/runnelkv/runnel/api/wire"
 )
 
-// postSync is POST /v1/sync: a pass now, and its report.
+// postSync is POST /v1/sync: it makes a pass and reports the result.
 func (s *Server) postSync(w *response, r *request) error {
 	if s.syncer == nil {
 		return problem.New(problem.SyncElsewhere, "This server runs without the sync process.")
@@ -22,7 +22,7 @@ func (s *Server) postSync(w *response, r *request) error {
 	return s.respond(w, r, http.StatusOK, &syncReportDocument{report})
 }
 
-// syncReportDocument is the outcome of one pass.
+// syncReportDocument is the result of one pass.
 type syncReportDocument struct{ wire.SyncReport }
 
 func (d *syncReportDocument) page() string { return "sync.html" }
@@ -34,14 +34,14 @@ func (d *syncReportDocument) writeText(b *bytes.Buffer) {
 	fmt.Fprintf(b, "took %.3f ms\n", d.TookMS)
 }
 
-// syncStatusOf documents the sync process; nil is one that runs elsewhere.
-func syncStatusOf(syncer Syncer) wire.SyncStatus {
+// newSyncStatus returns the status of the sync process; a nil syncer runs elsewhere.
+func newSyncStatus(syncer Syncer) wire.SyncStatus {
 	if syncer == nil {
 		return wire.SyncStatus{Targets: []wire.SyncTarget{}}
 	}
 	st := syncer.SyncStatus()
 	return wire.SyncStatus{
-		Running: st.Running, Standby: st.Standby, LastPassAt: timeOf(st.LastPass), LastPassMS: milliseconds(st.Took),
+		Running: st.Running, Standby: st.Standby, LastPassAt: timePointer(st.LastPass), LastPassMS: milliseconds(st.Took),
 		Passes: st.Passes, Targets: append([]wire.SyncTarget{}, st.Targets...),
 	}
 }

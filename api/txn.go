@@ -12,12 +12,12 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-// maxTxnOperations bounds the conditions and operations of a transaction: all of
-// them are decided while every other writer of the master waits.
+// maxTxnOperations bounds the conditions and operations of a transaction, which blocks all other writers of the master
+// while it runs.
 const maxTxnOperations = 256
 
-// postTxn is POST /v1/txn: operations that are done all or none, on the keys'
-// one master, after conditions that hold at that moment.
+// postTxn is POST /v1/txn: conditions and operations on keys of one master. All operations are applied in one commit,
+// or none.
 func (s *Server) postTxn(w *response, r *request) error {
 	if err := requireJSON(r.Header); err != nil {
 		return err
@@ -30,7 +30,7 @@ func (s *Server) postTxn(w *response, r *request) error {
 	if err != nil {
 		return err
 	}
-	t, err := s.newOperations().transaction(body)
+	t, err := s.newOpDecoder().transaction(body)
 	if err != nil {
 		return err
 	}
@@ -38,7 +38,7 @@ func (s *Server) postTxn(w *response, r *request) error {
 	if err := s.sharedMaster(t.keys); err != nil {
 		return err
 	}
-	if err := s.store.Update(r.Context(), t.keys, o, t.decide); err != nil {
+	if err := s.store.Update(r.Context(), t.keys, o, t.update); err != nil {
 		return err
 	}
 	master := s.store.Master(t.keys[0])
@@ -65,7 +65,7 @@ func requireJSON(h http.Header) error {
 	return err
 }
 
-// sharedMaster refuses keys of several masters, and says which they are.
+// sharedMaster refuses keys with different masters and names two of them.
 func (s *Server) sharedMaster(keys []store.Key) error {
 	first := s.store.Master(keys[0])
 	for _, k := range keys[1:] {
@@ -77,47 +77,46 @@ func (s *Server) sharedMaster(keys []store.Key) error {
 	return nil
 }
 
-// transaction is the body of POST /v1/txn, and what came of it.
+// transaction is a decoded transaction with its result.
 type transaction struct {
-	conditions      []requirement
-	then, otherwise []operation
+	conditions      []compare
+	then, otherwise []op
 
-	keys      []store.Key  // each once
-	stood     []store.Mark // for the keys when it was decided
+	keys      []store.Key  // distinct
+	stood     []store.Mark // what the transaction has seen of each key
 	succeeded bool
-	outcomes  []outcome // of the operations that were done
+	results   []opResult // of the operations that ran
 }
 
-// requirement is one condition of a transaction.
-type requirement struct {
+// compare is one condition of a transaction.
+type compare struct {
 	key    store.Key
 	etag   tags
-	absent bool // otherwise, without an etag: it exists
+	absent bool // the key must not exist; if false and without etag, the key must exist
 }
 
-func (q *requirement) holds(v *store.Tx) bool {
+func (q *compare) holds(v *store.Tx) bool {
 	e, exists := v.Get(q.key)
 	switch {
 	case q.absent:
 		return !exists
 	case q.etag.given:
-		return exists && q.etag.names(e.Revision, false)
+		return exists && q.etag.matchRevision(e.Revision, false)
 	}
 	return exists
 }
 
-// outcome is what an operation of a transaction found or wrote.
-type outcome struct {
+// opResult is the entry that an operation read or wrote.
+type opResult struct {
 	entry store.Entry
-	found bool // there was a live entry
+	found bool // the key existed
 }
 
-// seen is the session in which the transaction was done. Its conditions have
-// seen what stood.
+// seen returns the session after the transaction. Conditions count as reads.
 func (t *transaction) seen(session store.Vector) store.Vector {
 	session = session.Merge(store.VectorOf(t.stood...))
-	for i := range t.outcomes {
-		session = session.With(store.Mark{Origin: t.outcomes[i].entry.Origin, Revision: t.outcomes[i].entry.Revision})
+	for i := range t.results {
+		session = session.With(store.Mark{Origin: t.results[i].entry.Origin, Revision: t.results[i].entry.Revision})
 	}
 	return session
 }
@@ -135,7 +134,7 @@ func (t *transaction) updateOptions() store.UpdateOptions {
 	for i := range t.conditions {
 		add(t.conditions[i].key)
 	}
-	for _, ops := range [...][]operation{t.then, t.otherwise} {
+	for _, ops := range [...][]op{t.then, t.otherwise} {
 		for i := range ops {
 			add(ops[i].entry.Key)
 			o.WithoutValues = o.WithoutValues && !ops[i].reads()
@@ -145,8 +144,8 @@ func (t *transaction) updateOptions() store.UpdateOptions {
 	return o
 }
 
-// decide is the transaction as the function of an Update. It may run again.
-func (t *transaction) decide(v *store.Tx) error {
+// update is the function for Store.Update. It may run more than once.
+func (t *transaction) update(v *store.Tx) error {
 	t.stood = t.stood[:0]
 	for _, k := range t.keys {
 		t.stood = append(t.stood, v.Seen(k))
@@ -156,26 +155,26 @@ func (t *transaction) decide(v *store.Tx) error {
 		t.succeeded = t.succeeded && t.conditions[i].holds(v)
 	}
 	ops := t.chosen()
-	t.outcomes = t.outcomes[:0]
+	t.results = t.results[:0]
 	for i := range ops {
-		done, err := ops[i].do(v)
+		done, err := ops[i].apply(v)
 		if err != nil {
 			return err
 		}
-		t.outcomes = append(t.outcomes, done)
+		t.results = append(t.results, done)
 	}
 	return nil
 }
 
-func (t *transaction) chosen() []operation {
+func (t *transaction) chosen() []op {
 	if t.succeeded {
 		return t.then
 	}
 	return t.otherwise
 }
 
-// do does an operation inside an Update.
-func (o *operation) do(v *store.Tx) (done outcome, err error) {
+// apply runs an operation inside an Update.
+func (o *op) apply(v *store.Tx) (done opResult, err error) {
 	done.entry, done.found = v.Get(o.entry.Key)
 	switch o.name {
 	case "get":
@@ -194,31 +193,30 @@ func (o *operation) do(v *store.Tx) (done outcome, err error) {
 	return done, nil
 }
 
-// answer is the document of what was done.
+// answer returns the JSON answer.
 func (t *transaction) answer(master string) []byte {
-	rs := &results{b: strconv.AppendBool([]byte(`{"succeeded":`), t.succeeded)}
+	rs := &resultWriter{b: strconv.AppendBool([]byte(`{"succeeded":`), t.succeeded)}
 	rs.b = append(rs.b, `,"results":[`...)
 	ops := t.chosen()
-	for i := range t.outcomes {
-		o, done := &ops[i], &t.outcomes[i]
+	for i := range t.results {
+		o, done := &ops[i], &t.results[i]
 		read := store.Read{Entry: done.entry, Partition: master}
 		switch {
 		case o.name == "put":
-			rs.wrote(o, &done.entry, !done.found)
+			rs.writeResult(o, &done.entry, !done.found)
 		case !done.found:
-			rs.failed(o, &store.Read{}, store.ErrNotFound)
+			rs.problemResult(o, &store.Read{}, store.ErrNotFound)
 		case o.name == "delete":
-			rs.wrote(o, &done.entry, false)
+			rs.writeResult(o, &done.entry, false)
 		default:
-			rs.got(o, &read)
+			rs.readResult(o, &read)
 		}
 	}
 	return append(rs.b, "]}\n"...)
 }
 
-// transaction decodes a transaction. What is wrong with any part of it is wrong
-// with all.
-func (d *operations) transaction(body []byte) (*transaction, error) {
+// transaction decodes a transaction. Any invalid part makes the whole transaction invalid.
+func (d *opDecoder) transaction(body []byte) (*transaction, error) {
 	d.Reset(body)
 	if d.PeekKind() != '{' {
 		return nil, problem.New(problem.InvalidJSON, "The body is not a JSON object.")
@@ -230,7 +228,7 @@ func (d *operations) transaction(body []byte) (*transaction, error) {
 	for d.PeekKind() != '}' {
 		name, err := d.ReadValue()
 		if err == nil {
-			err = d.part(t, name)
+			err = d.readMember(t, name)
 		}
 		if err != nil {
 			return nil, wire.Syntax(err)
@@ -248,25 +246,25 @@ func (d *operations) transaction(body []byte) (*transaction, error) {
 	return t, d.End()
 }
 
-// part decodes one member of a transaction.
-func (d *operations) part(t *transaction, name jsontext.Value) error {
+// readMember decodes one member of a transaction.
+func (d *opDecoder) readMember(t *transaction, name jsontext.Value) error {
 	switch string(name) {
 	case `"if"`:
-		return d.each("if", func() error {
-			q, err := d.requirement()
+		return d.readArray("if", func() error {
+			q, err := d.compare()
 			t.conditions = append(t.conditions, q)
 			return err
 		})
 	case `"then"`:
-		return d.each("then", func() error { return d.inTransaction(&t.then) })
+		return d.readArray("then", func() error { return d.readOp(&t.then) })
 	case `"else"`:
-		return d.each("else", func() error { return d.inTransaction(&t.otherwise) })
+		return d.readArray("else", func() error { return d.readOp(&t.otherwise) })
 	}
 	return problem.Item(wire.Shorten(name), "There is no member %s of a transaction; there are if, then and else.", wire.Shorten(name))
 }
 
-// each calls read for every element of the array that comes next.
-func (d *operations) each(member string, read func() error) error {
+// readArray calls read for each element of the next array.
+func (d *opDecoder) readArray(member string, read func() error) error {
 	if d.PeekKind() != '[' {
 		return problem.Item(member, "The member %s is an array.", member)
 	}
@@ -275,7 +273,7 @@ func (d *operations) each(member string, read func() error) error {
 	}
 	for n := 0; d.PeekKind() != ']'; n++ {
 		if n > maxTxnOperations {
-			return nil // which is refused for it
+			return nil // the caller refuses the transaction for its size
 		}
 		if err := read(); err != nil {
 			return err
@@ -285,9 +283,9 @@ func (d *operations) each(member string, read func() error) error {
 	return err
 }
 
-func (d *operations) inTransaction(ops *[]operation) error {
-	var o operation
-	if err := d.read(&o); err != nil {
+func (d *opDecoder) readOp(ops *[]op) error {
+	var o op
+	if err := d.readNext(&o); err != nil {
 		return err
 	}
 	if own := o.given & (wire.MemberIfMatch | wire.MemberIfNoneMatch); own != 0 && o.failed == nil {
@@ -297,8 +295,8 @@ func (d *operations) inTransaction(ops *[]operation) error {
 	return o.failed
 }
 
-// requirement decodes a condition.
-func (d *operations) requirement() (q requirement, err error) {
+// compare decodes a condition.
+func (d *opDecoder) compare() (q compare, err error) {
 	if d.PeekKind() != '{' {
 		return q, problem.Item("if", "A condition is an object.")
 	}
@@ -319,7 +317,7 @@ func (d *operations) requirement() (q requirement, err error) {
 		if which != `"key"` {
 			kinds++
 		}
-		if err := d.setRequirement(&q, which, value); err != nil {
+		if err := d.setCompare(&q, which, value); err != nil {
 			return q, err
 		}
 	}
@@ -333,7 +331,7 @@ func (d *operations) requirement() (q requirement, err error) {
 	return q, err
 }
 
-func (d *operations) setRequirement(q *requirement, quoted string, value jsontext.Value) error {
+func (d *opDecoder) setCompare(q *compare, quoted string, value jsontext.Value) error {
 	switch quoted {
 	case `"absent"`, `"exists"`:
 		if string(value) != "true" {

@@ -56,7 +56,7 @@ func TestTxnDecidesAndDoesAllOfItsOperations(t *testing.T) {
 		{`{"then":[{"op":"get","key":"a"},{"op":"get","key":"b"},{"op":"get","key":"c"}]}`, true, []string{"200 3", "200 4", "200"}},
 	} {
 		got := n.txn(t, c.body)
-		if got.Succeeded != c.succeeded || cmp.Diff(c.want, outcomes(got.Results)) != "" {
+		if got.Succeeded != c.succeeded || cmp.Diff(c.want, results(got.Results)) != "" {
 			t.Errorf("%s:\n%+v", c.body, got)
 		}
 	}

@@ -12,25 +12,25 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Decoder decodes operations. A text that was decoded must not be changed as long as its operations are in use.
+// Decoder decodes operations. Operations alias the decoded text: do not change the text while they are in use.
 type Decoder struct {
 	*jsontext.Decoder
-	source  bytes.Buffer // what it reads
-	entries bool         // lines of entries are decoded
-	quoted  []byte       // the content type of the operation before …
-	typ     string       // … and the text that it stands for
+	source  bytes.Buffer // the text
+	entries bool         // decode entries, not operations
+	quoted  []byte       // the previous content type as quoted in the text …
+	typ     string       // … and unquoted
 }
 
-// NewDecoder returns a decoder that has nothing to decode yet.
+// NewDecoder returns a decoder without a text.
 func NewDecoder() *Decoder { return &Decoder{Decoder: jsontext.NewDecoder(new(bytes.Buffer))} }
 
-// Reset makes text what is decoded next.
+// Reset makes text the next text to decode.
 func (d *Decoder) Reset(text []byte) {
 	d.source = *bytes.NewBuffer(text)
 	d.Decoder.Reset(&d.source)
 }
 
-// Line decodes the operation of a line, which has nothing else.
+// Line decodes a line that holds exactly one operation. Errors are in o.Err.
 func (d *Decoder) Line(line []byte, o *Operation) {
 	d.Reset(line)
 	err := d.Read(o)
@@ -42,15 +42,15 @@ func (d *Decoder) Line(line []byte, o *Operation) {
 	}
 }
 
-// Entry decodes the line of an entry: a put, whose member op can be left out, with the members that an export adds.
+// Entry decodes the line of an entry: a put without the member op, perhaps with the members that only exports have.
 func (d *Decoder) Entry(line []byte) (o Operation, err error) {
 	d.entries = true
 	d.Line(line, &o)
 	return o, o.Err
 }
 
-// Read decodes the value that comes next. The error says that it is not JSON; all else that is wrong with it is in
-// o.Err.
+// Read decodes the next value of the text. It returns an error only if the text is not JSON; everything else that is
+// wrong with the operation is in o.Err.
 func (d *Decoder) Read(o *Operation) error {
 	if d.PeekKind() != '{' {
 		o.Err = refuse("", "An operation is an object.")
@@ -89,7 +89,7 @@ func (d *Decoder) Read(o *Operation) error {
 	return nil
 }
 
-// End refuses whatever follows the value that was decoded last.
+// End returns an error if anything follows the last decoded value.
 func (d *Decoder) End() error {
 	if _, err := d.ReadToken(); err != io.EOF {
 		return &Error{Syntax: true, Detail: "Something follows the end of the JSON."}
@@ -97,7 +97,7 @@ func (d *Decoder) End() error {
 	return nil
 }
 
-// Syntax says where something is not JSON. Any other error it passes on.
+// Syntax turns a syntax error of jsontext into an *Error with the position, and returns all other errors unchanged.
 func Syntax(err error) error {
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		return &Error{Syntax: true, Detail: "The JSON is cut short."}
@@ -118,7 +118,7 @@ func syntax(format string, args ...any) *Error {
 	return e
 }
 
-// Shorten makes a name from outside fit for an answer.
+// Shorten cuts a name from outside to at most 64 bytes, to quote it in an answer.
 func Shorten(quoted []byte) string {
 	const most = 64
 	if len(quoted) > most {
@@ -138,7 +138,7 @@ func (d *Decoder) named(quoted []byte) Member {
 	return which
 }
 
-// set takes one member. It returns nil as a nil error, so that callers can keep it.
+// set stores one member. On success it returns an untyped nil, which callers may store.
 func (d *Decoder) set(o *Operation, m Member, value jsontext.Value) error {
 	switch {
 	case m == MemberMetadata:
@@ -179,7 +179,7 @@ func (d *Decoder) set(o *Operation, m Member, value jsontext.Value) error {
 	return nil
 }
 
-// Unquote decodes a string, in place where nothing is escaped.
+// Unquote decodes a JSON string, in place unless it contains escapes.
 func Unquote(value jsontext.Value) ([]byte, error) {
 	if bytes.IndexByte(value, '\\') >= 0 {
 		return jsontext.AppendUnquote(make([]byte, 0, len(value)), value)
@@ -218,7 +218,7 @@ func (o *Operation) setExpiry(text []byte) (err error) {
 	return nil
 }
 
-// setMetadata takes names and values as headers could carry them.
+// setMetadata accepts only names and values that headers could carry.
 func (o *Operation) setMetadata(value jsontext.Value) error {
 	var given map[string]string
 	if json.Unmarshal(value, &given) != nil {
@@ -234,7 +234,7 @@ func (o *Operation) setMetadata(value jsontext.Value) error {
 	return nil
 }
 
-// check holds the members against each other.
+// check validates the combination of members.
 func (d *Decoder) check(o *Operation) error {
 	foreign := o.Given &^ membersOf[o.Name]
 	switch {

@@ -2,10 +2,10 @@ package wire
 
 import "strings"
 
-// MetaHeader begins the canonical names of the headers that carry metadata.
+// MetaHeader is the prefix of the canonical names of metadata headers.
 const MetaHeader = "Runnel-Meta-"
 
-// CheckMetadata refuses a name or a text that a header could not carry.
+// CheckMetadata returns an *Error for a name or value that a header cannot carry.
 func CheckMetadata(name, text string) error {
 	if !IsToken(name) || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		return refuse("metadata", "Metadata have names of letters, digits and hyphens, and values without control characters.")

@@ -7,26 +7,26 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Operation is one operation on a key, decoded. Its slices may alias the text that it was decoded from.
+// Operation is a decoded operation on one key. Its slices may alias the decoded text.
 type Operation struct {
-	Name        string // "put", "get", "delete"; "" if none was given
+	Name        string // "put", "get", "delete"; "" if missing
 	Key         []byte
 	Value       []byte
 	ContentType string
-	TTL         []byte // as written, like the two conditions
+	TTL         []byte // as written, like IfMatch and IfNoneMatch
 	IfMatch     []byte
 	IfNoneMatch []byte
-	Metadata    map[string]string // names in lower case
-	ExpiresAt   time.Time         // zero if none was given
+	Metadata    map[string]string // by lower-case name
+	ExpiresAt   time.Time         // zero if missing
 
-	Given Member // the members that are not null
-	Err   error  // an *Error: why it is not done; nil if it can be
+	Given Member // members that are present and not null
+	Err   error  // an *Error: why the operation is invalid; nil if it is valid
 }
 
 // Member is a set of an operation's members.
 type Member uint16
 
-// The members of an operation, and a sign of those that only the line of an entry has.
+// The members of an operation. memberIgnored stands for those that only an exported entry has.
 const (
 	MemberOp Member = 1 << iota
 	MemberKey
@@ -38,21 +38,21 @@ const (
 	MemberIfNoneMatch
 	MemberMetadata
 	MemberExpiresAt
-	memberIgnored // what the server sets by itself
+	memberIgnored // set by the server
 
 	ofPuts = memberIgnored - 1
 )
 
 var memberNames = [...]string{"op", "key", "value", "value_base64", "content_type", "ttl", "if_match", "if_none_match", "metadata", "expires_at"}
 
-// membersOf says which members an operation can have.
+// membersOf lists the members that each operation can have.
 var membersOf = map[string]Member{
 	"get":    MemberOp | MemberKey,
 	"delete": MemberOp | MemberKey | MemberIfMatch | MemberIfNoneMatch,
 	"put":    ofPuts | memberIgnored,
 }
 
-// named finds a member by its name in JSON; 0 if an operation has none.
+// named returns the member with a quoted name; 0 if there is none.
 func named(quoted []byte) Member {
 	switch string(quoted) { // does not allocate
 	case `"op"`:
@@ -84,7 +84,7 @@ func named(quoted []byte) Member {
 	return 0
 }
 
-// First is the name of the first member of a set.
+// First returns the name of the first member in the set.
 func (m Member) First() string {
 	for i, name := range memberNames {
 		if m&(1<<i) != 0 {
@@ -94,10 +94,10 @@ func (m Member) First() string {
 	return ""
 }
 
-// Error is a refusal of text that is no operation.
+// Error explains why a text is not an operation.
 type Error struct {
-	Syntax bool   // it is not JSON
-	Member string // at fault; "" for none
+	Syntax bool   // the text is not JSON
+	Member string // the invalid member; "" for none
 	Detail string
 }
 

@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// KeysPath is what the paths of single keys begin with.
+// KeysPath is the prefix of the paths of keys.
 const KeysPath = "/v1/keys/"
 
-// Path is the path of a name below prefix, percent-encoded (RFC 3986, section 2.1) so that decoding it once gives
-// exactly the name back. A name that a client or proxy might clean (//, . and .. segments, a slash at an end) has its
-// slashes and dots encoded as well; any other keeps its slashes, for people to read in logs.
+// Path returns prefix followed by name, percent-encoded (RFC 3986, section 2.1) so that decoding once restores exactly
+// the name. Slashes stay readable unless a client or proxy might clean the path (//, . and .. segments, a slash at an
+// end); then slashes and dots are encoded too.
 func Path(prefix, name string) string {
 	unreserved := "-_~./"
 	if path.Clean("/"+name) != "/"+name {

@@ -19,8 +19,8 @@ type Problem struct {
 
 // ProblemMembers are the members that only some types of problem have.
 type ProblemMembers struct {
-	Parameter string   `json:"parameter,omitempty" xml:"parameter,omitempty"` // at fault: of the query, or a member of an operation
-	Header    string   `json:"header,omitempty" xml:"header,omitempty"`       // at fault
+	Parameter string   `json:"parameter,omitempty" xml:"parameter,omitempty"` // the invalid parameter of the query, or member of an operation
+	Header    string   `json:"header,omitempty" xml:"header,omitempty"`       // the invalid header
 	MaxBytes  int64    `json:"max_bytes,omitempty" xml:"max_bytes,omitempty"`
 	Master    string   `json:"master,omitempty" xml:"master,omitempty"` // the unavailable master
 	Available []string `json:"available,omitempty" xml:"available>type,omitempty"`

@@ -14,31 +14,30 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-// Budget bounds the memory that the bodies and values of all requests take
-// together. What a request holds below FreeBytes is not counted: small requests
-// pay for no accounting, and http.max_connections bounds how many there are.
+// Budget bounds the memory that the bodies and values of all requests take together. The first FreeBytes of a request
+// are not counted: small requests need no accounting, and http.max_connections bounds their number.
 type Budget struct {
 	total int64
 	free  *semaphore.Weighted
-	sizes [4096]atomic.Uint32 // in KiB, of large values by the hash of their keys; 0: none
+	sizes [4096]atomic.Uint32 // KiB of the last large value, by hash of the key; 0: small or unknown
 	seed  maphash.Seed
 }
 
 const (
 	FreeBytes = 64 << 10
-	Wait      = time.Second // until memory is free, before a request is refused
-	noLimit   = 1 << 30     // the budget where the process has no memory limit
+	Wait      = time.Second // for memory, before a request is refused
+	noLimit   = 1 << 30     // the budget of a process without a memory limit
 )
 
-// How many times its size a body or a value takes on its way: the body, the
-// statement of the commit and what the driver copies; the value, its text, the
-// encoder's buffer and the one that is written, which grow by doubling.
+// BodyCopies and EncodeCopies are how many times its size a body or a value takes. A body exists as the body itself, in
+// the statement of the commit, and in the driver's copy. A value exists as the value, its text, the encoder's buffer
+// and the output buffer; the buffers grow by doubling.
 const (
 	BodyCopies   = 3
 	EncodeCopies = 7
 )
 
-// New has total bytes; 0: a quarter of the process's memory limit (GOMEMLIMIT).
+// New returns a budget of total bytes. If total is 0, a quarter of the process's memory limit (GOMEMLIMIT) counts.
 func New(total int64) *Budget {
 	if total == 0 {
 		if total = debug.SetMemoryLimit(-1) / 4; total > math.MaxInt64/4 {
@@ -52,11 +51,11 @@ func (b *Budget) sizeOf(key string) *atomic.Uint32 {
 	return &b.sizes[maphash.String(b.seed, key)%uint64(len(b.sizes))]
 }
 
-// Expected is the size of key's value, as far as it was large when it was last
-// read or written here: what is about to be read is reserved before.
+// Expected returns the size of the key's value, if the value was larger than FreeBytes when this process last read or
+// wrote it; otherwise 0. Reads reserve this much before they begin. Keys that share a hash share an answer.
 func (b *Budget) Expected(key string) int64 { return int64(b.sizeOf(key).Load()) << 10 }
 
-// Learn notes the size of a value.
+// Learn records the size of the key's value for Expected.
 func (b *Budget) Learn(key string, size int64) {
 	if size > FreeBytes {
 		b.sizeOf(key).Store(uint32((size + 1023) >> 10))
@@ -68,7 +67,7 @@ func (b *Budget) Learn(key string, size int64) {
 // Total is the size of the budget in bytes.
 func (b *Budget) Total() int64 { return b.total }
 
-// Acquire takes n bytes, and waits for them until ctx ends.
+// Acquire takes n bytes. It waits until they are free or ctx ends; then the error is problem.Overloaded.
 func (b *Budget) Acquire(ctx context.Context, n int64) error {
 	if b.free.Acquire(ctx, n) != nil {
 		return b.exhausted()
@@ -79,24 +78,22 @@ func (b *Budget) Acquire(ctx context.Context, n int64) error {
 // TryAcquire takes n bytes if they are free.
 func (b *Budget) TryAcquire(n int64) bool { return b.free.TryAcquire(n) }
 
-// Release gives n bytes back.
+// Release returns n bytes.
 func (b *Budget) Release(n int64) { b.free.Release(n) }
 
 func (b *Budget) exhausted() error {
 	return problem.New(problem.Overloaded, "The memory for requests (%d MiB) is in use.", b.total>>20)
 }
 
-// Hold is what one request, or one part of it, has of the budget. It is not for
-// concurrent use.
+// Hold is the share of a budget that one request, or a part of a request, has reserved. A Hold has one user at a time.
 type Hold struct {
 	Budget *Budget
 	wanted int64
 	taken  int64
 }
 
-// Resize makes the hold one of n bytes. More than is free it waits for, for at
-// most the time given; then it is refused, and the hold is as before. A request
-// that wants more than there is gets all of it.
+// Resize changes the share to n bytes. While not enough is free it waits, at most for the time given; then it returns
+// problem.Overloaded and the share stays as before. A request larger than the budget reserves the whole budget.
 func (h *Hold) Resize(ctx context.Context, n int64, wait time.Duration) error {
 	target := int64(0)
 	if n > FreeBytes {
@@ -115,10 +112,10 @@ func (h *Hold) Resize(ctx context.Context, n int64, wait time.Duration) error {
 	return nil
 }
 
-// Grow is Resize by n bytes more.
+// Grow resizes the share by n more bytes and waits at most Wait.
 func (h *Hold) Grow(ctx context.Context, n int64) error { return h.Resize(ctx, h.wanted+n, Wait) }
 
-// Release gives everything back.
+// Release returns the whole share.
 func (h *Hold) Release() {
 	if h.taken > 0 {
 		h.Budget.free.Release(h.taken)
@@ -126,7 +123,7 @@ func (h *Hold) Release() {
 	h.wanted, h.taken = 0, 0
 }
 
-// ValueBytes is the size of the values of entries.
+// ValueBytes returns the total size of the entries' values.
 func ValueBytes(entries []store.Entry) (n int64) {
 	for i := range entries {
 		n += int64(len(entries[i].Value))
@@ -134,7 +131,7 @@ func ValueBytes(entries []store.Entry) (n int64) {
 	return n
 }
 
-// Encoded is what entries take while one after the other is encoded.
+// Encoded returns the memory that entries take while they are encoded one by one.
 func Encoded(entries []store.Entry) (n int64) {
 	largest := int64(0)
 	for i := range entries {

@@ -13,9 +13,8 @@ import (
 	"github.com/runnelkv/runnel/api/internal/problem"
 )
 
-// Check refuses a value that differs from a digest that the request states:
-// Content-Digest and Repr-Digest (RFC 9530), which are the same without a content
-// coding, and Content-MD5 (RFC 1864). Digests by unknown algorithms are ignored.
+// Check refuses a value that differs from a digest stated by the request: Content-Digest and Repr-Digest (RFC 9530),
+// which mean the same without a content coding, and Content-MD5 (RFC 1864). Unknown algorithms are ignored.
 func Check(h http.Header, value []byte) error {
 	for _, name := range [...]string{"Content-Digest", "Repr-Digest"} {
 		if h[name] == nil {

@@ -7,11 +7,11 @@ import (
 	"github.com/runnelkv/runnel/api/internal/problem"
 )
 
-// Format is a way to write an answer.
+// Format is a way to encode an answer.
 type Format uint8
 
 const (
-	FormatRaw Format = iota // a value as it is stored
+	FormatRaw Format = iota // the stored bytes of a value
 	FormatJSON
 	FormatXML
 	FormatHTML
@@ -20,12 +20,12 @@ const (
 	FormatEvents
 )
 
-// Variant is a form under a media type that a client can ask for.
+// Variant is a format under a media type that a client can ask for.
 type Variant struct {
 	Format      Format
-	typ         string // of the media type, lower case
+	typ         string // media type in lower case
 	subtype     string
-	ContentType string // what Content-Type says
+	ContentType string // value of the header Content-Type
 }
 
 var (
@@ -40,7 +40,7 @@ var (
 	ProblemXML  = Variant{FormatXML, "application", "problem+xml", "application/problem+xml"}
 )
 
-// What each sort of answer is offered as, the default first.
+// The variants of each kind of answer, the default first.
 var (
 	Documents       = []Variant{JSON, XML, HTML, Text, TextXML}
 	Lists           = []Variant{JSON, XML, HTML, Text, TextXML, NDJSON}
@@ -50,17 +50,16 @@ var (
 	ClassicProblems = []Variant{HTML, ProblemXML, ProblemJSON, Text, xmlProblem("application"), xmlProblem("text"), jsonProblem("json")}
 )
 
-// jsonProblem and xmlProblem answer who asks for plain JSON or XML with a
-// problem, which is both.
+// jsonProblem and xmlProblem are for clients that ask for plain JSON or XML: a problem document is both.
 func jsonProblem(subtype string) Variant {
 	return Variant{FormatJSON, "application", subtype, ProblemJSON.ContentType}
 }
 
 func xmlProblem(typ string) Variant { return Variant{FormatXML, typ, "xml", ProblemXML.ContentType} }
 
-// Choose picks the offer that the Accept header values like best; of equals
-// the one it names most specifically, then the one that stands first. A raw
-// offer wins over its equals however it is named. False: it accepts none.
+// Choose returns the variant that the Accept header prefers. Among equal weights the most specifically named variant
+// wins, then the first in the list; a raw variant wins over all of equal weight. The error is problem.NotAcceptable and
+// lists the variants. Choose does not allocate on success.
 func Choose(accept []string, variants []Variant) (Variant, error) {
 	if AcceptsAnything(accept) {
 		return variants[0], nil
@@ -81,12 +80,12 @@ func Choose(accept []string, variants []Variant) (Variant, error) {
 	return variants[best], nil
 }
 
-// AcceptsAnything decides without parsing for those who do not choose.
+// AcceptsAnything reports, without parsing, that the client states no preference.
 func AcceptsAnything(accept []string) bool {
 	return len(accept) == 0 || len(accept) == 1 && (accept[0] == "*/*" || accept[0] == "")
 }
 
-// How specifically a media range names a type (RFC 9110, section 12.5.1).
+// Ranks: how specifically a media range names a type (RFC 9110, section 12.5.1).
 const (
 	rankAny = iota + 1
 	rankType
@@ -94,8 +93,7 @@ const (
 	rankRaw
 )
 
-// quality is the weight, 0..1000, that the most specific matching range gives
-// the offer.
+// quality returns the weight, in thousandths, that the most specific matching media range gives the variant.
 func quality(accept []string, o *Variant) (q, rank int) {
 	for _, line := range accept {
 		for line != "" {
@@ -110,8 +108,7 @@ func quality(accept []string, o *Variant) (q, rank int) {
 	return q, rank
 }
 
-// cutOutsideQuotes cuts s at the first separator that is not in a quoted
-// string; without one, rest is empty.
+// cutOutsideQuotes cuts s at the first separator outside a quoted string. Without a separator, rest is empty.
 func cutOutsideQuotes(s string, separator byte) (before, rest string) {
 	quoted := false
 	for i := 0; i < len(s); i++ {
@@ -127,9 +124,8 @@ func cutOutsideQuotes(s string, separator byte) (before, rest string) {
 	return s, ""
 }
 
-// weigh is the weight and rank of one media range for the offer; rank 0 when it
-// does not match or is malformed. Parameters other than q do not narrow it:
-// nothing here has variants that they could mean.
+// weigh returns the weight and rank of one media range for the variant; rank 0 if the range does not match or is
+// malformed. Parameters other than q are ignored, because no two variants differ by a parameter.
 func weigh(element string, o *Variant) (q, rank int) {
 	mediaRange, params, _ := strings.Cut(element, ";")
 	typ, subtype, ok := strings.Cut(strings.TrimSpace(mediaRange), "/")
@@ -154,7 +150,7 @@ func weigh(element string, o *Variant) (q, rank int) {
 	return q, rank
 }
 
-// weight is the q parameter in thousandths; 1000 without one.
+// weight returns the q parameter in thousandths; 1000 without q.
 func weight(params string) (int, bool) {
 	for params != "" {
 		var param string
@@ -172,14 +168,14 @@ func weight(params string) (int, bool) {
 	return 1000, true
 }
 
-// Raw Documents a value under its stored content type.
+// Raw returns the variant of a stored value under its content type.
 func Raw(contentType string) Variant {
 	mediaType, _, _ := strings.Cut(contentType, ";")
 	typ, subtype, _ := strings.Cut(strings.TrimSpace(mediaType), "/")
 	return Variant{FormatRaw, typ, subtype, contentType}
 }
 
-// notAcceptable refuses a request that accepts none of the variants, and lists them.
+// notAcceptable returns the error that lists the variants.
 func notAcceptable(variants []Variant) error {
 	e := problem.New(problem.NotAcceptable, "The header Accept allows none of the available forms.")
 	for _, v := range variants {
@@ -188,8 +184,7 @@ func notAcceptable(variants []Variant) error {
 	return e
 }
 
-// AcceptsHTML reports whether HTML is named among what a client accepts, as
-// browsers do.
+// AcceptsHTML reports whether the client names HTML, as browsers do.
 func AcceptsHTML(accept []string) bool {
 	if AcceptsAnything(accept) {
 		return false

@@ -1,7 +1,6 @@
 package problem
 
-// Type is one class of problem: what RFC 9457 calls its type, with the page
-// that explains it.
+// Type is a problem type (RFC 9457). Its page under /problems/ shows the explanation.
 type Type struct {
 	Slug        string
 	Status      int
@@ -9,7 +8,7 @@ type Type struct {
 	Explanation string
 }
 
-// The kinds of problem: the one table of error statuses.
+// The problem types: the only table of error statuses.
 var (
 	InvalidKey = &Type{"invalid-key", 400, "Not a key",
 		"A key is 1 to 512 bytes (or fewer, if so configured) of valid UTF-8 without control characters. In a path it is percent-encoded and decoded exactly once; slashes, dots and spaces stand for themselves. Nothing was read or stored."}
@@ -89,7 +88,7 @@ var (
 		"No partition can be read (with ?write: no master can be written) through this server. See /v1/status."}
 )
 
-// Types lists every kind, in the order of the index page.
+// Types lists all problem types in the order of the index page.
 var Types = []*Type{
 	InvalidKey, InvalidParameter, InvalidCursor, InvalidHeader, InvalidJSON, InvalidItem, IncompleteBody, Digest, CrossOrigin, UnknownHost,
 	NotFound, UnknownRoute, Method, NotAcceptable, Timeout, AnswersUnread, LengthRequired, Resync, Precondition, TooLarge,

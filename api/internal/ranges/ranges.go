@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Span is a range of a value's bytes, both ends inclusive.
+// Span is a range of bytes, both ends inclusive.
 type Span struct{ First, Last int64 }
 
 func (s Span) Length() int64 { return s.Last - s.First + 1 }
@@ -26,12 +26,11 @@ func Header(spans []Span) string {
 	return "bytes=" + strings.Join(parts, ",")
 }
 
-// maxRanges is how many ranges one request may name.
+// maxRanges is the most ranges that a request may name; a header with more is ignored.
 const maxRanges = 16
 
-// Parse returns the ranges that lie in a value of size bytes. False: the
-// header has another unit, is malformed, or asks for more than it is worth (many
-// ranges, or more bytes than there are), so it is to be ignored.
+// Parse returns the ranges that lie within a value of size bytes. If ok is false the caller ignores the header: it has
+// another unit, is malformed, names more than maxRanges ranges, or asks for more bytes than the value has.
 func Parse(lines []string, size int64) (spans []Span, ok bool) {
 	if len(lines) != 1 {
 		return nil, false
@@ -58,8 +57,7 @@ func Parse(lines []string, size int64) (spans []Span, ok bool) {
 	return spans, named && (len(spans) < 2 || total <= size)
 }
 
-// parseSpan parses first-last, first- or -length; within says that it names
-// bytes that there are.
+// parseSpan parses first-last, first- or -length. within reports whether the range overlaps the value.
 func parseSpan(s string, size int64) (_ Span, within, ok bool) {
 	from, to, ok := strings.Cut(s, "-")
 	if !ok {
@@ -85,8 +83,7 @@ func parseSpan(s string, size int64) (_ Span, within, ok bool) {
 	return Span{first, last}, first < size, true
 }
 
-// parseDigits parses a number of nothing but digits; one too large for an int64
-// is the largest.
+// parseDigits parses a string of digits. Numbers beyond int64 become the largest int64.
 func parseDigits(s string) (int64, bool) {
 	if s == "" || strings.Trim(s, "0123456789") != "" {
 		return 0, false

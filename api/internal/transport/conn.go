@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// Serve serves HTTP on a listener, until it is closed, at less cost for each
-// answer than server.Serve: see Conn. It belongs to no server but one that runs
-// a Server, and not to TLS.
+// Serve serves HTTP, without TLS, until the listener is closed. The handlers of the server must set their fields
+// through Conn.
 func Serve(server *http.Server, l net.Listener, a Accepting) error {
 	return Prepare(server).Serve(NewListener(l, a))
 }
 
-// Prepare lets a server's handler find the connection of a request.
+// Prepare installs the hooks by which handlers find their Conn. Serve calls Prepare; only tests that start a server by
+// themselves need it.
 func Prepare(server *http.Server) *http.Server {
 	server.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 		if c, ok := c.(*Conn); ok {
@@ -37,10 +37,10 @@ func Prepare(server *http.Server) *http.Server {
 
 type connKey struct{}
 
-// With returns a context of requests that come by c.
+// With returns a context for requests that arrive on c.
 func With(ctx context.Context, c *Conn) context.Context { return context.WithValue(ctx, connKey{}, c) }
 
-// Of is the connection that a request came by; nil if Serve did not accept it.
+// Of returns the connection of a request, nil if Serve did not accept the connection.
 func Of(r *http.Request) *Conn {
 	c, _ := r.Context().Value(connKey{}).(*Conn)
 	return c
@@ -52,67 +52,63 @@ func NewConn(c net.Conn) *Conn {
 	return out
 }
 
-// Conn is a connection that spares net/http three things at each request.
+// Conn wraps a connection and saves net/http three costs for each request.
 //
-// Fields of a header that net/http only has to pass on, it is given itself: it
-// puts them behind the status line of the answer that net/http writes next.
+// Header fields that net/http would only copy go straight to the connection: Conn inserts them after the status line of
+// the next answer that net/http writes.
 //
-// And a deadline that is moved, which net/http does eight times a request, is
-// only noted. The connection's own deadline stays where it is as long as it is
-// not behind the one that was asked for; when it comes, it is moved on.
+// Deadlines are only recorded. net/http moves deadlines eight times for each request; the deadline of the underlying
+// connection is moved only when it is later than the requested deadline, or when it expires too early and is extended.
 //
-// And the read of one byte by which net/http sees, while it answers, that a
-// client goes away, and which it ends when it has answered, is begun only when
-// an answer takes its time: see watch.
+// During each answer net/http reads a single byte to notice that the client leaves, and cancels the read after the
+// answer. Conn delays this read, so that only slow answers pay for it; see watch.
 type Conn struct {
 	net.Conn
-	listener         *Listener    // that accepted it; nil: none bounds it
-	waiting          atomic.Int64 // ns since 1970: since when it has no request; 0: it has one
+	listener         *Listener    // nil: unbounded
+	waiting          atomic.Int64 // since when the connection has no request, ns since 1970; 0: it has a request
 	reading, writing deadline
 	watch            watch
-	fields           []byte // for the next answer; whoever answers owns it
-	received         []byte // what was read last, in net/http's buffer; a handler's until it reads the body
+	fields           []byte // to insert into the next answer; owned by the handler
+	received         []byte // the last read, in net/http's buffer; the handler may use it until it reads the body
 }
 
-// StartRequest notes that a request has arrived: the connection no longer makes room for another one.
+// StartRequest notes that a request has arrived: the listener no longer closes the connection to make room.
 func (c *Conn) StartRequest() { c.waiting.Store(0) }
 
-// SendFields puts fields behind the next status line that net/http writes, and returns a buffer for those after them.
+// SendFields inserts fields after the next status line that net/http writes. It returns a free buffer for the fields of
+// a later answer.
 func (c *Conn) SendFields(fields []byte) []byte {
 	free := c.fields[:0]
 	c.fields = fields
 	return free
 }
 
-// FramedTwice reports whether a request in chunks may have had a Content-Length
-// too, which net/http ignores and removes: then two servers can disagree about
-// where the next request begins, and the connection must end (RFC 9112, section
-// 6.1). A header that did not arrive in one piece may have.
+// FramedTwice reports whether a chunked request may also have had a Content-Length. net/http ignores and removes the
+// length, but another server could disagree about the end of the request, so the connection must end (RFC 9112, section
+// 6.1). If the header did not arrive in one read, the answer is true, to be safe.
 func (c *Conn) FramedTwice(r *http.Request) bool {
 	return !bytes.HasPrefix(c.received, []byte(r.Method+" "+r.RequestURI+" ")) ||
 		!bytes.Contains(c.received, []byte("\r\n\r\n")) ||
 		bytes.Contains(bytes.ToLower(c.received), []byte("content-length"))
 }
 
-// A deadline is the one that is asked for, and what the connection knows of it.
+// deadline is a requested deadline and the deadline of the underlying connection.
 type deadline struct {
 	mu     sync.Mutex // guards the fields below
-	wanted int64      // ns since 1970; 0: none
-	armed  int64      // the connection's own; 0: none
-	users  int        // reads, or writes, that are under way
+	wanted int64      // requested; ns since 1970, 0: none
+	armed  int64      // of the underlying connection; 0: none
+	users  int        // reads or writes in progress
 }
 
-// longAgo is behind the deadline in 1970 by which net/http ends a read, and
-// before all others.
+// longAgo separates the deadlines in 1970, by which net/http cancels a read, from all real deadlines.
 const longAgo = int64(time.Hour)
 
-// step is how far a deadline is moved on at most: nearer than those that follow,
-// so that they need not move it.
+// step bounds how far a deadline is extended at a time, so that later, nearer deadlines seldom have to move it back.
 const step = 5 * time.Second
 
-// move notes a deadline, and arms it if the connection's own is behind it; one
-// of long ago only if it is to end something.
-func (d *deadline) move(t time.Time, arm func(time.Time) error) error {
+// set records a requested deadline. The underlying deadline moves only if it is later than t; a deadline long ago is
+// passed on only if reads or writes are in progress.
+func (d *deadline) set(t time.Time, arm func(time.Time) error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.wanted = 0; !t.IsZero() {
@@ -125,9 +121,9 @@ func (d *deadline) move(t time.Time, arm func(time.Time) error) error {
 	return arm(t)
 }
 
-// begin precedes a use of the connection, which it makes fit for it after a
-// deadline of long ago. False: that one still stands. Otherwise end follows.
-func (d *deadline) begin(arm func(time.Time) error) bool {
+// enter begins a read or write and undoes an underlying deadline of long ago. It returns false if the requested
+// deadline itself is long ago; otherwise leave must follow.
+func (d *deadline) enter(arm func(time.Time) error) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.wanted != 0 && d.wanted < longAgo {
@@ -140,15 +136,15 @@ func (d *deadline) begin(arm func(time.Time) error) bool {
 	return true
 }
 
-func (d *deadline) end() {
+func (d *deadline) leave() {
 	d.mu.Lock()
 	d.users--
 	d.mu.Unlock()
 }
 
-// early reports whether an error is that of a deadline that came before the one
-// that is wanted. Then that one is armed, and what failed is to be done again.
-func (d *deadline) early(err error, arm func(time.Time) error) bool {
+// expiredEarly reports whether err comes from an underlying deadline before the requested deadline. Then the deadline
+// has been extended and the caller tries again.
+func (d *deadline) expiredEarly(err error, arm func(time.Time) error) bool {
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		return false
 	}
@@ -172,26 +168,26 @@ func (c *Conn) SetDeadline(t time.Time) error {
 }
 
 func (c *Conn) SetReadDeadline(t time.Time) error {
-	c.watch.end(!t.IsZero() && t.UnixNano() < longAgo)
-	return c.reading.move(t, c.Conn.SetReadDeadline)
+	c.watch.cancelRead(!t.IsZero() && t.UnixNano() < longAgo)
+	return c.reading.set(t, c.Conn.SetReadDeadline)
 }
 
-func (c *Conn) SetWriteDeadline(t time.Time) error { return c.writing.move(t, c.Conn.SetWriteDeadline) }
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.writing.set(t, c.Conn.SetWriteDeadline) }
 
 func (c *Conn) Read(p []byte) (int, error) {
-	if cap(p) == 1 && c.watch.wait() {
+	if cap(p) == 1 && c.watch.delayRead() {
 		return 0, os.ErrDeadlineExceeded
 	}
-	if !c.reading.begin(c.Conn.SetReadDeadline) {
+	if !c.reading.enter(c.Conn.SetReadDeadline) {
 		return 0, os.ErrDeadlineExceeded
 	}
-	defer c.reading.end()
+	defer c.reading.leave()
 	for {
 		n, err := c.Conn.Read(p)
-		if cap(p) > 1 { // the read of one byte goes on beside the handler
+		if cap(p) > 1 { // the single-byte read runs beside the handler, which may use c.received
 			c.received = p[:n]
 		}
-		if n > 0 || err == nil || !c.reading.early(err, c.Conn.SetReadDeadline) {
+		if n > 0 || err == nil || !c.reading.expiredEarly(err, c.Conn.SetReadDeadline) {
 			return n, err
 		}
 	}
@@ -226,14 +222,14 @@ var (
 )
 
 func (c *Conn) write(p []byte) (int, error) {
-	if !c.writing.begin(c.Conn.SetWriteDeadline) {
+	if !c.writing.enter(c.Conn.SetWriteDeadline) {
 		return 0, os.ErrDeadlineExceeded
 	}
-	defer c.writing.end()
+	defer c.writing.leave()
 	for done := 0; ; {
 		n, err := c.Conn.Write(p[done:])
 		done += n
-		if err == nil || !c.writing.early(err, c.Conn.SetWriteDeadline) {
+		if err == nil || !c.writing.expiredEarly(err, c.Conn.SetWriteDeadline) {
 			return done, err
 		}
 	}
@@ -247,8 +243,7 @@ func (c *Conn) Close() error {
 	return err
 }
 
-// CloseWrite is for net/http, which ends an answer with it before it closes a
-// connection whose client may still be sending.
+// CloseWrite is for net/http: before it closes a connection whose client may still send, it ends its own side.
 func (c *Conn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()

@@ -5,24 +5,23 @@ import (
 	"time"
 )
 
-// watchDelay is how long an answer may take before its client is watched for
-// going away: more than most take, little beside what an abandoned one costs.
+// watchDelay is how long an answer may take before its client is watched: longer than most answers, and short beside
+// the cost of an abandoned answer.
 const watchDelay = 50 * time.Millisecond
 
-// watch puts off the read that net/http begins with each request and ends with
-// its answer. To begin and to end it costs two system calls' worth each; what
-// it would find out in the meantime helps only with answers that take long.
+// watch delays the read by which net/http notices that a client leaves. To start and to cancel the read costs about two
+// system calls for each request, and the result matters only for slow answers.
 type watch struct {
 	mu      sync.Mutex // guards the fields below
-	waiting bool       // a read is put off
-	over    bool       // it was ended before it was begun
+	waiting bool       // a read is delayed
+	over    bool       // the read was cancelled before it started
 
-	ended chan struct{} // buffered, 1: it is not wanted any more
-	timer *time.Timer   // of the goroutine that waits
+	ended chan struct{} // capacity 1: signals a delayed read that it is cancelled
+	timer *time.Timer   // of the delaying goroutine
 }
 
-// wait puts a read off. True: it was ended meanwhile. False: it is due.
-func (w *watch) wait() (ended bool) {
+// delayRead waits watchDelay. It returns true if the read was cancelled in the meantime, false if the read is due.
+func (w *watch) delayRead() (ended bool) {
 	w.mu.Lock()
 	over := w.over
 	w.waiting = !over
@@ -44,16 +43,15 @@ func (w *watch) wait() (ended bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.waiting {
-		<-w.ended // just now
+		<-w.ended // sent just now
 		return true
 	}
 	w.waiting = false
 	return false
 }
 
-// end ends the read that is put off, and those to come until it is called with
-// over being false.
-func (w *watch) end(over bool) {
+// cancelRead cancels the delayed read, and later reads until it is called with over == false.
+func (w *watch) cancelRead(over bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.over = over

@@ -9,21 +9,20 @@ import (
 
 // Accepting bounds the connections of a server.
 type Accepting struct {
-	Max    int          // connections at a time; 0: any number
-	Logger *slog.Logger // is told why none can be accepted; nil: slog.Default()
+	Max    int          // 0: unbounded
+	Logger *slog.Logger // for failures to accept; nil: slog.Default()
 }
 
-// Listener accepts at most so many connections at a time. When all are in use a
-// new one takes the place of the one that has waited longest for its client to
-// send a request, so that silent clients do not keep others out.
+// Listener bounds the number of open connections. When all are in use, a new connection replaces the connection that
+// has waited longest for a request, so that silent clients do not keep others out.
 type Listener struct {
 	net.Listener
 	accepting Accepting
 
 	mu     sync.Mutex // guards the fields below
-	ended  sync.Cond  // a connection has
+	ended  sync.Cond  // signalled when a connection closes
 	open   map[*Conn]struct{}
-	logged time.Time // when an error was last
+	logged time.Time // time of the last logged error
 	closed bool
 }
 
@@ -48,7 +47,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	defer l.mu.Unlock()
 	for l.accepting.Max > 0 && len(l.open) >= l.accepting.Max && !l.closed {
 		if idle := l.longestWaiting(); idle != nil {
-			idle.Conn.Close() // which ends its goroutine
+			idle.Conn.Close() // the connection's goroutine ends with an error
 			delete(l.open, idle)
 			continue
 		}
@@ -65,8 +64,8 @@ func (l *Listener) Open() int {
 	return len(l.open)
 }
 
-// longestWaiting finds the connection without a request that is idle longest,
-// and keeps it from beginning one; nil: there is none.
+// longestWaiting returns the connection that has been longest without a request and keeps it from starting one; nil if
+// all have requests.
 func (l *Listener) longestWaiting() *Conn {
 	for {
 		var first *Conn
@@ -82,7 +81,7 @@ func (l *Listener) longestWaiting() *Conn {
 	}
 }
 
-// acceptLogEvery is how often errors of accepting are logged at most.
+// acceptLogEvery is the shortest time between two logged errors.
 const acceptLogEvery = 10 * time.Second
 
 func (l *Listener) log(err error) {
@@ -94,7 +93,7 @@ func (l *Listener) log(err error) {
 	}
 }
 
-// Close stops accepting; the connections go on.
+// Close stops accepting. Open connections continue.
 func (l *Listener) Close() error {
 	l.mu.Lock()
 	l.closed = true
