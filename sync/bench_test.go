@@ -73,11 +73,11 @@ func BenchmarkWokenPass(b *testing.B) {
 					b.Fatal(err)
 				}
 				began := cpuTime()
-				p := s.start(ctx, woken)
+				p := s.startPass(ctx, onCommit)
 				if err := p.wait(ctx); err != nil {
 					b.Fatal(err)
 				}
-				s.work.Wait()
+				s.background.Wait()
 				spent += cpuTime() - began
 			}
 			b.ReportMetric(float64(spent.Microseconds())/float64(b.N)/float64(entries), "cpu-us/entry")

@@ -11,20 +11,19 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// mark is a moment at which every configured partition was whole: what all had
-// passed, and where the origins were. Tombstones that all had passed
-// then may go once all are beyond where the origins were: whatever
-// those tombstones replaced, of any origin, can then not arrive any more,
-// because the position it would move has moved.
+// mark is a moment at which every configured partition was complete. Tombstones up to upTo may
+// be collected once all partitions have passed heads: an older entry that such a
+// tombstone replaced, of any origin, can then no longer arrive, because the position that would
+// move with it has moved.
 type mark struct {
 	at    time.Time
-	upTo  revisions
-	heads revisions
+	upTo  revisions // that all partitions held
+	heads revisions // of the origins
 }
 
 type revisions map[partition.Origin]partition.Revision
 
-// reaches reports whether every revision of the other is reached.
+// reaches reports whether every revision of other is reached.
 func (r revisions) reaches(other revisions) bool {
 	for o, revision := range other {
 		if r[o] < revision {
@@ -34,73 +33,71 @@ func (r revisions) reaches(other revisions) bool {
 	return true
 }
 
-// passed is what all partitions hold of every origin, and where the origins
-// are. ok is false unless every partition was read in this pass and is whole.
-func (v *view) passed() (upTo, heads revisions, ok bool) {
-	upTo, heads = make(revisions), make(revisions)
-	for _, o := range v.origins {
-		if v.behind[o] != nil {
-			return nil, nil, false
+// newMark returns a mark of now, or nil unless the pass has read every partition and
+// found it complete.
+func (v *survey) newMark() *mark {
+	m := &mark{at: time.Now(), upTo: make(revisions), heads: make(revisions)}
+	for _, origin := range v.origins {
+		if v.behind[origin] != nil {
+			return nil
 		}
-		for i := range v.sights {
-			s := &v.sights[i]
-			p := s.position(o)
-			own := s.peer.Name() == string(o)
-			if !s.fresh || (!own && !p.Whole()) {
-				return nil, nil, false
+		for i := range v.observations {
+			o := &v.observations[i]
+			p := o.position(origin)
+			own := o.replica.Name() == string(origin)
+			if !o.fresh || (!own && !p.Whole()) {
+				return nil
 			}
-			if least, seen := upTo[o]; !seen || p.Revision < least {
-				upTo[o] = p.Revision
+			if least, seen := m.upTo[origin]; !seen || p.Revision < least {
+				m.upTo[origin] = p.Revision
 			}
-			heads[o] = max(heads[o], p.Revision)
+			m.heads[origin] = max(m.heads[origin], p.Revision)
 		}
 	}
-	return upTo, heads, true
+	return m
 }
 
-// ripe returns up to where tombstones may be collected now, and begins to wait
-// for the next time. Syncer.mu is held.
-func (s *Syncer) ripe(v *view) revisions {
-	upTo, heads, ok := v.passed()
-	if !ok {
+// dueForCollection returns the revisions up to which tombstones may be collected now, nil if
+// none, and starts the wait for the next collection. Syncer.mu is held.
+func (s *Syncer) dueForCollection(v *survey) revisions {
+	m, old := v.newMark(), s.mark
+	if m == nil {
 		return nil
 	}
-	now := time.Now()
-	old := s.mark
-	if old != nil && (now.Sub(old.at) < s.options.TombstoneGrace || !upTo.reaches(old.heads) || !upTo.reaches(old.upTo)) {
+	if old != nil && (m.at.Sub(old.at) < s.options.TombstoneGrace || !m.upTo.reaches(old.heads) || !m.upTo.reaches(old.upTo)) {
 		return nil
 	}
-	s.mark = &mark{at: now, upTo: upTo, heads: heads}
+	s.mark = m
 	if old == nil {
 		return nil
 	}
 	return old.upTo
 }
 
-// beginMark has a lone pass collect what all had passed when it began.
-func (s *Syncer) beginMark(v *view) {
+// startMark lets a standalone pass collect up to the positions at its beginning.
+func (s *Syncer) startMark(v *survey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if upTo, heads, ok := v.passed(); ok && s.mark == nil {
-		s.mark = &mark{at: time.Now(), upTo: upTo, heads: heads}
+	if s.mark == nil {
+		s.mark = v.newMark()
 	}
 }
 
-// collectSometimes collects beside everything else, once in Options.CollectEvery.
-func (s *Syncer) collectSometimes(ctx context.Context, v *view) {
+// collectIfDue collects in the background, at most once per Options.CollectEvery.
+func (s *Syncer) collectIfDue(ctx context.Context, v *survey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	every := s.options.CollectEvery
-	if every < 0 || s.collecting || time.Since(s.considered) < every {
+	if every < 0 || s.collecting || time.Since(s.lastCollect) < every {
 		return
 	}
-	s.considered = time.Now()
-	due := s.ripe(v)
+	s.lastCollect = time.Now()
+	due := s.dueForCollection(v)
 	if due == nil {
 		return
 	}
 	s.collecting = true
-	s.work.Go(func() {
+	s.background.Go(func() {
 		s.collect(ctx, v, due)
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -108,48 +105,47 @@ func (s *Syncer) collectSometimes(ctx context.Context, v *view) {
 	})
 }
 
-// collectNow collects what a lone pass may; v is what was seen after it.
-func (s *Syncer) collectNow(ctx context.Context, v *view) {
+// collectOnce collects at the end of a standalone pass; v was surveyed after the pass.
+func (s *Syncer) collectOnce(ctx context.Context, v *survey) {
 	if s.options.CollectEvery < 0 {
 		return
 	}
 	s.mu.Lock()
-	due := s.ripe(v)
+	due := s.dueForCollection(v)
 	s.mu.Unlock()
 	if due != nil {
 		s.collect(ctx, v, due)
 	}
 }
 
-// collect removes tombstones up to due on all partitions, side by side.
-func (s *Syncer) collect(ctx context.Context, v *view, due revisions) {
+// collect removes tombstones up to due from all partitions, in parallel.
+func (s *Syncer) collect(ctx context.Context, v *survey, due revisions) {
 	var group errgroup.Group
-	for i := range v.sights {
-		at := &v.sights[i]
-		group.Go(func() error { return s.collectOn(ctx, at, due) })
+	for i := range v.observations {
+		group.Go(func() error { return s.collectOn(ctx, &v.observations[i], due) })
 	}
 	if err := group.Wait(); err != nil && ctx.Err() == nil && !errors.Is(err, partition.ErrLeaseHeld) {
 		s.log.Warn("not all tombstones could be collected", "error", err)
 	}
 }
 
-func (s *Syncer) collectOn(ctx context.Context, at *sight, due revisions) error {
-	p := at.peer
-	for o, upTo := range due {
-		if at.position(o).Collected >= upTo {
+func (s *Syncer) collectOn(ctx context.Context, o *observation, due revisions) error {
+	r := o.replica
+	for origin, upTo := range due {
+		if o.position(origin).Collected >= upTo {
 			continue
 		}
 		var n int
-		err := p.whileLeased(ctx, func(ctx context.Context) (err error) {
-			n, err = p.Collect(ctx, o, upTo)
+		err := r.whileLeased(ctx, func(ctx context.Context) (err error) {
+			n, err = r.Collect(ctx, origin, upTo)
 			return err
 		})
 		s.mu.Lock()
-		p.collected += int64(n)
-		p.stale = true
+		r.collected += int64(n)
+		r.stale = true
 		s.mu.Unlock()
 		if err != nil {
-			return fmt.Errorf("collect tombstones of %s on %s: %w", o, p.Name(), err)
+			return fmt.Errorf("collect tombstones of %s on %s: %w", origin, r.Name(), err)
 		}
 	}
 	return nil

@@ -233,28 +233,28 @@ func TestTombstonesStayWhileAnotherOriginLags(t *testing.T) {
 	c.level()
 	w.write("p0", "a", "1")
 	c.handles["p2"].Fail(nil)
-	at := func(p0, p1 partition.Revision) *view {
+	at := func(p0, p1 partition.Revision) *survey {
 		positions := partition.Positions{Origins: map[partition.Origin]partition.Position{
 			"p0": {Revision: p0, Goal: p0, SyncedAt: 1}, "p1": {Revision: p1, Goal: p1, SyncedAt: 1}}}
 		head := partition.Positions{Origins: map[partition.Origin]partition.Position{
 			"p0": {Revision: 10, SyncedAt: 1}, "p1": {Revision: 10, SyncedAt: 1}}}
-		v := &view{origins: []partition.Origin{"p0", "p1"}}
-		for i, p := range c.peers {
-			v.sights = append(v.sights, sight{peer: p, at: head, ok: true, fresh: true})
+		v := &survey{origins: []partition.Origin{"p0", "p1"}}
+		for i, p := range c.replicas {
+			v.observations = append(v.observations, observation{replica: p, at: head, ok: true, fresh: true})
 			if i == 2 {
-				v.sights[i].at = positions
+				v.observations[i].at = positions
 			}
 		}
 		return v
 	}
 	c.mark = nil
-	if due := c.ripe(at(5, 9)); due != nil {
+	if due := c.dueForCollection(at(5, 9)); due != nil {
 		t.Errorf("collected at once: %v", due)
 	}
-	if due := c.ripe(at(9, 10)); due != nil {
+	if due := c.dueForCollection(at(9, 10)); due != nil {
 		t.Errorf("collected while p2 is behind where p0 was: %v", due)
 	}
-	if due := c.ripe(at(10, 10)); due["p1"] != 9 || due["p0"] != 5 {
+	if due := c.dueForCollection(at(10, 10)); due["p1"] != 9 || due["p0"] != 5 {
 		t.Errorf("due is %v", due)
 	}
 }
@@ -273,22 +273,22 @@ func TestPartitionThatIsFilledAfreshSaysSo(t *testing.T) {
 	c.level()
 	c.level()
 	c.configure(w.names...)
-	steps := 0
+	chunks := 0
 	c.handles["p2"].Fail(func(op string) error {
 		if op == memory.OpApply {
-			steps++
+			chunks++
 			if st := c.Status().of("p2"); st.State != Refilling {
-				t.Errorf("before step %d the status says %s", steps, st.State)
+				t.Errorf("before chunk %d the status says %s", chunks, st.State)
 			}
 			if p := w.position("p2", "p0"); p.SyncedAt != 0 {
-				t.Errorf("before step %d reads are served at %+v", steps, p)
+				t.Errorf("before chunk %d reads are served at %+v", chunks, p)
 			}
 		}
 		return nil
 	})
 	r := c.level()
-	if got := r.of("p2"); steps < 3 || got.Refills != 1 || got.State != Level {
-		t.Errorf("after %d steps: %s", steps, got)
+	if got := r.of("p2"); chunks < 3 || got.Refills != 1 || got.State != Level {
+		t.Errorf("after %d chunks: %s", chunks, got)
 	}
 	w.checkEqual()
 }

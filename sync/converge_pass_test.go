@@ -80,7 +80,7 @@ func (m *machine) overtakenSweep(t *rapid.T) {
 // slowCopy is a copy that a slow process has read and not yet sent, step by step.
 type slowCopy struct {
 	to     string
-	steps  []partition.Copy
+	chunks []partition.Copy
 	done   int // steps that arrived in order
 	resets int // of the target, when it was read
 }
@@ -112,12 +112,12 @@ func (m *machine) taken(t *rapid.T) *slowCopy {
 		t.Fatal(err)
 	}
 	c := &slowCopy{to: to, resets: m.emptied(to, o)}
-	c.steps = stepsOf(t, snap, partition.Copy{Origin: o, From: at.Revision, Goal: max(head.Revision, at.Goal)})
+	c.chunks = stepsOf(t, snap, partition.Copy{Origin: o, From: at.Revision, Goal: max(head.Revision, at.Goal)})
 	return c
 }
 
 // stepsOf reads a snapshot into steps, of which the first one is like the copy given.
-func stepsOf(t *rapid.T, snap partition.Snapshot, next partition.Copy) (steps []partition.Copy) {
+func stepsOf(t *rapid.T, snap partition.Snapshot, next partition.Copy) (chunks []partition.Copy) {
 	size, head := rapid.IntRange(1, 4).Draw(t, "entries of a step"), snap.Position()
 	for {
 		entries, err := snap.Next(t.Context(), size, 1<<20)
@@ -128,13 +128,13 @@ func stepsOf(t *rapid.T, snap partition.Snapshot, next partition.Copy) (steps []
 			break
 		}
 		next.Entries, next.To = entries, entries[len(entries)-1].Revision
-		steps = append(steps, next)
+		chunks = append(chunks, next)
 		next.From = next.To
 	}
 	next.Entries, next.To, next.SyncedAt = nil, head.Revision, head.SyncedAt
-	if n := len(steps); n > 0 {
-		steps[n-1].To, steps[n-1].SyncedAt = next.To, next.SyncedAt
-		return steps
+	if n := len(chunks); n > 0 {
+		chunks[n-1].To, chunks[n-1].SyncedAt = next.To, next.SyncedAt
+		return chunks
 	}
 	return []partition.Copy{next}
 }
@@ -154,15 +154,15 @@ func (m *machine) deliver(t *rapid.T) {
 	}
 	i := len(m.copies) - rapid.IntRange(1, len(m.copies)).Draw(t, "copy, counted from the last")
 	c := m.copies[i]
-	if c.resets != m.emptied(c.to, c.steps[0].Origin) { // its process has lost the lease, as the fence says
+	if c.resets != m.emptied(c.to, c.chunks[0].Origin) { // its process has lost the lease, as the fence says
 		m.copies = slices.Delete(m.copies, i, i+1)
 		return
 	}
-	m.send(t, c, rapid.IntRange(0, len(c.steps)-1).Draw(t, "step"))
+	m.send(t, c, rapid.IntRange(0, len(c.chunks)-1).Draw(t, "step"))
 }
 
 func (m *machine) send(t *rapid.T, c *slowCopy, i int) {
-	step := c.steps[i]
+	step := c.chunks[i]
 	at := m.w.position(c.to, string(step.Origin)).Revision
 	if i > c.done && at == step.From {
 		return // no process is so far ahead of itself
@@ -172,7 +172,7 @@ func (m *machine) send(t *rapid.T, c *slowCopy, i int) {
 		t.Errorf("step from %d to %d at %d: %v", step.From, step.To, at, err)
 	}
 	if err == nil && i == c.done {
-		c.done = min(i+1, len(c.steps)-1)
+		c.done = min(i+1, len(c.chunks)-1)
 	}
 }
 
@@ -191,7 +191,7 @@ func (m *machine) overtakenCopy(t *rapid.T) {
 		}
 	}
 	m.check(t)
-	for i := range c.steps {
+	for i := range c.chunks {
 		m.send(t, c, i)
 		m.check(t)
 	}

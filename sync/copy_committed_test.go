@@ -125,7 +125,7 @@ func TestProcessesThatKnowTheirOwnCommits(t *testing.T) {
 			writing.Go(func() {
 				for n := range 500 {
 					c.told(w.write(master, fmt.Sprint(master, "-", n%37), fmt.Sprint(i, n)))
-					signal(c.wake)
+					notify(c.wake)
 				}
 			})
 		}

@@ -9,44 +9,44 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// gate lets copies of one origin pass only up to what is durable there. A
-// barrier serves everybody whose snapshot it was started after, so that
-// targets side by side cost one, and one that comes late often none.
-type gate struct {
-	timeout time.Duration
+// durability tracks up to which revision an origin is durable, so that nothing is copied
+// that a crash could take back. A barrier serves every copy whose snapshot is older than
+// the barrier: parallel targets share one barrier, and late targets often need none.
+type durability struct {
+	timeout time.Duration // of a barrier
 
 	mu      sync.Mutex
-	durable partition.Revision // everything up to here survives a crash of the origin
+	durable partition.Revision // a crash of the origin keeps everything up to here
 	running *barrier
 }
 
-// barrier is one under way. err is set once done is closed.
+// barrier is a running barrier. err is set before done is closed.
 type barrier struct {
-	head partition.Revision // was visible before it began
+	head partition.Revision // was visible before the barrier began
 	done chan struct{}
 	err  error
 }
 
-// gate returns the gate of an origin, making it at first.
-func (s *Syncer) gate(o partition.Origin) *gate {
-	g, ok := s.gates[string(o)]
+// durabilityOf returns the durability of an origin, creating it on first use.
+func (s *Syncer) durabilityOf(o partition.Origin) *durability {
+	d, ok := s.durabilities[string(o)]
 	if !ok {
-		g = &gate{timeout: s.options.Timeout}
-		s.gates[string(o)] = g
+		d = &durability{timeout: s.options.Timeout}
+		s.durabilities[string(o)] = d
 	}
-	return g
+	return d
 }
 
-// pass returns once everything of the origin up to head is durable. The caller
-// has seen head on the origin.
-func (g *gate) pass(ctx context.Context, origin *peer, head partition.Revision) error {
+// wait returns once everything of the origin up to head is durable. The caller
+// has read head from the origin.
+func (d *durability) wait(ctx context.Context, origin *replica, head partition.Revision) error {
 	for {
-		b, mine := g.join(head)
+		b, mine := d.joinBarrier(head)
 		if b == nil {
 			return nil
 		}
 		if mine {
-			g.run(ctx, origin, b)
+			d.makeBarrier(ctx, origin, b)
 		}
 		select {
 		case <-b.done:
@@ -59,43 +59,43 @@ func (g *gate) pass(ctx context.Context, origin *peer, head partition.Revision) 
 	}
 }
 
-// join returns the barrier to wait for, nil if none is needed, and whether the
-// caller has to run it.
-func (g *gate) join(head partition.Revision) (b *barrier, mine bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.durable >= head {
+// joinBarrier returns the barrier to wait for, nil if none is necessary, and whether the
+// caller has to make it.
+func (d *durability) joinBarrier(head partition.Revision) (b *barrier, mine bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.durable >= head {
 		return nil, false
 	}
-	if g.running != nil {
-		return g.running, false
+	if d.running != nil {
+		return d.running, false
 	}
-	g.running = &barrier{head: head, done: make(chan struct{})}
-	return g.running, true
+	d.running = &barrier{head: head, done: make(chan struct{})}
+	return d.running, true
 }
 
-// run makes the barrier. It is others' too, so it does not end with ctx.
-func (g *gate) run(ctx context.Context, origin *peer, b *barrier) {
-	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.timeout)
+// makeBarrier makes the barrier. Other copies may wait for it too, so the end of ctx does not stop it.
+func (d *durability) makeBarrier(ctx context.Context, origin *replica, b *barrier) {
+	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.timeout)
 	defer cancel()
 	err := origin.Barrier(bound)
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if err == nil {
-		g.durable = max(g.durable, b.head)
+		d.durable = max(d.durable, b.head)
 	} else {
 		b.err = fmt.Errorf("barrier on %s: %w", origin.Name(), err)
 	}
-	g.running = nil
+	d.running = nil
 	close(b.done)
 }
 
-// notBeyond forgets what was known to be durable if the origin is not even
-// there any more: it may give those revisions out again.
-func (g *gate) notBeyond(head partition.Revision) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.durable > head {
-		g.durable = 0
+// capAt forgets the durable revision if the origin's head lies below: the origin may
+// assign those revisions again.
+func (d *durability) capAt(head partition.Revision) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.durable > head {
+		d.durable = 0
 	}
 }

@@ -7,31 +7,31 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// checkLineage checks that the source holds what the target has copied of the origin
-// before; the store is told of an origin that does not. Nothing is known of a
-// source that is itself amid a catch-up: it may hold an older entry of a key that changed twice.
+// checkLineage checks that the source holds the newest entries that the target has copied
+// from the origin, and reports an origin that does not to the store. A source in a
+// multi-step catch-up is not checked: it may hold an older entry of a key that changed twice.
 func (s *Syncer) checkLineage(ctx context.Context, j *job, source partition.Position) error {
-	if j.at.Revision == 0 || !j.direct() && !source.Whole() {
+	if j.at.Revision == 0 || !j.isDirect() && !source.Whole() {
 		return nil
 	}
 	bound, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
-	newest, err := s.newest(bound, j)
+	newest, err := s.newestEntries(bound, j)
 	if err != nil {
 		return err
 	}
 	err = partition.CheckLineage(bound, j.from, j.origin, newest)
-	if errors.Is(err, partition.ErrSetBack) && j.direct() {
+	if errors.Is(err, partition.ErrSetBack) && j.isDirect() {
 		s.cluster.SetBack(string(j.origin), j.to.Name(), err)
 	}
-	return j.fromSource(err)
+	return j.sourceError(err)
 }
 
-// newest are the newest entries of the origin that the target holds: as remembered
-// from the last copy, if nothing has moved the target since.
-func (s *Syncer) newest(ctx context.Context, j *job) ([]partition.Entry, error) {
+// newestEntries returns the target's newest entries of the origin: as remembered
+// from the last copy, if the target has not moved since.
+func (s *Syncer) newestEntries(ctx context.Context, j *job) ([]partition.Entry, error) {
 	s.mu.Lock()
-	newest, at := j.lane.newest, j.lane.newestAt
+	newest, at := j.stream.newest, j.stream.newestAt
 	s.mu.Unlock()
 	if at == j.at.Revision && len(newest) > 0 {
 		return newest, nil
@@ -39,16 +39,16 @@ func (s *Syncer) newest(ctx context.Context, j *job) ([]partition.Entry, error) 
 	return j.to.Newest(ctx, j.origin, partition.LineageEntries)
 }
 
-// remember keeps the newest of the entries that took the target from one position to
+// noteNewest remembers the newest of the entries that moved the target from one position to
 // another. Syncer.mu is held.
-func (l *lane) remember(entries []partition.Entry, from, to partition.Revision) {
+func (st *stream) noteNewest(entries []partition.Entry, from, to partition.Revision) {
 	newest := make([]partition.Entry, 0, partition.LineageEntries)
 	for i := len(entries) - 1; i >= 0 && len(newest) < cap(newest); i-- {
 		e := &entries[i]
 		newest = append(newest, partition.Entry{Key: e.Key, Origin: e.Origin, Revision: e.Revision, ModifiedAt: e.ModifiedAt})
 	}
-	if l.newestAt == from {
-		newest = append(newest, l.newest[:min(len(l.newest), cap(newest)-len(newest))]...)
+	if st.newestAt == from {
+		newest = append(newest, st.newest[:min(len(st.newest), cap(newest)-len(newest))]...)
 	}
-	l.newest, l.newestAt = newest, to
+	st.newest, st.newestAt = newest, to
 }

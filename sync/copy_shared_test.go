@@ -31,13 +31,13 @@ func TestTargetsSideBySideReadTheOriginOnce(t *testing.T) {
 		w.write("p0", "first", "1")
 		c.woken()
 		snapshots := c.handles["p0"].count(memory.OpSnapshot)
-		asked := []*int{c.handles["p1"].count(memory.OpPositions), c.handles["p2"].count(memory.OpPositions)}
+		counts := []*int{c.handles["p1"].count(memory.OpPositions), c.handles["p2"].count(memory.OpPositions)}
 		at := w.write("p0", "a", "2").Revision
 		c.woken()
 		if *snapshots != 1 {
 			t.Errorf("%d snapshots for 3 targets", *snapshots)
 		}
-		for i, n := range asked {
+		for i, n := range counts {
 			if *n > 0 {
 				t.Errorf("p%d was asked for its position %d times", i+1, *n)
 			}
@@ -92,8 +92,8 @@ func TestSlowTargetLeavesItsShare(t *testing.T) {
 		})
 		snapshots := c.handles["p0"].count(memory.OpSnapshot)
 		var at partition.Revision
-		for i := range 30 * windowBatches {
-			at = w.write("p0", fmt.Sprint(i%(20*windowBatches)), "v").Revision
+		for i := range 30 * windowChunks {
+			at = w.write("p0", fmt.Sprint(i%(20*windowChunks)), "v").Revision
 		}
 		c.woken()
 		if got := w.position("p1", "p0").Revision; got != at {
@@ -155,14 +155,14 @@ func TestReadingUnderWayTakesNoCopyBack(t *testing.T) {
 	var at partition.Revision
 	c.handles["p1"].read = func() {
 		at = w.write("p0", "a", "2").Revision
-		if err := c.start(t.Context(), woken).wait(t.Context()); err != nil {
+		if err := c.startPass(t.Context(), onCommit).wait(t.Context()); err != nil {
 			t.Error(err)
 		}
 	}
-	if _, err := c.peers[1].learn(t.Context()); err != nil {
+	if _, err := c.replicas[1].readPositions(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := c.peers[1].known.Origins["p0"].Revision; got != at {
+	if got := c.replicas[1].known.Origins["p0"].Revision; got != at {
 		t.Errorf("p1 is believed to be at %d, not %d", got, at)
 	}
 	if got := c.observed["p1"].Origins["p0"].Revision; got != at {

@@ -10,167 +10,154 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// course is a copy under way: from a snapshot's entries to Applies.
-type course struct {
-	s      *Syncer
-	j      *job
-	snap   partition.Snapshot
-	at     partition.Revision // the target's position
-	head   partition.Revision // the snapshot's: where the target is at the end
-	goal   partition.Revision // … and where it has to be to be whole: beyond head if the source is itself on its way
-	synced partition.Instant  // of which moment the target is whole at the end; zero: it is not
-	// collected is up to where the source has no tombstones any more, for a target that is being filled: the
-	// first step notes it. So a fill that was interrupted goes on unless more were collected since.
+// transfer is a running copy: it reads a snapshot in chunks and applies them.
+type transfer struct {
+	s        *Syncer
+	j        *job
+	snap     partition.Snapshot
+	at       partition.Revision // the target's position
+	head     partition.Revision // the snapshot's position, which the target has at the end
+	goal     partition.Revision // the position from which the target is complete: above head if the source is catching up itself
+	syncedAt partition.Instant  // the moment as of which the target is complete at the end; zero: it is not
+	// collected is the revision up to which the source has collected tombstones. The first chunk of
+	// a fill records it, so that an interrupted fill continues unless more were collected since.
 	collected partition.Revision
 }
 
-func newCourse(s *Syncer, j *job, snap partition.Snapshot) *course {
+func newTransfer(s *Syncer, j *job, snap partition.Snapshot) *transfer {
 	head := snap.Position()
-	c := &course{s: s, j: j, snap: snap, at: j.at.Revision, head: head.Revision,
+	t := &transfer{s: s, j: j, snap: snap, at: j.at.Revision, head: head.Revision,
 		goal: max(head.Revision, j.at.Goal)}
-	if !j.direct() {
-		c.goal = max(c.goal, head.Goal)
+	if !j.isDirect() {
+		t.goal = max(t.goal, head.Goal)
 	}
-	if c.goal == c.head {
-		c.synced = head.SyncedAt
+	if t.goal == t.head {
+		t.syncedAt = head.SyncedAt
 	}
 	if !j.at.Filled() && head.Collected > j.at.Collected {
-		c.collected = head.Collected
+		t.collected = head.Collected
 	}
-	return c
+	return t
 }
 
-// tell makes known how far the target is now, so that reads, and the next
-// pass, know at once. One that was being filled is asked.
-func (c *course) tell(ctx context.Context) error {
-	at := c.j.at
+// publish passes the target's new position to reads and to the next pass. After a
+// fill the position is read from the target.
+func (t *transfer) publish(ctx context.Context) error {
+	at := t.j.at
 	if !at.Filled() {
-		_, err := c.j.to.learn(ctx)
+		_, err := t.j.to.readPositions(ctx)
 		return err
 	}
-	c.j.to.advance(c.j.lane, at.Follow(partition.Copy{Origin: c.j.origin, To: c.at, Goal: c.goal, SyncedAt: c.synced}))
+	t.j.to.advance(t.j.stream, at.Follow(partition.Copy{Origin: t.j.origin, To: t.at, Goal: t.goal, SyncedAt: t.syncedAt}))
 	return nil
 }
 
-// step is a batch on its way. last says that the snapshot holds no more.
-type step struct {
+// chunk is a batch of entries on its way from the snapshot to an Apply.
+type chunk struct {
 	entries []partition.Entry
-	last    bool
+	last    bool // of the snapshot
 }
 
-// run reads one batch ahead of the one that is applied.
-func (c *course) run(ctx context.Context) error {
+// copyAll applies each chunk while the next is read.
+func (t *transfer) copyAll(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	steps := make(chan step)
+	chunks := make(chan chunk)
 	group.Go(func() error {
-		defer close(steps)
-		return c.read(ctx, steps)
+		defer close(chunks)
+		return t.readChunks(ctx, chunks)
 	})
-	group.Go(func() error { return c.applyAll(ctx, steps) })
+	group.Go(func() error { return t.applyChunks(ctx, chunks) })
 	return group.Wait()
 }
 
-// read sends the snapshot's batches. One is held back until it is known
-// whether another follows, as only the last makes the target whole.
-func (c *course) read(ctx context.Context, steps chan<- step) error {
+// readChunks sends the snapshot's chunks. Each is held back until the end of the
+// snapshot is known, because only the last chunk makes the target complete.
+func (t *transfer) readChunks(ctx context.Context, chunks chan<- chunk) error {
 	var held []partition.Entry
 	for {
-		entries, err := c.next(ctx)
+		entries, err := t.nextEntries(ctx)
 		if errors.Is(err, io.EOF) {
-			return send(ctx, steps, step{held, true})
+			return send(ctx, chunks, chunk{held, true})
 		}
 		if err != nil {
-			return c.j.fromSource(err)
+			return t.j.sourceError(err)
 		}
 		if held != nil {
-			if err := send(ctx, steps, step{held, false}); err != nil {
+			if err := send(ctx, chunks, chunk{held, false}); err != nil {
 				return err
 			}
 		}
 		held = entries
-		if entries[len(entries)-1].Revision >= c.head {
-			return send(ctx, steps, step{held, true})
+		if entries[len(entries)-1].Revision >= t.head {
+			return send(ctx, chunks, chunk{held, true})
 		}
 	}
 }
 
-// next is the snapshot's next batch.
-func (c *course) next(ctx context.Context) ([]partition.Entry, error) {
-	bound, cancel := context.WithTimeout(ctx, c.s.options.CopyTimeout)
+func (t *transfer) nextEntries(ctx context.Context) ([]partition.Entry, error) {
+	bound, cancel := context.WithTimeout(ctx, t.s.options.CopyTimeout)
 	defer cancel()
-	return c.snap.Next(bound, c.s.options.BatchEntries, c.s.options.BatchBytes)
+	return t.snap.Next(bound, t.s.options.BatchEntries, t.s.options.BatchBytes)
 }
 
-func send(ctx context.Context, steps chan<- step, st step) error {
+func send(ctx context.Context, chunks chan<- chunk, c chunk) error {
 	select {
-	case steps <- st:
+	case chunks <- c:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// applyAll applies what is read, once the lineage is checked and the origin's barrier made.
-func (c *course) applyAll(ctx context.Context, steps <-chan step) error {
-	if err := c.s.checkLineage(ctx, c.j, c.snap.Position()); err != nil {
+// applyChunks checks the lineage, waits until the snapshot is durable on the origin, and
+// applies the chunks.
+func (t *transfer) applyChunks(ctx context.Context, chunks <-chan chunk) error {
+	if err := t.s.checkLineage(ctx, t.j, t.snap.Position()); err != nil {
 		return err
 	}
-	if c.j.direct() && c.s.cluster.Committed(c.j.from.Name()) < c.head { // a commit that was answered is a barrier itself
-		if err := c.j.gate.pass(ctx, c.j.from, c.head); err != nil {
-			return c.j.fromSource(err)
+	if t.j.isDirect() && t.s.cluster.Committed(t.j.from.Name()) < t.head { // an answered commit is a barrier itself
+		if err := t.j.durability.wait(ctx, t.j.from, t.head); err != nil {
+			return t.j.sourceError(err)
 		}
 	}
-	for st := range steps {
-		if !st.last {
-			c.j.lane.progress(!c.j.at.Filled())
+	for c := range chunks {
+		if !c.last {
+			t.j.stream.setCopying(!t.j.at.Filled())
 		}
-		if err := c.apply(ctx, st); err != nil {
+		if err := t.applyChunk(ctx, c); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// apply applies one batch and moves the position as far as it reaches.
-func (c *course) apply(ctx context.Context, st step) error {
-	to := c.head
-	if !st.last {
-		to = st.entries[len(st.entries)-1].Revision
+// applyChunk applies one chunk and moves the position to the chunk's end.
+func (t *transfer) applyChunk(ctx context.Context, c chunk) error {
+	to := t.head
+	if !c.last {
+		to = c.entries[len(c.entries)-1].Revision
 	}
-	next := partition.Copy{Origin: c.j.origin, From: c.at, To: to, Goal: c.goal, Collected: c.collected, Entries: st.entries}
-	if st.last {
-		next.SyncedAt = c.synced
+	next := partition.Copy{Origin: t.j.origin, From: t.at, To: to, Goal: t.goal, Collected: t.collected, Entries: c.entries}
+	if c.last {
+		next.SyncedAt = t.syncedAt
 	}
-	if err := c.s.apply(ctx, c.j, next); err != nil {
+	if err := t.s.applyLeased(ctx, t.j, next); err != nil {
 		return err
 	}
-	c.count(st.entries, to)
-	c.at, c.collected = to, 0
+	t.noteApplied(c.entries, to)
+	t.at, t.collected = to, 0
 	return nil
 }
 
-// count notes a step that took the target to a position.
-func (c *course) count(entries []partition.Entry, to partition.Revision) {
-	c.s.count(c.j.lane, entries)
-	c.s.mu.Lock()
-	defer c.s.mu.Unlock()
-	c.j.lane.remember(entries, c.at, to)
-	c.j.lane.toGo = distance(to, c.goal)
-}
-
-// count adds a batch to what the lane has copied.
-func (s *Syncer) count(l *lane, entries []partition.Entry) {
+// noteApplied counts a chunk that moved the target to a position.
+func (t *transfer) noteApplied(entries []partition.Entry, to partition.Revision) {
 	var bytes int64
 	for i := range entries {
 		bytes += entries[i].Size
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	l.add(totals{Entries: int64(len(entries)), Bytes: bytes, Batches: 1})
-}
-
-// distance is how many revisions lie between two, those of older epochs than
-// the later's left out.
-func distance(from, to partition.Revision) int64 {
-	return max(0, int64(to-max(from, partition.Floor(to.Epoch()))))
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	t.j.stream.add(Totals{Entries: int64(len(entries)), Bytes: bytes, Batches: 1})
+	t.j.stream.noteNewest(entries, t.at, to)
+	t.j.stream.toGo = distance(to, t.goal)
 }

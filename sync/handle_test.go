@@ -178,10 +178,10 @@ func (c *site) checkPassed(o partition.Origin, upTo partition.Revision) {
 			return
 		}
 	}
-	for _, peer := range c.Replicas() {
-		p := c.w.position(peer.Partition.Name(), string(o))
-		if (p.Whole() || peer.Partition.Name() == string(o)) && p.Revision < upTo {
-			c.w.t.Errorf("tombstones of %s are collected up to %d, %s is at %d", o, upTo, peer.Partition.Name(), p.Revision)
+	for _, replica := range c.Replicas() {
+		p := c.w.position(replica.Partition.Name(), string(o))
+		if (p.Whole() || replica.Partition.Name() == string(o)) && p.Revision < upTo {
+			c.w.t.Errorf("tombstones of %s are collected up to %d, %s is at %d", o, upTo, replica.Partition.Name(), p.Revision)
 		}
 	}
 }

@@ -274,11 +274,11 @@ func (c *site) fault(name string, err error) {
 func (c *site) Replicas() []store.Replica {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var peers []store.Replica
+	var replicas []store.Replica
 	for _, name := range c.names {
-		peers = append(peers, store.Replica{Partition: c.handles[name], Err: c.faults[name], SetBack: c.setBack[name]})
+		replicas = append(replicas, store.Replica{Partition: c.handles[name], Err: c.faults[name], SetBack: c.setBack[name]})
 	}
-	return peers
+	return replicas
 }
 
 func (c *site) Origins() []store.Origin {

@@ -12,89 +12,80 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// lease is this process's right to copy to a target, if it has it.
+// lease is the right of one process to copy to a target.
 type lease struct {
-	renewing sync.Mutex // held over Acquire, so that a target's lanes ask once; guards tried
-	tried    bool       // it was asked for once
+	renewing sync.Mutex // held during Acquire, so that the target's streams make one request; guards tried
+	tried    bool       // the lease was requested at least once
 
-	mu      sync.Mutex
+	// Guarded by Syncer.mu.
 	held    partition.Lease // Fence zero: not held
 	renewAt time.Time
-	standby bool // another process had it when last asked
+	standby bool // another process held the lease at the last request
 }
 
-func (l *lease) isHeld() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.held.Fence != 0
-}
-
-func (l *lease) isStandby() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.standby
-}
-
-// current returns the lease, and whether it need not be renewed yet.
-func (l *lease) current() (partition.Lease, bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.held, l.held.Fence != 0 && time.Now().Before(l.renewAt)
-}
-
-func (l *lease) set(held partition.Lease, renewAt time.Time, standby bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.held, l.renewAt, l.standby = held, renewAt, standby
-}
-
-// lost forgets the lease of that fence.
-func (l *lease) lost(fence int64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.held.Fence == fence {
-		l.held, l.standby = partition.Lease{}, true
+// leaseFence returns the fence of the target's lease, which is acquired or renewed
+// when due. ErrLeaseHeld: another process holds the lease.
+func (r *replica) leaseFence(ctx context.Context) (int64, error) {
+	if fence := r.currentFence(); fence != 0 {
+		return fence, nil
 	}
+	return r.renewLease(ctx)
 }
 
-// fence returns the fence of the target's lease, taking or renewing it when
-// due. ErrLeaseHeld: another process has it.
-func (p *peer) fence(ctx context.Context) (int64, error) {
-	if held, ok := p.lease.current(); ok {
-		return held.Fence, nil
+// currentFence returns zero if the lease is not held, or due for renewal.
+func (r *replica) currentFence() int64 {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	if !time.Now().Before(r.lease.renewAt) {
+		return 0
 	}
-	return p.renew(ctx)
+	return r.lease.held.Fence
 }
 
-func (p *peer) renew(ctx context.Context) (int64, error) {
-	p.lease.renewing.Lock()
-	defer p.lease.renewing.Unlock()
-	if held, ok := p.lease.current(); ok {
-		return held.Fence, nil
+func (r *replica) renewLease(ctx context.Context) (int64, error) {
+	r.lease.renewing.Lock()
+	defer r.lease.renewing.Unlock()
+	if fence := r.currentFence(); fence != 0 {
+		return fence, nil
 	}
-	o := p.s.options
+	o := r.s.options
 	bound, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
 	renewAt := time.Now().Add(o.LeaseTTL / 3)
-	held, err := p.Acquire(bound, o.Holder, o.LeaseTTL)
-	if errors.Is(err, partition.ErrLeaseHeld) && !p.lease.tried && HasEnded(held.Holder) && p.Release(bound, held) == nil {
-		held, err = p.Acquire(bound, o.Holder, o.LeaseTTL)
+	held, err := r.Acquire(bound, o.Holder, o.LeaseTTL)
+	if errors.Is(err, partition.ErrLeaseHeld) && !r.lease.tried && HasEnded(held.Holder) && r.Release(bound, held) == nil {
+		held, err = r.Acquire(bound, o.Holder, o.LeaseTTL)
 	}
-	p.lease.tried = true
+	r.lease.tried = true
 	if err != nil {
 		if errors.Is(err, partition.ErrLeaseHeld) {
-			p.lease.set(partition.Lease{}, time.Time{}, true)
+			r.setLease(partition.Lease{}, time.Time{}, true)
 		}
-		return 0, fmt.Errorf("lease of %s: %w", p.Name(), err)
+		return 0, fmt.Errorf("lease of %s: %w", r.Name(), err)
 	}
-	p.lease.set(held, renewAt, false)
+	r.setLease(held, renewAt, false)
 	return held.Fence, nil
 }
 
-// whileLeased runs f under the lease, which is renewed meanwhile; f's context
-// ends if that fails.
-func (p *peer) whileLeased(ctx context.Context, f func(ctx context.Context) error) error {
-	if _, err := p.fence(ctx); err != nil {
+func (r *replica) setLease(held partition.Lease, renewAt time.Time, standby bool) {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	r.lease.held, r.lease.renewAt, r.lease.standby = held, renewAt, standby
+}
+
+// forgetLease records that another process holds the lease instead of that fence.
+func (r *replica) forgetLease(fence int64) {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	if r.lease.held.Fence == fence {
+		r.lease.held, r.lease.standby = partition.Lease{}, true
+	}
+}
+
+// whileLeased runs f under the lease, and renews the lease meanwhile. A failed renewal
+// ends f's context.
+func (r *replica) whileLeased(ctx context.Context, f func(ctx context.Context) error) error {
+	if _, err := r.leaseFence(ctx); err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
@@ -104,14 +95,14 @@ func (p *peer) whileLeased(ctx context.Context, f func(ctx context.Context) erro
 		return f(ctx)
 	})
 	group.Go(func() error {
-		ticker := time.NewTicker(p.s.options.LeaseTTL / 3)
+		ticker := time.NewTicker(r.s.options.LeaseTTL / 3)
 		defer ticker.Stop()
 		for {
 			select {
 			case <-done:
 				return nil
 			case <-ticker.C:
-				if _, err := p.fence(ctx); err != nil {
+				if _, err := r.leaseFence(ctx); err != nil {
 					return err
 				}
 			}
@@ -120,25 +111,26 @@ func (p *peer) whileLeased(ctx context.Context, f func(ctx context.Context) erro
 	return group.Wait()
 }
 
-// release gives all leases up, so that another process need not wait for them
-// to expire. It goes on after ctx has ended.
-func (s *Syncer) release(ctx context.Context) {
+// releaseLeases releases all leases, so that another process need not wait until
+// they expire. The end of ctx does not stop it.
+func (s *Syncer) releaseLeases(ctx context.Context) {
+	held := make(map[*replica]partition.Lease)
 	s.mu.Lock()
-	peers := s.peers
+	for _, r := range s.replicas {
+		if r.lease.held.Fence != 0 {
+			held[r] = r.lease.held
+		}
+	}
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(s.options.Timeout, 2*time.Second))
 	defer cancel()
 	var group sync.WaitGroup
-	for _, p := range peers {
-		held, _ := p.lease.current()
-		if held.Fence == 0 {
-			continue
-		}
+	for r, lease := range held {
 		group.Go(func() {
-			if err := p.Release(ctx, held); err != nil {
-				s.log.Info("lease not released, it expires", "partition", p.Name(), "error", err)
+			if err := r.Release(ctx, lease); err != nil {
+				s.log.Info("lease not released, it expires", "partition", r.Name(), "error", err)
 			}
-			p.lease.set(partition.Lease{}, time.Time{}, false)
+			r.setLease(partition.Lease{}, time.Time{}, false)
 		})
 	}
 	group.Wait()

@@ -10,11 +10,11 @@ import (
 	"syscall"
 )
 
-// thisProcess tells this process from an earlier one with the same number, such as
-// the first of a container.
+// thisProcess distinguishes this process from an earlier one with the same number,
+// such as the first process of a container.
 var thisProcess = rand.Text()[:8]
 
-// NewHolder names a holder of leases: host-pid-process-random.
+// NewHolder returns a unique name for a holder of leases: host-pid-process-random.
 func NewHolder() string {
 	return fmt.Sprintf("%s-%d-%s-%s", hostName(), os.Getpid(), thisProcess, rand.Text()[:8])
 }
@@ -27,9 +27,9 @@ func hostName() string {
 	return host
 }
 
-// HasEnded reports whether a holder was a process of this host that is not there any
-// more. It may be wrong: hosts and containers may have equal names. So a process
-// acts on it once for each lease, which costs the other at most some work done twice.
+// HasEnded reports whether a holder was a process of this host that no longer exists.
+// The answer may be wrong, because hosts and containers may have equal names. A caller
+// therefore acts on it once per lease; a wrong answer merely causes some work to be done twice.
 func HasEnded(holder string) bool {
 	rest, found := strings.CutPrefix(holder, hostName()+"-")
 	parts := strings.Split(rest, "-")

@@ -9,56 +9,68 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// pass is one run over all partitions: what it saw, and what it started.
+// passReason is the occasion of a pass. Later reasons include the work of onSchedule.
+type passReason int
+
+const (
+	onSchedule passReason = iota // reads all positions and confirms level targets
+	onCommit                     // copies new changes, nothing else
+	onRequest                    // as onSchedule; also retries streams whose retry delay is running
+	standalone                   // as onRequest; waits for all partitions
+)
+
+// pass is one run over all partitions.
 type pass struct {
-	view   *view
-	began  time.Time
-	before map[*peer]int64   // entries copied before it
-	ended  []<-chan struct{} // copies it started
-	joined []<-chan struct{} // copies and readings that were under way already
-	left   int               // copies it started that go on; guarded by Syncer.mu
-	shares map[shareKey]*share
+	survey  *survey
+	began   time.Time
+	before  map[*replica]int64 // entries copied before the pass
+	pending []<-chan struct{}  // copies and readings of which the pass waits for the end
+	joined  bool               // some of pending were running before the pass
+	left    int                // running copies that the pass started; guarded by Syncer.mu
+	shared  map[sharedKey]*sharedSnapshot
 }
 
 // wait returns once everything that the pass started or joined has ended.
 func (p *pass) wait(ctx context.Context) error {
-	for _, list := range [][]<-chan struct{}{p.ended, p.joined} {
-		for _, done := range list {
-			select {
-			case <-done:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+	for _, done := range p.pending {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 	return nil
 }
 
-// start reads the positions and starts the copies they call for.
-func (s *Syncer) start(ctx context.Context, o occasion) *pass {
+func (p *pass) join(done <-chan struct{}) {
+	p.pending, p.joined = append(p.pending, done), true
+}
+
+// startPass reads the positions and starts the necessary copies.
+func (s *Syncer) startPass(ctx context.Context, reason passReason) *pass {
 	began := time.Now()
-	v := s.look(ctx, o)
-	p := &pass{view: v, began: began, before: make(map[*peer]int64), shares: make(map[shareKey]*share)}
+	v := s.survey(ctx, reason)
+	p := &pass{survey: v, began: began, before: make(map[*replica]int64), shared: make(map[sharedKey]*sharedSnapshot)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.passes++
 	s.lastPass = began
-	s.endPauses(began)
+	s.expireRetries(began)
 	if v.late != nil {
-		p.joined = append(p.joined, v.late)
+		p.join(v.late)
 	}
 	var jobs []*job
-	for i := range v.sights {
-		to := &v.sights[i]
-		p.before[to.peer] = to.peer.entries()
+	for i := range v.observations {
+		to := &v.observations[i]
+		p.before[to.replica] = to.replica.entries()
 		for _, origin := range v.origins {
-			if j := s.consider(p, to, origin, o); j != nil {
+			if j := s.claimStream(p, to, origin, reason); j != nil {
 				jobs = append(jobs, j)
 			}
 		}
 	}
-	for _, j := range jobs { // their shares are complete
-		s.work.Go(func() { s.run(ctx, p, j) })
+	for _, j := range jobs { // all users of a shared snapshot are known now
+		s.background.Go(func() { s.runJob(ctx, p, j) })
 	}
 	if p.left == 0 {
 		s.lastTook = time.Since(began)
@@ -66,145 +78,127 @@ func (s *Syncer) start(ctx context.Context, o occasion) *pass {
 	return p
 }
 
-// endPauses forgets the pauses that are over; what they delayed is
-// looked at by the pass that calls this. Syncer.mu is held.
-func (s *Syncer) endPauses(now time.Time) {
-	for _, p := range s.peers {
-		p.pause.end(now)
-		for _, l := range p.lanes {
-			l.pause.end(now)
+// expireRetries ends the retry delays that are over; the calling pass considers
+// the streams again. Syncer.mu is held.
+func (s *Syncer) expireRetries(now time.Time) {
+	for _, r := range s.replicas {
+		r.retry.expire(now)
+		for _, st := range r.streams {
+			st.retry.expire(now)
 		}
 	}
 }
 
-// consider takes a lane if it is free and has something to do, and returns the
-// job to run on it. Syncer.mu is held.
-func (s *Syncer) consider(p *pass, to *sight, origin partition.Origin, o occasion) *job {
-	own := to.peer.Name() == string(origin)
-	if !to.ok && (own || to.peer.lanes[origin] == nil) {
+// claimStream claims an idle stream that has work, and returns the job to run. Syncer.mu is held.
+func (s *Syncer) claimStream(p *pass, to *observation, origin partition.Origin, reason passReason) *job {
+	own := to.replica.Name() == string(origin)
+	if !to.ok && (own || to.replica.streams[origin] == nil) {
 		return nil
 	}
-	l := to.peer.lane(origin)
-	if l.busy {
-		l.missed = max(l.missed, 1)
-		p.joined = append(p.joined, l.done)
+	st := to.replica.stream(origin)
+	if st.busy {
+		st.missed = max(st.missed, 1)
+		p.join(st.done)
 		return nil
 	}
-	defer func() { l.toGo = p.view.toGo(to, origin) }()
-	l.missed = 0
+	defer func() { st.toGo = p.survey.toGo(to, origin) }()
+	st.missed = 0
 	switch {
-	case !to.ok || (o < asked && !l.pause.over(p.began)):
+	case !to.ok || (reason < onRequest && !st.retry.elapsed(p.began)):
 		return nil
-	case o == woken && l.state == Standby:
+	case reason == onCommit && st.state == Standby:
 		return nil
-	case o == woken && p.began.Before(s.cooledDown(l)):
-		l.missed = 1
+	case reason == onCommit && p.began.Before(s.cooledDown(st)):
+		st.missed = 1
 		return nil
 	}
-	j, state, err := p.view.plan(to, origin, o)
+	j, state, err := p.survey.plan(to, origin, reason)
 	if j == nil {
-		l.set(state, err)
+		st.setStateLocked(state, err)
 		return nil
 	}
-	j.lane, j.gate, j.share = l, s.gate(origin), p.shareFor(j, s.options.BatchEntries)
+	j.stream, j.durability, j.shared = st, s.durabilityOf(origin), p.shareSnapshot(j, s.options.BatchEntries)
+	j.copiedBefore = st.Entries
 	p.left++
-	l.busy, l.notBefore, l.done = true, time.Time{}, make(chan struct{})
-	p.ended = append(p.ended, l.done)
+	st.busy, st.notBefore, st.done = true, time.Time{}, make(chan struct{})
+	p.pending = append(p.pending, st.done)
 	return j
 }
 
-// run does a job on its lane and notes how it went.
-func (s *Syncer) run(ctx context.Context, p *pass, j *job) {
-	began, before := time.Now(), s.copied(j.lane)
-	state, err := s.do(ctx, j)
+// runJob runs a job on its stream and records the outcome.
+func (s *Syncer) runJob(ctx context.Context, p *pass, j *job) {
+	began := time.Now()
+	state, err := s.copyWithRetries(ctx, j)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := j.lane
-	l.busy = false
-	close(l.done)
+	st := j.stream
+	st.busy = false
+	close(st.done)
 	if p.left--; p.left == 0 {
 		s.lastTook = time.Since(p.began)
 	}
-	s.coolDown(l, l.Entries-before, time.Since(began))
-	signal(s.freed)
+	s.coolDown(st, st.Entries-j.copiedBefore, time.Since(began))
+	notify(s.streamDone)
 	switch {
 	case ctx.Err() != nil:
 	case err == nil:
-		l.pause.reset()
-		l.set(state, nil)
+		st.retry.reset()
+		st.setStateLocked(state, nil)
 	default:
 		j.to.stale = true
-		l.Errors++
-		l.pause.extend(s.options.BackoffMax)
-		l.set(state, err)
+		st.Errors++
+		st.retry.extend(s.options.BackoffMax)
+		st.setStateLocked(state, err)
 	}
 }
 
-func (s *Syncer) copied(l *lane) int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return l.Entries
-}
-
-// do copies until the target is level with what its source has, and returns
-// the lane's state. A position that somebody else moved is read again; so is that
-// of a target that was too slow for its share.
-func (s *Syncer) do(ctx context.Context, j *job) (State, error) {
+// copyWithRetries copies until the target is level with its source, and returns
+// the stream's state. If another process moved the position, or the target was too slow for
+// its shared snapshot, the position is read again and the copy repeated, up to three times.
+func (s *Syncer) copyWithRetries(ctx context.Context, j *job) (State, error) {
 	state, err := s.copy(ctx, j)
-	for tries := 0; (errors.Is(err, partition.ErrPositionMoved) || errors.Is(err, errAlone)) && tries < 3; tries++ {
-		if j.at, err = j.reread(ctx); err == nil {
-			j.beat, j.share = 0, nil
+	for tries := 0; (errors.Is(err, partition.ErrPositionMoved) || errors.Is(err, errDetached)) && tries < 3; tries++ {
+		if j.at, err = j.rereadPosition(ctx); err == nil {
+			j.confirmAt, j.shared = 0, nil
 			state, err = s.copy(ctx, j)
 		}
 	}
 	switch {
-	case errors.Is(err, partition.ErrLeaseHeld), errors.Is(err, partition.ErrLeaseLost):
-		return j.standby(), nil
-	case errors.Is(err, partition.ErrPositionMoved):
-		return j.standby(), nil // somebody else is faster
+	case errors.Is(err, partition.ErrLeaseHeld), errors.Is(err, partition.ErrLeaseLost), errors.Is(err, partition.ErrPositionMoved):
+		return s.standbyState(j), nil
 	case err != nil && errors.As(err, new(*sourceError)):
 		return Waiting, err
 	case err != nil:
-		return failedState(err), err
+		return copyFailureState(err), err
 	}
 	return state, nil
 }
 
-// standby is the state of a lane that another process is at work on.
-func (j *job) standby() State {
-	if j.beat != 0 {
+// standbyState returns the state of a stream on which another process works.
+func (s *Syncer) standbyState(j *job) State {
+	if j.confirmAt != 0 {
 		return Level
 	}
-	j.to.s.mu.Lock()
-	defer j.to.s.mu.Unlock()
-	j.to.stale = true
+	s.markStale(j.to)
 	return Standby
 }
 
-// report says how everything stands, the pass being over.
+// report describes all targets at the end of a pass.
 func (s *Syncer) report(p *pass) Report {
-	r := Report{Began: p.began, Took: time.Since(p.began)}
+	report := Report{Began: p.began, Took: time.Since(p.began)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, peer := range s.peers {
-		r.Targets = append(r.Targets, TargetReport{peer.status(), peer.entries() - p.before[peer]})
+	for _, r := range s.replicas {
+		report.Targets = append(report.Targets, TargetReport{r.status(), r.entries() - p.before[r]})
 	}
-	return r
+	return report
 }
 
-// entries is how many were copied to the peer. Syncer.mu is held.
-func (p *peer) entries() (sum int64) {
-	for _, l := range p.lanes {
-		sum += l.Entries
-	}
-	return sum
-}
-
-// plan says what there is to do for a target and an origin, or the state that
-// it is in when there is nothing.
-func (v *view) plan(to *sight, o partition.Origin, why occasion) (*job, State, error) {
+// plan returns the job for a target and an origin or, if there is nothing to do,
+// nil and the stream's state.
+func (v *survey) plan(to *observation, o partition.Origin, reason passReason) (*job, State, error) {
 	lost := v.behind[o]
-	switch own := to.peer.Name() == string(o); {
+	switch own := to.replica.Name() == string(o); {
 	case own && lost != nil:
 		return nil, Behind, lost
 	case own:
@@ -218,37 +212,37 @@ func (v *view) plan(to *sight, o partition.Origin, why occasion) (*job, State, e
 		return nil, Level, nil
 	}
 	if from == nil {
-		return nil, Waiting, fmt.Errorf("%s cannot be reached, and nobody else has anything of it", o)
+		return nil, Waiting, fmt.Errorf("%s cannot be reached, and no other partition holds any of its changes", o)
 	}
-	j := &job{to: to.peer, from: from.peer, origin: o, at: at}
+	j := &job{to: to.replica, from: from.replica, origin: o, at: at}
 	head := from.position(o)
-	if j.direct() {
-		j.seen = head.Revision
+	if j.isDirect() {
+		j.originHead = head.Revision
 	}
 	switch whole := at.Whole(); {
 	case head.Revision > at.Revision:
 		return j, "", nil
 	case head.Revision < at.Revision && whole:
-		return nil, Level, nil // nobody reachable has more
+		return nil, Level, nil // no reachable partition has more
 	case !whole:
 		if head.Revision == at.Revision && !at.CatchingUp() && j.mayConfirm(head) {
 			return j, "", nil
 		}
-		return nil, Waiting, fmt.Errorf("what it lacks of %s, nobody reachable has", o)
+		return nil, Waiting, fmt.Errorf("no reachable partition holds the missing changes of %s", o)
 	}
-	if why != woken {
-		if j.beat = head.SyncedAt; j.direct() {
-			j.beat = from.at.Now
+	if reason != onCommit {
+		if j.confirmAt = head.SyncedAt; j.isDirect() {
+			j.confirmAt = from.at.Now
 		}
 	}
-	if j.beat <= at.SyncedAt {
+	if j.confirmAt <= at.SyncedAt {
 		return nil, Level, nil
 	}
 	return j, "", nil
 }
 
-// mayConfirm reports whether the source can say that a target that holds as
-// much as itself holds everything of some moment.
+// mayConfirm reports whether the source can declare a target at the source's own
+// position complete.
 func (j *job) mayConfirm(head partition.Position) bool {
-	return head.Revision > 0 && (j.direct() || head.Whole())
+	return head.Revision > 0 && (j.isDirect() || head.Whole())
 }

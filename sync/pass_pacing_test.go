@@ -68,7 +68,7 @@ func (f *flood) commit() {
 	for _, name := range f.c.w.names[1:] {
 		f.since[name] = append(f.since[name], last)
 	}
-	signal(f.c.wake)
+	notify(f.c.wake)
 }
 
 // look notes which commits have arrived, and how old the oldest of the others is.
@@ -224,7 +224,7 @@ func (f *flood) untilRest(t *testing.T) {
 	for range 10_000 {
 		f.run(f.interval)
 		f.c.Syncer.mu.Lock()
-		l := f.c.peers[1].lanes["p0"]
+		l := f.c.replicas[1].streams["p0"]
 		left := time.Until(l.notBefore)
 		resting := !l.busy && left > 3*burstGap
 		f.c.Syncer.mu.Unlock()
@@ -258,7 +258,7 @@ func TestFirstCommitAfterQuietIsCopiedAtOnce(t *testing.T) {
 		c.handles["p1"].cost = cost(10*time.Millisecond, 10*time.Microsecond)
 		defer c.running(t)()
 		f.run(time.Second)
-		l := c.peers[1].lanes["p0"]
+		l := c.replicas[1].streams["p0"]
 		for started := false; !started; {
 			f.run(f.interval)
 			synctest.Wait()
@@ -332,12 +332,12 @@ func TestRestWithNothingToDoAfterwardsIsOver(t *testing.T) {
 		time.Sleep(time.Second)
 		c.Syncer.mu.Lock()
 		now := time.Now()
-		s, l := c.Syncer, c.peers[1].lanes["p0"]
+		s, l := c.Syncer, c.replicas[1].streams["p0"]
 		s.lastWake, l.notBefore, l.missed = now, now.Add(time.Millisecond), 1
 		c.Syncer.mu.Unlock()
 		passes := c.Status().Passes
 		c.handles["p0"].Fail(func(string) error { time.Sleep(time.Millisecond); return nil })
-		signal(s.freed)
+		notify(s.streamDone)
 		time.Sleep(time.Second)
 		if n := c.Status().Passes - passes; n != 1 {
 			t.Errorf("%d passes after the rest", n)

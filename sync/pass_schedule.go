@@ -9,7 +9,7 @@ import (
 	"github.com/robfig/cron/v3"
 )
 
-// ParseSchedule reads a cron spec of five fields, or a descriptor such as
+// ParseSchedule parses a cron spec of five fields, or a descriptor such as
 // "@every 1s" (whole seconds) or "@hourly".
 func ParseSchedule(spec string) (cron.Schedule, error) {
 	schedule, err := cron.ParseStandard(spec)
@@ -19,30 +19,21 @@ func ParseSchedule(spec string) (cron.Schedule, error) {
 	return schedule, nil
 }
 
-// occasion is why a pass is made.
-type occasion int
+var errRunning = errors.New("the syncer is already running")
 
-const (
-	scheduled occasion = iota // reads everything, tells level targets so
-	woken                     // copies what changed, and nothing else
-	asked                     // as scheduled, and tries what is backing off
-	alone                     // as asked, and waits for everybody
-)
-
-var errRunning = errors.New("sync runs already")
-
-// Run makes passes until ctx ends: one at once, then by the schedule, when
-// woken or asked, and when something that failed is due again. It returns once
-// everything under way has ended and the leases are given up.
+// Run makes passes until ctx ends: at once, by the schedule, after a wake or a
+// request, and when the retry delay of a failed operation ends. Run returns once all
+// its work has ended and the leases are released. A second Run at the same
+// time returns an error.
 func (s *Syncer) Run(ctx context.Context) error {
 	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
+	case s.running <- struct{}{}:
+		defer func() { <-s.running }()
 	default:
 		return errRunning
 	}
-	defer s.release(ctx)
-	defer s.work.Wait()
+	defer s.releaseLeases(ctx)
+	defer s.background.Wait()
 
 	next, wake := time.Now(), s.options.Wake
 	for {
@@ -59,35 +50,35 @@ func (s *Syncer) Run(ctx context.Context) error {
 				break
 			}
 			if s.noteWake() {
-				s.start(ctx, woken)
+				s.startPass(ctx, onCommit)
 			}
-		case <-s.freed: // the timer has to be set anew
-		case <-s.kick:
-			s.start(ctx, woken)
-		case <-s.trigger:
-			s.start(ctx, asked)
-		case answer := <-s.requests:
-			answer <- s.start(ctx, asked)
+		case <-s.streamDone: // computes the timer again
+		case <-s.retryCh:
+			s.startPass(ctx, onCommit)
+		case <-s.triggerCh:
+			s.startPass(ctx, onRequest)
+		case answer := <-s.passRequests:
+			answer <- s.startPass(ctx, onRequest)
 		}
 		timer.Stop()
 	}
 }
 
-// onTimer makes the pass that is due and returns when the schedule is next.
+// onTimer makes the pass that is due and returns the schedule's next time.
 func (s *Syncer) onTimer(ctx context.Context, next time.Time) time.Time {
 	now := time.Now()
 	if next.IsZero() || now.Before(next) {
-		s.start(ctx, woken) // only what is due again after a failure
+		s.startPass(ctx, onCommit) // a retry delay or cooldown has ended
 		return next
 	}
-	v := s.start(ctx, scheduled).view
-	s.sweepSometimes(ctx, v)
-	s.collectSometimes(ctx, v)
+	v := s.startPass(ctx, onSchedule).survey
+	s.sweepIfDue(ctx, v)
+	s.collectIfDue(ctx, v)
 	return following(s.options.Schedule, time.Now())
 }
 
-// following is the schedule's next time after t, as elapsed time: setting the host's
-// clock meanwhile neither delays a pass nor makes one look late. Zero: there is none.
+// following returns the schedule's next time after t, on the monotonic clock: setting the
+// host's clock neither delays a pass nor makes a pass look late. Zero: there is no next time.
 func following(schedule cron.Schedule, t time.Time) time.Time {
 	wall := t.Round(0)
 	next := schedule.Next(wall)
@@ -97,26 +88,27 @@ func following(schedule cron.Schedule, t time.Time) time.Time {
 	return t.Add(next.Sub(wall))
 }
 
-// never is when a schedule that has no next time starts.
+// never is the delay of a schedule that has no next time.
 const never = 100 * 365 * 24 * time.Hour
 
-// nextTime is next or, if earlier, when something that failed is due again.
+// nextTime returns next or, if earlier, the end of a retry delay, or of the cooldown of a
+// stream that has missed a commit.
 func (s *Syncer) nextTime(next time.Time) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if next.IsZero() {
 		next = time.Now().Add(never)
 	}
-	for _, p := range s.peers {
-		if p.fault == nil {
-			next = p.pause.earlier(next)
+	for _, r := range s.replicas {
+		if r.fault == nil {
+			next = r.retry.earlier(next)
 		}
-		for _, l := range p.lanes {
-			if l.busy || !p.usable(time.Now()) {
+		for _, st := range r.streams {
+			if st.busy || !r.isUsable(time.Now()) {
 				continue
 			}
-			next = l.pause.earlier(next)
-			if at := s.cooledDown(l); l.missed > 0 && at.Before(next) {
+			next = st.retry.earlier(next)
+			if at := s.cooledDown(st); st.missed > 0 && at.Before(next) {
 				next = at
 			}
 		}

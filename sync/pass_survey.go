@@ -5,152 +5,137 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// view is what a pass has seen.
-type view struct {
-	sights  []sight // of every configured partition, in order
-	origins []partition.Origin
-	behind  map[partition.Origin]error // origins that have lost something, and how that shows
-	late    <-chan struct{}            // closed when those that did not answer in time have; nil if none
+// survey is the state of all partitions as a pass has read it.
+type survey struct {
+	observations []observation // of every configured partition, in order
+	origins      []partition.Origin
+	behind       map[partition.Origin]error // origins that have lost writes, with the evidence
+	late         <-chan struct{}            // closed when the readings that missed surveyTimeout end; nil: none did
 }
 
-// sight is what a pass has seen of one partition.
-type sight struct {
-	peer  *peer
-	at    partition.Positions // as read, or as remembered
-	ok    bool                // can be copied to and from
-	fresh bool                // was read in this pass
+// observation is the state of one partition in a survey.
+type observation struct {
+	replica *replica
+	at      partition.Positions // as read, or as remembered
+	ok      bool                // usable as a target and as a source
+	fresh   bool                // read during this pass
 }
 
-// position is how far the partition is with an origin: the zero position when
-// it holds nothing of it.
-func (s *sight) position(o partition.Origin) partition.Position {
-	p := s.at.Origins[o]
-	p.Origin = o
+// position returns the partition's position for an origin; zero if the partition
+// holds nothing of that origin.
+func (o *observation) position(origin partition.Origin) partition.Position {
+	p := o.at.Origins[origin]
+	p.Origin = origin
 	return p
 }
 
-// patience is how long a pass of Run waits for positions before it goes on
-// with those that were read; the rest is known to the next pass.
-const patience = 200 * time.Millisecond
+// surveyTimeout bounds how long a pass of Run waits for positions before proceeding
+// with those read so far; the next pass uses the rest.
+const surveyTimeout = 200 * time.Millisecond
 
-// look reads positions: on a woken pass those of whoever is not remembered, and
-// of masters of which no commit of this process tells more than is remembered;
-// otherwise those of all partitions.
-func (s *Syncer) look(ctx context.Context, o occasion) *view {
-	peers := s.roll()
+// survey reads positions. An onCommit pass reads only unknown positions, and those of
+// masters for which this process knows no newer commit than remembered.
+// Other passes read the positions of all partitions.
+func (s *Syncer) survey(ctx context.Context, reason passReason) *survey {
+	replicas := s.refreshReplicas()
 	masters := s.cluster.Origins()
-	var wanted []*peer
-	told := make(map[*peer]partition.Revision)
+	wanted := make(map[*replica]int64) // with the last reading begun before
+	committed := make(map[*replica]partition.Revision)
 	s.mu.Lock()
-	for _, p := range peers {
-		need := o != woken || p.stale || !p.read || p.err != nil
-		if self := partition.Origin(p.Name()); !need && slices.Contains(masters, self) {
-			told[p] = s.cluster.Committed(p.Name())
-			need = told[p] <= p.known.Origins[self].Revision
+	for _, r := range replicas {
+		need := reason != onCommit || r.stale || !r.read || r.err != nil
+		if self := partition.Origin(r.Name()); !need && slices.Contains(masters, self) {
+			committed[r] = s.cluster.Committed(r.Name())
+			need = committed[r] <= r.known.Origins[self].Revision
 		}
-		if need && p.fault == nil && !p.reading && (o >= asked || p.pause.over(time.Now())) {
-			p.reading = true
-			wanted = append(wanted, p)
+		if need && r.fault == nil && !r.reading && (reason >= onRequest || r.retry.elapsed(time.Now())) {
+			r.reading = true
+			wanted[r] = r.readsBegun
 		}
 	}
 	s.mu.Unlock()
-	read, late := s.readAll(ctx, wanted, o)
-	v := s.see(peers, read)
-	v.tell(told)
+	late := s.readAll(ctx, wanted, reason)
+	v := s.collectObservations(replicas, wanted)
+	v.mergeCommitted(committed)
 	v.late = late
-	v.origins = origins(v.sights, masters)
+	v.origins = origins(v.observations, masters)
 	s.compareHeads(ctx, v)
 	return v
 }
 
-// readAll reads positions side by side, and returns whose were read in time.
-// A pass that is alone waits for all: Options.Timeout bounds it.
-func (s *Syncer) readAll(ctx context.Context, peers []*peer, o occasion) (inTime map[*peer]bool, late <-chan struct{}) {
-	read := make(map[*peer]bool) // those who are late write to it when this has returned
-	answers := make(chan *peer, len(peers))
-	for _, p := range peers {
-		s.work.Go(func() {
-			_, err := p.learn(ctx)
+// readAll reads positions in parallel, for at most surveyTimeout; a standalone pass
+// waits for all, which Options.Timeout bounds. If readings are late, readAll returns a
+// channel that is closed when they end; the next pass then uses them.
+func (s *Syncer) readAll(ctx context.Context, wanted map[*replica]int64, reason passReason) (late <-chan struct{}) {
+	if len(wanted) == 0 {
+		return nil
+	}
+	var group sync.WaitGroup
+	for r := range wanted {
+		group.Go(func() {
+			_, _ = r.readPositions(ctx) // which records the error
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			p.reading = false
-			read[p] = err == nil
-			answers <- p
+			r.reading = false
 		})
 	}
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	for left := len(peers); left > 0; {
-		select {
-		case <-answers:
-			left--
-		case <-timer.C:
-			if o != alone {
-				return s.soFar(read), s.whenLate(answers, left)
-			}
-		}
-	}
-	return read, nil
-}
-
-// soFar copies what readers may still be writing.
-func (s *Syncer) soFar(read map[*peer]bool) map[*peer]bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return maps.Clone(read)
-}
-
-// whenLate waits for the answers that are left, and has a pass look at them.
-func (s *Syncer) whenLate(answers <-chan *peer, left int) <-chan struct{} {
 	done := make(chan struct{})
-	s.work.Go(func() {
-		defer close(done)
-		for range left {
-			<-answers
-		}
-		signal(s.kick)
-	})
+	s.background.Go(func() { group.Wait(); close(done) })
+	if reason == standalone {
+		<-done
+		return nil
+	}
+	timer := time.NewTimer(surveyTimeout)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return nil
+	case <-timer.C:
+	}
+	s.background.Go(func() { <-done; notify(s.retryCh) })
 	return done
 }
 
-func (s *Syncer) see(peers []*peer, read map[*peer]bool) *view {
+func (s *Syncer) collectObservations(replicas []*replica, wanted map[*replica]int64) *survey {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v := &view{behind: make(map[partition.Origin]error)}
-	for _, p := range peers {
-		ok := p.usable(time.Now()) && !p.stale && !p.reading
-		if p.setBack != nil {
-			v.behind[partition.Origin(p.Name())] = p.setBack
+	v := &survey{behind: make(map[partition.Origin]error)}
+	for _, r := range replicas {
+		ok := r.isUsable(time.Now()) && !r.stale && !r.reading
+		if r.setBack != nil {
+			v.behind[partition.Origin(r.Name())] = r.setBack
 		}
-		v.sights = append(v.sights, sight{peer: p, at: p.known, ok: ok, fresh: ok && read[p]})
+		before, asked := wanted[r]
+		v.observations = append(v.observations, observation{replica: r, at: r.known, ok: ok, fresh: ok && asked && r.knownRead > before})
 	}
 	return v
 }
 
-// tell adds what commits of this process have told since masters were read.
-func (v *view) tell(told map[*peer]partition.Revision) {
-	for i := range v.sights {
-		s := &v.sights[i]
-		own := s.position(partition.Origin(s.peer.Name()))
-		if told[s.peer] <= own.Revision {
+// mergeCommitted raises the masters' heads to the commits of this process.
+func (v *survey) mergeCommitted(committed map[*replica]partition.Revision) {
+	for i := range v.observations {
+		o := &v.observations[i]
+		own := o.position(partition.Origin(o.replica.Name()))
+		if committed[o.replica] <= own.Revision {
 			continue
 		}
-		own.Revision = told[s.peer]
-		s.at.Origins = maps.Clone(s.at.Origins) // it is the peer's too
-		s.at.Origins[own.Origin] = own
+		own.Revision = committed[o.replica]
+		o.at.Origins = maps.Clone(o.at.Origins) // the replica shares the map
+		o.at.Origins[own.Origin] = own
 	}
 }
 
-// origins is all masters, and whoever was one: its entries are still there.
-func origins(sights []sight, masters []partition.Origin) []partition.Origin {
+// origins returns all masters, and all former masters, whose entries still exist.
+func origins(observations []observation, masters []partition.Origin) []partition.Origin {
 	all := slices.Clone(masters)
-	for i := range sights {
-		for o, p := range sights[i].at.Origins {
+	for i := range observations {
+		for o, p := range observations[i].at.Origins {
 			if p.Revision > 0 {
 				all = append(all, o)
 			}
@@ -160,23 +145,24 @@ func origins(sights []sight, masters []partition.Origin) []partition.Origin {
 	return slices.Compact(all)
 }
 
-// compareHeads finds origins of which somebody holds more than themselves. Their
-// heads are read again, after all others, so that progress is no alarm.
-func (s *Syncer) compareHeads(ctx context.Context, v *view) {
-	for i := range v.sights {
-		own := &v.sights[i]
-		o := partition.Origin(own.peer.Name())
+// compareHeads finds origins that hold less of their own changes than another partition
+// does. A suspicious head is read again, after all other positions, so that
+// progress raises no alarm.
+func (s *Syncer) compareHeads(ctx context.Context, v *survey) {
+	for i := range v.observations {
+		own := &v.observations[i]
+		o := partition.Origin(own.replica.Name())
 		if !own.ok || !slices.Contains(v.origins, o) {
 			continue
 		}
 		highest, holder := v.highest(o)
 		if own.fresh {
-			s.gate(o).notBeyond(own.position(o).Revision)
+			s.durabilityOf(o).capAt(own.position(o).Revision)
 		}
 		if highest <= own.position(o).Revision {
 			continue
 		}
-		if at, err := own.peer.learn(ctx); err != nil {
+		if at, err := own.replica.readPositions(ctx); err != nil {
 			own.ok = false
 		} else {
 			own.at = at
@@ -187,49 +173,56 @@ func (s *Syncer) compareHeads(ctx context.Context, v *view) {
 	}
 }
 
-// highest is the highest revision of o that another partition holds or was
-// on its way to.
-func (v *view) highest(o partition.Origin) (highest partition.Revision, holder *peer) {
-	for i := range v.sights {
-		if other := &v.sights[i]; other.peer.Name() != string(o) {
+// highest returns the highest revision of o that another partition holds or has
+// as its goal.
+func (v *survey) highest(o partition.Origin) (highest partition.Revision, holder *replica) {
+	for i := range v.observations {
+		if other := &v.observations[i]; other.replica.Name() != string(o) {
 			if p := other.position(o); p.Seen() > highest {
-				highest, holder = p.Seen(), other.peer
+				highest, holder = p.Seen(), other.replica
 			}
 		}
 	}
 	return highest, holder
 }
 
-// toGo is how many revisions of o the target lacks of those that are known to exist.
-func (v *view) toGo(to *sight, o partition.Origin) int64 {
+// toGo returns how many of the known revisions of o the target lacks.
+func (v *survey) toGo(to *observation, o partition.Origin) int64 {
 	var newest partition.Revision
-	for i := range v.sights {
-		at := v.sights[i].position(o)
+	for i := range v.observations {
+		at := v.observations[i].position(o)
 		newest = max(newest, at.Revision, at.Goal)
 	}
 	return distance(to.position(o).Revision, newest)
 }
 
-// source is who to copy o to a target from: the origin itself or, when it
-// cannot be used, whoever else holds most, those that are whole preferred.
-func (v *view) source(to *sight, o partition.Origin) *sight {
-	var best *sight
-	for i := range v.sights {
-		s := &v.sights[i]
-		if !s.ok || s.peer == to.peer {
+// distance returns how many revisions lie between two; revisions of epochs older than that of to
+// are not counted.
+func distance(from, to partition.Revision) int64 {
+	return max(0, int64(to-max(from, partition.Floor(to.Epoch()))))
+}
+
+// source returns the partition from which to copy o to a target: the origin itself if
+// usable, else the most advanced replica; nil if there is none.
+func (v *survey) source(to *observation, o partition.Origin) *observation {
+	var best *observation
+	for i := range v.observations {
+		from := &v.observations[i]
+		if !from.ok || from.replica == to.replica {
 			continue
 		}
-		if s.peer.Name() == string(o) {
-			return s
+		if from.replica.Name() == string(o) {
+			return from
 		}
-		if p := s.position(o); p.Revision > 0 && (best == nil || ahead(p, best.position(o))) {
-			best = s
+		if p := from.position(o); p.Revision > 0 && (best == nil || isAhead(p, best.position(o))) {
+			best = from
 		}
 	}
 	return best
 }
 
-func ahead(p, than partition.Position) bool {
+// isAhead orders sources: by revision, then complete ones first, then by SyncedAt.
+func isAhead(p, than partition.Position) bool {
 	if p.Revision != than.Revision {
 		return p.Revision > than.Revision
 	}

@@ -92,12 +92,12 @@ func TestBarrierServesOnlyWhatWasThereBeforeIt(t *testing.T) {
 			}
 			return nil
 		})
-		c.roll()
-		g := c.gate("p0")
+		c.refreshReplicas()
+		d := c.durabilityOf("p0")
 		var group sync.WaitGroup
 		for _, head := range []partition.Revision{10, 10, 5, 20} {
 			group.Go(func() {
-				if err := g.pass(t.Context(), c.peers[0], head); err != nil {
+				if err := d.wait(t.Context(), c.replicas[0], head); err != nil {
 					t.Error(err)
 				}
 			})

@@ -113,7 +113,7 @@ func TestPartitionThatHangsHoldsNobodyElseBack(t *testing.T) {
 		stop := c.running(t)
 		defer stop()
 		defer close(hang)
-		time.Sleep(patience)
+		time.Sleep(surveyTimeout)
 		for i := range 3 {
 			at := w.write("p0", fmt.Sprint(i), "v").Revision
 			c.woken()
@@ -247,7 +247,7 @@ func TestLeaseThatIsLostStopsTheCopyUntilTheNextPass(t *testing.T) {
 	w.write("p0", "a", "1")
 	c.handles["p1"].Fail(func(op string) error {
 		if op == memory.OpApply { // while the process was paused, another took over
-			held := c.peers[1].lease.held
+			held := c.replicas[1].lease.held
 			_ = w.bases["p1"].Release(t.Context(), held)
 			_, err := w.bases["p1"].Acquire(t.Context(), "other", 15*time.Second)
 			return err

@@ -11,37 +11,37 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// State is how a target stands with an origin, or with all of them.
+// State is the state of a target for an origin, or for all origins.
 type State string
 
 const (
-	Pending     State = "pending"     // nothing is known yet
-	Level       State = "level"       // holds everything that any reachable partition holds
-	Standby     State = "standby"     // lags, and another process is copying to it
-	Waiting     State = "waiting"     // lacks what no reachable partition can give
-	CatchingUp  State = "catching_up" // is amid a catch-up in several steps
-	Filling     State = "filling"     // is being filled for the first time
-	Refilling   State = "refilling"   // missed tombstones that are gone: is being filled afresh
-	Behind      State = "behind"      // others hold newer revisions of this master: nothing of it is copied
-	Failed      State = "failed"      // takes no copies; see the error
+	Pending     State = "pending"     // unknown so far
+	Level       State = "level"       // holds every change that any reachable partition holds
+	Standby     State = "standby"     // lags; another process is copying to it
+	Waiting     State = "waiting"     // lacks changes that no reachable partition can give
+	CatchingUp  State = "catching_up" // in a multi-step catch-up
+	Filling     State = "filling"     // being filled for the first time
+	Refilling   State = "refilling"   // missed collected tombstones: being filled again
+	Behind      State = "behind"      // has lost writes that replicas hold: nothing of this master is copied
+	Failed      State = "failed"      // rejects copies; see the error
 	Unreachable State = "unreachable" // does not answer
 	Refused     State = "refused"     // cannot serve until an operator acts
 )
 
-// worse orders states: a target is in the worst of its origins' states.
+// worse orders states: a target has the worst state of its origins.
 var worse = map[State]int{Level: 0, Pending: 1, Standby: 2, Waiting: 3, CatchingUp: 4, Filling: 5,
 	Refilling: 6, Behind: 7, Failed: 8, Unreachable: 9, Refused: 10}
 
-// totals counts what a lane has done since the syncer was made.
-type totals struct {
+// Totals counts work since the syncer was created.
+type Totals struct {
 	Entries int64 // applied
 	Bytes   int64 // of their values
-	Batches int64 // applied, confirmations of level targets not counted
+	Batches int64 // applied, without confirmations of level targets
 	Refills int64 // begun
-	Errors  int64 // copies that failed
+	Errors  int64 // failed copies
 }
 
-func (t *totals) add(o totals) {
+func (t *Totals) add(o Totals) {
 	t.Entries += o.Entries
 	t.Bytes += o.Bytes
 	t.Batches += o.Batches
@@ -49,45 +49,41 @@ func (t *totals) add(o totals) {
 	t.Errors += o.Errors
 }
 
-// Status is what a syncer has done and is doing.
+// Status describes a syncer.
 type Status struct {
-	Holder   string        // its name in leases
-	Active   bool          // holds the lease of some target
+	Holder   string        // the process's name in leases
+	Active   bool          // the process holds the lease of at least one target
 	Passes   int64         // begun
 	LastPass time.Time     // when the last pass began
-	NextPass time.Time     // when the schedule's next one after it is due; zero: none is
-	LastTook time.Duration // of the last pass of which everything has ended
+	NextPass time.Time     // when the schedule starts the next pass; zero: never
+	LastTook time.Duration // duration of the last pass whose copies have all ended
 	Targets  []TargetStatus
 }
 
-// TargetStatus is a partition's part of a Status. Counts are since the syncer
-// was made.
+// TargetStatus describes a partition as a target. Counts begin when the syncer is
+// created.
 type TargetStatus struct {
 	Name      string
 	State     State
-	Err       error     // why it is not level, if more is known than the state says
-	NextTry   time.Time // when it is tried again; zero: at the next pass
-	Standby   bool      // another process has its lease
-	Entries   int64     // copied to it
-	Bytes     int64     // of their values
-	Batches   int64     // applied
-	Refills   int64     // begun
-	Errors    int64     // copies that failed
+	Err       error     // the reason for State, if known
+	NextTry   time.Time // end of the retry delay; zero: at the next pass
+	Standby   bool      // another process holds the lease
 	Collected int64     // tombstones removed
-	Swept     int64     // expired entries of which it is the master, made tombstones
-	ToGo      int64     // entries to go, at most; counted in revisions
+	Swept     int64     // expired entries of this master that were replaced by tombstones
+	ToGo      int64     // upper bound of the entries to copy: a difference of revisions
 	Origins   []OriginStatus
+	Totals
 }
 
-// OriginStatus is how a target stands with one origin.
+// OriginStatus describes a target for one origin.
 type OriginStatus struct {
 	Origin   partition.Origin
 	State    State
 	Revision partition.Revision // the target's position, as last read
-	ToGo     int64
+	ToGo     int64              // as in TargetStatus
 }
 
-// Status returns how things stand now.
+// Status returns the current status.
 func (s *Syncer) Status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,52 +91,50 @@ func (s *Syncer) Status() Status {
 	if s.passes > 0 {
 		st.NextPass = following(s.options.Schedule, s.lastPass)
 	}
-	for _, p := range s.peers {
-		st.Targets = append(st.Targets, p.status())
-		st.Active = st.Active || p.lease.isHeld()
+	for _, r := range s.replicas {
+		st.Targets = append(st.Targets, r.status())
+		st.Active = st.Active || r.lease.held.Fence != 0
 	}
 	return st
 }
 
-// status sums the peer's lanes up. Syncer.mu is held.
-func (p *peer) status() TargetStatus {
-	t := TargetStatus{Name: p.Name(), State: Level, Collected: p.collected, Swept: p.swept, Standby: p.lease.isStandby()}
-	var sum totals
-	for o, l := range p.lanes {
-		sum.add(l.totals)
-		t.ToGo += l.toGo
-		t.Origins = append(t.Origins, OriginStatus{o, l.state, p.known.Origins[o].Revision, l.toGo})
-		if worse[l.state] > worse[t.State] {
-			t.State, t.Err, t.NextTry = l.state, l.err, l.pause.until
+// status summarizes the replica's streams. Syncer.mu is held.
+func (r *replica) status() TargetStatus {
+	t := TargetStatus{Name: r.Name(), State: Level, Collected: r.collected, Swept: r.swept, Standby: r.lease.standby}
+	for o, st := range r.streams {
+		t.add(st.Totals)
+		t.ToGo += st.toGo
+		t.Origins = append(t.Origins, OriginStatus{o, st.state, r.known.Origins[o].Revision, st.toGo})
+		if worse[st.state] > worse[t.State] {
+			t.State, t.Err, t.NextTry = st.state, st.err, st.retry.until
 		}
 	}
-	t.Entries, t.Bytes, t.Batches, t.Refills, t.Errors = sum.Entries, sum.Bytes, sum.Batches, sum.Refills, sum.Errors
 	slices.SortFunc(t.Origins, func(a, b OriginStatus) int { return cmp.Compare(a.Origin, b.Origin) })
 	switch {
-	case p.fault != nil:
-		t.State, t.Err, t.NextTry = stateOf(p.fault), p.fault, time.Time{}
-	case p.err != nil:
-		t.State, t.Err, t.NextTry = stateOf(p.err), p.err, p.pause.until
-	case !p.read:
+	case r.fault != nil:
+		t.State, t.Err, t.NextTry = readFailureState(r.fault), r.fault, time.Time{}
+	case r.err != nil:
+		t.State, t.Err, t.NextTry = readFailureState(r.err), r.err, r.retry.until
+	case !r.read:
 		t.State = Pending
 	}
 	return t
 }
 
-// Report is how every partition stood at the end of a pass.
+// Report describes every partition at the end of a pass.
 type Report struct {
 	Began   time.Time
 	Took    time.Duration
 	Targets []TargetReport // in the order of the configuration
 }
 
-// TargetReport is a partition's part of a Report.
+// TargetReport is the part of a Report about one partition.
 type TargetReport struct {
 	TargetStatus
 	Copied int64 // entries copied during the pass
 }
 
-// Level reports whether every reachable partition is level, and there is one.
+// Level reports whether at least one partition is reachable, and all reachable ones are level.
 func (r Report) Level() bool {
 	reachable := 0
 	for _, t := range r.Targets {
@@ -155,12 +149,12 @@ func (r Report) Level() bool {
 	return reachable > 0
 }
 
-// Away reports whether some partition could not be reached.
+// Away reports whether a partition was unreachable.
 func (r Report) Away() bool {
 	return slices.ContainsFunc(r.Targets, func(t TargetReport) bool { return t.State == Unreachable })
 }
 
-// String is a line for each partition.
+// String returns a line for each partition.
 func (r Report) String() string {
 	var b strings.Builder
 	for _, t := range r.Targets {
@@ -170,7 +164,7 @@ func (r Report) String() string {
 	return b.String()
 }
 
-// String is a line such as "partition-1: level at 1099511627999".
+// String returns a line such as "partition-1: level at 1099511627999".
 func (t TargetReport) String() string {
 	switch t.State {
 	case Level:
@@ -192,7 +186,7 @@ func (t TargetReport) because() string {
 	return ": " + t.Err.Error()
 }
 
-// at names the position; of each origin, if there are several.
+// at returns the position or, if there are several origins, the position for each.
 func (t TargetReport) at() string {
 	var at []string
 	for _, o := range t.Origins {

@@ -12,28 +12,27 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// sweepBatch bounds the entries of one commit of a sweep, and sweepBatches its
-// commits: what is left then waits for the next.
+// Bounds of a sweep of one master; the next sweep continues.
 const (
-	sweepBatch   = 500
-	sweepBatches = 100
+	sweepBatch   = 500 // entries of one commit
+	sweepBatches = 100 // commits
 )
 
 // errNothingExpired rolls a commit back.
 var errNothingExpired = errors.New("nothing has expired")
 
-// sweepSometimes sweeps beside everything else, once in Options.SweepEvery.
-func (s *Syncer) sweepSometimes(ctx context.Context, v *view) {
+// sweepIfDue sweeps in the background, at most once per Options.SweepEvery.
+func (s *Syncer) sweepIfDue(ctx context.Context, v *survey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	every := s.options.SweepEvery
-	if every < 0 || s.sweeping || time.Since(s.swept) < every {
+	if every < 0 || s.sweeping || time.Since(s.lastSweep) < every {
 		return
 	}
-	s.sweeping, s.swept = true, time.Now()
-	s.work.Go(func() {
+	s.sweeping, s.lastSweep = true, time.Now()
+	s.background.Go(func() {
 		if s.sweep(ctx, v) > 0 {
-			signal(s.kick) // the tombstones can be copied
+			notify(s.retryCh) // to copy the tombstones
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -41,65 +40,67 @@ func (s *Syncer) sweepSometimes(ctx context.Context, v *view) {
 	})
 }
 
-// sweepNow sweeps at the end of a lone pass, and has the tombstones copied too.
-func (s *Syncer) sweepNow(ctx context.Context, v *view) error {
+// sweepOnce sweeps at the end of a standalone pass, and copies the tombstones.
+func (s *Syncer) sweepOnce(ctx context.Context, v *survey) error {
 	if s.options.SweepEvery < 0 || s.sweep(ctx, v) == 0 {
 		return nil
 	}
-	return s.start(ctx, alone).wait(ctx)
+	return s.startPass(ctx, standalone).wait(ctx)
 }
 
-// sweep turns expired entries into tombstones, on all masters side by side,
-// and says how many. An entry is gone for every reader when it expires; only its place is
-// given back here.
-func (s *Syncer) sweep(ctx context.Context, v *view) (swept int64) {
-	before, masters := s.sweptSoFar(), s.cluster.Origins()
+// sweep replaces expired entries by tombstones, on all masters in parallel, and returns
+// how many. Readers no longer see an entry once it has expired; sweeping
+// merely frees its space.
+func (s *Syncer) sweep(ctx context.Context, v *survey) (swept int64) {
+	before, masters := s.totalSwept(), s.cluster.Origins()
 	var group errgroup.Group
-	for i := range v.sights {
-		at := &v.sights[i]
-		own := partition.Origin(at.peer.Name())
-		if slices.Contains(masters, own) && at.ok && v.behind[own] == nil {
-			group.Go(func() error { return at.peer.sweep(ctx) })
+	for i := range v.observations {
+		o := &v.observations[i]
+		own := partition.Origin(o.replica.Name())
+		if slices.Contains(masters, own) && o.ok && v.behind[own] == nil {
+			group.Go(func() error { return o.replica.sweep(ctx) })
 		}
 	}
 	if err := group.Wait(); err != nil && ctx.Err() == nil && !errors.Is(err, partition.ErrLeaseHeld) {
 		s.log.Warn("not all expired entries could be swept", "error", err)
 	}
-	return s.sweptSoFar() - before
+	return s.totalSwept() - before
 }
 
-func (s *Syncer) sweptSoFar() (sum int64) {
+func (s *Syncer) totalSwept() (sum int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, p := range s.peers {
-		sum += p.swept
+	for _, r := range s.replicas {
+		sum += r.swept
 	}
 	return sum
 }
 
-// sweep sweeps one master, resting after each commit for as long as it took.
-func (p *peer) sweep(ctx context.Context) error {
-	keys, err := p.expired(ctx)
+// sweep sweeps one master, and sleeps after each commit for as long as the commit took.
+func (r *replica) sweep(ctx context.Context) error {
+	keys, err := r.expiredKeys(ctx)
 	if err != nil || len(keys) == 0 {
 		return err
 	}
-	c, err := p.Cluster(ctx)
+	c, err := r.Cluster(ctx)
 	if err != nil {
-		return fmt.Errorf("sweep %s: %w", p.Name(), err)
+		return fmt.Errorf("sweep %s: %w", r.Name(), err)
 	}
-	return p.whileLeased(ctx, func(ctx context.Context) error {
+	return r.whileLeased(ctx, func(ctx context.Context) error {
 		for n := 0; len(keys) > 0 && n < sweepBatches; n++ {
 			began := time.Now()
-			if err := p.bury(ctx, c.Epoch, keys); err != nil {
-				return fmt.Errorf("sweep %d entries of %s: %w", len(keys), p.Name(), err)
+			if err := r.writeTombstones(ctx, c.Epoch, keys); err != nil {
+				return fmt.Errorf("sweep %d entries of %s: %w", len(keys), r.Name(), err)
 			}
 			if len(keys) < sweepBatch {
 				return nil
 			}
-			if err := sleep(ctx, time.Since(began)); err != nil {
-				return err
+			select {
+			case <-time.After(time.Since(began)):
+			case <-ctx.Done():
+				return ctx.Err()
 			}
-			if keys, err = p.expired(ctx); err != nil {
+			if keys, err = r.expiredKeys(ctx); err != nil {
 				return err
 			}
 		}
@@ -107,28 +108,28 @@ func (p *peer) sweep(ctx context.Context) error {
 	})
 }
 
-func (p *peer) expired(ctx context.Context) ([]partition.Key, error) {
-	bound, cancel := context.WithTimeout(ctx, p.s.options.Timeout)
+func (r *replica) expiredKeys(ctx context.Context) ([]partition.Key, error) {
+	bound, cancel := context.WithTimeout(ctx, r.s.options.Timeout)
 	defer cancel()
-	keys, err := p.Expired(bound, sweepBatch)
+	keys, err := r.Expired(bound, sweepBatch)
 	if err != nil {
-		return nil, fmt.Errorf("look for expired entries of %s: %w", p.Name(), err)
+		return nil, fmt.Errorf("look for expired entries of %s: %w", r.Name(), err)
 	}
 	return keys, nil
 }
 
-// bury writes tombstones in place of those entries that are, in the
-// transaction, still expired: by the master's clock, under the lock that
-// orders all its writers. What was written again, or lives longer now, stays.
-func (p *peer) bury(ctx context.Context, epoch int64, keys []partition.Key) error {
-	bound, cancel := context.WithTimeout(ctx, p.s.options.Timeout)
+// writeTombstones replaces those of the keys whose entries are still expired within the
+// transaction: by the master's clock, and under the lock that orders all of the master's
+// writers. An entry that was written again, or whose expiry was postponed, stays.
+func (r *replica) writeTombstones(ctx context.Context, epoch int64, keys []partition.Key) error {
+	bound, cancel := context.WithTimeout(ctx, r.s.options.Timeout)
 	defer cancel()
-	var buried int64
-	_, err := p.Commit(bound, partition.Batch{Epoch: epoch, Revisions: len(keys), Heads: keys,
+	var written int64
+	_, err := r.Commit(bound, partition.Batch{Epoch: epoch, Revisions: len(keys), Heads: keys,
 		Decide: func(c partition.Claim) ([]partition.Entry, error) {
-			tombstones := tombstonesOf(partition.Origin(p.Name()), c)
-			buried = int64(len(tombstones))
-			if buried == 0 {
+			tombstones := tombstonesOf(partition.Origin(r.Name()), c)
+			written = int64(len(tombstones))
+			if written == 0 {
 				return nil, errNothingExpired
 			}
 			return tombstones, nil
@@ -139,13 +140,13 @@ func (p *peer) bury(ctx context.Context, epoch int64, keys []partition.Key) erro
 	if err != nil {
 		return err
 	}
-	p.s.mu.Lock()
-	defer p.s.mu.Unlock()
-	p.swept += buried
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	r.swept += written
 	return nil
 }
 
-// tombstonesOf is one for each entry of the claim that has expired.
+// tombstonesOf returns a tombstone for each expired entry of the claim.
 func tombstonesOf(own partition.Origin, c partition.Claim) []partition.Entry {
 	var tombstones []partition.Entry
 	for i := range c.Current {
@@ -157,15 +158,4 @@ func tombstonesOf(own partition.Origin, c partition.Claim) []partition.Entry {
 			Deleted: true, ModifiedAt: c.Now, Checksum: partition.Checksum(nil)})
 	}
 	return tombstones
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

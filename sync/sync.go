@@ -13,38 +13,39 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// Cluster is what the syncer needs of the store.
+// Cluster is the part of the store that the syncer needs.
 type Cluster interface {
 	// Replicas returns every configured partition, in the order of the
-	// configuration; Err says why one cannot be used now.
+	// configuration; Err says why a partition is unusable now.
 	Replicas() []store.Replica
 	// Origins returns all masters.
 	Origins() []store.Origin
-	// Committed is the revision of the last commit of this process on a
-	// partition that was answered: it, and all before it, is durable there. Zero: not known.
+	// Committed returns the revision of this process's last answered commit on a
+	// partition: everything up to that revision is durable there. Zero: unknown.
 	Committed(name string) partition.Revision
-	// Observe is told positions that were just read, so that reads learn at once.
+	// Observe passes on positions that were just read.
 	Observe(name string, p partition.Positions)
-	// SetBack is told that an origin lacks what a target holds of it; from then on Replicas says so.
+	// SetBack reports an origin that lacks changes which a target holds. From then
+	// on Replicas reports the loss too.
 	SetBack(origin, target string, err error)
-	// Advance is told one position that was just moved.
+	// Advance passes on a position that was just moved.
 	Advance(name string, at partition.Position)
 }
 
-// Options is how a Syncer is made. The zero value of a field means its default.
+// Options configure a Syncer. A field's zero value selects the default.
 type Options struct {
-	Schedule     cron.Schedule // when passes start by themselves, default every second; see ParseSchedule
-	BatchEntries int           // most entries of one Apply, default 2000
-	BatchBytes   int64         // an Apply's entries end with the one whose value reaches this sum, default 8 MiB
-	Timeout      time.Duration // bound of a short operation (positions, snapshot, barrier, lease), default 5 s
-	CopyTimeout  time.Duration // bound of reading or applying one batch, default 1 min
-	BackoffMax   time.Duration // most time between two attempts at what fails, default 30 s
+	Schedule     cron.Schedule // starts passes; default every second; see ParseSchedule
+	BatchEntries int           // most entries of an Apply, default 2000
+	BatchBytes   int64         // an Apply ends with the entry whose value reaches this sum, default 8 MiB
+	Timeout      time.Duration // of a short operation (positions, snapshot, barrier, lease), default 5 s
+	CopyTimeout  time.Duration // of reading or applying a chunk, default 1 min
+	BackoffMax   time.Duration // longest delay before a failed operation is retried, default 30 s
 	LeaseTTL     time.Duration // how long a target waits for a process that died, default 15 s
-	Holder       string        // names this process in leases, unique; default made of host and process
+	Holder       string        // names this process in leases, unique; default from NewHolder
 
 	SweepEvery     time.Duration // between two sweeps of expired entries, default 10 s; negative: never
 	CollectEvery   time.Duration // between two collections of tombstones, default 1 min; negative: never
-	TombstoneGrace time.Duration // how long this process must have known a tombstone to be passed by all, default none
+	TombstoneGrace time.Duration // least age of a tombstone, counted from when all partitions passed it, default 0
 
 	Wake   <-chan struct{} // a receive starts a pass at once; may be nil
 	Logger *slog.Logger    // default slog.Default()
@@ -72,74 +73,69 @@ type Syncer struct {
 	options Options
 	log     *slog.Logger
 
-	turn     chan struct{}    // holds a token while Run or a lone Pass is at work
-	requests chan chan *pass  // passes that Pass asks a running Run for
-	trigger  chan struct{}    // a pass is asked for, nobody waits
-	kick     chan struct{}    // something that a pass left out can be done now
-	freed    chan struct{}    // a copy has ended: there may be a pause or a rest to wait for
-	work     sync.WaitGroup   // lanes, late reads and collections under way
-	gates    map[string]*gate // by origin; used by Run's or Pass's goroutine alone
+	running      chan struct{}          // holds a token while Run or a standalone Pass works
+	passRequests chan chan *pass        // passes that Pass requests from Run
+	triggerCh    chan struct{}          // requests a pass; the sender does not wait
+	retryCh      chan struct{}          // work that an earlier pass left out is possible now
+	streamDone   chan struct{}          // a copy has ended: Run must compute its next wake-up again
+	background   sync.WaitGroup         // running copies, late readings, sweeps and collections
+	durabilities map[string]*durability // by origin; used only by the goroutine that makes passes
 
-	mu         sync.Mutex // guards the fields below, and those of peers and lanes
-	peers      []*peer    // in the order of the configuration
-	passes     int64
-	lastPass   time.Time
-	lastTook   time.Duration
-	lastWake   time.Time
-	inBurst    bool // the last wake came less than burstGap after the one before
-	mark       *mark
-	considered time.Time
-	collecting bool
-	sweeping   bool
-	swept      time.Time // when the last sweep began
+	mu          sync.Mutex // guards the fields below, and the fields of replicas and streams
+	replicas    []*replica // in the order of the configuration
+	passes      int64
+	lastPass    time.Time
+	lastTook    time.Duration
+	lastWake    time.Time
+	inBurst     bool // the last wake came less than burstGap after the previous wake
+	mark        *mark
+	lastCollect time.Time // when a collection was last considered
+	collecting  bool
+	sweeping    bool
+	lastSweep   time.Time // when the last sweep began
 }
 
-// New makes a syncer; nothing happens before Run or Pass.
+// New returns a Syncer, which does nothing before Run or Pass.
 func New(c Cluster, o Options) *Syncer {
 	o = o.withDefaults()
 	return &Syncer{
-		cluster:  c,
-		options:  o,
-		log:      o.Logger,
-		turn:     make(chan struct{}, 1),
-		requests: make(chan chan *pass),
-		trigger:  make(chan struct{}, 1),
-		kick:     make(chan struct{}, 1),
-		freed:    make(chan struct{}, 1),
-		gates:    make(map[string]*gate),
+		cluster:      c,
+		options:      o,
+		log:          o.Logger,
+		running:      make(chan struct{}, 1),
+		passRequests: make(chan chan *pass),
+		triggerCh:    make(chan struct{}, 1),
+		retryCh:      make(chan struct{}, 1),
+		streamDone:   make(chan struct{}, 1),
+		durabilities: make(map[string]*durability),
 	}
 }
 
-// Trigger asks a running Run for a pass and does not wait for it.
-func (s *Syncer) Trigger() { signal(s.trigger) }
+// Trigger requests a pass from a running Run and returns at once.
+func (s *Syncer) Trigger() { notify(s.triggerCh) }
 
-// signal sends without waiting; one that waits already counts for both.
-func signal(c chan<- struct{}) {
+// notify sends without waiting. A notification that is already queued counts for both.
+func notify(c chan<- struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:
 	}
 }
 
-// Pass makes one pass over everything and waits until every target is done or
-// has failed; the report says how each stands. While Run is at work, it is Run
-// that makes the pass, and copies under way count to it. Otherwise Pass
-// also sweeps expired entries, collects tombstones, and gives the leases up at the end. The error is ctx's.
+// Pass makes one pass over all partitions, waits until every copy has ended or
+// failed, and reports the state of each target. While Run is active, Run makes
+// the pass, and copies that were already running are waited for too. Otherwise Pass also sweeps
+// expired entries, collects tombstones, and releases the leases at the end.
+// The error is ctx's.
 func (s *Syncer) Pass(ctx context.Context) (Report, error) {
-	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
-		return s.lonePass(ctx)
-	default:
-	}
 	answer := make(chan *pass, 1)
 	var first *pass
-	for range 2 { // a copy that was under way at first may be of an older snapshot
+	for range 2 { // a copy that was already running may read an older snapshot
 		select {
-		case s.requests <- answer:
-		case s.turn <- struct{}{}:
-			defer func() { <-s.turn }()
-			return s.lonePass(ctx)
+		case s.running <- struct{}{}:
+			defer func() { <-s.running }()
+			return s.standalonePass(ctx)
+		case s.passRequests <- answer:
 		case <-ctx.Done():
 			return Report{}, ctx.Err()
 		}
@@ -147,29 +143,27 @@ func (s *Syncer) Pass(ctx context.Context) (Report, error) {
 		if err := p.wait(ctx); err != nil {
 			return Report{}, err
 		}
-		if first == nil {
-			first = p
-		}
-		if len(p.joined) == 0 {
+		first = cmp.Or(first, p)
+		if !p.joined {
 			break
 		}
 	}
 	return s.report(first), nil
 }
 
-func (s *Syncer) lonePass(ctx context.Context) (Report, error) {
+func (s *Syncer) standalonePass(ctx context.Context) (Report, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	defer s.release(ctx)
-	defer s.work.Wait()
+	defer s.releaseLeases(ctx)
+	defer s.background.Wait()
 	defer cancel()
-	p := s.start(ctx, alone)
-	s.beginMark(p.view)
+	p := s.startPass(ctx, standalone)
+	s.startMark(p.survey)
 	if err := p.wait(ctx); err != nil {
 		return Report{}, err
 	}
-	if err := s.sweepNow(ctx, p.view); err != nil {
+	if err := s.sweepOnce(ctx, p.survey); err != nil {
 		return Report{}, err
 	}
-	s.collectNow(ctx, s.look(ctx, alone))
+	s.collectOnce(ctx, s.survey(ctx, standalone))
 	return s.report(p), ctx.Err()
 }
