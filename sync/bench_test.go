@@ -52,11 +52,11 @@ func cpuTime() time.Duration {
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
-// BenchmarkWokenPass is one write, woken, to two SQLite replicas.
+// BenchmarkWokenPass copies a commit to three SQLite replicas.
 func BenchmarkWokenPass(b *testing.B) {
 	for _, entries := range []int{1, 16, 256, 4096} {
 		b.Run(fmt.Sprint(entries), func(b *testing.B) {
-			f := openFixed(b, 3)
+			f := openFixed(b, 4)
 			s := New(f, Options{Logger: slog.New(slog.DiscardHandler)})
 			if _, err := s.Pass(b.Context()); err != nil {
 				b.Fatal(err)

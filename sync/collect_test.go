@@ -46,7 +46,7 @@ func TestTombstonesAreCollectedOncePassedByAll(t *testing.T) {
 	w.checkPositions()
 }
 
-// That a partition had passed a tombstone when it was last read is not enough.
+// A partition that had passed a tombstone at its last reading is not enough.
 func TestNothingIsCollectedWhileAPartitionIsAway(t *testing.T) {
 	w := newWorld(t, 1, 3)
 	c := w.site()
@@ -140,7 +140,7 @@ func TestBrokenFillOlderThanCollectedTombstonesIsBegunAfresh(t *testing.T) {
 	if p := w.position("p2", "p0"); p.SyncedAt != 0 || p.Revision == 0 {
 		t.Fatalf("p2 is at %+v", p)
 	}
-	other := w.site() // knows nothing of p2
+	other := w.site() // does not know p2
 	other.configure("p0", "p1")
 	w.delete("p0", "0")
 	other.level()
@@ -185,8 +185,8 @@ func TestFilledTargetKnowsWhatWasCollectedBeforeItIsWhole(t *testing.T) {
 	}
 }
 
-// TestInterruptedFillGoesOn: although the origin has collected tombstones that are beyond
-// where the fill has come, as long as it collects no more.
+// TestInterruptedFillGoesOn: an interrupted fill continues after the origin has collected
+// tombstones beyond its position, unless the origin collects more.
 func TestInterruptedFillGoesOn(t *testing.T) {
 	w := newWorld(t, 1, 2)
 	c := w.site(func(o *Options) { o.BatchEntries = 2 })
@@ -226,7 +226,7 @@ func TestInterruptedFillGoesOn(t *testing.T) {
 }
 
 // A tombstone of p1 may have replaced an entry of p0 that a slow copy to p2
-// still carries: it stays until p2 is beyond where p0 was.
+// still carries. The tombstone stays until p2 has passed p0's head of that moment.
 func TestTombstonesStayWhileAnotherOriginLags(t *testing.T) {
 	w := newWorld(t, 2, 3)
 	c := w.site()
@@ -259,8 +259,8 @@ func TestTombstonesStayWhileAnotherOriginLags(t *testing.T) {
 	}
 }
 
-// TestPartitionThatIsFilledAfreshSaysSo: in its status, and by a position with which it
-// serves no reads, until it is whole.
+// TestPartitionThatIsFilledAfreshSaysSo: the status says so, and the position serves
+// no reads until the partition is complete.
 func TestPartitionThatIsFilledAfreshSaysSo(t *testing.T) {
 	w := newWorld(t, 1, 3)
 	c := w.site(func(o *Options) { o.BatchEntries = 1 })

@@ -15,8 +15,8 @@ import (
 
 func (m *machine) pass(t *rapid.T) { t.Logf("%s", m.aSite(t).pass()) }
 
-// faultyPass has a partition fail for a process from some operation on: before
-// anything is done, or so that what was done is not answered.
+// faultyPass lets a partition fail for a process from a random operation on: before the
+// operation has an effect, or by losing the answer.
 func (m *machine) faultyPass(t *rapid.T) {
 	c, victim := m.aSite(t), m.aName(t)
 	h := c.handles[victim]
@@ -43,8 +43,8 @@ func (m *machine) failFrom(t *rapid.T, op string) func(string) error {
 	}
 }
 
-// killedPass ends a process in mid-pass: it does nothing more, gives no lease
-// back, and another takes its place.
+// killedPass kills a process in the middle of a pass: the process does nothing more and keeps
+// its leases, and a new process replaces it.
 func (m *machine) killedPass(t *rapid.T) {
 	i := rapid.IntRange(0, len(m.sites)-1).Draw(t, "process")
 	c := m.sites[i]
@@ -57,8 +57,7 @@ func (m *machine) killedPass(t *rapid.T) {
 	m.sites[i] = m.site(rapid.IntRange(1, 4).Draw(t, "batch"))
 }
 
-// overtakenSweep has a writer change an expired key between a sweep's search and
-// its commit.
+// overtakenSweep lets a writer change an expired key between the search and the commit of a sweep.
 func (m *machine) overtakenSweep(t *rapid.T) {
 	key, c := aKey(t), m.aSite(t)
 	master := m.masterOf(key)
@@ -77,15 +76,15 @@ func (m *machine) overtakenSweep(t *rapid.T) {
 	h.sweeps = nil
 }
 
-// slowCopy is a copy that a slow process has read and not yet sent, step by step.
+// slowCopy is a copy that a slow process has read and sends chunk by chunk.
 type slowCopy struct {
 	to     string
 	chunks []partition.Copy
-	done   int // steps that arrived in order
-	resets int // of the target, when it was read
+	done   int // chunks that arrived in order
+	resets int // of the target, at the time of reading
 }
 
-// take reads a copy as a process does that is then held up.
+// take reads a copy for a process that is then suspended.
 func (m *machine) take(t *rapid.T) {
 	if c := m.taken(t); c != nil {
 		m.copies = append(m.copies, c)
@@ -112,12 +111,12 @@ func (m *machine) taken(t *rapid.T) *slowCopy {
 		t.Fatal(err)
 	}
 	c := &slowCopy{to: to, resets: m.emptied(to, o)}
-	c.chunks = stepsOf(t, snap, partition.Copy{Origin: o, From: at.Revision, Goal: max(head.Revision, at.Goal)})
+	c.chunks = chunksOf(t, snap, partition.Copy{Origin: o, From: at.Revision, Goal: max(head.Revision, at.Goal)})
 	return c
 }
 
-// stepsOf reads a snapshot into steps, of which the first one is like the copy given.
-func stepsOf(t *rapid.T, snap partition.Snapshot, next partition.Copy) (chunks []partition.Copy) {
+// chunksOf reads a snapshot into chunks. The first chunk starts where next does.
+func chunksOf(t *rapid.T, snap partition.Snapshot, next partition.Copy) (chunks []partition.Copy) {
 	size, head := rapid.IntRange(1, 4).Draw(t, "entries of a step"), snap.Position()
 	for {
 		entries, err := snap.Next(t.Context(), size, 1<<20)
@@ -145,16 +144,15 @@ func (m *machine) emptied(name string, o partition.Origin) int {
 	return m.w.resets[holding{name, o}]
 }
 
-// deliver sends a step of a copy that was taken: the next, one that was sent
-// before, or a later one. Only the next, and only to a target that nobody has
-// moved meanwhile, may have an effect.
+// deliver sends a chunk of a slow copy: the next chunk, a repetition, or a later chunk. Only
+// the next may have an effect, and only if the target has not moved meanwhile.
 func (m *machine) deliver(t *rapid.T) {
 	if len(m.copies) == 0 {
 		return
 	}
 	i := len(m.copies) - rapid.IntRange(1, len(m.copies)).Draw(t, "copy, counted from the last")
 	c := m.copies[i]
-	if c.resets != m.emptied(c.to, c.chunks[0].Origin) { // its process has lost the lease, as the fence says
+	if c.resets != m.emptied(c.to, c.chunks[0].Origin) { // the process has lost the lease: the fence is too old
 		m.copies = slices.Delete(m.copies, i, i+1)
 		return
 	}
@@ -165,7 +163,7 @@ func (m *machine) send(t *rapid.T, c *slowCopy, i int) {
 	step := c.chunks[i]
 	at := m.w.position(c.to, string(step.Origin)).Revision
 	if i > c.done && at == step.From {
-		return // no process is so far ahead of itself
+		return // no process sends chunks out of order
 	}
 	err := m.slow.handles[c.to].Apply(t.Context(), step)
 	if fits := at == step.From; fits != (err == nil) || !fits && !errors.Is(err, partition.ErrPositionMoved) {
@@ -176,8 +174,8 @@ func (m *machine) send(t *rapid.T, c *slowCopy, i int) {
 	}
 }
 
-// overtakenCopy has the target catch up with writes of the same origin while a copy
-// to it is on its way.
+// overtakenCopy lets the target catch up with newer writes of the same origin while a slow
+// copy to the target is running.
 func (m *machine) overtakenCopy(t *rapid.T) {
 	c := m.taken(t)
 	if c == nil {
@@ -207,8 +205,8 @@ func (m *machine) outage(t *rapid.T) {
 	}
 }
 
-// reconfigure leaves a replica out of a process's configuration: it may collect
-// what that one has not passed.
+// reconfigure removes a replica from a process's configuration. The process may then collect
+// tombstones that the replica has not passed.
 func (m *machine) reconfigure(t *rapid.T) {
 	replicas := m.w.names[len(m.w.masters):]
 	if len(replicas) == 0 {

@@ -18,10 +18,10 @@ import (
 	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
-// TestPartitionsAlwaysConverge: whatever is written, deleted and expires while
-// passes fail, processes die and copies arrive late, twice and out of order, no
-// partition goes back, none says that it has more than it has, and quiet passes
-// make all equal to what was acknowledged. RUNNEL_TEST_LONG=1 tries it more often.
+// TestPartitionsAlwaysConverge writes, deletes and expires entries while passes fail, processes
+// die, and copies arrive late, twice and out of order. No position ever goes back or exceeds
+// the partition's contents, and undisturbed passes make all partitions equal to the
+// acknowledged writes. RUNNEL_TEST_LONG=1 runs more checks.
 func TestPartitionsAlwaysConverge(t *testing.T) {
 	rapidly(t, "rapid.steps", "60")
 	if os.Getenv("RUNNEL_TEST_LONG") == "1" {
@@ -30,7 +30,7 @@ func TestPartitionsAlwaysConverge(t *testing.T) {
 	rapid.Check(t, converges(""))
 }
 
-// converges is that property, of a world whose handles have a fault.
+// converges is the property of TestPartitionsAlwaysConverge, for handles with a fault.
 func converges(f fault) func(*rapid.T) {
 	return func(t *rapid.T) {
 		m := newMachine(t)
@@ -59,11 +59,11 @@ func converges(f fault) func(*rapid.T) {
 	}
 }
 
-// machine is one run: a world and what is known of it from outside.
+// machine is a run of the property: a world, and the acknowledged writes.
 type machine struct {
 	w      *world
 	sites  []*site
-	slow   *site                                        // a process whose calls arrive when the others are long past them
+	slow   *site                                        // a process whose calls arrive very late
 	passed atomic.Int64                                 // nanoseconds since the beginning, by the right clock
 	copies []*slowCopy                                  // on their way
 	at     map[string]partition.Positions               // as of the last check
@@ -90,7 +90,7 @@ func newMachine(t *rapid.T) *machine {
 	return m
 }
 
-// site is another process.
+// site starts a process.
 func (m *machine) site(batch int) *site {
 	return m.w.site(func(o *Options) {
 		o.BatchEntries = batch
@@ -109,13 +109,12 @@ func (m *machine) aName(t *rapid.T) string {
 }
 func (m *machine) tick(d time.Duration) { m.passed.Add(int64(d)) }
 
-// masterOf is the one master of a key.
+// masterOf returns the master of a key.
 func (m *machine) masterOf(key string) string {
 	return m.w.masters[slices.Index(machineKeys, key)%len(m.w.masters)]
 }
 
-// write is acknowledged, but for one that is refused: then nothing happened. An
-// answer that is lost changes nothing: what was written stands.
+// write writes an entry. A refused write has no effect; a write whose answer is lost stands.
 func (m *machine) write(key string, e partition.Entry, fail func(op string) error) partition.Entry {
 	master := m.masterOf(key)
 	e.Key, e.Size, e.Checksum = partition.Key("k/"+key), int64(len(e.Value)), partition.Checksum(e.Value)
@@ -133,7 +132,7 @@ func (m *machine) write(key string, e partition.Entry, fail func(op string) erro
 	return m.acknowledged(key, e, c.First)
 }
 
-// acknowledged notes a write. w.mu is held.
+// acknowledged records a write. w.mu is held.
 func (m *machine) acknowledged(key string, e partition.Entry, r partition.Revision) partition.Entry {
 	e.Origin, e.Revision = partition.Origin(m.masterOf(key)), r
 	m.w.history[e.Origin] = append(m.w.history[e.Origin], e)
@@ -151,12 +150,12 @@ func (m *machine) last(key string) partition.Entry {
 	return m.user[key]
 }
 
-// nowAt is the clock of a partition.
+// nowAt returns the time of a partition's clock.
 func (m *machine) nowAt(name string) partition.Instant {
 	return partition.InstantOf(m.w.now().Add(m.w.clock[name]))
 }
 
-// fate is how a call ends: as it should, without effect, or without an answer.
+// fate is the outcome of a call: success, failure without effect, or a lost answer.
 func fate(t *rapid.T, before, after string) func(op string) error {
 	switch rapid.SampledFrom([]string{"answered", "answered", "refused", "not answered"}).Draw(t, "fate") {
 	case "refused":
@@ -190,8 +189,8 @@ func (m *machine) delete(t *rapid.T) {
 
 var errCondition = errors.New("the condition does not hold")
 
-// update writes a key if it stands at a revision: the master knows, and what has
-// expired or was deleted does not stand, swept or not.
+// update writes a key if its revision is the expected one. The master decides: an expired or
+// deleted entry has no revision, swept or not.
 func (m *machine) update(t *rapid.T) {
 	key := aKey(t)
 	master, last := m.masterOf(key), m.last(key)
@@ -229,8 +228,8 @@ func (m *machine) wait(t *rapid.T) {
 	m.tick(rapid.SampledFrom([]time.Duration{time.Second, 5 * time.Second, time.Minute}).Draw(t, "time"))
 }
 
-// catchUp brings a partition level with an origin as a write does that needs copies
-// now, in whatever state the partition is and beside all who copy.
+// catchUp brings a partition level with an origin, as a write that needs copies does, whatever
+// else copies to the partition.
 func (m *machine) catchUp(t *rapid.T) {
 	o, name := partition.Origin(rapid.SampledFrom(m.w.masters).Draw(t, "origin")), m.aName(t)
 	if name != string(o) {
@@ -256,8 +255,8 @@ func (m *machine) catchUpOf(t *rapid.T, name string, o partition.Origin, fail fu
 	}
 }
 
-// check is done after every action: no partition says that it has more than it
-// has, and what whole ones show never goes back, unless they are emptied.
+// check runs after every action: no position exceeds the contents, and the visible state of a complete
+// partition goes back only if the partition was emptied.
 func (m *machine) check(t *rapid.T) {
 	m.w.checkPositions()
 	m.w.mu.Lock()
@@ -284,14 +283,14 @@ func (m *machine) check(t *rapid.T) {
 	m.resets = emptied
 }
 
-// checkShown checks that a partition shows nothing older than it has shown.
+// checkShown checks that a partition shows nothing older than before.
 func (m *machine) checkShown(t *rapid.T, name string) {
 	if m.seen[name] == nil {
 		m.seen[name] = make(map[partition.Key]partition.Entry)
 	}
 	for k, e := range m.w.rows(name) {
 		if string(e.Origin) != name && m.at[name].Origins[e.Origin].SyncedAt == 0 {
-			continue // it serves no reads of these
+			continue // serves no reads of this origin
 		}
 		if before := m.seen[name][k]; e.Revision < before.Revision {
 			t.Errorf("%s shows %s at %d, and had shown it at %d", name, k, e.Revision, before.Revision)
@@ -300,11 +299,11 @@ func (m *machine) checkShown(t *rapid.T, name string) {
 	}
 }
 
-// settle has everything work again, and checks that quiet passes make all equal
-// to what was acknowledged, tombstones being collected meanwhile.
+// settle ends all faults and checks that undisturbed passes, with collections of tombstones, make
+// all partitions equal to the acknowledged writes.
 func (m *machine) settle(t *rapid.T) {
 	m.heal(t)
-	m.tick(time.Hour) // leases are over, and most of what was to expire
+	m.tick(time.Hour) // all leases and most entries have expired
 	for i := range 6 {
 		r := m.sites[i%len(m.sites)].pass()
 		m.check(t)
@@ -324,8 +323,8 @@ func (m *machine) settle(t *rapid.T) {
 	}
 }
 
-// checkAcknowledged checks that every partition holds the last write of each key
-// that was acknowledged, and nothing of one that was deleted or has expired.
+// checkAcknowledged checks that every partition holds the last acknowledged write of each key,
+// and no deleted or expired entry.
 func (m *machine) checkAcknowledged(t *rapid.T) {
 	for _, name := range m.w.names {
 		rows := m.w.rows(name)

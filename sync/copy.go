@@ -8,7 +8,7 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// job is one copy of an origin to a target.
+// job is a copy of an origin to a target.
 type job struct {
 	stream       *stream
 	durability   *durability

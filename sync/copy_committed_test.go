@@ -11,8 +11,8 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// answered writes as a client of the site's process does: once it is answered
-// the write is durable, the store knows, and wakes the syncer.
+// answered writes like a client of the site's process: the store knows the answered, durable
+// write and wakes the syncer.
 func (c *site) answered(key string) partition.Entry {
 	e := c.w.write("p0", key, "v")
 	c.told(e)
@@ -29,8 +29,8 @@ func (c *site) told(e partition.Entry) {
 	c.committed[string(e.Origin)] = max(c.committed[string(e.Origin)], e.Revision)
 }
 
-// TestCommitOfTheProcessIsCopiedWithoutAsking: what a commit that was answered has
-// told needs neither a reading of positions nor a barrier.
+// TestCommitOfTheProcessIsCopiedWithoutAsking: an answered commit requires neither a reading of
+// positions nor a barrier.
 func TestCommitOfTheProcessIsCopiedWithoutAsking(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, 3)
@@ -58,8 +58,8 @@ func TestCommitOfTheProcessIsCopiedWithoutAsking(t *testing.T) {
 	})
 }
 
-// TestCommitOfAnotherProcessNeedsItsBarrier: one that is visible behind the
-// last of this process may not be durable yet.
+// TestCommitOfAnotherProcessNeedsItsBarrier: a commit that is visible after the last commit of
+// this process may not be durable yet.
 func TestCommitOfAnotherProcessNeedsItsBarrier(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, 2)
@@ -75,8 +75,8 @@ func TestCommitOfAnotherProcessNeedsItsBarrier(t *testing.T) {
 	})
 }
 
-// TestOriginBehindWhatWasCommittedIsNotCopied: its database was exchanged since.
-// What it gives out again may differ from what was copied before.
+// TestOriginBehindWhatWasCommittedIsNotCopied: the database was replaced, and may assign
+// revisions again that were copied before.
 func TestOriginBehindWhatWasCommittedIsNotCopied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, 2)
@@ -107,8 +107,8 @@ func TestOriginBehindWhatWasCommittedIsNotCopied(t *testing.T) {
 	})
 }
 
-// TestProcessesThatKnowTheirOwnCommits has two run side by side, each told of its
-// own commits on two masters that both write to.
+// TestProcessesThatKnowTheirOwnCommits runs two processes in parallel. Both write to two
+// masters, and each knows only its own commits.
 func TestProcessesThatKnowTheirOwnCommits(t *testing.T) {
 	w := newWorld(t, 2, 4)
 	change := func(o *Options) { o.BatchEntries = 3; o.LeaseTTL = 10 * time.Millisecond }

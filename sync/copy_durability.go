@@ -10,8 +10,8 @@ import (
 )
 
 // durability tracks up to which revision an origin is durable, so that nothing is copied
-// that a crash could take back. A barrier serves every copy whose snapshot is older than
-// the barrier: parallel targets share one barrier, and late targets often need none.
+// that a crash could take back. A barrier serves every copy with an older
+// snapshot: parallel targets share a barrier, and late targets often need none.
 type durability struct {
 	timeout time.Duration // of a barrier
 
@@ -74,7 +74,7 @@ func (d *durability) joinBarrier(head partition.Revision) (b *barrier, mine bool
 	return d.running, true
 }
 
-// makeBarrier makes the barrier. Other copies may wait for it too, so the end of ctx does not stop it.
+// makeBarrier makes the barrier. The barrier may serve several copies, so the end of ctx does not stop it.
 func (d *durability) makeBarrier(ctx context.Context, origin *replica, b *barrier) {
 	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.timeout)
 	defer cancel()

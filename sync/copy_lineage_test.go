@@ -7,8 +7,8 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// fork has p0 restored to before its last writes, which p1 holds, and written past
-// them: a new process knows of neither.
+// fork restores p0 to before its last writes, which p1 holds, and writes different entries
+// at the same revisions. A new process knows of neither history.
 func fork(t *testing.T, w *world, own ...string) *site {
 	c := w.site()
 	w.write("p0", "a", "1")
@@ -28,7 +28,7 @@ func fork(t *testing.T, w *world, own ...string) *site {
 	return next
 }
 
-// TestOriginThatWasSetBackIsNotCopied, however many revisions it has given out since.
+// TestOriginThatWasSetBackIsNotCopied, however many revisions the origin has assigned since.
 func TestOriginThatWasSetBackIsNotCopied(t *testing.T) {
 	for name, own := range map[string][]string{
 		"other keys": {"c", "d", "e"},
@@ -57,8 +57,8 @@ func TestOriginThatWasSetBackIsNotCopied(t *testing.T) {
 	}
 }
 
-// TestOriginRestoredUnderTheSyncProcessIsFoundByTheNextCopy: it remembers what it has
-// copied, and the origin is where the target is again, or further.
+// TestOriginRestoredUnderTheSyncProcessIsFoundByTheNextCopy: the process remembers the copied
+// entries, and the restored origin has reached or passed the target again.
 func TestOriginRestoredUnderTheSyncProcessIsFoundByTheNextCopy(t *testing.T) {
 	w := newWorld(t, 1, 2)
 	c := w.site()
@@ -79,8 +79,8 @@ func TestOriginRestoredUnderTheSyncProcessIsFoundByTheNextCopy(t *testing.T) {
 	}
 }
 
-// TestReplicaIsNotEmptiedForAnOriginThatWasSetBack: the origin has collected
-// tombstones that the replica has not passed, and only the replica holds what is lost.
+// TestReplicaIsNotEmptiedForAnOriginThatWasSetBack: the origin has collected tombstones that
+// the replica has not passed, and only the replica holds the lost writes.
 func TestReplicaIsNotEmptiedForAnOriginThatWasSetBack(t *testing.T) {
 	w := newWorld(t, 1, 2)
 	c := fork(t, w, "c", "d", "e")
@@ -97,8 +97,8 @@ func TestReplicaIsNotEmptiedForAnOriginThatWasSetBack(t *testing.T) {
 	}
 }
 
-// TestRelayOfAnotherHistoryIsNotCopied: the origin is away, and one replica has followed
-// it after it was set back.
+// TestRelayOfAnotherHistoryIsNotCopied: the origin is unreachable, and a replica has followed
+// the origin after it was set back.
 func TestRelayOfAnotherHistoryIsNotCopied(t *testing.T) {
 	w := newWorld(t, 1, 3)
 	w.names = []string{"p0", "p1"}

@@ -9,16 +9,16 @@ import (
 )
 
 // sharedSnapshot is a snapshot of an origin that several targets copy from, so that
-// its rows are read once. The first target to need a chunk reads it; the others
-// find the chunk in a window of the last few. A target that falls behind the window, or
-// whose snapshot ended with another target's failure, gets errDetached and opens a
+// its rows are read once. The first target to need a chunk reads it; the rest
+// find the chunk in a window of the last few. A target that falls behind the window or
+// loses the snapshot by another target's failure, gets errDetached and opens a
 // snapshot of its own.
 //
 // With three SQLite targets, sharing saves 7 % of the processor time of a pass that copies
 // 256 entries, and 17 % with 4,096.
 type sharedSnapshot struct {
 	after partition.Revision // lowest position of the targets; fixed before the first use
-	lock  chan struct{}      // a mutex whose Lock ends with a context; guards the fields below
+	lock  chan struct{}      // a mutex, locked with a context; guards the fields below
 
 	snap     partition.Snapshot // nil before open, and after ended is set
 	position partition.Position // of snap
@@ -39,8 +39,8 @@ type sharedKey struct {
 	origin partition.Origin
 }
 
-// shareSnapshot returns the snapshot that a job can share with other jobs of the pass
-// whose positions are at most maxDistance revisions away; nil if there is none.
+// shareSnapshot returns the snapshot that a job can share with the jobs of the pass at
+// most maxDistance revisions away; nil if there is none.
 func (p *pass) shareSnapshot(j *job, maxDistance int) *sharedSnapshot {
 	if j.confirmAt != 0 || j.at.Revision == 0 {
 		return nil

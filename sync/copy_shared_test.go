@@ -50,7 +50,8 @@ func TestTargetsSideBySideReadTheOriginOnce(t *testing.T) {
 	})
 }
 
-// TestTargetsAtDifferentPositionsShareWhatTheyLack: each gets what is beyond its own.
+// TestTargetsAtDifferentPositionsShareWhatTheyLack: each target receives the entries after
+// its position.
 func TestTargetsAtDifferentPositionsShareWhatTheyLack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, 3)
@@ -74,8 +75,8 @@ func TestTargetsAtDifferentPositionsShareWhatTheyLack(t *testing.T) {
 	})
 }
 
-// TestSlowTargetLeavesItsShare: it holds nobody back, and reads for itself what
-// the others have had long ago.
+// TestSlowTargetLeavesItsShare: a slow target delays no other target, and reads the chunks
+// that have left the window from a snapshot of its own.
 func TestSlowTargetLeavesItsShare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, 3)
@@ -109,7 +110,7 @@ func TestSlowTargetLeavesItsShare(t *testing.T) {
 	})
 }
 
-// TestFailureOfOneLeavesTheOthersOfItsShare: whoever reads for all may end in the middle.
+// TestFailureOfOneLeavesTheOthersOfItsShare: the target that reads for all may fail at any time.
 func TestFailureOfOneLeavesTheOthersOfItsShare(t *testing.T) {
 	for _, op := range []string{memory.OpSnapshot, memory.OpNext} {
 		synctest.Test(t, func(t *testing.T) {
@@ -145,8 +146,8 @@ func TestFailureOfOneLeavesTheOthersOfItsShare(t *testing.T) {
 	}
 }
 
-// TestReadingUnderWayTakesNoCopyBack: positions that were read before a copy, and
-// arrive after it, do not make the next pass copy once more.
+// TestReadingUnderWayTakesNoCopyBack: positions that were read before a copy, and arrive after the
+// copy, do not make the next pass repeat the copy.
 func TestReadingUnderWayTakesNoCopyBack(t *testing.T) {
 	w := newWorld(t, 1, 2)
 	c := w.site()

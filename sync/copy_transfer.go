@@ -131,7 +131,7 @@ func (t *transfer) applyChunks(ctx context.Context, chunks <-chan chunk) error {
 	return nil
 }
 
-// applyChunk applies one chunk and moves the position to the chunk's end.
+// applyChunk applies a chunk and moves the position to the chunk's end.
 func (t *transfer) applyChunk(ctx context.Context, c chunk) error {
 	to := t.head
 	if !c.last {

@@ -9,7 +9,7 @@
 //
 // A copy runs as follows. Under the target's lease, the syncer opens a snapshot of
 // the origin's changes after the target's position. A barrier on the origin then makes
-// sure that a crash cannot take any of them back. While one chunk is applied, the
+// sure that a crash cannot take any of them back. While a chunk is applied, the
 // next is read. Each Apply commits rows and position together, by compare-and-set of the
 // position. The last Apply moves the target to the snapshot's head and records the moment
 // as of which the target is complete. Targets at about the same position share a
@@ -17,7 +17,7 @@
 // pass_pacing.go, which also bounds the lag). If an origin is unreachable, the most
 // advanced replica is the source. Scheduled passes confirm to level targets that they are level.
 //
-// The following holds whatever crashes, and however many processes sync at once:
+// The following holds through all crashes, for any number of syncing processes:
 //
 //   - A position never exceeds the changes that the partition holds, and advances only to
 //     changes that are durable on the origin.

@@ -14,7 +14,7 @@ import (
 	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
-// fault is what every handle of a world does wrong; "" is nothing.
+// fault is a defect of every handle of a world; "" is none.
 type fault string
 
 const (
@@ -37,7 +37,7 @@ func (f fault) apply(ctx context.Context, m *memory.Partition, c partition.Copy)
 	return m.Apply(ctx, c)
 }
 
-// claim is what a sweep is told of its entries.
+// claim is the claim that a sweep receives.
 func (f fault) claim(c partition.Claim) partition.Claim {
 	if f == buriesUnchecked {
 		for i := range c.Current {
@@ -76,8 +76,7 @@ func (f fault) positions(at partition.Positions) partition.Positions {
 	return at
 }
 
-// TestConvergenceFindsPlantedFaults: the property that holds of the product does
-// not hold of one with any of these faults.
+// TestConvergenceFindsPlantedFaults: the property does not hold with any of these faults.
 func TestConvergenceFindsPlantedFaults(t *testing.T) {
 	rapidly(t, "rapid.nofailfile", "true")
 	rapidly(t, "rapid.shrinktime", "0s")
@@ -93,7 +92,7 @@ func TestConvergenceFindsPlantedFaults(t *testing.T) {
 	}
 }
 
-// rapidly sets a flag of rapid for the time of a test, unless the command line does.
+// rapidly sets a flag of rapid during a test, unless the command line sets the flag.
 func rapidly(t *testing.T, name, value string) {
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == name })
@@ -104,17 +103,17 @@ func rapidly(t *testing.T, name, value string) {
 	if err := flag.Set(name, value); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = flag.Set(name, old) }) // to what it was
+	t.Cleanup(func() { _ = flag.Set(name, old) }) // to the old value
 }
 
-// verdict is a test whose failure is what is wanted.
+// verdict is a test that is expected to fail.
 type verdict struct {
 	*testing.T
 	failed bool
 	said   strings.Builder
 }
 
-// of runs a test to its end, or to where it gives up.
+// of runs a test until the test ends or gives up.
 func (v *verdict) of(test func()) {
 	defer func() {
 		if p := recover(); p != nil && p != any(v) {

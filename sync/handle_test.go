@@ -12,7 +12,7 @@ import (
 	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
-// ledger knows what the barriers of origins have made durable.
+// ledger records the revisions that barriers have made durable.
 type ledger struct {
 	mu      sync.Mutex
 	durable map[partition.Origin]partition.Revision
@@ -20,7 +20,7 @@ type ledger struct {
 	calls   int
 }
 
-// barriers is how many there were so far.
+// barriers returns the number of barriers so far.
 func (l *ledger) barriers() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -36,15 +36,15 @@ func (l *ledger) err() error {
 	return nil
 }
 
-// handle is one process's handle on a partition.
+// handle is a process's handle on a partition.
 type handle struct {
 	*memory.Partition
 	w      *world
 	site   *site // nil: of no process that collects
 	ledger *ledger
-	lame   bool                            // its barriers do nothing
+	lame   bool                            // barriers do nothing
 	cost   func(entries int) time.Duration // of an Apply; nil: none
-	read   func()                          // called when its positions were read
+	read   func()                          // called after a reading of positions
 	sweeps func()                          // called when a sweep has searched and is about to commit
 }
 
@@ -56,7 +56,7 @@ func (h *handle) Positions(ctx context.Context) (partition.Positions, error) {
 	return h.w.fault.positions(at), err
 }
 
-// Commit is a sweep's: what it has written belongs to the history.
+// Commit is called by sweeps, whose tombstones become part of the history.
 func (h *handle) Commit(ctx context.Context, b partition.Batch) (partition.Claim, error) {
 	if h.sweeps != nil {
 		h.sweeps()
@@ -82,7 +82,7 @@ func (h *handle) Commit(ctx context.Context, b partition.Batch) (partition.Claim
 	return c, err
 }
 
-// sweptEarly checks that what a sweep has buried was over. w.mu is held.
+// sweptEarly checks that a sweep has replaced only expired entries. w.mu is held.
 func (w *world) sweptEarly(c partition.Claim, tombstone partition.Entry) {
 	entries := w.history[tombstone.Origin]
 	for i := len(entries) - 2; i >= 0; i-- {
@@ -100,8 +100,7 @@ func (h *handle) Snapshot(ctx context.Context, o partition.Origin, after partiti
 	return &query{Snapshot: snap, fault: h.w.fault}, err
 }
 
-// query is a snapshot that has failed for good once it has failed, as those of
-// databases are.
+// query is a snapshot that stays failed after a failure, like the snapshots of databases.
 type query struct {
 	partition.Snapshot
 	fault fault
@@ -170,8 +169,8 @@ func (h *handle) Collect(ctx context.Context, o partition.Origin, upTo partition
 	return h.Partition.Collect(ctx, o, upTo)
 }
 
-// checkPassed checks that tombstones go only when every partition that the
-// process knows of has passed them, or notes that they are gone elsewhere.
+// checkPassed checks that tombstones are collected only when every partition that the process
+// knows has passed them, or when they are gone elsewhere.
 func (c *site) checkPassed(o partition.Origin, upTo partition.Revision) {
 	for _, base := range c.w.bases {
 		if c.w.position(base.Name(), string(o)).Collected >= upTo {

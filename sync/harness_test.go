@@ -19,7 +19,7 @@ import (
 	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
-// reporter is what a world needs of a test, or of one check of a property.
+// reporter is the part of testing.T that a world needs; the check of a property has it too.
 type reporter interface {
 	Helper()
 	Context() context.Context
@@ -29,8 +29,8 @@ type reporter interface {
 	Fatalf(format string, args ...any)
 }
 
-// world is a set of databases and what was written to them. Processes
-// (type site) have handles of their own on them.
+// world is a set of databases and the history of their writes. A process (type site) has
+// handles of its own on the databases.
 type world struct {
 	t       reporter
 	masters []string
@@ -40,22 +40,22 @@ type world struct {
 
 	now   func() time.Time         // the right time
 	clock map[string]time.Duration // how wrong the clocks of partitions are
-	fault fault                    // what every handle does wrong
+	fault fault                    // the defect of every handle
 
-	unlocked bool // a sweep's commit lets the test write while it is under way
+	unlocked bool // the test may write during a sweep's commit
 
 	mu      sync.Mutex
 	history map[partition.Origin][]partition.Entry // acknowledged, in order of revisions
 	resets  map[holding]int                        // how often a partition was emptied of an origin
 }
 
-// holding is what a partition holds of an origin.
+// holding identifies the entries of an origin on a partition.
 type holding struct {
 	name   string
 	origin partition.Origin
 }
 
-// newWorld makes n partitions, p0 and on, of which the first are masters.
+// newWorld creates n partitions, named p0 and so on. The first ones are masters.
 func newWorld(t reporter, masters, n int) *world {
 	w := &world{t: t, now: time.Now, bases: make(map[string]*memory.Partition), resets: make(map[holding]int),
 		history: make(map[partition.Origin][]partition.Entry),
@@ -69,7 +69,7 @@ func newWorld(t reporter, masters, n int) *world {
 	return w
 }
 
-// add makes another partition and returns its name.
+// add creates another partition and returns the name.
 func (w *world) add() string {
 	name := fmt.Sprintf("p%d", len(w.names))
 	m := memory.New(name, memory.Clock(func() time.Time { return w.now().Add(w.clock[name]) }))
@@ -82,13 +82,13 @@ func (w *world) add() string {
 	return name
 }
 
-// write commits one entry on a master.
+// write commits an entry on a master.
 func (w *world) write(master, key, value string) partition.Entry {
 	return w.commit(master, partition.Entry{Key: partition.Key("k/" + key), Value: []byte(value),
 		Checksum: partition.Checksum([]byte(value)), Size: int64(len(value))})
 }
 
-// expiring is write of an entry that lives so long by its master's clock.
+// expiring is write of an entry with a TTL, by the master's clock.
 func (w *world) expiring(master, key string, ttl time.Duration) partition.Entry {
 	at, err := w.bases[master].Positions(context.Background())
 	if err != nil {
@@ -123,7 +123,7 @@ func (w *world) position(name, origin string) partition.Position {
 	return all.Origins[partition.Origin(origin)]
 }
 
-// rows is everything a partition holds, tombstones included, but for when it was written.
+// rows returns all entries of a partition, tombstones included, without the time of writing.
 func (w *world) rows(name string) map[partition.Key]partition.Entry {
 	w.t.Helper()
 	rows := w.full(name)
@@ -134,7 +134,7 @@ func (w *world) rows(name string) map[partition.Key]partition.Entry {
 	return rows
 }
 
-// full is everything a partition holds.
+// full returns all entries of a partition.
 func (w *world) full(name string) map[partition.Key]partition.Entry {
 	w.t.Helper()
 	rows := make(map[partition.Key]partition.Entry)
@@ -160,8 +160,8 @@ func (w *world) full(name string) map[partition.Key]partition.Entry {
 	return rows
 }
 
-// checkEqual checks that all partitions hold what was written: every live
-// entry byte for byte, no deleted key, and tombstones unless they are collected.
+// checkEqual checks that all partitions equal the history: every live entry byte for byte, no
+// deleted key, and all tombstones that are not collected.
 func (w *world) checkEqual() {
 	w.t.Helper()
 	want := make(map[partition.Key]partition.Entry)
@@ -191,8 +191,8 @@ func (w *world) checkEqual() {
 	}
 }
 
-// checkPositions checks invariant 2: a partition that says it is whole at r
-// holds, for every key changed at or before r, that change or a newer one.
+// checkPositions checks that a partition that is complete at r holds, for every key changed at or
+// before r, that change or a newer change.
 func (w *world) checkPositions() {
 	w.t.Helper()
 	for _, name := range w.names {
@@ -224,7 +224,7 @@ func (w *world) checkPositions() {
 	}
 }
 
-// site is one process: a cluster as its configuration has it, and a syncer.
+// site is a process: a configured cluster and a syncer.
 type site struct {
 	*Syncer
 	w       *world
@@ -236,7 +236,7 @@ type site struct {
 	faults       map[string]error
 	setBack      map[string]error
 	mayBeSetBack bool
-	committed    map[string]partition.Revision // by this process, as its store would say
+	committed    map[string]partition.Revision // by this process, as the store knows
 	observed     map[string]partition.Positions
 }
 
@@ -252,7 +252,7 @@ func (w *world) site(change ...func(*Options)) *site {
 	return c
 }
 
-// configure sets which partitions the process knows.
+// configure sets the partitions that the process knows.
 func (c *site) configure(names ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -264,7 +264,7 @@ func (c *site) configure(names ...string) {
 	c.names = slices.Clone(names)
 }
 
-// fault sets what the store says of a partition.
+// fault sets the store's verdict on a partition.
 func (c *site) fault(name string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -318,7 +318,7 @@ func (c *site) Advance(name string, at partition.Position) {
 	}
 }
 
-// pass makes a pass of its own and returns the report.
+// pass makes a standalone pass and returns the report.
 func (c *site) pass() Report {
 	c.w.t.Helper()
 	r, err := c.Pass(c.w.t.Context())
@@ -328,7 +328,7 @@ func (c *site) pass() Report {
 	return r
 }
 
-// level makes a pass that has to end level.
+// level makes a pass after which all partitions must be level.
 func (c *site) level() Report {
 	c.w.t.Helper()
 	r := c.pass()

@@ -12,9 +12,9 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// lease is the right of one process to copy to a target.
+// lease is the right of a process to copy to a target.
 type lease struct {
-	renewing sync.Mutex // held during Acquire, so that the target's streams make one request; guards tried
+	renewing sync.Mutex // held during Acquire, so that the target's streams request once; guards tried
 	tried    bool       // the lease was requested at least once
 
 	// Guarded by Syncer.mu.

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// endedProcess is the number of a process that has ended.
+// endedProcess returns the number of a process that has ended.
 func endedProcess(t *testing.T) int {
 	t.Helper()
 	cmd := exec.Command("true")
@@ -48,7 +48,7 @@ func TestLeaseOfAnEndedProcessOfThisHostIsTakenOverAtOnce(t *testing.T) {
 		}
 		c := w.site()
 		c.level()
-		// Later it waits: the host of the other may only be named like this one.
+		// Later the process waits: a different host may have the same name.
 		if _, err := w.bases["p1"].Acquire(t.Context(), dead, 15*time.Second); err != nil {
 			t.Fatal(err)
 		}

@@ -15,11 +15,11 @@ type passReason int
 const (
 	onSchedule passReason = iota // reads all positions and confirms level targets
 	onCommit                     // copies new changes, nothing else
-	onRequest                    // as onSchedule; also retries streams whose retry delay is running
+	onRequest                    // as onSchedule; also retries streams during their retry delay
 	standalone                   // as onRequest; waits for all partitions
 )
 
-// pass is one run over all partitions.
+// pass is a run over all partitions.
 type pass struct {
 	survey  *survey
 	began   time.Time

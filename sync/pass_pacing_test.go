@@ -13,13 +13,13 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// flood writes commits at a steady rate, each with a wake, and watches how far
-// behind the targets fall.
+// flood writes commits at a steady rate, with a wake for each, and measures the lag of
+// the targets.
 type flood struct {
 	c        *site
 	interval time.Duration
 	each     int // entries of a commit
-	keys     int // how many different ones; 0: every entry has a new one
+	keys     int // number of different keys; 0: every entry has a new key
 	n        int
 	since    map[string][]pending // commits that a target has not got
 	worst    map[string]time.Duration
@@ -35,14 +35,13 @@ func newFlood(c *site, interval time.Duration, each, keys int) *flood {
 		since: make(map[string][]pending), worst: make(map[string]time.Duration)}
 }
 
-// run goes on for a while, and returns the longest that a commit was missing
-// on any target.
+// run writes for a while, and returns the longest lag of any target.
 func (f *flood) run(d time.Duration) (worst time.Duration) {
 	f.worst = make(map[string]time.Duration)
 	for end := time.Now().Add(d); time.Now().Before(end); {
 		f.commit()
 		time.Sleep(f.interval)
-		f.look()
+		f.measure()
 	}
 	for _, lag := range f.worst {
 		worst = max(worst, lag)
@@ -71,8 +70,8 @@ func (f *flood) commit() {
 	notify(f.c.wake)
 }
 
-// look notes which commits have arrived, and how old the oldest of the others is.
-func (f *flood) look() {
+// measure updates the lag of each target.
+func (f *flood) measure() {
 	for _, name := range f.c.w.names[1:] {
 		at := f.c.w.position(name, "p0").Revision
 		missing := f.since[name]
@@ -85,15 +84,15 @@ func (f *flood) look() {
 	}
 }
 
-// cost is what an Apply takes: a while, and more for each entry.
+// cost returns the duration of an Apply: a fixed part, and a part for each entry.
 func cost(fixed, each time.Duration) func(int) time.Duration {
 	return func(n int) time.Duration { return fixed + time.Duration(n)*each }
 }
 
 func (c *site) batches(name string) int64 { return c.Status().of(name).Batches }
 
-// TestFloodLeavesTheMachineToTheMaster: beside a master that is written flat
-// out the lanes work a share of the time, in step with each other.
+// TestFloodLeavesTheMachineToTheMaster: under heavy writes the streams work a third of the time,
+// in step with each other.
 func TestFloodLeavesTheMachineToTheMaster(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, 3)
@@ -128,8 +127,8 @@ func TestFloodLeavesTheMachineToTheMaster(t *testing.T) {
 	})
 }
 
-// TestLagIsBoundedAsLongAsTheTargetCanKeepUp: a copy must take a share of the
-// time that the commits it carries took. Up to which share does not matter.
+// TestLagIsBoundedAsLongAsTheTargetCanKeepUp: the lag is bounded if a copy takes less time than the
+// commits that it carries, however little less.
 func TestLagIsBoundedAsLongAsTheTargetCanKeepUp(t *testing.T) {
 	for _, each := range []time.Duration{100 * time.Microsecond, 175 * time.Microsecond, 225 * time.Microsecond} {
 		t.Run(fmt.Sprint(each), func(t *testing.T) {
@@ -148,9 +147,9 @@ func TestLagIsBoundedAsLongAsTheTargetCanKeepUp(t *testing.T) {
 	}
 }
 
-// TestLaneThatHasFallenBehindDoesNotRest: a target that takes copies more slowly than
-// commits come is at work all the time.
-func TestLaneThatHasFallenBehindDoesNotRest(t *testing.T) {
+// TestStreamThatHasFallenBehindDoesNotCoolDown: a target that is slower than the commits is
+// busy all the time.
+func TestStreamThatHasFallenBehindDoesNotCoolDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, 2)
 		c := w.site(hourly)
@@ -171,9 +170,9 @@ func TestLaneThatHasFallenBehindDoesNotRest(t *testing.T) {
 	})
 }
 
-// TestCommitsInSuccessionAreCopiedTogether: a client that writes one key after
-// the other has the machine for itself most of the time, and no commit waits for longer
-// than two copies and a brief rest.
+// TestCommitsInSuccessionAreCopiedTogether: a client that writes one key after another has the
+// machine to itself most of the time, and no commit waits longer than two copies and a short
+// cooldown.
 func TestCommitsInSuccessionAreCopiedTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, 3)
@@ -194,8 +193,8 @@ func TestCommitsInSuccessionAreCopiedTogether(t *testing.T) {
 	})
 }
 
-// TestSteadyLoadIsCopiedAtOnce: 250 commits a second of one entry each are not
-// gathered: none waits for longer than two copies.
+// TestSteadyLoadIsCopiedAtOnce: 250 single-entry commits a second are not gathered, and no commit
+// waits longer than two copies.
 func TestSteadyLoadIsCopiedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, 2)
@@ -209,7 +208,7 @@ func TestSteadyLoadIsCopiedAtOnce(t *testing.T) {
 	})
 }
 
-// flooded is a site whose only lane is at rest after a flood.
+// flooded returns a site whose only stream cools down after a flood.
 func flooded(t *testing.T) (*site, *flood) {
 	w := newWorld(t, 1, 2)
 	c := w.site(hourly)
@@ -217,8 +216,8 @@ func flooded(t *testing.T) (*site, *flood) {
 	return c, newFlood(c, 5*time.Millisecond, 40, 5000)
 }
 
-// untilRest goes on with the flood until the lane has a good part of a long rest ahead.
-func (f *flood) untilRest(t *testing.T) {
+// untilCooldown continues the flood until a good part of a long cooldown lies ahead.
+func (f *flood) untilCooldown(t *testing.T) {
 	t.Helper()
 	f.run(time.Second)
 	for range 10_000 {
@@ -235,14 +234,14 @@ func (f *flood) untilRest(t *testing.T) {
 	t.Fatal("it never rests")
 }
 
-func TestRestEndsWithTheCommits(t *testing.T) {
+func TestCooldownEndsWithTheCommits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, f := flooded(t)
 		defer c.running(t)()
-		f.untilRest(t)
+		f.untilCooldown(t)
 		f.commit()
 		last := f.since["p1"][len(f.since["p1"])-1].revision
-		time.Sleep(burstGap + 100*time.Millisecond) // a copy of what has gathered takes less
+		time.Sleep(burstGap + 100*time.Millisecond) // the copy of the gathered commits takes less
 		synctest.Wait()
 		if got := c.w.position("p1", "p0").Revision; got != last {
 			t.Errorf("p1 is at %d, not %d, long after the last commit", got, last)
@@ -250,8 +249,8 @@ func TestRestEndsWithTheCommits(t *testing.T) {
 	})
 }
 
-// TestFirstCommitAfterQuietIsCopiedAtOnce: also when the rest is not over that
-// the commits before have earned the lane.
+// TestFirstCommitAfterQuietIsCopiedAtOnce, even during the cooldown that earlier commits have
+// caused.
 func TestFirstCommitAfterQuietIsCopiedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, f := flooded(t)
@@ -283,8 +282,8 @@ func TestFirstCommitAfterQuietIsCopiedAtOnce(t *testing.T) {
 	})
 }
 
-// TestOneLargeCommitIsFollowedByNoRest: nothing says that more of it will come.
-func TestOneLargeCommitIsFollowedByNoRest(t *testing.T) {
+// TestOneLargeCommitIsFollowedByNoCooldown: nothing suggests that more commits follow.
+func TestOneLargeCommitIsFollowedByNoCooldown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, 2)
 		c := w.site(hourly)
@@ -307,12 +306,12 @@ func TestOneLargeCommitIsFollowedByNoRest(t *testing.T) {
 	})
 }
 
-// TestNothingIsReadDuringARest: commits that nobody copies yet cost the master no reading.
-func TestNothingIsReadDuringARest(t *testing.T) {
+// TestNothingIsReadDuringACooldown: commits that are not copied yet cost the master no reading.
+func TestNothingIsReadDuringACooldown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, f := flooded(t)
 		defer c.running(t)()
-		f.untilRest(t)
+		f.untilCooldown(t)
 		reads := 0
 		c.handles["p0"].Fail(func(string) error { reads++; return nil })
 		f.run(2 * burstGap)
@@ -322,13 +321,12 @@ func TestNothingIsReadDuringARest(t *testing.T) {
 	})
 }
 
-// TestRestWithNothingToDoAfterwardsIsOver: a wake may come so late that its
-// commit has been copied already.
-func TestRestWithNothingToDoAfterwardsIsOver(t *testing.T) {
+// TestCooldownWithNothingToDoAfterwardsIsOver: the commit of a late wake may already have been copied.
+func TestCooldownWithNothingToDoAfterwardsIsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, f := flooded(t)
 		defer c.running(t)()
-		f.untilRest(t)
+		f.untilCooldown(t)
 		time.Sleep(time.Second)
 		c.Syncer.mu.Lock()
 		now := time.Now()
@@ -345,8 +343,8 @@ func TestRestWithNothingToDoAfterwardsIsOver(t *testing.T) {
 	})
 }
 
-// TestShortCatchUpsAreNotLogged: a lane that is now level and now catching up says
-// so once, and that it catches up only when that takes long.
+// TestShortCatchUpsAreNotLogged: a stream that alternates between level and catching up logs this
+// once, and logs a catch-up only when the catch-up takes long.
 func TestShortCatchUpsAreNotLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, 2)

@@ -34,8 +34,8 @@ func TestNextPassFollowsAnUnevenSchedule(t *testing.T) {
 	}
 }
 
-// TestNextPassIsElapsedTime: the difference to the next pass holds a monotonic reading, so
-// that setting the host's clock does not change when it is due.
+// TestNextPassIsElapsedTime: the time until the next pass is monotonic, so that setting the host's
+// clock does not change when the pass is due.
 func TestNextPassIsElapsedTime(t *testing.T) {
 	for _, spec := range []string{"@every 1s", "*/5 * * * *", "@daily"} {
 		schedule, err := ParseSchedule(spec)

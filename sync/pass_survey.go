@@ -19,7 +19,7 @@ type survey struct {
 	late         <-chan struct{}            // closed when the readings that missed surveyTimeout end; nil: none did
 }
 
-// observation is the state of one partition in a survey.
+// observation is the state of a partition in a survey.
 type observation struct {
 	replica *replica
 	at      partition.Positions // as read, or as remembered
@@ -41,7 +41,7 @@ const surveyTimeout = 200 * time.Millisecond
 
 // survey reads positions. An onCommit pass reads only unknown positions, and those of
 // masters for which this process knows no newer commit than remembered.
-// Other passes read the positions of all partitions.
+// Passes for another reason read the positions of all partitions.
 func (s *Syncer) survey(ctx context.Context, reason passReason) *survey {
 	replicas := s.refreshReplicas()
 	masters := s.cluster.Origins()
@@ -131,7 +131,7 @@ func (v *survey) mergeCommitted(committed map[*replica]partition.Revision) {
 	}
 }
 
-// origins returns all masters, and all former masters, whose entries still exist.
+// origins returns all masters, and all former masters with remaining entries.
 func origins(observations []observation, masters []partition.Origin) []partition.Origin {
 	all := slices.Clone(masters)
 	for i := range observations {
@@ -146,7 +146,7 @@ func origins(observations []observation, masters []partition.Origin) []partition
 }
 
 // compareHeads finds origins that hold less of their own changes than another partition
-// does. A suspicious head is read again, after all other positions, so that
+// does. A suspicious head is read again, after all positions of replicas, so that
 // progress raises no alarm.
 func (s *Syncer) compareHeads(ctx context.Context, v *survey) {
 	for i := range v.observations {
@@ -221,7 +221,7 @@ func (v *survey) source(to *observation, o partition.Origin) *observation {
 	return best
 }
 
-// isAhead orders sources: by revision, then complete ones first, then by SyncedAt.
+// isAhead orders sources: by revision, then completeness, then by SyncedAt.
 func isAhead(p, than partition.Position) bool {
 	if p.Revision != than.Revision {
 		return p.Revision > than.Revision

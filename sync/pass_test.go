@@ -194,9 +194,9 @@ func TestDeadOriginIsRelayedFromTheMostAdvanced(t *testing.T) {
 	w.checkEqual()
 }
 
-// A fill of p1 broke off heading for what only the origin has. A relay that is
-// whole, but not there yet, must not make it whole: it lacks a key
-// that has moved beyond the relay's position.
+// A fill of p1 was interrupted on the way to a revision that only the origin has. A relay that is
+// complete at a lower revision must not declare p1 complete: p1 lacks a key that has moved
+// beyond the relay's position.
 func TestRelayNeverMakesWholeWhatHeadsBeyondIt(t *testing.T) {
 	w := newWorld(t, 1, 3)
 	c := w.site(func(o *Options) { o.BatchEntries = 1; o.CollectEvery = -1 })
@@ -233,8 +233,8 @@ func TestRelayNeverMakesWholeWhatHeadsBeyondIt(t *testing.T) {
 	w.checkEqual()
 }
 
-// p2 broke off on its way to what only the dead origin has. Whoever is relayed
-// from it is then on that way too, and not whole.
+// A copy to p2 was interrupted on the way to a revision that only the dead origin has. A target
+// of a relay from p2 then has the same goal, and is not complete.
 func TestRelayHandsOnWhereItHeads(t *testing.T) {
 	w := newWorld(t, 1, 3)
 	c := w.site(func(o *Options) { o.BatchEntries = 1; o.CollectEvery = -1 })
@@ -308,7 +308,7 @@ func TestOriginThatLostRevisionsIsLeftAlone(t *testing.T) {
 	c.level()
 	before := w.position("p1", "p0")
 
-	w.names = nil // an older backup of p0 is restored: it holds less
+	w.names = nil // an older backup of p0 is restored
 	old := w.bases
 	w.add()
 	w.bases["p1"], w.bases["p2"], w.names = old["p1"], old["p2"], []string{"p0", "p1", "p2"}
@@ -328,8 +328,8 @@ func TestProgressOfTheOriginIsNoLoss(t *testing.T) {
 	c, other := w.site(), w.site()
 	c.level()
 	first, originRead := true, make(chan struct{})
-	// Between c's reading of the origin and of the target, another process
-	// copies a new write: the target seems ahead of its origin.
+	// Between c's readings of the origin and of the target, another process copies a new write: the
+	// target seems ahead of the origin.
 	c.handles["p0"].read = sync.OnceFunc(func() { close(originRead) })
 	c.handles["p1"].Fail(func(op string) error {
 		if op == memory.OpPositions && first {

@@ -20,10 +20,9 @@ var (
 	seedsFlag = flag.Int("seeds", 60, "how many seeds the random tests run with")
 )
 
-// TestRandomInterleavingsConverge does random writes, deletes, passes of two
-// processes, crashes, faults, outages and changes of configuration, and checks
-// after every step that no position says more than what is held, and at
-// the end that quiet passes make everything equal.
+// TestRandomInterleavingsConverge makes random writes, deletes, passes of two processes,
+// crashes, faults, outages and changes of configuration. After every step no position
+// exceeds the partition's contents, and at the end undisturbed passes make everything equal.
 func TestRandomInterleavingsConverge(t *testing.T) {
 	first := rand.Uint64()
 	for i := range uint64(*seedsFlag) {
@@ -49,7 +48,7 @@ func TestRandomInterleavingsConverge(t *testing.T) {
 	}
 }
 
-// game is one random run.
+// game is a random run.
 type game struct {
 	t     *testing.T
 	rng   *rand.Rand
@@ -70,7 +69,7 @@ func (g *game) site() *site {
 	entries := 1 + g.rng.IntN(4)
 	return g.w.site(func(o *Options) {
 		o.BatchEntries = entries
-		o.LeaseTTL = 30 * time.Microsecond // expires at once: correctness must not rest on it
+		o.LeaseTTL = 30 * time.Microsecond // expires at once: correctness must not depend on the lease
 	})
 }
 
@@ -109,7 +108,7 @@ func (g *game) step() {
 	}
 }
 
-// write changes one to four keys. A key has one master.
+// write changes one to four keys, each on its master.
 func (g *game) write() {
 	for range 1 + g.rng.IntN(4) {
 		k := g.rng.IntN(12)
@@ -207,7 +206,7 @@ func (g *game) heal(c *site) {
 	}
 }
 
-// settle makes quiet passes: all must be equal then, and stay so when
+// settle makes undisturbed passes: all partitions must become equal, and stay equal when
 // tombstones are collected.
 func (g *game) settle() {
 	time.Sleep(time.Millisecond) // everything that was to expire has

@@ -179,7 +179,7 @@ func (r *replica) noteFailure(err error) {
 	r.retry.extend(r.s.options.BackoffMax)
 }
 
-// readFailureState returns the state of a target whose positions cannot be read.
+// readFailureState returns the state of a target after a failed reading of positions.
 func readFailureState(err error) State {
 	switch {
 	case errors.Is(err, partition.ErrRefused):

@@ -14,7 +14,7 @@ import (
 	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
-// running starts Run and returns a function that stops it.
+// running starts Run and returns a function that stops Run.
 func (c *site) running(t *testing.T) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -28,7 +28,7 @@ func (c *site) running(t *testing.T) (stop func()) {
 	return func() { cancel(); <-done }
 }
 
-// hourly leaves everything to wakes.
+// hourly leaves all passes to wakes.
 func hourly(o *Options) { o.Schedule = cron.Every(time.Hour) }
 
 func (c *site) woken() {
@@ -100,7 +100,7 @@ func TestLongCopyHoldsNobodyElseBack(t *testing.T) {
 		}
 		close(release)
 		synctest.Wait()
-		w.checkEqual() // what came meanwhile was not forgotten
+		w.checkEqual() // the commits during the copy were not forgotten
 	})
 }
 
@@ -183,7 +183,7 @@ func TestTargetThatTheStoreSeesAgainIsTriedRightAway(t *testing.T) {
 		c := w.site()
 		c.handles["p1"].Fail(func(string) error { return partition.ErrUnavailable })
 		defer c.running(t)()
-		time.Sleep(10 * time.Minute) // the back-off is at its longest
+		time.Sleep(10 * time.Minute) // the retry delay is at its maximum
 		for time.Until(c.Status().of("p1").NextTry) < 5*time.Second {
 			time.Sleep(time.Second)
 		}
@@ -276,7 +276,7 @@ func TestPassWhileRunningWaitsForTheCopies(t *testing.T) {
 		})
 		w.write("p0", "a", "1")
 		c.woken()
-		w.write("p0", "b", "2") // p2's copy under way does not have it
+		w.write("p0", "b", "2") // not part of p2's running copy
 		go func() {
 			time.Sleep(time.Minute)
 			close(release)

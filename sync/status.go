@@ -56,7 +56,7 @@ type Status struct {
 	Passes   int64         // begun
 	LastPass time.Time     // when the last pass began
 	NextPass time.Time     // when the schedule starts the next pass; zero: never
-	LastTook time.Duration // duration of the last pass whose copies have all ended
+	LastTook time.Duration // duration of the last completely ended pass
 	Targets  []TargetStatus
 }
 

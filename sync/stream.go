@@ -11,7 +11,7 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// stream is the copying of one origin to one target. Syncer.mu guards the fields.
+// stream is the copying of an origin to a target. Syncer.mu guards the fields.
 type stream struct {
 	to          *replica
 	origin      partition.Origin
@@ -92,7 +92,7 @@ func (s State) logLevel() slog.Level {
 	}
 }
 
-// copyFailureState returns the state of a stream whose copy failed. A target that does not
+// copyFailureState returns the state of a stream after a failed copy. A target that does not
 // answer at all shows when its positions are read.
 func copyFailureState(err error) State {
 	if errors.Is(err, partition.ErrRefused) {
@@ -129,10 +129,10 @@ func (t *retryTimer) expire(now time.Time) {
 
 func (t *retryTimer) elapsed(now time.Time) bool { return !now.Before(t.until) }
 
-// earlier returns the end of the delay, if there is one before other, else other.
-func (t *retryTimer) earlier(other time.Time) time.Time {
-	if !t.until.IsZero() && t.until.Before(other) {
+// earlier returns the end of the delay, if that is before next, else next.
+func (t *retryTimer) earlier(next time.Time) time.Time {
+	if !t.until.IsZero() && t.until.Before(next) {
 		return t.until
 	}
-	return other
+	return next
 }

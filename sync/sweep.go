@@ -12,9 +12,9 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// Bounds of a sweep of one master; the next sweep continues.
+// Bounds of a sweep of a master; the next sweep continues.
 const (
-	sweepBatch   = 500 // entries of one commit
+	sweepBatch   = 500 // entries of a commit
 	sweepBatches = 100 // commits
 )
 
@@ -76,7 +76,7 @@ func (s *Syncer) totalSwept() (sum int64) {
 	return sum
 }
 
-// sweep sweeps one master, and sleeps after each commit for as long as the commit took.
+// sweep sweeps a master, and sleeps after each commit for as long as the commit took.
 func (r *replica) sweep(ctx context.Context) error {
 	keys, err := r.expiredKeys(ctx)
 	if err != nil || len(keys) == 0 {
@@ -118,9 +118,9 @@ func (r *replica) expiredKeys(ctx context.Context) ([]partition.Key, error) {
 	return keys, nil
 }
 
-// writeTombstones replaces those of the keys whose entries are still expired within the
+// writeTombstones replaces the entries that are still expired within the
 // transaction: by the master's clock, and under the lock that orders all of the master's
-// writers. An entry that was written again, or whose expiry was postponed, stays.
+// writers. An entry that was written again, or given a later expiry, stays.
 func (r *replica) writeTombstones(ctx context.Context, epoch int64, keys []partition.Key) error {
 	bound, cancel := context.WithTimeout(ctx, r.s.options.Timeout)
 	defer cancel()

@@ -46,7 +46,7 @@ func TestExpiredEntriesBecomeTombstonesEverywhere(t *testing.T) {
 	})
 }
 
-// TestSweptEntriesAreCopiedAtOnce: not by the next pass of the schedule.
+// TestSweptEntriesAreCopiedAtOnce, before the next scheduled pass.
 func TestSweptEntriesAreCopiedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, 2)
@@ -60,8 +60,7 @@ func TestSweptEntriesAreCopiedAtOnce(t *testing.T) {
 	})
 }
 
-// TestSweepGoesByTheMastersClock: the clock of the process, and of other
-// partitions, may be an hour off.
+// TestSweepGoesByTheMastersClock: the clocks of the process and of replicas may be an hour off.
 func TestSweepGoesByTheMastersClock(t *testing.T) {
 	for _, wrong := range []time.Duration{-time.Hour, time.Hour} {
 		w := newWorld(t, 1, 2)
@@ -105,7 +104,7 @@ func TestSweepLeavesWhatWasWrittenSinceItLooked(t *testing.T) {
 	}
 }
 
-// TestSweepIsTheLeaseHoldersWork: another process leaves it alone.
+// TestSweepIsTheLeaseHoldersWork: another process does not sweep.
 func TestSweepIsTheLeaseHoldersWork(t *testing.T) {
 	w := newWorld(t, 1, 2)
 	if _, err := w.bases["p0"].Acquire(t.Context(), "other", 15*time.Second); err != nil {
@@ -119,7 +118,7 @@ func TestSweepIsTheLeaseHoldersWork(t *testing.T) {
 	}
 }
 
-// TestSweepOfMuchTakesItsTime: the master has the time between two commits for itself.
+// TestSweepOfMuchTakesItsTime: between two commits the sweep pauses for as long as a commit takes.
 func TestSweepOfMuchTakesItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, 2)

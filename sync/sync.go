@@ -36,7 +36,7 @@ type Cluster interface {
 type Options struct {
 	Schedule     cron.Schedule // starts passes; default every second; see ParseSchedule
 	BatchEntries int           // most entries of an Apply, default 2000
-	BatchBytes   int64         // an Apply ends with the entry whose value reaches this sum, default 8 MiB
+	BatchBytes   int64         // an Apply ends when the sum of its values reaches this size, default 8 MiB
 	Timeout      time.Duration // of a short operation (positions, snapshot, barrier, lease), default 5 s
 	CopyTimeout  time.Duration // of reading or applying a chunk, default 1 min
 	BackoffMax   time.Duration // longest delay before a failed operation is retried, default 30 s
@@ -122,7 +122,7 @@ func notify(c chan<- struct{}) {
 	}
 }
 
-// Pass makes one pass over all partitions, waits until every copy has ended or
+// Pass makes a pass over all partitions, waits until every copy has ended or
 // failed, and reports the state of each target. While Run is active, Run makes
 // the pass, and copies that were already running are waited for too. Otherwise Pass also sweeps
 // expired entries, collects tombstones, and releases the leases at the end.

@@ -19,41 +19,40 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-// deliver sends what changes from where the hook stands, until ctx ends or the
-// changes cannot be read.
-func (h *hook) deliver(ctx context.Context, at place) error {
-	h.renewed = time.Now()
+// deliver posts the changes after the progress, until ctx ends or the changes cannot be read.
+func (w *worker) deliver(ctx context.Context, at progress) error {
+	w.renewed = time.Now()
 	since, err := store.ParseChangeToken(at.Token)
 	if err != nil {
-		return fmt.Errorf("where %s stands: %w", h.host(), err)
+		return fmt.Errorf("progress of the webhook to %s: %w", w.host(), err)
 	}
-	o := store.ChangeOptions{Space: store.User, Prefix: h.Prefix, Limit: hookChanges}
+	o := store.ChangeOptions{Space: store.User, Prefix: w.Prefix, Limit: maxChanges}
 	if at.Resync {
-		if since, err = h.tellAll(ctx, since, o); err != nil {
+		if since, err = w.deliverAll(ctx, since, o); err != nil {
 			return err
 		}
 	}
-	w := h.w.feed.Watch(since, o)
-	defer w.Close()
-	kept := time.Now()
+	watch := w.feed.Watch(since, o)
+	defer watch.Close()
+	recorded := time.Now()
 	for {
-		// What does not match moves the place too, but not each time: that is a write.
-		wait, cancel := context.WithTimeout(ctx, keepPlaceEvery)
-		page, err := w.Next(wait)
+		// Changes of other keys move the token too; recording each would cost a write.
+		wait, cancel := context.WithTimeout(ctx, recordEvery)
+		page, err := watch.Next(wait)
 		cancel()
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case errors.Is(err, store.ErrResync):
-			return h.beginAnew(ctx)
-		case errors.Is(err, context.DeadlineExceeded) && time.Since(kept) >= keepPlaceEvery:
-			err = h.keep(ctx, func(p *place) { p.Token = w.Token().String() })
-			kept = time.Now()
+			return w.startResync(ctx)
+		case errors.Is(err, context.DeadlineExceeded) && time.Since(recorded) >= recordEvery:
+			err = w.record(ctx, func(p *progress) { p.Token = watch.Token().String() })
+			recorded = time.Now()
 		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, store.ErrNoPartition):
 			continue
 		case err == nil:
-			err = h.tell(ctx, &page, false)
-			kept = time.Now()
+			err = w.deliverPage(ctx, &page, false)
+			recorded = time.Now()
 		}
 		if err != nil {
 			return err
@@ -61,80 +60,81 @@ func (h *hook) deliver(ctx context.Context, at place) error {
 	}
 }
 
-// tellAll sends all there is after since, and then an empty page that ends it.
-func (h *hook) tellAll(ctx context.Context, since store.ChangeToken, o store.ChangeOptions) (store.ChangeToken, error) {
+// deliverAll posts all entries after since, and an empty page that ends the resync.
+func (w *worker) deliverAll(ctx context.Context, since store.ChangeToken, o store.ChangeOptions) (store.ChangeToken, error) {
 	for {
-		page, err := h.w.feed.Changes(ctx, since, o)
+		page, err := w.feed.Changes(ctx, since, o)
 		if errors.Is(err, store.ErrResync) {
-			return since, h.beginAnew(ctx)
+			return since, w.startResync(ctx)
 		}
 		if err == nil && len(page.Entries) > 0 {
-			err = h.tell(ctx, &page, true)
+			err = w.deliverPage(ctx, &page, true)
 		}
 		if err != nil {
 			return since, err
 		}
 		if since = page.Next; !page.More {
-			return since, h.tell(ctx, &store.ChangePage{Next: since}, false)
+			return since, w.deliverPage(ctx, &store.ChangePage{Next: since}, false)
 		}
 	}
 }
 
 const (
-	hookChanges    = 100 // most changes of one request
-	keepPlaceEvery = 10 * time.Minute
+	maxChanges  = 100 // of a request, at most
+	recordEvery = 10 * time.Minute
 )
 
-// beginAnew has the hook be told everything: deletions that it has not been told
-// of are collected.
-func (h *hook) beginAnew(ctx context.Context) error {
-	h.note(func(s *WebhookStatus) { s.Resyncs++ }, "webhook was away for too long and is told everything anew", nil)
-	return h.keep(ctx, func(p *place) { p.Token, p.Resync = "", true })
+// startResync makes the worker send everything anew, because deletions that were not sent
+// yet have been collected.
+func (w *worker) startResync(ctx context.Context) error {
+	w.setStatus(func(s *Status) { s.Resyncs++ }, "the webhook was away for too long and is sent everything anew", nil)
+	return w.record(ctx, func(p *progress) { p.Token, p.Resync = "", true })
 }
 
-// tell sends a page until it is taken, and then notes that; resync: more pages follow, of all there is.
-func (h *hook) tell(ctx context.Context, page *store.ChangePage, resync bool) error {
+// deliverPage posts a page until the endpoint accepts it, and records the progress. With resync,
+// more pages of the resync follow.
+func (w *worker) deliverPage(ctx context.Context, page *store.ChangePage, resync bool) error {
 	body, err := json.Marshal(deliveryOf(page, resync))
 	if err != nil {
 		return err
 	}
-	if err := h.whileHeld(ctx, func(ctx context.Context) error { return h.postUntilTaken(ctx, body) }); err != nil {
+	if err := w.whileLeased(ctx, func(ctx context.Context) error { return w.postUntilAccepted(ctx, body) }); err != nil {
 		return err
 	}
-	h.note(func(s *WebhookStatus) { s.Sent += int64(len(page.Entries)) }, "webhook takes what it is sent", nil)
+	w.setStatus(func(s *Status) { s.Sent += int64(len(page.Entries)) }, "the webhook accepts requests", nil)
 	began := time.Now()
-	if err := h.keep(ctx, func(p *place) { p.Token, p.Resync = page.Next.String(), resync }); err != nil {
+	if err := w.record(ctx, func(p *progress) { p.Token, p.Resync = page.Next.String(), resync }); err != nil {
 		return err
 	}
-	h.renewed = began
+	w.renewed = began
 	return nil
 }
 
-func (h *hook) postUntilTaken(ctx context.Context, body []byte) error {
-	pause := h.w.options.backoff()
+func (w *worker) postUntilAccepted(ctx context.Context, body []byte) error {
+	pause := w.options.backoff()
 	for {
-		err := h.post(ctx, body)
+		err := w.post(ctx, body)
 		if err == nil {
 			return nil
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		h.note(func(s *WebhookStatus) { s.Failed++ }, "webhook does not take what it is sent", err)
-		if pauseFor(ctx, pause.NextBackOff()); ctx.Err() != nil {
+		w.setStatus(func(s *Status) { s.Failed++ }, "the webhook rejects requests", err)
+		if sleep(ctx, pause.NextBackOff()); ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
 }
 
-// delivery is the body of a request.
+// delivery is the JSON body of a request.
 type delivery struct {
 	Changes []change `json:"changes"`
-	Next    string   `json:"next"`             // the token behind them
-	Resync  bool     `json:"resync,omitempty"` // part of all there is; what does not come before a request without it is gone
+	Next    string   `json:"next"`             // the token after the changes
+	Resync  bool     `json:"resync,omitempty"` // part of a resync; keys that are not sent before the first request without resync are deleted
 }
 
-// change is an entry as the changes of the HTTP API have it, without its value.
+// change is an entry without the value, as in the changes of the HTTP API.
 type change struct {
 	Key         string          `json:"key"`
 	ContentType string          `json:"content_type"`
@@ -164,8 +164,8 @@ func deliveryOf(page *store.ChangePage, resync bool) delivery {
 	return d
 }
 
-// newHookClient follows no redirects: they would take what is sent elsewhere.
-func newHookClient(timeout time.Duration) *http.Client {
+// newClient returns a client that follows no redirects, which would send changes elsewhere.
+func newClient(timeout time.Duration) *http.Client {
 	return &http.Client{
 		Timeout: timeout,
 		Transport: &http.Transport{
@@ -181,38 +181,38 @@ func newHookClient(timeout time.Duration) *http.Client {
 	}
 }
 
-// maxHookAnswer is how much of an answer is read, so that the connection can be
-// used again.
-const maxHookAnswer = 64 << 10
+// maxResponse bounds the bytes of a response that are read, so that the connection can be
+// reused.
+const maxResponse = 64 << 10
 
-// post sends a body once.
-func (h *hook) post(ctx context.Context, body []byte) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, h.URL, bytes.NewReader(body))
+// post makes one request.
+func (w *worker) post(ctx context.Context, body []byte) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, w.URL, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
 	sum := sha256.Sum256(body)
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("User-Agent", "runnel-webhook")
-	r.Header.Set("Runnel-Delivery", hex.EncodeToString(sum[:16])) // the same when it is sent again
-	r.Header.Set("Runnel-Signature", Sign(h.Secret, time.Now(), body))
-	answer, err := h.client.Do(r)
+	r.Header.Set("Runnel-Delivery", hex.EncodeToString(sum[:16])) // the same for repetitions
+	r.Header.Set("Runnel-Signature", Sign(w.Secret, time.Now(), body))
+	response, err := w.client.Do(r)
 	if failed, ok := errors.AsType[*url.Error](err); ok {
-		return failed.Err // without the URL
+		return failed.Err // without the confidential URL
 	}
 	if err != nil {
 		return err
 	}
-	defer answer.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, maxHookAnswer)) // what it says does not matter
-	if answer.StatusCode/100 != 2 {
-		return fmt.Errorf("answered %s", answer.Status)
+	defer response.Body.Close()
+	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, maxResponse)) // the content does not matter
+	if response.StatusCode/100 != 2 {
+		return fmt.Errorf("answered %s", response.Status)
 	}
 	return nil
 }
 
-// Sign is the value of the header Runnel-Signature: the time, and the HMAC-SHA-256
-// of the time in seconds since 1970, a dot, and the body, in hex.
+// Sign returns the value of the header Runnel-Signature: t, the time in seconds since 1970, and v1,
+// the HMAC-SHA-256 of that time, a dot and the body, in hex.
 func Sign(secret []byte, at time.Time, body []byte) string {
 	seconds := strconv.FormatInt(at.Unix(), 10)
 	mac := hmac.New(sha256.New, secret)

@@ -21,16 +21,16 @@ import (
 	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
-var hookSecret = []byte("0123456789abcdef")
+var secret = []byte("0123456789abcdef")
 
-// receiver is an address that is told what changes.
+// receiver is an endpoint.
 type receiver struct {
 	t   *testing.T
 	url string
 
 	mu       sync.Mutex // guards the fields below
 	answer   func(w http.ResponseWriter, r *http.Request) bool
-	revision map[string]int64 // by key, as told last
+	revision map[string]int64 // by key, as last received
 	taken    int
 	requests int
 	resyncs  int
@@ -58,7 +58,7 @@ func (rc *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	seconds, _, _ := strings.Cut(strings.TrimPrefix(r.Header.Get("Runnel-Signature"), "t="), ",")
 	at, err := strconv.ParseInt(seconds, 10, 64)
-	if got := r.Header.Get("Runnel-Signature"); err != nil || got != Sign(hookSecret, time.Unix(at, 0), body) || time.Since(time.Unix(at, 0)) > time.Minute {
+	if got := r.Header.Get("Runnel-Signature"); err != nil || got != Sign(secret, time.Unix(at, 0), body) || time.Since(time.Unix(at, 0)) > time.Minute {
 		rc.t.Errorf("signature %q of %s", got, body)
 	}
 	var d delivery
@@ -98,8 +98,8 @@ func (rc *receiver) count() int {
 	return rc.requests
 }
 
-// hookStore is a store of one process over a database.
-func hookStore(t *testing.T, db *memory.Partition) *store.Store {
+// openStore opens the store of a process over a database.
+func openStore(t *testing.T, db *memory.Partition) *store.Store {
 	t.Helper()
 	s, err := store.Open(store.Options{Partitions: []partition.Partition{db.Reopen()}, Poll: 5 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -109,11 +109,11 @@ func hookStore(t *testing.T, db *memory.Partition) *store.Store {
 	var group sync.WaitGroup
 	group.Go(func() { s.Run(ctx) })
 	t.Cleanup(func() { cancel(); group.Wait(); s.Close() })
-	hookUntil(t, "the master takes writes", func() bool { return s.Status().Writable() })
+	waitUntil(t, "the master takes writes", func() bool { return s.Status().Writable() })
 	return s
 }
 
-func hookUntil(t *testing.T, what string, holds func() bool) {
+func waitUntil(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	deadline := time.After(20 * time.Second)
 	tick := time.NewTicker(time.Millisecond)
@@ -127,9 +127,9 @@ func hookUntil(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// startHooks runs webhooks until the returned function is called.
-func startHooks(t *testing.T, s Feed, url string) (*Webhooks, func()) {
-	w := NewWebhooks(s, []Webhook{{URL: url, Prefix: "a/", Secret: hookSecret}}, WebhookOptions{TTL: 300 * time.Millisecond,
+// startSender runs a sender until the returned function is called.
+func startSender(t *testing.T, s Feed, url string) (*Sender, func()) {
+	w := New(s, []Endpoint{{URL: url, Prefix: "a/", Secret: secret}}, Options{TTL: 300 * time.Millisecond,
 		Timeout: time.Second, BackoffMin: 5 * time.Millisecond, BackoffMax: 20 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
@@ -139,7 +139,7 @@ func startHooks(t *testing.T, s Feed, url string) (*Webhooks, func()) {
 	return w, end
 }
 
-func hookPut(t *testing.T, s *store.Store, name string) store.Revision {
+func put(t *testing.T, s *store.Store, name string) store.Revision {
 	t.Helper()
 	w, err := s.Put(t.Context(), store.Entry{Key: store.User.Key(name), Value: []byte("v")})
 	if err != nil {
@@ -150,19 +150,19 @@ func hookPut(t *testing.T, s *store.Store, name string) store.Revision {
 
 func TestWebhooksAreToldWhatChanges(t *testing.T) {
 	db, rc := memory.New("p0"), newReceiver(t)
-	s := hookStore(t, db)
-	hookPut(t, s, "a/before")
-	w, _ := startHooks(t, s, rc.url)
-	hookUntil(t, "it sends", func() bool { return w.Status()[0].Active })
-	hookPut(t, s, "b/other")
-	last := hookPut(t, s, "a/1")
-	hookUntil(t, "a/1 is told", func() bool { return rc.holds("a/1", last) })
+	s := openStore(t, db)
+	put(t, s, "a/before")
+	w, _ := startSender(t, s, rc.url)
+	waitUntil(t, "it sends", func() bool { return w.Status()[0].Active })
+	put(t, s, "b/other")
+	last := put(t, s, "a/1")
+	waitUntil(t, "a/1 is told", func() bool { return rc.holds("a/1", last) })
 	if !rc.holds("b/other", 0) || !rc.holds("a/before", 0) {
 		t.Errorf("told of what it should not be: %v", rc.revision)
 	}
 }
 
-// TestWebhooksSendAgainInOrder has an address refuse, redirect and break off.
+// TestWebhooksSendAgainInOrder lets an endpoint reject requests, redirect, and close connections.
 func TestWebhooksSendAgainInOrder(t *testing.T) {
 	db, rc := memory.New("p0"), newReceiver(t)
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a redirect was followed") }))
@@ -183,16 +183,16 @@ func TestWebhooksSendAgainInOrder(t *testing.T) {
 		}
 		return true
 	})
-	s := hookStore(t, db)
-	w, _ := startHooks(t, s, rc.url)
-	hookUntil(t, "it sends", func() bool { return w.Status()[0].Active })
+	s := openStore(t, db)
+	w, _ := startSender(t, s, rc.url)
+	waitUntil(t, "it sends", func() bool { return w.Status()[0].Active })
 	last := map[string]store.Revision{}
 	for i := range 300 {
 		key := fmt.Sprintf("a/%d", i%7)
-		last[key] = hookPut(t, s, key)
+		last[key] = put(t, s, key)
 	}
 	for key, revision := range last {
-		hookUntil(t, key+" is told", func() bool { return rc.holds(key, revision) })
+		waitUntil(t, key+" is told", func() bool { return rc.holds(key, revision) })
 	}
 	if st := w.Status()[0]; st.Failed == 0 || st.Sent == 0 {
 		t.Errorf("%+v", st)
@@ -207,30 +207,30 @@ type refusedFeed struct {
 
 func (f *refusedFeed) Update(ctx context.Context, keys []store.Key, o store.UpdateOptions, fn func(*store.Tx) error) error {
 	err := f.Store.Update(ctx, keys, o, fn)
-	if errors.Is(err, errHookHeld) || errors.Is(err, errHookRead) {
+	if errors.Is(err, errLeaseHeld) || errors.Is(err, errReadOnly) {
 		f.refused.Add(1)
 	}
 	return err
 }
 
 // TestOneProcessSendsAndAnotherTakesOver stops processes in turn while changes go
-// on; in the end the address has been told the last state of each key.
+// on; in the end the endpoint knows the last state of each key.
 func TestOneProcessSendsAndAnotherTakesOver(t *testing.T) {
 	db, rc := memory.New("p0"), newReceiver(t)
-	s1, s2 := hookStore(t, db), hookStore(t, db)
-	w1, end1 := startHooks(t, s1, rc.url)
-	hookUntil(t, "the first sends", func() bool { return w1.Status()[0].Active })
+	s1, s2 := openStore(t, db), openStore(t, db)
+	w1, end1 := startSender(t, s1, rc.url)
+	waitUntil(t, "the first sends", func() bool { return w1.Status()[0].Active })
 	second := &refusedFeed{Store: s2}
-	w2, _ := startHooks(t, second, rc.url)
+	w2, _ := startSender(t, second, rc.url)
 	last := map[string]store.Revision{}
 	write := func(n int) {
 		for i := range n {
 			key := fmt.Sprintf("a/%d", i%50)
-			last[key] = hookPut(t, s2, key)
+			last[key] = put(t, s2, key)
 		}
 	}
 	write(300)
-	hookUntil(t, "the second is refused thrice", func() bool {
+	waitUntil(t, "the second is refused thrice", func() bool {
 		if w2.Status()[0].Active {
 			t.Error("both send")
 		}
@@ -238,44 +238,44 @@ func TestOneProcessSendsAndAnotherTakesOver(t *testing.T) {
 	})
 	end1()
 	write(300)
-	hookUntil(t, "the second sends", func() bool { return w2.Status()[0].Active })
+	waitUntil(t, "the second sends", func() bool { return w2.Status()[0].Active })
 	for key, revision := range last {
-		hookUntil(t, key+" is told", func() bool { return rc.holds(key, revision) })
+		waitUntil(t, key+" is told", func() bool { return rc.holds(key, revision) })
 	}
 }
 
-// TestAWebhookGoesOnWhereItStood restarts everything while the address is away.
+// TestAWebhookGoesOnWhereItStood restarts everything while the endpoint is down.
 func TestAWebhookGoesOnWhereItStood(t *testing.T) {
 	db, rc := memory.New("p0"), newReceiver(t)
-	s := hookStore(t, db)
-	w, end := startHooks(t, s, rc.url)
-	hookUntil(t, "it sends", func() bool { return w.Status()[0].Active })
-	first := hookPut(t, s, "a/1")
-	hookUntil(t, "a/1 is told", func() bool { return rc.holds("a/1", first) })
+	s := openStore(t, db)
+	w, end := startSender(t, s, rc.url)
+	waitUntil(t, "it sends", func() bool { return w.Status()[0].Active })
+	first := put(t, s, "a/1")
+	waitUntil(t, "a/1 is told", func() bool { return rc.holds("a/1", first) })
 	rc.set(func(w http.ResponseWriter, r *http.Request) bool {
 		http.Error(w, "away", http.StatusServiceUnavailable)
 		return true
 	})
-	second := hookPut(t, s, "a/2")
+	second := put(t, s, "a/2")
 	tried := rc.count()
-	hookUntil(t, "it tries", func() bool { return rc.count() > tried })
+	waitUntil(t, "it tries", func() bool { return rc.count() > tried })
 	end()
 	rc.set(nil)
-	startHooks(t, hookStore(t, db), rc.url)
-	hookUntil(t, "a/2 is told", func() bool { return rc.holds("a/2", second) })
+	startSender(t, openStore(t, db), rc.url)
+	waitUntil(t, "a/2 is told", func() bool { return rc.holds("a/2", second) })
 }
 
-// TestAWebhookAwayForTooLongIsToldEverything collects deletions that an address
-// has not been told of.
+// TestAWebhookAwayForTooLongIsToldEverything collects deletions that were not sent to the
+// endpoint.
 func TestAWebhookAwayForTooLongIsToldEverything(t *testing.T) {
 	db, rc := memory.New("p0"), newReceiver(t)
-	s := hookStore(t, db)
-	w, end := startHooks(t, s, rc.url)
-	hookUntil(t, "it sends", func() bool { return w.Status()[0].Active })
-	kept := hookPut(t, s, "a/kept")
-	hookUntil(t, "a/kept is told", func() bool { return rc.holds("a/kept", kept) })
+	s := openStore(t, db)
+	w, end := startSender(t, s, rc.url)
+	waitUntil(t, "it sends", func() bool { return w.Status()[0].Active })
+	kept := put(t, s, "a/kept")
+	waitUntil(t, "a/kept is told", func() bool { return rc.holds("a/kept", kept) })
 	end()
-	hookPut(t, s, "a/later")
+	put(t, s, "a/later")
 	at, err := db.Positions(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -286,9 +286,9 @@ func TestAWebhookAwayForTooLongIsToldEverything(t *testing.T) {
 	rc.mu.Lock()
 	rc.revision = map[string]int64{}
 	rc.mu.Unlock()
-	_, end = startHooks(t, hookStore(t, db), rc.url) // a process that remembers nothing
-	hookUntil(t, "a/kept is told again", func() bool { return rc.holds("a/kept", kept) })
-	hookUntil(t, "the end of it is told", func() bool { return rc.resyncsEnded() == 1 })
+	_, end = startSender(t, openStore(t, db), rc.url) // a process that remembers nothing
+	waitUntil(t, "a/kept is told again", func() bool { return rc.holds("a/kept", kept) })
+	waitUntil(t, "the end of it is told", func() bool { return rc.resyncsEnded() == 1 })
 	end()
 	rc.mu.Lock()
 	if rc.resyncs == 0 {
@@ -311,8 +311,8 @@ func TestAWebhookAwayForTooLongIsToldEverything(t *testing.T) {
 	if _, err := db.Collect(t.Context(), "p0", at.Origins["p0"].Revision); err != nil {
 		t.Fatal(err)
 	}
-	startHooks(t, hookStore(t, db), rc.url)
-	hookUntil(t, "the end is told where nothing is left", func() bool { return rc.resyncsEnded() == 2 })
+	startSender(t, openStore(t, db), rc.url)
+	waitUntil(t, "the end is told where nothing is left", func() bool { return rc.resyncsEnded() == 2 })
 }
 
 func (rc *receiver) resyncsEnded() int {
@@ -321,27 +321,27 @@ func (rc *receiver) resyncsEnded() int {
 	return rc.ended
 }
 
-// TestAnIdleWebhookWritesNothing: its lease expires, and another process leaves it alone
-// until there is something to send.
+// TestAnIdleWebhookWritesNothing: the lease of an idle process expires, and another process
+// acquires the lease only when there is something to send.
 func TestAnIdleWebhookWritesNothing(t *testing.T) {
 	db, rc := memory.New("p0"), newReceiver(t)
-	first, second := hookStore(t, db), &refusedFeed{Store: hookStore(t, db)}
-	w1, end1 := startHooks(t, first, rc.url)
-	hookUntil(t, "the first sends", func() bool { return w1.Status()[0].Active })
-	w2, _ := startHooks(t, second, rc.url)
-	began, head := time.Now(), hookHead(t, db)
-	hookUntil(t, "three leases long", func() bool { return time.Since(began) > 3*300*time.Millisecond && second.refused.Load() >= 3 })
-	if now := hookHead(t, db); now != head || w2.Status()[0].Active {
+	first, second := openStore(t, db), &refusedFeed{Store: openStore(t, db)}
+	w1, end1 := startSender(t, first, rc.url)
+	waitUntil(t, "the first sends", func() bool { return w1.Status()[0].Active })
+	w2, _ := startSender(t, second, rc.url)
+	began, head := time.Now(), headOf(t, db)
+	waitUntil(t, "three leases long", func() bool { return time.Since(began) > 3*300*time.Millisecond && second.refused.Load() >= 3 })
+	if now := headOf(t, db); now != head || w2.Status()[0].Active {
 		t.Errorf("idle, the store went from revision %d to %d", head, now)
 	}
-	told := hookPut(t, first, "a/1")
-	hookUntil(t, "a/1 is told", func() bool { return rc.holds("a/1", told) })
+	told := put(t, first, "a/1")
+	waitUntil(t, "a/1 is told", func() bool { return rc.holds("a/1", told) })
 	end1()
-	told = hookPut(t, first, "a/2")
-	hookUntil(t, "a/2 is told by the second", func() bool { return rc.holds("a/2", told) && w2.Status()[0].Active })
+	told = put(t, first, "a/2")
+	waitUntil(t, "a/2 is told by the second", func() bool { return rc.holds("a/2", told) && w2.Status()[0].Active })
 }
 
-func hookHead(t *testing.T, db *memory.Partition) store.Revision {
+func headOf(t *testing.T, db *memory.Partition) store.Revision {
 	t.Helper()
 	at, err := db.Positions(t.Context())
 	if err != nil {

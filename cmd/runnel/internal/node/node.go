@@ -34,9 +34,9 @@ type node struct {
 	config   *config.Config
 	log      *slog.Logger
 	store    *store.Store
-	syncer   *sync.Syncer      // nil if the sync process runs elsewhere
-	webhooks *webhook.Webhooks // nil without webhooks or a syncer
-	api      *api.Server       // nil in a process that only syncs
+	syncer   *sync.Syncer    // nil if the sync process runs elsewhere
+	webhooks *webhook.Sender // nil without webhooks or a syncer
+	api      *api.Server     // nil in a process that only syncs
 }
 
 // Serve runs a node until ctx ends. An address that other machines can reach is a usage error.

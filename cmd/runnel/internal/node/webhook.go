@@ -12,17 +12,17 @@ import (
 )
 
 // newWebhooks returns the webhooks of the configuration; nil without webhooks.
-func (n *node) newWebhooks() *webhook.Webhooks {
+func (n *node) newWebhooks() *webhook.Sender {
 	if len(n.config.Webhooks) == 0 {
 		return nil
 	}
-	return webhook.NewWebhooks(n.store, hooksOf(n.config.Webhooks), webhook.WebhookOptions{Logger: n.log})
+	return webhook.New(n.store, hooksOf(n.config.Webhooks), webhook.Options{Logger: n.log})
 }
 
-func hooksOf(sections []config.Webhook) []webhook.Webhook {
-	hooks := make([]webhook.Webhook, len(sections))
+func hooksOf(sections []config.Webhook) []webhook.Endpoint {
+	hooks := make([]webhook.Endpoint, len(sections))
 	for i, s := range sections {
-		hooks[i] = webhook.Webhook{URL: s.URL, Prefix: s.Prefix, Secret: []byte(s.Secret.Reveal())}
+		hooks[i] = webhook.Endpoint{URL: s.URL, Prefix: s.Prefix, Secret: []byte(s.Secret.Reveal())}
 	}
 	return hooks
 }
@@ -38,7 +38,7 @@ func (n *node) sync(ctx context.Context) error {
 }
 
 // hookCollector exports the metrics of the webhooks.
-type hookCollector struct{ hooks *webhook.Webhooks }
+type hookCollector struct{ hooks *webhook.Sender }
 
 var (
 	hookActive  = prometheus.NewDesc("runnel_webhook_active", "1 while this process sends to the webhook.", []string{"host", "prefix"}, nil)
@@ -58,7 +58,7 @@ func (c hookCollector) Describe(ch chan<- *prometheus.Desc) {
 // the rest of a URL may be secret.
 func (c hookCollector) Collect(ch chan<- prometheus.Metric) {
 	type labels struct{ host, prefix string }
-	sums := map[labels]webhook.WebhookStatus{}
+	sums := map[labels]webhook.Status{}
 	for _, s := range c.hooks.Status() {
 		at := labels{prefix: s.Prefix}
 		if u, err := url.Parse(s.URL); err == nil {
