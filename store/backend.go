@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,427 +15,242 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// member is a partition with what the store knows of it.
+// backend is a pooled database: a partition together with its health, its latency, a
+// circuit breaker over its reads, and the positions last observed.
 type backend struct {
 	partition.Partition
-	options            Options
-	batcher            *readBatcher
-	committer          *committer
-	cache              *cache                              // of the store, or nil
-	catchUps           catchUps                            // for writes that need copies now
-	breaker            *gobreaker.CircuitBreaker[struct{}] // over its reads
-	tripped            atomic.Bool                         // the breaker is not closed: ask it
-	observed           atomic.Pointer[observedPositions]   // nil until its positions were read
-	newestCommitted    atomic.Int64                        // a revision that this process has committed on it, the newest
-	joins              atomic.Int64                        // how often it was joined, or tried to
-	newestSeen         atomic.Int64                        // the newest revision of it that was committed here or held by a replica, ever
-	newestAnswered     atomic.Int64                        // revision of the last commit that was answered; zero: not known
-	failedWait         atomic.Pointer[failedWait]          // of a session that waited for others to reach it
-	isReadingPositions atomic.Bool                         // its positions are being read for a session that waits
-	latency            atomic.Int64                        // of recent operations in nanoseconds, smoothed
-	isReadable         atomic.Bool                         // joined, and the last attempt to reach it went well
-	isWritable         atomic.Bool                         // … and its head was compared with what others hold of it
-	mayLackWrites      atomic.Bool                         // it may lack writes of its own: others hold newer ones, or its head was not compared yet
-	proof              proof                               // that it takes commits
-	damages            damageLog                           // that were read of it
+	options   Options
+	hooks     hooks
+	batcher   *readBatcher
+	committer *committer
+	catchUps  catchUps // for writes that need copies at once
+	breaker   *gobreaker.CircuitBreaker[[]Entry]
+
+	tripped            atomic.Bool                       // the breaker is not closed: ask for its state
+	observed           atomic.Pointer[observedPositions] // nil until the positions were read
+	newestCommitted    atomic.Int64                      // newest revision committed by this process, capped by the counter as read
+	newestSeen         atomic.Int64                      // newest revision of this origin ever committed here or held by a replica
+	newestAnswered     atomic.Int64                      // revision of the last successful commit; 0: unknown
+	joins              atomic.Int64                      // attempts to join
+	failedWait         atomic.Pointer[failedWait]        // of a session that waited for the replicas of this master
+	isReadingPositions atomic.Bool                       // on behalf of a waiting session
+	latency            atomic.Int64                      // of recent operations in nanoseconds, smoothed
+	isReadable         atomic.Bool                       // joined, and the last attempt to reach the database succeeded
+	isWritable         atomic.Bool                       // readable, and the counter was compared with the replicas
+	mayLackWrites      atomic.Bool                       // replicas hold newer revisions of this master, or were not compared yet
+	proof              proof                             // that commits succeed
+	damages            damageLog
 
 	mu         sync.Mutex // guards the fields below
 	isPrepared bool
 	isJoined   bool
-	behind     error              // it has lost writes
-	lineages   map[string]lineage // by the replica that was compared with it
-	err        error              // why the last attempt to reach it failed
+	behind     error              // why the master is known to have lost writes
+	lineages   map[string]lineage // by replica
+	err        error              // of the last attempt to reach the database
 	lastLogged string             // the change of state that was logged last
 }
 
-// known is what was last read of a partition's positions.
-type observedPositions struct {
-	partition.Positions
-	readAt  time.Time // by this process's clock, before the reading
-	clock   clockReading
-	movedAt map[Origin]time.Time // when positions were moved after the reading
-	// Per origin, up to where it holds everything. That is less than its
-	// position while it is amid a catch-up in several steps.
-	completeUpTo map[Origin]Revision
-}
-
-// clockReading is a look at a partition's clock, which happened at some time between asking
-// and being answered. These times are monotonic: what the host's clock is set to
-// meanwhile makes nothing expire early, or late.
-type clockReading struct {
-	now             Instant
-	asked, answered time.Time
-
-	// When the clock was last seen set back, and what it could have been then
-	// otherwise. An older instant may be from before, by the clock as it was.
-	before    Instant
-	setBackAt time.Time
-}
-
-// clockSlack is what two clocks may differ in the time between two readings,
-// besides a thousandth of it, without one having been set.
-const clockSlack = 100 * time.Millisecond
-
-// after is the reading c, which came after old: it tells whether the clock was
-// set back meanwhile.
-func (c clockReading) noteSetBack(old clockReading) clockReading {
-	c.before, c.setBackAt = old.before, old.setBackAt
-	passed := c.asked.Sub(old.answered) // at least
-	if c.now < old.now.Add(passed-passed.Abs()/1000-clockSlack) {
-		c.before, c.setBackAt = old.now.Add(c.answered.Sub(old.asked)), c.answered
-		if !old.setBackAt.IsZero() {
-			c.before = max(c.before, old.before.Add(c.answered.Sub(old.setBackAt)))
-		}
-	}
-	return c
-}
-
-// since bounds how long ago the clock was at an instant, in real time. It is
-// negative where the clock cannot have been there yet.
-func (c clockReading) age(then Instant) time.Duration {
-	_, now := c.bounds()
-	age := now.Sub(then)
-	if age < -clockSlack {
-		return -1
-	}
-	if then <= c.before {
-		age = max(age, c.before.Add(time.Since(c.setBackAt)).Sub(then))
-	}
-	return max(0, age)
-}
-
-// bounds are what the clock is now, at least and at most, as far as it has not
-// been set since.
-func (c clockReading) bounds() (notAfter, notBefore Instant) {
-	return c.now.Add(time.Since(c.answered)), c.now.Add(time.Since(c.asked))
+// hooks connect a backend with its store.
+type hooks struct {
+	onPositions       func()                 // the observed positions have changed; must not block
+	onReplicaPosition func(Origin, Revision) // a replica was seen to hold this revision of an origin
+	cache             *cache                 // follows commits and positions; may be nil
 }
 
 var errNotReached = fmt.Errorf("%w: not reached yet", partition.ErrUnavailable)
 
-func newBackend(p partition.Partition, o Options) *backend {
-	m := &backend{Partition: p, options: o, err: errNotReached}
-	m.breaker = gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
-		Name:        p.Name(),
-		Timeout:     o.Poll,
-		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= 3 },
-		IsSuccessful: func(err error) bool {
-			return err == nil || !errors.Is(err, partition.ErrUnavailable)
-		},
-		OnStateChange: func(_ string, _, to gobreaker.State) { m.tripped.Store(to != gobreaker.StateClosed) },
+func newBackend(p partition.Partition, o Options, h hooks) *backend {
+	b := &backend{Partition: p, options: o, hooks: h, err: errNotReached}
+	b.breaker = gobreaker.NewCircuitBreaker[[]Entry](gobreaker.Settings{
+		Name:          p.Name(),
+		Timeout:       o.Poll,
+		ReadyToTrip:   func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= 3 },
+		IsSuccessful:  func(err error) bool { return !errors.Is(err, partition.ErrUnavailable) },
+		OnStateChange: func(_ string, _, to gobreaker.State) { b.tripped.Store(to != gobreaker.StateClosed) },
 	})
-	m.damages.log = o.Logger.With("partition", p.Name())
-	m.proof.check = make(chan struct{}, 1)
-	m.batcher = newReadBatcher(m)
-	m.committer = newCommitter(m)
-	m.mayLackWrites.Store(true)
-	return m
+	b.damages.log = o.Logger.With("partition", p.Name())
+	b.proof.check = make(chan struct{}, 1)
+	b.batcher = newReadBatcher(b)
+	b.committer = newCommitter(b)
+	b.mayLackWrites.Store(true)
+	return b
 }
 
-func (m *backend) prepare(ctx context.Context) {
-	if m.prepared() {
+func (b *backend) prepare(ctx context.Context) {
+	if b.prepared() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, max(m.options.Timeout, 30*time.Second)) // a first start may create tables
+	ctx, cancel := context.WithTimeout(ctx, max(b.options.Timeout, 30*time.Second)) // a first start may create tables
 	defer cancel()
-	err := m.Prepare(ctx)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.isPrepared = err == nil; m.isPrepared {
-		for _, w := range m.warnings() {
-			m.options.Logger.Warn("a setting of the partition's server is not as it should be", "partition", m.Name(), "reason", w)
+	err := b.Prepare(ctx)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.isPrepared = err == nil; b.isPrepared {
+		for _, w := range b.warnings() {
+			b.options.Logger.Warn("a setting of the partition's server is not as it should be", "partition", b.Name(), "reason", w)
 		}
 	}
-	m.setErr(err)
+	b.setErr(err)
 }
 
-// warnings tell what the partition's server puts at risk, and a value that the store
-// would take and the partition does not.
-func (m *backend) warnings() []string {
-	warnings := slices.Clone(m.Warnings())
-	if limit := m.MaxValueBytes(); limit < m.options.MaxValueBytes {
+// warnings are those of the partition's server, and a limit on values below the store's.
+func (b *backend) warnings() []string {
+	warnings := slices.Clone(b.Warnings())
+	if limit := b.MaxValueBytes(); limit < b.options.MaxValueBytes {
 		warnings = append(warnings, fmt.Sprintf("it takes values of at most %d bytes: larger ones are refused everywhere, though max_value_bytes is %d; raise max_allowed_packet to %d or more",
-			limit, m.options.MaxValueBytes, m.options.MaxValueBytes+256<<10))
+			limit, b.options.MaxValueBytes, b.options.MaxValueBytes+256<<10))
 	}
 	return warnings
 }
 
-func (m *backend) setJoined(err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.isJoined = err == nil
-	m.joins.Add(1)
-	m.setErr(err)
+func (b *backend) setJoined(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.isJoined = err == nil
+	b.joins.Add(1)
+	b.setErr(err)
 }
 
-// setBehind notes how it shows that the master has lost writes; nil: it has not.
-func (m *backend) setBehind(cause error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.behind = nil; cause != nil {
-		m.behind = fmt.Errorf("%w: it has lost writes, takes no new ones and answers no reads of its keys", cause)
-		m.logOnce(slog.LevelError, "master is behind its copies", m.behind)
+// setBehind records why the master is known to have lost writes; nil: it has lost none.
+func (b *backend) setBehind(cause error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.behind = nil; cause != nil {
+		b.behind = fmt.Errorf("%w: it has lost writes, takes no new ones and answers no reads of its keys", cause)
+		b.logOnce(slog.LevelError, "master is behind its copies", b.behind)
 	}
-	m.mayLackWrites.Store(cause != nil)
-	if writes := m.isReadable.Load() && cause == nil; m.isWritable.Swap(writes) != writes && writes {
-		m.requestWriteCheck()
+	b.mayLackWrites.Store(cause != nil)
+	if writable := b.isReadable.Load() && cause == nil; b.isWritable.Swap(writable) != writable && writable {
+		b.requestWriteCheck()
 	}
 }
 
-// setErr notes how the last attempt went. m.mu is held.
-func (m *backend) setErr(err error) {
-	if errors.Is(err, partition.ErrNotPrepared) { // an empty server in place of the member's
-		m.isPrepared, m.isJoined = false, false
-		m.observed.Store(nil)
+// setErr records the outcome of the last attempt to reach the database. b.mu is held.
+func (b *backend) setErr(err error) {
+	if errors.Is(err, partition.ErrNotPrepared) { // an empty server has replaced the database
+		b.isPrepared, b.isJoined = false, false
+		b.observed.Store(nil)
 	}
-	if m.err = err; err == nil && !m.isJoined {
-		m.err = errNotReached // whose it is is not known yet: nobody may write to it
+	if b.err = err; err == nil && !b.isJoined {
+		b.err = errNotReached // the cluster of the database is unknown: nothing may be written to it
 	}
-	if usable := m.isJoined && err == nil; m.isReadable.Swap(usable) != usable && usable {
-		m.options.OnReach()
+	if readable := b.isJoined && err == nil; b.isReadable.Swap(readable) != readable && readable {
+		b.options.OnReach()
 	}
 	if err == nil {
-		if m.isJoined && m.behind == nil && m.commitRefusal() == nil {
-			m.logOnce(slog.LevelInfo, logPartitionAnswers, nil)
+		if b.isJoined && b.behind == nil && b.commitRefusal() == nil {
+			b.logOnce(slog.LevelInfo, logPartitionAnswers, nil)
 		}
 		return
 	}
-	m.isWritable.Store(false)
-	m.mayLackWrites.Store(true)
+	b.isWritable.Store(false)
+	b.mayLackWrites.Store(true)
 	level := slog.LevelWarn
 	if errors.Is(err, partition.ErrRefused) {
 		level = slog.LevelError
 	}
-	m.logOnce(level, "partition cannot be used", err)
+	b.logOnce(level, "partition cannot be used", err)
 }
 
-// partitionAnswers is logged of a partition of which nothing is wrong any more.
+// logPartitionAnswers is logged when nothing is wrong with a partition any more.
 const logPartitionAnswers = "partition answers"
 
-// say logs a change of state once. m.mu is held.
-func (m *backend) logOnce(level slog.Level, text string, err error) {
-	if m.lastLogged == text {
+// logOnce logs a change of state, unless it was the last to be logged. b.mu is held.
+func (b *backend) logOnce(level slog.Level, text string, err error) {
+	if b.lastLogged == text {
 		return
 	}
-	m.lastLogged = text
-	args := []any{"partition", m.Name()}
+	b.lastLogged = text
+	args := []any{"partition", b.Name()}
 	if err != nil {
 		args = append(args, "error", err)
 	}
-	m.options.Logger.Log(context.Background(), level, text, args...)
+	b.options.Logger.Log(context.Background(), level, text, args...)
 }
 
-// poll reads the member's positions, if it is joined.
-func (m *backend) pollPositions(ctx context.Context) {
-	if !m.joined() {
+// pollPositions reads the positions of a joined backend and records its health.
+func (b *backend) pollPositions(ctx context.Context) {
+	if !b.joined() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, min(m.options.Timeout, 2*time.Second))
+	ctx, cancel := context.WithTimeout(ctx, min(b.options.Timeout, 2*time.Second))
 	defer cancel()
-	_, err := m.readPositions(ctx)
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	_, err := b.readPositions(ctx)
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	switch {
 	case errors.Is(err, context.Canceled):
 		return // this process is stopping
-	case err != nil: // whoever answers next may be another database
-		m.isJoined = false
-		m.isPrepared = m.isPrepared && errors.Is(err, partition.ErrUnavailable)
+	case err != nil: // the next answer may come from another database
+		b.isJoined = false
+		b.isPrepared = b.isPrepared && errors.Is(err, partition.ErrUnavailable)
 	}
-	m.setErr(err)
+	b.setErr(err)
 }
 
-// heard takes positions that somebody else has just read, and who cannot say
-// when exactly: what is known of the clock stays, if anything is.
-func (m *backend) observeForeign(p partition.Positions) {
-	k := &observedPositions{Positions: p, readAt: time.Now()}
-	if old := m.observed.Load(); old != nil {
-		k.clock = old.clock
-	} else {
-		k.clock = clockReading{now: p.Now, asked: k.readAt, answered: k.readAt}
-	}
-	m.observe(k)
-}
-
-// observe takes what was read of the positions, unless newer ones are known.
-func (m *backend) observe(k *observedPositions) {
-	for {
-		old := m.observed.Load()
-		if old != nil && !k.readAt.After(old.readAt) {
-			return
+// readKeys reads entries in a statement of their own, through the breaker. Values larger
+// than maxValue bytes are left out. An open breaker is ErrUnavailable.
+func (b *backend) readKeys(ctx context.Context, keys []Key, maxValue int64) ([]Entry, error) {
+	began := time.Now()
+	entries, err := b.breaker.Execute(func() ([]Entry, error) {
+		if maxValue == wholeValues {
+			return b.Get(ctx, keys)
 		}
-		k.computeComplete(old)
-		if old != nil {
-			k.clock = k.clock.noteSetBack(old.clock)
-		}
-		next := k.mergeNewer(old)
-		if m.observed.CompareAndSwap(old, next) {
-			m.cache.observePositions(m.Name(), &next.Positions)
-			m.capHead(k.Origins[Origin(m.Name())].Revision)
-			for _, at := range k.Origins {
-				m.noteReplicaPosition(at)
-			}
-			m.options.onPositions()
-			return
-		}
+		return b.GetSmall(ctx, keys, maxValue)
+	})
+	switch {
+	case err == nil:
+		b.observeLatency(time.Since(began))
+	case errors.Is(err, gobreaker.ErrOpenState), errors.Is(err, gobreaker.ErrTooManyRequests):
+		err = fmt.Errorf("%w: it failed just now: %w", partition.ErrUnavailable, err)
 	}
+	return entries, err
 }
 
-// after is k, but for positions that were moved after k was asked for.
-func (k *observedPositions) mergeNewer(old *observedPositions) *observedPositions {
-	if old == nil {
-		return k
-	}
-	for o, at := range old.movedAt {
-		if !at.Before(k.readAt) {
-			k = k.withPosition(old.Origins[o], at)
-		}
-	}
-	return k
+// observeLatency adds the duration of an operation to the smoothed latency.
+func (b *backend) observeLatency(d time.Duration) {
+	old := b.latency.Load()
+	b.latency.Store(old + (int64(d)-old)/8)
 }
 
-// with is k with one position that was moved since.
-func (k *observedPositions) withPosition(p partition.Position, movedAt time.Time) *observedPositions {
-	next := *k
-	if next.Origins, next.movedAt = maps.Clone(k.Origins), maps.Clone(k.movedAt); next.movedAt == nil {
-		next.movedAt = make(map[Origin]time.Time)
-	}
-	next.completeUpTo = maps.Clone(k.completeUpTo)
-	next.completeUpTo[p.Origin] = p.Held(k.completeUpTo[p.Origin])
-	next.Origins[p.Origin], next.movedAt[p.Origin] = p, movedAt
-	return &next
+func (b *backend) prepared() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.isPrepared
 }
 
-// advance takes a position that somebody has just moved; what is known of the
-// others, and as of when, stays.
-func (m *backend) advance(p partition.Position) {
-	now := time.Now()
-	for {
-		old := m.observed.Load()
-		if old == nil || old.Origins == nil {
-			return // nothing is known yet, and soon will be
-		}
-		next := old.withPosition(p, now)
-		if m.observed.CompareAndSwap(old, next) {
-			m.cache.observePositions(m.Name(), &next.Positions)
-			m.noteReplicaPosition(p)
-			m.options.onPositions()
-			return
-		}
-	}
+func (b *backend) joined() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.isJoined
 }
 
-// saw notes what a replica holds of an origin: it was durable there before it was copied.
-// A master's own row is no such proof: it may be read before its commit is durable.
-func (m *backend) noteReplicaPosition(at partition.Position) {
-	if string(at.Origin) != m.Name() {
-		m.options.onReplicaPosition(at.Origin, at.Seen())
-	}
+// lastError is why the backend cannot be used now, or nil.
+func (b *backend) lastError() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err
 }
 
-// committed notes a revision that was committed on the member.
-func (m *backend) noteCommitted(to Revision) {
-	m.newestAnswered.Store(int64(to))
-	raiseTo(&m.newestCommitted, to)
-	raiseTo(&m.newestSeen, to)
+// behindError is why the master is known to have lost writes, or nil.
+func (b *backend) behindError() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.behind
 }
 
-func raiseTo(a *atomic.Int64, to Revision) {
-	for old := a.Load(); old < int64(to) && !a.CompareAndSwap(old, int64(to)); {
-		old = a.Load()
-	}
-}
-
-// recede forgets what was committed if the member does not hold it: another
-// database may have taken its place. It may also have been read too early; then
-// less is known than could be.
-func (m *backend) capHead(to Revision) {
-	if old := m.newestAnswered.Load(); old > int64(to) {
-		m.newestAnswered.CompareAndSwap(old, 0)
-	}
-	if old := m.newestCommitted.Load(); old > int64(to) {
-		m.newestCommitted.CompareAndSwap(old, int64(to))
-	}
-}
-
-// took smooths the latency of an operation into the member's.
-func (m *backend) observeLatency(d time.Duration) {
-	old := m.latency.Load()
-	m.latency.Store(old + (int64(d)-old)/8)
-}
-
-func (m *backend) prepared() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.isPrepared
-}
-
-func (m *backend) joined() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.isJoined
-}
-
-// fault is why the member cannot be used now, or nil.
-func (m *backend) lastError() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.err
-}
-
-func (m *backend) behindError() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.behind
-}
-
-// unavailable is the error of a write or read that only this master could have
-// answered. Without a cause it says what is known of the master.
-func (m *backend) unavailable(cause error) error {
-	for _, known := range []error{m.lastError(), m.behindError(), errNotReached} {
+// unavailable is the error of a write or read that only this master could have answered.
+// Without a cause the known state of the master is the cause.
+func (b *backend) unavailable(cause error) error {
+	for _, known := range []error{b.lastError(), b.behindError(), errNotReached} {
 		if cause == nil {
 			cause = known
 		}
 	}
-	return &MasterError{Master: m.Name(), RetryAfter: m.options.Poll, Err: cause}
+	return &MasterError{Master: b.Name(), RetryAfter: b.options.Poll, Err: cause}
 }
 
-// position is how far the member is known to be with an origin.
-func (m *backend) position(o Origin) (partition.Position, bool) {
-	k := m.observed.Load()
-	if k == nil {
-		return partition.Position{}, false
-	}
-	at, ok := k.Origins[o]
-	return at, ok
-}
-
-// clock estimates the member's clock: surely not later than it is, and surely
-// not earlier, as far as it has not been set meanwhile.
-func (m *backend) clock() (notAfter, notBefore Instant) {
-	if k := m.observed.Load(); k != nil {
-		return k.clock.bounds()
-	}
-	now := partition.InstantOf(time.Now())
-	return now, now
-}
-
-// whole reports whether the member has ever held everything of the origin, and,
-// if it is the origin, holds everything that others hold of it.
-func (m *backend) isComplete(o Origin) bool {
-	if m.Name() == string(o) {
-		return !m.mayLackWrites.Load()
-	}
-	at, ok := m.position(o)
-	return ok && at.Filled()
-}
-
-// catchingUp reports whether the member is amid a catch-up in several steps.
-func (m *backend) isLagging(o Origin) bool {
-	at, _ := m.position(o)
-	return at.CatchingUp()
-}
-
-// answers reports whether reads can be sent to the member.
-func (m *backend) isUp() bool {
-	return m.isReadable.Load() && (!m.tripped.Load() || m.breaker.State() != gobreaker.StateOpen)
+// isUp reports whether reads can be sent to the backend.
+func (b *backend) isUp() bool {
+	return b.isReadable.Load() && (!b.tripped.Load() || b.breaker.State() != gobreaker.StateOpen)
 }

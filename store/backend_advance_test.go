@@ -12,7 +12,7 @@ import (
 // a position was moved does not take it back, a later one does.
 func TestMovedPositionOutlivesAPollThatWasUnderWay(t *testing.T) {
 	told := 0
-	m := newBackend(memory.New("p1"), Options{onPositions: func() { told++ }, onReplicaPosition: func(Origin, Revision) {}}.withDefaults())
+	m := newBackend(memory.New("p1"), Options{}.withDefaults(), hooks{onPositions: func() { told++ }, onReplicaPosition: func(Origin, Revision) {}})
 	read := func(asked time.Time, revision Revision) {
 		m.observe(&observedPositions{readAt: asked, Positions: partition.Positions{
 			Origins: map[Origin]partition.Position{"p0": {Origin: "p0", Revision: revision}, "p9": {Origin: "p9", Revision: revision}}}})

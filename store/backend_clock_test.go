@@ -15,17 +15,17 @@ func TestClockOfThisHostDecidesNothing(t *testing.T) {
 	for _, off := range []time.Duration{-time.Hour, 0, time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
 			m := newBackend(memory.New("p0", memory.Clock(func() time.Time { return time.Now().Add(off) })),
-				Options{onPositions: func() {}}.withDefaults())
+				Options{}.withDefaults(), hooks{onPositions: func() {}, onReplicaPosition: func(Origin, Revision) {}})
 			m.isJoined = true
 			m.pollPositions(t.Context())
 			until := partition.InstantOf(time.Now().Add(off + time.Minute))
 			e := Entry{ExpiresAt: until}
 			time.Sleep(time.Minute - time.Microsecond)
-			if now, _ := m.clock(); !e.Live(now) {
+			if now := m.clock(); !e.Live(now) {
 				t.Errorf("with clocks %v apart it is over at %d, before %d", off, now, until)
 			}
 			time.Sleep(time.Microsecond)
-			if now, _ := m.clock(); e.Live(now) {
+			if now := m.clock(); e.Live(now) {
 				t.Errorf("with clocks %v apart it lives at %d, after %d", off, now, until)
 			}
 		})
@@ -35,7 +35,7 @@ func TestClockOfThisHostDecidesNothing(t *testing.T) {
 // TestSettingTheClockOfThisHostDecidesNothing: time that has passed since a poll
 // is taken from the monotonic clock, as the host's may be set meanwhile.
 func TestSettingTheClockOfThisHostDecidesNothing(t *testing.T) {
-	m := newBackend(memory.New("p0"), Options{onPositions: func() {}}.withDefaults())
+	m := newBackend(memory.New("p0"), Options{}.withDefaults(), hooks{onPositions: func() {}, onReplicaPosition: func(Origin, Revision) {}})
 	m.isJoined = true
 	for _, learn := range []func(){
 		func() { m.observeForeign(partition.Positions{Now: 1}) },

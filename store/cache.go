@@ -11,45 +11,48 @@ import (
 	"github.com/maypok86/otter/v2"
 )
 
-// cache keeps entries that replicas have answered with, so that reading them
-// again takes no statement. One state, of the whole process, says which changes
-// every cached entry includes (see cacheState). Sessions and bounded reads are
-// answered from the cache by the rules for a replica, with that state in place
-// of the replica's positions.
+// cache keeps entries that replicas have answered, so that repeated reads need no
+// statement. A single state, for the whole process, says which changes every cached entry
+// includes (see cacheState). Sessions and bounded reads may use the cache by the rules for a
+// replica, with the cache's state in place of the replica's positions.
 //
-// Reads of a key's master, quorums and reads of a named partition never use the
-// cache. Absent keys, tombstones and damaged entries are not kept, and neither
-// is an answer of a key's own master.
+// The cache does not intercept any method of a partition. It is filled by reads, follows
+// this process's commits (applyCommit) and the rounds of the feed's tail (applyRound), and
+// learns the time as of which it is current from observed positions (observePositions).
+//
+// Reads from the master, quorums and reads of a named partition never use the cache. The
+// cache holds no tombstones, no record of absent keys, no damaged entries, and no answer of
+// a key's own master. All methods accept a nil cache.
 type cache struct {
 	entries *otter.Cache[Key, *cachedEntry]
-	largest int // a larger entry would evict too many others
+	largest int // weight of the largest entry that is cached: a larger one would evict too many others
 
 	hits, misses atomic.Int64
 
 	state    atomic.Pointer[cacheState] // nil: no cached entry is valid
-	wanted   atomic.Bool                // an entry could have been kept, but for the lack of a state
-	used     atomic.Bool                // since the tail last looked for changes by others
-	wakeTail func()                     // wakes the tail
+	wanted   atomic.Bool                // an entry could have been cached, had there been a state
+	used     atomic.Bool                // since the tail last polled replicas for the cache
+	wakeTail func()
 
 	mu         sync.Mutex // guards the fields below, and replacing state
 	generation uint64
 	changes    recentChanges
 }
 
-// cached is an entry of a generation of the cache's state.
+// cachedEntry is an entry of a generation of the cache's state.
 type cachedEntry struct {
 	generation uint64
 	partition  string // the source of the entry
 	entry      Entry
 }
 
-// cachedOverhead is about what an entry takes in the cache besides its bytes.
+// cachedOverhead is about the memory of a cached entry besides its bytes.
 const cachedOverhead = 320
 
 func weight(e *Entry) int { return cachedOverhead + len(e.Key) + len(e.Value) + len(e.Metadata) }
 
-// newCache makes a cache of about so many bytes; nil without any.
-func newCache(bytes int64, stir func()) (*cache, error) {
+// newCache makes a cache of about so many bytes; nil for none.
+func newCache(bytes int64, wakeTail func()) (*cache, error) {
 	if bytes <= 0 {
 		return nil, nil
 	}
@@ -60,18 +63,17 @@ func newCache(bytes int64, stir func()) (*cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("a cache of %d bytes: %w", bytes, err)
 	}
-	return &cache{entries: entries, largest: int(bytes / 64), wakeTail: stir}, nil
+	return &cache{entries: entries, largest: int(bytes / 64), wakeTail: wakeTail}, nil
 }
 
-// CacheStats is what has become of the reads that the cache might have
-// answered, and what it holds.
+// CacheStats counts the reads that could use the cache, and the cache's contents.
 type CacheStats struct {
 	Hits, Misses   int64
-	Entries, Bytes int64 // about; some may count no more
+	Entries, Bytes int64 // estimates; some entries may be invalid
 	MaxBytes       int64 // 0: there is no cache
 }
 
-// CacheStats looks at the cache.
+// CacheStats returns the current statistics of the cache.
 func (s *Store) CacheStats() CacheStats {
 	c := s.cache
 	if c == nil {
@@ -83,12 +85,12 @@ func (s *Store) CacheStats() CacheStats {
 	}
 }
 
-// mayRecall reports whether a cached entry may answer the quest at all.
+// mayUseCache reports whether a cached entry may answer the read.
 func (q *readRequest) mayUseCache() bool {
 	return q.s.cache != nil && q.o.Partition == "" && q.o.Consistency != FromMaster && !q.newerEpoch
 }
 
-// recall answers a read from the cache, if what is there may answer it.
+// readCached answers from the cache, if a valid entry satisfies the read.
 func (q *readRequest) readCached(k Key) (r Read, ok bool) {
 	if !q.mayUseCache() {
 		return Read{}, false
@@ -103,17 +105,17 @@ func (q *readRequest) readCached(k Key) (r Read, ok bool) {
 
 func (q *readRequest) lookUpCached(k Key) (r Read, ok bool) {
 	c := q.s.cache
-	// The state first and then the entry: an entry only ever gets newer.
+	// The state is loaded before the entry: entries only ever become newer.
 	st := c.state.Load()
 	if st == nil || !q.isReachedBy(st.upTo) {
 		return Read{}, false
 	}
-	kept, ok := c.entries.GetIfPresent(k)
-	if !ok || kept.generation != st.generation {
+	cached, ok := c.entries.GetIfPresent(k)
+	if !ok || cached.generation != st.generation {
 		return Read{}, false
 	}
-	e := &kept.entry
-	r = Read{Partition: kept.partition, Staleness: q.ageOf(st), Seen: Mark{e.Origin, e.Revision}}
+	e := &cached.entry
+	r = Read{Partition: cached.partition, Staleness: q.cacheStaleness(st), Seen: Mark{e.Origin, e.Revision}}
 	if q.tooStale(r.Staleness) || e.ExpiresAt != 0 && !e.Live(q.s.now(q.origin)) {
 		return Read{}, false // an expired entry may have been renewed
 	}
@@ -122,23 +124,23 @@ func (q *readRequest) lookUpCached(k Key) (r Read, ok bool) {
 	return r, true
 }
 
-// reachedBy reports whether a state with every change up to v includes all that
+// isReachedBy reports whether a state with every change up to v includes everything that
 // the session has seen of these keys.
 func (q *readRequest) isReachedBy(v Vector) bool {
-	if q.c.Epoch == firstEpoch { // an entry of these keys has no other origin
+	if q.c.Epoch == firstEpoch { // the keys have no other origin
 		return v.At(q.origin) >= q.o.Session.At(q.origin)
 	}
 	return v.Covers(q.o.Session)
 }
 
-// ageOf bounds how stale the cache's state is. Once mastership has moved, the
-// newest entry of a key may be of any origin, so that the stalest counts.
-func (q *readRequest) ageOf(st *cacheState) (d time.Duration) {
+// cacheStaleness bounds the staleness of the cache's state. After mastership has moved, the
+// newest entry of a key may be of any origin, so the stalest origin counts.
+func (q *readRequest) cacheStaleness(st *cacheState) (d time.Duration) {
 	if q.c.Epoch == firstEpoch {
-		return q.s.since(q.origin, st.proven[q.origin])
+		return q.s.since(q.origin, st.synced[q.origin])
 	}
 	for o := range st.upTo.All() {
-		age := q.s.since(o, st.proven[o])
+		age := q.s.since(o, st.synced[o])
 		if age < 0 {
 			return age
 		}
@@ -147,20 +149,19 @@ func (q *readRequest) ageOf(st *cacheState) (d time.Duration) {
 	return d
 }
 
-func (c *cache) fits(e *Entry) bool { return weight(e) <= c.largest }
-
-// fill is what was known of a member before it was read. The zero value is of
-// a read whose answer is not to be kept.
+// fillToken is what was known of a backend before it was read. The answer to the read may
+// be cached only if the token proves that the answer is recent enough. The zero token
+// proves nothing.
 type fillToken struct {
-	m     *backend
-	known *observedPositions
-	head  Revision
+	backend   *backend
+	observed  *observedPositions
+	committed Revision // newest revision that this process has committed on the backend
 }
 
-// fill begins a read of a member of which the answer may be kept.
-func (q *readRequest) newFillToken(m *backend) (f fillToken) {
-	if q.mayUseCache() && m.Name() != string(q.origin) {
-		f = fillToken{m, m.observed.Load(), Revision(m.newestCommitted.Load())}
+// newFillToken begins a read of a backend whose answer may be cached.
+func (q *readRequest) newFillToken(b *backend) (f fillToken) {
+	if q.mayUseCache() && b.Name() != string(q.origin) {
+		f = fillToken{b, b.observed.Load(), Revision(b.newestCommitted.Load())}
 	}
 	return f
 }
@@ -168,41 +169,41 @@ func (q *readRequest) newFillToken(m *backend) (f fillToken) {
 // includes reports whether the answer includes every change up to v.
 func (f *fillToken) includes(v Vector) bool {
 	for o, r := range v.All() {
-		held := f.known.completeUpTo[o]
-		if f.m.Name() == string(o) {
-			held = max(f.known.Origins[o].Revision, f.head)
+		complete := f.observed.completeUpTo[o]
+		if f.backend.Name() == string(o) {
+			complete = max(f.observed.Origins[o].Revision, f.committed)
 		}
-		if held < r {
+		if complete < r {
 			return false
 		}
 	}
 	return true
 }
 
-// keep takes an entry that a member has answered with, if that includes every
-// change that the state includes.
+// fill caches an entry that a backend has answered, unless the entry may lack changes that
+// the cache's state includes.
 func (c *cache) fill(f fillToken, e *Entry) {
-	if f.known == nil || e.Deleted || !c.fits(e) {
+	if f.observed == nil || e.Deleted || weight(e) > c.largest {
 		return
 	}
 	if c.state.Load() == nil {
 		c.requestState()
 		return
 	}
-	kept := &cachedEntry{partition: f.m.Name(), entry: detached(e)}
+	cached := &cachedEntry{partition: f.backend.Name(), entry: detached(e)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	st := c.state.Load()
 	if st == nil || !f.includes(c.changes.since) || c.changes.newestOf(e.Key) > e.Revision {
 		return
 	}
-	kept.generation = st.generation
+	cached.generation = st.generation
 	if old, ok := c.entries.GetEntryQuietly(e.Key); !ok || old.Value.generation != st.generation || old.Value.entry.Revision <= e.Revision {
-		c.entries.Set(kept.entry.Key, kept)
+		c.entries.Set(cached.entry.Key, cached)
 	}
 }
 
-// detached is an entry that shares no memory with what it was read in.
+// detached is a copy of an entry that shares no memory with the read buffer.
 func detached(e *Entry) Entry {
 	d := *e
 	d.Key, d.Origin = Key(strings.Clone(string(e.Key))), Origin(strings.Clone(string(e.Origin)))

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"iter"
 	"maps"
 
 	"github.com/zeebo/xxh3"
@@ -8,30 +9,28 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// cacheState says what is true of every cached entry of its generation: the
-// entry includes every change of its key up to upTo, or newer ones. It is
-// immutable. Changes reach the cache, in the order of each origin, from the
-// commits of this process and from the feed's tail: first the cached entries
-// are replaced, and then the state.
+// cacheState says, for every cached entry of its generation, that the entry includes every
+// change of its key up to upTo. It is immutable. Changes reach the cache in the order of
+// each origin, from this process's commits and from the feed's tail: first the cached
+// entries are replaced, then the state.
 type cacheState struct {
 	generation uint64
 	upTo       Vector
-	proven     map[Origin]Instant // an origin's clock at a moment of which upTo includes every change
+	synced     map[Origin]Instant // an origin's clock at a moment whose changes upTo includes
 }
 
-// recentChanges are the keys that changed after since, by the hash of the key,
-// each with its newest revision at least. An entry that was read where every
-// change up to since was held includes every change of its key since then,
-// unless one of them is newer than the entry.
+// recentChanges records, by the hash of the key, the newest revision of each key that has
+// changed after since. An entry read from a backend that held every change up to since
+// includes every change of its key, unless the record has a newer revision.
 type recentChanges struct {
 	since, newGenSince Vector
 	newGen, oldGen     map[uint64]Revision
 }
 
-// mostRecent is about how many keys each half of recentChanges holds.
+// mostRecent is about how many keys each generation of recentChanges holds.
 const mostRecent = 4096
 
-// turn makes room before further changes, when all up to v were taken.
+// rotate drops the old generation if the new one is full. All changes up to v are recorded.
 func (r *recentChanges) rotate(v Vector) {
 	if len(r.newGen) >= mostRecent {
 		r.since, r.oldGen = r.newGenSince, r.newGen
@@ -44,37 +43,38 @@ func (r *recentChanges) record(k Key, at Revision) {
 	r.newGen[h] = max(r.newGen[h], at)
 }
 
+// newestOf is at least the revision of the key's last recorded change, 0 if there is none.
 func (r *recentChanges) newestOf(k Key) Revision {
 	h := xxh3.HashString(string(k))
 	return max(r.newGen[h], r.oldGen[h])
 }
 
-// want asks the tail for a state.
+// requestState makes the tail start a generation.
 func (c *cache) requestState() {
 	if !c.wanted.Load() && c.wanted.CompareAndSwap(false, true) {
 		c.wakeTail()
 	}
 }
 
-// use notes that the cache has answered.
+// noteUse records that the cache has answered a read.
 func (c *cache) noteUse() {
 	if !c.used.Load() && c.used.CompareAndSwap(false, true) {
 		c.wakeTail()
 	}
 }
 
-// active reports whether there is a state to follow, or one is wanted.
+// active reports whether there is a state to advance, or one is wanted.
 func (c *cache) active() bool { return c != nil && (c.state.Load() != nil || c.wanted.Load()) }
 
-// begin starts a generation. Its entries include every change that the token has
-// seen, and every one that this process has committed on the members: so the next
-// commit follows without a gap.
-func (c *cache) startGeneration(at ChangeToken, members []*backend) {
+// startGeneration makes a state that includes every change that the token has seen, and
+// every commit of this process on the backends, so that the next commit follows without a
+// gap.
+func (c *cache) startGeneration(at ChangeToken, backends []*backend) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	v := at.seen
-	for _, m := range members {
-		v = v.With(Mark{Origin(m.Name()), Revision(m.newestCommitted.Load())})
+	for _, b := range backends {
+		v = v.With(Mark{Origin(b.Name()), Revision(b.newestCommitted.Load())})
 	}
 	c.generation++
 	c.wanted.Store(false)
@@ -82,38 +82,9 @@ func (c *cache) startGeneration(at ChangeToken, members []*backend) {
 	c.state.Store(&cacheState{generation: c.generation, upTo: v})
 }
 
-// end makes every cached entry invalid.
-func (c *cache) invalidate() {
-	if c == nil || c.state.Load() == nil {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.state.Store(nil)
-	c.changes = recentChanges{}
-}
-
-// follow takes a round of changes, unless it begins beyond the state.
-func (c *cache) applyRound(r *tailRound) {
-	if c == nil || c.state.Load() == nil {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	st := c.state.Load()
-	if st == nil || !st.upTo.Covers(r.before.seen) || st.upTo.Covers(r.after.seen) {
-		return
-	}
-	c.changes.rotate(st.upTo)
-	for i := range r.entries {
-		c.update(st, r.partition, &r.entries[i])
-	}
-	c.state.Store(&cacheState{st.generation, st.upTo.Merge(r.after.seen), st.proven})
-}
-
-// committed takes a commit of this process, if the state includes every change
-// before the commit. Otherwise the tail will bring it.
-func (c *cache) applyCommit(b *batch, first Revision) {
+// replaceState replaces the state, if there is one, by the result of next, which runs with
+// c.mu held. A nil result ends the generation: every cached entry becomes invalid.
+func (c *cache) replaceState(next func(*cacheState) *cacheState) {
 	if c == nil || c.state.Load() == nil {
 		return
 	}
@@ -123,62 +94,99 @@ func (c *cache) applyCommit(b *batch, first Revision) {
 	if st == nil {
 		return
 	}
-	last := first + Revision(b.revs) - 1
-	switch at := st.upTo.At(b.origin); {
-	case at >= first && !c.includesBatch(b): // the master has lost revisions, and given them out again
-		c.state.Store(nil)
-	case at == first-1:
-		c.changes.rotate(st.upTo)
+	if st = next(st); st == nil {
+		c.changes = recentChanges{}
+	}
+	c.state.Store(st)
+}
+
+// invalidate ends the generation.
+func (c *cache) invalidate() {
+	c.replaceState(func(*cacheState) *cacheState { return nil })
+}
+
+// applyRound takes a round of changes, unless changes between the state and the round are
+// missing.
+func (c *cache) applyRound(r *tailRound) {
+	c.replaceState(func(st *cacheState) *cacheState {
+		if !st.upTo.Covers(r.before.seen) || st.upTo.Covers(r.after.seen) {
+			return st
+		}
+		return c.advance(st, st.upTo.Merge(r.after.seen), r.partition, func(yield func(*Entry) bool) {
+			for i := range r.entries {
+				if !yield(&r.entries[i]) {
+					return
+				}
+			}
+		})
+	})
+}
+
+// applyCommit takes a commit of this process whose first revision is given, if the state
+// includes every change before the commit. Otherwise the tail delivers the commit later.
+func (c *cache) applyCommit(b *batch, first Revision) {
+	c.replaceState(func(st *cacheState) *cacheState {
+		switch at := st.upTo.At(b.origin); {
+		case at >= first && !c.includesBatch(b): // the master has lost revisions and issued them again
+			return nil
+		case at == first-1:
+			last := Mark{b.origin, first + Revision(b.revs) - 1}
+			return c.advance(st, st.upTo.With(last), string(b.origin), b.changedEntries())
+		}
+		return st
+	})
+}
+
+// changedEntries yields the entries that the batch writes.
+func (b *batch) changedEntries() iter.Seq[*Entry] {
+	return func(yield func(*Entry) bool) {
 		for i := range b.rows {
-			if s := &b.rows[i]; s.changed {
-				c.update(st, string(b.origin), &s.entry)
+			if row := &b.rows[i]; row.changed && !yield(&row.entry) {
+				return
 			}
 		}
-		c.state.Store(&cacheState{st.generation, st.upTo.With(Mark{b.origin, last}), st.proven})
 	}
 }
 
-// knows reports whether every change of the batch was taken already. c.mu is held.
+// includesBatch reports whether every change of the batch is recorded. c.mu is held.
 func (c *cache) includesBatch(b *batch) bool {
-	for i := range b.rows {
-		if s := &b.rows[i]; s.changed && c.changes.newestOf(s.key) < s.entry.Revision {
+	for e := range b.changedEntries() {
+		if c.changes.newestOf(e.Key) < e.Revision {
 			return false
 		}
 	}
 	return true
 }
 
-// change replaces what is cached of the entry's key. c.mu is held.
-func (c *cache) update(st *cacheState, source string, e *Entry) {
-	c.changes.record(e.Key, e.Revision)
-	old, ok := c.entries.GetEntryQuietly(e.Key)
-	switch {
-	case !ok || old.Value.generation != st.generation || old.Value.entry.Revision >= e.Revision:
-	case e.Deleted || !c.fits(e) || !e.Intact():
-		c.entries.Invalidate(e.Key)
-	default:
-		c.entries.Set(old.Key, &cachedEntry{st.generation, source, detached(e)})
-	}
-}
-
-// prove takes positions of a partition: what the partition was proven to hold at
-// a moment is included in a state that is as far.
-func (c *cache) observePositions(name string, p *partition.Positions) {
-	if c == nil || c.state.Load() == nil {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	st := c.state.Load()
-	if st == nil {
-		return
-	}
-	proven := make(map[Origin]Instant, len(p.Origins))
-	maps.Copy(proven, st.proven)
-	for o, at := range p.Origins {
-		if name != string(o) && at.Revision <= st.upTo.At(o) {
-			proven[o] = max(proven[o], at.SyncedAt)
+// advance replaces the cached entries of changed keys and returns the state that includes
+// the changes. source is the partition that the changes come from. c.mu is held.
+func (c *cache) advance(st *cacheState, upTo Vector, source string, changed iter.Seq[*Entry]) *cacheState {
+	c.changes.rotate(st.upTo)
+	for e := range changed {
+		c.changes.record(e.Key, e.Revision)
+		old, ok := c.entries.GetEntryQuietly(e.Key)
+		switch {
+		case !ok || old.Value.generation != st.generation || old.Value.entry.Revision >= e.Revision:
+		case e.Deleted || weight(e) > c.largest || !e.Intact():
+			c.entries.Invalidate(e.Key)
+		default:
+			c.entries.Set(old.Key, &cachedEntry{st.generation, source, detached(e)})
 		}
 	}
-	c.state.Store(&cacheState{st.generation, st.upTo, proven})
+	return &cacheState{st.generation, upTo, st.synced}
+}
+
+// observePositions takes the positions of a partition: the state is as current as a
+// replica whose position it includes.
+func (c *cache) observePositions(name string, p *partition.Positions) {
+	c.replaceState(func(st *cacheState) *cacheState {
+		synced := make(map[Origin]Instant, len(p.Origins))
+		maps.Copy(synced, st.synced)
+		for o, at := range p.Origins {
+			if name != string(o) && at.Revision <= st.upTo.At(o) {
+				synced[o] = max(synced[o], at.SyncedAt)
+			}
+		}
+		return &cacheState{st.generation, st.upTo, synced}
+	})
 }

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// lookEvery is how often changes that other processes replicate are looked for
-// while the cache answers reads.
+// replicaPollInterval is how often the replicas' positions are read while the cache answers
+// reads, to find changes that other processes replicate.
 const replicaPollInterval = 100 * time.Millisecond
 
-// pause is how long the tail waits for a wake: to try again after failures, to
-// stop lingering, and to look for changes by others.
+// waitTime is how long the tail waits to be woken: it ends lingering, repeats failed
+// rounds, and polls replicas for the cache.
 func (t *tail) waitTime() time.Duration {
 	if c := t.s.cache; c != nil && (c.wanted.Load() || c.used.Load()) {
 		return min(replicaPollInterval, t.s.options.Poll)
@@ -20,86 +20,84 @@ func (t *tail) waitTime() time.Duration {
 	return t.s.options.Poll
 }
 
-// feedCache brings the cache's state to where replicas are known to be. When that
-// takes too much reading, or nothing has used the cache for a while, the state
-// ends instead: a cache that is used again begins anew.
+// advanceCache advances the cache's state to what the replicas are known to hold. If that
+// takes too much reading, or the cache has not been used for a while, the generation ends
+// instead; the next use starts another.
 func (t *tail) advanceCache(ctx context.Context) {
 	s, c := t.s, t.s.cache
 	now := time.Now()
-	looks := now.Sub(t.polledAt) >= replicaPollInterval && (c.wanted.Load() || c.used.Swap(false))
-	if looks {
+	if now.Sub(t.polledAt) >= replicaPollInterval && (c.wanted.Load() || c.used.Swap(false)) {
 		t.usedAt, t.polledAt = now, now
-	}
-	switch {
-	case !looks:
-	case c.state.Load() == nil:
-		s.startCacheGeneration(ctx)
-	default:
-		s.pollReplicas(ctx)
+		if c.state.Load() == nil {
+			s.startCacheGeneration(ctx)
+		} else {
+			s.pollReplicas(ctx)
+		}
 	}
 	for st := c.state.Load(); st != nil && ctx.Err() == nil; st = c.state.Load() {
-		m, lead, anybody := s.mostAdvancedBeyond(st.upTo)
-		if !anybody || lead > tailEntries || lead > 0 && now.Sub(t.usedAt) > linger {
+		b, lead, anyUp := s.mostAdvancedBeyond(st.upTo)
+		if !anyUp || lead > tailEntries || lead > 0 && now.Sub(t.usedAt) > linger {
 			c.invalidate()
 			return
 		}
-		if lead == 0 || !s.readRoundForCache(ctx, st.upTo, m) {
+		if lead == 0 || !s.readRoundForCache(ctx, st.upTo, b) {
 			return
 		}
 	}
 }
 
-// beginCache starts the cache's state at what one source holds.
+// startCacheGeneration starts the cache's state at the positions of a source.
 func (s *Store) startCacheGeneration(ctx context.Context) {
 	at, err := s.ChangesNow(ctx)
 	if err != nil {
-		return // a read that could have been kept asks again
+		return // the next read that could be cached asks again
 	}
 	s.cache.startGeneration(at, *s.backends.Load())
 	s.observeAllPositions()
 }
 
-// proveCache has the cache's state take what is known of all partitions.
+// observeAllPositions hands the observed positions of all backends to the cache.
 func (s *Store) observeAllPositions() {
-	for _, m := range *s.backends.Load() {
-		if k := m.observed.Load(); k != nil {
-			s.cache.observePositions(m.Name(), &k.Positions)
+	for _, b := range *s.backends.Load() {
+		if k := b.observed.Load(); k != nil {
+			s.cache.observePositions(b.Name(), &k.Positions)
 		}
 	}
 }
 
-// ahead finds the replica that is known to hold the most revisions beyond v.
-func (s *Store) mostAdvancedBeyond(v Vector) (furthest *backend, lead Revision, anybody bool) {
-	for _, m := range *s.backends.Load() {
-		k := m.observed.Load()
-		if k == nil || !m.isUp() {
+// mostAdvancedBeyond finds the replica that is known to hold the most revisions beyond v,
+// and their number.
+func (s *Store) mostAdvancedBeyond(v Vector) (best *backend, lead Revision, anyUp bool) {
+	for _, b := range *s.backends.Load() {
+		k := b.observed.Load()
+		if k == nil || !b.isUp() {
 			continue
 		}
-		anybody = true
+		anyUp = true
 		sum := Revision(0)
-		for o, held := range k.completeUpTo {
-			if m.Name() != string(o) {
-				sum += max(0, held-v.At(o))
+		for o, complete := range k.completeUpTo {
+			if b.Name() != string(o) {
+				sum += max(0, complete-v.At(o))
 			}
 		}
 		if sum > lead {
-			furthest, lead = m, sum
+			best, lead = b, sum
 		}
 	}
-	return furthest, lead, anybody
+	return best, lead, anyUp
 }
 
-// roundForCache reads what comes after v from a source that holds as much as m,
-// and reports whether there was anything. What m does not hold yet of v was committed by
-// this process; the cache does not mind to be given it again.
-func (s *Store) readRoundForCache(ctx context.Context, v Vector, m *backend) bool {
+// readRoundForCache reads the changes after v from a source that holds as much as b, and
+// reports whether there were any. Where b is behind v, the difference was committed by this
+// process; to apply these changes twice is harmless.
+func (s *Store) readRoundForCache(ctx context.Context, v Vector, b *backend) bool {
 	at, reach := ChangeToken{cluster: s.Tag()}, ChangeToken{cluster: s.Tag()}
-	for o := range m.observed.Load().Origins {
-		held := m.completeUpTo(o)
-		at.seen, reach.seen = at.seen.With(Mark{o, min(held, v.At(o))}), reach.seen.With(Mark{o, held})
+	for o := range b.observed.Load().Origins {
+		complete := b.completeUpTo(o)
+		at.seen, reach.seen = at.seen.With(Mark{o, min(complete, v.At(o))}), reach.seen.With(Mark{o, complete})
 	}
 	page, err := s.readRound(ctx, at, reach)
-	if errors.Is(err, ErrResync) { // tombstones may be gone that the cache has not seen
+	if errors.Is(err, ErrResync) { // tombstones that the cache has not seen may be collected
 		s.cache.invalidate()
 	}
 	if err != nil || page.Next.equals(at) {
@@ -111,20 +109,20 @@ func (s *Store) readRoundForCache(ctx context.Context, v Vector, m *backend) boo
 	return true
 }
 
-// lookAtReplicas reads the positions of the furthest replica of each origin.
+// pollReplicas reads the positions of the most advanced replica of each origin.
 func (s *Store) pollReplicas(ctx context.Context) {
-	var looked []*backend
+	var polled []*backend
 	for _, o := range s.Origins() {
-		var furthest *backend
-		for _, m := range *s.backends.Load() {
-			if m.Name() != string(o) && m.isUp() && (furthest == nil || m.completeUpTo(o) > furthest.completeUpTo(o)) {
-				furthest = m
+		var best *backend
+		for _, b := range *s.backends.Load() {
+			if b.Name() != string(o) && b.isUp() && (best == nil || b.completeUpTo(o) > best.completeUpTo(o)) {
+				best = b
 			}
 		}
-		if furthest != nil && !slices.Contains(looked, furthest) {
-			looked = append(looked, furthest)
+		if best != nil && !slices.Contains(polled, best) {
+			polled = append(polled, best)
 			bound, cancel := context.WithTimeout(ctx, min(s.options.Timeout, 2*time.Second))
-			_, _ = furthest.readPositions(bound) // its health is the poll's concern
+			_, _ = best.readPositions(bound) // pollPositions reports errors
 			cancel()
 		}
 	}

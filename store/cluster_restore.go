@@ -11,21 +11,22 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// Restored is what a Restore has done.
+// Restored is the result of a Restore.
 type Restored struct {
-	Epoch int64           // the one that began
-	Ends  []partition.End // of each master: its revisions up to the cut count, those beyond it are lost
-	Back  map[string]int  // of each master that was behind: entries taken back from others
+	Epoch int64           // the epoch that began
+	Ends  []partition.End // for each master: revisions up to the cut are valid, later ones are lost
+	Back  map[string]int  // for each master that was behind: number of entries taken back from other partitions
 }
 
-// Restore begins a new epoch after databases were set back in time: every
-// configured partition, which must be reachable, notes up to where the revisions
-// of each master count. Sessions, change tokens and tags of what lies beyond are
-// recognised from then on, and no revision is given out twice. A master that is
-// behind is first brought level with the partition that holds most of it. It may
-// be repeated after it was cut short. Run need not be running; other processes may
-// be, but then a write may come between and Restore fails. It holds the sync
-// leases, which are of that length.
+// Restore begins a new epoch after databases were set back in time. Every configured
+// partition must be reachable; each records up to which revision the writes of each master
+// are valid. From then on sessions, change tokens and tags of later revisions are
+// recognised, and no revision is issued twice. A master that is behind first catches up
+// with the partition that holds most of it.
+//
+// Restore holds the sync leases, which it takes for the given duration and renews. It may be
+// repeated after an interruption. Run need not be running. Other processes may be, but if
+// they write meanwhile, Restore fails.
 func (s *Store) Restore(ctx context.Context, lease time.Duration) (Restored, error) {
 	c, err := s.restorable(ctx)
 	if err != nil {
@@ -39,40 +40,48 @@ func (s *Store) Restore(ctx context.Context, lease time.Duration) (Restored, err
 	done := Restored{Epoch: epochAfter(c.Epoch, time.Now()), Back: make(map[string]int)}
 	below := partition.Floor(done.Epoch)
 	for _, name := range c.Masters {
-		m, o := s.backend(name), Origin(name)
-		n, err := r.recoverWrites(ctx, m, o)
+		b, o := s.backend(name), Origin(name)
+		n, err := r.recoverWrites(ctx, b, o)
 		if err != nil {
 			return Restored{}, fmt.Errorf("bring %s level: %w", name, err)
 		}
 		if n > 0 {
 			done.Back[name] = n
 		}
-		done.Ends = append(done.Ends, partition.End{Origin: o, Cut: r.at[m].Origins[o].Revision, Below: below})
+		done.Ends = append(done.Ends, partition.End{Origin: o, Cut: r.at[b].Origins[o].Revision, Below: below})
 	}
 	c.Epoch, c.Ends = done.Epoch, append(c.Ends, done.Ends...)
-	for _, m := range r.mastersFirst(c) {
-		if _, err := m.Accept(ctx, c); err != nil {
-			return Restored{}, fmt.Errorf("%s: %w; end every other runnel process, and run this again", m.Name(), err)
+	isReplica := func(b *backend) bool { return !slices.Contains(c.Masters, b.Name()) }
+	// Masters first: a master that was written to meanwhile rejects the map before any
+	// replica has accepted it.
+	for _, replicas := range [...]bool{false, true} {
+		for _, b := range *s.backends.Load() {
+			if isReplica(b) != replicas {
+				continue
+			}
+			if _, err := b.Accept(ctx, c); err != nil {
+				return Restored{}, fmt.Errorf("%s: %w; end every other runnel process, and run this again", b.Name(), err)
+			}
 		}
 	}
 	return done, nil
 }
 
-// epochAfter is the epoch that a Restore begins after the one that its partitions
-// know. A backup does not know the epochs that began since, and their revisions
-// must not come twice: so an epoch is at least the number of days since 2026 began.
-// (Numbers stay exact in JavaScript up to epoch 8191.)
+// epochAfter is the epoch that a Restore begins. A backup does not know the epochs that
+// began after it, whose revisions must not be issued again. An epoch is therefore at least
+// the number of days since the start of 2026. (Revisions are exact in JavaScript up to
+// epoch 8191.)
 func epochAfter(known int64, now time.Time) int64 {
 	return max(known+1, int64(now.Sub(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))/(24*time.Hour)))
 }
 
-// restorable is the cluster as it is before a Restore: an error if the configured
-// partitions have none, or it has begun its last epoch.
+// restorable is the cluster row before a Restore. It is an error if no configured partition
+// has one, or the last epoch has begun.
 func (s *Store) restorable(ctx context.Context) (partition.Cluster, error) {
 	belongs := false
-	for _, m := range *s.backends.Load() {
-		m.prepare(ctx)
-		if _, err := m.Cluster(ctx); err == nil {
+	for _, b := range *s.backends.Load() {
+		b.prepare(ctx)
+		if _, err := b.Cluster(ctx); err == nil {
 			belongs = true
 		}
 	}
@@ -90,101 +99,86 @@ func (s *Store) restorable(ctx context.Context) (partition.Cluster, error) {
 	return c.Cluster, nil
 }
 
-// restore is a Restore under way. It holds the leases of the partitions: no sync
+// restore is a Restore in progress. It holds the leases of all partitions, so that no sync
 // process copies meanwhile.
 type restore struct {
 	s      *Store
-	ttl    time.Duration // of a lease, which is renewed with each step
+	ttl    time.Duration // of a lease
 	at     map[*backend]partition.Positions
 	leases map[*backend]partition.Lease
 }
 
-// look takes the leases and reads all positions. Of c it drops the ends that their
-// origin never accepted, in a Restore that was cut short: their cuts are worked
-// out anew. It refuses partitions that an operator must empty first.
+// survey takes the leases and reads all positions. It drops from c the ends that their
+// origin never accepted, in an interrupted Restore: their cuts are computed again. It
+// rejects partitions that an operator must empty first.
 func (r *restore) survey(ctx context.Context, c *partition.Cluster) error {
 	highest := make(map[Origin]Revision)
-	for _, m := range *r.s.backends.Load() {
-		row, err := m.Cluster(ctx)
+	for _, b := range *r.s.backends.Load() {
+		row, err := b.Cluster(ctx)
 		if err == nil && row.ID != c.ID {
 			err = fmt.Errorf("%w: it belongs to another cluster", partition.ErrRefused)
 		}
 		if err == nil {
-			err = r.acquireLease(ctx, m)
+			err = r.acquireLease(ctx, b)
 		}
 		if err == nil {
-			r.at[m], err = m.Positions(ctx)
+			r.at[b], err = b.Positions(ctx)
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", m.Name(), err)
+			return fmt.Errorf("%s: %w", b.Name(), err)
 		}
-		for o, p := range r.at[m].Origins {
+		for o, p := range r.at[b].Origins {
 			highest[o] = max(highest[o], p.Revision)
 		}
 	}
 	c.Ends = slices.DeleteFunc(slices.Clone(c.Ends), func(e partition.End) bool { return highest[e.Origin] < e.Below })
-	for m, at := range r.at {
+	for b, at := range r.at {
 		for o, p := range at.Origins {
 			if c.Lost(o, p.Revision) {
-				return fmt.Errorf("%s: %w", m.Name(), c.CheckPosition(m.Name(), o, p.Revision))
+				return fmt.Errorf("%s: %w", b.Name(), c.CheckPosition(b.Name(), o, p.Revision))
 			}
 		}
 	}
 	return nil
 }
 
-// mastersFirst lists the partitions. If a master was written to meanwhile, it
-// refuses before replicas have accepted anything.
-func (r *restore) mastersFirst(c partition.Cluster) []*backend {
-	members := slices.Clone(*r.s.backends.Load())
-	slices.SortStableFunc(members, func(a, b *backend) int {
-		isReplica := func(m *backend) int {
-			if slices.Contains(c.Masters, m.Name()) {
-				return 0
-			}
-			return 1
-		}
-		return isReplica(a) - isReplica(b)
-	})
-	return members
-}
-
-func (r *restore) acquireLease(ctx context.Context, m *backend) (err error) {
-	r.leases[m], err = m.Acquire(ctx, "restore", r.ttl)
+// acquireLease takes or renews the lease of a partition.
+func (r *restore) acquireLease(ctx context.Context, b *backend) (err error) {
+	r.leases[b], err = b.Acquire(ctx, "restore", r.ttl)
 	if errors.Is(err, partition.ErrLeaseHeld) {
-		delete(r.leases, m)
+		delete(r.leases, b)
 		return fmt.Errorf("%w: end every other runnel process; the lease of one that was killed ends within seconds", err)
 	}
 	return err
 }
 
 func (r *restore) releaseLeases(ctx context.Context) {
-	for m, l := range r.leases {
-		m.Release(context.WithoutCancel(ctx), l) // it ends by itself, if this fails
+	for b, l := range r.leases {
+		b.Release(context.WithoutCancel(ctx), l) // if this fails the lease expires
 	}
 }
 
-// takeBack brings a master level with the partition that holds most of it, and
-// says how many entries that took.
-func (r *restore) recoverWrites(ctx context.Context, m *backend, o Origin) (n int, err error) {
-	own := r.at[m].Origins[o]
-	source, most := m, own
+// recoverWrites brings a master up to the partition that holds most of it, and returns the
+// number of entries applied.
+func (r *restore) recoverWrites(ctx context.Context, b *backend, o Origin) (n int, err error) {
+	own := r.at[b].Origins[o]
+	source, most := b, own
 	for other, p := range r.at {
 		if at := p.Origins[o]; at.Revision > most.Revision {
 			source, most = other, at
 		}
 	}
-	if source == m {
+	if source == b {
 		return 0, nil
 	}
-	if err := r.checkContinues(ctx, m, source, o); err != nil {
+	if err := r.checkContinues(ctx, b, source, o); err != nil {
 		return 0, err
 	}
 	snap, err := source.Snapshot(ctx, o, own.Revision)
 	if err != nil {
 		return 0, err
 	}
-	defer snap.Close() // of a view that was only read
+	defer snap.Close() // nothing was written
 	head := snap.Position()
 	for at := own.Revision; at < head.Revision; {
 		step := partition.Copy{Origin: o, From: at, To: head.Revision, Goal: head.Revision, Collected: head.Collected}
@@ -196,32 +190,33 @@ func (r *restore) recoverWrites(ctx context.Context, m *backend, o Origin) (n in
 		case step.Entries[last].Revision < head.Revision:
 			step.To = step.Entries[last].Revision
 		}
-		if err := r.acquireLease(ctx, m); err != nil {
+		if err := r.acquireLease(ctx, b); err != nil {
 			return n, err
 		}
-		step.Fence = r.leases[m].Fence
-		if err := m.Apply(ctx, step); err != nil {
+		step.Fence = r.leases[b].Fence
+		if err := b.Apply(ctx, step); err != nil {
 			return n, err
 		}
 		at, n = step.To, n+len(step.Entries)
 	}
-	r.at[m].Origins[o] = head
+	r.at[b].Origins[o] = head
 	return n, nil
 }
 
-// checkContinues refuses a master that the source does not simply go on from:
-// deletions that the master lacks are collected there, or the master's newest
-// entry does not stand there.
-func (r *restore) checkContinues(ctx context.Context, m, source *backend, o Origin) error {
-	own, most := r.at[m].Origins[o], r.at[source].Origins[o]
-	mine, err := newest(ctx, m, own)
+// checkContinues rejects a master whose history the source does not continue: the source
+// has collected tombstones that the master lacks, or does not hold the master's newest
+// entry.
+func (r *restore) checkContinues(ctx context.Context, master, source *backend, o Origin) error {
+	own, most := r.at[master].Origins[o], r.at[source].Origins[o]
+	newest, err := master.Newest(ctx, o, 1)
 	switch {
-	case err != nil || mine == nil:
+	case err != nil || len(newest) == 0:
 		return err
 	case own.MissesTombstonesOf(most):
 		return fmt.Errorf("%w: it is older than deletions that %s has collected; empty its database, and run this again: everything of it is then taken from %s",
 			partition.ErrRefused, source.Name(), source.Name())
 	}
+	mine := newest[0]
 	theirs, err := source.Get(ctx, []Key{mine.Key})
 	switch {
 	case err != nil:
@@ -233,24 +228,4 @@ func (r *restore) checkContinues(ctx context.Context, m, source *backend, o Orig
 			partition.ErrRefused, source.Name(), mine.Revision, mine.Key)
 	}
 	return nil
-}
-
-// newest is the newest entry that a master holds of its own origin; nil if there is none.
-func newest(ctx context.Context, m *backend, own partition.Position) (newest *Entry, err error) {
-	for far := Revision(1); newest == nil && far/2 < own.Revision; far *= 2 { // in ever longer stretches from the end
-		snap, err := m.Snapshot(ctx, own.Origin, max(0, own.Revision-far))
-		if err != nil {
-			return nil, err
-		}
-		for err == nil {
-			var entries []Entry
-			if entries, err = snap.Next(ctx, 1000, 1<<20); len(entries) > 0 {
-				newest = &entries[len(entries)-1]
-			}
-		}
-		if err := errors.Join(snap.Close(), err); !errors.Is(err, io.EOF) {
-			return nil, err
-		}
-	}
-	return newest, nil
 }

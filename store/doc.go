@@ -1,21 +1,28 @@
-// Package store is Runnel's core: keys and entries, the one write primitive,
-// and reads from any partition.
+// Package store is Runnel's core: keys and entries, the single write primitive, and reads
+// from any partition.
 //
-// Everything that changes data is an [Store.Update]: a declared set of keys and a
-// function over their current entries. (A write that needs no decision is a
-// [Store.Put]: the same thing without the function.) All keys of an Update have
-// one master, found by hashing the key's route to a [Slot]. Each master has one
-// committer per process, which takes whatever Updates queued while its last
-// commit was in flight and commits them in one transaction; only then are the
-// waiters answered. A successful Update is durable.
+// Writes. Everything that changes data is an [Store.Update]: a set of declared keys and a
+// function over their current entries. A [Store.Put] is an unconditional Update without the
+// function. All keys of an Update have the same master, found by hashing the key's route to
+// a [Slot]. Each master has a committer per process. The committer takes the requests that
+// queued while its last commit was in flight and commits them in a single transaction; only
+// then are the callers answered. A successful Update is durable.
 //
-// A read may be answered by any partition that is ready for the key's origin.
-// Concurrent point reads of one partition travel together; a lone reader never
-// waits for company. Every value is checked against its checksum: a damaged
-// copy is never served, but read elsewhere.
+// Reads. Any partition that is complete for the key's origin may answer. Concurrent point
+// reads of a partition share statements; a lone reader does not wait. Every value is checked
+// against its checksum: a damaged copy is never served, but read from another partition.
+// Answers of replicas may be kept in a cache, to which the rules for a replica apply.
 //
-// The store knows its databases only as [partition.Partition]. It prepares them,
-// joins them to the cluster, and follows their health and their positions from
-// [Store.Run]; what it knows of positions is always a lower bound. It never
-// copies anything by itself, except what [Store.Copy] is asked to.
+// Changes. [Store.Changes] and [Store.Watch] read the entries that changed after a
+// [ChangeToken], from any partition that holds everything the token has seen.
+//
+// The store knows its databases only as [partition.Partition]. [Store.Run] prepares them,
+// joins them to the cluster, and observes their health and positions. Known positions are
+// always lower bounds. The sync process copies entries between partitions; the store copies
+// only for [Store.Copy] and [Store.Restore].
+//
+// Files by prefix: write_ leads from Update and Put to the commit, read_ from Get and List
+// to a partition's answer, feed_ to the change feed; cache_ is the cache of replicas'
+// answers, cluster_ the cluster map, joins and restores, backend_ a partition with its
+// health and positions.
 package store

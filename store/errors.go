@@ -16,10 +16,10 @@ var (
 	// ErrNoPartition: no partition can answer the read now.
 	ErrNoPartition = errors.New("no partition can answer")
 	// ErrMasterUnavailable: the key's master takes no writes now; nothing was
-	// stored. See MasterError.
+	// stored. The error is a *MasterError.
 	ErrMasterUnavailable = errors.New("master unavailable")
-	// ErrOutcomeUnknown: the connection to the master died during the commit:
-	// the write stands wholly or not at all, and nobody here knows which.
+	// ErrOutcomeUnknown: the connection to the master died during the commit. The
+	// write is stored completely or not at all; which of the two is unknown.
 	ErrOutcomeUnknown = partition.ErrOutcomeUnknown
 	// ErrUnknownPartition: no partition of that name is configured.
 	ErrUnknownPartition = errors.New("unknown partition")
@@ -27,7 +27,7 @@ var (
 	ErrClosed = errors.New("store closed")
 )
 
-// KeyError says why a name is not a key. It is found before anything is touched.
+// KeyError says why a name is not a valid key. Nothing was read or written.
 type KeyError struct {
 	Reason string // "is empty", "is longer than 512 bytes", …
 }
@@ -43,7 +43,8 @@ func (e *TooLargeError) Error() string {
 	return fmt.Sprintf("the value is larger than %d bytes", e.Limit)
 }
 
-// MasterError is ErrMasterUnavailable with the master's name and cause.
+// MasterError is ErrMasterUnavailable with the master's name and the cause. A retry may
+// succeed after RetryAfter.
 type MasterError struct {
 	Master     string
 	RetryAfter time.Duration
@@ -59,8 +60,8 @@ func (e *MasterError) Is(target error) bool { return target == ErrMasterUnavaila
 
 func (e *MasterError) Unwrap() error { return e.Err }
 
-// SessionError: nobody who can answer holds all that the session has seen, and
-// the key's master does not answer, or has lost some of it.
+// SessionError: no partition that answers holds everything the session has seen, and the
+// key's master does not answer or has lost a part.
 type SessionError struct {
 	Master     string
 	RetryAfter time.Duration
@@ -73,7 +74,7 @@ func (e *SessionError) Error() string {
 
 func (e *SessionError) Unwrap() error { return e.Err }
 
-// StalenessError: nobody who can answer is known to be as fresh as was asked for.
+// StalenessError: no partition that answers is known to be as fresh as the read demands.
 type StalenessError struct {
 	Max        time.Duration
 	RetryAfter time.Duration
@@ -86,12 +87,12 @@ func (e *StalenessError) Error() string {
 
 func (e *StalenessError) Unwrap() error { return e.Err }
 
-// CopiesError: fewer partitions answered than a Quorum asked for. Asked is more
-// than Configured when there are not so many at all.
+// CopiesError: fewer partitions answered than a Quorum needs. If Asked exceeds Configured,
+// there are too few partitions.
 type CopiesError struct {
 	Asked, Answered, Configured int
 	RetryAfter                  time.Duration
-	Err                         error // of the last that failed
+	Err                         error // of the last partition that failed
 }
 
 func (e *CopiesError) Error() string {

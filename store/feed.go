@@ -8,35 +8,35 @@ import (
 	"strings"
 )
 
-// ChangeOptions selects what a reader of changes is given.
+// ChangeOptions selects the changes that a reader gets.
 type ChangeOptions struct {
 	Space  Space
 	Prefix string // of the name
 	Values bool   // with values
-	Limit  int    // most changes of one page, 1..MaxLimit, default DefaultLimit
+	Limit  int    // of changes in a page, 1..MaxLimit, default DefaultLimit
 }
 
-// Changes is a part of the feed of changes: for each key that changed, its
-// latest state, in the order of revisions per origin. A deleted key's entry is
-// a tombstone; so is that of a key that has expired.
+// ChangePage is a page of the change feed: for each key that changed, its latest state, in
+// the order of revisions of each origin. The entry of a deleted or expired key is a
+// tombstone.
 type ChangePage struct {
 	Entries   []Entry
-	Next      ChangeToken // everything up to here was given
-	More      bool        // more is there already
-	Partition string      // who answered
+	Next      ChangeToken // includes every change up to the end of the page
+	More      bool        // further changes exist already
+	Partition string      // that answered
 
 	since ChangeToken
 }
 
-// All yields the entries, each with the token of who was given it and all
-// before it.
-func (c *ChangePage) All() iter.Seq2[*Entry, ChangeToken] {
+// All yields the entries, each with the token of a reader that has received the page up to
+// and including that entry.
+func (p *ChangePage) All() iter.Seq2[*Entry, ChangeToken] {
 	return func(yield func(*Entry, ChangeToken) bool) {
-		t := c.since
-		for i := range c.Entries {
-			e := &c.Entries[i]
-			if t = t.at(e.Origin, e.Revision); i == len(c.Entries)-1 {
-				t = c.Next
+		t := p.since
+		for i := range p.Entries {
+			e := &p.Entries[i]
+			if t = t.at(e.Origin, e.Revision); i == len(p.Entries)-1 {
+				t = p.Next
 			}
 			if !yield(e, t) {
 				return
@@ -45,112 +45,112 @@ func (c *ChangePage) All() iter.Seq2[*Entry, ChangeToken] {
 	}
 }
 
-// cut ends the part after n entries.
-func (c *ChangePage) cut(n int) {
-	if len(c.Entries) <= n {
+// truncate ends the page after n entries.
+func (p *ChangePage) truncate(n int) {
+	if len(p.Entries) <= n {
 		return
 	}
 	i := 0
-	for _, t := range c.All() {
+	for _, t := range p.All() {
 		if i++; i == n {
-			c.Next, c.More = t, true
+			p.Next, p.More = t, true
 			break
 		}
 	}
-	c.Entries = c.Entries[:n]
+	p.Entries = p.Entries[:n]
 }
 
-// Bounds of what is read for one page, so that a prefix that matches little
-// costs no more than one that matches everything.
+// Bounds of the entries and bytes that are read for a page, so that a prefix that matches
+// little costs no more than a prefix that matches everything.
 const (
 	scanEntries = 10_000
 	scanBytes   = 8 << 20
 )
 
-// ChangesNow is the token of a reader who wants only what changes from now on,
-// as one partition sees it.
+// ChangesNow is the token of a reader that wants only changes from now on, by the positions
+// of a single partition.
 func (s *Store) ChangesNow(ctx context.Context) (t ChangeToken, err error) {
 	err = s.withSource(ctx, ChangeToken{}, func(src *changeSource) error {
-		if err := src.ensureDurable(ctx, src.positions.Origins[Origin(src.m.Name())].Revision); err != nil {
+		if err := src.ensureDurable(ctx, src.positions.Origins[Origin(src.backend.Name())].Revision); err != nil {
 			return err
 		}
-		t = src.head()
+		t = ChangeToken{cluster: src.tag, seen: vectorOf(src.positions)}
 		return nil
 	})
 	return t, err
 }
 
-// Changes reads a page of what changed after since, without waiting for
-// anything. The page may be empty, and still have come further through what
-// does not match. ErrResync: tombstones that the reader has not seen are gone.
-// ErrForeignToken: see there. ErrNoPartition: no partition
-// that is whole and holds everything that the reader has seen can answer.
+// Changes reads a page of the changes after since, without waiting for any. An empty page
+// may advance Next past changes that do not match.
+//
+// ErrResync: tombstones that the reader has not seen are collected. ErrForeignToken: since
+// is of another cluster. ErrNoPartition: no partition that is complete, and holds everything
+// that the reader has seen, can answer.
 func (s *Store) Changes(ctx context.Context, since ChangeToken, o ChangeOptions) (ChangePage, error) {
-	return s.readChanges(ctx, since, nil, o)
+	return s.readFeed(ctx, o.query(since, since, nil))
 }
 
-// readChanges reads a page up to upTo at most, if that is given, from the first
-// partition that can answer.
-func (s *Store) readChanges(ctx context.Context, since ChangeToken, upTo *ChangeToken, o ChangeOptions) (ChangePage, error) {
-	reach := since
-	if upTo != nil {
-		reach = *upTo
+// query is the query of a page that ends at upTo at the latest, if upTo is given. The
+// source must hold everything up to reach.
+func (o ChangeOptions) query(since, reach ChangeToken, upTo *ChangeToken) changeQuery {
+	return changeQuery{
+		since: since, reach: reach, upTo: upTo, wants: o.wants(), options: &o,
+		share: readShare{matches: o.limit(), scans: scanEntries, bytes: scanBytes},
 	}
-	var page ChangePage
-	read := func(src *changeSource) error {
-		if err := src.mayContinue(since); err != nil {
-			return err
-		}
-		r := newChangeRead(src, since, upTo)
-		r.wants = o.wants()
-		r.matches, r.scans, r.bytes = clampLimit(o.Limit), scanEntries, scanBytes
-		if err := r.readOrigins(ctx); err != nil {
-			return err
-		}
-		page = r.page
-		return s.present(&page, o)
-	}
-	err := s.withSource(ctx, reach, read)
-	if since.IsBeginning() && errors.Is(err, ErrResync) { // something was collected just then: nothing was given yet
-		err = s.withSource(ctx, reach, read)
-	}
-	return page, err
 }
 
-func clampLimit(limit int) int {
-	if limit < 1 {
+func (o ChangeOptions) limit() int {
+	if o.Limit < 1 {
 		return DefaultLimit
 	}
-	return min(limit, MaxLimit)
+	return min(o.Limit, MaxLimit)
 }
 
-// wants reports whether a key is among those that the options select.
+// wants returns a function that reports whether the options select a key.
 func (o ChangeOptions) wants() func(Key) bool {
 	prefix := string(o.Space.Key(o.Prefix))
 	return func(k Key) bool { return strings.HasPrefix(string(k), prefix) }
 }
 
-// present makes entries as read fit for a reader: values only if they are
-// wanted, and then checked; expired ones as deleted.
-func (s *Store) present(c *ChangePage, o ChangeOptions) error {
-	for i := range c.Entries {
-		e := &c.Entries[i]
+// present turns the entries of a page into those that a reader gets: values only if wanted,
+// and checked; expired entries as tombstones.
+func (s *Store) present(p *ChangePage, o ChangeOptions) error {
+	for i := range p.Entries {
+		e := &p.Entries[i]
 		switch {
 		case !e.Live(s.now(e.Origin)):
 			e.Deleted, e.ContentType, e.Metadata, e.Size, e.Value = true, "", nil, 0, nil
 		case !o.Values:
 			e.Value = nil
 		case !e.Intact():
-			if m := s.backend(c.Partition); m != nil {
-				m.damages.report(e)
+			if b := s.backend(p.Partition); b != nil {
+				b.damages.report(e)
 			}
-			return fmt.Errorf("%s of %s: %w", e.Key, c.Partition, errDamaged)
+			return fmt.Errorf("%s of %s: %w", e.Key, p.Partition, errDamaged)
 		}
 	}
 	return nil
 }
 
-// isFinal reports whether an error of a source would be every source's.
-func isFinal(err error) bool {
-	return errors.Is(err, ErrResync) || errors.Is(err, ErrForeignToken) || errors.Is(err, ErrClosed)
+// readFeed reads a page from the first source that can answer.
+func (s *Store) readFeed(ctx context.Context, q changeQuery) (page ChangePage, err error) {
+	read := func(src *changeSource) error {
+		if err := src.mayContinue(q.since); err != nil {
+			return err
+		}
+		r := newChangeRead(src, q)
+		if err := r.readOrigins(ctx); err != nil {
+			return err
+		}
+		page = r.page
+		if q.options != nil {
+			return s.present(&page, *q.options)
+		}
+		return nil
+	}
+	err = s.withSource(ctx, q.reach, read)
+	if q.since.IsBeginning() && errors.Is(err, ErrResync) { // tombstones were collected during the reading, of which nothing was returned yet
+		err = s.withSource(ctx, q.reach, read)
+	}
+	return page, err
 }

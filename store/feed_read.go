@@ -9,29 +9,42 @@ import (
 	"slices"
 )
 
-// changeRead reads changes of all origins from one source.
+// changeQuery selects a page of the feed.
+type changeQuery struct {
+	since   ChangeToken    // the page begins after since
+	reach   ChangeToken    // the source holds everything up to reach
+	upTo    *ChangeToken   // the page ends here at the latest; nil: at the source's positions
+	wants   func(Key) bool // nil: all keys
+	share   readShare      // bounds the page
+	options *ChangeOptions // how the entries are presented; nil: as stored
+}
+
+// readShare bounds a reading.
+type readShare struct {
+	matches int // entries returned
+	scans   int // entries read
+	bytes   int64
+}
+
+func (s readShare) isLeft() bool { return s.matches > 0 && s.scans > 0 && s.bytes > 0 }
+
+// changeRead reads the changes of all origins from a source.
 type changeRead struct {
-	src   *changeSource
-	upTo  *ChangeToken   // nil: as far as the source is
-	wants func(Key) bool // nil: all
-
-	matches, scans int // entries that may still be taken, and looked at
-	bytes          int64
-	page           ChangePage
+	changeQuery // share is what is left
+	src         *changeSource
+	page        ChangePage
 }
 
-func newChangeRead(src *changeSource, since ChangeToken, upTo *ChangeToken) *changeRead {
-	if since.IsBeginning() {
-		since = src.startToken()
+func newChangeRead(src *changeSource, q changeQuery) *changeRead {
+	if q.since.IsBeginning() {
+		q.since = src.startToken()
 	}
-	r := &changeRead{src: src, upTo: upTo}
-	r.page = ChangePage{since: since, Next: since, Partition: src.m.Name()}
-	return r
+	return &changeRead{changeQuery: q, src: src, page: ChangePage{since: q.since, Next: q.since, Partition: src.backend.Name()}}
 }
 
-// run reads every origin that has something. Each may use an equal share
-// of the room that is left, and any may be the first, so that a busy one does
-// not starve the others.
+// readOrigins reads every origin that has changes. Each origin gets an equal share of the
+// remaining bounds, and the first origin is random, so that a busy origin does not starve
+// the others.
 func (r *changeRead) readOrigins(ctx context.Context) error {
 	origins := r.dueOrigins()
 	if len(origins) == 0 {
@@ -40,7 +53,7 @@ func (r *changeRead) readOrigins(ctx context.Context) error {
 	first := rand.IntN(len(origins))
 	for i := range origins {
 		left := len(origins) - i
-		share := readShare{matches: ceil(r.matches, left), scans: ceil(r.scans, left), bytes: max(1, r.bytes/int64(left))}
+		share := readShare{ceil(r.share.matches, left), ceil(r.share.scans, left), max(1, r.share.bytes/int64(left))}
 		if err := r.readOrigin(ctx, origins[(first+i)%len(origins)], share); err != nil {
 			return err
 		}
@@ -50,58 +63,53 @@ func (r *changeRead) readOrigins(ctx context.Context) error {
 
 func ceil(n, parts int) int { return (n + parts - 1) / parts }
 
-// room is how much may be read of one origin.
-type readShare struct {
-	matches, scans int
-	bytes          int64
-}
-
-// due lists the origins of which the source holds something that was not seen.
+// dueOrigins lists the origins of which the source holds unseen changes.
 func (r *changeRead) dueOrigins() []Origin {
 	var due []Origin
 	for _, o := range slices.Sorted(maps.Keys(r.src.positions.Origins)) {
-		head := r.src.positions.Origins[o].Revision
-		if r.upTo != nil {
-			head = min(head, r.upTo.upTo(o))
-		}
-		if head > r.page.Next.upTo(o) {
+		if r.end(o, r.src.positions.Origins[o].Revision) > r.page.Next.upTo(o) {
 			due = append(due, o)
 		}
 	}
 	return due
 }
 
-// readChunk is how many entries are asked for at once.
+// end is where the reading of an origin ends whose position is given.
+func (r *changeRead) end(o Origin, position Revision) Revision {
+	if r.upTo != nil {
+		return min(position, r.upTo.upTo(o))
+	}
+	return position
+}
+
+// readChunk is how many entries are fetched at once.
 const readChunk = 500
 
-// origin reads one origin, up to the position of the snapshot at most.
-func (r *changeRead) readOrigin(ctx context.Context, o Origin, room readShare) error {
+// readOrigin reads changes of an origin from a snapshot, up to its position at most.
+func (r *changeRead) readOrigin(ctx context.Context, o Origin, share readShare) error {
 	at := r.page.Next.upTo(o)
-	snap, err := r.src.m.Snapshot(ctx, o, at)
+	snap, err := r.src.backend.Snapshot(ctx, o, at)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = snap.Close() }() // of a view that was only read
+	defer func() { _ = snap.Close() }() // nothing was written
 	position := snap.Position()
-	switch err := checkPosition(r.src.m, o, position); {
+	switch err := checkPosition(r.src.backend, o, position); {
 	case err != nil:
 		return err
-	case position.Revision < at: // it was emptied meanwhile
+	case position.Revision < at: // the source was emptied meanwhile
 		return ErrNoPartition
 	case r.page.Next.lacks(o, position):
 		return ErrResync
 	}
-	end := position.Revision
-	if r.upTo != nil {
-		end = min(end, r.upTo.upTo(o))
-	}
-	if r.src.m.Name() == string(o) {
+	end := r.end(o, position.Revision)
+	if r.src.backend.Name() == string(o) {
 		if err := r.src.ensureDurable(ctx, end); err != nil {
 			return err
 		}
 	}
-	for room.left() {
-		entries, err := snap.Next(ctx, min(readChunk, room.scans), room.bytes)
+	for share.isLeft() {
+		entries, err := snap.Next(ctx, min(readChunk, share.scans), share.bytes)
 		if errors.Is(err, io.EOF) {
 			r.page.Next = r.page.Next.at(o, end)
 			return nil
@@ -109,7 +117,7 @@ func (r *changeRead) readOrigin(ctx context.Context, o Origin, room readShare) e
 		if err != nil {
 			return err
 		}
-		if r.addEntries(o, entries, end, &room) {
+		if r.addEntries(o, entries, end, &share) {
 			return nil
 		}
 	}
@@ -117,11 +125,8 @@ func (r *changeRead) readOrigin(ctx context.Context, o Origin, room readShare) e
 	return nil
 }
 
-func (r readShare) left() bool { return r.matches > 0 && r.scans > 0 && r.bytes > 0 }
-
-// take takes entries up to the end; done says that it was reached, or the room
-// is used up.
-func (r *changeRead) addEntries(o Origin, entries []Entry, end Revision, room *readShare) (done bool) {
+// addEntries adds wanted entries up to end. done: end was reached, or the share is used up.
+func (r *changeRead) addEntries(o Origin, entries []Entry, end Revision, share *readShare) (done bool) {
 	last := r.page.Next.upTo(o)
 	for i := range entries {
 		e := &entries[i]
@@ -129,18 +134,25 @@ func (r *changeRead) addEntries(o Origin, entries []Entry, end Revision, room *r
 			r.page.Next = r.page.Next.at(o, end)
 			return true
 		}
-		if !room.left() {
+		if !share.isLeft() {
 			r.page.More, done = true, true
 			break
 		}
 		last = e.Revision
-		room.scans, r.scans = room.scans-1, r.scans-1
-		room.bytes, r.bytes = room.bytes-e.Size, r.bytes-e.Size
+		used := readShare{scans: 1, bytes: e.Size}
 		if r.wants == nil || r.wants(e.Key) {
-			room.matches, r.matches = room.matches-1, r.matches-1
+			used.matches = 1
 			r.page.Entries = append(r.page.Entries, *e)
 		}
+		share.subtract(used)
+		r.share.subtract(used)
 	}
 	r.page.Next = r.page.Next.at(o, last)
 	return done
+}
+
+func (s *readShare) subtract(used readShare) {
+	s.matches -= used.matches
+	s.scans -= used.scans
+	s.bytes -= used.bytes
 }

@@ -11,24 +11,24 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// ErrResync: the reader has not seen tombstones that are collected by now, or has
-// seen writes that a restore has undone. What it holds may be of keys that are
-// gone: it begins anew, at the beginning.
+// ErrResync: the reader has not seen tombstones that are collected by now, or has seen
+// writes that a restore has undone. It may hold keys that no longer exist, and must start
+// again at the beginning.
 var ErrResync = errors.New("changes that were not seen yet are collected, or some that were seen are undone")
 
-// changeSource is a partition that changes are read from: it is whole, not
-// amid a catch-up, and holds everything that the reader has seen already, of
-// every origin. (Otherwise it could give a key's older state after its newer
-// one, when the key's master has moved.)
+// changeSource is a partition that changes are read from. It is complete, not in a
+// multi-step catch-up, and holds everything that the reader has seen, of every origin.
+// Otherwise it could return an older state of a key after a newer one, where mastership of
+// the key has moved.
 type changeSource struct {
 	s         *Store
-	m         *backend
+	backend   *backend
 	tag       ClusterTag
-	positions partition.Positions // read when it was chosen
+	positions partition.Positions // read when the source was opened
 }
 
-// fromSource runs f with partitions that cover the token, one after the other,
-// until it succeeds.
+// withSource runs f with sources that hold everything the token has seen, one after the
+// other, until f succeeds.
 func (s *Store) withSource(ctx context.Context, t ChangeToken, f func(*changeSource) error) error {
 	c := s.cluster.Load()
 	if c == nil {
@@ -41,8 +41,8 @@ func (s *Store) withSource(ctx context.Context, t ChangeToken, f func(*changeSou
 		return ErrResync
 	}
 	var failure error
-	for _, m := range s.feedCandidates(c, t) {
-		src, err := s.openSource(ctx, c, m, t)
+	for _, b := range s.feedCandidates(c, t) {
+		src, err := s.openSource(ctx, c, b, t)
 		if err == nil {
 			err = f(src)
 		}
@@ -51,9 +51,9 @@ func (s *Store) withSource(ctx context.Context, t ChangeToken, f func(*changeSou
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case isFinal(err) && !errors.Is(err, ErrResync):
+		case errors.Is(err, ErrForeignToken), errors.Is(err, ErrClosed): // no other source can help
 			return err
-		case !errors.Is(failure, ErrResync): // another one may have collected less
+		case !errors.Is(failure, ErrResync): // another source may have collected less
 			failure = err
 		}
 	}
@@ -66,138 +66,123 @@ func (s *Store) withSource(ctx context.Context, t ChangeToken, f func(*changeSou
 	return ErrNoPartition
 }
 
-// How well a partition is known to fit as a source of changes.
+// How well a partition is known to serve as a source of changes.
 const (
-	sourceGood    = iota // a replica: what it holds is durable where it was written, and the writers are left alone
+	sourceGood    = iota // a replica: its changes are durable at their origin, and the master is spared
 	sourceMaster         // a master, or a replica that has been behind for a while
-	sourceUnknown        // it is not known to be whole and to hold what the reader has seen
+	sourceUnknown        // not known to be complete and to hold what the reader has seen
 )
 
-// changeMembers lists who may be asked, the best first.
+// feedCandidates lists the backends that may be a source, the best first.
 func (s *Store) feedCandidates(c *clusterMap, t ChangeToken) []*backend {
 	type candidate struct {
-		m    *backend
+		b    *backend
 		rank int
-		sum  Revision
+		sum  Revision // of all positions
 	}
 	var all []candidate
-	for _, m := range *s.backends.Load() {
-		if k := m.observed.Load(); k != nil && m.isUp() && !m.mayLackWrites.Load() {
-			all = append(all, candidate{m, s.sourceRank(c, m, k, t), sum(k.Positions)})
+	for _, b := range *s.backends.Load() {
+		if k := b.observed.Load(); k != nil && b.isUp() && !b.mayLackWrites.Load() {
+			sum := Revision(0)
+			for _, at := range k.Origins {
+				sum += at.Revision
+			}
+			all = append(all, candidate{b, s.sourceRank(c, b, k, t), sum})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b candidate) int {
 		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(b.sum, a.sum))
 	})
-	members := make([]*backend, len(all))
+	backends := make([]*backend, len(all))
 	for i := range all {
-		members[i] = all[i].m
+		backends[i] = all[i].b
 	}
-	return members
+	return backends
 }
 
-func (s *Store) sourceRank(c *clusterMap, m *backend, k *observedPositions, t ChangeToken) int {
+func (s *Store) sourceRank(c *clusterMap, b *backend, k *observedPositions, t ChangeToken) int {
 	switch {
-	case checkWhole(c, m, k.Positions) != nil || !covers(k.Positions, t):
+	case checkSource(c, b, k.Positions, t) != nil:
 		return sourceUnknown
-	case slices.Contains(c.Masters, m.Name()) || s.isLaggingReplica(c, m):
+	case slices.Contains(c.Masters, b.Name()) || s.isLaggingReplica(c, b):
 		return sourceMaster
 	}
 	return sourceGood
 }
 
-// sourcePatience is how long a replica may be behind before masters are asked
-// instead: longer than a pass takes to come by.
+// sourcePatience is how long a replica may be behind before masters are asked instead. It
+// is longer than the usual interval between passes.
 const sourcePatience = 2 * time.Second
 
-// laggard reports whether the member has been behind what is known of an origin.
-func (s *Store) isLaggingReplica(c *clusterMap, m *backend) bool {
+// isLaggingReplica reports whether the backend has been behind the known position of an
+// origin for longer than sourcePatience.
+func (s *Store) isLaggingReplica(c *clusterMap, b *backend) bool {
 	for _, name := range c.Masters {
-		own, _ := m.position(Origin(name))
-		if head, ok := s.knownHead(Origin(name)); ok && own.Revision < head && s.staleness(m, Origin(name)) > sourcePatience {
+		master, o := s.backend(name), Origin(name)
+		if master == nil {
+			continue
+		}
+		own, _ := b.position(o)
+		if head, ok := master.position(o); ok && own.Revision < head.Revision && s.staleness(b, o) > sourcePatience {
 			return true
 		}
 	}
 	return false
 }
 
-func (s *Store) knownHead(o Origin) (head Revision, ok bool) {
-	m := s.backend(string(o))
-	if m == nil {
-		return 0, false
-	}
-	at, ok := m.position(o)
-	return at.Revision, ok
-}
-
-func sum(p partition.Positions) (sum Revision) {
-	for _, at := range p.Origins {
-		sum += at.Revision
-	}
-	return sum
-}
-
-// openSource reads a member's positions and checks that it may serve who has
+// openSource reads a backend's positions and checks that it may serve a reader that has
 // seen t.
-func (s *Store) openSource(ctx context.Context, c *clusterMap, m *backend, t ChangeToken) (*changeSource, error) {
+func (s *Store) openSource(ctx context.Context, c *clusterMap, b *backend, t ChangeToken) (*changeSource, error) {
 	bound, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
-	p, err := m.Positions(bound)
+	p, err := b.Positions(bound)
 	if err == nil {
-		err = checkWhole(c, m, p)
-	}
-	if err == nil && !covers(p, t) {
-		err = fmt.Errorf("%s does not hold everything yet that the token has seen", m.Name())
+		err = checkSource(c, b, p, t)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &changeSource{s: s, m: m, tag: c.tag, positions: p}, nil
+	return &changeSource{s: s, backend: b, tag: c.tag, positions: p}, nil
 }
 
-// checkWhole refuses a partition that lacks an origin, or is amid a catch-up in
-// several steps: its position says more than it holds then.
-func checkWhole(c *clusterMap, m *backend, p partition.Positions) error {
+// checkSource rejects a partition that lacks an origin, is in a multi-step catch-up (its
+// position is ahead of its contents then), or lacks something that the token has seen.
+func checkSource(c *clusterMap, b *backend, p partition.Positions, t ChangeToken) error {
 	for _, name := range c.Masters {
 		if _, ok := p.Origins[Origin(name)]; !ok {
-			return fmt.Errorf("%s holds nothing of %s", m.Name(), name)
+			return fmt.Errorf("%s holds nothing of %s", b.Name(), name)
 		}
 	}
 	for o, at := range p.Origins {
-		if err := checkPosition(m, o, at); err != nil {
+		if err := checkPosition(b, o, at); err != nil {
 			return err
 		}
 	}
-	return nil
-}
-
-func checkPosition(m *backend, o Origin, at partition.Position) error {
-	if m.Name() != string(o) && !at.Whole() {
-		return fmt.Errorf("%s is amid a catch-up of %s", m.Name(), o)
-	}
-	return nil
-}
-
-func covers(p partition.Positions, t ChangeToken) bool {
 	for o, r := range t.seen.All() {
 		if p.Origins[o].Revision < r {
-			return false
+			return fmt.Errorf("%s does not hold everything yet that the token has seen", b.Name())
 		}
 	}
-	return true
+	return nil
 }
 
-// head is the token of who has seen everything that the source holds.
-func (src *changeSource) head() ChangeToken {
-	t := ChangeToken{cluster: src.tag}
-	for o, at := range src.positions.Origins {
-		t.seen = t.seen.With(Mark{o, at.Revision})
+func checkPosition(b *backend, o Origin, at partition.Position) error {
+	if b.Name() != string(o) && !at.Whole() {
+		return fmt.Errorf("%s is amid a catch-up of %s", b.Name(), o)
 	}
-	return t
+	return nil
 }
 
-// begin is the token of who begins: it has seen nothing, and needs none of the
-// tombstones that are gone already.
+// vectorOf is everything that a partition at these positions holds.
+func vectorOf(p partition.Positions) (v Vector) {
+	for o, at := range p.Origins {
+		v = v.With(Mark{o, at.Revision})
+	}
+	return v
+}
+
+// startToken is the token of a reader that starts at the beginning: it has seen nothing,
+// and needs none of the tombstones that are collected already.
 func (src *changeSource) startToken() ChangeToken {
 	t := ChangeToken{cluster: src.tag}
 	for o, at := range src.positions.Origins {
@@ -206,7 +191,7 @@ func (src *changeSource) startToken() ChangeToken {
 	return t
 }
 
-// mayContinue returns ErrResync if tombstones that the token has not seen are gone.
+// mayContinue returns ErrResync if tombstones that the token has not seen are collected.
 func (src *changeSource) mayContinue(t ChangeToken) error {
 	if t.IsBeginning() {
 		return nil
@@ -219,24 +204,23 @@ func (src *changeSource) mayContinue(t ChangeToken) error {
 	return nil
 }
 
-// settle makes sure that what the source holds of its own origin up to r is
-// durable. A row is visible before its commit is: handed out now, a crash could
-// take it back, and its revision would be given to another write that
-// nobody with this token is ever told of.
+// ensureDurable makes the source's own changes up to r durable. A row is visible before its
+// commit is durable. If such a row were handed out, a crash could undo it, and its revision
+// would be issued again, to a write that no reader with this token would ever receive.
 func (src *changeSource) ensureDurable(ctx context.Context, r Revision) error {
-	o := Origin(src.m.Name())
+	o := Origin(src.backend.Name())
 	if r <= src.s.tail.durableUpTo(o) {
 		return nil
 	}
-	for _, m := range *src.s.backends.Load() {
-		// What another one holds was durable before it was copied.
-		if at, ok := m.position(o); ok && m != src.m && at.Revision >= r {
+	for _, b := range *src.s.backends.Load() {
+		// A replica's changes were durable at their origin before they were copied.
+		if at, ok := b.position(o); ok && b != src.backend && at.Revision >= r {
 			return nil
 		}
 	}
 	bound, cancel := context.WithTimeout(ctx, src.s.options.Timeout)
 	defer cancel()
-	if err := src.m.Barrier(bound); err != nil {
+	if err := src.backend.Barrier(bound); err != nil {
 		return err
 	}
 	src.s.tail.noteDurable(o, r)

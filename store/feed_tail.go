@@ -8,42 +8,42 @@ import (
 	"time"
 )
 
-// tail reads each new change once for all readers of this process that have
-// seen everything before. It keeps the last of what it has read: a reader that
-// is further behind reads by itself until it is level again, so that no reader
-// is buffered for, and none slows another.
+// tail reads each new change once for all watchers of this process that have caught up. It
+// keeps the latest rounds. A watcher that is further behind reads by itself until it has
+// caught up, so that nothing is buffered per watcher and no watcher delays another.
 //
-// It reads while somebody watches, and for a moment after, as who polls comes back.
-// The cache of reads takes what it reads, and has it read more (see feedCache).
+// The tail reads while there are watchers, and for linger afterwards, because clients that
+// poll return. The cache takes the tail's rounds and makes the tail read more (see
+// advanceCache).
 type tail struct {
 	s      *Store
-	wakeCh chan struct{} // buffered, 1: there may be something new
-	on     atomic.Bool   // somebody watches, or did just now
+	wakeCh chan struct{} // buffered, 1: there may be changes
+	on     atomic.Bool   // there are watchers, or were shortly ago
 
-	usedAt, polledAt time.Time // of the cache; run's alone
+	usedAt, polledAt time.Time // of the cache; used by followLoop's goroutine alone
 
 	mu        sync.Mutex // guards the fields below
 	watchers  int
-	leftAt    time.Time // when the last of them left
+	leftAt    time.Time // when the last watcher left
 	caughtUp  bool      // at is set
 	at        ChangeToken
 	rounds    []tailRound
-	first     int64 // number of rounds[0]
-	entries   int
-	bytes     int64
-	changedCh chan struct{} // closed, and replaced, when something above has changed
+	first     int64         // number of rounds[0]
+	entries   int           // in rounds
+	bytes     int64         // in rounds
+	changedCh chan struct{} // closed and replaced when a field above has changed
 	closed    bool
-	barriers  map[Origin]Revision // up to where a barrier made origins durable
+	barriers  map[Origin]Revision // up to where a barrier made an origin durable
 }
 
-// tailRound is what one round read. It never changes.
+// tailRound is the result of a round. It is immutable.
 type tailRound struct {
 	before, after ChangeToken
 	entries       []Entry
 	partition     string
 }
 
-// Bounds of what a tail keeps, and of one round.
+// Bounds of what a tail keeps, and of a round.
 const (
 	tailEntries  = 8192
 	tailBytes    = 8 << 20
@@ -51,35 +51,21 @@ const (
 	roundBytes   = 2 << 20
 )
 
-// linger is how long a tail goes on reading when nobody watches.
+// linger is how long the tail continues to read without watchers.
 const linger = 30 * time.Second
 
 func newTail(s *Store) *tail {
 	return &tail{s: s, wakeCh: make(chan struct{}, 1), changedCh: make(chan struct{}), barriers: make(map[Origin]Revision)}
 }
 
-// wakeTail has the tail look for something new whenever there may be.
-func (o *Options) addTail(t *tail) {
-	committed := o.OnCommit
-	o.OnCommit = func() {
-		committed()
-		t.wakeIfWatched()
-	}
-	o.onPositions = func() {
-		if t.wakeIfWatched(); t.s.cache.active() {
-			t.wake()
-		}
-	}
-}
-
-// stir makes the tail look for something new, if anybody watches. It never blocks.
+// wakeIfWatched makes the tail read, if there are watchers. It never blocks.
 func (t *tail) wakeIfWatched() {
 	if t.on.Load() {
 		t.wake()
 	}
 }
 
-// look makes the tail look for something new. It never blocks.
+// wake makes the tail read. It never blocks.
 func (t *tail) wake() {
 	select {
 	case t.wakeCh <- struct{}{}:
@@ -87,7 +73,7 @@ func (t *tail) wake() {
 	}
 }
 
-// run reads until ctx ends.
+// followLoop reads until ctx ends.
 func (t *tail) followLoop(ctx context.Context) {
 	defer t.stopAndInvalidate()
 	for {
@@ -112,8 +98,8 @@ func (t *tail) followLoop(ctx context.Context) {
 	}
 }
 
-// watched reports whether there is anybody to read for, and forgets everything
-// if there is not.
+// watched reports whether there are watchers to read for. If there are none it drops the
+// rounds.
 func (t *tail) watched() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -125,31 +111,31 @@ func (t *tail) watched() bool {
 	return false
 }
 
-// reset makes the tail begin anew. t.mu is held.
+// reset drops the rounds and the position. t.mu is held.
 func (t *tail) reset() {
-	t.first += int64(len(t.rounds)) + 1 // whoever stood at the end does not stand there any more
+	t.first += int64(len(t.rounds)) + 1 // a watcher at the end of the rounds has lost its place
 	t.caughtUp, t.at, t.rounds, t.entries, t.bytes = false, ChangeToken{}, nil, 0, 0
 }
 
-// catchUp reads rounds until there is nothing new.
+// readNewRounds reads rounds until there is nothing new.
 func (t *tail) readNewRounds(ctx context.Context) {
 	for more := true; more && ctx.Err() == nil; {
 		n, again, err := t.readNext(ctx)
-		if errors.Is(err, ErrResync) { // it could not read for so long
+		if errors.Is(err, ErrResync) { // the tail could not read for too long
 			t.mu.Lock()
 			t.reset()
 			t.mu.Unlock()
 			again = true
 		} else if err != nil {
-			return // the next wake, or the timer, tries again
+			return // repeated at the next wake or timer
 		}
 		more = again
 		throttle(ctx, n)
 	}
 }
 
-// rest leaves a master that is written flat out to its writers for a moment
-// after a round of many entries: the next one is of many too then.
+// throttle pauses after a round of many entries: a master under full load is left to its
+// writers, and the next round is large too.
 func throttle(ctx context.Context, entries int) {
 	const few, most = 16, 50 * time.Millisecond
 	if entries < few {
@@ -163,13 +149,10 @@ func throttle(ctx context.Context, entries int) {
 	}
 }
 
-// round reads what is new, or where everything stands if the tail is not level
-// with anything yet.
+// readNext reads the next round, or the current positions if the tail has none yet.
 func (t *tail) readNext(ctx context.Context) (entries int, more bool, err error) {
-	t.mu.Lock()
-	at, level := t.at, t.caughtUp
-	t.mu.Unlock()
-	if !level {
+	at, caughtUp, _ := t.head()
+	if !caughtUp {
 		now, err := t.s.ChangesNow(ctx)
 		if err == nil {
 			t.startAt(now)
@@ -186,42 +169,25 @@ func (t *tail) readNext(ctx context.Context) (entries int, more bool, err error)
 	return len(page.Entries), page.More, err
 }
 
-// readRound reads what comes after at from a source that covers reach.
-func (s *Store) readRound(ctx context.Context, at, reach ChangeToken) (page ChangePage, err error) {
-	err = s.withSource(ctx, reach, func(src *changeSource) error {
-		if err := src.mayContinue(at); err != nil {
-			return err
-		}
-		r := newChangeRead(src, at, nil)
-		r.matches, r.scans, r.bytes = roundEntries, roundEntries, roundBytes
-		err := r.readOrigins(ctx)
-		page = r.page
-		return err
-	})
-	return page, err
+// readRound reads the changes after at, of all keys, from a source that holds everything up
+// to reach.
+func (s *Store) readRound(ctx context.Context, at, reach ChangeToken) (ChangePage, error) {
+	return s.readFeed(ctx, changeQuery{since: at, reach: reach, share: readShare{roundEntries, roundEntries, roundBytes}})
 }
 
-// mayHold reports whether it is worth asking for what comes after the token: not
-// if the source would be a replica that is known to hold no more.
+// mayHaveMore reports whether changes after the token may exist. There are none if the
+// source would be a replica that is known to hold no more.
 func (s *Store) mayHaveMore(t ChangeToken) bool {
 	c := s.cluster.Load()
 	if c == nil {
 		return false
 	}
-	members := s.feedCandidates(c, t)
-	if len(members) == 0 {
+	candidates := s.feedCandidates(c, t)
+	if len(candidates) == 0 {
 		return false
 	}
-	k := members[0].observed.Load()
-	if s.sourceRank(c, members[0], k, t) != sourceGood {
-		return true
-	}
-	for o, at := range k.Origins {
-		if at.Revision > t.upTo(o) {
-			return true
-		}
-	}
-	return false
+	k := candidates[0].observed.Load()
+	return s.sourceRank(c, candidates[0], k, t) != sourceGood || !t.seen.Covers(vectorOf(k.Positions))
 }
 
 func (t *tail) startAt(at ChangeToken) {
@@ -231,7 +197,7 @@ func (t *tail) startAt(at ChangeToken) {
 	t.broadcast()
 }
 
-// push keeps a round for the readers, and drops the oldest that are too many.
+// addRound keeps a round for the watchers, and drops the oldest rounds beyond the bounds.
 func (t *tail) addRound(page *ChangePage) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -257,7 +223,7 @@ func bytesOf(entries []Entry) (sum int64) {
 	return sum
 }
 
-// announce wakes everybody who waits. t.mu is held.
+// broadcast wakes everything that waits for changedCh. t.mu is held.
 func (t *tail) broadcast() {
 	close(t.changedCh)
 	t.changedCh = make(chan struct{})
@@ -272,13 +238,12 @@ func (t *tail) stopAndInvalidate() {
 	t.broadcast()
 }
 
-// enter and leave count a reader.
 func (t *tail) addWatcher() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.watchers++
 	t.on.Store(true)
-	t.wakeIfWatched()
+	t.wake()
 }
 
 func (t *tail) removeWatcher() {
@@ -286,10 +251,18 @@ func (t *tail) removeWatcher() {
 	defer t.mu.Unlock()
 	t.watchers--
 	t.leftAt = time.Now()
-	t.wakeIfWatched() // so that it notices when to stop
+	t.wakeIfWatched() // to notice when to stop
 }
 
-// settled is up to where a barrier has made an origin durable.
+// head is the tail's position, if it has any, and a channel that is closed when the tail
+// changes.
+func (t *tail) head() (at ChangeToken, caughtUp bool, changed <-chan struct{}) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.at, t.caughtUp, t.changedCh
+}
+
+// durableUpTo is the revision up to which a barrier has made an origin durable.
 func (t *tail) durableUpTo(o Origin) Revision {
 	t.mu.Lock()
 	defer t.mu.Unlock()

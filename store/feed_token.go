@@ -6,23 +6,23 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// ChangeToken says what a reader of changes has seen: of each origin,
-// everything up to a revision. It is good on every process and partition of its
-// cluster. The zero token is the beginning. Tokens are immutable.
+// ChangeToken is the progress of a reader of changes: of each origin, every change up to a
+// revision was received. A token is valid in every process and partition of its cluster.
+// The zero token is the beginning. Tokens are immutable.
 type ChangeToken struct {
 	cluster ClusterTag // 0 at the beginning
-	seen    Vector     // every change up to here was given, or one that replaced it
-	// floor is what had been collected when this reading began at the beginning,
-	// where that is not passed yet: tombstones up to there concern nothing that the
-	// reader was ever given.
+	seen    Vector     // each change up to here, or a later change of its key, was received
+	// floor is, per origin, the revision up to which tombstones were collected when the
+	// reader started at the beginning, until the reader has passed that revision. These
+	// tombstones concern no entry that the reader has received.
 	floor Vector
 }
 
-// IsBeginning reports whether nothing was seen yet.
+// IsBeginning reports whether nothing was received yet.
 func (t ChangeToken) IsBeginning() bool { return t.cluster == 0 }
 
-// String is the token in text, made of characters that URLs and headers take as
-// they are: the tokens of its vectors, with a dot between. The beginning is "".
+// String is the token as text that needs no escaping in URLs and headers: the tokens of its
+// vectors, joined by a dot. The beginning is "".
 func (t ChangeToken) String() string {
 	if t.IsBeginning() {
 		return ""
@@ -35,7 +35,7 @@ func (t ChangeToken) String() string {
 	return string(b)
 }
 
-// ParseChangeToken reverses String, for exactly what String makes; else ErrToken.
+// ParseChangeToken reverses String. Any text that String does not produce is ErrToken.
 func ParseChangeToken(text string) (t ChangeToken, err error) {
 	if text == "" {
 		return t, nil
@@ -49,19 +49,19 @@ func ParseChangeToken(text string) (t ChangeToken, err error) {
 			return ChangeToken{}, err
 		}
 	}
-	if t.String() != text { // one of no cluster, or of two
+	if t.String() != text { // of no cluster, or of two
 		return ChangeToken{}, ErrToken
 	}
 	return t, nil
 }
 
-// upTo is how far the token is with an origin.
+// upTo is the revision of an origin up to which every change was received.
 func (t ChangeToken) upTo(o Origin) Revision { return t.seen.At(o) }
 
-// at is the token with everything up to r of an origin seen too.
+// at is the token after every change of an origin up to r was received too.
 func (t ChangeToken) at(o Origin, r Revision) ChangeToken {
 	t.seen = t.seen.With(Mark{o, r})
-	if floor := t.floor.At(o); floor > 0 && floor <= r { // it was passed
+	if floor := t.floor.At(o); floor > 0 && floor <= r { // the floor is passed
 		var left Vector
 		for other, floor := range t.floor.All() {
 			if other != o {
@@ -73,14 +73,14 @@ func (t ChangeToken) at(o Origin, r Revision) ChangeToken {
 	return t
 }
 
-// covers reports whether everything that u has seen, t has seen.
+// covers reports whether t has received everything that u has.
 func (t ChangeToken) covers(u ChangeToken) bool { return t.seen.Covers(u.seen) }
 
-// equals reports whether both have seen the same.
+// equals reports whether both have received the same.
 func (t ChangeToken) equals(u ChangeToken) bool { return t.seen.Equal(u.seen) }
 
-// lacks reports whether tombstones that were not seen are gone from where the
-// position is.
+// lacks reports whether a partition at this position has collected tombstones that the
+// reader needs.
 func (t ChangeToken) lacks(o Origin, at partition.Position) bool {
 	return at.Collected > max(t.upTo(o), t.floor.At(o))
 }

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// Watch is a reader of changes that waits for more. It is used by one goroutine.
+// Watch is a reader that waits for changes. It is used by one goroutine.
 type Watch struct {
 	s      *Store
 	o      ChangeOptions
 	at     ChangeToken
-	number int64 // of the tail's round that comes next; negative: it reads by itself
+	number int64 // of the tail's next round for this watch; negative: the watch reads by itself
 }
 
-// Watch returns a reader of what changes after since. Close it.
+// Watch returns a reader of the changes after since. The caller closes it.
 func (s *Store) Watch(since ChangeToken, o ChangeOptions) *Watch {
 	s.tail.addWatcher()
 	return &Watch{s: s, o: o, at: since, number: -1}
@@ -23,86 +23,81 @@ func (s *Store) Watch(since ChangeToken, o ChangeOptions) *Watch {
 // Close ends the watch.
 func (w *Watch) Close() { w.s.tail.removeWatcher() }
 
-// Token is how far the watch has come.
+// Token is the progress of the watch.
 func (w *Watch) Token() ChangeToken { return w.at }
 
-// Next waits until something has changed and returns it, at most as much as a
-// page holds. When ctx ends first its error is returned, or ErrNoPartition if
-// that is why there was nothing; the watch can go on then. Other errors are
-// those of Changes, and ErrClosed.
+// Next waits for changes and returns at most a page of them. If ctx ends first, the error
+// is that of ctx, or ErrNoPartition if that is the reason; Next may be called again. Other
+// errors are those of Changes, and ErrClosed.
 func (w *Watch) Next(ctx context.Context) (ChangePage, error) {
 	for {
 		page, wait, err := w.nextPage(ctx)
 		switch {
 		case ctx.Err() != nil && (err != nil || len(page.Entries) == 0):
-			return ChangePage{}, cause(ctx, err)
+			return ChangePage{}, endCause(ctx, err)
 		case errors.Is(err, ErrNoPartition):
-			wait = w.s.tail.changed()
+			_, _, wait = w.s.tail.head()
 		case err != nil:
 			return ChangePage{}, err
 		case len(page.Entries) > 0:
 			return page, nil
 		}
-		if wait != nil && !w.wait(ctx, wait) {
-			return ChangePage{}, cause(ctx, err)
+		if wait != nil && !w.waitForChange(ctx, wait) {
+			return ChangePage{}, endCause(ctx, err)
 		}
 	}
 }
 
-// cause is why there was nothing until ctx ended.
-func cause(ctx context.Context, err error) error {
+// endCause is why nothing was returned before ctx ended.
+func endCause(ctx context.Context, err error) error {
 	if errors.Is(err, ErrNoPartition) {
 		return err
 	}
 	return ctx.Err()
 }
 
-// wait returns when something has changed, or after a while; false: ctx has ended.
-func (w *Watch) wait(ctx context.Context, changed <-chan struct{}) bool {
-	if w.number >= 0 { // it is level: the tail tells it everything
-		select {
-		case <-changed:
-			return true
-		case <-ctx.Done():
-			return false
-		}
+// waitForChange returns when the tail has changed, or after Options.Poll if the watch reads
+// by itself. false: ctx has ended.
+func (w *Watch) waitForChange(ctx context.Context, changed <-chan struct{}) bool {
+	var expired <-chan time.Time
+	if w.number < 0 {
+		timer := time.NewTimer(w.s.options.Poll)
+		defer timer.Stop()
+		expired = timer.C
 	}
-	timer := time.NewTimer(w.s.options.Poll)
-	defer timer.Stop()
 	select {
 	case <-changed:
-	case <-timer.C:
+	case <-expired:
 	case <-ctx.Done():
 		return false
 	}
 	return true
 }
 
-// step takes the next part, which may have nothing for this reader in it, or
-// says what to wait for.
+// nextPage returns the next page, which may be empty, or a channel to wait for.
 func (w *Watch) nextPage(ctx context.Context) (page ChangePage, wait <-chan struct{}, err error) {
 	round, wait, err := w.tailRound()
 	switch {
 	case err != nil:
 		return ChangePage{}, nil, err
 	case round != nil:
-		return w.pageFromRound(ctx, round)
+		page, err = w.pageFromRound(ctx, round)
+		return page, nil, err
 	case w.number >= 0:
 		return ChangePage{}, wait, nil
 	}
-	head, level, wait := w.s.tail.head()
-	if !level || !head.covers(w.at) && !w.at.IsBeginning() {
-		return ChangePage{}, wait, nil // the tail is on its way
+	head, caughtUp, wait := w.s.tail.head()
+	if !caughtUp || !head.covers(w.at) && !w.at.IsBeginning() {
+		return ChangePage{}, wait, nil // the tail will get there
 	}
-	page, err = w.s.readChanges(ctx, w.at, &head, w.o)
+	page, err = w.s.readFeed(ctx, w.o.query(w.at, head, &head))
 	if err == nil {
 		w.at = page.Next
 	}
 	return page, nil, err
 }
 
-// fromTail returns the tail's next round, or else what to wait for; number says
-// whether the reader is level with the tail at all.
+// tailRound returns the tail's next round for this watch, or a channel to wait for.
 func (w *Watch) tailRound() (*tailRound, <-chan struct{}, error) {
 	t := w.s.tail
 	t.mu.Lock()
@@ -110,10 +105,7 @@ func (w *Watch) tailRound() (*tailRound, <-chan struct{}, error) {
 	if t.closed {
 		return nil, nil, ErrClosed
 	}
-	if w.number >= 0 && w.number < t.first {
-		w.number = -1
-	}
-	if w.number < 0 {
+	if w.number < 0 || w.number < t.first {
 		w.number = t.roundStartingAt(w.at)
 	}
 	end := t.first + int64(len(t.rounds))
@@ -124,9 +116,9 @@ func (w *Watch) tailRound() (*tailRound, <-chan struct{}, error) {
 	return &round, nil, nil
 }
 
-// find is the number of the round that begins where the token is: only there may
-// a reader join, as the tail may be behind it or ahead of it anywhere else.
-// -1 if there is none. t.mu is held.
+// roundStartingAt is the number of the round that starts at the token, -1 if there is none.
+// A watch may join only there: compared with any other position the tail may be behind for
+// an origin and ahead for another. t.mu is held.
 func (t *tail) roundStartingAt(at ChangeToken) int64 {
 	if !t.caughtUp || at.IsBeginning() {
 		return -1
@@ -142,9 +134,9 @@ func (t *tail) roundStartingAt(at ChangeToken) int64 {
 	return -1
 }
 
-// take makes a page of a round, or of what is left of it. A damaged value is
-// read elsewhere.
-func (w *Watch) pageFromRound(ctx context.Context, round *tailRound) (ChangePage, <-chan struct{}, error) {
+// pageFromRound makes a page of a round, or of the rest of it. If a value is damaged, the
+// page is read from another source.
+func (w *Watch) pageFromRound(ctx context.Context, round *tailRound) (ChangePage, error) {
 	page := ChangePage{since: w.at, Next: round.after, Partition: round.partition}
 	wants := w.o.wants()
 	for i := range round.entries {
@@ -153,27 +145,14 @@ func (w *Watch) pageFromRound(ctx context.Context, round *tailRound) (ChangePage
 		}
 	}
 	if err := w.s.present(&page, w.o); err != nil {
-		if page, err = w.s.readChanges(ctx, w.at, &round.after, w.o); err != nil {
-			return ChangePage{}, nil, err
+		if page, err = w.s.readFeed(ctx, w.o.query(w.at, round.after, &round.after)); err != nil {
+			return ChangePage{}, err
 		}
 	}
-	page.cut(clampLimit(w.o.Limit))
+	page.truncate(w.o.limit())
 	w.at = page.Next
 	if w.at.equals(round.after) {
 		w.number++
 	}
-	return page, nil, nil
-}
-
-// head is where the tail is, if it is anywhere, and what tells when that changes.
-func (t *tail) head() (at ChangeToken, level bool, changed <-chan struct{}) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.at, t.caughtUp, t.changedCh
-}
-
-func (t *tail) changed() <-chan struct{} {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.changedCh
+	return page, nil
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// The names of the data model, as package partition defines them.
+// The types of the data model, defined in package partition.
 type (
 	Key      = partition.Key
 	Entry    = partition.Entry
@@ -19,10 +19,10 @@ type (
 	Instant  = partition.Instant
 )
 
-// Space is the first segment of a stored key. Services see only their own.
+// Space is the first segment of a stored key. A service sees only its own space.
 type Space string
 
-// User is the space of the keys that users write over /v1/keys.
+// User is the space of the keys under /v1/keys.
 const User Space = "k"
 
 // Key is the stored key of a name in the space.
@@ -59,14 +59,14 @@ func CheckName(name string, maxBytes int) error {
 // Slots is the fixed number of slots that keys hash to.
 const Slots = 1024
 
-// Slot is one of the fixed shares of the key space; each belongs to a master.
+// Slot is a share of the key space. Each slot belongs to a master.
 type Slot uint16
 
 // SlotOf is the slot of a key: the xxh3 hash of its route.
 func SlotOf(k Key) Slot { return Slot(xxh3.HashString(route(Name(k))) % Slots) }
 
-// route is what is hashed: the name, or only what its first {…} encloses, so
-// that keys sharing a tag share a master. An empty {} is no tag.
+// route is the part of a name that is hashed: the tag in the first {…}, so that keys that
+// share a tag share a master; the whole name if there is no tag or the tag is empty.
 func route(name string) string {
 	_, rest, ok := strings.Cut(name, "{")
 	if !ok {

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -12,57 +11,57 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// maxLookups bounds the keys of one coalesced read.
+// maxLookups bounds the keys of a shared statement.
 const maxLookups = 128
 
-// lookup is a point read on its way through a reader. Whoever sets settled
-// writes the answer and then sends done; a caller that leaves sets it too, and
-// nobody answers. It is used again once a worker has answered it: nobody but
-// its caller knows it any more then.
+// lookup is a point read on its way through a batcher. Whichever goroutine sets settled
+// first decides the outcome: a worker or the sweep writes the answer and then sends done;
+// a caller that leaves gets no answer. Only after a worker has answered may the lookup be
+// reused, because then only the caller refers to it.
 type lookup struct {
 	key      Key
-	until    time.Time     // the caller goes elsewhere then
-	done     chan struct{} // buffered: one token for each use
+	until    time.Time     // the caller's deadline
+	done     chan struct{} // buffered: a token for each use
 	settled  atomic.Bool
-	nextSame *lookup // another one of this key in its batch
-	place    int     // in its batch
+	nextSame *lookup // of the same key, in the same batch
+	place    int     // in the batch
 
 	entry   Entry
 	found   bool
-	expired bool // given up by the reader: the partition has not answered
+	expired bool // the sweep answered: the backend was too slow
 	err     error
 }
 
-// reader answers point reads of one partition. Those that queued while all its
-// workers were busy travel together in the next statement; a lone one goes at once.
+// readBatcher answers point reads of a backend. Reads that queue while all workers are busy
+// share the next statement; a lone read is sent at once.
 type readBatcher struct {
-	m          *backend
-	wakeCh     chan struct{} // one token for each worker that should look at the queue
+	backend    *backend
+	wakeCh     chan struct{} // a token for each worker that should look at the queue
 	lookups    sync.Pool
 	largeReads *largeReads
-	sweepTimer *time.Timer // runs sweep
+	sweepTimer *time.Timer // runs expireWaiters
 
 	mu       sync.Mutex // guards the fields below
 	queue    []*lookup
-	flights  []*inFlight
-	sweepSet bool // watch will fire
+	flights  []*inFlight // of each worker
+	sweepSet bool        // sweepTimer is running
 	closed   bool
 }
 
-// flight is what a worker has taken from the queue and not yet answered.
+// inFlight holds the lookups that a worker has taken from the queue and not yet answered.
 type inFlight struct{ lookups []*lookup }
 
-func newReadBatcher(m *backend) *readBatcher {
-	r := &readBatcher{m: m, wakeCh: make(chan struct{}, m.options.Readers), largeReads: newLargeReads(m.options.Readers)}
+func newReadBatcher(b *backend) *readBatcher {
+	r := &readBatcher{backend: b, wakeCh: make(chan struct{}, b.options.Readers), largeReads: newLargeReads(b.options.Readers)}
 	r.lookups.New = func() any { return &lookup{done: make(chan struct{}, 1)} }
 	r.sweepTimer = time.AfterFunc(time.Hour, r.expireWaiters)
 	r.sweepTimer.Stop()
 	return r
 }
 
-// get reads one entry: a tombstone or an expired one too. When the partition
-// does not answer within wait, or a little more, the error is a
-// context.DeadlineExceeded, and its statement goes on.
+// get reads an entry, which may be a tombstone or expired. If the backend does not answer
+// within wait plus sweepEvery, the error is a context.DeadlineExceeded; the statement
+// continues.
 func (r *readBatcher) get(ctx context.Context, k Key, wait time.Duration) (e Entry, found bool, err error) {
 	l := r.lookups.Get().(*lookup)
 	until := time.Now().Add(wait)
@@ -90,7 +89,7 @@ func (r *readBatcher) get(ctx context.Context, k Key, wait time.Duration) (e Ent
 }
 
 func (r *readBatcher) timeoutError(cause error) error {
-	return fmt.Errorf("read %s: %w: %w", r.m.Name(), partition.ErrUnavailable, cause)
+	return fmt.Errorf("read %s: %w: %w", r.backend.Name(), partition.ErrUnavailable, cause)
 }
 
 func (r *readBatcher) enqueue(l *lookup) error {
@@ -107,16 +106,16 @@ func (r *readBatcher) enqueue(l *lookup) error {
 	r.mu.Unlock()
 	select {
 	case r.wakeCh <- struct{}{}:
-	default: // enough workers will look already
+	default: // enough workers are awake
 	}
 	return nil
 }
 
-// sweepEvery is how much longer than its patience a caller may wait. One timer
-// for all of them costs less than one each.
+// sweepEvery is by how much a caller's deadline may be exceeded. A shared timer costs less
+// than a timer for each caller.
 const sweepEvery = 50 * time.Millisecond
 
-// sweep answers those that have waited long enough, as long as anybody waits.
+// expireWaiters answers the lookups whose deadline has passed. It runs while any waits.
 func (r *readBatcher) expireWaiters() {
 	now := time.Now()
 	r.mu.Lock()
@@ -150,9 +149,9 @@ func (r *readBatcher) expire(l *lookup, now time.Time) bool {
 	return true
 }
 
-// run answers reads until ctx ends and what was accepted before is answered.
+// readLoop answers lookups until ctx ends and every accepted lookup is answered.
 func (r *readBatcher) readLoop(ctx context.Context) {
-	w := &readWorker{r: r, timeout: newReusableTimeout(context.WithoutCancel(ctx), r.m.options.Timeout)}
+	w := &readWorker{r: r, timeout: newReusableTimeout(context.WithoutCancel(ctx), r.backend.options.Timeout)}
 	defer w.timeout.stopContext()
 	r.mu.Lock()
 	r.flights = append(r.flights, &w.flight)
@@ -165,31 +164,30 @@ func (r *readBatcher) readLoop(ctx context.Context) {
 			r.closed = true
 			r.mu.Unlock()
 			for w.takeQueued() {
-				w.answer()
+				w.answerBatch()
 			}
 			r.largeReads.closeAndWait()
 			return
 		}
-		// Whoever can run now may want to read too: it queues before a processor
-		// is spent on a statement. Alone, a reader goes on at once.
+		// Goroutines that are ready to run may want to read too: yield first, so that they
+		// queue for this statement. A lone reader continues at once.
 		for runtime.Gosched(); w.takeQueued(); runtime.Gosched() {
-			w.answer()
+			w.answerBatch()
 		}
 	}
 }
 
-// readWorker runs the statements of a reader, one after the other. What it
-// needs for one is kept for the next.
+// readWorker runs statements of a batcher, one after the other, and reuses its buffers.
 type readWorker struct {
 	r       *readBatcher
 	timeout *reusableTimeout
 	flight  inFlight
-	batch   []*lookup       // what flight shows
-	keys    []Key           // of the batch, each once
-	firsts  map[Key]*lookup // the first lookup of each key, if there are many
+	batch   []*lookup       // also in flight until the statement has ended
+	keys    []Key           // of the batch, without duplicates
+	firsts  map[Key]*lookup // first lookup of each key, for large batches
 }
 
-// take begins a flight with what is queued.
+// takeQueued moves queued lookups into the worker's flight.
 func (w *readWorker) takeQueued() bool {
 	r := w.r
 	r.mu.Lock()
@@ -204,22 +202,24 @@ func (w *readWorker) takeQueued() bool {
 	return len(w.batch) > 0
 }
 
-// land ends the flight: from here on nobody else answers its lookups.
+// endFlight hides the batch from the sweep: from now on only the worker answers.
 func (w *readWorker) endFlight() {
 	w.r.mu.Lock()
 	defer w.r.mu.Unlock()
 	w.flight.lookups = nil
 }
 
-// answer reads the batch's keys in one statement. Of large values it gives the
-// heads: whoever waits reads them with large.
-func (w *readWorker) answer() {
+// answerBatch reads the batch's keys in a single statement. Of large values it returns the
+// heads; the callers read these values through getLarge.
+func (w *readWorker) answerBatch() {
 	w.dedupKeys()
-	entries, err := w.read(min(smallValue, manySmall/int64(len(w.keys))))
+	maxValue := min(smallValue, manySmall/int64(len(w.keys)))
+	entries, err := w.r.backend.readKeys(w.timeout.nextContext(), w.keys, maxValue)
+	w.timeout.finishContext()
 	w.endFlight()
 	for i := range entries {
-		for l := w.firstLookup(entries[i].Key); l != nil; {
-			next := l.nextSame // after settling, l is somebody else's
+		for l := w.firstLookup(entries[i].Key, w.batch); l != nil; {
+			next := l.nextSame // once l is finished its caller may reuse it
 			w.finishLookup(l, &entries[i], nil)
 			l = next
 		}
@@ -245,10 +245,10 @@ func (w *readWorker) finishLookup(l *lookup, e *Entry, err error) {
 	l.done <- struct{}{}
 }
 
-// fewLookups are found by going through them; more, through a map.
+// fewLookups is the largest batch that is searched linearly; larger ones use firsts.
 const fewLookups = 8
 
-// gather lists the keys of the batch and chains the lookups of one key.
+// dedupKeys lists the keys of the batch and chains the lookups of equal keys.
 func (w *readWorker) dedupKeys() {
 	w.keys = w.keys[:0]
 	if len(w.batch) > fewLookups && w.firsts == nil {
@@ -256,8 +256,7 @@ func (w *readWorker) dedupKeys() {
 	}
 	for i, l := range w.batch {
 		l.place = i
-		first := w.firstAmong(l.key, w.batch[:i])
-		if first != nil {
+		if first := w.firstLookup(l.key, w.batch[:i]); first != nil {
 			l.nextSame, first.nextSame = first.nextSame, l
 			continue
 		}
@@ -268,9 +267,8 @@ func (w *readWorker) dedupKeys() {
 	}
 }
 
-func (w *readWorker) firstLookup(k Key) *lookup { return w.firstAmong(k, w.batch) }
-
-func (w *readWorker) firstAmong(k Key, among []*lookup) *lookup {
+// firstLookup is the first unanswered lookup of a key among some of the batch.
+func (w *readWorker) firstLookup(k Key, among []*lookup) *lookup {
 	if len(w.batch) > fewLookups {
 		return w.firsts[k]
 	}
@@ -280,31 +278,4 @@ func (w *readWorker) firstAmong(k Key, among []*lookup) *lookup {
 		}
 	}
 	return nil
-}
-
-func (w *readWorker) read(most int64) (entries []Entry, err error) {
-	m := w.r.m
-	began := time.Now()
-	_, err = m.breaker.Execute(func() (struct{}, error) {
-		ctx := w.timeout.nextContext()
-		defer w.timeout.finishContext()
-		var err error
-		entries, err = m.GetSmall(ctx, w.keys, most)
-		return struct{}{}, err
-	})
-	if err == nil {
-		m.observeLatency(time.Since(began))
-	}
-	return entries, m.breakerError(err)
-}
-
-// broken turns the breaker's own errors into ErrUnavailable.
-func (m *backend) breakerError(err error) error {
-	if err == nil || errors.Is(err, partition.ErrUnavailable) {
-		return err
-	}
-	if isBreakerError(err) {
-		return fmt.Errorf("%w: it failed just now: %w", partition.ErrUnavailable, err)
-	}
-	return err
 }

@@ -9,18 +9,18 @@ import (
 	"time"
 )
 
-// quest is a read that looks for a member that may answer it.
+// readRequest is a read in search of a backend that may answer it.
 type readRequest struct {
 	s          *Store
 	o          ReadOptions
 	c          *clusterMap
 	backends   []*backend
-	origin     Origin // whose keys are read; of a listing, the first of all
-	allOrigins bool   // a listing: of all origins
-	strict     bool   // it asks more of whoever answers than Any does
-	newerEpoch bool   // marks of the session are of an epoch that this process does not know yet
+	origin     Origin // the master of the keys; of a listing, the first master
+	allOrigins bool   // a listing: it needs every origin
+	strict     bool   // bounded or of a session: a backend must qualify
+	newerEpoch bool   // the session has marks of an epoch that this process does not know yet
 
-	failure error // of the last member that was asked
+	failure error // of the last backend that was asked
 	tried   int
 	slowest *backend // the first that did not answer in time
 }
@@ -34,28 +34,31 @@ func (s *Store) newReadRequest(c *clusterMap, origin Origin, o ReadOptions) read
 	return q
 }
 
-// errFarBehind: a member that was asked turned out not to be what is asked for.
+// errTooFarBehind: the backend does not satisfy the read.
 var errTooFarBehind = errors.New("it is behind what the read asks for")
 
-// seek asks members, until one answers: those that qualify, one after the
-// other. If none is known to, and the read is of a session or bounded, it waits
-// a little until one does, and asks the master then. ask returns nil when the
-// member has answered.
+// readPatience is how long a backend may take to answer a read before the next candidate
+// is asked. If no other answers, the first slow one gets the rest of the timeout.
+const readPatience = time.Second
+
+// tryCandidates calls ask for candidates, one after the other, until ask returns nil. If no
+// backend is known to qualify for a strict read, tryCandidates waits shortly for a replica
+// and then asks the master. ask gets the time that the backend may take.
 func (s *Store) tryCandidates(ctx context.Context, q *readRequest, ask func(*backend, time.Duration) error) error {
-	patient := min(readPatience, s.options.Timeout)
-	if q.o.soleReader(q.origin) != "" {
-		patient = s.options.Timeout // there is nobody else to ask
+	wait := min(readPatience, s.options.Timeout)
+	sole := q.o.soleReader(q.origin) != ""
+	if sole {
+		wait = s.options.Timeout // there is no other backend to ask
 	}
-	t := s.candidatesFor(q)
-	if done, err := q.tryAll(ctx, &t, patient, ask); done {
+	if done, err := q.tryAll(ctx, s.candidatesFor(q), wait, ask); done {
 		return err
 	}
-	if q.strict && q.o.soleReader(q.origin) == "" {
-		if done, err := s.waitThenAskMaster(ctx, q, patient, ask); done {
+	if q.strict && !sole {
+		if done, err := s.waitThenAskMaster(ctx, q, wait, ask); done {
 			return err
 		}
 	}
-	if left := s.options.Timeout - patient; q.slowest != nil && left > 0 { // nobody was faster
+	if left := s.options.Timeout - wait; q.slowest != nil && left > 0 {
 		if q.failure = ask(q.slowest, left); q.failure == nil {
 			return nil
 		}
@@ -63,13 +66,13 @@ func (s *Store) tryCandidates(ctx context.Context, q *readRequest, ask func(*bac
 	return q.readError()
 }
 
-// goThrough asks the members of a turn.
-func (q *readRequest) tryAll(ctx context.Context, t *candidates, wait time.Duration, ask func(*backend, time.Duration) error) (done bool, err error) {
-	for m := t.next(); m != nil; m = t.next() {
+// tryAll asks the candidates in their order. done: one has answered, or ctx has ended.
+func (q *readRequest) tryAll(ctx context.Context, cs candidates, wait time.Duration, ask func(*backend, time.Duration) error) (done bool, err error) {
+	for b := cs.next(); b != nil; b = cs.next() {
 		q.tried++
-		err := q.s.ensureQualifies(ctx, m, q)
+		err := q.s.ensureQualifies(ctx, b, q)
 		if err == nil {
-			err = ask(m, wait)
+			err = ask(b, wait)
 		}
 		if err == nil {
 			return true, nil
@@ -79,42 +82,39 @@ func (q *readRequest) tryAll(ctx context.Context, t *candidates, wait time.Durat
 		}
 		q.failure = err
 		if q.slowest == nil && errors.Is(err, context.DeadlineExceeded) {
-			q.slowest = m
+			q.slowest = b
 		}
 	}
 	return false, nil
 }
 
-// insist is the rest of a seek of which nobody asked so far was far enough.
+// waitThenAskMaster continues a strict read for which no candidate qualified.
 func (s *Store) waitThenAskMaster(ctx context.Context, q *readRequest, wait time.Duration, ask func(*backend, time.Duration) error) (done bool, err error) {
 	if s.waitForReplica(ctx, q) {
-		t := s.candidatesFor(q)
-		if done, err := q.tryAll(ctx, &t, wait, ask); done {
+		if done, err := q.tryAll(ctx, s.candidatesFor(q), wait, ask); done {
 			return done, err
 		}
 	}
 	if ctx.Err() != nil {
 		return true, ctx.Err()
 	}
-	t := s.onlyCandidate(q, string(q.origin))
-	return q.tryAll(ctx, &t, s.options.Timeout, ask)
+	return q.tryAll(ctx, s.onlyCandidate(q, string(q.origin)), s.options.Timeout, ask)
 }
 
-// turn goes through the members that may answer a quest, in the order in which
-// to ask them: those that are level, then those that are late, each beginning
-// with the one that Options.Read prefers. It skips the master of a session's
-// key, unless it comes first: it is spared what replicas can answer.
+// candidates iterates over the backends that may answer a read: first those that are not
+// in a multi-step catch-up, then those that are, each round starting at the preferred one.
+// For a read of a session the master of the key is a candidate only if it is preferred;
+// otherwise replicas spare it the load.
 type candidates struct {
 	q        *readRequest
 	backends []*backend
 	first    int
-	asked    int  // of the members, in this round
-	lagging  bool // the round of those that are late
-	named    bool // one was asked for, whatever its state
+	asked    int  // backends visited in this round
+	lagging  bool // the second round
+	named    bool // a single backend was chosen, whatever its state
 }
 
-// candidates begins a turn. It names one member at most if the options allow
-// no other.
+// candidatesFor returns the candidates of a read; at most one if the options name it.
 func (s *Store) candidatesFor(q *readRequest) candidates {
 	if name := q.o.soleReader(q.origin); name != "" {
 		return s.onlyCandidate(q, name)
@@ -122,57 +122,57 @@ func (s *Store) candidatesFor(q *readRequest) candidates {
 	return candidates{q: q, backends: q.backends, first: s.preferred(q)}
 }
 
-// only is the turn of one member, if it can be reached. A master that lacks
-// writes of its own is asked only where the options name it.
+// onlyCandidate has the named backend alone, or none if that is unreachable. A master that
+// may lack writes answers only reads whose options name its partition.
 func (s *Store) onlyCandidate(q *readRequest, name string) candidates {
-	for i, m := range q.backends {
-		if m.Name() == name && m.isReadable.Load() && (q.o.Partition != "" || m.isComplete(q.origin)) {
+	for i, b := range q.backends {
+		if b.Name() == name && b.isReadable.Load() && (q.o.Partition != "" || b.isComplete(q.origin)) {
 			return candidates{q: q, backends: q.backends[i : i+1], named: true}
 		}
 	}
 	return candidates{}
 }
 
-// next is the next member to ask, nil when there is none left.
-func (t *candidates) next() *backend {
+// next is the next backend to ask, nil when there is none left.
+func (cs *candidates) next() *backend {
 	for {
-		if t.asked == len(t.backends) {
-			if t.lagging || t.named || len(t.backends) == 0 {
+		if cs.asked == len(cs.backends) {
+			if cs.lagging || cs.named || len(cs.backends) == 0 {
 				return nil
 			}
-			t.lagging, t.asked = true, 0
+			cs.lagging, cs.asked = true, 0
 		}
-		first := t.asked == 0 && !t.lagging
-		m := t.backends[(t.first+t.asked)%len(t.backends)]
-		t.asked++
-		if t.admits(m, first) {
-			return m
+		first := cs.asked == 0 && !cs.lagging
+		b := cs.backends[(cs.first+cs.asked)%len(cs.backends)]
+		cs.asked++
+		if cs.admits(b, first) {
+			return b
 		}
 	}
 }
 
-func (t *candidates) admits(m *backend, first bool) bool {
-	q := t.q
+func (cs *candidates) admits(b *backend, first bool) bool {
+	q := cs.q
 	switch {
-	case t.named:
+	case cs.named:
 		return true
-	case m.isLagging(q.origin) != t.lagging || !q.isComplete(m) || !m.isUp():
+	case b.isLagging(q.origin) != cs.lagging || !q.isComplete(b) || !b.isUp():
 		return false
 	case !q.strict:
 		return true
 	}
-	return (first || !q.avoidsMaster(m)) && q.qualifies(m)
+	return (first || !q.avoidsMaster(b)) && q.qualifies(b)
 }
 
-// whole reports whether the member has ever held everything that is read.
-func (q *readRequest) isComplete(m *backend) bool {
+// isComplete reports whether the backend is complete for every origin that is read.
+func (q *readRequest) isComplete(b *backend) bool {
 	if q.allOrigins {
-		return m.isCompleteFor(q.c)
+		return b.isCompleteFor(q.c)
 	}
-	return m.isComplete(q.origin)
+	return b.isComplete(q.origin)
 }
 
-// prefer is the place of the member to ask first.
+// preferred is the index of the backend to ask first, by Options.Read.
 func (s *Store) preferred(q *readRequest) int {
 	first := rand.IntN(len(q.backends))
 	if s.options.Read == ReadRandom {
@@ -181,27 +181,27 @@ func (s *Store) preferred(q *readRequest) int {
 	best := -1
 	for i := range q.backends {
 		i = (first + i) % len(q.backends)
-		m := q.backends[i]
-		if m.isLagging(q.origin) || !q.isComplete(m) || !m.isUp() || q.strict && !q.qualifies(m) {
+		b := q.backends[i]
+		if b.isLagging(q.origin) || !q.isComplete(b) || !b.isUp() || q.strict && !q.qualifies(b) {
 			continue
 		}
-		if s.options.Read == ReadLocal && m.Name() == s.options.Local {
+		if s.options.Read == ReadLocal && b.Name() == s.options.Local {
 			return i
 		}
-		if best < 0 || s.options.Read == ReadNearest && m.isFaster(q.backends[best]) {
+		if best < 0 || s.options.Read == ReadNearest && b.isFaster(q.backends[best]) {
 			best = i
 		}
 	}
 	return max(best, 0)
 }
 
-// nearer reports whether m answers faster than another member by so much that
-// it is no accident: among those that are about as fast, chance decides.
-func (m *backend) isFaster(than *backend) bool {
-	return 5*m.latency.Load() < 4*than.latency.Load()
+// isFaster reports whether b is faster than another backend by more than chance explains.
+// Among backends of about equal latency the choice stays random.
+func (b *backend) isFaster(than *backend) bool {
+	return 5*b.latency.Load() < 4*than.latency.Load()
 }
 
-// only is the name of the one partition that may answer, or "".
+// soleReader is the name of the only partition that may answer, or "".
 func (o ReadOptions) soleReader(origin Origin) string {
 	if o.Partition == "" && o.Consistency == FromMaster {
 		return string(origin)
@@ -209,7 +209,7 @@ func (o ReadOptions) soleReader(origin Origin) string {
 	return o.Partition
 }
 
-// unreadable is the error of a read that nobody answered.
+// readError is the error of a read that no backend has answered.
 func (q *readRequest) readError() error {
 	s := q.s
 	name, failure := string(q.origin), q.failure
@@ -230,10 +230,10 @@ func (q *readRequest) readError() error {
 	return ErrNoPartition
 }
 
-// masterAway is the error of a read that only the master could have answered.
+// masterError is the error of a read that only the master could have answered.
 func (s *Store) masterError(name string, failure error) error {
-	if m := s.backend(name); m != nil {
-		return m.unavailable(failure)
+	if b := s.backend(name); b != nil {
+		return b.unavailable(failure)
 	}
 	return &MasterError{Master: name, RetryAfter: s.options.Poll, Err: cmp.Or(failure, ErrUnknownPartition)}
 }

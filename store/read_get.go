@@ -8,22 +8,15 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sony/gobreaker/v2"
-
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// patience is how long a partition may take to answer a read before the next
-// one is asked. When nobody was faster, one gets the whole timeout.
-const readPatience = time.Second
-
 var errDamaged = errors.New("the stored value does not match its checksum")
 
-// Get reads one entry. ErrNotFound when the partition that answered has no live
-// entry of the key (the Read then says which one); ErrNoPartition when none can
-// answer, or ErrMasterUnavailable when only the master was asked. A
-// *SessionError, *StalenessError or *CopiesError when nobody who answers is what
-// the options ask for.
+// Get reads an entry. ErrNotFound: the partition that answered, which Read names, has no
+// live entry of the key. ErrNoPartition: no partition can answer. ErrMasterUnavailable:
+// only the master was asked. A *SessionError, *StalenessError or *CopiesError: no partition
+// that answers satisfies the options.
 func (s *Store) Get(ctx context.Context, k Key, o ReadOptions) (r Read, err error) {
 	c := s.cluster.Load()
 	if c == nil {
@@ -37,8 +30,8 @@ func (s *Store) Get(ctx context.Context, k Key, o ReadOptions) (r Read, err erro
 		return r, nil
 	}
 	found := ErrNotFound
-	err = s.tryCandidates(ctx, &q, func(m *backend, wait time.Duration) (err error) {
-		r, found, err = s.getFrom(ctx, m, k, &q, wait)
+	err = s.tryCandidates(ctx, &q, func(b *backend, wait time.Duration) (err error) {
+		r, found, err = s.getFrom(ctx, b, k, &q, wait)
 		return err
 	})
 	if err != nil {
@@ -47,18 +40,21 @@ func (s *Store) Get(ctx context.Context, k Key, o ReadOptions) (r Read, err erro
 	return r, found
 }
 
-// getFrom reads an entry from one member. found is ErrNotFound when it has no
-// live one.
-func (s *Store) getFrom(ctx context.Context, m *backend, k Key, q *readRequest, wait time.Duration) (r Read, found, err error) {
-	proven, fill, began := m.syncedAt(q.origin), q.newFillToken(m), time.Now()
-	e, ok, err := m.getIntact(ctx, k, wait)
+// getFrom reads an entry from a backend. found is ErrNotFound if the backend has no live
+// entry of the key.
+func (s *Store) getFrom(ctx context.Context, b *backend, k Key, q *readRequest, wait time.Duration) (r Read, found, err error) {
+	synced, token, began := b.syncedAt(q.origin), q.newFillToken(b), time.Now()
+	e, ok, err := b.getIntact(ctx, k, wait)
 	if err == nil && !ok && q.strict {
-		e, ok, err = s.verifyAbsent(ctx, m, k, q, wait)
+		var again bool
+		if again, err = s.mustReadAgain(ctx, b, q); again {
+			e, ok, err = b.getIntact(ctx, k, wait)
+		}
 	}
 	if err != nil {
 		return Read{}, nil, err
 	}
-	r = Read{Partition: m.Name(), Staleness: s.age(m, q.origin, proven)}
+	r = Read{Partition: b.Name(), Staleness: s.age(b, q.origin, synced)}
 	if q.tooStale(r.Staleness) {
 		return Read{}, nil, errTooFarBehind
 	}
@@ -68,36 +64,36 @@ func (s *Store) getFrom(ctx context.Context, m *backend, k Key, q *readRequest, 
 	if !ok || e.Deleted || e.ExpiresAt != 0 && !e.Live(s.nowAt(q.origin, began)) {
 		return r, ErrNotFound, nil
 	}
-	s.cache.fill(fill, &e)
+	s.cache.fill(token, &e)
 	r.Entry = e
 	return r, nil, nil
 }
 
-// lookUp reads an entry through the member's reader and checks its value.
-func (m *backend) getIntact(ctx context.Context, k Key, wait time.Duration) (Entry, bool, error) {
-	e, found, err := m.batcher.get(ctx, k, wait)
+// getIntact reads an entry through the batcher. A damaged value is reported, and an error.
+func (b *backend) getIntact(ctx context.Context, k Key, wait time.Duration) (Entry, bool, error) {
+	e, found, err := b.batcher.get(ctx, k, wait)
 	if err == nil && found && !e.Intact() {
-		m.damages.report(&e)
-		return Entry{}, false, fmt.Errorf("%s of %s: %w", k, m.Name(), errDamaged)
+		b.damages.report(&e)
+		return Entry{}, false, fmt.Errorf("%s of %s: %w", k, b.Name(), errDamaged)
 	}
 	return e, found, err
 }
 
-// damages are the damaged entries of a member that were logged: each once, however often it is read.
+// damageLog logs each damaged entry of a backend once, however often it is read.
 type damageLog struct {
-	log *slog.Logger // names the member
+	log *slog.Logger // names the partition
 
-	mu       sync.Mutex
+	mu       sync.Mutex // guards reported
 	reported map[Key]Revision
 }
 
-// maxDamages bounds what is kept; beyond it some are logged again.
+// maxDamages bounds the entries that are remembered. Beyond it some are logged again.
 const maxDamages = 10_000
 
 func (d *damageLog) report(e *Entry) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if revision, said := d.reported[e.Key]; said && revision == e.Revision {
+	if revision, ok := d.reported[e.Key]; ok && revision == e.Revision {
 		return
 	}
 	if len(d.reported) >= maxDamages || d.reported == nil {
@@ -108,58 +104,46 @@ func (d *damageLog) report(e *Entry) {
 		"key", string(e.Key), "revision", int64(e.Revision))
 }
 
-// now is the clock of an origin, the one clock that decides expiry; rather a
-// little early, as nothing may expire before its time.
+// now is a lower bound of the origin's clock, which alone decides the expiry of its
+// entries: nothing expires too early.
 func (s *Store) now(o Origin) Instant {
-	if m := s.backend(string(o)); m != nil {
-		now, _ := m.clock()
-		return now
+	if b := s.backend(string(o)); b != nil {
+		return b.clock()
 	}
 	return partition.InstantOf(time.Now())
 }
 
-// nowAt is now as it was at a moment of this process. By the moment at which a read
-// began it is decided what has expired: by a later one an entry could be gone that
-// was renewed in time while its answer was on its way.
+// nowAt is now at an earlier moment of this process. Expiry is decided as of the moment at
+// which a read began: an entry may have been renewed in time while its answer was in
+// transit.
 func (s *Store) nowAt(o Origin, at time.Time) Instant { return s.now(o).Add(-time.Since(at)) }
 
-// staleness bounds how old what the member answers about an origin can be. It
-// is zero for the origin itself unless that has lost writes, and negative while it is unknown.
-func (s *Store) staleness(m *backend, o Origin) time.Duration { return s.age(m, o, m.syncedAt(o)) }
+// staleness bounds the staleness of a backend's answers about an origin. It is zero for the
+// origin's own backend unless that has lost writes, and negative while unknown.
+func (s *Store) staleness(b *backend, o Origin) time.Duration { return s.age(b, o, b.syncedAt(o)) }
 
-// age is staleness by what was proven of the member before it was read.
-func (s *Store) age(m *backend, o Origin, proven Instant) time.Duration {
-	switch {
-	case m.Name() == string(o) && m.isComplete(o):
-		return 0
-	case m.Name() == string(o):
-		return -1
+// age is staleness by a syncedAt that was loaded before the backend was read.
+func (s *Store) age(b *backend, o Origin, synced Instant) time.Duration {
+	if b.Name() != string(o) {
+		return s.since(o, synced)
 	}
-	return s.since(o, proven)
+	if b.isComplete(o) {
+		return 0
+	}
+	return -1
 }
 
-// since bounds how long ago the origin's clock was at an instant. It is negative
-// for no instant, for one that the clock cannot have reached, because it was set
-// back, and while the clock was never read: the clock of this host says nothing.
+// since bounds the time since the origin's clock showed an instant. It is negative for the
+// zero instant, for an instant that the clock cannot have reached because it was set back,
+// and while the clock was never read; the clock of this host is no substitute.
 func (s *Store) since(o Origin, then Instant) time.Duration {
-	m := s.backend(string(o))
-	if then == 0 || m == nil {
+	b := s.backend(string(o))
+	if then == 0 || b == nil {
 		return -1
 	}
-	k := m.observed.Load()
+	k := b.observed.Load()
 	if k == nil {
 		return -1
 	}
 	return k.clock.age(then)
-}
-
-// proven is the origin's clock at the last moment of which the member is known
-// to have held everything of it.
-func (m *backend) syncedAt(o Origin) Instant {
-	at, _ := m.position(o)
-	return at.SyncedAt
-}
-
-func isBreakerError(err error) bool {
-	return errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests)
 }

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// Values of more than smallValue are never read in a statement that others wait
-// for, and nor are those that would make a statement bring more than manySmall.
+// Values larger than smallValue are never read in a shared statement, nor are values that
+// would make a shared statement return more than manySmall bytes.
 const smallValue = 1 << 20
 
-// largeReads reads large values of one partition, each in a statement of its
-// own, while the workers of the reader go on with small ones. Not more statements
-// run at once than the reader has workers: so the bytes in flight are bounded.
+// largeReads reads the large values of a backend, each in a statement of its own, while the
+// batcher's workers continue with small values. It runs at most as many statements at once
+// as the batcher has workers, which bounds the bytes in flight.
 type largeReads struct {
-	slots chan struct{} // one token for each statement under way
+	slots chan struct{} // a token for each running statement
 
 	mu      sync.Mutex // guards the fields below, and waiters
 	pending map[Key]*largeRead
@@ -22,7 +22,7 @@ type largeReads struct {
 	work    sync.WaitGroup
 }
 
-// largeRead is a statement for all callers that ask for its key before it begins.
+// largeRead is a statement shared by all callers that ask for its key before it starts.
 type largeRead struct {
 	waiters int
 	done    chan struct{} // closed once the fields below are set
@@ -35,7 +35,7 @@ func newLargeReads(statements int) *largeReads {
 	return &largeReads{slots: make(chan struct{}, statements), pending: make(map[Key]*largeRead)}
 }
 
-// large reads an entry with its value, however large that is.
+// getLarge reads an entry with its value, whatever the size.
 func (r *readBatcher) getLarge(ctx context.Context, k Key, until time.Time) (Entry, bool, error) {
 	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
@@ -54,7 +54,7 @@ func (r *readBatcher) getLarge(ctx context.Context, k Key, until time.Time) (Ent
 	return Entry{}, false, r.timeoutError(context.Cause(ctx))
 }
 
-// joinLarge is the next statement that reads the key; nil once the reader is closed.
+// joinLarge joins or makes the next statement for a key; nil once the batcher is closed.
 func (r *readBatcher) joinLarge(k Key) *largeRead {
 	s := r.largeReads
 	s.mu.Lock()
@@ -72,7 +72,7 @@ func (r *readBatcher) joinLarge(k Key) *largeRead {
 	return l
 }
 
-// runLarge runs a statement when it is its turn, unless all callers have left.
+// runLarge waits for a slot and runs the statement, unless all callers have left.
 func (r *readBatcher) runLarge(k Key, l *largeRead) {
 	defer close(l.done)
 	r.largeReads.slots <- struct{}{}
@@ -80,15 +80,15 @@ func (r *readBatcher) runLarge(k Key, l *largeRead) {
 	if !r.largeReads.startRead(k, l) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), r.m.options.Timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), r.backend.options.Timeout)
 	defer cancel()
-	entries, err := r.m.readKeys(ctx, keyRequest{keys: []Key{k}, most: wholeValues})
+	entries, err := r.backend.readKeys(ctx, []Key{k}, wholeValues)
 	if l.err = err; len(entries) > 0 {
 		l.entry, l.found = entries[0], true
 	}
 }
 
-// begin closes a statement for further callers, and reports whether any waits.
+// startRead closes a statement to further callers and reports whether any caller waits.
 func (s *largeReads) startRead(k Key, l *largeRead) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -96,7 +96,7 @@ func (s *largeReads) startRead(k Key, l *largeRead) bool {
 	return l.waiters > 0
 }
 
-// close waits for the statements under way; no further ones begin.
+// closeAndWait rejects further statements and waits for the running ones.
 func (s *largeReads) closeAndWait() {
 	s.mu.Lock()
 	s.closed = true

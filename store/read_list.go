@@ -19,8 +19,8 @@ const (
 	MaxLimit     = 1000
 )
 
-// List reads one page of a space's names from one partition. ErrNoPartition
-// when none can answer.
+// List reads a page of a space's names from a single partition, or, where no single one
+// satisfies the options, from all masters. Its errors are those of Get, except ErrNotFound.
 func (s *Store) List(ctx context.Context, o ListOptions) (Page, error) {
 	c := s.cluster.Load()
 	if c == nil {
@@ -32,12 +32,12 @@ func (s *Store) List(ctx context.Context, o ListOptions) (Page, error) {
 	q := s.newReadRequest(c, Origin(c.Masters[0]), o.ReadOptions)
 	q.allOrigins = true
 	var page Page
-	err := s.tryCandidates(ctx, &q, func(m *backend, _ time.Duration) (err error) {
-		page, err = s.listOne(ctx, m, o, &q)
+	err := s.tryCandidates(ctx, &q, func(b *backend, _ time.Duration) (err error) {
+		page, err = s.listOne(ctx, b, o, &q)
 		return err
 	})
 	if err != nil && q.strict && len(c.Masters) > 1 && ctx.Err() == nil {
-		return s.listMasters(ctx, c, o) // no single one holds all that was seen
+		return s.listMasters(ctx, c, o)
 	}
 	if err != nil {
 		return Page{}, err
@@ -45,129 +45,114 @@ func (s *Store) List(ctx context.Context, o ListOptions) (Page, error) {
 	return page, nil
 }
 
-// listOf reads one page from one member. If more than Any is asked of it, it
-// must still be what it was once the page is read: keys that are absent prove
-// nothing else.
-func (s *Store) listOne(ctx context.Context, m *backend, o ListOptions, q *readRequest) (Page, error) {
-	staleness := s.stalenessLater(m, q.c)
-	page, err := s.listWithPositions(ctx, m, o, nil)
+// listOne reads a page from a backend. A strict read checks the backend again after the
+// page was read, because only then is the absence of a key proven.
+func (s *Store) listOne(ctx context.Context, b *backend, o ListOptions, q *readRequest) (Page, error) {
+	staleness := s.stalenessLater(b, q.c)
+	page, err := s.listWithPositions(ctx, b, o, nil)
 	if err != nil {
 		return Page{}, err
 	}
-	if q.strict && !(q.isComplete(m) && q.hasReached(m)) {
-		return Page{}, errTooFarBehind
-	}
-	page.Partition, page.Staleness = m.Name(), staleness()
-	if q.tooStale(page.Staleness) {
+	page.Partition, page.Staleness = b.Name(), staleness()
+	if q.strict && !(q.isComplete(b) && q.hasReached(b)) || q.tooStale(page.Staleness) {
 		return Page{}, errTooFarBehind
 	}
 	return page, nil
 }
 
-// listMasters reads one page from all masters together, from each the keys
-// whose master it is.
+// listMasters reads a page from all masters, from each only the keys that belong to it.
 func (s *Store) listMasters(ctx context.Context, c *clusterMap, o ListOptions) (Page, error) {
 	pages := make([]Page, len(c.Masters))
 	errs := make([]error, len(c.Masters))
 	var group sync.WaitGroup
 	for i, name := range c.Masters {
-		m := s.backend(name)
+		b := s.backend(name)
 		q := s.newReadRequest(c, Origin(name), o.ReadOptions)
-		if m == nil || !m.isReadable.Load() || m.mayLackWrites.Load() {
+		if b == nil || !b.isReadable.Load() || b.mayLackWrites.Load() {
 			return Page{}, q.readError()
 		}
 		group.Go(func() {
-			if errs[i] = s.ensureQualifies(ctx, m, &q); errs[i] != nil {
-				return
+			if errs[i] = s.ensureQualifies(ctx, b, &q); errs[i] == nil {
+				pages[i], errs[i] = s.listWithPositions(ctx, b, o, func(k Key) bool { return c.master(k) == name })
 			}
-			pages[i], errs[i] = s.listWithPositions(ctx, m, o, func(k Key) bool { return c.master(k) == name })
+			if errs[i] != nil {
+				q.failure, q.tried = errs[i], 1
+				errs[i] = q.readError()
+			}
 		})
 	}
 	group.Wait()
-	for i, err := range errs {
+	for _, err := range errs {
 		if err != nil {
-			q := s.newReadRequest(c, Origin(c.Masters[i]), o.ReadOptions)
-			q.failure, q.tried = err, 1
-			return Page{}, q.readError()
+			return Page{}, err
 		}
 	}
-	return union(pages, cmp.Or(o.Limit, DefaultLimit)), nil
+	return mergePages(pages, cmp.Or(o.Limit, DefaultLimit)), nil
 }
 
-// listSeen is listFrom with all that the page shows. What is deleted is absent, so
-// that it shows everything up to the positions that are read after it.
-func (s *Store) listWithPositions(ctx context.Context, m *backend, o ListOptions, counts func(Key) bool) (Page, error) {
-	page, err := s.listFrom(ctx, m, o, counts)
+// listWithPositions reads a page and sets Seen. Deleted keys do not appear, so the page
+// reflects every change up to the positions that are read after it.
+func (s *Store) listWithPositions(ctx context.Context, b *backend, o ListOptions, belongs func(Key) bool) (Page, error) {
+	page, err := s.listFrom(ctx, b, o, belongs)
 	if err != nil {
 		return Page{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
-	p, err := m.readPositions(ctx)
+	p, err := b.readPositions(ctx)
 	if err != nil {
 		return Page{}, err
 	}
-	for o, at := range p.Origins {
-		page.Seen = page.Seen.With(Mark{o, at.Revision})
-	}
+	page.Seen = page.Seen.Merge(vectorOf(p))
 	return page, nil
 }
 
-// wholeFor reports whether the member may answer a listing: it must have held
-// everything of every origin.
-func (m *backend) isCompleteFor(c *clusterMap) bool {
-	return !slices.ContainsFunc(c.Masters, func(name string) bool { return !m.isComplete(Origin(name)) })
-}
-
-// stalest bounds how old what the member holds of any origin can be; negative
-// while that is unknown of one.
-func (s *Store) stalest(m *backend, c *clusterMap) time.Duration { return s.stalenessLater(m, c)() }
-
-// provenOf is stalest later on, by what is proven of the member now.
-func (s *Store) stalenessLater(m *backend, c *clusterMap) func() time.Duration {
-	proven := make([]Instant, len(c.Masters))
+// stalenessLater returns a function that bounds the staleness, at the time of its call, of
+// a reading that begins now. It is the staleness of the stalest origin, negative while any
+// is unknown.
+func (s *Store) stalenessLater(b *backend, c *clusterMap) func() time.Duration {
+	synced := make([]Instant, len(c.Masters))
 	for i, name := range c.Masters {
-		proven[i] = m.syncedAt(Origin(name))
+		synced[i] = b.syncedAt(Origin(name))
 	}
 	return func() (d time.Duration) {
 		for i, name := range c.Masters {
-			one := s.age(m, Origin(name), proven[i])
-			if one < 0 {
-				return one
+			age := s.age(b, Origin(name), synced[i])
+			if age < 0 {
+				return age
 			}
-			d = max(d, one)
+			d = max(d, age)
 		}
 		return d
 	}
 }
 
-// Union reads one page of the names of all reachable partitions together; of a
-// key that several hold, the newest entry. Page.Partition is empty.
+// Union reads a page of the names that any reachable partition holds; of each key the
+// newest entry. Page.Partition is empty.
 func (s *Store) Union(ctx context.Context, o ListOptions) (Page, error) {
-	members := *s.backends.Load()
-	pages := make([]Page, len(members))
-	errs := make([]error, len(members))
+	backends := *s.backends.Load()
+	pages := make([]Page, len(backends))
+	errs := make([]error, len(backends))
 	var group sync.WaitGroup
-	for i, m := range members {
-		if errs[i] = m.lastError(); errs[i] == nil {
-			errs[i] = m.behindError()
+	for i, b := range backends {
+		if errs[i] = b.lastError(); errs[i] == nil {
+			errs[i] = b.behindError()
 		}
-		if m.isReadable.Load() && !m.mayLackWrites.Load() {
-			group.Go(func() { pages[i], errs[i] = s.listFrom(ctx, m, o, nil) })
+		if b.isReadable.Load() && !b.mayLackWrites.Load() {
+			group.Go(func() { pages[i], errs[i] = s.listFrom(ctx, b, o, nil) })
 		}
 	}
 	group.Wait()
 	if !slices.Contains(errs, nil) {
 		return Page{}, fmt.Errorf("%w: %w", ErrNoPartition, errors.Join(errs...))
 	}
-	return union(pages, cmp.Or(o.Limit, DefaultLimit)), nil
+	return mergePages(pages, cmp.Or(o.Limit, DefaultLimit)), nil
 }
 
-// union merges pages of the same options. Each is complete up to its Next, so
-// what lies beyond the lowest of these must wait for the next page.
-func union(pages []Page, limit int) Page {
-	items := make(map[string]*Entry) // nil: a group
-	horizon := ""
+// mergePages merges pages of equal options. Each page is complete up to its Next, so names
+// beyond the lowest Next are left to the next page.
+func mergePages(pages []Page, limit int) (page Page) {
+	items := make(map[string]*Entry) // by name; nil: a group
 	for _, p := range pages {
 		for i := range p.Entries {
 			e := &p.Entries[i]
@@ -178,21 +163,18 @@ func union(pages []Page, limit int) Page {
 		for _, name := range p.Prefixes {
 			items[name] = nil
 		}
-		if p.Next != "" && (horizon == "" || p.Next < horizon) {
-			horizon = p.Next
+		if p.Next != "" && (page.Next == "" || p.Next < page.Next) {
+			page.Next = p.Next
 		}
+		page.Seen = page.Seen.Merge(p.Seen)
 	}
 	names := make([]string, 0, len(items))
 	for name := range items {
-		if horizon == "" || name <= horizon {
+		if page.Next == "" || name <= page.Next {
 			names = append(names, name)
 		}
 	}
 	slices.Sort(names)
-	page := Page{Next: horizon}
-	for _, p := range pages {
-		page.Seen = page.Seen.Merge(p.Seen)
-	}
 	if len(names) > limit {
 		names = names[:limit]
 		page.Next = names[limit-1]
@@ -207,13 +189,12 @@ func union(pages []Page, limit int) Page {
 	return page
 }
 
-// listFrom reads one page from one partition, in as many spans as groups and
-// entries that do not count make necessary. Those count for which counts, if
-// given, says so.
-func (s *Store) listFrom(ctx context.Context, m *backend, o ListOptions, counts func(Key) bool) (Page, error) {
-	l := pageReader{s: s, m: m, o: o, belongs: counts, limit: min(cmp.Or(max(o.Limit, 0), DefaultLimit), MaxLimit)}
-	l.from = o.Space.Key(max(o.Prefix, after(o)))
-	l.to = successor(o.Space.Key(o.Prefix))
+// listFrom reads a page from a backend, in several spans if groups are skipped or entries
+// are left out. belongs selects the keys; nil selects all.
+func (s *Store) listFrom(ctx context.Context, b *backend, o ListOptions, belongs func(Key) bool) (Page, error) {
+	l := pageReader{s: s, backend: b, o: o, belongs: belongs, limit: min(cmp.Or(max(o.Limit, 0), DefaultLimit), MaxLimit)}
+	l.from = o.Space.Key(max(o.Prefix, firstAfter(o)))
+	l.to = prefixEnd(o.Space.Key(o.Prefix))
 	more := true
 	for more && l.room() > 0 {
 		var err error
@@ -228,22 +209,21 @@ func (s *Store) listFrom(ctx context.Context, m *backend, o ListOptions, counts 
 	return l.page, nil
 }
 
-// after is the first name that may follow o.After: behind the whole group when
-// it names one.
-func after(o ListOptions) string {
+// firstAfter is the first name that may follow o.After. If o.After is a group, that is a
+// name behind the whole group.
+func firstAfter(o ListOptions) string {
 	rest, ok := strings.CutPrefix(o.After, o.Prefix)
 	switch {
 	case o.After == "":
 		return ""
 	case ok && o.Delimiter != "" && strings.Index(rest, o.Delimiter) == len(rest)-len(o.Delimiter) && len(rest) >= len(o.Delimiter):
-		return string(successor(Key(o.After)))
+		return string(prefixEnd(Key(o.After)))
 	}
 	return o.After + "\x00"
 }
 
-// successor is the first key after all keys that begin with prefix, "" if there
-// is none.
-func successor(prefix Key) Key {
+// prefixEnd is the first key after all keys that begin with prefix, "" if there is none.
+func prefixEnd(prefix Key) Key {
 	for i := len(prefix) - 1; i >= 0; i-- {
 		if prefix[i] != 0xff {
 			return prefix[:i] + Key([]byte{prefix[i] + 1})
@@ -252,44 +232,47 @@ func successor(prefix Key) Key {
 	return ""
 }
 
-// lister gathers one page.
+// pageReader reads a page from a backend.
 type pageReader struct {
 	s       *Store
-	m       *backend
+	backend *backend
 	o       ListOptions
 	belongs func(Key) bool // nil: all
 	limit   int
 	from    Key // where the next span begins
 	to      Key
-	bytes   int64
-	cut     bool // the page ends early for its bytes
+	bytes   int64 // of the page's values
 	page    Page
 	seen    marks
 	last    string // the last name or group of the page
 }
 
-// pageBytes bounds the values of one page.
+// pageBytes is the size of the values at which a page ends early.
 const pageBytes = 8 << 20
 
 func (l *pageReader) room() int {
-	if l.cut {
+	if l.o.Values && l.bytes >= pageBytes {
 		return 0
 	}
 	return l.limit - len(l.page.Entries) - len(l.page.Prefixes)
 }
 
-// span reads the next span and takes what belongs to the page; more says that
-// the listing goes on.
+// readSpan reads the next span and adds its entries to the page. more: the listing
+// continues.
 func (l *pageReader) readSpan(ctx context.Context) (more bool, err error) {
 	began := time.Now()
-	entries, more, err := l.read(ctx)
+	bound, cancel := context.WithTimeout(ctx, l.s.options.Timeout)
+	entries, more, err := l.backend.List(bound, partition.Span{
+		From: l.from, To: l.to, Limit: l.room() + 1, Values: l.o.Values, Bytes: pageBytes,
+	})
+	cancel()
 	if err != nil {
 		return false, err
 	}
 	for i := range entries {
 		e := &entries[i]
 		if e.Key < l.from || l.belongs != nil && !l.belongs(e.Key) {
-			continue // of a group that was taken, or another's
+			continue // in a group that is listed already, or another master's
 		}
 		live := e.Live(l.s.nowAt(e.Origin, began))
 		if live && l.room() == 0 {
@@ -309,40 +292,31 @@ func (l *pageReader) readSpan(ctx context.Context) (more bool, err error) {
 	return more && (l.to == "" || l.from < l.to), nil
 }
 
-func (l *pageReader) read(ctx context.Context) ([]Entry, bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.s.options.Timeout)
-	defer cancel()
-	return l.m.List(ctx, partition.Span{
-		From: l.from, To: l.to, Limit: l.room() + 1, Values: l.o.Values, Bytes: pageBytes,
-	})
-}
-
-// take adds an entry, or the group it belongs to, to the page.
+// addEntry adds an entry, or the group of the entry, to the page.
 func (l *pageReader) addEntry(ctx context.Context, e *Entry) error {
 	name := Name(e.Key)
-	if rest := name[len(l.o.Prefix):]; l.o.Delimiter != "" {
-		if i := strings.Index(rest, l.o.Delimiter); i >= 0 {
-			l.last = name[:len(l.o.Prefix)+i+len(l.o.Delimiter)]
+	if l.o.Delimiter != "" {
+		if group, _, ok := strings.Cut(name[len(l.o.Prefix):], l.o.Delimiter); ok {
+			l.last = name[:len(l.o.Prefix)+len(group)+len(l.o.Delimiter)]
 			l.page.Prefixes = append(l.page.Prefixes, l.last)
-			l.from = successor(l.o.Space.Key(l.last))
+			l.from = prefixEnd(l.o.Space.Key(l.last))
 			return nil
 		}
 	}
 	if l.o.Values && !e.Intact() {
 		if l.o.Partition != "" {
-			return fmt.Errorf("%s of %s: %w", e.Key, l.m.Name(), errDamaged)
+			return fmt.Errorf("%s of %s: %w", e.Key, l.backend.Name(), errDamaged)
 		}
-		r, err := l.s.Get(ctx, e.Key, l.o.ReadOptions) // another copy
-		if err != nil && !errors.Is(err, ErrNotFound) {
-			return err
-		} else if err != nil {
+		r, err := l.s.Get(ctx, e.Key, l.o.ReadOptions) // from another backend
+		if errors.Is(err, ErrNotFound) {
 			return nil
+		} else if err != nil {
+			return err
 		}
 		*e = r.Entry
 	}
 	l.last = name
 	l.page.Entries = append(l.page.Entries, *e)
 	l.bytes += int64(len(e.Value))
-	l.cut = l.o.Values && l.bytes >= pageBytes
 	return nil
 }

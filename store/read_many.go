@@ -5,26 +5,24 @@ import (
 	"math"
 )
 
-// Bounds of one step of a GetMany: the first reads manyFirst keys, those that
-// follow as many as should hold manyBytes of values by what the one before held.
-// However much it is then, a step's statements bring manySmall of values at
-// most. Those that are too large for that are read after them, as many together
-// as hold manyBytes, or one alone.
+// Bounds of a step of GetMany. The first step reads manyFirst keys; later steps read as
+// many keys as should hold manyBytes of values, judged by the step before. A step's
+// statements return at most manySmall bytes of values. Larger values are read after them,
+// as many together as hold manyBytes, or a single value alone.
 const (
 	manyFirst = 64
-	manyMost  = 256 // what a partition reads in one statement
+	manyMost  = 256 // what a partition reads in a single statement
 	manyBytes = 4 << 20
 	manySmall = 8 << 20
 )
 
-// wholeValues is as large as no value is.
+// wholeValues is larger than every value.
 const wholeValues = math.MaxInt64
 
-// GetMany reads the entries of many keys in few statements, each as Get reads
-// one. It calls each for every key in their order, with its index and what Get
-// would have returned, as soon as that is known. So it holds 12 MiB of values and
-// one value more, at most, whatever their sizes are. With InSession or FromMaster
-// nothing that it gives is older than what it gave before.
+// GetMany reads many keys in few statements. It calls each for every key in order, as soon
+// as the answer is known, with the key's index and the results of Get. GetMany holds at
+// most 12 MiB of values plus a single value. With InSession or FromMaster no answer is
+// older than the answers before it.
 func (s *Store) GetMany(ctx context.Context, keys []Key, o ReadOptions, each func(i int, r Read, err error)) {
 	size := manyFirst
 	if o.Consistency == Quorum {
@@ -35,9 +33,8 @@ func (s *Store) GetMany(ctx context.Context, keys []Key, o ReadOptions, each fun
 		return
 	}
 	for done := 0; done < len(keys); {
-		some := keys[done:min(done+size, len(keys))]
 		bytes := int64(0)
-		n := s.getSome(ctx, some, &o, func(i int, r Read, err error) {
+		n := s.getSome(ctx, keys[done:min(done+size, len(keys))], &o, func(i int, r Read, err error) {
 			bytes += r.Entry.Size
 			if o.Consistency == InSession {
 				o.Session = o.Session.With(r.Seen)
@@ -45,17 +42,12 @@ func (s *Store) GetMany(ctx context.Context, keys []Key, o ReadOptions, each fun
 			each(done+i, r, err)
 		})
 		done += n
-		size = manyKeys(n, bytes)
+		size = int(min(max(int64(n)*manyBytes/max(bytes, 1), 1), manyMost))
 	}
 }
 
-// manyKeys is how many keys to read next after n of them held so many bytes.
-func manyKeys(n int, bytes int64) int {
-	return int(min(max(int64(n)*manyBytes/max(bytes, 1), 1), manyMost))
-}
-
-// getSome answers the first of keys, all of them if it can, and says how many.
-// The session in o is that of what was answered so far.
+// getSome answers the first keys, if possible all, and returns their number. o.Session is
+// the session after the answers so far.
 func (s *Store) getSome(ctx context.Context, keys []Key, o *ReadOptions, each func(int, Read, error)) int {
 	c := s.cluster.Load()
 	if c == nil {
@@ -65,16 +57,16 @@ func (s *Store) getSome(ctx context.Context, keys []Key, o *ReadOptions, each fu
 		return len(keys)
 	}
 	st := manyStep{s: s, c: c, o: o, keys: keys, each: each}
-	if o.Consistency == InSession {
+	if s.cache != nil && o.Consistency == InSession {
 		st.readCachedPrefix()
-	} else {
+	} else if s.cache != nil {
 		st.readCache()
 	}
 	st.readMissing(ctx)
 	return st.answerInOrder(ctx)
 }
 
-// step is some keys of a GetMany on their way.
+// manyStep is a step of GetMany: some consecutive keys.
 type manyStep struct {
 	s    *Store
 	c    *clusterMap
@@ -82,35 +74,32 @@ type manyStep struct {
 	keys []Key
 	each func(int, Read, error)
 
-	done     int              // so many are answered
-	recalled []cachedRead     // what the cache has of each; nil: not asked
-	answers  []*originAnswers // of each master, nil where none of its keys were read
+	done    int              // keys that are answered
+	cached  []cachedRead     // by key; nil: the cache was not asked
+	answers []*originAnswers // by master; nil where none of its keys were read
 }
 
-// recalled is what the cache has of a key.
+// cachedRead is the cache's answer about a key.
 type cachedRead struct {
 	read Read
 	ok   bool
 }
 
-// recall answers from the cache what it can.
+// readCache looks all keys up in the cache.
 func (st *manyStep) readCache() {
-	if st.s.cache == nil {
-		return
-	}
-	quests := st.newRequests()
-	st.recalled = make([]cachedRead, len(st.keys))
+	requests := st.newRequests()
+	st.cached = make([]cachedRead, len(st.keys))
 	for i, k := range st.keys {
-		r := &st.recalled[i]
-		r.read, r.ok = quests[st.c.Slots[SlotOf(k)]].readCached(k)
+		r := &st.cached[i]
+		r.read, r.ok = requests[st.c.Slots[SlotOf(k)]].readCached(k)
 	}
 }
 
-// recallFirst answers the first keys from the cache, as many as it can. What is
-// read after them is as of one moment of each master's keys; what is cached is of
-// others, and between them it could be older than what was shown before.
+// readCachedPrefix answers the first keys from the cache, up to the first miss. The
+// statements after it read the keys of each master as of a single moment; a cached entry
+// between them could be older than an answer before it.
 func (st *manyStep) readCachedPrefix() {
-	for st.s.cache != nil && st.done < len(st.keys) {
+	for st.done < len(st.keys) {
 		k := st.keys[st.done]
 		q := st.s.newReadRequest(st.c, Origin(st.c.master(k)), *st.o)
 		r, ok := q.readCached(k)
@@ -122,66 +111,65 @@ func (st *manyStep) readCachedPrefix() {
 	}
 }
 
+// newRequests makes a read request for each master.
 func (st *manyStep) newRequests() []readRequest {
-	quests := make([]readRequest, len(st.c.Masters))
+	requests := make([]readRequest, len(st.c.Masters))
 	for i, name := range st.c.Masters {
-		quests[i] = st.s.newReadRequest(st.c, Origin(name), *st.o)
+		requests[i] = st.s.newReadRequest(st.c, Origin(name), *st.o)
 	}
-	return quests
+	return requests
 }
 
-// ask reads the keys that are not answered yet, in a statement for each of
-// their masters.
+// isCached reports whether the cache has answered the i-th key.
+func (st *manyStep) isCached(i int) bool { return st.cached != nil && st.cached[i].ok }
+
+// readMissing reads the unanswered keys, in a statement for each of their masters.
 func (st *manyStep) readMissing(ctx context.Context) {
 	missing := make([][]Key, len(st.c.Masters))
 	n, masters := int64(0), int64(0)
-	for i, k := range st.keys[st.done:] {
-		if st.recalled != nil && st.recalled[i].ok {
+	for i := st.done; i < len(st.keys); i++ {
+		if st.isCached(i) {
 			continue
 		}
-		master := st.c.Slots[SlotOf(k)]
+		master := st.c.Slots[SlotOf(st.keys[i])]
 		if len(missing[master]) == 0 {
 			masters++
 		}
-		missing[master] = append(missing[master], k)
+		missing[master] = append(missing[master], st.keys[i])
 		n++
 	}
 	if n == 0 {
 		return
 	}
-	most := int64(wholeValues)
+	maxValue := int64(wholeValues)
 	if n > 1 {
-		most = manySmall / n
+		maxValue = manySmall / n
 	}
 	st.answers = make([]*originAnswers, len(st.c.Masters))
-	quests := st.newRequests()
+	requests := st.newRequests()
 	for i, keys := range missing {
 		if len(keys) > 0 {
-			st.answers[i] = st.s.readOrigin(ctx, keyRequest{&quests[i], keys, most})
+			st.answers[i] = st.s.readOrigin(ctx, keyRequest{&requests[i], keys, maxValue})
 			st.answers[i].budget = manyBytes / masters
 		}
 	}
 }
 
-// answer answers the keys in their order, and says how many. It stops behind one
-// that is newer than the rest if that has to be read anew: from somebody else, or
-// because nothing older may follow.
+// answerInOrder answers the keys in their order and returns the number of answered keys.
+// It stops after an answer that is newer than the remaining answers if these must be read
+// again: from another backend, or because no answer may be older than one before it.
 func (st *manyStep) answerInOrder(ctx context.Context) int {
-	for f := sameMoment; st.done < len(st.keys) && f != otherBackend && (f == sameMoment || !st.isOrdered()); st.done++ {
-		if st.recalled != nil && st.recalled[st.done].ok {
-			st.each(st.done, st.recalled[st.done].read, nil)
+	ordered := st.o.Consistency == InSession || st.o.Consistency == FromMaster
+	for age := sameMoment; st.done < len(st.keys) && age != otherBackend && (age == sameMoment || !ordered); st.done++ {
+		if st.isCached(st.done) {
+			st.each(st.done, st.cached[st.done].read, nil)
 			continue
 		}
 		keys := st.keys[st.done:]
 		var r Read
 		var err error
-		r, f, err = st.answers[st.c.Slots[SlotOf(keys[0])]].answerFirst(ctx, keys, st.o)
+		r, age, err = st.answers[st.c.Slots[SlotOf(keys[0])]].answerFirst(ctx, keys, st.o)
 		st.each(st.done, r, err)
 	}
 	return st.done
-}
-
-// ordered reports whether no answer may be older than those before it.
-func (st *manyStep) isOrdered() bool {
-	return st.o.Consistency == InSession || st.o.Consistency == FromMaster
 }

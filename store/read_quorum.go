@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// copies is how many partitions a Quorum asks: an error if there are not so many.
+// quorumSize is the number of backends that a Quorum asks; *CopiesError if there are fewer.
 func (q *readRequest) quorumSize() (int, error) {
 	n := len(q.backends)
 	switch asked := q.o.Copies; {
@@ -22,109 +22,109 @@ func (q *readRequest) quorumSize() (int, error) {
 	}
 }
 
-// getQuorum asks as many members as q.o.Copies says side by side, others in
-// place of those that fail, and returns the newest entry. That a copy is behind
-// is no failure.
+// getQuorum asks as many backends as ReadOptions.Copies says, concurrently, replaces those
+// that fail, and returns the newest answer. A backend that is behind does not count as
+// failed.
 func (s *Store) getQuorum(ctx context.Context, c *clusterMap, k Key, o ReadOptions) (Read, error) {
-	asked := s.newReadRequest(c, Origin(c.master(k)), o)
-	q := &asked
+	request := s.newReadRequest(c, Origin(c.master(k)), o)
+	q := &request
 	n, err := q.quorumSize()
 	if err != nil {
 		return Read{}, err
 	}
-	session := q.o.Session
-	q.o.Session, q.strict = Vector{}, false // each alone may be behind it
-	p := &quorumRead{candidates: s.candidatesFor(q), wanted: n}
-	q.o.Session = session
+	q.o.Session, q.strict = Vector{}, false // a single backend may be behind the session
+	qr := &quorumRead{candidates: s.candidatesFor(q)}
+	q.o.Session = o.Session
 	var group sync.WaitGroup
 	for range n {
-		group.Go(func() { s.collectAnswer(ctx, p, k, q) })
+		group.Go(func() { s.collectAnswer(ctx, qr, k, q) })
 	}
 	group.Wait()
 	if ctx.Err() != nil {
 		return Read{}, ctx.Err()
 	}
-	if len(p.answers) < n {
-		return Read{}, &CopiesError{Asked: n, Answered: len(p.answers), Configured: len(q.backends), RetryAfter: s.options.Poll, Err: p.failure}
+	if len(qr.answers) < n {
+		return Read{}, &CopiesError{Asked: n, Answered: len(qr.answers), Configured: len(q.backends), RetryAfter: s.options.Poll, Err: qr.failure}
 	}
-	best := p.newest()
-	if !p.reached {
-		if best, err = s.addSessionAnswer(ctx, k, q, best); err != nil {
+	best := qr.newest()
+	if !qr.reached { // add the answer of a backend that has reached the session
+		o.Consistency = InSession
+		r, err := s.Get(ctx, k, o)
+		if err != nil && !errors.Is(err, ErrNotFound) {
 			return Read{}, err
 		}
+		best = newerAnswer(best, quorumAnswer{r, err})
 	}
 	return best.read, best.found
 }
 
-// poll is a Quorum under way.
+// quorumRead is a Quorum in progress.
 type quorumRead struct {
-	wanted int
-
 	mu         sync.Mutex // guards the fields below
 	candidates candidates
 	answers    []quorumAnswer
-	reached    bool // one that answered held what the session has seen
+	reached    bool // a backend that answered had reached the session
 	failure    error
 }
 
-// answer is what one member holds of a key.
+// quorumAnswer is a backend's answer about a key.
 type quorumAnswer struct {
 	read  Read
-	found error // ErrNotFound when there is no live entry
+	found error // ErrNotFound: there is no live entry
 }
 
-// askOne gets one answer to a poll, from the first member of its turn that gives one.
-func (s *Store) collectAnswer(ctx context.Context, p *quorumRead, k Key, q *readRequest) {
-	for m, wait := p.next(s); m != nil; m, wait = p.next(s) {
-		reached := q.hasReached(m)
-		one := *q
-		one.strict = reached && !q.o.Session.IsZero() // so that a row that is absent is proven to be
-		r, found, err := s.getFrom(ctx, m, k, &one, wait)
-		if p.addAnswer(quorumAnswer{r, found}, reached, err) || ctx.Err() != nil {
+// collectAnswer adds the answer of the next candidate that gives one.
+func (s *Store) collectAnswer(ctx context.Context, qr *quorumRead, k Key, q *readRequest) {
+	for b, wait := qr.next(s); b != nil; b, wait = qr.next(s) {
+		reached := q.hasReached(b)
+		single := *q
+		single.strict = reached && !q.o.Session.IsZero() // verifies that a row is absent
+		r, found, err := s.getFrom(ctx, b, k, &single, wait)
+		if qr.addAnswer(quorumAnswer{r, found}, reached, err) || ctx.Err() != nil {
 			return
 		}
 	}
 }
 
-// next is the next member to ask, and for how long: the last ones get the whole timeout.
-func (p *quorumRead) next(s *Store) (*backend, time.Duration) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	m := p.candidates.next()
-	ahead := p.candidates
-	if ahead.next() == nil {
-		return m, s.options.Timeout
+// next is the next backend to ask, and the time it may take: the last gets the whole timeout.
+func (qr *quorumRead) next(s *Store) (*backend, time.Duration) {
+	qr.mu.Lock()
+	defer qr.mu.Unlock()
+	b := qr.candidates.next()
+	following := qr.candidates
+	if following.next() == nil {
+		return b, s.options.Timeout
 	}
-	return m, min(readPatience, s.options.Timeout)
+	return b, min(readPatience, s.options.Timeout)
 }
 
-func (p *quorumRead) addAnswer(a quorumAnswer, reached bool, err error) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (qr *quorumRead) addAnswer(a quorumAnswer, reached bool, err error) bool {
+	qr.mu.Lock()
+	defer qr.mu.Unlock()
 	if err != nil {
-		p.failure = err
+		qr.failure = err
 		return false
 	}
-	p.answers = append(p.answers, a)
-	p.reached = p.reached || reached
+	qr.answers = append(qr.answers, a)
+	qr.reached = qr.reached || reached
 	return true
 }
 
-// newest is the newest answer, as fresh as the freshest is known to be.
-func (p *quorumRead) newest() quorumAnswer {
-	best, fresh := p.answers[0], p.answers[0].read.Staleness
-	for _, a := range p.answers[1:] {
-		if d := a.read.Staleness; d >= 0 && (fresh < 0 || d < fresh) {
-			fresh = d
+// newest is the newest answer, with the lowest known staleness of all answers.
+func (qr *quorumRead) newest() quorumAnswer {
+	best, staleness := qr.answers[0], qr.answers[0].read.Staleness
+	for _, a := range qr.answers[1:] {
+		if d := a.read.Staleness; d >= 0 && (staleness < 0 || d < staleness) {
+			staleness = d
 		}
 		best = newerAnswer(best, a)
 	}
-	best.read.Staleness = fresh
+	best.read.Staleness = staleness
 	return best
 }
 
-// newer is the answer with the later revision. Without a row, it is the one
-// that is known to be fresher.
+// newerAnswer is the answer with the higher revision; of two answers without a row, the
+// answer with the lower known staleness.
 func newerAnswer(a, b quorumAnswer) quorumAnswer {
 	switch x, y := a.read, b.read; {
 	case y.Seen.Revision > x.Seen.Revision,
@@ -132,16 +132,4 @@ func newerAnswer(a, b quorumAnswer) quorumAnswer {
 		return b
 	}
 	return a
-}
-
-// inSession adds the answer of a member that has reached the session to those
-// of a poll of which none had.
-func (s *Store) addSessionAnswer(ctx context.Context, k Key, q *readRequest, best quorumAnswer) (quorumAnswer, error) {
-	o := q.o
-	o.Consistency = InSession
-	r, err := s.Get(ctx, k, o)
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return best, err
-	}
-	return newerAnswer(best, quorumAnswer{r, err}), nil
 }

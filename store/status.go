@@ -12,18 +12,18 @@ import (
 type State string
 
 const (
-	Starting    State = "starting"    // not reached yet since this process started
-	Ready       State = "ready"       // reachable, joined, and level or nearly so
-	Filling     State = "filling"     // reachable, but never whole yet: it serves no reads
-	CatchingUp  State = "catching_up" // reachable, in the middle of a catch-up in several steps
-	Unreachable State = "unreachable" // does not answer; tried again by itself
+	Starting    State = "starting"    // not reached since this process started
+	Ready       State = "ready"       // reachable, joined, complete
+	Filling     State = "filling"     // reachable, but not yet filled: serves no reads
+	CatchingUp  State = "catching_up" // reachable, in a multi-step catch-up
+	Unreachable State = "unreachable" // does not answer; retried automatically
 	Refused     State = "refused"     // cannot serve until an operator acts; see Err
-	ReadOnly    State = "read_only"   // a master that answers reads, and whose commits fail; see Err
-	Behind      State = "behind"      // a master that others hold newer revisions of: it takes no writes
+	ReadOnly    State = "read_only"   // a master that answers reads but rejects commits; see Err
+	Behind      State = "behind"      // a master of which replicas hold newer revisions: takes no writes
 )
 
-// Status is what the store knows of its partitions. Positions and lags are as
-// of ReadAt of each partition: a partition is never further behind than said.
+// Status is the known state of all partitions. Positions and lags are as of each
+// partition's ReadAt. They are bounds: no partition is further behind.
 type Status struct {
 	ClusterID  string
 	Epoch      int64
@@ -32,40 +32,40 @@ type Status struct {
 	Cache      CacheStats
 }
 
-// PartitionStatus is a partition's part of a Status.
+// PartitionStatus is the known state of a partition.
 type PartitionStatus struct {
 	Name     string
 	Kind     string // "sqlite", "mysql", "mariadb", "memory"
 	Master   bool
 	State    State
-	Err      error         // why it is not Ready, nil when it is
+	Err      error         // why State is not Ready; nil for Ready, Filling and CatchingUp
 	Latency  time.Duration // of recent operations, smoothed
 	ReadAt   time.Time     // when its positions were last read
 	Readable bool          // serves reads of every origin
 	Writable bool          // takes writes as a master
-	Warnings []string      // what its server's settings put at risk, or do not allow
+	Warnings []string      // settings of the server that put durability at risk, or limit values
 	Origins  []OriginStatus
 }
 
-// OriginStatus says how far a partition has come with one origin.
+// OriginStatus is a partition's progress with an origin.
 type OriginStatus struct {
 	Origin       Origin
 	Readable     bool // serves reads of this origin's keys
 	Revision     Revision
-	LagRevisions int64         // revisions of the origin that this partition does not hold yet
-	Lag          time.Duration // 0 when level; else upper bound of how old its view of the origin is; negative: never whole
-	Age          time.Duration // of the proof that it holds everything of then; negative: never whole
-	SyncedAt     time.Time     // by this process's clock; zero: never whole, or the origin itself
+	LagRevisions int64         // revisions of the origin that this partition lacks
+	Lag          time.Duration // 0 when complete; else an upper bound of the age of its data; negative: not yet filled
+	Age          time.Duration // since the partition was last known to hold every change; negative: not yet filled
+	SyncedAt     time.Time     // by this process's clock; zero: not yet filled, or the origin itself
 }
 
-// Status is what the store knows now; it asks nobody.
+// Status returns the known state. It does not query any partition.
 func (s *Store) Status() (st Status) {
 	st.Cache = s.CacheStats()
 	if c := s.cluster.Load(); c != nil {
 		st.ClusterID, st.Epoch, st.Masters = c.ID, c.Epoch, c.Masters
 	}
-	for _, m := range *s.backends.Load() {
-		st.Partitions = append(st.Partitions, s.statusOf(m, st.Masters))
+	for _, b := range *s.backends.Load() {
+		st.Partitions = append(st.Partitions, s.statusOf(b, st.Masters))
 	}
 	return st
 }
@@ -85,37 +85,37 @@ func (st Status) Writable() bool {
 	return slices.ContainsFunc(st.Partitions, func(p PartitionStatus) bool { return p.Writable })
 }
 
-func (s *Store) statusOf(m *backend, masters []string) PartitionStatus {
+func (s *Store) statusOf(b *backend, masters []string) PartitionStatus {
 	ps := PartitionStatus{
-		Name:    m.Name(),
-		Kind:    m.Kind(),
-		Master:  slices.Contains(masters, m.Name()),
-		Err:     m.lastError(),
-		Latency: time.Duration(m.latency.Load()),
+		Name:    b.Name(),
+		Kind:    b.Kind(),
+		Master:  slices.Contains(masters, b.Name()),
+		Err:     b.lastError(),
+		Latency: time.Duration(b.latency.Load()),
 	}
-	if m.prepared() {
-		ps.Warnings = m.warnings()
+	if b.prepared() {
+		ps.Warnings = b.warnings()
 	}
-	if k := m.observed.Load(); k != nil {
+	if k := b.observed.Load(); k != nil {
 		ps.ReadAt = k.readAt
 	}
-	ps.Readable, ps.Writable = len(masters) > 0, ps.Master && m.isWritable.Load()
-	whole, catchingUp := true, false
+	ps.Readable, ps.Writable = len(masters) > 0, ps.Master && b.isWritable.Load()
+	complete, catchingUp := true, false
 	for _, name := range masters {
 		o := Origin(name)
-		st := s.originStatus(m, o)
+		st := s.originStatus(b, o)
 		ps.Origins = append(ps.Origins, st)
 		ps.Readable = ps.Readable && st.Readable
-		whole, catchingUp = whole && m.isComplete(o), catchingUp || m.isLagging(o)
+		complete, catchingUp = complete && b.isComplete(o), catchingUp || b.isLagging(o)
 	}
-	switch behind, refusal := m.behindError(), m.commitRefusal(); {
+	switch behind, refusal := b.behindError(), b.commitRefusal(); {
 	case ps.Err != nil:
 		ps.State = stateOf(ps.Err)
 	case behind != nil:
 		ps.State, ps.Err = Behind, behind
 	case refusal != nil && ps.Master:
 		ps.State, ps.Err, ps.Writable = ReadOnly, refusal, false
-	case !whole:
+	case !complete:
 		ps.State = Filling
 	case catchingUp:
 		ps.State = CatchingUp
@@ -135,10 +135,10 @@ func stateOf(err error) State {
 	return Unreachable
 }
 
-func (s *Store) originStatus(m *backend, o Origin) OriginStatus {
-	at, _ := m.position(o)
-	st := OriginStatus{Origin: o, Readable: m.isUp() && m.isComplete(o), Revision: at.Revision, Age: s.staleness(m, o)}
-	if at.Filled() && st.Age >= 0 && m.Name() != string(o) {
+func (s *Store) originStatus(b *backend, o Origin) OriginStatus {
+	at, _ := b.position(o)
+	st := OriginStatus{Origin: o, Readable: b.isUp() && b.isComplete(o), Revision: at.Revision, Age: s.staleness(b, o)}
+	if at.Filled() && st.Age >= 0 && b.Name() != string(o) {
 		st.SyncedAt = time.Now().Add(-st.Age)
 	}
 	head := at.Revision
@@ -148,7 +148,7 @@ func (s *Store) originStatus(m *backend, o Origin) OriginStatus {
 		}
 	}
 	st.LagRevisions = int64(head - max(at.Revision, partition.Floor(head.Epoch())))
-	if st.LagRevisions > 0 || m.isLagging(o) || st.Age < 0 {
+	if st.LagRevisions > 0 || b.isLagging(o) || st.Age < 0 {
 		st.Lag = st.Age
 	}
 	return st

@@ -7,41 +7,38 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// Store is the core over a set of partitions. Its methods are safe for
-// concurrent use; writes and reads are answered while Run is running.
+// Store is the core over a set of partitions. Its methods are safe for concurrent use.
+// Reads and writes are answered while Run is running.
 type Store struct {
-	options       Options
-	backends      atomic.Pointer[[]*backend] // replaced as a whole by Add
-	cluster       atomic.Pointer[clusterMap] // nil until the first partition is joined
-	tail          *tail                      // reads changes for all who watch
-	positionsRead notifier                   // of positions
-	cache         *cache                     // of what replicas answered, or nil
-
-	updates sync.Pool // of *update
+	options          Options
+	backends         atomic.Pointer[[]*backend] // replaced as a whole by Add
+	cluster          atomic.Pointer[clusterMap] // nil until the first partition has joined
+	tail             *tail                      // reads the feed for all watchers
+	positionsChanged notifier                   // of any backend
+	cache            *cache                     // of replicas' answers, or nil
+	requests         sync.Pool                  // of *writeRequest
 
 	joining sync.Mutex // serialises joins: the first one founds or finds the cluster
 
 	mu     sync.Mutex     // guards the fields below
-	start  func(*backend) // starts a member's goroutines; nil while Run is not running
-	closed bool           // no member may be added any more
-	work   sync.WaitGroup // the members' goroutines
+	start  func(*backend) // starts a backend's goroutines; nil while Run is not running
+	closed bool           // Add fails
+	work   sync.WaitGroup // the backends' goroutines
 }
 
-// Open makes a store of the partitions, without connecting to any. Close it.
+// Open makes a store of the partitions, without connecting to any. The caller closes it.
 func Open(o Options) (*Store, error) {
 	s := &Store{options: o.withDefaults()}
 	s.tail = newTail(s)
-	s.options.addTail(s.tail)
-	stir := s.options.onPositions
-	s.options.onPositions = func() { stir(); s.positionsRead.broadcast() }
-	s.options.onReplicaPosition = func(o Origin, r Revision) {
-		if m := s.backend(string(o)); m != nil {
-			raiseTo(&m.newestSeen, r)
-		}
+	onCommit := s.options.OnCommit
+	s.options.OnCommit = func() {
+		onCommit()
+		s.tail.wakeIfWatched()
 	}
 	if len(o.Partitions) == 0 {
 		return nil, errors.New("a store needs at least one partition")
@@ -56,14 +53,14 @@ func Open(o Options) (*Store, error) {
 	if s.cache, err = newCache(s.options.CacheBytes, s.tail.wake); err != nil {
 		return nil, err
 	}
-	members := make([]*backend, 0, len(o.Partitions))
+	backends := make([]*backend, 0, len(o.Partitions))
 	for _, p := range o.Partitions {
-		if slices.ContainsFunc(members, func(m *backend) bool { return m.Name() == p.Name() }) {
+		if slices.ContainsFunc(backends, func(b *backend) bool { return b.Name() == p.Name() }) {
 			return nil, fmt.Errorf("two partitions are named %s", p.Name())
 		}
-		members = append(members, s.newBackend(p))
+		backends = append(backends, s.newBackend(p))
 	}
-	s.backends.Store(&members)
+	s.backends.Store(&backends)
 	for _, name := range s.options.Masters {
 		if s.backend(name) == nil {
 			return nil, fmt.Errorf("master %s: %w", name, ErrUnknownPartition)
@@ -72,17 +69,34 @@ func Open(o Options) (*Store, error) {
 	return s, nil
 }
 
-// Run connects to the partitions and serves until ctx ends; then it commits
-// what was accepted and returns. An error says that the cluster contradicts
-// the options, so that nothing can be served.
+func (s *Store) newBackend(p partition.Partition) *backend {
+	return newBackend(p, s.options, hooks{
+		onPositions: func() {
+			s.tail.wakeIfWatched()
+			if s.cache.active() {
+				s.tail.wake()
+			}
+			s.positionsChanged.broadcast()
+		},
+		onReplicaPosition: func(o Origin, r Revision) {
+			if b := s.backend(string(o)); b != nil {
+				raiseTo(&b.newestSeen, r)
+			}
+		},
+		cache: s.cache,
+	})
+}
+
+// Run connects to the partitions and serves until ctx ends. Then it commits every accepted
+// write and returns. It fails at once if the cluster contradicts the options.
 func (s *Store) Run(ctx context.Context) error {
 	if err := s.Connect(ctx); err != nil && errors.Is(err, errMastersDiffer) {
 		return err
 	}
 	s.mu.Lock()
-	s.start = func(m *backend) { s.startBackend(ctx, m) }
-	for _, m := range *s.backends.Load() {
-		s.start(m)
+	s.start = func(b *backend) { s.startBackend(ctx, b) }
+	for _, b := range *s.backends.Load() {
+		s.start(b)
 	}
 	s.work.Go(func() { s.tail.followLoop(ctx) })
 	s.mu.Unlock()
@@ -95,17 +109,40 @@ func (s *Store) Run(ctx context.Context) error {
 	return nil
 }
 
-func (s *Store) startBackend(ctx context.Context, m *backend) {
-	s.work.Go(func() { s.superviseBackend(ctx, m) })
-	s.work.Go(func() { m.committer.commitLoop(ctx) })
-	s.work.Go(func() { s.proveWritableLoop(ctx, m) })
+func (s *Store) startBackend(ctx context.Context, b *backend) {
+	s.work.Go(func() { s.superviseBackend(ctx, b) })
+	s.work.Go(func() { b.committer.commitLoop(ctx) })
+	s.work.Go(func() { s.proveWritableLoop(ctx, b) })
 	for range s.options.Readers {
-		s.work.Go(func() { m.batcher.readLoop(ctx) })
+		s.work.Go(func() { b.batcher.readLoop(ctx) })
 	}
 }
 
-// Add takes a further partition into a running store: it is joined and, once
-// the sync process has filled it, serves reads.
+// superviseBackend keeps a backend joined, and its health and positions up to date, until
+// ctx ends. While only an operator can help it looks less often.
+func (s *Store) superviseBackend(ctx context.Context, b *backend) {
+	timer := time.NewTimer(s.options.Poll)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		b.prepare(ctx)
+		s.join(ctx, b)
+		b.pollPositions(ctx)
+		s.compareHead(ctx, b)
+		interval := s.options.Poll
+		if errors.Is(b.lastError(), partition.ErrRefused) {
+			interval *= 5
+		}
+		timer.Reset(interval)
+	}
+}
+
+// Add adds a partition to the store, which may be running. The partition joins the cluster
+// and serves reads once the sync process has filled it.
 func (s *Store) Add(p partition.Partition) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -115,111 +152,85 @@ func (s *Store) Add(p partition.Partition) error {
 	if s.backend(p.Name()) != nil {
 		return fmt.Errorf("a partition is named %s already", p.Name())
 	}
-	m := s.newBackend(p)
-	members := append(slices.Clone(*s.backends.Load()), m)
-	s.backends.Store(&members)
+	b := s.newBackend(p)
+	backends := append(slices.Clone(*s.backends.Load()), b)
+	s.backends.Store(&backends)
 	if s.start != nil {
-		s.start(m)
+		s.start(b)
 	}
 	return nil
-}
-
-func (s *Store) newBackend(p partition.Partition) *backend {
-	m := newBackend(p, s.options)
-	m.cache = s.cache
-	return m
 }
 
 // Close closes the partitions. Run must have returned.
 func (s *Store) Close() error {
 	var errs []error
-	for _, m := range slices.Backward(*s.backends.Load()) {
-		errs = append(errs, m.Close())
+	for _, b := range slices.Backward(*s.backends.Load()) {
+		errs = append(errs, b.Close())
 	}
 	return errors.Join(errs...)
 }
 
-// CheckName returns a *KeyError unless name is a key of this store.
+// CheckName returns a *KeyError unless name is a valid name of a key in this store.
 func (s *Store) CheckName(name string) error { return CheckName(name, s.options.MaxKeyBytes) }
 
-// MaxValueBytes is the largest value that every partition accepts. Of one that was not
-// reached yet it is what the default settings of its kind of server allow.
+// MaxValueBytes is the size of the largest value that every partition accepts. A partition
+// that was not reached yet counts with the default settings of its kind of server.
 func (s *Store) MaxValueBytes() int64 {
 	limit := s.options.MaxValueBytes
-	for _, m := range *s.backends.Load() {
-		limit = min(limit, m.MaxValueBytes())
+	for _, b := range *s.backends.Load() {
+		limit = min(limit, b.MaxValueBytes())
 	}
 	return limit
 }
 
-// member returns the partition of that name, or nil.
+// backend returns the backend of the named partition, or nil.
 func (s *Store) backend(name string) *backend {
-	for _, m := range *s.backends.Load() {
-		if m.Name() == name {
-			return m
+	for _, b := range *s.backends.Load() {
+		if b.Name() == name {
+			return b
 		}
 	}
 	return nil
 }
 
-// Peer is a configured partition as the sync process sees it.
+// Replica is a configured partition as the sync process sees it.
 type Replica struct {
 	partition.Partition
-	Err     error // why it cannot be used now; nil when it is joined and reachable
-	SetBack error // why nothing that it wrote may be copied: a master that has lost writes
+	Err     error // why the partition cannot be used now; nil when it has joined and is reachable
+	SetBack error // why nothing of this origin may be copied: it is a master that has lost writes
 }
 
-// Replicas returns every configured partition, in the order of the configuration.
+// Replicas returns every configured partition, masters too, in the order of the
+// configuration.
 func (s *Store) Replicas() []Replica {
-	members := *s.backends.Load()
-	peers := make([]Replica, len(members))
-	for i, m := range members {
-		peers[i] = Replica{Partition: m, Err: m.lastError(), SetBack: m.behindError()}
+	backends := *s.backends.Load()
+	replicas := make([]Replica, len(backends))
+	for i, b := range backends {
+		replicas[i] = Replica{Partition: b, Err: b.lastError(), SetBack: b.behindError()}
 	}
-	return peers
+	return replicas
 }
 
-// Origins returns the origins that writes of now can have: all masters.
-func (s *Store) Origins() []Origin {
-	c := s.cluster.Load()
-	if c == nil {
-		return nil
-	}
-	origins := make([]Origin, len(c.Masters))
-	for i, name := range c.Masters {
-		origins[i] = Origin(name)
-	}
-	return origins
-}
-
-// Committed is the revision of the last commit of this process on a partition
-// that was answered: it is durable, with all before it. Zero: none is known, or
-// the partition was seen to hold less since.
+// Committed is the revision of this process's last successful commit on a partition. That
+// revision and all before it are durable. It is 0 if no commit is known, or the partition
+// was seen to hold less since.
 func (s *Store) Committed(name string) Revision {
-	if m := s.backend(name); m != nil {
-		return Revision(m.newestAnswered.Load())
+	if b := s.backend(name); b != nil {
+		return Revision(b.newestAnswered.Load())
 	}
 	return 0
 }
 
-// SetBack is told that a master lacks what a replica holds of it, as partition.CheckLineage
-// found: the master takes no writes until it is seen to hold that, or the replica is filled afresh.
-func (s *Store) SetBack(origin, replica string, err error) {
-	if m := s.backend(origin); m != nil {
-		m.reportSetBack(replica, err)
-	}
-}
-
-// Advance takes a position that somebody has just moved.
+// Advance takes a position of a partition that the sync process has just moved.
 func (s *Store) Advance(name string, at partition.Position) {
-	if m := s.backend(name); m != nil {
-		m.advance(at)
+	if b := s.backend(name); b != nil {
+		b.advance(at)
 	}
 }
 
-// Observe takes positions that somebody has just read of a partition.
+// Observe takes positions of a partition that the sync process has just read.
 func (s *Store) Observe(name string, p partition.Positions) {
-	if m := s.backend(name); m != nil {
-		m.observeForeign(p)
+	if b := s.backend(name); b != nil {
+		b.observeForeign(p)
 	}
 }

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// limit bounds operations that follow each other, with one context and one
-// timer for all of them until one takes too long.
+// reusableTimeout bounds each of a series of operations. The operations share a context
+// and a timer until one of them exceeds the timeout. It is used by one goroutine.
 type reusableTimeout struct {
 	parent  context.Context
 	timeout time.Duration
@@ -19,30 +19,30 @@ func newReusableTimeout(parent context.Context, timeout time.Duration) *reusable
 	return &reusableTimeout{parent: parent, timeout: timeout}
 }
 
-// begin returns the context of the next operation. It is cancelled, because of
-// context.DeadlineExceeded, if end is not called within the timeout.
-func (l *reusableTimeout) nextContext() context.Context {
-	if l.ctx != nil {
-		l.timer.Reset(l.timeout)
-		return l.ctx
+// nextContext returns the context of the next operation. Unless finishContext is called
+// within the timeout, the context is cancelled with the cause context.DeadlineExceeded.
+func (t *reusableTimeout) nextContext() context.Context {
+	if t.ctx != nil {
+		t.timer.Reset(t.timeout)
+		return t.ctx
 	}
-	ctx, cancel := context.WithCancelCause(l.parent)
-	l.ctx, l.cancel = ctx, cancel
-	l.timer = time.AfterFunc(l.timeout, func() { cancel(context.DeadlineExceeded) })
+	ctx, cancel := context.WithCancelCause(t.parent)
+	t.ctx, t.cancel = ctx, cancel
+	t.timer = time.AfterFunc(t.timeout, func() { cancel(context.DeadlineExceeded) })
 	return ctx
 }
 
-func (l *reusableTimeout) finishContext() {
-	if !l.timer.Stop() {
-		l.stopContext()
+func (t *reusableTimeout) finishContext() {
+	if !t.timer.Stop() {
+		t.stopContext()
 	}
 }
 
-// stop ends the context. A later begin makes a new one.
-func (l *reusableTimeout) stopContext() {
-	if l.ctx != nil {
-		l.timer.Stop()
-		l.cancel(nil)
-		l.ctx = nil
+// stopContext cancels the context. A later nextContext makes a new one.
+func (t *reusableTimeout) stopContext() {
+	if t.ctx != nil {
+		t.timer.Stop()
+		t.cancel(nil)
+		t.ctx = nil
 	}
 }

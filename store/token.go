@@ -8,27 +8,25 @@ import (
 	"github.com/zeebo/xxh3"
 )
 
-// TokenKind is what a token is for. Tokens of one kind are not taken for
-// another's.
+// TokenKind is the purpose of a token. A token is valid for its own kind only.
 type TokenKind string
 
-// The kinds of token: a letter, and the version of the form.
+// The kinds of token: a letter, and the version of the format.
 const (
-	SessionToken TokenKind = "s2" // what a client has seen or written
-	ChangesToken TokenKind = "c2" // how far a reader of the change feed has come
+	SessionToken TokenKind = "s2" // the revisions that a client has read or written
+	ChangesToken TokenKind = "c2" // the progress of a reader of the change feed
 )
 
-// ClusterTag is a cluster's id, shortened for tokens: revisions of one cluster
-// say nothing in another, though its partitions have the same names. The id is
-// made when the cluster is founded and stands in every partition's cluster row.
-// 0 is of no cluster.
+// ClusterTag is a shortened cluster id. Tokens carry the tag, because revisions of a cluster
+// have no meaning in another, even if partitions have the same names. The id is made when
+// the cluster is founded, and is stored in every partition's cluster row. 0 is no cluster.
 type ClusterTag uint32
 
 // tagOf is the tag of a cluster's id: 32 bits of its xxh3 hash.
 func tagOf(id string) ClusterTag { return max(1, ClusterTag(xxh3.HashString(id))) }
 
 const (
-	maxTokenBytes  = 8 << 10 // longer ones cannot have been made here
+	maxTokenBytes  = 8 << 10 // the longest text that is parsed
 	maxOriginBytes = 64      // of a partition's name
 	maxMarks       = 128
 	tagBytes       = 4
@@ -36,25 +34,30 @@ const (
 )
 
 var (
-	// ErrToken: a text is not a token of the kind that is asked for, or not whole.
+	// ErrToken: a text is not a token of the expected kind, or is damaged.
 	ErrToken = errors.New("not a token, or not a whole one")
 	// ErrForeignToken: the token is of another cluster.
 	ErrForeignToken = errors.New("a token of another cluster")
 )
 
-// A token is its kind and then, in base64url without padding, the tag of its
-// cluster, and for each mark in the order of the origins: how many bytes of
-// the name are those of the one before it, how many follow, these, and the
-// revision (numbers as varints); then 4 bytes of the xxh3 hash of all that. Equal vectors have equal tokens.
-// The hash finds damage: a token is no secret and no proof of anything.
+// Format of a token: the kind, then in base64url without padding
+//
+//   - the cluster tag (4 bytes, big endian)
+//   - for each mark, in the order of the origins, with numbers as varints: the length of
+//     the prefix shared with the previous origin's name, the length of the rest, the rest,
+//     and the revision
+//   - the lower 32 bits of the xxh3 hash of everything before, kind included
+//
+// Equal vectors have equal tokens. The hash detects damage; a token is neither secret nor
+// proof of anything.
 var tokenEncoding = base64.RawURLEncoding.Strict()
 
-// Token is the vector in text. It is at most some 15 bytes a mark and the names.
+// Token is the vector as text: about 15 bytes per mark, plus the names.
 func (v Vector) Token(kind TokenKind, of ClusterTag) string {
 	return string(v.AppendToken(make([]byte, 0, 512), kind, of))
 }
 
-// TokenWith is the token of v.With(m), without making that vector.
+// TokenWith is the token of v.With(m). It spares making that vector.
 func (v Vector) TokenWith(kind TokenKind, of ClusterTag, m Mark) string {
 	if len(v.marks) > 0 || m.Revision <= 0 {
 		return v.With(m).Token(kind, of)
@@ -89,7 +92,7 @@ func appendMarks(raw []byte, marks []Mark) []byte {
 	return raw
 }
 
-// shared is how many bytes two names have in common at their beginnings.
+// shared is the length of the common prefix of two names.
 func shared(a, b Origin) (n int) {
 	for n < min(len(a), len(b)) && a[n] == b[n] {
 		n++
@@ -97,8 +100,8 @@ func shared(a, b Origin) (n int) {
 	return n
 }
 
-// ParseToken is the vector that Token wrote for this kind, with the tag of its
-// cluster, and nothing but that: ErrToken for any other text.
+// ParseToken reverses Token: it returns the vector and the tag of its cluster. Any text that
+// Token does not produce for this kind is ErrToken.
 func ParseToken(kind TokenKind, text string) (v Vector, of ClusterTag, err error) {
 	if len(text) > maxTokenBytes || len(text) < len(kind) || text[:len(kind)] != string(kind) {
 		return Vector{}, 0, ErrToken
@@ -111,7 +114,7 @@ func ParseToken(kind TokenKind, text string) (v Vector, of ClusterTag, err error
 	of = ClusterTag(binary.BigEndian.Uint32(raw[len(kind):]))
 	marks, ok := parseMarks(raw[from:end])
 	v = Vector{marks}
-	if !ok || v.Token(kind, of) != text { // there is one form only
+	if !ok || v.Token(kind, of) != text { // not in the canonical form
 		return Vector{}, 0, ErrToken
 	}
 	return v, of, nil

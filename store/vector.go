@@ -6,21 +6,21 @@ import (
 	"slices"
 )
 
-// Mark says: everything of the origin up to the revision.
+// Mark stands for all changes of an origin up to a revision.
 type Mark struct {
 	Origin   Origin
 	Revision Revision
 }
 
-// Vector is a set of marks, one an origin: what a session has seen or written,
-// or how far a reader has come with the changes. An origin without a mark
-// stands for its revision 0. The zero value is empty. A Vector is immutable.
+// Vector is a set of marks, at most one per origin. A session is the vector of the revisions
+// that it has read or written; a reader of the change feed has one for its progress. An
+// origin without a mark is at revision 0. The zero value is empty. A Vector is immutable.
 type Vector struct {
 	marks []Mark // in the order of their origins, revisions above 0
 }
 
-// VectorOf is the vector of the marks. Of several of one origin the furthest
-// counts, and one at or below 0 says nothing.
+// VectorOf is the vector of the marks. Of several marks of an origin the highest counts;
+// marks at or below 0 are ignored.
 func VectorOf(marks ...Mark) (v Vector) {
 	for _, m := range marks {
 		v = v.With(m)
@@ -53,7 +53,7 @@ func (v Vector) All() iter.Seq2[Origin, Revision] {
 	}
 }
 
-// With is the vector with one mark more. It is v itself where v covers the mark.
+// With is v merged with a mark.
 func (v Vector) With(m Mark) Vector {
 	i, ok := v.find(m.Origin)
 	switch {
@@ -67,7 +67,7 @@ func (v Vector) With(m Mark) Vector {
 	return Vector{slices.Insert(slices.Clip(v.marks), i, m)} // clipped: never in place
 }
 
-// Merge is the vector that covers both, and no more.
+// Merge is the smallest vector that covers both.
 func (v Vector) Merge(other Vector) Vector {
 	if len(v.marks) < len(other.marks) {
 		v, other = other, v
@@ -78,7 +78,7 @@ func (v Vector) Merge(other Vector) Vector {
 	return v
 }
 
-// Covers reports whether v is at least as far as other for every origin.
+// Covers reports whether v is at or beyond other for every origin.
 func (v Vector) Covers(other Vector) bool {
 	return !slices.ContainsFunc(other.marks, func(m Mark) bool { return v.At(m.Origin) < m.Revision })
 }
@@ -90,7 +90,7 @@ func (v Vector) find(o Origin) (int, bool) {
 	return slices.BinarySearchFunc(v.marks, o, func(m Mark, o Origin) int { return cmp.Compare(m.Origin, o) })
 }
 
-// marks is a vector in the making: one an origin, in no order.
+// marks collects marks, at most one per origin, in no order. VectorOf sorts them.
 type marks []Mark
 
 func (ms *marks) add(m Mark) {

@@ -7,48 +7,49 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// batch is the updates of one commit, and the state they work on. A committer
-// has one, and uses it again.
+// batch holds the requests of a single commit and the rows they work on. A committer
+// reuses its batch for every commit.
 type batch struct {
 	origin   Origin
 	requests []*writeRequest
-	limit    int64 // of the bytes that functions write before the rest must wait
-	decides  bool  // some update has a function
-	revs     int
+	limit    int64 // bytes that functions may write before the remaining requests must wait
+	decides  bool  // some request has a function
+	revs     int   // revisions to claim: the number of keys, counted per request
 
-	at    map[Key]int // the place of each declared key among stands
-	order []int       // places of the updates' keys, one update's after the other's
+	at    map[Key]int // index of each declared key in rows
+	order []int       // indexes of the requests' keys in rows, request by request
 	rows  []rowState
 
-	claim   partition.Claim // of the attempt under way
-	changed int             // keys
+	claim   partition.Claim // of the current attempt
+	changed int             // rows that changed
 	bytes   int64           // of the values written so far
-	done    int             // updates that were run; the others wait for the next commit
+	done    int             // requests that were run; the others wait for the next commit
 
-	read, heads []Key   // what the request asks for
-	write       []Entry // what is written
+	read, heads []Key   // requested from the partition
+	write       []Entry // written
 }
 
-// standing is what stands for a key, with what the batch's updates wrote so far.
+// rowState is the state of a key's row: first as the partition has it, then with the
+// writes of the batch so far.
 type rowState struct {
 	key     Key
-	value   bool // it is needed with its value
+	value   bool // some request needs the value
 	found   bool
 	changed bool
-	write   int // its place in a request that needs no decision, and 1
+	write   int // 1 + index in batch.write, 0: none; of a batch without functions
 	entry   Entry
-	known   bool    // the request relies on what is recalled: …
-	expiry  Instant // … when what stands expires
+	known   bool    // the commit relies on writtenKeys for this key, …
+	expiry  Instant // … which says that the current entry expires then
 }
 
-// errNothingWritten makes a commit roll back: no update of it wrote anything.
+// errNothingWritten rolls a commit back when none of its requests wrote an entry.
 var errNothingWritten = errors.New("nothing was written")
 
 func newBatch(origin Origin, limit int64) *batch {
 	return &batch{origin: origin, limit: limit, at: make(map[Key]int)}
 }
 
-// fill makes it the batch of these updates.
+// load makes b the batch of these requests.
 func (b *batch) load(us []*writeRequest) {
 	b.requests, b.done, b.revs, b.decides = us, len(us), 0, false
 	for _, u := range us {
@@ -56,27 +57,22 @@ func (b *batch) load(us []*writeRequest) {
 		b.revs += len(u.keys)
 		b.decides = b.decides || u.fn != nil
 		for _, k := range u.keys {
-			i := b.rowOf(k)
+			i, ok := b.at[k]
+			if !ok {
+				i = len(b.rows)
+				b.at[k] = i
+				b.rows = append(b.rows, rowState{key: k})
+			}
 			b.order = append(b.order, i)
 			b.rows[i].value = b.rows[i].value || u.values
 		}
 	}
 }
 
-func (b *batch) rowOf(k Key) int {
-	i, ok := b.at[k]
-	if !ok {
-		i = len(b.rows)
-		b.at[k] = i
-		b.rows = append(b.rows, rowState{key: k})
-	}
-	return i
-}
-
-// keepKeys bounds the room that is kept from one commit for the next.
+// keepKeys bounds the capacity that a batch keeps for the next commit.
 const keepKeys = 8192
 
-// empty drops what the batch holds, so that only the room for it is kept.
+// unload drops the batch's contents and keeps their capacity.
 func (b *batch) unload() {
 	if len(b.at) > keepKeys {
 		*b = *newBatch(b.origin, b.limit)
@@ -92,26 +88,26 @@ func (b *batch) unload() {
 	b.read, b.heads, b.write = b.read[:0], b.heads[:0], b.write[:0]
 }
 
-// request is the batch in the partition's terms. Puts alone need no decision:
-// the last one of each key is written as it is. What they replace is asked for
-// where it is not recalled.
-func (b *batch) request(known *writtenKeys, atLeast Revision, now time.Time) partition.Batch {
+// request translates the batch for the partition. A batch of Puts alone needs no function:
+// the last Put of each key is written directly. Rows that the Puts replace are read only if
+// writtenKeys does not know them.
+func (b *batch) request(written *writtenKeys, atLeast Revision, now time.Time) partition.Batch {
 	b.read, b.heads, b.write = b.read[:0], b.heads[:0], b.write[:0]
-	recalls := !b.decides && known.usable(now)
+	usable := !b.decides && written.usable(now)
 	r := partition.Batch{Epoch: b.requests[0].epoch, AtLeast: atLeast, Revisions: b.revs}
 	for i := range b.rows {
-		s := &b.rows[i]
-		s.write, s.known, s.expiry = 0, false, 0
-		if recalls {
-			s.expiry, s.known = known.expiry(s.key)
+		row := &b.rows[i]
+		row.write, row.known, row.expiry = 0, false, 0
+		if usable {
+			row.expiry, row.known = written.expiry(row.key)
 		}
 		switch {
-		case s.known:
-			r.After = known.last
-		case s.value:
-			b.read = append(b.read, s.key)
+		case row.known:
+			r.After = written.last
+		case row.value:
+			b.read = append(b.read, row.key)
 		default:
-			b.heads = append(b.heads, s.key)
+			b.heads = append(b.heads, row.key)
 		}
 	}
 	r.Read, r.Heads = b.read, b.heads
@@ -121,20 +117,20 @@ func (b *batch) request(known *writtenKeys, atLeast Revision, now time.Time) par
 	}
 	for i, u := range b.requests {
 		e := u.entry
-		e.Origin, e.Revision = b.origin, Revision(i) // one key each: the offset is the index
-		if s := &b.rows[b.order[i]]; s.write > 0 {
-			b.write[s.write-1] = e
+		e.Origin, e.Revision = b.origin, Revision(i) // a Put has a single key: its offset is its index
+		if row := b.row(u, 0); row.write > 0 {
+			b.write[row.write-1] = e
 		} else {
 			b.write = append(b.write, e)
-			s.write = len(b.write)
+			row.write = len(b.write)
 		}
 	}
 	r.Write = b.write
 	return r
 }
 
-// decide runs the updates in order, each seeing the writes of those before it,
-// until they have written too much for one commit.
+// decide runs the requests in order, each on the writes of the earlier ones, until they
+// have written as many bytes as a commit may hold.
 func (b *batch) decide(claim partition.Claim) ([]Entry, error) {
 	b.loadRows(claim)
 	base := claim.First
@@ -143,7 +139,7 @@ func (b *batch) decide(claim partition.Claim) ([]Entry, error) {
 		if b.done > 0 && b.bytes >= b.limit {
 			break
 		}
-		b.runRequest(u, base)
+		b.run(u, base)
 		base += Revision(len(u.keys))
 		b.done++
 	}
@@ -159,12 +155,12 @@ func (b *batch) decide(claim partition.Claim) ([]Entry, error) {
 	return b.write, nil
 }
 
-// begin takes what stands before the attempt.
+// loadRows sets the rows to their state before the attempt.
 func (b *batch) loadRows(claim partition.Claim) {
 	b.claim, b.changed, b.bytes = claim, 0, 0
 	for i := range b.rows {
-		s := &b.rows[i]
-		s.found, s.changed, s.entry = s.known, false, Entry{ExpiresAt: s.expiry}
+		row := &b.rows[i]
+		row.found, row.changed, row.entry = row.known, false, Entry{ExpiresAt: row.expiry}
 	}
 	for i := range claim.Current {
 		if j, ok := b.at[claim.Current[i].Key]; ok {
@@ -173,47 +169,42 @@ func (b *batch) loadRows(claim partition.Claim) {
 	}
 }
 
-// apply runs one update over the current state; an error leaves it as it was.
-func (b *batch) runRequest(u *writeRequest, base Revision) {
+// run applies a request to the rows. If its function fails the rows stay unchanged.
+func (b *batch) run(u *writeRequest, base Revision) {
 	if u.fn == nil {
-		b.putRow(u, base)
+		row := b.row(u, 0)
+		u.created = !row.found || !row.entry.Live(b.claim.Now)
+		u.entry.Origin, u.entry.Revision, u.entry.ModifiedAt = b.origin, base, b.claim.Now
+		b.setRow(row, &u.entry)
 		return
 	}
-	v := Tx{batch: b, request: u, base: base}
-	if u.err = u.fn(&v); u.err != nil {
+	tx := Tx{batch: b, request: u, base: base}
+	if u.err = u.fn(&tx); u.err != nil {
 		return
 	}
-	for i := range v.own {
-		b.setRow(u.indexOf(v.own[i].Key), u, v.own[i])
+	for i := range tx.own {
+		b.setRow(b.row(u, u.indexOf(tx.own[i].Key)), &tx.own[i])
 	}
 }
 
-func (b *batch) putRow(u *writeRequest, revision Revision) {
-	s := b.row(u, 0)
-	u.created = !s.found || !s.entry.Live(b.claim.Now)
-	u.entry.Origin, u.entry.Revision, u.entry.ModifiedAt = b.origin, revision, b.claim.Now
-	b.setRow(0, u, u.entry)
-}
-
-// standing is what stands for the update's i-th key.
+// row is the row of the request's i-th key.
 func (b *batch) row(u *writeRequest, i int) *rowState { return &b.rows[b.order[u.firstOrder+i]] }
 
-func (b *batch) setRow(i int, u *writeRequest, e Entry) {
-	s := b.row(u, i)
-	if s.entry, s.found = e, true; !s.changed {
-		s.changed = true
+func (b *batch) setRow(row *rowState, e *Entry) {
+	if row.entry, row.found = *e, true; !row.changed {
+		row.changed = true
 		b.changed++
 	}
 	b.bytes += e.Size
 }
 
-// settle completes the Puts of a batch that needed no decision.
+// completePuts sets the results of a committed batch without functions.
 func (b *batch) completePuts(claim partition.Claim) {
 	if b.decides {
 		return
 	}
 	b.loadRows(claim)
 	for i, u := range b.requests {
-		b.putRow(u, claim.First+Revision(i))
+		b.run(u, claim.First+Revision(i))
 	}
 }

@@ -24,18 +24,33 @@ func newTestCommitter(t *testing.T, o Options) (*committer, *memory.Partition) {
 // newCommitterOf makes one more committer of a master that has joined.
 func newCommitterOf(p partition.Partition, o Options) *committer {
 	o.Logger = slog.New(slog.DiscardHandler)
-	m := newBackend(p, o.withDefaults())
+	m := newBackend(p, o.withDefaults(), hooks{})
 	m.isWritable.Store(true)
 	return m.committer
 }
 
 func queued(t *testing.T, c *committer, u *writeRequest) *writeRequest {
 	t.Helper()
-	u.epoch, u.done = 1, make(chan error, 1)
-	if err := c.submit(u); err != nil {
+	if u.group == nil {
+		u.group = newGroup(1)
+	}
+	u.epoch = 1
+	if err := submitted(c, u); err != nil {
 		t.Fatal(err)
 	}
 	return u
+}
+
+// submitted submits a request and returns why the committer has rejected it.
+func submitted(c *committer, u *writeRequest) error {
+	c.submit(u)
+	return u.outcome
+}
+
+// outcome waits for the outcome of a request with a group of its own.
+func outcome(u *writeRequest) error {
+	<-u.group.done
+	return u.outcome
 }
 
 // TestDecidedWritesShareACommitUpToItsBytes queues decided writes that are too
@@ -62,7 +77,7 @@ func TestDecidedWritesShareACommitUpToItsBytes(t *testing.T) {
 	}
 	c.commitQueued()
 	for i, u := range us {
-		if err := <-u.done; err != nil {
+		if err := outcome(u); err != nil {
 			t.Errorf("update %d: %v", i, err)
 		}
 	}
@@ -93,7 +108,7 @@ func TestPutsShareACommitUpToItsBounds(t *testing.T) {
 		}
 		c.commitQueued()
 		for _, u := range us {
-			if err := <-u.done; err != nil || !u.created {
+			if err := outcome(u); err != nil || !u.created {
 				t.Errorf("created %v, %v", u.created, err)
 			}
 		}
@@ -107,7 +122,7 @@ func TestFullQueueRefusesWrites(t *testing.T) {
 	c, _ := newTestCommitter(t, Options{QueueEntries: 2})
 	queued(t, c, &writeRequest{keys: []Key{"k/a"}})
 	queued(t, c, &writeRequest{keys: []Key{"k/a"}})
-	if err := c.submit(&writeRequest{keys: []Key{"k/a"}}); err == nil {
+	if err := submitted(c, &writeRequest{keys: []Key{"k/a"}, group: newGroup(1)}); err == nil {
 		t.Error("a third update was queued")
 	}
 }
@@ -118,8 +133,8 @@ func TestWriteThatNoCommitHasTakenIsWithdrawn(t *testing.T) {
 	u := queued(t, c, &writeRequest{keys: []Key{e.Key}, entry: e, bytes: 1})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := c.wait(ctx, u); err != context.Canceled {
-		t.Errorf("wait: %v", err)
+	if u.group.wait(ctx, c); u.outcome != context.Canceled {
+		t.Errorf("wait: %v", u.outcome)
 	}
 	c.commitQueued()
 	if entries, err := p.Get(t.Context(), []Key{e.Key}); err != nil || len(entries) != 0 || c.bytes != 0 {
@@ -164,10 +179,10 @@ func TestSmallWritesDoNotWaitBehindLargeOnes(t *testing.T) {
 // large one of its key.
 func TestChangesThatCameTogetherKeepTheirOrder(t *testing.T) {
 	c, _ := newTestCommitter(t, Options{BatchBytes: 1 << 20})
-	ours := &group{done: make(chan struct{})}
+	ours := newGroup(20)
 	var us []*writeRequest
 	for i := range 20 {
-		u := &writeRequest{keys: []Key{"k/a"}, bytes: 700 << 10, group: ours}
+		u := &writeRequest{keys: []Key{"k/a"}, bytes: 700 << 10, group: ours, ordered: true}
 		if i%2 == 1 {
 			u.bytes = 1 << 10
 		}
@@ -189,7 +204,7 @@ func TestDecidedWritesAreBoundedByTheirBytes(t *testing.T) {
 	for range 64 {
 		queued(t, c, &writeRequest{keys: []Key{"k/a"}, fn: fn, bytes: 1000})
 	}
-	if err := c.submit(&writeRequest{keys: []Key{"k/a"}, fn: fn, bytes: 1000}); err == nil {
+	if err := submitted(c, &writeRequest{keys: []Key{"k/a"}, fn: fn, bytes: 1000, group: newGroup(1)}); err == nil {
 		t.Error("a write beyond the bound was queued")
 	}
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,90 +15,87 @@ import (
 // EveryReachable asks Copy for all partitions that this process can reach.
 const EveryReachable = -1
 
-// Copy has further partitions catch up with a committed entry now, side by side,
-// until want of them hold it durably, its master included; it need not be the sync
-// process that does. It returns how many do, at least 1: fewer than want when no
-// other can, or not in the timeout of a database operation. A partition that fails
-// has another tried in its place; so has one that lacks more than a transaction
-// should hold, or is not whole. The error says which failed; with as many copies as are
-// wanted, or with EveryReachable on each that can be reached, there is none.
+// Copy makes further partitions catch up with a committed entry, concurrently, until want
+// partitions hold the entry durably; the master counts. Copy does not need the sync
+// process. It returns the number of partitions that hold the entry, at least 1. That is
+// less than want if too few partitions can catch up within the timeout of a database
+// operation. A partition that fails, is incomplete, or is too far behind for a single
+// transaction is replaced by another. The error joins the failures; it is nil when want
+// partitions hold the entry, or, with EveryReachable, all that are reachable.
 func (s *Store) Copy(ctx context.Context, e Entry, want int) (held int, err error) {
-	keepers := s.copyTargets(e.Origin)
+	targets := s.copyTargets(e.Origin)
 	if want == EveryReachable {
-		want = 1 + len(keepers)
+		want = 1 + len(targets)
 	}
-	candidates := make(chan *backend, len(keepers))
-	for _, m := range keepers {
-		candidates <- m
+	next := make(chan *backend, len(targets))
+	for _, b := range targets {
+		next <- b
 	}
-	close(candidates)
+	close(next)
 	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
-	reached := make([]bool, max(want-1, 0))
-	errs := make([]error, len(reached))
-	var group sync.WaitGroup
-	for i := range reached {
+	var (
+		mu    sync.Mutex // guards held and errs
+		errs  []error
+		group sync.WaitGroup
+	)
+	held = 1
+	for range want - 1 {
 		group.Go(func() {
-			for m := range candidates {
-				failure := m.catchUps.reach(ctx, s, m, e)
-				if failure == nil {
-					reached[i] = true
+			for b := range next {
+				err := b.catchUps.reach(ctx, s, b, e)
+				mu.Lock()
+				if err != nil {
+					errs = append(errs, err)
+				} else {
+					held++
+				}
+				mu.Unlock()
+				if err == nil {
 					return
 				}
-				errs[i] = errors.Join(errs[i], failure)
 			}
 		})
 	}
 	group.Wait()
-	held = 1
-	for _, ok := range reached {
-		if ok {
-			held++
-		}
-	}
 	if held >= want {
 		return held, nil
 	}
 	return held, errors.Join(errs...)
 }
 
-// keepers are the partitions that can be asked to keep a copy of what an origin
-// wrote, in random order, those last that are not known to be whole: what they
-// are they know themselves.
+// copyTargets lists the readable partitions except the origin, in random order; those not
+// known to be complete come last, as they may have been filled since.
 func (s *Store) copyTargets(origin Origin) []*backend {
-	var keepers []*backend
-	for _, m := range *s.backends.Load() {
-		if m.Name() != string(origin) && m.isReadable.Load() {
-			keepers = append(keepers, m)
-		}
-	}
-	rand.Shuffle(len(keepers), func(i, j int) { keepers[i], keepers[j] = keepers[j], keepers[i] })
-	slices.SortStableFunc(keepers, func(a, b *backend) int {
-		switch wholeA, wholeB := a.isComplete(origin), b.isComplete(origin); {
-		case wholeA == wholeB:
+	targets := slices.DeleteFunc(slices.Clone(*s.backends.Load()), func(b *backend) bool {
+		return b.Name() == string(origin) || !b.isReadable.Load()
+	})
+	rand.Shuffle(len(targets), func(i, j int) { targets[i], targets[j] = targets[j], targets[i] })
+	rank := func(b *backend) int {
+		if b.isComplete(origin) {
 			return 0
-		case wholeA:
-			return -1
 		}
 		return 1
-	})
-	return keepers
+	}
+	slices.SortStableFunc(targets, func(a, b *backend) int { return cmp.Compare(rank(a), rank(b)) })
+	return targets
 }
 
-// catchUp brings origins forward on one member, for writes that need copies now. At
-// most one Apply of an origin is under way: the writes that come meanwhile share the next.
+// catchUps makes a backend catch up with origins, for writes that need copies at once. Of
+// each origin at most one Apply is in progress; writes that arrive meanwhile share the
+// next round.
 type catchUps struct {
 	mu      sync.Mutex
 	origins map[Origin]*catchUpOrigin
 }
 
 type catchUpOrigin struct {
-	roundSlot chan struct{} // holds a token while a round is under way
+	roundSlot chan struct{} // holds a token while a round is in progress
 	mu        sync.Mutex    // guards next
-	next      *catchUpRound // the round that writes join now; nil: the next one makes it
+	next      *catchUpRound // the round that writes join; nil: the next write makes a new one
 }
 
-// catchUpRound takes the member to the newest of the revisions that its writes need.
+// catchUpRound takes the backend to the newest revision that the round's writes need.
 type catchUpRound struct {
 	upTo Revision
 	done chan struct{} // closed once err is set
@@ -116,9 +114,9 @@ func (c *catchUps) forOrigin(o Origin) *catchUpOrigin {
 	return c.origins[o]
 }
 
-// reach returns once m holds e or a newer entry of its key, durably.
-func (c *catchUps) reach(ctx context.Context, s *Store, m *backend, e Entry) error {
-	if at, _ := m.position(e.Origin); at.Holds(e.Revision) {
+// reach returns once b durably holds e, or a newer entry of its key.
+func (c *catchUps) reach(ctx context.Context, s *Store, b *backend, e Entry) error {
+	if at, _ := b.position(e.Origin); at.Holds(e.Revision) {
 		return nil
 	}
 	o := c.forOrigin(e.Origin)
@@ -127,12 +125,12 @@ func (c *catchUps) reach(ctx context.Context, s *Store, m *backend, e Entry) err
 	case <-round.done:
 		return round.err
 	case <-ctx.Done():
-		return fmt.Errorf("bring %s to %d of %s: %w", m.Name(), e.Revision, e.Origin, ctx.Err())
+		return fmt.Errorf("bring %s to %d of %s: %w", b.Name(), e.Revision, e.Origin, ctx.Err())
 	case o.roundSlot <- struct{}{}:
 	}
 	defer func() { <-o.roundSlot }()
 	if upTo, mine := o.closeRound(round); mine {
-		round.err = s.catchUpBackend(ctx, m, e.Origin, upTo)
+		round.err = s.catchUpBackend(ctx, b, e.Origin, upTo)
 		close(round.done)
 	}
 	return round.err
@@ -148,7 +146,8 @@ func (o *catchUpOrigin) join(upTo Revision) *catchUpRound {
 	return o.next
 }
 
-// begin closes a round to further writes, unless it is over already. The turn is held.
+// closeRound closes a round to further writes; mine is false if the round has run already.
+// The caller holds the slot.
 func (o *catchUpOrigin) closeRound(round *catchUpRound) (upTo Revision, mine bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -159,22 +158,22 @@ func (o *catchUpOrigin) closeRound(round *catchUpRound) (upTo Revision, mine boo
 	return round.upTo, true
 }
 
-// catchUpTries bounds how often a catch-up begins again because the sync process has
-// moved the member meanwhile. One that began after the write brings the write along.
+// catchUpTries bounds the restarts of a catch-up whose target was moved by the sync process
+// meanwhile. A pass that began after the write brings the write along.
 const catchUpTries = 5
 
-// catchUp takes a member to a revision of an origin, or sees that the sync process
-// has done so. The writes that share it may wait longer than the one whose ctx this is.
-func (s *Store) catchUpBackend(ctx context.Context, m *backend, o Origin, upTo Revision) (err error) {
+// catchUpBackend takes a backend to a revision of an origin, unless the sync process does so first.
+// The end of ctx does not cancel the work: further writes may share the round.
+func (s *Store) catchUpBackend(ctx context.Context, b *backend, o Origin, upTo Revision) (err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.options.Timeout)
 	defer cancel()
 	origin := s.backend(string(o))
 	for try := range catchUpTries {
-		at, _ := m.position(o)
+		at, _ := b.position(o)
 		if try > 0 || !at.Whole() {
-			p, err := m.readPositions(ctx)
+			p, err := b.readPositions(ctx)
 			if err != nil {
-				return fmt.Errorf("read positions of %s: %w", m.Name(), err)
+				return fmt.Errorf("read positions of %s: %w", b.Name(), err)
 			}
 			at = p.Origins[o]
 		}
@@ -182,16 +181,16 @@ func (s *Store) catchUpBackend(ctx context.Context, m *backend, o Origin, upTo R
 			return nil
 		}
 		at.Origin = o
-		if at, err = partition.CatchUp(ctx, origin, m, at, Revision(origin.newestAnswered.Load())); err == nil {
-			if m.advance(at); at.Holds(upTo) {
+		if at, err = partition.CatchUp(ctx, origin, b, at, Revision(origin.newestAnswered.Load())); err == nil {
+			if b.advance(at); at.Holds(upTo) {
 				return nil
 			}
 			return fmt.Errorf("%s is at %d and lacks %d of itself", o, at.Revision, upTo)
 		}
-		stale := try == 0 && errors.Is(err, partition.ErrTooFar) // by a position that may have been read long ago
-		if !stale && !errors.Is(err, partition.ErrPositionMoved) && !errors.Is(err, partition.ErrOutcomeUnknown) {
+		outdated := try == 0 && errors.Is(err, partition.ErrTooFar) // the position may have been read long ago
+		if !outdated && !errors.Is(err, partition.ErrPositionMoved) && !errors.Is(err, partition.ErrOutcomeUnknown) {
 			break
 		}
 	}
-	return fmt.Errorf("bring %s to %d of %s: %w", m.Name(), upTo, o, err)
+	return fmt.Errorf("bring %s to %d of %s: %w", b.Name(), upTo, o, err)
 }

@@ -6,83 +6,84 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// recall is what a committer knows of keys from its own commits: whether an
-// entry stands, as of the last revision it was given. While nobody else
-// claims revisions of the master, that is what the master would say, so that
-// Puts need not ask it. A commit that relies on it says so (Batch.After), and
-// is refused if somebody did.
+// writtenKeys records, for keys that a committer has written lately, whether a live entry
+// exists and when it expires, so that Puts need not read the rows they replace. The record
+// is exact only while this process is the master's sole writer. A commit that uses the
+// record therefore names the last revision it knows (Batch.After). If another process has
+// claimed a revision since, the database rejects the commit, and the committer retries
+// after reading the rows.
 type writtenKeys struct {
-	last        Revision  // up to which it is known; zero: nothing is
-	trustedFrom time.Time // relied on from then: others were writing shortly before
+	last        Revision  // the record is exact as of this revision; 0: nothing is recorded
+	trustedFrom time.Time // the record is not used before: another process wrote shortly ago
 
-	// Keys with the time at which their entries expire. The old ones make
-	// room when the young ones have become many.
+	// Keys with the expiry of their entries. When newGen is full it becomes oldGen, and
+	// the keys of the former oldGen are dropped.
 	newGen, oldGen map[Key]Instant
-	bytes          int // of the young
+	bytes          int // of newGen
 }
 
 const (
-	// recallBytes bounds the young keys, so that twice as much is held.
+	// writtenKeysBytes bounds a generation; two are held.
 	writtenKeysBytes = 8 << 20
-	// recallOverhead is about what the map takes for a key beside its bytes.
+	// writtenKeyOverhead is about the memory that the map needs for a key besides its bytes.
 	writtenKeyOverhead = 64
-	// alongOthers is how long recall is not relied on after somebody else has
-	// written: those who write in turns would have most commits refused.
+	// otherWriterPause is how long the record is not used after another process has
+	// written. Between processes that write in turns most commits would be rejected.
 	otherWriterPause = time.Second
 
-	// gone is the expiry of what does not stand: absent keys, and tombstones.
+	// absent is the expiry of keys without an entry, and of tombstones.
 	absent Instant = -1
 )
 
 func newWrittenKeys() *writtenKeys { return &writtenKeys{newGen: make(map[Key]Instant)} }
 
-// relied reports whether a commit that begins now may rely on r.
-func (r *writtenKeys) usable(now time.Time) bool { return r.last != 0 && !now.Before(r.trustedFrom) }
+// usable reports whether a commit that begins now may use the record.
+func (w *writtenKeys) usable(now time.Time) bool { return w.last != 0 && !now.Before(w.trustedFrom) }
 
-// expiry is when the entry that stands for a key expires, if that is known.
-func (r *writtenKeys) expiry(k Key) (at Instant, known bool) {
-	if at, known = r.newGen[k]; !known {
-		at, known = r.oldGen[k]
+// expiry is the expiry of the key's current entry, if the record knows the key.
+func (w *writtenKeys) expiry(k Key) (at Instant, known bool) {
+	if at, known = w.newGen[k]; !known {
+		at, known = w.oldGen[k]
 	}
 	return at, known
 }
 
-// learn takes what stands after a commit.
-func (r *writtenKeys) record(claim partition.Claim, b *batch, now time.Time) {
-	if r.last != 0 && claim.First != r.last+1 {
-		r.noteOtherWriter(now)
+// record takes the rows of a batch after its commit.
+func (w *writtenKeys) record(claim partition.Claim, b *batch, now time.Time) {
+	if w.last != 0 && claim.First != w.last+1 {
+		w.noteOtherWriter(now)
 	}
-	r.last = claim.First + Revision(b.revs) - 1
+	w.last = claim.First + Revision(b.revs) - 1
 	for i := range b.rows {
-		if s := &b.rows[i]; s.found && !s.entry.Deleted {
-			r.recordKey(s.key, s.entry.ExpiresAt)
+		if row := &b.rows[i]; row.found && !row.entry.Deleted {
+			w.recordKey(row.key, row.entry.ExpiresAt)
 		} else {
-			r.recordKey(s.key, absent)
+			w.recordKey(row.key, absent)
 		}
 	}
 }
 
-func (r *writtenKeys) recordKey(k Key, expiry Instant) {
-	if _, known := r.newGen[k]; known {
-		r.newGen[k] = expiry
+func (w *writtenKeys) recordKey(k Key, expiry Instant) {
+	if _, known := w.newGen[k]; known {
+		w.newGen[k] = expiry
 		return
 	}
 	size := len(k) + writtenKeyOverhead
-	if r.bytes+size > writtenKeysBytes {
-		r.oldGen, r.newGen, r.bytes = r.newGen, make(map[Key]Instant, len(r.newGen)), 0
+	if w.bytes+size > writtenKeysBytes {
+		w.oldGen, w.newGen, w.bytes = w.newGen, make(map[Key]Instant, len(w.newGen)), 0
 	}
-	r.newGen[k] = expiry
-	r.bytes += size
+	w.newGen[k] = expiry
+	w.bytes += size
 }
 
-// interrupted: others have written.
-func (r *writtenKeys) noteOtherWriter(now time.Time) {
-	r.invalidate()
-	r.trustedFrom = now.Add(otherWriterPause)
+// noteOtherWriter drops the record and pauses its use: another process has written.
+func (w *writtenKeys) noteOtherWriter(now time.Time) {
+	w.invalidate()
+	w.trustedFrom = now.Add(otherWriterPause)
 }
 
-// forget: it is not known what happened.
-func (r *writtenKeys) invalidate() {
-	r.last, r.oldGen, r.bytes = 0, nil, 0
-	clear(r.newGen)
+// invalidate drops the record.
+func (w *writtenKeys) invalidate() {
+	w.last, w.oldGen, w.bytes = 0, nil, 0
+	clear(w.newGen)
 }

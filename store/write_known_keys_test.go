@@ -47,7 +47,7 @@ func write(t *testing.T, c *committer, entries ...Entry) (created []bool) {
 	}
 	c.commitQueued()
 	for _, u := range us {
-		if err := <-u.done; err != nil {
+		if err := outcome(u); err != nil {
 			t.Fatal(err)
 		}
 		created = append(created, u.created)
@@ -59,7 +59,7 @@ func remove(t *testing.T, c *committer, k Key) {
 	t.Helper()
 	u := queued(t, c, &writeRequest{keys: []Key{k}, fn: func(v *Tx) error { v.Delete(k); return nil }})
 	c.commitQueued()
-	if err := <-u.done; err != nil {
+	if err := outcome(u); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -129,7 +129,7 @@ func TestRecallEndsWithAnUnknownOutcome(t *testing.T) {
 	})
 	u := queued(t, c, &writeRequest{keys: []Key{"k/b"}, entry: Entry{Key: "k/b"}})
 	c.commitQueued()
-	if err := <-u.done; !errors.Is(err, ErrOutcomeUnknown) {
+	if err := outcome(u); !errors.Is(err, ErrOutcomeUnknown) {
 		t.Fatal(err)
 	}
 	l.Fail(nil)
@@ -207,7 +207,7 @@ func TestPutsAreExactBesideOtherWriters(t *testing.T) {
 					})
 					u := queued(t, first, &writeRequest{keys: []Key{k}, entry: Entry{Key: k}})
 					first.commitQueued()
-					if err := <-u.done; !errors.Is(err, ErrOutcomeUnknown) {
+					if err := outcome(u); !errors.Is(err, ErrOutcomeUnknown) {
 						t.Fatal(err)
 					}
 					l.Fail(nil)
@@ -223,7 +223,7 @@ func TestPutsAreExactBesideOtherWriters(t *testing.T) {
 					}
 					c.commitQueued()
 					for _, u := range us {
-						if err := <-u.done; err != nil {
+						if err := outcome(u); err != nil {
 							t.Fatal(err)
 						}
 						k, now := u.keys[0], u.entry.ModifiedAt

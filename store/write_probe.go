@@ -11,67 +11,68 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// A master is writable as far as its last commit has shown. One that answers reads and
-// refuses commits, or lets them hang (a full disk, read_only, a lost privilege), is not:
-// the status names the error until a commit succeeds again. Writes of clients are still
-// tried, and prove it too.
+// A master counts as writable if its last commit succeeded. A master that answers reads
+// but rejects commits or lets them hang (full disk, read_only, lost privilege) is not
+// writable: the status shows the error until a commit succeeds. Writes of clients are
+// still attempted, and their outcome counts too.
 
-// idleProof is how long a master without commits counts as writable before
-// a barrier checks it. A barrier finds what stops every commit.
+// idleProof is how long a master without commits counts as writable before a barrier checks
+// it. A barrier fails for whatever makes every commit fail.
 const idleProof = 10 * time.Second
 
-// proof is what commits on a member have shown.
+// proof is what commits on a backend have shown.
 type proof struct {
 	recent  atomic.Bool           // a commit has succeeded since the last check
 	refusal atomic.Pointer[error] // of the last commit; nil when it succeeded
 	check   chan struct{}         // buffered, 1: check now
 }
 
-// noteCommit takes the outcome of a commit, or of a barrier that failed.
-func (m *backend) noteCommit(err error) {
+// noteCommit takes the outcome of a commit, or of a failed barrier.
+func (b *backend) noteCommit(err error) {
 	if err == nil {
-		m.proof.recent.Store(true)
-		if m.proof.refusal.Load() == nil {
+		b.proof.recent.Store(true)
+		if b.proof.refusal.Load() == nil {
 			return
 		}
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	before := m.commitRefusal()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before := b.commitRefusal()
 	if err == nil {
-		m.proof.refusal.Store(nil)
+		b.proof.refusal.Store(nil)
 	} else {
-		refusal := err // escapes, but not on the path of each commit
-		m.proof.refusal.Store(&refusal)
+		refusal := err // a copy, so that err escapes only here and not on each commit
+		b.proof.refusal.Store(&refusal)
 	}
 	switch {
-	case (before == nil) == (err == nil), m.err != nil, m.behind != nil: // no change, or told otherwise
+	case (before == nil) == (err == nil), b.err != nil, b.behind != nil: // unchanged, or another state was logged
 	case err == nil:
-		m.logOnce(slog.LevelInfo, logPartitionAnswers, nil)
+		b.logOnce(slog.LevelInfo, logPartitionAnswers, nil)
 	default:
-		m.logOnce(slog.LevelWarn, "master takes no writes", err)
-		m.requestWriteCheck()
+		b.logOnce(slog.LevelWarn, "master takes no writes", err)
+		b.requestWriteCheck()
 	}
 }
 
-// refusal is the error of the last commit, nil when it succeeded.
-func (m *backend) commitRefusal() error {
-	if err := m.proof.refusal.Load(); err != nil {
+// commitRefusal is the error of the last commit, nil when it succeeded.
+func (b *backend) commitRefusal() error {
+	if err := b.proof.refusal.Load(); err != nil {
 		return *err
 	}
 	return nil
 }
 
-// checkWrites has proveWrites look now.
-func (m *backend) requestWriteCheck() {
+// requestWriteCheck makes proveWritableLoop check at once.
+func (b *backend) requestWriteCheck() {
 	select {
-	case m.proof.check <- struct{}{}:
+	case b.proof.check <- struct{}{}:
 	default:
 	}
 }
 
-// proveWrites checks, while m is a master, that it takes commits when clients do not show it.
-func (s *Store) proveWritableLoop(ctx context.Context, m *backend) {
+// proveWritableLoop checks until ctx ends that b takes commits, whenever b is a master
+// without recent commits of clients.
+func (s *Store) proveWritableLoop(ctx context.Context, b *backend) {
 	timer := time.NewTimer(idleProof)
 	defer timer.Stop()
 	for {
@@ -79,9 +80,9 @@ func (s *Store) proveWritableLoop(ctx context.Context, m *backend) {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
-		case <-m.proof.check:
+		case <-b.proof.check:
 		}
-		err := s.proveWritable(ctx, m)
+		err := s.proveWritable(ctx, b)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -93,39 +94,39 @@ func (s *Store) proveWritableLoop(ctx context.Context, m *backend) {
 	}
 }
 
-// proveWritesOnce makes a barrier on an idle master, and a commit on one that
-// has refused one: a barrier may succeed where entries cannot be written.
-func (s *Store) proveWritable(ctx context.Context, m *backend) error {
-	if !m.isWritable.Load() || m.commitRefusal() == nil && m.proof.recent.Swap(false) {
+// proveWritable makes a barrier on an idle master. On a master that has rejected a commit
+// it makes a commit: a barrier may succeed where entries cannot be written.
+func (s *Store) proveWritable(ctx context.Context, b *backend) error {
+	idle := b.commitRefusal() == nil
+	if !b.isWritable.Load() || idle && b.proof.recent.Swap(false) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
-	idle := m.commitRefusal() == nil
 	var err error
 	if idle {
-		err = m.Barrier(ctx)
+		err = b.Barrier(ctx)
 	} else {
-		err = s.commitProof(ctx, m)
+		err = s.commitProof(ctx, b)
 	}
 	if !errors.Is(err, context.Canceled) && !(idle && err == nil) {
-		m.noteCommit(err)
+		b.noteCommit(err)
 	}
 	return err
 }
 
-// commitProof writes the tombstone of a key that nothing else writes. It is copied,
-// and collected like every other.
-func (s *Store) commitProof(ctx context.Context, m *backend) error {
+// commitProof writes the tombstone of a reserved key. The tombstone is copied and collected
+// like any other.
+func (s *Store) commitProof(ctx context.Context, b *backend) error {
 	c := s.cluster.Load()
 	for i := range 64 * Slots {
 		key := Space("sys").Key("writable/" + strconv.Itoa(i))
-		if c.master(key) != m.Name() {
+		if c.master(key) != b.Name() {
 			continue
 		}
-		_, err := m.Commit(ctx, partition.Batch{Epoch: c.Epoch, AtLeast: Revision(m.newestSeen.Load()), Revisions: 1,
+		_, err := b.Commit(ctx, partition.Batch{Epoch: c.Epoch, AtLeast: Revision(b.newestSeen.Load()), Revisions: 1,
 			Write: []Entry{{Key: key, Deleted: true, Checksum: partition.Checksum(nil)}}})
 		return err
 	}
-	return m.Barrier(ctx) // it is the master of no slot
+	return b.Barrier(ctx) // b is the master of no slot
 }

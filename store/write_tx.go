@@ -7,81 +7,82 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// View is what the function of an Update works on: the declared keys' current
-// entries on their master, under the lock that orders all its writers. It is
-// used only inside the function.
+// Tx is the argument of an Update's function. It gives access to the current entries of
+// the declared keys on their master, under the row lock that orders all writers of that
+// master, and collects the writes. A Tx is valid only inside the function. Using a key
+// that was not declared panics.
 type Tx struct {
 	batch   *batch
 	request *writeRequest
-	base    Revision // the update's first revision; key i gets base+i
-	own     []Entry  // what it wrote, in the order of first writing
+	base    Revision // the request's first revision; the i-th key is written at base+i
+	own     []Entry  // written so far, in the order of the first write of each key
 }
 
-// Get returns the live entry of a declared key. Under UpdateOptions.WithoutValues its value is nil.
-func (v *Tx) Get(k Key) (Entry, bool) {
-	s := v.batch.row(v.request, v.request.indexOf(k))
-	if i := v.writtenIndex(k); i >= 0 {
-		e := v.own[i]
-		return e, e.Live(v.batch.claim.Now)
+// Get returns the live entry of a declared key, including earlier writes of the same
+// function. Under UpdateOptions.WithoutValues its value is nil.
+func (tx *Tx) Get(k Key) (Entry, bool) {
+	row := tx.batch.row(tx.request, tx.request.indexOf(k))
+	if i := tx.writtenIndex(k); i >= 0 {
+		e := tx.own[i]
+		return e, e.Live(tx.Now())
 	}
-	return s.entry, s.found && s.entry.Live(v.batch.claim.Now)
+	return row.entry, row.found && row.entry.Live(tx.Now())
 }
 
-// Seen is the mark of what stood for a declared key when the function began, a
-// tombstone or an expired entry too: who is told of it, or that there is no live
-// one, has seen that. It is zero where there was nothing.
-func (v *Tx) Seen(k Key) Mark {
-	s := v.batch.row(v.request, v.request.indexOf(k))
-	if !s.found {
+// Seen is the mark of the row that a declared key had when the function began; the row may
+// be a tombstone or an expired entry. A client that is answered from this row has seen
+// that mark. Seen is zero if there was no row.
+func (tx *Tx) Seen(k Key) Mark {
+	row := tx.batch.row(tx.request, tx.request.indexOf(k))
+	if !row.found {
 		return Mark{}
 	}
-	return Mark{s.entry.Origin, s.entry.Revision}
+	return Mark{row.entry.Origin, row.entry.Revision}
 }
 
-// Put writes an entry, of which Key, ContentType, Metadata, ExpiresAt and Value
-// count, and returns it as it will be stored.
-func (v *Tx) Put(e Entry) Entry {
+// Put writes an entry and returns it as it will be stored. Of e only Key, ContentType,
+// Metadata, ExpiresAt and Value count.
+func (tx *Tx) Put(e Entry) Entry {
 	e.Deleted = false
 	e.Size = int64(len(e.Value))
 	e.Checksum = partition.Checksum(e.Value)
-	return v.write(e)
+	return tx.write(e)
 }
 
-// Delete writes a tombstone for a declared key and returns it. Where there is no
-// live entry it writes nothing, and says so.
-func (v *Tx) Delete(k Key) (tombstone Entry, deleted bool) {
-	if _, ok := v.Get(k); !ok {
+// Delete writes a tombstone for a declared key and returns it. If the key has no live
+// entry, Delete writes nothing and returns false.
+func (tx *Tx) Delete(k Key) (tombstone Entry, deleted bool) {
+	if _, ok := tx.Get(k); !ok {
 		return Entry{}, false
 	}
-	return v.write(Entry{Key: k, Deleted: true, Checksum: partition.Checksum(nil)}), true
+	return tx.write(Entry{Key: k, Deleted: true, Checksum: partition.Checksum(nil)}), true
 }
 
-// Now is the master database's clock.
-func (v *Tx) Now() Instant { return v.batch.claim.Now }
+// Now is the clock of the master's database.
+func (tx *Tx) Now() Instant { return tx.batch.claim.Now }
 
-// Revision is the lowest revision that this Update gives to an entry: that of
+// Revision is the lowest revision that this Update can give to an entry: the revision of
 // the first declared key.
-func (v *Tx) Revision() Revision { return v.base }
+func (tx *Tx) Revision() Revision { return tx.base }
 
-func (v *Tx) write(e Entry) Entry {
-	i := v.request.indexOf(e.Key)
-	e.Origin = v.batch.origin
-	e.Revision = v.base + Revision(i)
-	e.ModifiedAt = v.batch.claim.Now
-	if j := v.writtenIndex(e.Key); j >= 0 {
-		v.own[j] = e
+func (tx *Tx) write(e Entry) Entry {
+	e.Origin = tx.batch.origin
+	e.Revision = tx.base + Revision(tx.request.indexOf(e.Key))
+	e.ModifiedAt = tx.Now()
+	if i := tx.writtenIndex(e.Key); i >= 0 {
+		tx.own[i] = e
 	} else {
-		v.own = append(v.own, e)
+		tx.own = append(tx.own, e)
 	}
 	return e
 }
 
-func (v *Tx) writtenIndex(k Key) int {
-	return slices.IndexFunc(v.own, func(e Entry) bool { return e.Key == k })
+// writtenIndex is the index of the key in own, negative if the function has not written it.
+func (tx *Tx) writtenIndex(k Key) int {
+	return slices.IndexFunc(tx.own, func(e Entry) bool { return e.Key == k })
 }
 
-// index is the key's place among the declared ones. An undeclared key is a
-// mistake in the program.
+// indexOf is the index of a declared key. It panics on other keys.
 func (u *writeRequest) indexOf(k Key) int {
 	i := slices.Index(u.keys, k)
 	if i < 0 {

@@ -2,65 +2,132 @@ package store
 
 import (
 	"context"
+	"slices"
+	"sync/atomic"
 
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// Written is the outcome of a Put.
+// Update runs fn over the current entries of the keys on their master and commits the
+// entries that fn wrote, all or none. Once Update returns nil they are durable. The keys
+// are distinct. fn does no I/O and may run more than once. An error of fn aborts this
+// Update alone and is returned unchanged.
+//
+// ErrDifferentMasters: the keys have more than one master. ErrMasterUnavailable: nothing
+// was stored. ErrOutcomeUnknown: the update is stored completely or not at all. When ctx
+// ends before a commit has begun, nothing is stored and the error is that of ctx.
+func (s *Store) Update(ctx context.Context, keys []Key, o UpdateOptions, fn func(*Tx) error) error {
+	u := s.newWriteRequest()
+	defer s.releaseRequest(u)
+	u.keys, u.values, u.bytes, u.fn = keys, !o.WithoutValues, o.Bytes, fn
+	return s.commit(ctx, u)
+}
+
+// UpdateOptions says how an Update runs. The zero value reads the current entries with
+// their values.
+type UpdateOptions struct {
+	// WithoutValues spares reading the current values: Tx.Get returns entries without them.
+	WithoutValues bool
+	// Bytes is the size of the values that fn writes. They count towards the memory of
+	// waiting writes and towards the size of a commit.
+	Bytes int64
+}
+
+// PutResult is the outcome of a Put.
 type PutResult struct {
 	Entry   Entry // as stored
 	Created bool  // there was no live entry before
 }
 
-// Update runs fn over the current entries of keys on their master, and commits
-// what it wrote, all or nothing; when Update returns nil it is durable. fn may
-// run more than once, does no I/O, and its error aborts this Update alone and
-// is returned as it is. The keys are distinct.
-//
-// ErrDifferentMasters: the keys have more than one master. ErrMasterUnavailable:
-// nothing was stored. ErrOutcomeUnknown: see there. An ended ctx is honoured as
-// long as the commit has not begun.
-func (s *Store) Update(ctx context.Context, keys []Key, o UpdateOptions, fn func(*Tx) error) error {
-	u := s.newWriteRequest()
-	u.keys, u.values, u.bytes, u.fn = keys, !o.WithoutValues, o.Bytes, fn
-	err := s.submit(ctx, u)
-	s.releaseRequest(u)
-	return err
-}
-
-// UpdateOptions says how an Update is run. The zero value reads the current entries
-// with their values.
-type UpdateOptions struct {
-	// WithoutValues spares reading the current values: the entries that Tx.Get returns
-	// have none.
-	WithoutValues bool
-	// Bytes is the size of the values that the function carries. They occupy that much
-	// memory while the Update waits, and that much of a commit.
-	Bytes int64
-}
-
-// Put writes an entry, of which Key, ContentType, Metadata and Value count,
-// whatever stood before. It is the fastest write.
+// Put writes an entry unconditionally. Of e only Key, ContentType, Metadata and Value
+// count. Put is the fastest write: it needs no function and reads no value. Its errors are
+// those of Update, and *TooLargeError.
 func (s *Store) Put(ctx context.Context, e Entry) (PutResult, error) {
-	e.Size = int64(len(e.Value))
-	e.Checksum = partition.Checksum(e.Value)
+	u := s.newWriteRequest()
+	defer s.releaseRequest(u)
+	u.setPut(&e)
+	u.key[0] = e.Key
+	u.keys = u.key[:]
 	if limit := s.MaxValueBytes(); e.Size > limit {
 		return PutResult{}, &TooLargeError{Limit: limit}
 	}
-	u := s.newWriteRequest()
-	u.entry, u.bytes, u.key[0] = e, e.Size, e.Key
-	u.keys = u.key[:]
-	if err := s.submit(ctx, u); err != nil {
-		s.releaseRequest(u)
+	if err := s.commit(ctx, u); err != nil {
 		return PutResult{}, err
 	}
-	w := PutResult{Entry: u.entry, Created: u.created}
-	s.releaseRequest(u)
-	return w, nil
+	return PutResult{Entry: u.entry, Created: u.created}, nil
 }
 
-// Master is the name of the partition that accepts writes of the key, "" while
-// the cluster is not known.
+// Write is a write of a single key, for UpdateEach. Err and Created are results.
+type Write struct {
+	// Entry is written unconditionally, as by Put, unless Update is set. Entry.Key is the
+	// key in both cases.
+	Entry Entry
+	// Update is the function of an Update without values. If the function puts
+	// Entry.Value, the size of that value counts towards queue and commit.
+	Update func(*Tx) error
+
+	// Err is the error that Put or Update would have returned. When Err is nil and Update
+	// is not set, Entry is the entry as stored and Created says that no live entry
+	// existed before.
+	Err     error
+	Created bool
+
+	key     [1]Key
+	request writeRequest
+}
+
+// UpdateEach makes many independent writes: a failure of a write does not affect the
+// others. All are queued at once, so that writes to the same master share commits, and
+// writes to the same key keep their order. UpdateEach returns when every outcome is known.
+// Writes for which a master's queue has no room fail with ErrMasterUnavailable.
+func (s *Store) UpdateEach(ctx context.Context, writes []Write) {
+	g := newGroup(len(writes) + 1) // UpdateEach itself counts until all writes are queued
+	queued := make(map[*committer][]*writeRequest, 1)
+	c, limit := s.cluster.Load(), s.MaxValueBytes()
+	for i := range writes {
+		w := &writes[i]
+		u := w.newRequest(g)
+		m, err := s.masterOf(c, u)
+		if err == nil && w.Update == nil && u.bytes > limit {
+			err = &TooLargeError{Limit: limit}
+		}
+		if err != nil {
+			u.finish(err)
+			continue
+		}
+		queued[m.committer] = append(queued[m.committer], u)
+	}
+	committers := make([]*committer, 0, len(queued))
+	for c, us := range queued {
+		c.submit(us...)
+		committers = append(committers, c)
+	}
+	g.finishOne()
+	g.wait(ctx, committers...)
+	for i := range writes {
+		writes[i].takeResult()
+	}
+}
+
+func (w *Write) newRequest(g *group) *writeRequest {
+	w.key[0] = w.Entry.Key
+	u := &w.request
+	*u = writeRequest{keys: w.key[:], fn: w.Update, group: g, ordered: true, bytes: int64(len(w.Entry.Value))}
+	if w.Update == nil {
+		e := w.Entry
+		u.setPut(&e)
+	}
+	return u
+}
+
+func (w *Write) takeResult() {
+	w.Err = w.request.outcome
+	if w.Err == nil && w.Update == nil {
+		w.Entry, w.Created = w.request.entry, w.request.created
+	}
+}
+
+// Master is the name of the key's master, "" while the cluster map is unknown.
 func (s *Store) Master(k Key) string {
 	c := s.cluster.Load()
 	if c == nil {
@@ -69,29 +136,15 @@ func (s *Store) Master(k Key) string {
 	return c.master(k)
 }
 
-// submit hands an update to its master's committer and waits for the outcome.
-func (s *Store) submit(ctx context.Context, u *writeRequest) error {
-	m, err := s.masterOf(s.cluster.Load(), u)
-	if err != nil {
-		return err
-	}
-	if err := m.committer.submit(u); err != nil {
-		return err
-	}
-	return m.committer.wait(ctx, u)
-}
-
-// masterOf is the master of the update's keys, by the map c, whose epoch the
-// update gets.
+// masterOf returns the master of the request's keys and sets the request's epoch, both by
+// the map c.
 func (s *Store) masterOf(c *clusterMap, u *writeRequest) (*backend, error) {
 	if c == nil {
 		return nil, &MasterError{Master: s.options.Masters[0], RetryAfter: s.options.Poll, Err: errNotReached}
 	}
 	name := c.master(u.keys[0])
-	for _, k := range u.keys[1:] {
-		if c.master(k) != name {
-			return nil, ErrDifferentMasters
-		}
+	if slices.ContainsFunc(u.keys[1:], func(k Key) bool { return c.master(k) != name }) {
+		return nil, ErrDifferentMasters
 	}
 	m := s.backend(name)
 	if m == nil {
@@ -101,17 +154,96 @@ func (s *Store) masterOf(c *clusterMap, u *writeRequest) (*backend, error) {
 	return m, nil
 }
 
-// newUpdate is an update that was used before, or a new one.
-func (s *Store) newWriteRequest() *writeRequest {
-	if u, ok := s.updates.Get().(*writeRequest); ok {
-		return u
+// commit queues a single request at its master and waits for the outcome.
+func (s *Store) commit(ctx context.Context, u *writeRequest) error {
+	m, err := s.masterOf(s.cluster.Load(), u)
+	if err != nil {
+		return err
 	}
-	return &writeRequest{done: make(chan error, 1)}
+	u.group = u.alone
+	u.alone.left.Store(1)
+	m.committer.submit(u)
+	u.alone.wait(ctx, m.committer)
+	return u.outcome
 }
 
-// free gives an update back that its committer has forgotten: its outcome was
-// received, or it was never queued, or was withdrawn.
+// writeRequest is an Update or a Put on the way through a committer. The committer owns
+// the request from submit to finish.
+type writeRequest struct {
+	epoch   int64
+	keys    []Key
+	key     [1]Key          // backs keys of a Put
+	values  bool            // fn needs the current values
+	fn      func(*Tx) error // nil: a Put of entry
+	entry   Entry           // of a Put; the commit completes the entry
+	bytes   int64           // of the values that the request carries
+	ordered bool            // must not overtake earlier requests
+	group   *group          // waits for the outcome
+	alone   *group          // the group of a request that is waited for by itself
+	outcome error           // valid once the group is done
+
+	firstOrder int   // index of the first key in batch.order
+	created    bool  // of a Put: there was no live entry before
+	err        error // of fn, in the last attempt
+}
+
+// setPut makes u a Put of e. It also sets the size and checksum of e.
+func (u *writeRequest) setPut(e *Entry) {
+	e.Size = int64(len(e.Value))
+	e.Checksum = partition.Checksum(e.Value)
+	u.entry, u.bytes = *e, e.Size
+}
+
+// finish hands the outcome to the waiting caller. The caller may reuse u from then on.
+func (u *writeRequest) finish(err error) {
+	u.outcome = err
+	u.group.finishOne()
+}
+
+// newWriteRequest returns a pooled request or a new one.
+func (s *Store) newWriteRequest() *writeRequest {
+	if u, ok := s.requests.Get().(*writeRequest); ok {
+		return u
+	}
+	return &writeRequest{alone: newGroup(1)}
+}
+
+// releaseRequest returns a request to the pool. No committer may hold the request.
 func (s *Store) releaseRequest(u *writeRequest) {
-	*u = writeRequest{done: u.done}
-	s.updates.Put(u)
+	*u = writeRequest{alone: u.alone}
+	s.requests.Put(u)
+}
+
+// group is a set of requests whose outcomes are awaited together.
+type group struct {
+	left atomic.Int64
+	done chan struct{} // buffered, 1: receives a token when none is left
+}
+
+func newGroup(n int) *group {
+	g := &group{done: make(chan struct{}, 1)}
+	g.left.Store(int64(n))
+	return g
+}
+
+func (g *group) finishOne() {
+	if g.left.Add(-1) == 0 {
+		g.done <- struct{}{}
+	}
+}
+
+// wait waits for all outcomes. When ctx ends, the requests that are still queued are
+// cancelled; the outcome of the others is that of their commit.
+func (g *group) wait(ctx context.Context, committers ...*committer) {
+	select {
+	case <-g.done:
+		return
+	case <-ctx.Done():
+	}
+	for _, c := range committers {
+		for _, u := range c.cancel(g) {
+			u.finish(ctx.Err())
+		}
+	}
+	<-g.done
 }

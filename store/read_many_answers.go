@@ -1,0 +1,196 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// keyRequest is what is read of a backend in a single statement: keys of one origin, with
+// values of at most maxValue bytes.
+type keyRequest struct {
+	q        *readRequest
+	keys     []Key
+	maxValue int64
+}
+
+// originAnswers holds a backend's entries for some keys of one origin, read at a single
+// moment. Of large values only the heads are read until their keys are answered.
+type originAnswers struct {
+	q       *readRequest
+	backend *backend
+	read    Read // without an entry
+	now     Instant
+	entries []Entry
+	at      map[Key]int // indexes in entries
+	err     error
+
+	budget int64          // bytes of the large values that may be read together
+	large  *originAnswers // large values that were read ahead
+}
+
+// readOrigin reads the keys from the first candidate that answers.
+func (s *Store) readOrigin(ctx context.Context, kr keyRequest) (a *originAnswers) {
+	err := s.tryCandidates(ctx, kr.q, func(b *backend, wait time.Duration) (err error) {
+		a, err = s.readOriginFrom(ctx, b, kr, wait)
+		return err
+	})
+	if err != nil {
+		return &originAnswers{err: err}
+	}
+	return a
+}
+
+func (s *Store) readOriginFrom(ctx context.Context, b *backend, kr keyRequest, wait time.Duration) (*originAnswers, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	q := kr.q
+	synced, token, began := b.syncedAt(q.origin), q.newFillToken(b), time.Now()
+	entries, err := b.readKeys(ctx, kr.keys, kr.maxValue)
+	if err == nil && q.strict && len(entries) < len(kr.keys) {
+		var again bool
+		if again, err = s.mustReadAgain(ctx, b, q); again {
+			entries, err = b.readKeys(ctx, kr.keys, kr.maxValue)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	a := &originAnswers{q: q, backend: b, entries: entries, at: make(map[Key]int, len(entries)), now: s.nowAt(q.origin, began)}
+	a.read = Read{Partition: b.Name(), Staleness: s.age(b, q.origin, synced)}
+	for i := range a.entries {
+		e := &a.entries[i]
+		a.at[e.Key] = i
+		if token.observed != nil && e.Live(a.now) && e.Intact() {
+			s.cache.fill(token, e)
+		}
+	}
+	if q.tooStale(a.read.Staleness) {
+		return nil, errTooFarBehind
+	}
+	return a, nil
+}
+
+// answerAge compares the moment of an answer with that of the remaining answers.
+type answerAge int
+
+const (
+	sameMoment   answerAge = iota
+	laterMoment            // a later moment, or another backend
+	otherBackend           // another backend, because this one does not answer any more
+)
+
+// answerFirst answers the first of the keys, in the session of o.
+func (a *originAnswers) answerFirst(ctx context.Context, keys []Key, o *ReadOptions) (Read, answerAge, error) {
+	if a.err != nil {
+		return Read{}, sameMoment, a.err
+	}
+	i, found := a.at[keys[0]]
+	if !found {
+		return a.read, sameMoment, ErrNotFound
+	}
+	if e := &a.entries[i]; !isHead(e) || !e.Live(a.now) {
+		return a.toRead(ctx, e, sameMoment, o)
+	}
+	return a.answerLarge(ctx, keys, o)
+}
+
+// isHead reports whether an entry was read without its value, because that is large.
+func isHead(e *Entry) bool { return e.Value == nil && e.Size > 0 }
+
+// toRead makes an answer of an entry. A damaged entry is read from another backend.
+func (a *originAnswers) toRead(ctx context.Context, e *Entry, age answerAge, o *ReadOptions) (Read, answerAge, error) {
+	r := a.read
+	r.Seen = Mark{e.Origin, e.Revision}
+	if !e.Live(a.now) {
+		return r, age, ErrNotFound
+	}
+	if !e.Intact() {
+		r, err := a.q.s.Get(ctx, e.Key, *o)
+		return r, laterMoment, err
+	}
+	r.Entry = *e
+	return r, age, nil
+}
+
+// answerLarge answers the first of the keys, whose head was read. If the entry was replaced
+// since, the answer is the newer entry.
+func (a *originAnswers) answerLarge(ctx context.Context, keys []Key, o *ReadOptions) (Read, answerAge, error) {
+	head := &a.entries[a.at[keys[0]]]
+	e, found, err := a.readWhole(ctx, keys)
+	switch {
+	case err != nil:
+		r, err := a.q.s.Get(ctx, head.Key, *o)
+		return r, otherBackend, err
+	case !found || e.Revision < head.Revision:
+		return a.answerLost(ctx, head, o)
+	case e.Revision > head.Revision:
+		return a.large.toRead(ctx, &e, laterMoment, o)
+	}
+	return a.large.toRead(ctx, &e, sameMoment, o)
+}
+
+// answerLost answers about an entry that the backend has lost since the head was read: the
+// database was emptied or replaced. A backend that has the entry is preferred.
+func (a *originAnswers) answerLost(ctx context.Context, head *Entry, o *ReadOptions) (Read, answerAge, error) {
+	since := *o
+	since.Session = o.Session.With(Mark{head.Origin, head.Revision})
+	r, err := a.q.s.Get(ctx, head.Key, since)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		r, err = a.q.s.Get(ctx, head.Key, *o)
+	}
+	return r, otherBackend, err
+}
+
+// readWhole is the entry of the first of the keys, with its value, if there still is one.
+func (a *originAnswers) readWhole(ctx context.Context, keys []Key) (e Entry, found bool, err error) {
+	if e, found = a.large.takeValue(keys[0]); found && !isHead(&e) {
+		return e, true, nil
+	}
+	for _, some := range [...][]Key{keys, keys[:1]} { // the value may have grown: alone, any size is read
+		a.large = nil
+		a.large, err = a.q.s.readOriginFrom(ctx, a.backend, a.largeRequest(some), min(readPatience, a.q.s.options.Timeout))
+		if err != nil {
+			return e, false, err
+		}
+		if e, found = a.large.takeValue(keys[0]); !found || !isHead(&e) {
+			break
+		}
+	}
+	return e, found, nil
+}
+
+// takeValue returns a key's entry and keeps only its head, so that the value can be freed.
+func (a *originAnswers) takeValue(k Key) (e Entry, found bool) {
+	if a == nil {
+		return e, false
+	}
+	i, found := a.at[k]
+	if found {
+		e, a.entries[i].Value = a.entries[i], nil
+	}
+	return e, found
+}
+
+// largeRequest selects the first of the keys, and further large values as far as the budget
+// allows. Each counts with the size of the largest, so that the budget holds even if all
+// have grown since. A single value is read whatever its size.
+func (a *originAnswers) largeRequest(keys []Key) keyRequest {
+	kr := keyRequest{q: a.q}
+	in := make(map[Key]bool)
+	for _, k := range keys {
+		i, found := a.at[k]
+		if !found || in[k] || !isHead(&a.entries[i]) || !a.entries[i].Live(a.now) {
+			continue
+		}
+		largest := max(kr.maxValue, a.entries[i].Size)
+		if len(kr.keys) > 0 && largest*int64(len(kr.keys)+1) > a.budget {
+			break
+		}
+		in[k], kr.keys, kr.maxValue = true, append(kr.keys, k), largest
+	}
+	if len(kr.keys) == 1 {
+		kr.maxValue = wholeValues
+	}
+	return kr
+}
