@@ -8,8 +8,8 @@ import (
 	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
-// TestMovedPositionOutlivesAPollThatWasUnderWay: a poll that was asked for before
-// a position was moved does not take it back, a later one does.
+// TestMovedPositionOutlivesAPollThatWasUnderWay: a poll that started before a position was
+// moved does not take the position back; a later poll does.
 func TestMovedPositionOutlivesAPollThatWasUnderWay(t *testing.T) {
 	told := 0
 	m := newBackend(memory.New("p1"), Options{}.withDefaults(), hooks{onPositions: func() { told++ }, onReplicaPosition: func(Origin, Revision) {}})
@@ -35,7 +35,7 @@ func TestMovedPositionOutlivesAPollThatWasUnderWay(t *testing.T) {
 	if at("p0") != 7 || at("p9") != 6 {
 		t.Errorf("at %d and %d after a poll that began before the move", at("p0"), at("p9"))
 	}
-	read(time.Now().Add(time.Second), 2) // it was reset
+	read(time.Now().Add(time.Second), 2) // the position was reset
 	if told != 4 {
 		t.Errorf("told %d times of 4 changes", told)
 	}

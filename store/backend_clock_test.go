@@ -9,8 +9,8 @@ import (
 	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
-// TestClockOfThisHostDecidesNothing: an entry lives by its master's clock alone.
-// That this host's is an hour off changes nothing.
+// TestClockOfThisHostDecidesNothing: expiry follows the master's clock alone, even if the
+// host's clock is an hour off.
 func TestClockOfThisHostDecidesNothing(t *testing.T) {
 	for _, off := range []time.Duration{-time.Hour, 0, time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
@@ -32,8 +32,8 @@ func TestClockOfThisHostDecidesNothing(t *testing.T) {
 	}
 }
 
-// TestSettingTheClockOfThisHostDecidesNothing: time that has passed since a poll
-// is taken from the monotonic clock, as the host's may be set meanwhile.
+// TestSettingTheClockOfThisHostDecidesNothing: the time since a poll is measured by the
+// monotonic clock, because the host's clock may be set meanwhile.
 func TestSettingTheClockOfThisHostDecidesNothing(t *testing.T) {
 	m := newBackend(memory.New("p0"), Options{}.withDefaults(), hooks{onPositions: func() {}, onReplicaPosition: func(Origin, Revision) {}})
 	m.isJoined = true
@@ -48,13 +48,13 @@ func TestSettingTheClockOfThisHostDecidesNothing(t *testing.T) {
 	}
 }
 
-// TestStalenessOutlastsClocksThatAreSet: whatever the clocks of the master's
-// database and of this host are set to, an answer is never called fresher than it
-// is; at worst its age is unknown until the clock has come to where it was.
+// TestStalenessOutlastsClocksThatAreSet: however the clocks of the master's database and of
+// this host are set, an answer is never reported fresher than it is. At worst the age is
+// unknown until the clock has reached its former value.
 func TestStalenessOutlastsClocksThatAreSet(t *testing.T) {
 	for _, step := range []time.Duration{-time.Hour, -8 * time.Second, -time.Second, time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
-			off := -time.Hour // of the database's clock to this host's
+			off := -time.Hour // of the database's clock from this host's
 			master := memory.New("p0", memory.Clock(func() time.Time { return time.Now().Add(off) }))
 			s, err := Open(Options{Partitions: []partition.Partition{master, memory.New("p1")}})
 			if err != nil {
@@ -102,8 +102,8 @@ func TestStalenessOutlastsClocksThatAreSet(t *testing.T) {
 	}
 }
 
-// TestStalenessIsUnknownForWhatIsYetToCome: a process that has started since the
-// master's clock was set back knows no more than that clock.
+// TestStalenessIsUnknownForWhatIsYetToCome: a process that was started after the master's
+// clock was set back knows only that clock.
 func TestStalenessIsUnknownForWhatIsYetToCome(t *testing.T) {
 	c := clockReading{now: partition.InstantOf(time.Now()), asked: time.Now(), answered: time.Now()}
 	if d := c.age(c.now.Add(time.Minute)); d >= 0 {
@@ -114,5 +114,5 @@ func TestStalenessIsUnknownForWhatIsYetToCome(t *testing.T) {
 	}
 }
 
-// monotonic reports whether differences to t do not depend on the host's clock.
+// monotonic reports whether differences to t are independent of the host's clock.
 func monotonic(t time.Time) bool { return t != t.Round(0) }

@@ -149,7 +149,7 @@ func (q *readRequest) cacheStaleness(st *cacheState) (d time.Duration) {
 	return d
 }
 
-// fillToken is what was known of a backend before it was read. The answer to the read may
+// fillToken is the known state of a backend before a read of it. The answer to the read may
 // be cached only if the token proves that the answer is recent enough. The zero token
 // proves nothing.
 type fillToken struct {
@@ -158,7 +158,7 @@ type fillToken struct {
 	committed Revision // newest revision that this process has committed on the backend
 }
 
-// newFillToken begins a read of a backend whose answer may be cached.
+// newFillToken is called before a read of a backend, so that the answer may be cached.
 func (q *readRequest) newFillToken(b *backend) (f fillToken) {
 	if q.mayUseCache() && b.Name() != string(q.origin) {
 		f = fillToken{b, b.observed.Load(), Revision(b.newestCommitted.Load())}

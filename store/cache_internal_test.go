@@ -7,8 +7,8 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// TestCacheEndsWhenRevisionsComeTwice: a commit that is given revisions which
-// the cache has seen on other keys comes from a master that lost them.
+// TestCacheEndsWhenRevisionsComeTwice: a commit with revisions that the cache has seen on
+// other keys comes from a master that lost these revisions.
 func TestCacheEndsWhenRevisionsComeTwice(t *testing.T) {
 	c, err := newCache(1<<20, func() {})
 	if err != nil {
@@ -36,7 +36,7 @@ func TestCacheEndsWhenRevisionsComeTwice(t *testing.T) {
 	}{
 		{11, []Key{"k/a", "k/b"}, 12},
 		{11, []Key{"k/a", "k/b"}, 12}, // the tail was faster
-		{14, []Key{"k/c"}, 12},        // 13 is another process's
+		{14, []Key{"k/c"}, 12},        // revision 13 is another process's
 		{13, []Key{"k/d"}, 13},
 		{12, []Key{"k/e"}, -1},
 		{13, []Key{"k/d"}, -1},
@@ -47,7 +47,7 @@ func TestCacheEndsWhenRevisionsComeTwice(t *testing.T) {
 	}
 }
 
-// TestRecentChangesMissNone: whatever changed after since is known.
+// TestRecentChangesMissNone: every change after since is recorded.
 func TestRecentChangesMissNone(t *testing.T) {
 	r := recentChanges{newGen: map[uint64]Revision{}}
 	at := Revision(0)

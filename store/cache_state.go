@@ -16,7 +16,7 @@ import (
 type cacheState struct {
 	generation uint64
 	upTo       Vector
-	synced     map[Origin]Instant // an origin's clock at a moment whose changes upTo includes
+	synced     map[Origin]Instant // an origin's clock at a moment up to which upTo includes every change
 }
 
 // recentChanges records, by the hash of the key, the newest revision of each key that has
@@ -122,7 +122,7 @@ func (c *cache) applyRound(r *tailRound) {
 	})
 }
 
-// applyCommit takes a commit of this process whose first revision is given, if the state
+// applyCommit takes a commit of this process that begins at revision first, if the state
 // includes every change before the commit. Otherwise the tail delivers the commit later.
 func (c *cache) applyCommit(b *batch, first Revision) {
 	c.replaceState(func(st *cacheState) *cacheState {
@@ -177,7 +177,7 @@ func (c *cache) advance(st *cacheState, upTo Vector, source string, changed iter
 }
 
 // observePositions takes the positions of a partition: the state is as current as a
-// replica whose position it includes.
+// replica up to the position of which it includes every change.
 func (c *cache) observePositions(name string, p *partition.Positions) {
 	c.replaceState(func(st *cacheState) *cacheState {
 		synced := make(map[Origin]Instant, len(p.Origins))

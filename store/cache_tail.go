@@ -20,7 +20,7 @@ func (t *tail) waitTime() time.Duration {
 	return t.s.options.Poll
 }
 
-// advanceCache advances the cache's state to what the replicas are known to hold. If that
+// advanceCache advances the cache's state to the known positions of the replicas. If that
 // takes too much reading, or the cache has not been used for a while, the generation ends
 // instead; the next use starts another.
 func (t *tail) advanceCache(ctx context.Context) {

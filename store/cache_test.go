@@ -17,8 +17,8 @@ import (
 	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
-// cacheRig is a store of which only p1 answers reads that any partition may
-// answer, so that what its cache says is known.
+// cacheRig is a store in which only p1 answers reads with Any, so that the contents of the
+// cache are known.
 type cacheRig struct {
 	*rig
 	t     *testing.T
@@ -43,8 +43,9 @@ func newCacheRigOver(t *testing.T, o store.Options, parts ...*memory.Partition) 
 		another.parts = append(another.parts, p.Reopen())
 	}
 	another.start(t, o)
-	// The entry is everywhere before r first looks: a replica that r once saw without the
-	// entry answers none of r's reads until the next poll, which some tests put off.
+	// The entry is on every partition before r first reads their positions. A replica that
+	// r once saw without the entry answers none of r's reads until the next poll, which
+	// some tests postpone.
 	another.put(t, "a", "1")
 	another.level(t)
 	o.CacheBytes, o.Read, o.Local = cacheBytes, store.ReadLocal, "p1"
@@ -54,13 +55,13 @@ func newCacheRigOver(t *testing.T, o store.Options, parts ...*memory.Partition) 
 	return r
 }
 
-// fillWith has the cache answer reads of a key.
+// fillWith makes the cache answer reads of a key.
 func (r *cacheRig) fillWith(name string) {
 	r.t.Helper()
 	eventually(r.t, "cached entry", func() bool { r.get(name); return r.fromCache(func() { r.get(name) }) })
 }
 
-// putElsewhere has another process write.
+// putElsewhere writes through another process.
 func (r *cacheRig) putElsewhere(name, value string) store.Mark {
 	r.t.Helper()
 	w, err := r.other.Put(r.t.Context(), store.Entry{Key: store.User.Key(name), Value: []byte(value)})
@@ -68,7 +69,7 @@ func (r *cacheRig) putElsewhere(name, value string) store.Mark {
 	return store.Mark{Origin: w.Entry.Origin, Revision: w.Entry.Revision}
 }
 
-// in asks for a session's reads.
+// in is the option for reads of a session.
 func in(marks ...store.Mark) store.ReadOptions {
 	return store.ReadOptions{Session: store.VectorOf(marks...)}
 }
@@ -80,7 +81,7 @@ func (r *cacheRig) must(err error) {
 	}
 }
 
-// get is what a read says of a key, "" without one.
+// get returns the value of a key, "" if there is none.
 func (r *cacheRig) get(name string) string { return r.getWith(name, store.ReadOptions{}) }
 
 func (r *cacheRig) getWith(name string, o store.ReadOptions) string {
@@ -100,10 +101,10 @@ func (r *cacheRig) fromCache(f func()) bool {
 	return after.Hits > before.Hits && after.Misses == before.Misses
 }
 
-// peer is p1 as the sync process of this process sees it.
+// peer is p1 as the sync process of this process sees the partition.
 func (r *cacheRig) peer() store.Replica { return r.Replicas()[1] }
 
-// next is what brings p1 to where its master is.
+// next is the copy that brings p1 to its master's position.
 func (r *cacheRig) next() partition.Copy {
 	r.t.Helper()
 	at, err := r.parts[1].Positions(r.t.Context())
@@ -126,7 +127,8 @@ func (r *cacheRig) delete(by *store.Store, name string) {
 	}))
 }
 
-// sync brings p1 to where its master is, as the sync process of this process or of another.
+// sync brings p1 to its master's position, as the sync process of this process or of
+// another.
 func (r *cacheRig) sync(here bool) {
 	r.t.Helper()
 	c := r.next()
@@ -138,7 +140,7 @@ func (r *cacheRig) sync(here bool) {
 	}
 }
 
-// observe has the store take the positions of a partition.
+// observe makes the store take the positions of a partition.
 func (r *cacheRig) observe(i int) {
 	r.t.Helper()
 	at, err := r.parts[i].Positions(r.t.Context())
@@ -146,7 +148,7 @@ func (r *cacheRig) observe(i int) {
 	r.Observe(r.parts[i].Name(), at)
 }
 
-// cached expects a value, from the cache, sooner or later.
+// cached waits until a key has the value and is answered from the cache.
 func (r *cacheRig) cached(name, want string) {
 	r.t.Helper()
 	eventually(r.t, "cached "+want, func() (ok bool) {
@@ -154,11 +156,11 @@ func (r *cacheRig) cached(name, want string) {
 	})
 }
 
-// TestCacheKnowsWhatThisProcessDoes: what is written through the store shows in
-// the next read, and what its sync process brings to a replica soon after.
+// TestCacheKnowsWhatThisProcessDoes: a write through the store is visible to the next read;
+// changes that the sync process brings to a replica are visible soon after.
 func TestCacheKnowsWhatThisProcessDoes(t *testing.T) {
 	o := options()
-	o.Poll = time.Hour // nobody looks
+	o.Poll = time.Hour // no polls
 	t.Run("written", func(t *testing.T) {
 		r := newCacheRig(t, o)
 		for i := range 3 {
@@ -200,7 +202,7 @@ func TestCacheKnowsWhatThisProcessDoes(t *testing.T) {
 		r.delete(r.other, "a")
 		r.sync(true)
 		eventually(t, "deletion", func() bool { return r.get("a") == "" })
-		r.put(t, "a", "3") // level again: this process's writes show at once
+		r.put(t, "a", "3") // caught up again: this process's writes are visible at once
 		if got := r.get("a"); got != "3" {
 			r.sync(true)
 			r.cached("a", "3")
@@ -243,7 +245,7 @@ func TestCacheKnowsWhatThisProcessDoes(t *testing.T) {
 	})
 }
 
-// writeMany writes more keys than are remembered as changed lately.
+// writeMany writes more keys than recentChanges holds.
 func (r *cacheRig) writeMany() {
 	r.t.Helper()
 	for n := range 4 {
@@ -255,11 +257,11 @@ func (r *cacheRig) writeMany() {
 	}
 }
 
-// TestCacheIsNotBelievedBeyondWhatItHolds: what another process writes shows
-// once it is known to be replicated, and never misleads a session.
+// TestCacheIsNotBelievedBeyondWhatItHolds: writes of another process become visible once
+// they are known to be replicated, and sessions are never answered with older entries.
 func TestCacheIsNotBelievedBeyondWhatItHolds(t *testing.T) {
 	o := options()
-	o.Poll = time.Hour // nobody looks
+	o.Poll = time.Hour // no polls
 	t.Run("a session", func(t *testing.T) {
 		r := newCacheRig(t, o)
 		at := r.putElsewhere("a", "2")
@@ -320,7 +322,7 @@ func TestCacheIsNotBelievedBeyondWhatItHolds(t *testing.T) {
 		r.must(r.parts[1].Reset(t.Context(), "p0"))
 		back := partition.Copy{Origin: "p0", To: old.Revision, Goal: old.Revision, SyncedAt: c.SyncedAt, Entries: []store.Entry{old}}
 		r.must(r.parts[1].Apply(t.Context(), back))
-		r.get("b") // of a replica that is not what it is known to be
+		r.get("b") // of a replica whose known positions are outdated
 		eventually(t, "other positions", func() bool {
 			return r.getWith("none", in(store.Mark{Origin: at.Origin, Revision: at.Revision})) == "" && r.Status().Partitions[1].Origins[0].Revision == old.Revision
 		})
@@ -346,8 +348,8 @@ func TestCacheIsNotBelievedBeyondWhatItHolds(t *testing.T) {
 	})
 }
 
-// TestCacheWorksInEveryEpoch: with several masters, in a later epoch, too. There a
-// key's newest entry may be of any origin: all marks of a session count.
+// TestCacheWorksInEveryEpoch: the cache also works with several masters in a later epoch.
+// There the newest entry of a key may be of any origin, so all marks of a session count.
 func TestCacheWorksInEveryEpoch(t *testing.T) {
 	o := options()
 	o.Poll = time.Hour
@@ -384,8 +386,8 @@ func TestCacheWorksInEveryEpoch(t *testing.T) {
 	r.cached("a", "3")
 }
 
-// TestCacheAnswersNothingElse: who asks the master, a quorum or a partition by
-// name is answered by these.
+// TestCacheAnswersNothingElse: reads from the master, of a quorum or of a named partition
+// bypass the cache.
 func TestCacheAnswersNothingElse(t *testing.T) {
 	o := options()
 	o.Poll = time.Hour
@@ -410,7 +412,7 @@ func TestCacheAnswersNothingElse(t *testing.T) {
 			t.Errorf("%+v: not from the cache", o)
 		}
 	}
-	r.getWith("m", in(r.putElsewhere("m", "1"))) // by the master, as no other has it yet
+	r.getWith("m", in(r.putElsewhere("m", "1"))) // from the master, the only partition that holds the write
 	if got := r.get("m"); got != "" {
 		t.Errorf("what the master answered was kept: %q", got)
 	}
@@ -420,8 +422,8 @@ func TestCacheAnswersNothingElse(t *testing.T) {
 	}
 }
 
-// TestCacheKeepsItsBounds: an expired entry is gone, large ones are not kept,
-// and the cache stays as large as it may be.
+// TestCacheKeepsItsBounds: expired entries are not answered, large entries are not cached,
+// and the cache stays within its size.
 func TestCacheKeepsItsBounds(t *testing.T) {
 	o := options()
 	o.Poll = time.Hour
@@ -454,9 +456,8 @@ func TestCacheKeepsItsBounds(t *testing.T) {
 	})
 }
 
-// TestCacheFollowsOthers: while reads are answered from the cache, what another
-// process writes and replicates shows within a tenth of a second, and does not
-// cost what had been cached.
+// TestCacheFollowsOthers: while the cache answers reads, writes that another process makes
+// and replicates become visible within 0.1 s, and the cached entries stay valid.
 func TestCacheFollowsOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := options()
@@ -465,7 +466,7 @@ func TestCacheFollowsOthers(t *testing.T) {
 		r.putElsewhere("b", "1")
 		r.sync(false)
 		r.fillWith("b")
-		time.Sleep(5 * time.Second) // nobody reads, nobody syncs
+		time.Sleep(5 * time.Second) // no reads, no passes
 		r.get("a")
 		for i := range 20 {
 			want := fmt.Sprint(i)
@@ -485,8 +486,8 @@ func TestCacheFollowsOthers(t *testing.T) {
 	})
 }
 
-// TestCacheThatIsNotUsedCostsNothing: what others write is not read for a cache
-// that answers no reads; one that is used again begins anew.
+// TestCacheThatIsNotUsedCostsNothing: no changes are read for a cache that answers no
+// reads. The next use starts a new generation.
 func TestCacheThatIsNotUsedCostsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := options()
@@ -510,7 +511,7 @@ func TestCacheThatIsNotUsedCostsNothing(t *testing.T) {
 			}
 			return snapshots.Load() - before
 		}
-		synced := int64(40) // sync itself opens a snapshot each time
+		synced := int64(40) // the copies themselves open a snapshot each
 		if n := write(40); n <= synced || n > 2*synced-5 {
 			t.Errorf("%d snapshots while the cache had been used lately", n-synced)
 		}
@@ -523,11 +524,11 @@ func TestCacheThatIsNotUsedCostsNothing(t *testing.T) {
 	})
 }
 
-// slowGet holds back what a replica has read until it is told to go on.
+// slowGet holds back the result of a replica's read until the test releases the result.
 type slowGet struct {
 	*memory.Partition
 	hold atomic.Bool
-	read chan struct{} // something has been read
+	read chan struct{} // a read has its result
 	goOn chan struct{}
 }
 
@@ -540,8 +541,8 @@ func (p *slowGet) GetSmall(ctx context.Context, keys []store.Key, most int64) ([
 	return entries, err
 }
 
-// TestCacheKeepsNothingThatWasOvertaken: a read that was under way while the key
-// changed, by this process or another, does not leave what it saw in the cache.
+// TestCacheKeepsNothingThatWasOvertaken: a read during which the key is changed, by this
+// process or another, does not leave the older entry in the cache.
 func TestCacheKeepsNothingThatWasOvertaken(t *testing.T) {
 	for name, move := range map[string]func(r *cacheRig){
 		"by this process": func(r *cacheRig) {
@@ -596,13 +597,12 @@ func TestCacheKeepsNothingThatWasOvertaken(t *testing.T) {
 	}
 }
 
-// TestCacheNeverGoesBackForASession: many readers, and a process that syncs,
-// at once.
+// TestCacheNeverGoesBackForASession runs many readers beside a process that syncs.
 func TestCacheNeverGoesBackForASession(t *testing.T) {
 	o := options()
 	o.Poll = 2 * time.Millisecond
 	r := newCacheRig(t, o)
-	var written [4]atomic.Int64 // revisions of what every reader may rely on
+	var written [4]atomic.Int64 // revisions that every reader may expect
 	ctx, cancel := context.WithCancel(t.Context())
 	var readers sync.WaitGroup
 	for range 4 {
@@ -631,7 +631,7 @@ func TestCacheNeverGoesBackForASession(t *testing.T) {
 			at = r.put(t, name, value).Revision
 		}
 		if n%2 == 0 {
-			written[i].Store(int64(at)) // before it is replicated
+			written[i].Store(int64(at)) // before the replication
 		}
 		r.sync(n%3 != 0)
 		written[i].Store(int64(at))
@@ -643,7 +643,7 @@ func TestCacheNeverGoesBackForASession(t *testing.T) {
 	}
 }
 
-// TestRecallAllocatesNothing: what is in the cache costs no garbage.
+// TestRecallAllocatesNothing: a read from the cache allocates nothing.
 func TestRecallAllocatesNothing(t *testing.T) {
 	o := options()
 	o.Poll = time.Hour

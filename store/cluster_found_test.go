@@ -26,7 +26,7 @@ func threeParts() (parts []*memory.Partition) {
 	return parts
 }
 
-// storeOver is a store over partitions, nothing of which runs.
+// storeOver is a store over partitions, without Run.
 func storeOver(t *testing.T, parts []*memory.Partition, change func(*store.Options)) *store.Store {
 	t.Helper()
 	o := options()
@@ -41,8 +41,8 @@ func storeOver(t *testing.T, parts []*memory.Partition, change func(*store.Optio
 	return s
 }
 
-// TestClusterIsFoundedOnlyOnceAllWereReached: an empty master whose replica is away is
-// no new cluster.
+// TestClusterIsFoundedOnlyOnceAllWereReached: an empty master whose replica is away does
+// not found a cluster.
 func TestClusterIsFoundedOnlyOnceAllWereReached(t *testing.T) {
 	for name, back := range map[string]func(partition.Cluster) *memory.Partition{
 		"a new partition": func(partition.Cluster) *memory.Partition { return memory.New("p2") },

@@ -9,7 +9,7 @@ import (
 )
 
 // A master that was set back in time (a crash without durability, an older backup) would
-// issue revisions again, and its reads would lack what it lost. compareHead finds such a
+// issue revisions again, and its reads would lack the lost writes. compareHead finds such a
 // master: it takes no writes and answers no reads until nothing is missing any more.
 
 // compareHead compares a master's newest revision with the revisions of it that replicas

@@ -59,8 +59,8 @@ func (s *Store) Lost(v Vector) bool {
 	return c != nil && c.hasLost(v)
 }
 
-// Tag is the tag of the store's cluster: the same in every process, whatever partitions are
-// added and whichever are masters. It is 0 until a partition was reached.
+// Tag is the tag of the store's cluster: the same in every process, independent of the
+// partitions and masters. It is 0 until a partition was reached.
 func (s *Store) Tag() ClusterTag {
 	if c := s.cluster.Load(); c != nil {
 		return c.tag
@@ -91,7 +91,7 @@ func newClusterMap(masters []string) partition.Cluster {
 	return partition.Cluster{ID: hex.EncodeToString(id[:]), Epoch: firstEpoch, Masters: masters, Slots: assignSlots(masters)}
 }
 
-// assignSlots gives each slot to the master whose name hashes highest with the slot
+// assignSlots gives each slot to the master with the highest hash of name and slot
 // (rendezvous hashing), so that a further master takes only its share.
 func assignSlots(masters []string) []uint16 {
 	slots := make([]uint16, Slots)
@@ -273,7 +273,7 @@ func (s *Store) checkMembership(ctx context.Context, b *backend, c partition.Clu
 	return nil
 }
 
-// checkMasters rejects a map whose masters are not the configured ones, in any order.
+// checkMasters rejects a map unless its masters are those configured, in any order.
 func (s *Store) checkMasters(c partition.Cluster) error {
 	if slices.Equal(slices.Sorted(slices.Values(c.Masters)), slices.Sorted(slices.Values(s.options.Masters))) {
 		return nil

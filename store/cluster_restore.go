@@ -203,7 +203,7 @@ func (r *restore) recoverWrites(ctx context.Context, b *backend, o Origin) (n in
 	return n, nil
 }
 
-// checkContinues rejects a master whose history the source does not continue: the source
+// checkContinues rejects a master if the source does not continue the master's history: the source
 // has collected tombstones that the master lacks, or does not hold the master's newest
 // entry.
 func (r *restore) checkContinues(ctx context.Context, master, source *backend, o Origin) error {

@@ -13,7 +13,7 @@ import (
 	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
-// backup is a copy of a partition's database as it is now.
+// backup is a copy of a partition's current database.
 func backup(t *testing.T, p *memory.Partition) *memory.Partition {
 	t.Helper()
 	b := memory.New(p.Name())
@@ -55,7 +55,7 @@ func backupAll(t *testing.T, parts []*memory.Partition) (all []*memory.Partition
 	return all
 }
 
-// restore runs a Restore over partitions on handles of its own.
+// restore runs a Restore over new handles of the partitions.
 func restore(t *testing.T, parts []*memory.Partition) (store.Restored, error) {
 	t.Helper()
 	var handles []*memory.Partition
@@ -86,8 +86,8 @@ func running(t *testing.T, parts []*memory.Partition) *rig {
 	return r
 }
 
-// TestRestoreRecognisesWhatWasLost: all partitions come from a backup. Marks of
-// what was written after it are recognised, those of before it go on.
+// TestRestoreRecognisesWhatWasLost: all partitions come from a backup. Marks of later
+// writes are recognised as lost, earlier marks stay valid.
 func TestRestoreRecognisesWhatWasLost(t *testing.T) {
 	r := newRig(t, 2, options())
 	r.put(t, "a", "1")
@@ -149,13 +149,13 @@ func TestRestoreTakesBackWhatOthersHold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	copyAll(t, t.Context(), r.parts[0], r.parts[2], "p0") // p1 has none of it
+	copyAll(t, t.Context(), r.parts[0], r.parts[2], "p0") // p1 has no entries
 	for name, c := range map[string]struct {
 		master *memory.Partition
 		back   int
 	}{
 		"an older master": {old, 3},
-		"an empty master": {memory.New("p0"), 3}, // a, c and the tombstone of b are all there is
+		"an empty master": {memory.New("p0"), 3}, // a, c and the tombstone of b
 	} {
 		t.Run(name, func(t *testing.T) {
 			parts := []*memory.Partition{c.master, backup(t, r.parts[1]), backup(t, r.parts[2])}
@@ -178,7 +178,7 @@ func TestRestoreTakesBackWhatOthersHold(t *testing.T) {
 	}
 }
 
-// TestRestoreRefusesWhatItCannotJoin, and changes nothing.
+// TestRestoreRefusesWhatItCannotJoin: a Restore that must be refused changes nothing.
 func TestRestoreRefusesWhatItCannotJoin(t *testing.T) {
 	r := newRig(t, 2, options())
 	r.put(t, "a", "1")
@@ -222,8 +222,8 @@ func TestRestoreRefusesWhatItCannotJoin(t *testing.T) {
 	}
 }
 
-// TestPartitionThatMissedARestoreIsRefused if it holds what does not count any more,
-// and goes on if it does not.
+// TestPartitionThatMissedARestoreIsRefused: a partition that was away during a Restore is
+// refused if it holds lost writes, and serves otherwise.
 func TestPartitionThatMissedARestoreIsRefused(t *testing.T) {
 	r := newRig(t, 2, options())
 	r.put(t, "a", "1")
@@ -248,7 +248,7 @@ func TestPartitionThatMissedARestoreIsRefused(t *testing.T) {
 	}
 }
 
-// TestLaterEpochIsHonoured by a process that is running.
+// TestLaterEpochIsHonoured: a running process takes a later epoch.
 func TestLaterEpochIsHonoured(t *testing.T) {
 	r := newRig(t, 2, options())
 	r.put(t, "a", "1")
@@ -264,7 +264,8 @@ func TestLaterEpochIsHonoured(t *testing.T) {
 	}
 }
 
-// TestLaterEpochWithOtherMastersStopsWrites of processes that are configured for the earlier one.
+// TestLaterEpochWithOtherMastersStopsWrites: a process that is configured for the masters
+// of the earlier epoch stops writing.
 func TestLaterEpochWithOtherMastersStopsWrites(t *testing.T) {
 	r := newRig(t, 2, options())
 	parts := backupAll(t, r.parts)
@@ -287,7 +288,8 @@ func TestLaterEpochWithOtherMastersStopsWrites(t *testing.T) {
 	}
 }
 
-// TestRestoreIsRepeatedWhereItWasCutShort, though writes came between.
+// TestRestoreIsRepeatedWhereItWasCutShort: a Restore is repeated after an interruption and
+// further writes.
 func TestRestoreIsRepeatedWhereItWasCutShort(t *testing.T) {
 	r := newRig(t, 3, options(), "p0", "p1")
 	for _, name := range []string{"a", "b", "c", "d", "e", "f"} {
@@ -307,7 +309,7 @@ func TestRestoreIsRepeatedWhereItWasCutShort(t *testing.T) {
 		if _, err := s.Restore(t.Context(), time.Minute); !errors.Is(err, partition.ErrUnavailable) {
 			t.Fatalf("cut at p%d: %v", cut, err)
 		}
-		if cut == 1 { // p0 is in the new epoch, and somebody writes to p1 in the old one
+		if cut == 1 { // p0 is in the new epoch, and a process writes to p1 in the old epoch
 			b := partition.Batch{Epoch: 1, Revisions: 1, Write: []partition.Entry{{Key: "k/between"}}}
 			if _, err := parts[1].Commit(t.Context(), b); err != nil {
 				t.Fatal(err)
@@ -329,7 +331,7 @@ func TestRestoreIsRepeatedWhereItWasCutShort(t *testing.T) {
 	}
 }
 
-// TestEpochThatIsUsedUpHasAWayOut: it has 2^40 revisions.
+// TestEpochThatIsUsedUpHasAWayOut: an epoch has 2^40 revisions.
 func TestEpochThatIsUsedUpHasAWayOut(t *testing.T) {
 	r := newRig(t, 1, options())
 	last := r.put(t, "a", "1").Revision

@@ -12,8 +12,8 @@ import (
 	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
-// behind waits until the master is found to have lost writes, and checks that it
-// gives out no revision.
+// behind waits until the master is found to have lost writes, and checks that no revision
+// is issued.
 func (r *rig) behind(t *testing.T) {
 	t.Helper()
 	head := func() partition.Revision {
@@ -35,8 +35,8 @@ func (r *rig) behind(t *testing.T) {
 	}
 }
 
-// TestMasterRestoredUnderItsWriterTakesNoWrites: no other partition knows of what
-// is lost, but the process that committed it does. The first write already is refused.
+// TestMasterRestoredUnderItsWriterTakesNoWrites: only the process that committed the lost
+// writes knows them. The very first write is refused.
 func TestMasterRestoredUnderItsWriterTakesNoWrites(t *testing.T) {
 	o := options()
 	o.Poll = time.Hour
@@ -65,8 +65,8 @@ func TestMasterRestoredUnderItsWriterTakesNoWrites(t *testing.T) {
 	r.behind(t)
 }
 
-// TestMasterRestoredWithItsReplicasTakesNoWrites of a process that has only seen
-// what replicas held before.
+// TestMasterRestoredWithItsReplicasTakesNoWrites: the process knows the lost revisions only
+// from the replicas' former positions.
 func TestMasterRestoredWithItsReplicasTakesNoWrites(t *testing.T) {
 	r := newRig(t, 2, options())
 	r.put(t, "a", "1")
@@ -83,8 +83,8 @@ func TestMasterRestoredWithItsReplicasTakesNoWrites(t *testing.T) {
 	other.behind(t)
 }
 
-// TestMasterRestoredToBeforeACopiedWriteTakesNoWrites: its replica was reachable all the
-// time, and caught up with the write at once.
+// TestMasterRestoredToBeforeACopiedWriteTakesNoWrites: the replica was reachable all the
+// time and had caught up with the write at once.
 func TestMasterRestoredToBeforeACopiedWriteTakesNoWrites(t *testing.T) {
 	r := newRig(t, 2, options())
 	r.put(t, "a", "1")
@@ -100,8 +100,9 @@ func TestMasterRestoredToBeforeACopiedWriteTakesNoWrites(t *testing.T) {
 	fresh.behind(t)
 }
 
-// TestMasterWrittenPastWhatItsReplicaHoldsTakesNoWrites: it was restored and written to
-// while the replica was away. Once that is filled afresh, the master goes on.
+// TestMasterWrittenPastWhatItsReplicaHoldsTakesNoWrites: the master was restored and
+// written to while the replica was away. Once the replica is filled afresh, the master
+// takes writes.
 func TestMasterWrittenPastWhatItsReplicaHoldsTakesNoWrites(t *testing.T) {
 	r := newRig(t, 2, options())
 	r.put(t, "a", "1")
@@ -139,7 +140,8 @@ func TestMasterWrittenPastWhatItsReplicaHoldsTakesNoWrites(t *testing.T) {
 	both.put(t, "f", "1")
 }
 
-// TestSetBackIsHeardFromTheSyncProcess, and forgotten once it is not so any more.
+// TestSetBackIsHeardFromTheSyncProcess: a set-back that the sync process reports counts
+// until a later comparison succeeds.
 func TestSetBackIsHeardFromTheSyncProcess(t *testing.T) {
 	r := newRig(t, 2, options())
 	restore := r.parts[1].Backup()
@@ -161,7 +163,8 @@ func TestSetBackIsHeardFromTheSyncProcess(t *testing.T) {
 	eventually(t, "a master that goes on", func() bool { return r.Status().Partitions[0].Writable })
 }
 
-// TestMasterTakesNoWritesUntilAllWereAsked: one of them may hold what the master has lost.
+// TestMasterTakesNoWritesUntilAllWereAsked: each replica may hold writes that the master
+// has lost.
 func TestMasterTakesNoWritesUntilAllWereAsked(t *testing.T) {
 	before := newRig(t, 2, options())
 	before.put(t, "a", "1")

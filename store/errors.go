@@ -34,7 +34,7 @@ type KeyError struct {
 
 func (e *KeyError) Error() string { return "the key " + e.Reason }
 
-// TooLargeError says that a value exceeds what the store accepts.
+// TooLargeError says that a value exceeds the size limit of the store.
 type TooLargeError struct {
 	Limit int64 // bytes of the largest value that is accepted
 }

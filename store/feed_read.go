@@ -30,7 +30,7 @@ func (s readShare) isLeft() bool { return s.matches > 0 && s.scans > 0 && s.byte
 
 // changeRead reads the changes of all origins from a source.
 type changeRead struct {
-	changeQuery // share is what is left
+	changeQuery // share is the remaining bound
 	src         *changeSource
 	page        ChangePage
 }
@@ -74,7 +74,7 @@ func (r *changeRead) dueOrigins() []Origin {
 	return due
 }
 
-// end is where the reading of an origin ends whose position is given.
+// end is the last revision to read of an origin, given the source's position.
 func (r *changeRead) end(o Origin, position Revision) Revision {
 	if r.upTo != nil {
 		return min(position, r.upTo.upTo(o))

@@ -70,7 +70,7 @@ func (s *Store) withSource(ctx context.Context, t ChangeToken, f func(*changeSou
 const (
 	sourceGood    = iota // a replica: its changes are durable at their origin, and the master is spared
 	sourceMaster         // a master, or a replica that has been behind for a while
-	sourceUnknown        // not known to be complete and to hold what the reader has seen
+	sourceUnknown        // not known to be complete and to hold everything the reader has seen
 )
 
 // feedCandidates lists the backends that may be a source, the best first.

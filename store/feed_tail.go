@@ -43,7 +43,7 @@ type tailRound struct {
 	partition     string
 }
 
-// Bounds of what a tail keeps, and of a round.
+// Bounds of the rounds that a tail keeps, and of a single round.
 const (
 	tailEntries  = 8192
 	tailBytes    = 8 << 20

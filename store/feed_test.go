@@ -17,7 +17,7 @@ import (
 
 var userChanges = store.ChangeOptions{Space: store.User, Values: true, Limit: store.MaxLimit}
 
-// readAll reads pages after t until there is no more.
+// readAll reads pages after t to the end.
 func (r *rig) readAll(t *testing.T, since store.ChangeToken, o store.ChangeOptions) ([]store.Entry, store.ChangeToken) {
 	t.Helper()
 	var all []store.Entry
@@ -124,8 +124,8 @@ func sorted(entries []store.Entry) []string {
 	return all
 }
 
-// TestChangesOfACopiedWriteBringAllBeforeIt: a write that was copied at once
-// brings along what had not been copied yet.
+// TestChangesOfACopiedWriteBringAllBeforeIt: after a write was copied at once, the feed of
+// the replica also has the changes before that write.
 func TestChangesOfACopiedWriteBringAllBeforeIt(t *testing.T) {
 	r := newRig(t, 2, options())
 	r.put(t, "a", "1")
@@ -141,8 +141,8 @@ func TestChangesOfACopiedWriteBringAllBeforeIt(t *testing.T) {
 	}
 }
 
-// TestChangesAreNotReadAmidACatchUp has the only replica hold a part of a
-// catch-up: its position says more than it holds.
+// TestChangesAreNotReadAmidACatchUp: the only replica holds a part of a multi-step
+// catch-up, so that its position is ahead of its contents.
 func TestChangesAreNotReadAmidACatchUp(t *testing.T) {
 	r := newRig(t, 2, options())
 	r.put(t, "a", "1")
@@ -156,7 +156,7 @@ func TestChangesAreNotReadAmidACatchUp(t *testing.T) {
 	}
 	from := at.Origins["p0"].Revision
 	step := partition.Copy{Origin: "p0", From: from, To: from + 1, Goal: last.Revision}
-	if err := r.parts[1].Apply(t.Context(), step); err != nil { // b was overwritten meanwhile, let us say
+	if err := r.parts[1].Apply(t.Context(), step); err != nil { // as if b had been overwritten meanwhile
 		t.Fatal(err)
 	}
 	page, err := r.Changes(t.Context(), token, userChanges)
@@ -168,13 +168,13 @@ func TestChangesAreNotReadAmidACatchUp(t *testing.T) {
 	}
 }
 
-// away makes a partition fail everything until Fail(nil).
+// away makes a partition fail every operation until Fail(nil).
 func away(p *memory.Partition) {
 	p.Fail(func(string) error { return partition.ErrUnavailable })
 }
 
-// TestChangesNeverGoBack takes away the partition that gave the token: the other
-// one is behind it, and must not be read before it has caught up.
+// TestChangesNeverGoBack: the partition that gave the token goes away. The remaining
+// partition is behind the token and must not be read before it has caught up.
 func TestChangesNeverGoBack(t *testing.T) {
 	r := newRig(t, 2, options())
 	r.put(t, "a", "1")
@@ -220,7 +220,7 @@ func TestChangesTooOldAskForAResync(t *testing.T) {
 			t.Errorf("%s: %s, %v", what, names(page.Entries), err)
 		}
 	}
-	// Who begins now lacks nothing, however much was collected before.
+	// A reader that starts now misses nothing, however much was collected before.
 	page, err := r.Changes(t.Context(), store.ChangeToken{}, one)
 	for err == nil && page.More {
 		page, err = r.Changes(t.Context(), page.Next, one)
@@ -230,7 +230,7 @@ func TestChangesTooOldAskForAResync(t *testing.T) {
 	}
 }
 
-// collect collects every tombstone that there is.
+// collect collects every tombstone.
 func (r *rig) collect(t *testing.T) {
 	t.Helper()
 	for _, p := range r.parts {
@@ -289,7 +289,7 @@ func TestMangledChangeTokensAreRefused(t *testing.T) {
 			b[i] = 'A'
 		}
 		parsed, err := store.ParseChangeToken(string(b))
-		if err == nil { // then it is the cluster's tag that was hit
+		if err == nil { // the change hit the cluster's tag
 			_, err = r.Changes(t.Context(), parsed, userChanges)
 		}
 		if !errors.Is(err, store.ErrToken) && !errors.Is(err, store.ErrForeignToken) {
@@ -307,8 +307,8 @@ func TestMangledChangeTokensAreRefused(t *testing.T) {
 	}
 }
 
-// TestChangesOfAMasterWaitForItsBarrier reads from a lone master whose barrier
-// fails: what is visible there may not be durable, and must not be given.
+// TestChangesOfAMasterWaitForItsBarrier reads from a lone master whose barrier fails:
+// visible changes may not be durable and must not be returned.
 func TestChangesOfAMasterWaitForItsBarrier(t *testing.T) {
 	r := newRig(t, 1, options())
 	r.put(t, "a", "1")
@@ -330,8 +330,8 @@ func TestChangesOfAMasterWaitForItsBarrier(t *testing.T) {
 	}
 }
 
-// TestWatchThatFallsBehindMissesNothing leaves a reader standing while more
-// changes than the tail keeps.
+// TestWatchThatFallsBehindMissesNothing stops a watcher during more changes than the tail
+// keeps.
 func TestWatchThatFallsBehindMissesNothing(t *testing.T) {
 	r := newRig(t, 1, options())
 	now, err := r.ChangesNow(t.Context())
@@ -349,7 +349,7 @@ func TestWatchThatFallsBehindMissesNothing(t *testing.T) {
 	}
 	moment, end := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer end()
-	if _, err := stalled.Next(moment); !errors.Is(err, context.DeadlineExceeded) { // it is level with the tail now
+	if _, err := stalled.Next(moment); !errors.Is(err, context.DeadlineExceeded) { // the watcher has caught up with the tail
 		t.Fatal(err)
 	}
 	const keys = 12_000 // the tail keeps 8192
@@ -379,7 +379,7 @@ func TestWatchThatFallsBehindMissesNothing(t *testing.T) {
 	group.Wait()
 }
 
-// TestPagesOfARarePrefixAreBounded reads a prefix that matches one entry in many.
+// TestPagesOfARarePrefixAreBounded reads a prefix that matches few entries.
 func TestPagesOfARarePrefixAreBounded(t *testing.T) {
 	r := newRig(t, 1, options())
 	entries := make([]store.Entry, 25_000)
@@ -414,7 +414,7 @@ func TestPagesOfARarePrefixAreBounded(t *testing.T) {
 	}
 }
 
-// TestExpiredEntriesComeAsDeleted reads an entry before and after its time.
+// TestExpiredEntriesComeAsDeleted reads an entry before and after its expiry.
 func TestExpiredEntriesComeAsDeleted(t *testing.T) {
 	r := newRig(t, 1, options())
 	key := store.User.Key("a")
@@ -434,8 +434,8 @@ func TestExpiredEntriesComeAsDeleted(t *testing.T) {
 	})
 }
 
-// TestDamagedChangesAreReadElsewhere damages the value on the replica that is
-// read, and then everywhere.
+// TestDamagedChangesAreReadElsewhere damages the value first on the replica that is read,
+// then on every partition.
 func TestDamagedChangesAreReadElsewhere(t *testing.T) {
 	r := newRig(t, 2, options())
 	e := r.put(t, "a", "1")

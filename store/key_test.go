@@ -38,8 +38,8 @@ func TestRoute(t *testing.T) {
 	}
 }
 
-// TestAssignMovesOnlyTheNewMastersShare adds a master to n others: no slot may
-// move between the others, and the shares must be near even.
+// TestAssignMovesOnlyTheNewMastersShare adds a master to n masters: no slot may move
+// between the old masters, and the shares must be nearly even.
 func TestAssignMovesOnlyTheNewMastersShare(t *testing.T) {
 	var masters []string
 	for n := 1; n <= 8; n++ {

@@ -115,7 +115,7 @@ func (r *readBatcher) enqueue(l *lookup) error {
 // than a timer for each caller.
 const sweepEvery = 50 * time.Millisecond
 
-// expireWaiters answers the lookups whose deadline has passed. It runs while any waits.
+// expireWaiters answers the lookups beyond their deadline. It runs while any lookup waits.
 func (r *readBatcher) expireWaiters() {
 	now := time.Now()
 	r.mu.Lock()

@@ -17,9 +17,9 @@ import (
 	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
-// TestHangingPartitionIsGivenUpAfterThePatience: a read goes on to the next
-// partition about a second after it was sent to one that hangs, whatever else
-// waits there, and none waits for ever when all of them hang.
+// TestHangingPartitionIsGivenUpAfterThePatience: a read goes to the next partition about a
+// second after it was sent to a partition that hangs, also if others wait there. No read
+// waits for ever when all partitions hang.
 func TestHangingPartitionIsGivenUpAfterThePatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const latest = 1100 * time.Millisecond
@@ -69,9 +69,9 @@ func TestHangingPartitionIsGivenUpAfterThePatience(t *testing.T) {
 	})
 }
 
-// TestEveryReadGetsItsOwnAnswer has many goroutines read the same and other
-// keys from partitions that are slow, while some callers leave at once: what
-// is used again must not answer anybody else.
+// TestEveryReadGetsItsOwnAnswer: many goroutines read equal and different keys from slow
+// partitions, while some callers leave at once. A reused lookup must not answer another
+// caller.
 func TestEveryReadGetsItsOwnAnswer(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -111,8 +111,8 @@ func TestEveryReadGetsItsOwnAnswer(t *testing.T) {
 	group.Wait()
 }
 
-// TestReadsAndWritesAllocateLittle guards what each of them costs between the
-// API and a partition: what is counted is the statement's share for a lone one.
+// TestReadsAndWritesAllocateLittle guards the allocations of reads and writes between the
+// API and a partition. The statement's share is that of a lone read.
 func TestReadsAndWritesAllocateLittle(t *testing.T) {
 	o := options()
 	o.Poll = time.Hour
@@ -147,7 +147,7 @@ func TestReadsAndWritesAllocateLittle(t *testing.T) {
 	}
 }
 
-// still is a partition that answers at once, out of nothing.
+// still is a partition that answers at once, without allocations.
 type still struct {
 	*memory.Partition
 	entries []store.Entry
@@ -161,12 +161,12 @@ func (s *still) Commit(context.Context, partition.Batch) (partition.Claim, error
 	return partition.Claim{First: 1, Now: 1}, nil
 }
 
-// largeGate is a partition whose whole values are held back.
+// largeGate is a partition that holds back whole values.
 type largeGate struct {
 	*memory.Partition
-	begun chan store.Key // a statement for whole values has begun
+	begun chan store.Key // a statement for whole values has started
 	goOn  chan struct{}
-	most  atomic.Int64 // bytes that one statement for several keys brought
+	most  atomic.Int64 // largest number of bytes that a statement for several keys returned
 }
 
 func (p *largeGate) Get(ctx context.Context, keys []store.Key) ([]store.Entry, error) {
@@ -191,8 +191,8 @@ func (p *largeGate) GetSmall(ctx context.Context, keys []store.Key, most int64) 
 	return entries, err
 }
 
-// TestSmallReadsNeverWaitForLargeOnes: a large value is read in a statement of its
-// own, that all share who asked before it began; not more run at once than
+// TestSmallReadsNeverWaitForLargeOnes: a large value is read in a statement of its own,
+// shared by all callers that asked before its start. At most as many such statements run as
 // there are readers, and small values are read beside them.
 func TestSmallReadsNeverWaitForLargeOnes(t *testing.T) {
 	gate := &largeGate{Partition: memory.New("p0"), begun: make(chan store.Key, 100), goOn: make(chan struct{})}
@@ -226,7 +226,7 @@ func TestSmallReadsNeverWaitForLargeOnes(t *testing.T) {
 	read(1)
 	<-gate.begun
 	<-gate.begun
-	for range 5 { // in one statement
+	for range 5 { // in a single statement
 		read(2)
 		read(3)
 	}

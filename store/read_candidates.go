@@ -111,7 +111,7 @@ type candidates struct {
 	first    int
 	asked    int  // backends visited in this round
 	lagging  bool // the second round
-	named    bool // a single backend was chosen, whatever its state
+	named    bool // a single backend was chosen, in any state
 }
 
 // candidatesFor returns the candidates of a read; at most one if the options name it.
@@ -123,7 +123,7 @@ func (s *Store) candidatesFor(q *readRequest) candidates {
 }
 
 // onlyCandidate has the named backend alone, or none if that is unreachable. A master that
-// may lack writes answers only reads whose options name its partition.
+// may lack writes answers only reads with its partition in the options.
 func (s *Store) onlyCandidate(q *readRequest, name string) candidates {
 	for i, b := range q.backends {
 		if b.Name() == name && b.isReadable.Load() && (q.o.Partition != "" || b.isComplete(q.origin)) {

@@ -13,9 +13,9 @@ import (
 	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
-// TestNoReadGoesByTheClockOfThisHost: with the clock of this host an hour off the
-// master's, and a replica's off the other way, an entry is there for every way to
-// look at it until its time by the master's clock, and never again after it.
+// TestNoReadGoesByTheClockOfThisHost: the clocks of this host and of a replica are an hour
+// off the master's, in opposite directions. By every kind of read an entry exists until it
+// expires by the master's clock, and never afterwards.
 func TestNoReadGoesByTheClockOfThisHost(t *testing.T) {
 	for _, off := range []time.Duration{-time.Hour, time.Hour} {
 		t.Run(off.String(), func(t *testing.T) {
@@ -44,9 +44,8 @@ func TestNoReadGoesByTheClockOfThisHost(t *testing.T) {
 	}
 }
 
-// TestEntryRenewedWhileItIsReadIsNotGone: a read whose answer is long on its way
-// comes with what stood before a renewal. That its time is over by now does not
-// mean that the key was ever absent.
+// TestEntryRenewedWhileItIsReadIsNotGone: a delayed answer to a read holds the entry
+// from before a renewal. That entry has expired by now, but the key was never absent.
 func TestEntryRenewedWhileItIsReadIsNotGone(t *testing.T) {
 	key := store.User.Key("a")
 	for way, shows := range map[string]func(*testing.T, *rig) bool{
@@ -92,7 +91,7 @@ func TestEntryRenewedWhileItIsReadIsNotGone(t *testing.T) {
 	}
 }
 
-// late is a partition whose next answer is long on its way.
+// late is a partition that delays its next answer.
 type late struct {
 	*memory.Partition
 	meanwhile atomic.Pointer[func()]
@@ -116,12 +115,12 @@ func (p *late) List(ctx context.Context, s partition.Span) ([]store.Entry, bool,
 	return entries, more, err
 }
 
-// memoryOff is a partition whose clock is that far from this host's.
+// memoryOff is a partition with a clock that differs from this host's by off.
 func memoryOff(name string, off time.Duration) *memory.Partition {
 	return memory.New(name, memory.Clock(func() time.Time { return time.Now().Add(off) }))
 }
 
-// wantShown checks every way to look at an entry.
+// wantShown checks every kind of read of an entry.
 func (r *rig) wantShown(t *testing.T, key store.Key, want bool) {
 	t.Helper()
 	check := func(way string, shown bool) {
@@ -155,9 +154,9 @@ func (r *rig) wantShown(t *testing.T, key store.Key, want bool) {
 	check("what is to be swept", err == nil && len(keys) == 0)
 }
 
-// TestPartitionThatIsFilledAfreshServesNoReads: one that was whole, and then
-// emptied because it had missed collected tombstones, says that it is being
-// filled and is asked nothing of that origin until it is whole again.
+// TestPartitionThatIsFilledAfreshServesNoReads: a complete partition that missed collected
+// tombstones was emptied. Its state is Filling, and it serves no reads of that origin until
+// it is complete again.
 func TestPartitionThatIsFilledAfreshServesNoReads(t *testing.T) {
 	o := options()
 	o.Read, o.Local = store.ReadLocal, "p1"

@@ -35,7 +35,7 @@ func newLargeReads(statements int) *largeReads {
 	return &largeReads{slots: make(chan struct{}, statements), pending: make(map[Key]*largeRead)}
 }
 
-// getLarge reads an entry with its value, whatever the size.
+// getLarge reads an entry with its value of any size.
 func (r *readBatcher) getLarge(ctx context.Context, k Key, until time.Time) (Entry, bool, error) {
 	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()

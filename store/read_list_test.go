@@ -15,8 +15,8 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// TestListAgreesWithAModel compares pages of random listings with what sorting
-// and grouping in memory gives.
+// TestListAgreesWithAModel compares pages of random listings with names sorted and grouped
+// in memory.
 func TestListAgreesWithAModel(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -30,7 +30,7 @@ func TestListAgreesWithAModel(t *testing.T) {
 			r.put(t, name, name)
 		}
 	}
-	for _, name := range names[:len(names)/4] { // tombstones lie in between
+	for _, name := range names[:len(names)/4] { // with tombstones in between
 		key := store.User.Key(name)
 		if err := r.Update(t.Context(), []store.Key{key}, store.UpdateOptions{}, func(v *store.Tx) error { v.Delete(key); return nil }); err != nil {
 			t.Fatal(err)
@@ -73,7 +73,7 @@ func model(names []string, prefix, delimiter string) (items []string) {
 	return slices.Compact(items)
 }
 
-// walk follows a listing page by page to its end.
+// walk reads a listing page by page to the end.
 func walk(t *testing.T, list func(context.Context, store.ListOptions) (store.Page, error), o store.ListOptions) (items []string) {
 	t.Helper()
 	for {
@@ -100,8 +100,8 @@ func walk(t *testing.T, list func(context.Context, store.ListOptions) (store.Pag
 	}
 }
 
-// TestListFromMastersIsCurrent lists what several masters have just written,
-// which no replica holds yet.
+// TestListFromMastersIsCurrent lists new writes of several masters that no replica holds
+// yet.
 func TestListFromMastersIsCurrent(t *testing.T) {
 	r := newRig(t, 3, options(), "p0", "p1")
 	var names []string

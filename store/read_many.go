@@ -11,7 +11,7 @@ import (
 // as many together as hold manyBytes, or a single value alone.
 const (
 	manyFirst = 64
-	manyMost  = 256 // what a partition reads in a single statement
+	manyMost  = 256 // the most that a partition reads in a single statement
 	manyBytes = 4 << 20
 	manySmall = 8 << 20
 )

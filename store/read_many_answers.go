@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// keyRequest is what is read of a backend in a single statement: keys of one origin, with
+// keyRequest describes a single statement on a backend: keys of the same origin, with
 // values of at most maxValue bytes.
 type keyRequest struct {
 	q        *readRequest
@@ -113,7 +113,7 @@ func (a *originAnswers) toRead(ctx context.Context, e *Entry, age answerAge, o *
 	return r, age, nil
 }
 
-// answerLarge answers the first of the keys, whose head was read. If the entry was replaced
+// answerLarge answers the first of the keys, after its head was read. If the entry was replaced
 // since, the answer is the newer entry.
 func (a *originAnswers) answerLarge(ctx context.Context, keys []Key, o *ReadOptions) (Read, answerAge, error) {
 	head := &a.entries[a.at[keys[0]]]
@@ -174,7 +174,7 @@ func (a *originAnswers) takeValue(k Key) (e Entry, found bool) {
 
 // largeRequest selects the first of the keys, and further large values as far as the budget
 // allows. Each counts with the size of the largest, so that the budget holds even if all
-// have grown since. A single value is read whatever its size.
+// have grown since. A single value may have any size.
 func (a *originAnswers) largeRequest(keys []Key) keyRequest {
 	kr := keyRequest{q: a.q}
 	in := make(map[Key]bool)

@@ -18,8 +18,8 @@ import (
 	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
-// watched is a partition of which a test sees what is read by key, before who
-// asked for it does.
+// watched is a partition that shows a test each result of a read by key before the caller
+// gets the result.
 type watched struct {
 	*memory.Partition
 	saw atomic.Pointer[func(keys []store.Key, read []store.Entry)]
@@ -61,21 +61,22 @@ func newWatched(t *testing.T, n int, o store.Options, masters ...string) (*rig, 
 	return r, parts
 }
 
-// scales know how many bytes of values are held that partitions have given out.
+// scales count the bytes of values that partitions have returned and that are still in
+// memory.
 type scales struct {
 	held, most atomic.Int64
 }
 
 func (s *scales) weigh(read []store.Entry) {
 	for i := range read {
-		if v := read[i].Value; len(v) >= 1<<10 { // smaller ones may share their memory
+		if v := read[i].Value; len(v) >= 1<<10 { // smaller values may share memory
 			s.held.Add(int64(len(v)))
 			runtime.AddCleanup(&v[0], func(n int) { s.held.Add(-int64(n)) }, len(v))
 		}
 	}
 }
 
-// hold fails the test if more than so many bytes are held by somebody.
+// hold fails the test if more bytes than the bound are in memory.
 func (s *scales) hold(t *testing.T, bound int64) {
 	t.Helper()
 	deadline := time.Now().Add(5 * time.Second)
@@ -89,8 +90,8 @@ func (s *scales) hold(t *testing.T, bound int64) {
 	s.most.Store(max(s.most.Load(), s.held.Load()))
 }
 
-// TestGetManyHoldsNoMoreThanItSays: whatever the order of sizes, and if entries
-// grow while they are read.
+// TestGetManyHoldsNoMoreThanItSays: the bound holds for every order of sizes, and for
+// entries that grow while they are read.
 func TestGetManyHoldsNoMoreThanItSays(t *testing.T) {
 	const largest, bound = 6 << 20, 12<<20 + 6<<20
 	value := strings.Repeat("v", largest)
@@ -165,8 +166,9 @@ func TestGetManyHoldsNoMoreThanItSays(t *testing.T) {
 	}
 }
 
-// TestGetManyShowsWhatALargeValueBecame: an entry that changes between its head and
-// its value is shown as it is then, and nothing older behind it where that counts.
+// TestGetManyShowsWhatALargeValueBecame: an entry that changes between the reads of its
+// head and its value is returned in its newer state. Where order counts, no older answer
+// follows.
 func TestGetManyShowsWhatALargeValueBecame(t *testing.T) {
 	const before, after = "before", "after"
 	large := func(text string, size int) string { return strings.Repeat(text, size/len(text)) }
@@ -176,7 +178,7 @@ func TestGetManyShowsWhatALargeValueBecame(t *testing.T) {
 		} {
 			for _, dies := range []bool{false, true} {
 				o := options()
-				o.Poll, o.Read, o.Local = time.Hour, store.ReadLocal, "p1" // nobody looks
+				o.Poll, o.Read, o.Local = time.Hour, store.ReadLocal, "p1" // no polls
 				r, parts := newWatched(t, 3, o)
 				keys := []store.Key{store.User.Key("first"), store.User.Key("large"), store.User.Key("last")}
 				for i := range 61 {
@@ -227,8 +229,8 @@ func TestGetManyShowsWhatALargeValueBecame(t *testing.T) {
 	}
 }
 
-// TestGetManyReadsLargeValuesElsewhere: when who gave the heads is dead, emptied or
-// damaged by the time of the values.
+// TestGetManyReadsLargeValuesElsewhere: the partition that returned the heads is dead,
+// emptied or damaged when the values are read.
 func TestGetManyReadsLargeValuesElsewhere(t *testing.T) {
 	value := strings.Repeat("v", 300<<10)
 	for name, fail := range map[string]func(t *testing.T, p *watched){
@@ -277,15 +279,15 @@ func TestGetManyReadsLargeValuesElsewhere(t *testing.T) {
 	}
 }
 
-// TestGetManyInSessionMixesNoMoments: what is cached is not shown behind what was
-// read later.
+// TestGetManyInSessionMixesNoMoments: a cached entry is not returned after an answer of a
+// later read.
 func TestGetManyInSessionMixesNoMoments(t *testing.T) { synctest.Test(t, testMomentsOfASession) }
 
 func testMomentsOfASession(t *testing.T) {
 	o := options()
 	o.Poll = time.Hour
 	r := newCacheRig(t, o)
-	for range 2 { // no time passes from here on, so that the cache does not look again
+	for range 2 { // no time passes from here on, so the cache does not poll
 		r.get("a")
 		synctest.Wait()
 	}
@@ -306,7 +308,7 @@ func testMomentsOfASession(t *testing.T) {
 	if got := read("aca", store.ReadOptions{}); got != "121" {
 		t.Fatalf("without a session a, c, a are %s", got)
 	}
-	for _, names := range []string{"aca", "aba"} { // c is cached by now, and b is not
+	for _, names := range []string{"aca", "aba"} { // c is cached, b is not
 		if got := read(names, store.ReadOptions{Consistency: store.InSession}); got != "122" && got != "222" {
 			t.Errorf("in a session, %s are %s", names, got)
 		}

@@ -15,7 +15,7 @@ import (
 	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
-// many is what GetMany answered, by the keys' indexes.
+// many holds the answers of GetMany by index.
 type many struct {
 	read store.Read
 	err  error
@@ -36,8 +36,8 @@ func (r *rig) getMany(t *testing.T, keys []store.Key, o store.ReadOptions) []man
 	return all
 }
 
-// TestGetManyAnswersAsGet: over several masters, for keys that are there, that
-// are not, that were deleted or have expired, and that come more than once.
+// TestGetManyAnswersAsGet: over several masters, for keys that exist, are absent, deleted,
+// expired or repeated.
 func TestGetManyAnswersAsGet(t *testing.T) {
 	for _, masters := range [][]string{{"p0"}, {"p0", "p1", "p2"}} {
 		r := newRig(t, 3, options(), masters...)
@@ -83,7 +83,7 @@ func TestGetManyAnswersAsGet(t *testing.T) {
 	}
 }
 
-// TestGetManyTakesFewStatements, and no more keys at a time than some MiB hold.
+// TestGetManyTakesFewStatements: GetMany also bounds the bytes of values in a statement.
 func TestGetManyTakesFewStatements(t *testing.T) {
 	r := newRig(t, 1, options())
 	var keys []store.Key
@@ -113,7 +113,7 @@ func TestGetManyTakesFewStatements(t *testing.T) {
 
 func TestGetManyReadsWhileOnePartitionLives(t *testing.T) {
 	o := options()
-	o.Poll = time.Hour // nobody finds out but the reads
+	o.Poll = time.Hour // no polls
 	r := newRig(t, 3, o)
 	keys := []store.Key{store.User.Key("a"), store.User.Key("b")}
 	r.put(t, "a", "1")
@@ -165,7 +165,7 @@ func TestGetManyServesNoDamagedCopy(t *testing.T) {
 	}
 }
 
-// changes puts keys 0, 1, … of a prefix.
+// changes makes Puts of keys 0, 1, … of a prefix.
 func changes(prefix string, n int) []store.Write {
 	cs := make([]store.Write, n)
 	for i := range cs {
@@ -212,7 +212,7 @@ func TestUpdateEachSharesCommitsAndKeepsTheOrderOfAKey(t *testing.T) {
 	for i := range 500 {
 		want := i + 1500
 		if want%10 == 4 {
-			// Whoever wrote it before is refused too, and so on: such a key was never written.
+			// An earlier write of the key was refused too: the key was never written.
 			if _, err := r.Get(t.Context(), store.User.Key(fmt.Sprint(i)), store.ReadOptions{}); !errors.Is(err, store.ErrNotFound) {
 				t.Fatalf("%d: %v", i, err)
 			}
@@ -265,8 +265,8 @@ func TestUpdateEachFailsOneByOne(t *testing.T) {
 	r.UpdateEach(t.Context(), nil)
 }
 
-// TestUpdateEachIsWithdrawnOnlyBeforeItsCommit: when ctx ends, what a commit has
-// taken is told as it ends, and the rest is never done.
+// TestUpdateEachIsWithdrawnOnlyBeforeItsCommit: when ctx ends, writes that a commit has
+// taken get its outcome, and the others are never made.
 func TestUpdateEachIsWithdrawnOnlyBeforeItsCommit(t *testing.T) {
 	o := options()
 	o.BatchEntries = 10
@@ -275,7 +275,7 @@ func TestUpdateEachIsWithdrawnOnlyBeforeItsCommit(t *testing.T) {
 	r.parts[0].Fail(func(op string) error {
 		if op == memory.OpCommit {
 			cancel()
-			<-time.After(20 * time.Millisecond) // the withdrawal comes now
+			<-time.After(20 * time.Millisecond) // the cancellation happens now
 		}
 		return nil
 	})
@@ -299,8 +299,8 @@ func TestUpdateEachIsWithdrawnOnlyBeforeItsCommit(t *testing.T) {
 	}
 }
 
-// TestUnknownOutcomeIsNotTriedAgain: what may stand already must not be decided
-// once more over itself, whatever else the error is.
+// TestUnknownOutcomeIsNotTriedAgain: a function must not run again over its own writes,
+// whatever else the error wraps.
 func TestUnknownOutcomeIsNotTriedAgain(t *testing.T) {
 	r := newRig(t, 1, options())
 	r.put(t, "a", "1")
@@ -323,8 +323,8 @@ func TestUnknownOutcomeIsNotTriedAgain(t *testing.T) {
 	}
 }
 
-// TestCopyWaitsNoLongerThanAnOperation: a partition that hangs costs its timeout,
-// and one that can take its place is asked only if it fails in time.
+// TestCopyWaitsNoLongerThanAnOperation: a partition that hangs costs its timeout. A
+// replacement is asked only if the failure comes in time.
 func TestCopyWaitsNoLongerThanAnOperation(t *testing.T) {
 	o := options()
 	o.Timeout = 200 * time.Millisecond

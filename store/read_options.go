@@ -2,7 +2,7 @@ package store
 
 import "time"
 
-// Consistency is what a read demands of the partition that answers.
+// Consistency is the demand of a read on the partition that answers.
 type Consistency string
 
 const (
@@ -25,7 +25,7 @@ type ReadOptions struct {
 	Session      Vector        // the answer is no older than this
 	MaxStaleness time.Duration // for Bounded
 	Copies       int           // for Quorum: a number, or one of the constants below
-	Partition    string        // only this partition, whatever its state and the session; for verification and operators
+	Partition    string        // only this partition, regardless of its state and the session; for verification and operators
 }
 
 // Values of ReadOptions.Copies besides a number of partitions.

@@ -16,8 +16,8 @@ import (
 	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
-// sessionRig is some processes over the same partitions, of which p0 and p1 are
-// masters, with a sync process that does one step at a time, as chance has it.
+// sessionRig is a set of processes over the same partitions, of which p0 and p1 are
+// masters, with a sync process that takes single random steps.
 type sessionRig struct {
 	*testing.T
 	*rand.Rand
@@ -44,7 +44,7 @@ func newSessionRig(t *testing.T, seed uint64) *sessionRig {
 		one.start(t, o, "p0", "p1")
 		r.processes = append(r.processes, one.Store)
 	}
-	for _, p := range r.parts { // whole, though of nothing yet
+	for _, p := range r.parts { // complete, though empty
 		for _, origin := range []store.Origin{"p0", "p1"} {
 			r.copy(p, origin, 1000)
 		}
@@ -61,7 +61,7 @@ func (r *sessionRig) note(format string, args ...any) {
 	r.log = append(r.log, fmt.Sprintf(format, args...))
 }
 
-// fail ends the test with what has happened last.
+// fail ends the test with the latest events.
 func (r *sessionRig) fail(format string, args ...any) {
 	r.Helper()
 	r.Fatalf(format+"\n%s", append(args, strings.Join(r.log[max(0, len(r.log)-25):], "\n"))...)
@@ -74,8 +74,8 @@ func (r *sessionRig) must(err error) {
 	}
 }
 
-// target is a partition as something that changes it sees it: through one of
-// the processes, whose cache hears of it, or as another process.
+// target is a partition as seen by a process that changes the partition: either a process
+// whose cache follows the change, or another process.
 func (r *sessionRig) target(p *memory.Partition) partition.Target {
 	for _, s := range r.processes {
 		if r.IntN(3) == 0 {
@@ -92,8 +92,8 @@ func (r *sessionRig) positions(p *memory.Partition) partition.Positions {
 	return at
 }
 
-// copy does one step of a copy to a target: up to n entries, and the rest some
-// other time.
+// copy makes a step of a copy to a target: up to n entries; the rest is left to later
+// steps.
 func (r *sessionRig) copy(target *memory.Partition, o store.Origin, n int) {
 	if target.Name() == string(o) {
 		return
@@ -117,7 +117,7 @@ func (r *sessionRig) copy(target *memory.Partition, o store.Origin, n int) {
 	r.must(r.target(target).Apply(r.Context(), c))
 }
 
-// catchUp brings every partition level that can be, as a write does that needs copies.
+// catchUp brings every reachable partition up to date, as Copy does.
 func (r *sessionRig) catchUp(s *store.Store, e store.Entry) {
 	held, err := s.Copy(r.Context(), e, store.EveryReachable)
 	r.note("catch up with %d: %d", e.Revision&0xffff, held)
@@ -126,8 +126,8 @@ func (r *sessionRig) catchUp(s *store.Store, e store.Entry) {
 	}
 }
 
-// collect removes the tombstones that all have passed, or all but one
-// partition: that one is emptied then, and begins anew.
+// collect removes the tombstones that all partitions have passed, or all but a single
+// partition, which is then emptied and filled afresh.
 func (r *sessionRig) collect(but *memory.Partition) {
 	for _, o := range []store.Origin{"p0", "p1"} {
 		if but != nil && but.Name() == string(o) {
@@ -157,7 +157,7 @@ func (r *sessionRig) collect(but *memory.Partition) {
 	}
 }
 
-// client is one session: what it knows of each key, and its token.
+// client is a session: the newest known state of each key, and the token.
 type client struct {
 	token  store.Vector
 	newest map[store.Key]store.Revision
@@ -177,7 +177,7 @@ func (r *sessionRig) write(c *client, s *store.Store) {
 	})
 	r.must(err)
 	if e.Revision == 0 {
-		return // there was nothing to delete
+		return // the key did not exist
 	}
 	r.note("write %s: %s %d, deleted %v", key, e.Origin, e.Revision&0xffff, e.Deleted)
 	r.history[key] = append(r.history[key], e)
@@ -201,7 +201,7 @@ func (r *sessionRig) read(c *client, s *store.Store) {
 		got, err = s.Get(r.Context(), key, o)
 	}
 	if errors.As(err, new(*store.CopiesError)) {
-		return // one is being filled
+		return // a partition is being filled
 	}
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		r.fail("%v", err)
@@ -211,9 +211,9 @@ func (r *sessionRig) read(c *client, s *store.Store) {
 	c.token = c.token.With(got.Seen)
 }
 
-// check compares what was read of a key with what the client knows of it.
+// check compares an answer about a key with the client's knowledge.
 func (r *sessionRig) check(c *client, key store.Key, seen store.Mark) {
-	if seen.Revision == 0 && c.newest[key] > 0 { // so it has seen a deletion, if not its tombstone
+	if seen.Revision == 0 && c.newest[key] > 0 { // it has seen a deletion, though not the tombstone
 		i := slices.IndexFunc(r.history[key], func(e store.Entry) bool { return e.Deleted && e.Revision >= c.newest[key] })
 		if i < 0 {
 			r.fail("%s is gone, the session knows %d of it", key, c.newest[key]&0xffff)
@@ -244,11 +244,10 @@ func (r *sessionRig) list(c *client, s *store.Store) {
 	c.token = c.token.Merge(page.Seen)
 }
 
-// TestSessionsNeverGoBack: whatever partition and process chance sends a client
-// to, and however far each of these is, it reads what it has written and nothing
-// older than it has read: entries, deletions, lists. Sync is held back, stops
-// amid catching up, is overtaken by writes that need copies, collects tombstones and
-// empties a partition that it then fills afresh.
+// TestSessionsNeverGoBack: a client reads through random partitions and processes, whatever
+// their progress. It reads its own writes, and nothing older than it has read: entries,
+// deletions, lists. Sync is delayed, stops during a catch-up, is overtaken by Copy,
+// collects tombstones, and empties a partition that it fills afresh.
 func TestSessionsNeverGoBack(t *testing.T) {
 	base := uint64(time.Now().UnixNano())
 	for i := range uint64(30) {
@@ -285,9 +284,9 @@ func TestSessionsNeverGoBack(t *testing.T) {
 	}
 }
 
-// TestSessionDoesNotBelieveAPartitionThatIsEmptied: what a replica that missed
-// collected tombstones lacks while it is filled afresh is not taken for deleted
-// by a session, though this process knows of an earlier position of it.
+// TestSessionDoesNotBelieveAPartitionThatIsEmptied: a replica that missed collected
+// tombstones is filled afresh. Entries that it lacks meanwhile are not reported absent to a
+// session, even if this process knows an earlier position of the replica.
 func TestSessionDoesNotBelieveAPartitionThatIsEmptied(t *testing.T) {
 	for what, read := range map[string]func(*rig, store.ReadOptions) (int, error){
 		"Get": func(r *rig, o store.ReadOptions) (int, error) {
@@ -331,7 +330,7 @@ func TestSessionDoesNotBelieveAPartitionThatIsEmptied(t *testing.T) {
 				t.Errorf("emptied: %d found, %v", n, err)
 			}
 			must(r.parts[1].Apply(t.Context(), partition.Copy{Origin: "p0", To: e.Revision + 1, Goal: e.Revision + 3}))
-			r.Observe("p1", before) // as somebody may who has read it earlier
+			r.Observe("p1", before) // as a sync process may that has read them earlier
 			if n, err := read(r, in); err != nil || n != 1 {
 				t.Errorf("being filled: %d found, %v", n, err)
 			}
@@ -339,8 +338,9 @@ func TestSessionDoesNotBelieveAPartitionThatIsEmptied(t *testing.T) {
 	}
 }
 
-// TestSessionIsServedByTheMasterOrRefused: with its replicas behind, a session
-// reads from the master; with that away too, it is told so, and others read on.
+// TestSessionIsServedByTheMasterOrRefused: with its replicas behind, a session reads from
+// the master. With the master away too, the session gets an error, while reads with Any
+// succeed.
 func TestSessionIsServedByTheMasterOrRefused(t *testing.T) {
 	o := options()
 	o.SessionWait = 10 * time.Millisecond
@@ -368,8 +368,8 @@ func TestSessionIsServedByTheMasterOrRefused(t *testing.T) {
 	}
 }
 
-// TestSessionWaitsForAReplica: a replica that catches up while the session
-// waits answers, whoever's sync process it was that nobody here has heard of.
+// TestSessionWaitsForAReplica: a replica that catches up while the session waits answers,
+// even if the sync process of another process made the copy.
 func TestSessionWaitsForAReplica(t *testing.T) {
 	o := options()
 	o.Poll, o.SessionWait = time.Hour, 30*time.Second
@@ -401,15 +401,15 @@ func TestSessionWaitsForAReplica(t *testing.T) {
 		}
 		return nil
 	})
-	<-asked // it waits, and asks
+	<-asked // the session waits, and reads positions
 	copyAll(t, t.Context(), r.parts[0], r.parts[1], "p0")
 	if err := <-answered; err != nil {
 		t.Error(err)
 	}
 }
 
-// TestSessionsDoNotWaitInVainAgainAndAgain: while no replica comes any further,
-// one wait shows it, and the master answers the others at once.
+// TestSessionsDoNotWaitInVainAgainAndAgain: while no replica advances, only the first
+// session waits, and the master answers the next ones at once.
 func TestSessionsDoNotWaitInVainAgainAndAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := options()
@@ -429,7 +429,7 @@ func TestSessionsDoNotWaitInVainAgainAndAgain(t *testing.T) {
 		if took := time.Since(began); took != o.SessionWait {
 			t.Errorf("50 reads took %v, which is not one wait of %v", took, o.SessionWait)
 		}
-		time.Sleep(time.Millisecond) // of the bubble's time: positions are told apart by when they were read
+		time.Sleep(time.Millisecond) // in the bubble's time: observations are ordered by the time of their reading
 		r.level(t)
 		e = r.put(t, "a", "3")
 		in.Session = store.VectorOf(store.Mark{Origin: e.Origin, Revision: e.Revision})
@@ -445,8 +445,8 @@ func TestSessionsDoNotWaitInVainAgainAndAgain(t *testing.T) {
 	})
 }
 
-// TestLostWritesAreNotServedToTheirSession: a master that was replaced by an
-// older state of itself does not answer sessions that saw more of it.
+// TestLostWritesAreNotServedToTheirSession: a master that was replaced by an older state of
+// itself does not answer sessions that have seen later writes.
 func TestLostWritesAreNotServedToTheirSession(t *testing.T) {
 	r := newRig(t, 1, options())
 	e := r.put(t, "a", "1")
@@ -459,7 +459,8 @@ func TestLostWritesAreNotServedToTheirSession(t *testing.T) {
 	}
 }
 
-// TestBoundedReadsAreAsFreshAsTheyAsk goes by what is proven, not by contact.
+// TestBoundedReadsAreAsFreshAsTheyAsk: freshness follows from proven positions, not from
+// contact.
 func TestBoundedReadsAreAsFreshAsTheyAsk(t *testing.T) {
 	o := options()
 	o.SessionWait = -1
@@ -482,7 +483,7 @@ func TestBoundedReadsAreAsFreshAsTheyAsk(t *testing.T) {
 		t.Errorf("only %v were asked within an hour", asked)
 	}
 	eventually(t, "some staleness", func() bool { return time.Since(synced) > 30*time.Millisecond })
-	for range 20 { // the replicas are polled all the time, and no fresher for that
+	for range 20 { // polls alone make the replicas no fresher
 		if got, err := r.Get(t.Context(), e.Key, in(20*time.Millisecond)); err != nil || got.Partition != "p0" {
 			t.Fatalf("within 20 ms: %+v, %v", got, err)
 		}
@@ -517,7 +518,7 @@ func TestQuorumAnswersWithTheNewest(t *testing.T) {
 		}
 		return nil
 	})
-	for range 10 { // another is asked in place of the one that fails
+	for range 10 { // a replacement for the failing partition is asked
 		if got, err := r.Get(t.Context(), e.Key, in(store.MajorityOfCopies)); err != nil || got.Entry.Revision != e.Revision {
 			t.Fatalf("quorum: %+v, %v", got, err)
 		}

@@ -9,8 +9,8 @@ import (
 	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
-// TestSlowReadIsAnsweredWhenNobodyIsFaster: a value that takes longer than the
-// patience between two partitions, but less than the timeout, can be read.
+// TestSlowReadIsAnsweredWhenNobodyIsFaster: a value can be read that takes longer than
+// readPatience, but less than the timeout.
 func TestSlowReadIsAnsweredWhenNobodyIsFaster(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := options()
@@ -21,7 +21,7 @@ func TestSlowReadIsAnsweredWhenNobodyIsFaster(t *testing.T) {
 		for _, p := range r.parts {
 			p.Fail(func(op string) error {
 				if op == memory.OpGet {
-					<-time.After(1200 * time.Millisecond) // as a large value over a slow line
+					<-time.After(1200 * time.Millisecond) // like a large value over a slow line
 				}
 				return nil
 			})

@@ -8,7 +8,7 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// State is what a partition can do now.
+// State is the current state of a partition.
 type State string
 
 const (

@@ -23,8 +23,8 @@ const (
 	benchKeys    = 10_000
 )
 
-// BenchmarkGet and BenchmarkPut have 64 goroutines work on one partition.
-// On a machine with other work only cpu-us/op and allocs/op say anything.
+// BenchmarkGet and BenchmarkPut run 64 goroutines on a partition. On a busy machine only
+// cpu-us/op and allocs/op are meaningful.
 func BenchmarkGet(b *testing.B) { benchmarkOver(b, benchGet) }
 
 func BenchmarkPut(b *testing.B) { benchmarkOver(b, benchPut) }
@@ -85,7 +85,7 @@ func cpu(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// benchMemory is a store whose database takes a moment for everything.
+// benchMemory is a partition that delays every operation.
 func benchMemory(b *testing.B) *store.Store {
 	p := memory.New("p0")
 	p.Fail(func(op string) error {

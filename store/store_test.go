@@ -30,7 +30,7 @@ func options() store.Options {
 	}
 }
 
-// newRig starts a store over n partitions of which the first are masters.
+// newRig starts a store over n partitions; the first ones are masters.
 func newRig(t *testing.T, n int, o store.Options, masters ...string) *rig {
 	t.Helper()
 	r := &rig{}
@@ -74,7 +74,7 @@ func (r *rig) start(t *testing.T, o store.Options, masters ...string) {
 	})
 }
 
-// eventually waits for a condition with a deadline.
+// eventually waits for a condition, with a deadline.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.After(10 * time.Second)
@@ -170,7 +170,7 @@ func TestPutSaysWhetherTheKeyIsNew(t *testing.T) {
 	}
 }
 
-// TestUpdateIsExactUnderConcurrency counts up by conditional writes from many
+// TestUpdateIsExactUnderConcurrency increments a counter by conditional writes from many
 // goroutines over two processes: each success must count once.
 func TestUpdateIsExactUnderConcurrency(t *testing.T) {
 	r := newRig(t, 1, options())
@@ -204,8 +204,8 @@ func TestUpdateIsExactUnderConcurrency(t *testing.T) {
 	}
 }
 
-// TestReplacedDatabaseIsJoinedAnew swaps a replica for an empty database and a
-// foreign one while the store runs.
+// TestReplacedDatabaseIsJoinedAnew replaces a replica by an empty database and by a foreign
+// one while the store runs.
 func TestReplacedDatabaseIsJoinedAnew(t *testing.T) {
 	r := newRig(t, 1, options())
 	swap := &swapped{}
@@ -286,7 +286,7 @@ var errPlanned = errors.New("planned")
 func TestUpdateErrorAbortsItAlone(t *testing.T) {
 	r := newRig(t, 1, options())
 	release := make(chan struct{})
-	r.parts[0].Fail(func(op string) error { // hold the first commit so that the rest queue together
+	r.parts[0].Fail(func(op string) error { // hold the first commit so that the other writes queue together
 		if op == memory.OpCommit {
 			<-release
 		}
@@ -557,8 +557,8 @@ func TestMasterBehindItsCopiesTakesNoWrites(t *testing.T) {
 	}
 }
 
-// TestMasterBehindItsCopiesAnswersNoReads of what it has lost: the master alone could
-// answer these reads, the replica answers the others.
+// TestMasterBehindItsCopiesAnswersNoReads of the writes it has lost: these reads need the
+// master; the replica answers all others.
 func TestMasterBehindItsCopiesAnswersNoReads(t *testing.T) {
 	s := newBehindStore(t)
 	key := store.User.Key("a")
@@ -570,7 +570,7 @@ func TestMasterBehindItsCopiesAnswersNoReads(t *testing.T) {
 	}
 	for name, o := range map[string]store.ReadOptions{
 		"master":  {Consistency: store.FromMaster},
-		"bounded": {Consistency: store.Bounded, MaxStaleness: time.Nanosecond}, // no replica is so fresh
+		"bounded": {Consistency: store.Bounded, MaxStaleness: time.Nanosecond}, // fresher than any replica
 		"session": {Consistency: store.InSession, Session: store.VectorOf(store.Mark{Origin: "p0", Revision: partition.Floor(1) + 9})},
 	} {
 		_, err := s.Get(t.Context(), key, o)
@@ -605,7 +605,7 @@ func TestMasterBehindItsCopiesAnswersNoReads(t *testing.T) {
 	}
 }
 
-// newBehindStore is a store whose master p0 was set back to where it held nothing.
+// newBehindStore is a store whose master p0 was set back to an empty state.
 func newBehindStore(t *testing.T) *store.Store {
 	t.Helper()
 	r := newRig(t, 2, options())
@@ -616,7 +616,7 @@ func newBehindStore(t *testing.T) *store.Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	blank := memory.New("p0") // an older state of the master comes back
+	blank := memory.New("p0") // an older state of the master returns
 	if _, err := blank.Join(t.Context(), row); err != nil {
 		t.Fatal(err)
 	}
@@ -769,8 +769,8 @@ func TestAddedPartitionJoinsWithoutRestart(t *testing.T) {
 	}
 }
 
-// TestNobodyIsGivenAPartitionBeforeItIsKnownToBelong: whoever syncs would write
-// into a database of another cluster.
+// TestNobodyIsGivenAPartitionBeforeItIsKnownToBelong: a sync process could write into a
+// database of another cluster.
 func TestNobodyIsGivenAPartitionBeforeItIsKnownToBelong(t *testing.T) {
 	r := &rig{}
 	var s atomic.Pointer[store.Store]
@@ -812,8 +812,8 @@ func TestNobodyIsGivenAPartitionBeforeItIsKnownToBelong(t *testing.T) {
 	}
 }
 
-// TestWritesThatNeedCopiesShareThem: while a replica is brought level for one
-// write, those that come meanwhile travel together.
+// TestWritesThatNeedCopiesShareThem: while a replica catches up for a write, the writes
+// that arrive meanwhile share the next round.
 func TestWritesThatNeedCopiesShareThem(t *testing.T) {
 	r := newRig(t, 2, options())
 	r.put(t, "a", "1")
@@ -847,8 +847,8 @@ func TestWritesThatNeedCopiesShareThem(t *testing.T) {
 	}
 }
 
-// TestCopyThatTheSyncProcessMadeCounts: it moves the position between the look at
-// it and the step.
+// TestCopyThatTheSyncProcessMadeCounts: the sync process moves the position between the
+// reading of the position and the Apply.
 func TestCopyThatTheSyncProcessMadeCounts(t *testing.T) {
 	r := newRig(t, 2, options())
 	r.put(t, "a", "1")
@@ -866,7 +866,8 @@ func TestCopyThatTheSyncProcessMadeCounts(t *testing.T) {
 	}
 }
 
-// TestReplicaThatLacksTooMuchIsNoCopy: the sync process fills it, and the write stands.
+// TestReplicaThatLacksTooMuchIsNoCopy: the sync process fills the replica, and the write
+// stands.
 func TestReplicaThatLacksTooMuchIsNoCopy(t *testing.T) {
 	r := newRig(t, 3, options())
 	r.put(t, "a", "1")
@@ -892,7 +893,7 @@ func TestReplicaThatLacksTooMuchIsNoCopy(t *testing.T) {
 }
 
 // TestCopyIsJudgedByThePositionOfNow: another process has copied much and collected
-// tombstones since this process has read the replica's positions.
+// tombstones since this process read the replica's positions.
 func TestCopyIsJudgedByThePositionOfNow(t *testing.T) {
 	o := options()
 	o.Poll = time.Hour

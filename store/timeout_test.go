@@ -10,8 +10,8 @@ import (
 	"github.com/runnelkv/runnel/store/partition/sqlengine"
 )
 
-// TestValuesFitPartitionsThatWereNotReached: a value that is accepted while a server is away
-// must fit it when it comes.
+// TestValuesFitPartitionsThatWereNotReached: a value that is accepted while a server is
+// away must fit that server.
 func TestValuesFitPartitionsThatWereNotReached(t *testing.T) {
 	away, err := mysql.Open(mysql.Config{Addr: "127.0.0.1:1", User: "u", Database: "d"}, sqlengine.Options{Name: "b"})
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
-const tag store.ClusterTag = 0xfedcba98 // of some cluster
+const tag store.ClusterTag = 0xfedcba98 // of an arbitrary cluster
 
 func randomVector(n int) (v store.Vector) {
 	for range n {
@@ -69,7 +69,7 @@ func TestTokensComeBack(t *testing.T) {
 	}
 }
 
-// TestTokenOf16MastersIsSmall bounds what every answer and request carries.
+// TestTokenOf16MastersIsSmall bounds the size of a token in requests and answers.
 func TestTokenOf16MastersIsSmall(t *testing.T) {
 	var v store.Vector
 	for i := range 16 {
@@ -81,7 +81,7 @@ func TestTokenOf16MastersIsSmall(t *testing.T) {
 	}
 }
 
-// TestMangledTokensAreRefused cuts a token and changes it at each place.
+// TestMangledTokensAreRefused truncates a token and changes each byte.
 func TestMangledTokensAreRefused(t *testing.T) {
 	text := store.VectorOf(store.Mark{Origin: "p0", Revision: partition.Floor(1) + 12345}, store.Mark{Origin: "p1", Revision: 77}).Token(store.SessionToken, tag)
 	refused := func(text string) {
@@ -105,7 +105,7 @@ func TestMangledTokensAreRefused(t *testing.T) {
 	refused(strings.Repeat(text, 1000))
 }
 
-// TestForgedTokensAreRefused: a right checksum does not make anything a vector.
+// TestForgedTokensAreRefused: a correct checksum does not make a text a vector.
 func TestForgedTokensAreRefused(t *testing.T) {
 	forged := func(body ...byte) string {
 		raw := append([]byte("s2\x00\x00\x00\x01"), body...)
@@ -161,8 +161,8 @@ func TestTokenIsMadeWithOneAllocation(t *testing.T) {
 	}
 }
 
-// TestTagIsTheClusters: every process has the same one, after a restart and with
-// more partitions too, and another cluster of the same names another.
+// TestTagIsTheClusters: every process has the same tag, also after a restart and with more
+// partitions. Another cluster with the same names has another tag.
 func TestTagIsTheClusters(t *testing.T) {
 	r := newRig(t, 2, options())
 	own := r.Tag()

@@ -7,7 +7,8 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// TestCommittedIsTheLastCommitThatWasAnswered: and nothing once the partition was seen to hold less.
+// TestCommittedIsTheLastCommitThatWasAnswered, and 0 once the partition was seen to hold
+// less.
 func TestCommittedIsTheLastCommitThatWasAnswered(t *testing.T) {
 	r := newRig(t, 2, options())
 	if got := r.Committed("p0"); got != 0 {

@@ -11,7 +11,7 @@ import (
 	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
-// newTestCommitter makes a committer of a writable master, not running yet.
+// newTestCommitter makes a committer of a writable master. Its loop is not running.
 func newTestCommitter(t *testing.T, o Options) (*committer, *memory.Partition) {
 	t.Helper()
 	p := memory.New("p0")
@@ -21,7 +21,7 @@ func newTestCommitter(t *testing.T, o Options) (*committer, *memory.Partition) {
 	return newCommitterOf(p, o), p
 }
 
-// newCommitterOf makes one more committer of a master that has joined.
+// newCommitterOf makes a further committer of a master that has joined.
 func newCommitterOf(p partition.Partition, o Options) *committer {
 	o.Logger = slog.New(slog.DiscardHandler)
 	m := newBackend(p, o.withDefaults(), hooks{})
@@ -41,7 +41,7 @@ func queued(t *testing.T, c *committer, u *writeRequest) *writeRequest {
 	return u
 }
 
-// submitted submits a request and returns why the committer has rejected it.
+// submitted submits a request and returns the reason if the committer rejects the request.
 func submitted(c *committer, u *writeRequest) error {
 	c.submit(u)
 	return u.outcome
@@ -53,9 +53,9 @@ func outcome(u *writeRequest) error {
 	return u.outcome
 }
 
-// TestDecidedWritesShareACommitUpToItsBytes queues decided writes that are too
-// large to go together: a commit exceeds the bound by one of them at most, and
-// none is lost or run out of order.
+// TestDecidedWritesShareACommitUpToItsBytes queues writes with functions that together
+// exceed a commit: a commit exceeds the bound by at most a single write, none is lost, and
+// they run in order.
 func TestDecidedWritesShareACommitUpToItsBytes(t *testing.T) {
 	c, p := newTestCommitter(t, Options{BatchBytes: 1000})
 	commits := 0
@@ -142,9 +142,9 @@ func TestWriteThatNoCommitHasTakenIsWithdrawn(t *testing.T) {
 	}
 }
 
-// TestSmallWritesDoNotWaitBehindLargeOnes queues large writes that need a
-// commit each, then small ones: these go with the first, as many as have room,
-// and the large ones are neither overtaken by each other nor delayed.
+// TestSmallWritesDoNotWaitBehindLargeOnes queues large writes that need a commit each, then
+// small writes. As many small writes as fit go with the first commit; large writes keep
+// their order and are not delayed.
 func TestSmallWritesDoNotWaitBehindLargeOnes(t *testing.T) {
 	c, _ := newTestCommitter(t, Options{BatchBytes: 1 << 20})
 	var us []*writeRequest
@@ -175,8 +175,8 @@ func TestSmallWritesDoNotWaitBehindLargeOnes(t *testing.T) {
 	}
 }
 
-// TestChangesThatCameTogetherKeepTheirOrder: a small one must not overtake a
-// large one of its key.
+// TestChangesThatCameTogetherKeepTheirOrder: a small write of an UpdateEach must not
+// overtake a large write to the same key.
 func TestChangesThatCameTogetherKeepTheirOrder(t *testing.T) {
 	c, _ := newTestCommitter(t, Options{BatchBytes: 1 << 20})
 	ours := newGroup(20)
@@ -209,8 +209,8 @@ func TestDecidedWritesAreBoundedByTheirBytes(t *testing.T) {
 	}
 }
 
-// TestRestoreBeginsAnEpochThatNoneBegan on an earlier day, though the backup that was
-// restored knows none of these.
+// TestRestoreBeginsAnEpochThatNoneBegan: the backup does not know the epochs that began
+// after it.
 func TestRestoreBeginsAnEpochThatNoneBegan(t *testing.T) {
 	monday := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
 	first := epochAfter(1, monday)

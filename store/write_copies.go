@@ -158,7 +158,7 @@ func (o *catchUpOrigin) closeRound(round *catchUpRound) (upTo Revision, mine boo
 	return round.upTo, true
 }
 
-// catchUpTries bounds the restarts of a catch-up whose target was moved by the sync process
+// catchUpTries bounds the restarts of a catch-up after the sync process has moved its target
 // meanwhile. A pass that began after the write brings the write along.
 const catchUpTries = 5
 

@@ -13,7 +13,7 @@ import (
 	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
-// listening notes what commits ask of a partition.
+// listening records the commits that a partition gets.
 type listening struct {
 	*memory.Partition
 	commits, refused, heads int
@@ -38,7 +38,7 @@ func newListening(t *testing.T) (*committer, *listening) {
 	return newCommitterOf(l, Options{}), l
 }
 
-// write commits entries together, one update each, and says which were created.
+// write commits entries together, a request each, and returns which were created.
 func write(t *testing.T, c *committer, entries ...Entry) (created []bool) {
 	t.Helper()
 	var us []*writeRequest
@@ -64,7 +64,8 @@ func remove(t *testing.T, c *committer, k Key) {
 	}
 }
 
-// TestPutsAskOnlyForWhatIsNotRecalled: who writes alone reads what a Put replaces at most once.
+// TestPutsAskOnlyForWhatIsNotRecalled: a sole writer reads the row that a Put replaces at
+// most once.
 func TestPutsAskOnlyForWhatIsNotRecalled(t *testing.T) {
 	c, l := newListening(t)
 	for i, step := range []struct {
@@ -93,8 +94,8 @@ func TestPutsAskOnlyForWhatIsNotRecalled(t *testing.T) {
 	}
 }
 
-// TestRecallGivesWayToOtherWriters: what others wrote is seen, at the price of one
-// refused commit, and not paid again by each commit while they go on.
+// TestRecallGivesWayToOtherWriters: writes of another process are seen, at the cost of a
+// rejected commit, which is not repeated by every commit while the other process writes.
 func TestRecallGivesWayToOtherWriters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, l := newListening(t)
@@ -139,7 +140,8 @@ func TestRecallEndsWithAnUnknownOutcome(t *testing.T) {
 	}
 }
 
-// TestSecondTryReliesOnNothing: another writes while a connection is found to be old.
+// TestSecondTryReliesOnNothing: another process writes while a connection turns out to be
+// dead.
 func TestSecondTryReliesOnNothing(t *testing.T) {
 	c, l := newListening(t)
 	other := newCommitterOf(l.Reopen(), Options{})
@@ -160,7 +162,7 @@ func TestSecondTryReliesOnNothing(t *testing.T) {
 	}
 }
 
-// TestRecallIsBounded writes more keys than are held: the oldest are forgotten.
+// TestRecallIsBounded writes more keys than are recorded: the oldest are dropped.
 func TestRecallIsBounded(t *testing.T) {
 	r := newWrittenKeys()
 	most := 0
@@ -177,8 +179,8 @@ func TestRecallIsBounded(t *testing.T) {
 	}
 }
 
-// TestPutsAreExactBesideOtherWriters compares what Puts of two committers say with
-// what stood, in a random course of writes, deletions, expiries and lost answers.
+// TestPutsAreExactBesideOtherWriters compares the results of Puts of two committers with
+// the actual rows, in a random sequence of writes, deletions, expiries and lost answers.
 func TestPutsAreExactBesideOtherWriters(t *testing.T) {
 	for seed := range uint64(30) {
 		synctest.Test(t, func(t *testing.T) {
@@ -186,7 +188,7 @@ func TestPutsAreExactBesideOtherWriters(t *testing.T) {
 			first, l := newListening(t)
 			cs := []*committer{first, newCommitterOf(l.Reopen(), Options{})}
 			c := cs[0]
-			stands := make(map[Key]Instant) // → expiry
+			stands := make(map[Key]Instant) // expiry by key
 			recalled := 0
 			for range 400 {
 				k := User.Key(fmt.Sprint(random.IntN(12)))

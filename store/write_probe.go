@@ -17,10 +17,10 @@ import (
 // still attempted, and their outcome counts too.
 
 // idleProof is how long a master without commits counts as writable before a barrier checks
-// it. A barrier fails for whatever makes every commit fail.
+// it. A fault that makes every commit fail also makes a barrier fail.
 const idleProof = 10 * time.Second
 
-// proof is what commits on a backend have shown.
+// proof is the outcome of recent commits on a backend.
 type proof struct {
 	recent  atomic.Bool           // a commit has succeeded since the last check
 	refusal atomic.Pointer[error] // of the last commit; nil when it succeeded

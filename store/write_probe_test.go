@@ -14,7 +14,8 @@ import (
 	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
-// failCommits fails the commits and barriers of a partition, or has them hang; reads go on.
+// failCommits makes the commits and barriers of a partition fail or hang, while reads
+// succeed.
 func failCommits(p *memory.Partition, err error) {
 	p.Fail(func(op string) error {
 		if op == memory.OpCommit || op == memory.OpBarrier {
@@ -53,7 +54,7 @@ func TestMasterThatRefusesCommitsIsNotWritable(t *testing.T) {
 				}
 
 				r.parts[0].Fail(nil)
-				time.Sleep(o.Poll + time.Millisecond) // without a write of a client
+				time.Sleep(o.Poll + time.Millisecond) // without a client's write
 				if p := r.Status().Partitions[0]; !p.Writable || p.State != store.Ready || p.Err != nil {
 					t.Errorf("the status says %+v after the end of it", p)
 				}

@@ -76,10 +76,10 @@ type Write struct {
 	request writeRequest
 }
 
-// UpdateEach makes many independent writes: a failure of a write does not affect the
-// others. All are queued at once, so that writes to the same master share commits, and
+// UpdateEach makes many independent writes: the failure of a write does not affect the
+// rest. All are queued at once, so that writes to the same master share commits, and
 // writes to the same key keep their order. UpdateEach returns when every outcome is known.
-// Writes for which a master's queue has no room fail with ErrMasterUnavailable.
+// Writes beyond the room in a master's queue fail with ErrMasterUnavailable.
 func (s *Store) UpdateEach(ctx context.Context, writes []Write) {
 	g := newGroup(len(writes) + 1) // UpdateEach itself counts until all writes are queued
 	queued := make(map[*committer][]*writeRequest, 1)
@@ -214,7 +214,7 @@ func (s *Store) releaseRequest(u *writeRequest) {
 	s.requests.Put(u)
 }
 
-// group is a set of requests whose outcomes are awaited together.
+// group is a set of requests that are awaited together.
 type group struct {
 	left atomic.Int64
 	done chan struct{} // buffered, 1: receives a token when none is left
