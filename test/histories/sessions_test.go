@@ -1,4 +1,4 @@
-package test
+package histories
 
 import (
 	"cmp"
@@ -276,12 +276,16 @@ func (c *sessionClient) list(s sighting) fate {
 	if f != answered {
 		return f
 	}
-	var page struct{ Keys []feedLine }
+	type entry struct {
+		Key, Value string
+		Revision   int64
+	}
+	var page struct{ Keys []entry }
 	if err := json.Unmarshal(r.body, &page); err != nil {
 		c.sightings.record.fault("a list was answered %d %s", r.status, r.body)
 		return f
 	}
-	listed := make(map[string]feedLine)
+	listed := make(map[string]entry)
 	for _, l := range page.Keys {
 		listed[l.Key] = l
 	}
@@ -323,7 +327,7 @@ func (c *sessionClient) transact(s sighting) fate {
 	called := c.sightings.record.now()
 	r, f := c.ask(http.MethodPost, "/v1/txn", string(body))
 	returned := c.sightings.record.now()
-	var done transacted
+	var done transactionPage
 	if f == answered {
 		if err := json.Unmarshal(r.body, &done); err != nil || done.Succeeded && len(done.Results) != len(steps) {
 			c.sightings.record.fault("a transaction was answered %d %s", r.status, r.body)

@@ -1,4 +1,4 @@
-package test
+package histories
 
 import (
 	"encoding/json"
@@ -209,6 +209,16 @@ func (o asked) missed(status int) bool {
 		slices.ContainsFunc(o.conditions, func(c condition) bool { return c.revision != 0 })
 }
 
+// transactionPage is the answer to POST /v1/txn.
+type transactionPage struct {
+	Succeeded bool
+	Results   []struct {
+		Status   int
+		Value    string
+		Revision int64
+	}
+}
+
 // transact asks by POST /v1/txn.
 func (g *registrar) transact(group string, o asked) (a answer, f fate, fault error) {
 	type object map[string]any
@@ -245,14 +255,7 @@ func (g *registrar) transact(group string, o asked) (a answer, f fate, fault err
 	if f != answered {
 		return a, f, fault
 	}
-	var done struct {
-		Succeeded bool
-		Results   []struct {
-			Status   int
-			Value    string
-			Revision int64
-		}
-	}
+	var done transactionPage
 	if err := json.Unmarshal(r.body, &done); err != nil || r.status != http.StatusOK {
 		return a, unclear, fmt.Errorf("a transaction was answered %d %s", r.status, r.body)
 	}
