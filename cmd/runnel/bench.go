@@ -22,16 +22,16 @@ import (
 	"github.com/runnelkv/runnel/cmd/runnel/internal/load"
 )
 
-const benchLong = `Measure a running server: how many requests a second it answers, and how long each takes.
+const benchLong = `Measure the throughput and the latency of a running server.
 
-It writes keys under a prefix of its own, measures each case for --duration on --connections connections, of which
-each sends its next request when it has the answer to the last, and deletes the keys again, also when it is
-interrupted. The server is busy meanwhile, and its other users wait longer.
+The command writes keys below a prefix of its own, measures each case for --duration on --connections connections, and
+deletes the keys, also after an interrupt. Each connection sends its next request after the last response. During the
+measurement the server is slower for its users.
 
-Every answer is checked: a status or a length that is not as expected is an error, which is counted, shown, and makes
-the exit status 1.
+Every response is checked: an unexpected status or length counts as an error; errors are printed, and the exit status is
+then 1.
 
-The cases are get (from any partition), get-master, put, put-if-match, batch-get and batch-put (of 1,000 keys a request, or
+The cases are get (from any partition), get-master, put, put-if-match, batch-get and batch-put (1,000 keys a request, or
 as many as make 1 MiB, on an eighth of the connections), list (pages of 100) and delete.`
 
 type benchFlags struct {
@@ -66,17 +66,17 @@ func newBench(p *program) *cobra.Command {
 		},
 	}
 	fs := cmd.Flags()
-	fs.IntVarP(&f.connections, "connections", "n", 64, "how many connections send requests at a time")
-	fs.DurationVarP(&f.duration, "duration", "d", 5*time.Second, "measure each case for this long at most")
-	fs.DurationVar(&f.warmup, "warmup", 500*time.Millisecond, "let each case run for this long before it is measured")
-	fs.Int64Var(&f.requests, "requests", 0, "send at most so many requests in each case; 0 is as many as the time allows")
-	fs.IntVar(&f.keys, "keys", 10_000, "how many keys to work on")
-	fs.IntVar(&f.valueBytes, "value-bytes", 100, "the size of each value")
-	fs.StringVar(&f.prefix, "prefix", "runnel-bench/", "put before the keys, and before a random part of it")
-	fs.Uint64Var(&f.seed, "seed", 1, "choose keys and values by this number")
+	fs.IntVarP(&f.connections, "connections", "n", 64, "the number of connections")
+	fs.DurationVarP(&f.duration, "duration", "d", 5*time.Second, "measure each case for at most this long")
+	fs.DurationVar(&f.warmup, "warmup", 500*time.Millisecond, "run each case for this long before the measurement")
+	fs.Int64Var(&f.requests, "requests", 0, "send at most this many requests in each case; 0 for any number")
+	fs.IntVar(&f.keys, "keys", 10_000, "the number of keys")
+	fs.IntVar(&f.valueBytes, "value-bytes", 100, "the size of each value in bytes")
+	fs.StringVar(&f.prefix, "prefix", "runnel-bench/", "the beginning of the keys, before a random part")
+	fs.Uint64Var(&f.seed, "seed", 1, "determines keys and values")
 	fs.StringSliceVar(&f.cases, "cases", nil, "measure only these `CASES`, separated by commas")
 	fs.BoolVar(&f.json, "json", false, "print the results as JSON")
-	fs.BoolVar(&f.plan, "plan", false, "run the one measurement that standard input describes in JSON, and print its result")
+	fs.BoolVar(&f.plan, "plan", false, "run the measurement that standard input describes in JSON, and print the result")
 	return cmd
 }
 

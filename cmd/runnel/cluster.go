@@ -9,17 +9,18 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-const initLong = `Found the cluster of a configuration on its first master, although not all of its partitions can be reached. 'runnel serve'
-and 'runnel sync' found one by themselves once every configured partition was reached and none belongs to a cluster: a
-partition that is away may belong to one whose first master came up empty, with a volume that is not mounted or a wrong URL.
+const initLong = `Create the cluster of a configuration on its first master although some partitions are unreachable. 'runnel serve' and
+'runnel sync' create a cluster by themselves only after they have reached every configured partition, and if none belongs
+to a cluster. An unreachable partition may belong to a cluster whose first master came up empty, for example because of an
+unmounted volume or a wrong URL.
 
-If a reachable partition belongs to a cluster already, the others join it and nothing is founded.`
+If a reachable partition belongs to a cluster, the rest join that cluster, and no new cluster is created.`
 
 func newInit(p *program) *cobra.Command {
 	var f configFlags
 	cmd := &cobra.Command{
 		Use:     "init",
-		Short:   "Found the cluster although some partitions are away",
+		Short:   "Create the cluster although some partitions are unreachable",
 		Long:    initLong,
 		Example: "  runnel init --config /etc/runnel.toml",
 		Args:    cobra.NoArgs,
@@ -38,7 +39,7 @@ func newInit(p *program) *cobra.Command {
 				return err
 			}
 			if st.ClusterID == "" {
-				return fmt.Errorf("no cluster was founded:\n%w", failure)
+				return fmt.Errorf("no cluster was created:\n%w", failure)
 			}
 			fmt.Fprintf(p.Out, "cluster %s, epoch %d\n", st.ClusterID, st.Epoch)
 			for _, part := range st.Partitions {
@@ -51,22 +52,21 @@ func newInit(p *program) *cobra.Command {
 	return cmd
 }
 
-const restoreLong = `Begin a new epoch after databases were set back in time: restored from a backup or a snapshot of a virtual machine, by
-Runnel's operator or behind Runnel's back. End every other runnel process first, and start them again afterwards. Every
-configured partition must be reachable.
+const restoreLong = `Begin a new epoch after databases were set back in time by a backup or a snapshot of a virtual machine. Stop every other
+runnel process before, and start them afterwards. Every configured partition must be reachable.
 
-Each partition notes up to where the writes of each master count. Writes beyond that, which clients may have seen before,
-are recognised from then on: their ETags match nothing, their sessions are refused with 410 session-lost, and the feed of
-changes answers their tokens with 410 resync. No revision is given out twice.
+Each partition records the last valid revision of each master. Later revisions, which clients may have seen, are recognised
+from then on: their ETags match nothing, their sessions are refused with 410 session-lost, and the change feed answers their
+tokens with 410 resync. No revision is assigned twice.
 
-A master that is behind its copies is first given what the others hold of it. So to go back in time on purpose, restore all
-partitions, or empty those that are not restored.`
+A master that is behind its replicas first receives their newer entries. To go back in time on purpose, restore all
+partitions, or empty the partitions that you do not restore.`
 
 func newRestore(p *program) *cobra.Command {
 	var f configFlags
 	cmd := &cobra.Command{
 		Use:     "restore",
-		Short:   "Go on after databases were set back in time",
+		Short:   "Begin a new epoch after databases were set back in time",
 		Long:    restoreLong,
 		Example: "  runnel restore --config /etc/runnel.toml",
 		Args:    cobra.NoArgs,
@@ -85,7 +85,7 @@ func newRestore(p *program) *cobra.Command {
 				return err
 			}
 			for _, e := range done.Ends {
-				fmt.Fprintf(p.Out, "%s: %d entries taken back; its revisions up to %d count\n", e.Origin, done.Back[string(e.Origin)], e.Cut)
+				fmt.Fprintf(p.Out, "%s: %d entries copied back; revisions up to %d are valid\n", e.Origin, done.Back[string(e.Origin)], e.Cut)
 			}
 			fmt.Fprintf(p.Out, "epoch %d begins\n", done.Epoch)
 			return nil

@@ -24,11 +24,11 @@ func newConfig(p *program) *cobra.Command {
 func newConfigCheck(p *program) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check FILE",
-		Short: "Say everything that is wrong with a configuration file",
-		Long: `Read a configuration file as 'runnel serve' would, without connecting to anything, and say every problem at once, one a
-line, as file:line: key: what is wrong. Environment variables and password files that it names are read too.
+		Short: "List every problem of a configuration file",
+		Long: `Read a configuration file as 'runnel serve' would, without connecting to anything, and print every problem on a line of
+its own, as file:line: key: problem. The environment variables and password files that the file names are read as well.
 
-Exit status: 0 the file is right; 1 it cannot be read; 2 something is wrong with it.`,
+Exit status: 0 the file is valid; 1 the file cannot be read; 2 the file is invalid.`,
 		Example: "  runnel config check /etc/runnel.toml",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -52,7 +52,7 @@ Exit status: 0 the file is right; 1 it cannot be read; 2 something is wrong with
 func newConfigExample(p *program) *cobra.Command {
 	return &cobra.Command{
 		Use:     "example",
-		Short:   "Print a configuration file that holds every key with its default",
+		Short:   "Print a configuration file with every key and its default",
 		Example: "  runnel config example > runnel.toml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -17,16 +17,16 @@ func newDelete(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "delete KEY | --prefix PREFIX | --all",
 		Aliases: []string{"rm"},
-		Short:   "Delete a key, or all that begin with a prefix",
-		Long: `Delete KEY. When the command returns 0 the deletion is durable at the master, and
-travels to every partition.
+		Short:   "Delete a key, or all keys that begin with a prefix",
+		Long: `Delete KEY. On exit status 0 the deletion is durable at the master, and is copied to
+every partition.
 
-A key that does not exist is an error: exit status 1. With --if-match the key is
-deleted only while it still has that ETag.
+If the key does not exist, the exit status is 1. With --if-match the key is deleted
+only if it has this ETag.
 
-With --prefix every key that begins with PREFIX is deleted, 1,000 at a time; with
---all every key. It asks first, unless --yes. A key that is written meanwhile may be
-deleted or not; one that was deleted stays so when the command is interrupted.`,
+--prefix deletes every key that begins with PREFIX, 1,000 at a time; --all deletes
+every key. Both ask first, unless --yes is given. A key that is written meanwhile may
+be deleted or not. An interrupted command does not restore deleted keys.`,
 		Example: `  runnel delete greeting
   runnel delete counter --if-match "$etag"
   runnel delete --prefix sessions/ --yes`,
@@ -56,7 +56,7 @@ deleted or not; one that was deleted stays so when the command is interrupted.`,
 	}
 	f := cmd.Flags()
 	sessionFlag(f, &session)
-	f.StringVar(&ifMatch, "if-match", "", "delete only if the key has this `ETAG`; * for any")
+	f.StringVar(&ifMatch, "if-match", "", "delete only if the key has this `ETAG`")
 	f.StringVar(&d.prefix, "prefix", "", "delete every key that begins with `PREFIX`")
 	p.completePrefix(cmd)
 	f.BoolVar(&d.all, "all", false, "delete every key")

@@ -22,18 +22,19 @@ func newGet(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get KEY",
 		Short: "Print the value of a key",
-		Long: `Print the value of KEY, byte for byte as it is stored.
+		Long: `Print the value of KEY, byte for byte.
 
-With --json the whole entry is printed instead: its value (value_base64 when it
-is not UTF-8), media type, ETag, revision, times and metadata.
+With --json print the whole entry instead: value (value_base64 if the value is
+not UTF-8), media type, ETag, revision, times and metadata.
 
-By default any partition may answer, so the value can be a moment old.
---consistency master asks the key's master; --max-staleness 5s only who is proven
-to be at most so far behind; --r 2, quorum or all takes the newest of so many
-partitions. --session FILE, which goes with each of these, shows nothing older
-than what commands with that file have read or written.
+By default any partition answers, so the value can be slightly old.
+--consistency master reads from the key's master. --max-staleness 5s reads from a
+partition that is provably at most 5 seconds behind. --r 2, quorum or all reads
+from several partitions and prints the newest entry. --session FILE, which can be
+combined with each of these, shows nothing older than commands with the same FILE
+have read or written.
 
-A key that does not exist is an error: exit status 1, nothing printed.`,
+If the key does not exist, the exit status is 1 and nothing is printed.`,
 		Example: `  runnel get greeting
   runnel get 'photos/cat 1.jpg' -o cat.jpg
   runnel get greeting --json | jq .etag
@@ -56,7 +57,7 @@ A key that does not exist is an error: exit status 1, nothing printed.`,
 	f := cmd.Flags()
 	o.read.addToKeyRead(cmd)
 	f.BoolVar(&o.json, "json", false, "print the whole entry as JSON")
-	f.StringVarP(&o.output, "output", "o", "", "write to `FILE`, which appears only once it is whole")
+	f.StringVarP(&o.output, "output", "o", "", "write to `FILE`, which appears when it is complete")
 	return cmd
 }
 

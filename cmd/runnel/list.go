@@ -32,19 +32,19 @@ func newList(p *program) *cobra.Command {
 		Use:     "list [PREFIX]",
 		Aliases: []string{"ls"},
 		Short:   "List keys",
-		Long: `List the keys that begin with PREFIX, or all, in byte order, one a line. The list
-is streamed: it may be of any length. --limit ends it early.
+		Long: `List the keys that begin with PREFIX, or all keys, in byte order, one a line. The
+list is streamed and may be of any length.
 
-With --delimiter / a key that goes on after the next / stands for all keys of
-that common prefix, which is printed once: the list of a directory, so to say.
+With --delimiter / keys that continue behind the next / are printed once, as their
+common prefix, like a directory.
 
-Any partition may answer, so the list can be a moment old. --consistency master
-asks the masters; --max-staleness 5s only who is proven to be at most so far
-behind. --session FILE, which goes with each of these, shows nothing older than
-what commands with that file have read or written.
+Any partition answers, so the list can be slightly old. --consistency master reads
+from the masters. --max-staleness 5s reads from a partition that is provably at most
+5 seconds behind. --session FILE, which can be combined with each of these, shows
+nothing older than commands with the same FILE have read or written.
 
---long adds size, time, expiry, media type and ETag. --json prints one JSON object a
-line, {"prefix":…} for a common prefix; --values adds the values to it.`,
+--long adds size, time, expiry, media type and ETag. --json prints a JSON object on
+each line, {"prefix":…} for a common prefix. --values adds the values.`,
 		Example: `  runnel list
   runnel list photos/ --long
   runnel list photos/ --delimiter /
@@ -72,10 +72,10 @@ line, {"prefix":…} for a common prefix; --values adds the values to it.`,
 	}
 	f := cmd.Flags()
 	o.read.addToList(cmd)
-	f.StringVarP(&o.delimiter, "delimiter", "d", "", "print what lies below the next `DELIMITER` once, as a prefix")
-	f.IntVarP(&o.limit, "limit", "n", 0, "print at most this many; 0 for all")
-	f.BoolVar(&o.json, "json", false, "print one JSON object a line")
-	f.BoolVar(&o.values, "values", false, "with the values (implies --json)")
+	f.StringVarP(&o.delimiter, "delimiter", "d", "", "print keys that continue behind the next `DELIMITER` once, as a prefix")
+	f.IntVarP(&o.limit, "limit", "n", 0, "print at most this many keys and prefixes; 0 for all")
+	f.BoolVar(&o.json, "json", false, "print a JSON object on each line")
+	f.BoolVar(&o.values, "values", false, "add the values (implies --json)")
 	f.BoolVarP(&o.long, "long", "l", false, "print a table of size, time, expiry, type, ETag and key")
 	return cmd
 }

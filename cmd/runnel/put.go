@@ -36,20 +36,20 @@ func newPut(p *program) *cobra.Command {
 		Short: "Store a value under a key, and print its ETag",
 		Long: `Store VALUE under KEY and print the new ETag.
 
-Without VALUE, or with -, the value is read from standard input; with --file
-from a file. When the command returns 0 the value is durable at the master.
+Without VALUE, or with -, the value is read from standard input, with --file from
+a file. On exit status 0 the value is durable at the master.
 
-Unless --content-type says so, the media type is text/plain for an argument, goes
-by the extension of a file, and is application/octet-stream for anything else.
+The default media type is text/plain for an argument, the type of the extension
+for a file, and otherwise application/octet-stream.
 
---copies 2, or all, waits until so many partitions hold the value; if they do not in
-time, the value is stored all the same, and the exit status is 1.
+--copies 2, or all, waits until 2 or all partitions hold the value. If fewer do in
+time, the value is stored anyway and the exit status is 1.
 
---if-match stores only while the key still has that ETag, --if-none-match '*'
-only while the key does not exist: otherwise exit status 1, "412
-precondition-failed", and nothing is changed. An unconditional put is repeated
-when the connection is lost; a conditional one whose outcome is unknown is not,
-as it could then fail on its own success: get the key to see.`,
+--if-match stores only if the key has this ETag, --if-none-match '*' only if the
+key does not exist. Otherwise nothing is changed, and the error is "412
+precondition-failed". After a lost connection a put without conditions is
+repeated; a conditional put with an unknown outcome is not, because it could fail
+on its own success. Get the key to see whether the value was stored.`,
 		Example: `  runnel put greeting 'hello world'
   runnel put photos/cat.jpg --file cat.jpg
   date | runnel put now --ttl 1m
@@ -71,13 +71,13 @@ as it could then fail on its own success: get the key to see.`,
 	f := cmd.Flags()
 	sessionFlag(f, &o.session)
 	f.StringVarP(&o.file, "file", "f", "", "read the value from `FILE`")
-	f.StringVarP(&o.contentType, "content-type", "t", "", "the value's media `TYPE`")
-	f.DurationVar(&o.ttl, "ttl", 0, "expire after this long, on every node (such as 30s or 24h)")
-	f.StringVar(&o.copies, "copies", "", "return once `N` partitions, or all, hold the value")
+	f.StringVarP(&o.contentType, "content-type", "t", "", "the media `TYPE` of the value")
+	f.DurationVar(&o.ttl, "ttl", 0, "expire after this time, on every partition (such as 30s or 24h)")
+	f.StringVar(&o.copies, "copies", "", "wait until `N` partitions, or all, hold the value")
 	complete(cmd, "copies", "2", "all")
-	f.StringVar(&o.ifMatch, "if-match", "", "store only if the key has this `ETAG`; * for any")
-	f.StringVar(&o.ifNoneMatch, "if-none-match", "", "store only if the key does not have this `ETAG`; * for none")
-	f.StringToStringVar(&o.meta, "meta", nil, "metadata to keep with the value, as `NAME=TEXT`; may be repeated")
+	f.StringVar(&o.ifMatch, "if-match", "", "store only if the key has this `ETAG`; * if the key exists")
+	f.StringVar(&o.ifNoneMatch, "if-none-match", "", "store only if the key does not have this `ETAG`; * if the key does not exist")
+	f.StringToStringVar(&o.meta, "meta", nil, "metadata to store with the value, as `NAME=TEXT`; may be repeated")
 	return cmd
 }
 
@@ -165,8 +165,8 @@ func newTouch(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "touch KEY --ttl DURATION",
 		Short: "Renew when a key expires, and print its new ETag",
-		Long: `Let KEY expire after --ttl from now. Its value, media type and metadata stay, and are
-not sent. A key that does not exist is an error: exit status 1.`,
+		Long: `Let KEY expire after --ttl from now. Value, media type and metadata stay, and are not
+sent. If the key does not exist, the exit status is 1.`,
 		Example:           "  runnel touch sessions/7 --ttl 30m",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: p.completeKey,
@@ -188,7 +188,7 @@ not sent. A key that does not exist is an error: exit status 1.`,
 	}
 	f := cmd.Flags()
 	sessionFlag(f, &session)
-	f.DurationVar(&ttl, "ttl", 0, "expire after this long, on every node (such as 30s or 24h)")
+	f.DurationVar(&ttl, "ttl", 0, "expire after this time, on every partition (such as 30s or 24h)")
 	f.StringVar(&ifMatch, "if-match", "", "renew only if the key has this `ETAG`")
 	return cmd
 }

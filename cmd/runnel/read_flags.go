@@ -25,7 +25,7 @@ type readFlags struct {
 // addToKeyRead adds the flags to a command that reads a single key.
 func (o *readFlags) addToKeyRead(cmd *cobra.Command) {
 	o.define(cmd, "any", "session", "bounded", "quorum", "master")
-	cmd.Flags().StringVarP(&o.r, "r", "r", "", "ask `N` partitions, quorum or all, and take the newest entry (implies --consistency quorum)")
+	cmd.Flags().StringVarP(&o.r, "r", "r", "", "read from `N` partitions, quorum or all, and take the newest entry (implies --consistency quorum)")
 	complete(cmd, "r", "2", "quorum", "all")
 }
 
@@ -38,8 +38,8 @@ func (o *readFlags) define(cmd *cobra.Command, allowed ...string) {
 	o.allowed = allowed
 	f := cmd.Flags()
 	sessionFlag(f, &o.session)
-	f.StringVar(&o.consistency, "consistency", "", "who may answer: `"+strings.Join(allowed, "|")+"` (default any)")
-	f.DurationVar(&o.maxStaleness, "max-staleness", 0, "only who is at most so far behind, such as 5s (implies --consistency bounded)")
+	f.StringVar(&o.consistency, "consistency", "", "the consistency level: `"+strings.Join(allowed, "|")+"` (default any)")
+	f.DurationVar(&o.maxStaleness, "max-staleness", 0, "read from a partition at most this far behind, such as 5s (implies --consistency bounded)")
 	complete(cmd, "consistency", allowed...)
 }
 
@@ -58,7 +58,7 @@ func (o *readFlags) validate(cmd *cobra.Command) error {
 	case o.consistency != "" && !slices.Contains(o.allowed, o.consistency):
 		return console.UsageError("--consistency is %s, not %q", strings.Join(o.allowed, ", "), o.consistency)
 	case stale && copies:
-		return console.UsageError("either --max-staleness or --r: who is asked for the newest of several entries is not asked how old it can be")
+		return console.UsageError("--max-staleness and --r exclude each other: the newest of several entries has no bound on its staleness")
 	case stale && o.consistency != "" && o.consistency != "bounded":
 		return console.UsageError("--max-staleness goes with --consistency bounded, not with %s", o.consistency)
 	case stale && o.maxStaleness < time.Millisecond:

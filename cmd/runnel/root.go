@@ -32,15 +32,16 @@ type globalFlags struct {
 }
 
 const rootLong = `Runnel is an eventually consistent, replicated key-value store with an HTTP API.
-Write to the master. Read from any. One sync process carries every change to every node.
+Write to the master, read from any partition. A sync process copies every change
+to every partition.
 
 Results go to standard output, everything else to standard error.
 
-Exit status: 0 all went well; 1 it failed, or was not found; 2 the command line
-or the configuration is wrong.
+Exit status: 0 success; 1 failure, or no such key; 2 the command line or the
+configuration is wrong.
 
-Environment: RUNNEL_SERVER is the server's URL and RUNNEL_KEY the key to present
-to it, where --server and --key do not say otherwise.`
+Environment: RUNNEL_SERVER is the URL of the server and RUNNEL_KEY the API key,
+unless --server and --key are given.`
 
 // newRoot builds the whole command tree over p.
 func newRoot(p *program) *cobra.Command {
@@ -60,8 +61,8 @@ func newRoot(p *program) *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	addGlobalFlags(p, root)
 	root.AddGroup(
-		&cobra.Group{ID: groupServer, Title: "Run it:"},
-		&cobra.Group{ID: groupClient, Title: "Use it:"},
+		&cobra.Group{ID: groupServer, Title: "Run a server:"},
+		&cobra.Group{ID: groupClient, Title: "Use a server:"},
 	)
 	addGroup(root, groupServer, newServe(p), newSync(p), newInit(p), newRestore(p), newConfig(p))
 	addGroup(root, groupClient,
@@ -133,11 +134,11 @@ func addGroup(root *cobra.Command, group string, commands ...*cobra.Command) {
 
 func addGlobalFlags(p *program, root *cobra.Command) {
 	f := root.PersistentFlags()
-	f.StringVar(&p.flags.server, "server", "", "the server's `URL` (default $RUNNEL_SERVER or "+defaultServer+")")
-	f.StringVar(&p.flags.key, "key", "", "the API `key` to present (default $RUNNEL_KEY, which ps does not show)")
-	f.DurationVar(&p.flags.timeout, "timeout", defaultTimeout, "give up on a request when nothing has moved for this long")
-	f.DurationVar(&p.flags.retry, "retry", defaultRetry, "repeat what is safe to repeat for this long; 0 tries once")
-	f.BoolVarP(&p.flags.verbose, "verbose", "v", false, "show each request with its id on standard error")
+	f.StringVar(&p.flags.server, "server", "", "the `URL` of the server (default $RUNNEL_SERVER or "+defaultServer+")")
+	f.StringVar(&p.flags.key, "key", "", "the API `key` (default $RUNNEL_KEY, which ps does not show)")
+	f.DurationVar(&p.flags.timeout, "timeout", defaultTimeout, "give up when no byte was sent or received for this long")
+	f.DurationVar(&p.flags.retry, "retry", defaultRetry, "repeat requests for this long where that is safe; 0 sends each once")
+	f.BoolVarP(&p.flags.verbose, "verbose", "v", false, "print each request with its id on standard error")
 }
 
 // wrapCommands wraps every command below c: a command sets p.started when its own code starts, and saves its session at
@@ -203,7 +204,7 @@ func newVersion(p *program) *cobra.Command {
 			return e.Encode(v)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print it as JSON")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 

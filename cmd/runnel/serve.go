@@ -12,14 +12,14 @@ import (
 
 const serveLong = `Serve the HTTP API over the partitions of a configuration, with the sync process inside.
 
-Without --config it runs three embedded SQLite partitions in --data, the first of them the master: nothing to
-install, nothing to set up. With --config FILE it runs on the MySQL, MariaDB or SQLite databases that the file
+Without --config it runs three embedded SQLite partitions in --data, the first of them the master, without any
+installation. With --config FILE it runs on the MySQL, MariaDB or SQLite databases that the file
 names, and creates missing databases and tables there when the account may.
 
-SIGTERM or an interrupt stops it: what was accepted is answered first. SIGHUP reads the file again: a new
-[[partition]] joins without a restart; a faulty file changes nothing.
+SIGTERM or an interrupt stops the server after every accepted request has been answered. SIGHUP reads the file again:
+a new [[partition]] joins the running store, and an invalid file changes nothing.
 
-Until API keys are configured it listens on loopback addresses only.`
+Without API keys the server listens on loopback addresses only.`
 
 type serveFlags struct {
 	configFlags
@@ -40,7 +40,7 @@ func newServe(p *program) *cobra.Command {
 		},
 	}
 	f.addTo(cmd)
-	cmd.Flags().StringVar(&f.listen, "listen", "", "listen on `ADDR`, whatever the configuration says")
+	cmd.Flags().StringVar(&f.listen, "listen", "", "listen on `ADDR` instead of the configured address")
 	cmd.Flags().BoolVar(&f.noSync, "no-sync", false, "leave the sync process to 'runnel sync'")
 	return cmd
 }

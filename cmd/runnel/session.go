@@ -34,7 +34,7 @@ type sessionFile struct {
 
 // sessionFlag defines --session.
 func sessionFlag(f *pflag.FlagSet, path *string) {
-	f.StringVar(path, "session", "", "see nothing older than what was read or written with this `FILE` before")
+	f.StringVar(path, "session", "", "see nothing older than commands with this `FILE` have read or written")
 }
 
 // openSession reads the session file, which need not exist. An empty path returns nil.

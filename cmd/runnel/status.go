@@ -22,14 +22,14 @@ func newStatus(p *program) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show the partitions: health, position, lag",
-		Long: `Show the partitions as the server sees them: role, state, and for each origin the
-position, how far that is behind in revisions and seconds (0 when level), and when it
-was last seen to hold everything; then the masters, the epoch and the last pass of the sync process.
+		Short: "Print health, position and lag of the partitions",
+		Long: `Print the partitions as the server sees them: role, state, and for each master the
+position, the lag in revisions and seconds, and the last time at which the partition
+held everything; then the masters, the epoch and the last pass of the sync process.
 
-A partition's state is ready, filling, catching_up or starting, all of which are
-healthy, or unreachable, refused, behind, failed (takes no copies) or
-read_only (a master that takes no writes), which are not: then the exit status is 1.`,
+The states ready, filling, catching_up and starting are healthy. The states
+unreachable, refused, behind, failed (the partition takes no copies) and read_only
+(the master takes no writes) are unhealthy: the exit status is then 1.`,
 		Example: `  runnel status
   runnel status --json | jq '.partitions[] | {name, state}'
   watch runnel status`,
@@ -42,7 +42,7 @@ read_only (a master that takes no writes), which are not: then the exit status i
 			return p.status(cmd.Context(), c, asJSON)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print what the server says, as JSON")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the JSON of the server")
 	return cmd
 }
 

@@ -14,15 +14,15 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-const syncLong = `Carry every change to every partition of a configuration: as a daemon on the configured schedule, or with --once for a
-single pass, for a crontab. 'runnel serve' does this by itself unless it was started with --no-sync. Several sync
-processes on the same partitions do no harm: one works, the others stand by.
+const syncLong = `Copy every change to every partition of a configuration: as a daemon on the configured schedule, or with --once in a
+single pass, for a crontab. 'runnel serve' runs the sync process itself unless it was started with --no-sync. You can run
+several sync processes on the same partitions: one works, the rest stand by.
 
-With --now it asks a running server for a pass, and prints what came of it.
+--now makes a running server run a pass, and prints the result.
 
-With --once it prints a line for each partition. Exit status: 0 every reachable partition is level; 1 some are not, or none
-is reachable; 2 the configuration is wrong. With --strict a partition that is not reachable counts too. With --quiet nothing
-is printed on exit status 0, so that cron sends no mail. Webhooks are not sent to by a single pass.`
+--once prints a line for each partition. Exit status: 0 every reachable partition is level; 1 some are not, or none is
+reachable; 2 the configuration is wrong. With --strict an unreachable partition is a failure as well. With --quiet nothing
+is printed on exit status 0, so that cron sends no mail. A single pass does not send webhooks.`
 
 // onceFlags are the flags of a single pass.
 type onceFlags struct{ once, quiet, strict bool }
@@ -33,7 +33,7 @@ func newSync(p *program) *cobra.Command {
 	var now bool
 	cmd := &cobra.Command{
 		Use:     "sync",
-		Short:   "Carry every change to every partition",
+		Short:   "Copy every change to every partition",
 		Long:    syncLong,
 		Example: "  runnel sync --config /etc/runnel.toml\n  * * * * * /usr/local/bin/runnel sync --once --config /etc/runnel.toml\n  runnel sync --now",
 		Args:    cobra.NoArgs,
@@ -58,10 +58,10 @@ func newSync(p *program) *cobra.Command {
 		},
 	}
 	f.addTo(cmd)
-	cmd.Flags().BoolVar(&once.once, "once", false, "make one pass and exit")
-	cmd.Flags().BoolVar(&once.quiet, "quiet", false, "with --once, print nothing when the exit status is 0")
-	cmd.Flags().BoolVar(&once.strict, "strict", false, "with --once, exit with 1 when a partition is not reachable")
-	cmd.Flags().BoolVar(&now, "now", false, "have the server that --server names make a pass, and print what came of it")
+	cmd.Flags().BoolVar(&once.once, "once", false, "run a single pass and exit")
+	cmd.Flags().BoolVar(&once.quiet, "quiet", false, "with --once, print nothing if the exit status is 0")
+	cmd.Flags().BoolVar(&once.strict, "strict", false, "with --once, exit with 1 if a partition is unreachable")
+	cmd.Flags().BoolVar(&now, "now", false, "make the server that --server names run a pass, and print the result")
 	for _, other := range []string{"once", "quiet", "strict", "config", "data"} {
 		cmd.MarkFlagsMutuallyExclusive("now", other)
 	}

@@ -20,29 +20,27 @@ func newImport(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "import PATH|-",
 		Short: "Store the entries of an NDJSON file, or the files of a directory",
-		Long: `Store many entries at once.
+		Long: `Store many entries.
 
-If PATH is a file, or - for standard input, it is NDJSON as 'runnel export' writes
-it: an object a line with key, value or value_base64, and if wanted content_type,
-metadata, ttl or expires_at, and if_match or if_none_match. An entry that has
-expired is left out. What a batch of the server would refuse is refused.
+A file, or - for standard input, is NDJSON as 'runnel export' writes it: an object on
+each line with key, value or value_base64, and optionally content_type, metadata, ttl
+or expires_at, and if_match or if_none_match. Expired entries are skipped. Lines are
+rejected by the rules for operations of a batch.
 
-If PATH is a directory, every file below it becomes an entry: the key is --prefix
-and the path relative to PATH with slashes, the value its content, the media type
-by its extension or else its first bytes. Symbolic links are not followed; they
-and special files are skipped and counted. With --delete, keys that begin with
---prefix and have no file are deleted afterwards, so that the keys mirror the
-tree: it asks first, unless --yes. A key changed meanwhile is left alone. A file
-whose content and media type the key has already, with no expiry and metadata, is not
-stored again.
+A directory stores every file below it: the key is --prefix and the relative path
+with slashes, the value is the content, and the media type is that of the extension
+or of the first bytes. Symbolic links are not followed; links and special files are
+skipped and counted. A file is not stored again if the key has its content and media
+type, no expiry and no metadata. --delete then deletes the keys that begin with
+--prefix and have no file, so that the keys mirror the directory. It asks first,
+unless --yes is given, and keeps keys that change meanwhile.
 
-An entry that is refused is reported, the others go on, and the exit status is 1.
-If the server goes away for longer than --retry (here 1m by default), or at an
-interrupt, what is in flight is finished and the import stops. Importing again is
-harmless: the same key gets the same value. With --resume FILE the import keeps in
-FILE how far everything has been stored, and goes on from there the next time; the
-file is removed at the end. With --session FILE other commands with that file see
-what was imported.`,
+If entries are rejected, the import continues, and the exit status is 1. At an
+interrupt, or if the server is away for longer than --retry (1m by default), the
+requests in flight are completed and the import stops. You can always import again:
+the same keys get the same values. --resume FILE keeps the progress in FILE and
+continues from there next time; FILE is removed at the end. With --session FILE
+other commands with the same FILE see the imported entries.`,
 		Example: `  runnel import backup.ndjson
   runnel export - | runnel import - --server http://other:8080
   runnel import ./site --prefix site/ --delete --yes
@@ -66,11 +64,11 @@ what was imported.`,
 	f := cmd.Flags()
 	sessionFlag(f, &session)
 	f.StringVar(&o.Prefix, "prefix", "", "put `PREFIX` before each key")
-	f.IntVarP(&o.Parallel, "parallel", "j", 8, "how many requests to make at a time")
-	f.StringVar(&o.Checkpoint, "resume", "", "keep the progress in `FILE`, and go on from what it says")
+	f.IntVarP(&o.Parallel, "parallel", "j", 8, "the number of concurrent requests")
+	f.StringVar(&o.Checkpoint, "resume", "", "keep the progress in `FILE`, and continue from there")
 	f.BoolVar(&o.Delete, "delete", false, "after a directory, delete the keys under --prefix that have no file")
 	f.BoolVar(&o.Yes, "yes", false, "do not ask before deleting")
-	f.BoolVar(&o.DryRun, "dry-run", false, "change nothing, and print what would be stored and deleted")
+	f.BoolVar(&o.DryRun, "dry-run", false, "change nothing, and print the keys to store and delete")
 	p.completePrefix(cmd)
 	return cmd
 }
@@ -81,19 +79,20 @@ func newExport(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export [FILE|-]",
 		Short: "Write all entries as NDJSON",
-		Long: `Write all entries, or those whose key begins with --prefix, as NDJSON in the order
-of their keys: an object a line, as 'runnel import' reads it. Without FILE, or
-with -, it goes to standard output.
+		Long: `Write all entries, or the entries of the keys that begin with --prefix, as NDJSON in
+the order of the keys, for 'runnel import'. Without FILE, or with -, write to
+standard output.
 
-FILE appears, and replaces an older one, only once the export is whole: until then
-it grows as FILE.partial. An interrupted export goes on with --resume behind the
-last whole line of FILE.partial, if that comes from the same server and query. A
-connection that breaks is taken up again by itself.
+Until the export is complete it grows as FILE.partial; then it replaces FILE. An
+interrupted export continues with --resume behind the last whole line of
+FILE.partial, if server and query are the same. After a lost connection the command
+continues behind the last key.
 
-An export is not of one moment: each entry is as it was when it was read. Any
-partition may answer; --consistency master misses nothing that was written before
-the export began, and --session FILE nothing that commands with that file have
-written. --max-staleness 5s reads from who is proven to be at most so far behind.`,
+An export is no snapshot: each entry is as the server read it at some time during
+the export. Any partition may answer. With --consistency master the export has every
+write from before its start, with --session FILE every write of commands with the
+same FILE. --max-staleness 5s reads from a partition that is provably at most
+5 seconds behind.`,
 		Example: `  runnel export backup.ndjson
   runnel export backup.ndjson --resume
   runnel export --prefix photos/ - | gzip > photos.ndjson.gz`,
@@ -123,6 +122,6 @@ written. --max-staleness 5s reads from who is proven to be at most so far behind
 	f.StringVar(&o.Prefix, "prefix", "", "only the keys that begin with `PREFIX`")
 	p.completePrefix(cmd)
 	read.addToList(cmd)
-	f.BoolVar(&o.Resume, "resume", false, "go on with what an interrupted export has left")
+	f.BoolVar(&o.Resume, "resume", false, "continue an interrupted export")
 	return cmd
 }

@@ -15,11 +15,11 @@ func newTxn(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "txn FILE|-",
 		Short: "Do several operations on one master, all or none",
-		Long: `Send the transaction in FILE, or from standard input for -, and print what came of it
-as JSON: an object with if (conditions), then and else (operations).
+		Long: `Run the transaction in FILE, or on standard input for -, and print the results as JSON.
+A transaction is a JSON object with if (conditions), then and else (operations).
 
-Exit status 1, after the results, where the conditions did not hold, so that else was
-done. A transaction whose outcome is unknown is not repeated.`,
+If the conditions did not hold, and else was done, the exit status is 1. A transaction
+with an unknown outcome is not repeated.`,
 		Example: `  runnel txn move.json
   echo '{"if":[{"key":"a","exists":true}],"then":[{"op":"delete","key":"a"}]}' | runnel txn -`,
 		Args: cobra.ExactArgs(1),

@@ -29,16 +29,17 @@ func newWatch(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch [PREFIX]",
 		Short: "Print keys as they change",
-		Long: `Print each key that begins with PREFIX, or any, when it changes, for ever: its
-revision, + or - for a deletion, and the key. Of a key that changes often, some
-states may be left out, the last never. A lost connection is taken up again where
-it was, as often as it takes; after that a change may be printed again.
+		Long: `Print each change of the keys that begin with PREFIX, or of all keys, without end:
+the revision, + or - for a deletion, and the key. Of a key that changes often, some
+states may be left out, but never the last. After a lost connection the command
+reconnects, however often, and continues where it stopped; a change may then be
+printed again.
 
-It begins now. --since beginning prints first every key there is; --since TOKEN
-goes on where another reader was. --token FILE keeps the token of what was printed
-in FILE, and goes on with it the next time.
+Changes are printed from now on. --since beginning first prints every key that
+exists. --since TOKEN continues behind a token. --token FILE keeps the token of the
+last printed change in FILE, and continues from there next time.
 
---json prints one JSON object a line; --values adds the values to it.`,
+--json prints a JSON object on each line. --values adds the values.`,
 		Example: `  runnel watch
   runnel watch orders/ --json --values --token orders.token
   runnel watch config/ --since beginning`,
@@ -60,10 +61,10 @@ in FILE, and goes on with it the next time.
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.since, "since", "now", "begin after `TOKEN`, now, or at the beginning")
-	f.StringVar(&o.token, "token", "", "keep the token in `FILE`, and go on with what it holds")
-	f.BoolVar(&o.json, "json", false, "print one JSON object a line")
-	f.BoolVar(&o.values, "values", false, "with the values (implies --json)")
+	f.StringVar(&o.since, "since", "now", "start behind `TOKEN`, now, or at the beginning")
+	f.StringVar(&o.token, "token", "", "keep the token in `FILE`, and continue from there next time")
+	f.BoolVar(&o.json, "json", false, "print a JSON object on each line")
+	f.BoolVar(&o.values, "values", false, "add the values (implies --json)")
 	return cmd
 }
 
