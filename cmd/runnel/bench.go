@@ -257,7 +257,7 @@ func (p *program) awaitLevel(ctx context.Context, level, most time.Duration) err
 		if n := behind(s); n > 0 {
 			since = time.Now()
 			if time.Since(began) > most {
-				fmt.Fprintf(p.Err, "the replicas are still %d revisions behind; what is not there yet is an error\n", n)
+				fmt.Fprintf(p.Err, "the replicas are still %d revisions behind; missing keys will count as errors\n", n)
 				return nil
 			}
 		}

@@ -226,7 +226,7 @@ func TestRefusedSessionBeginsAnew(t *testing.T) {
 			t.Fatal(err)
 		}
 		o := cli{}.run(t, f, append(args, "--session", file)...)
-		if kept, err := os.ReadFile(file); o.code != console.ExitOK || !strings.Contains(o.stderr, "a new one begins") || err != nil || string(kept) != fresh+"\n" {
+		if kept, err := os.ReadFile(file); o.code != console.ExitOK || !strings.Contains(o.stderr, "a new session begins") || err != nil || string(kept) != fresh+"\n" {
 			t.Errorf("%v: %+v, kept %q %v", args, o, kept, err)
 		}
 	}

@@ -35,14 +35,14 @@ be deleted or not. An interrupted command does not restore deleted keys.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			many := cmd.Flags().Changed("prefix") || d.all
 			if !many && len(args) == 0 {
-				return console.UsageError("which KEY? or --prefix")
+				return console.UsageError("give KEY, --prefix or --all")
 			}
 			if many {
 				if err := d.validate(args, ifMatch); err != nil {
 					return err
 				}
 			} else if d.yes {
-				return console.UsageError("--yes goes with --prefix or --all: one key is deleted without asking")
+				return console.UsageError("--yes needs --prefix or --all: a single KEY is deleted without asking")
 			}
 			var err error
 			if d.c, err = p.client(session, client.Options{FinishWrites: many}); err != nil {
@@ -77,15 +77,15 @@ type prefixDeletion struct {
 func (d *prefixDeletion) validate(args []string, ifMatch string) error {
 	switch {
 	case len(args) > 0:
-		return console.UsageError("either KEY or --prefix or --all")
+		return console.UsageError("give only one of KEY, --prefix and --all")
 	case d.prefix == "" && !d.all:
-		return console.UsageError("an empty --prefix would delete every key; say --all if that is meant")
+		return console.UsageError("an empty --prefix would delete every key; use --all for that")
 	case d.prefix != "" && d.all:
-		return console.UsageError("either --prefix or --all")
+		return console.UsageError("give only one of --prefix and --all")
 	case ifMatch != "":
-		return console.UsageError("--if-match is about one key")
+		return console.UsageError("--if-match needs a single KEY")
 	case !d.yes && !d.p.IsTerminal(d.p.In):
-		return console.UsageError("it asks before it deletes many keys, and standard input is no terminal: add --yes")
+		return console.UsageError("the deletion of many keys needs a confirmation, and standard input is no terminal: add --yes")
 	}
 	return nil
 }
@@ -119,7 +119,7 @@ func (d *prefixDeletion) deleteKeys(ctx context.Context) error {
 	progress.Finish()
 	fmt.Fprintf(d.p.Err, "deleted %d keys\n", deleted)
 	if err != nil {
-		return fmt.Errorf("%w; repeat the command to go on", err)
+		return fmt.Errorf("%w; repeat the command to continue", err)
 	}
 	return nil
 }

@@ -234,7 +234,7 @@ func TestInterruptedImportOfLinesResumes(t *testing.T) {
 			f := newFake(t)
 			at := filepath.Join(t.TempDir(), "checkpoint")
 			o := cli{ctx: interruptAfter(t, f, 400), stdin: stdin}.run(t, f, "import", path, "--resume", at)
-			if o.code != console.ExitFailed || !strings.Contains(o.stderr, "runnel: interrupted: repeat the command to go on from where "+at+" says") {
+			if o.code != console.ExitFailed || !strings.Contains(o.stderr, "runnel: interrupted: repeat the command to continue from "+at) {
 				t.Fatalf("%+v", o)
 			}
 			s := readState(t, at)

@@ -313,7 +313,7 @@ func TestContradictoryReadsAreRefused(t *testing.T) {
 		"get a --consistency none":                         "not \"none\"",
 		"get a --consistency bounded":                      "needs --max-staleness",
 		"get a --consistency session":                      "needs --session",
-		"get a --max-staleness 5s --r 2":                   "either --max-staleness or --r",
+		"get a --max-staleness 5s --r 2":                   "--max-staleness and --r exclude each other",
 		"get a --max-staleness 5s --consistency master":    "not with master",
 		"get a --max-staleness 5s --consistency any":       "not with any",
 		"get a --max-staleness 1us":                        "less than 1ms",

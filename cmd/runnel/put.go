@@ -156,7 +156,7 @@ func (p *program) put(ctx context.Context, c *client.Client, key string, v value
 	if _, err := fmt.Fprintln(p.Out, put.ETag); err != nil || !put.Incomplete {
 		return err
 	}
-	return fmt.Errorf("key %q is stored, on %d partitions until now instead of %s; the sync process copies it on", key, put.Copies, o.copies)
+	return fmt.Errorf("key %q is stored, but %d partitions hold the value so far instead of %s; the sync process copies it to the rest", key, put.Copies, o.copies)
 }
 
 func newTouch(p *program) *cobra.Command {
@@ -172,7 +172,7 @@ sent. If the key does not exist, the exit status is 1.`,
 		ValidArgsFunction: p.completeKey,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if ttl <= 0 {
-				return console.UsageError("--ttl is a duration like 30s or 12h, and is needed")
+				return console.UsageError("--ttl is required: a duration like 30s or 12h")
 			}
 			c, err := p.client(session, client.Options{})
 			if err != nil {

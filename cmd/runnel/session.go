@@ -93,7 +93,7 @@ func (s *sessionFile) Reset() error {
 		return nil // a concurrent request was refused too
 	}
 	s.token, s.kept = "", ""
-	s.warn(s.path + " held a session that the server does not know any more: a new one begins")
+	s.warn(s.path + " held a session that the server does not know: a new session begins")
 	if err := os.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("drop the session: %w", err)
 	}

@@ -75,7 +75,7 @@ func (p *program) syncOnce(ctx context.Context, c *config.Config, f onceFlags) e
 	}
 	log := node.NewLogger(p.Err, c.Log)
 	if len(c.Webhooks) > 0 {
-		log.Warn("webhooks are not sent to by a single pass: run runnel serve, or runnel sync without --once")
+		log.Warn("a single pass sends no webhooks: run runnel serve, or runnel sync without --once")
 	}
 	s, err := node.OpenStore(c, log, store.Options{})
 	if err != nil {

@@ -105,7 +105,7 @@ same FILE. --max-staleness 5s reads from a partition that is provably at most
 				o.File = args[0]
 			}
 			if o.Resume && o.File == "" {
-				return console.UsageError("--resume goes on with a file, and none is given")
+				return console.UsageError("--resume needs a FILE")
 			}
 			if !cmd.Flags().Changed("retry") {
 				p.flags.retry = importRetry

@@ -127,7 +127,7 @@ func (w *watcher) explain(err error) error {
 	if w.kept != "" {
 		how = fmt.Sprintf("remove %s and %s", w.o.token, how)
 	}
-	return fmt.Errorf("%w; %s, and forget the keys that this does not print", err, how)
+	return fmt.Errorf("%w; %s, and drop every key that the command does not print", err, how)
 }
 
 // print prints a change and then takes its token: after a restart a change may be printed again, but none is lost.

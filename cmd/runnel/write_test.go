@@ -86,7 +86,7 @@ func TestInterruptedDeleteSaysHowFarItCame(t *testing.T) {
 		return false
 	}
 	o := cli{ctx: ctx}.run(t, f, "delete", "--prefix", "p/", "--yes")
-	if o.code != console.ExitFailed || !strings.Contains(o.stderr, "deleted 1000 keys\n") || !strings.Contains(o.stderr, "repeat the command to go on") || len(f.values()) != 1500 {
+	if o.code != console.ExitFailed || !strings.Contains(o.stderr, "deleted 1000 keys\n") || !strings.Contains(o.stderr, "repeat the command to continue") || len(f.values()) != 1500 {
 		t.Errorf("%+v", o)
 	}
 }

@@ -32,7 +32,7 @@ func ReplaceFile(path string, r io.Reader) error {
 // CheckTarget rejects a path of a directory, or of a device, which a rename would replace.
 func CheckTarget(path string) error {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is there and is not a regular file", path)
+		return fmt.Errorf("%s exists and is not a regular file", path)
 	}
 	return nil
 }

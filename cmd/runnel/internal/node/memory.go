@@ -24,6 +24,6 @@ func tuneMemory(log *slog.Logger) {
 	memory := memlimit.ApplyFallback(memlimit.FromCgroup, memlimit.FromSystem)
 	if _, err := memlimit.Set(memlimit.WithRatio(memoryShare), memlimit.WithProvider(memory)); err != nil {
 		debug.SetGCPercent(100)
-		log.Warn("the memory of this machine is not known: the garbage collector stays as it is", "error", err)
+		log.Warn("the memory of this machine is unknown: the garbage collector keeps its default", "error", err)
 	}
 }

@@ -146,7 +146,7 @@ func (n *node) serve(ctx context.Context, listener net.Listener) error {
 	defer cancel()
 	shutdownErr := server.Shutdown(shutdownCtx)
 	if shutdownErr != nil {
-		shutdownErr = errors.Join(fmt.Errorf("some requests were still under way after %v: %w", n.config.HTTP.ShutdownTimeout, shutdownErr), server.Close())
+		shutdownErr = errors.Join(fmt.Errorf("some requests were still in flight after %v: %w", n.config.HTTP.ShutdownTimeout, shutdownErr), server.Close())
 	}
 	stopSync()
 	<-syncEnded // the sync process releases its leases, some of them by writing

@@ -66,7 +66,7 @@ func (c *checkpoint) load() error {
 		return fmt.Errorf("%s is not a checkpoint: %w", c.file, err)
 	}
 	if s.Source != c.state.Source || s.Server != c.state.Server || s.Prefix != c.state.Prefix {
-		return fmt.Errorf("%s is the checkpoint of another import (of %s, prefix %q) or of another server; remove it to start anew",
+		return fmt.Errorf("%s is the checkpoint of another import (of %s, prefix %q) or of another server; remove the file to start again",
 			c.file, s.Source, s.Prefix)
 	}
 	c.state = s
@@ -153,7 +153,7 @@ func (c *checkpoint) remove() error {
 // howToResume returns advice for continuing an incomplete import.
 func (c *checkpoint) howToResume() string {
 	if c.file == "" {
-		return "import it again (what is stored already is stored the same), with --resume FILE to be able to go on from where it stops"
+		return "import again (entries that are stored already stay the same); with --resume FILE an import can continue where it stopped"
 	}
-	return fmt.Sprintf("repeat the command to go on from where %s says", c.file)
+	return fmt.Sprintf("repeat the command to continue from %s", c.file)
 }

@@ -55,7 +55,7 @@ func (e *exporter) writeFile(ctx context.Context) error {
 	}
 	before, _ := countLines(name) // 0 if the file does not exist
 	if err = f.finish(e.writeLines(ctx, f, f.last)); err != nil {
-		return fmt.Errorf("%w; to go on from where it stopped, repeat the command with --resume", err)
+		return fmt.Errorf("%w; repeat the command with --resume to continue", err)
 	}
 	if n, err := countLines(name); err == nil && n < before/2 {
 		fmt.Fprintf(e.Err, "warning: %s held %d entries before this export, and holds %d now\n", name, before, n)
@@ -146,7 +146,7 @@ func cutToLastLine(f *os.File) (string, error) {
 	}
 	var e client.Entry
 	if err := json.Unmarshal(line, &e); err != nil || e.Key == "" {
-		return "", fmt.Errorf("its last line is no entry: %w", cmp.Or(err, errors.New("it has no key")))
+		return "", fmt.Errorf("the last line is no entry: %w", cmp.Or(err, errors.New("it has no key")))
 	}
 	return e.Key, nil
 }

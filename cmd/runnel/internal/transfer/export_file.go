@@ -140,9 +140,9 @@ func (e *exportFile) verifyQuery(q exportQuery) error {
 	}
 	switch {
 	case err != nil:
-		return fmt.Errorf("%s does not say which export left it; export without --resume to begin anew", e.query.Name())
+		return fmt.Errorf("%s does not describe an export; export without --resume to start again", e.query.Name())
 	case of != q:
-		return fmt.Errorf("it is of another export, %v, and this is %v; export without --resume to begin anew", of, q)
+		return fmt.Errorf("the file is of another export, %v, and this is %v; export without --resume to start again", of, q)
 	}
 	return nil
 }

@@ -26,7 +26,7 @@ type ImportOptions struct {
 // Validate returns a usage error for options that contradict each other.
 func (o *ImportOptions) Validate() error {
 	if o.DryRun && o.Checkpoint != "" {
-		return console.UsageError("either --dry-run or --resume: nothing is stored that could be gone on from")
+		return console.UsageError("--dry-run and --resume exclude each other: a dry run stores nothing")
 	}
 	if o.Parallel < 1 || o.Parallel > client.MaxConnections {
 		return console.UsageError("--parallel %d is not within 1 and %d", o.Parallel, client.MaxConnections)
@@ -94,9 +94,9 @@ func (m *importer) storeAll(ctx context.Context, src source) error {
 	case err != nil:
 		return fmt.Errorf("%w; %s", err, cp.howToResume())
 	case t.failed > 0:
-		how := "mend them and import again (what is stored already is stored the same)"
+		how := "correct them and import again (entries that are stored already stay the same)"
 		if cp.file != "" {
-			how = "mend them and " + cp.howToResume()
+			how = "correct them and " + cp.howToResume()
 		}
 		return fmt.Errorf("%d entries were not stored; %s", t.failed, how)
 	}

@@ -135,7 +135,7 @@ func openAt(path string, offset int64) (io.ReadCloser, error) {
 func skipTo(r io.ReadCloser, offset int64) (io.ReadCloser, error) {
 	if _, err := io.CopyN(io.Discard, r, offset); err != nil {
 		r.Close()
-		return nil, fmt.Errorf("standard input ends before byte %d, where the checkpoint goes on: %w", offset, err)
+		return nil, fmt.Errorf("standard input ends before byte %d, where the checkpoint continues: %w", offset, err)
 	}
 	return r, nil
 }

@@ -23,7 +23,7 @@ import (
 // importTree imports the files below a directory, and with Delete then removes the keys that have no file.
 func (m *importer) importTree(ctx context.Context) error {
 	if m.o.Delete && !m.o.Yes && !m.o.DryRun && !m.IsTerminal(m.In) {
-		return console.UsageError("--delete asks before it deletes, and standard input is no terminal: add --yes")
+		return console.UsageError("--delete needs a confirmation, and standard input is no terminal: add --yes")
 	}
 	root, err := os.OpenRoot(m.o.Source)
 	if err != nil {
@@ -125,7 +125,7 @@ func (s *treeSource) item(ctx context.Context, seq int64, name string, failure e
 		case failure != nil:
 			return loaded{}, failure
 		case !utf8.ValidString(name):
-			return loaded{}, errors.New("its name is not UTF-8, as a key must be")
+			return loaded{}, errors.New("the name is not UTF-8, as a key must be")
 		}
 		l := loaded{key: s.prefix + name}
 		err := s.readFile(name, &l)
@@ -215,7 +215,7 @@ func (s *treeSource) readFile(name string, l *loaded) error {
 		return err
 	}
 	if !info.Mode().IsRegular() {
-		return errors.New("it is not a regular file any more")
+		return errors.New("the file is not a regular file any more")
 	}
 	head, err := io.ReadAll(io.LimitReader(f, inlineBytes+1))
 	if err != nil {

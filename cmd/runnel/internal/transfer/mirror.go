@@ -52,7 +52,7 @@ func (m *mirror) deleteRest(ctx context.Context) error {
 	err = g.Wait()
 	fmt.Fprintf(m.Err, "deleted %d keys that have no file\n", m.deleted.Load())
 	if n := m.changed.Load(); n > 0 {
-		fmt.Fprintf(m.Err, "kept %d keys that were changed meanwhile\n", n)
+		fmt.Fprintf(m.Err, "kept %d keys that changed meanwhile\n", n)
 	}
 	return err
 }
