@@ -88,7 +88,7 @@ func (c *Client) Batch(ctx context.Context, operations []Operation, o ReadOption
 	retry := c.newRetry()
 	for len(b.pending) > 0 {
 		if err := c.sendBatch(ctx, b, o); err != nil {
-			for _, i := range b.pending { // do has repeated the request already
+			for _, i := range b.pending { // send has repeated the request already
 				b.results[i] = Result{Err: err}
 			}
 			if len(b.pending) == len(operations) {
@@ -97,7 +97,7 @@ func (c *Client) Batch(ctx context.Context, operations []Operation, o ReadOption
 			return b.results, nil
 		}
 		failure := b.keepPending()
-		if failure == nil || !retry.wait(ctx, failure, b.idempotent) {
+		if failure == nil || !retry.pause(ctx, failure, b.idempotent) {
 			break
 		}
 	}
@@ -143,7 +143,7 @@ func (c *Client) sendBatch(ctx context.Context, b *batch, o ReadOptions) error {
 			return fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
 	}
-	resp, err := c.do(ctx, request{
+	resp, err := c.send(ctx, request{
 		method: http.MethodPost, path: "/v1/batch", query: o.query(), header: http.Header{"Content-Type": {mediaLines}}, accept: mediaLines,
 		body: Bytes(body.Bytes()), idempotent: b.idempotent, isWrite: true,
 	})

@@ -129,7 +129,7 @@ type Value struct {
 
 // Open returns the value of key as a stream. Without such a key the error is ErrNotFound.
 func (c *Client) Open(ctx context.Context, key string, o ReadOptions) (*Value, error) {
-	resp, err := c.do(ctx, request{
+	resp, err := c.send(ctx, request{
 		method: http.MethodGet, path: wire.Path(wire.KeysPath, key), query: o.query(), idempotent: true, header: http.Header{"Accept": {"*/*"}},
 	})
 	if err != nil {
@@ -188,7 +188,7 @@ func (c *Client) PutBody(ctx context.Context, key string, value Body, o PutOptio
 	if !o.ExpiresAt.IsZero() {
 		query.Set("expires_at", o.ExpiresAt.Format(time.RFC3339Nano))
 	}
-	return c.write(ctx, request{
+	return c.sendWrite(ctx, request{
 		method: http.MethodPut, path: wire.Path(wire.KeysPath, key), query: query, header: header, body: value,
 		success: []int{http.StatusCreated, http.StatusAccepted, http.StatusNoContent}, idempotent: o.If.isZero(),
 	})
@@ -199,7 +199,7 @@ func (c *Client) PutBody(ctx context.Context, key string, value Body, o PutOptio
 func (c *Client) Touch(ctx context.Context, key string, ttl time.Duration, only Conditions) (PutResult, error) {
 	header := http.Header{}
 	only.addTo(header)
-	return c.write(ctx, request{
+	return c.sendWrite(ctx, request{
 		method: http.MethodPost, path: wire.Path(wire.KeysPath, key), query: url.Values{"ttl": {ttl.String()}}, header: header,
 		success: []int{http.StatusNoContent}, idempotent: only.isZero(),
 	})
@@ -209,17 +209,17 @@ func (c *Client) Touch(ctx context.Context, key string, ttl time.Duration, only 
 func (c *Client) Delete(ctx context.Context, key string, only Conditions) error {
 	header := http.Header{}
 	only.addTo(header)
-	_, err := c.write(ctx, request{
+	_, err := c.sendWrite(ctx, request{
 		method: http.MethodDelete, path: wire.Path(wire.KeysPath, key), header: header,
 		success: []int{http.StatusNoContent}, idempotent: only.isZero(),
 	})
 	return err
 }
 
-// write sends a write of one key.
-func (c *Client) write(ctx context.Context, r request) (PutResult, error) {
+// sendWrite sends a write of one key.
+func (c *Client) sendWrite(ctx context.Context, r request) (PutResult, error) {
 	r.isWrite = true
-	resp, err := c.do(ctx, r)
+	resp, err := c.send(ctx, r)
 	if err != nil {
 		return PutResult{}, err
 	}

@@ -79,7 +79,7 @@ func (c *Client) List(ctx context.Context, o ListOptions) iter.Seq2[Item, error]
 		s := &listStream{c: c, o: o, last: o.After, yield: limited}
 		for {
 			before := s.last
-			err := s.read(ctx)
+			err := s.readStream(ctx)
 			if err == nil || s.stopped {
 				return
 			}
@@ -100,7 +100,7 @@ func (c *Client) listPages(ctx context.Context, o ListOptions, yield func(Item, 
 	}
 	for more && err == nil {
 		var page listPage
-		if page, err = c.page(ctx, o, cursor, cmp.Or(min(o.Limit, pageKeys), pageKeys)); err != nil {
+		if page, err = c.requestPage(ctx, o, cursor, cmp.Or(min(o.Limit, pageKeys), pageKeys)); err != nil {
 			break
 		}
 		for _, item := range page.items {
@@ -124,8 +124,8 @@ type listStream struct {
 	yield   func(Item, error) bool
 }
 
-// read streams from behind s.last to the end.
-func (s *listStream) read(ctx context.Context) error {
+// readStream reads from behind s.last to the end.
+func (s *listStream) readStream(ctx context.Context) error {
 	cursor := ""
 	if s.last != "" {
 		var more bool
@@ -134,13 +134,13 @@ func (s *listStream) read(ctx context.Context) error {
 			return err
 		}
 	}
-	resp, err := s.c.do(ctx, request{method: http.MethodGet, path: listPath, query: s.o.query(cursor), idempotent: true, accept: mediaLines})
+	resp, err := s.c.send(ctx, request{method: http.MethodGet, path: listPath, query: s.o.query(cursor), idempotent: true, accept: mediaLines})
 	if err != nil {
 		return err
 	}
 	for line, err := range readLines(resp.Body) {
 		if err == nil {
-			err = s.pass(line)
+			err = s.yieldLine(line)
 		}
 		if err != nil || s.stopped {
 			return err
@@ -149,8 +149,8 @@ func (s *listStream) read(ctx context.Context) error {
 	return nil
 }
 
-// pass yields the key of a line, unless the key was yielded before.
-func (s *listStream) pass(line []byte) error {
+// yieldLine yields the key of a line, unless the key was yielded before.
+func (s *listStream) yieldLine(line []byte) error {
 	item, err := parseItem(line)
 	if err != nil || item.Key <= s.last {
 		return err
@@ -183,7 +183,7 @@ func parseItem(raw json.RawMessage) (Item, error) {
 func (c *Client) cursorBehind(ctx context.Context, o ListOptions, key string) (cursor string, more bool, err error) {
 	o.Values = false
 	for {
-		page, err := c.page(ctx, o, cursor, pageKeys)
+		page, err := c.requestPage(ctx, o, cursor, pageKeys)
 		if err != nil {
 			return "", false, err
 		}
@@ -197,7 +197,7 @@ func (c *Client) cursorBehind(ctx context.Context, o ListOptions, key string) (c
 		case passed == 0:
 			return cursor, true, nil
 		case passed < len(page.items):
-			page, err = c.page(ctx, o, cursor, passed)
+			page, err = c.requestPage(ctx, o, cursor, passed)
 			return page.next, page.next != "", err
 		case page.next == "":
 			return "", false, nil
@@ -212,8 +212,8 @@ type listPage struct {
 	next  string
 }
 
-// page returns at most limit keys and prefixes from behind the cursor.
-func (c *Client) page(ctx context.Context, o ListOptions, cursor string, limit int) (p listPage, err error) {
+// requestPage returns at most limit keys and prefixes from behind the cursor.
+func (c *Client) requestPage(ctx context.Context, o ListOptions, cursor string, limit int) (p listPage, err error) {
 	query := o.query(cursor)
 	query.Set("limit", strconv.Itoa(limit))
 	var document struct {
@@ -246,15 +246,15 @@ func (c *Client) DeletePrefix(ctx context.Context, prefix string) iter.Seq2[int6
 	if prefix == "" {
 		return func(yield func(int64, error) bool) { yield(0, ErrInvalid) }
 	}
-	return c.deleteKeys(ctx, url.Values{"prefix": {prefix}})
+	return c.deleteMatching(ctx, url.Values{"prefix": {prefix}})
 }
 
 // DeleteAll deletes every key, as DeletePrefix does.
 func (c *Client) DeleteAll(ctx context.Context) iter.Seq2[int64, error] {
-	return c.deleteKeys(ctx, url.Values{"all": {"true"}})
+	return c.deleteMatching(ctx, url.Values{"all": {"true"}})
 }
 
-func (c *Client) deleteKeys(ctx context.Context, query url.Values) iter.Seq2[int64, error] {
+func (c *Client) deleteMatching(ctx context.Context, query url.Values) iter.Seq2[int64, error] {
 	query.Set("limit", strconv.Itoa(pageKeys))
 	return func(yield func(int64, error) bool) {
 		query := maps.Clone(query)

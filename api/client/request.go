@@ -59,7 +59,7 @@ func (c *Client) attempt(ctx context.Context, r request) (*http.Response, error)
 	}
 	began := time.Now()
 	resp, err := c.http.Do(req)
-	c.report(req, resp, err, began)
+	c.reportAttempt(req, resp, err, began)
 	if err != nil {
 		cause := context.Cause(ctx)
 		release()
@@ -70,7 +70,7 @@ func (c *Client) attempt(ctx context.Context, r request) (*http.Response, error)
 	}
 	resp.Body = &responseBody{ReadCloser: resp.Body, ctx: ctx, resp: resp, session: c.updateSession, progress: progress, release: release}
 	if err = c.updateSession(resp.Header); err == nil {
-		err = r.check(resp)
+		err = r.verify(resp)
 	}
 	if err != nil {
 		resp.Body.Close()
@@ -87,8 +87,8 @@ func (c *Client) updateSession(h http.Header) error {
 	return nil
 }
 
-// check returns the error of a response that is no success, or that Runnel does not give, such as a sign-in page.
-func (r *request) check(resp *http.Response) error {
+// verify returns the error of a response that is no success, or that Runnel does not give, such as a sign-in page.
+func (r *request) verify(resp *http.Response) error {
 	if resp.StatusCode/100 != 2 {
 		return readError(resp)
 	}
@@ -140,8 +140,8 @@ func (c *Client) newRequest(ctx context.Context, r request, progress func()) (*h
 	return req, err
 }
 
-// report calls Options.OnAttempt.
-func (c *Client) report(req *http.Request, resp *http.Response, err error, began time.Time) {
+// reportAttempt calls Options.OnAttempt.
+func (c *Client) reportAttempt(req *http.Request, resp *http.Response, err error, began time.Time) {
 	if c.o.OnAttempt == nil {
 		return
 	}
@@ -155,7 +155,7 @@ func (c *Client) report(req *http.Request, resp *http.Response, err error, began
 // getJSON sends r and decodes the JSON document of the response into document. getJSON returns the document as received.
 func (c *Client) getJSON(ctx context.Context, r request, document any) (json.RawMessage, error) {
 	r.accept = mediaJSON
-	resp, err := c.do(ctx, r)
+	resp, err := c.send(ctx, r)
 	if err != nil {
 		return nil, err
 	}

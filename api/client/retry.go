@@ -9,9 +9,9 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// do sends r, repeats it while that is safe and Options.RetryFor lasts, and returns the successful response; the caller
-// closes the body. Otherwise do returns the error of the last attempt.
-func (c *Client) do(ctx context.Context, r request) (*http.Response, error) {
+// send sends r, repeats it while that is safe and Options.RetryFor lasts, and returns the successful response; the caller
+// closes the body. Otherwise send returns the error of the last attempt.
+func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	retry := c.newRetry()
 	for unknown, reset := false, false; ; {
 		resp, err := c.attempt(ctx, r)
@@ -27,7 +27,7 @@ func (c *Client) do(ctx context.Context, r request) (*http.Response, error) {
 				continue
 			}
 		}
-		if !retry.wait(ctx, err, r.idempotent) {
+		if !retry.pause(ctx, err, r.idempotent) {
 			return nil, err
 		}
 		unknown = unknown || errors.Is(err, ErrOutcomeUnknown)
@@ -52,9 +52,9 @@ func newPauses() *backoff.ExponentialBackOff {
 	return b
 }
 
-// wait waits before the next attempt. It returns false at once if the request must not be sent again after err, or not
+// pause waits before the next attempt. It returns false at once if the request must not be sent again after err, or not
 // in time, and false when ctx ends.
-func (r *retry) wait(ctx context.Context, err error, idempotent bool) bool {
+func (r *retry) pause(ctx context.Context, err error, idempotent bool) bool {
 	if !mayRepeat(err, idempotent) || ctx.Err() != nil {
 		return false
 	}
@@ -62,7 +62,7 @@ func (r *retry) wait(ctx context.Context, err error, idempotent bool) bool {
 	if e, ok := errors.AsType[*Error](err); ok && e.invitesRetry() {
 		delay = max(delay, *e.retryAfter)
 	}
-	return !time.Now().Add(delay).After(r.deadline) && pause(ctx, delay) == nil
+	return !time.Now().Add(delay).After(r.deadline) && sleep(ctx, delay) == nil
 }
 
 // mayRepeat reports whether a request may be sent again after err: always if the server cannot have processed the
@@ -80,8 +80,8 @@ func mayRepeat(err error, idempotent bool) bool {
 	return false
 }
 
-// pause returns after d, or with ctx's error when ctx ends first.
-func pause(ctx context.Context, d time.Duration) error {
+// sleep returns after d, or with ctx's error when ctx ends first.
+func sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

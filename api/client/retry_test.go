@@ -97,7 +97,7 @@ func TestOnlyWhatIsSafeIsRepeated(t *testing.T) {
 						}
 						return answer{status: 204}.response()
 					})
-					resp, err := c.do(t.Context(), r)
+					resp, err := c.send(t.Context(), r)
 					if err == nil {
 						resp.Body.Close()
 					}
@@ -121,7 +121,7 @@ func TestRetryAfterIsWaitedForAndTheLimitKept(t *testing.T) {
 			return answer{status: 503, slug: "master-unavailable", retryAfter: "3"}.response()
 		})
 		began := time.Now()
-		_, err := c.do(t.Context(), request{method: http.MethodGet, path: "/"})
+		_, err := c.send(t.Context(), request{method: http.MethodGet, path: "/"})
 		if statusOf(err) != 503 {
 			t.Errorf("error %v, want the last refusal", err)
 		}
@@ -169,7 +169,7 @@ func (b *slowBody) Read(p []byte) (int, error) {
 	if len(b.pauses) == 0 {
 		return 0, io.EOF
 	}
-	if err := pause(b.ctx, b.pauses[0]); err != nil {
+	if err := sleep(b.ctx, b.pauses[0]); err != nil {
 		return 0, err
 	}
 	b.pauses, p[0] = b.pauses[1:], 'x'
@@ -194,7 +194,7 @@ func TestTimeoutCutsSilenceNotSize(t *testing.T) {
 				c := testClient(t, func(r *http.Request) (*http.Response, error) {
 					return &http.Response{StatusCode: 200, Header: http.Header{"Runnel-Revision": {"1"}}, Body: &slowBody{r.Context(), tt.pause}}, nil
 				})
-				resp, err := c.do(t.Context(), request{method: http.MethodGet, path: "/"})
+				resp, err := c.send(t.Context(), request{method: http.MethodGet, path: "/"})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -214,7 +214,7 @@ func TestTimeoutEndsAWaitForAnAnswer(t *testing.T) {
 			<-r.Context().Done()
 			return nil, r.Context().Err()
 		})
-		_, err := c.do(t.Context(), request{method: http.MethodGet, path: "/", idempotent: true})
+		_, err := c.send(t.Context(), request{method: http.MethodGet, path: "/", idempotent: true})
 		if !errors.Is(err, ErrTimeout) || err.Error() != "nothing moved within the timeout of 30s" {
 			t.Errorf("error %v", err)
 		}

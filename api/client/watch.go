@@ -52,7 +52,7 @@ func (c *Client) Watch(ctx context.Context, o WatchOptions) iter.Seq2[Change, er
 		s := &watchStream{c: c, o: o, yield: yield}
 		for pauses := newPauses(); ; {
 			s.progressed = false
-			err := s.read(ctx)
+			err := s.readStream(ctx)
 			if s.stopped {
 				return
 			}
@@ -70,7 +70,7 @@ func (c *Client) Watch(ctx context.Context, o WatchOptions) iter.Seq2[Change, er
 			if o.OnReconnect != nil {
 				o.OnReconnect(err)
 			}
-			if err := pause(ctx, pauses.NextBackOff()); err != nil {
+			if err := sleep(ctx, pauses.NextBackOff()); err != nil {
 				yield(Change{}, err)
 				return
 			}
@@ -87,8 +87,8 @@ type watchStream struct {
 	stopped    bool // the consumer wants no more
 }
 
-// read reads a stream to its end.
-func (s *watchStream) read(ctx context.Context) error {
+// readStream reads a stream to its end.
+func (s *watchStream) readStream(ctx context.Context) error {
 	q := url.Values{"since": {s.o.Since}}
 	setNonEmpty(q, "prefix", s.o.Prefix)
 	if s.o.Values {
@@ -100,7 +100,7 @@ func (s *watchStream) read(ctx context.Context) error {
 	}
 	for line, err := range readLines(resp.Body) {
 		if err == nil {
-			err = s.pass(line)
+			err = s.yieldLine(line)
 		}
 		if err != nil || s.stopped {
 			return err
@@ -109,8 +109,8 @@ func (s *watchStream) read(ctx context.Context) error {
 	return nil
 }
 
-// pass yields a line, and then moves Since behind the line.
-func (s *watchStream) pass(line []byte) error {
+// yieldLine yields a line, and then moves Since behind the line.
+func (s *watchStream) yieldLine(line []byte) error {
 	var in struct {
 		Change
 		wire.Problem

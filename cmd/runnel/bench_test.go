@@ -37,7 +37,7 @@ func TestBenchMeasuresAndRemovesItsKeys(t *testing.T) {
 
 func TestBenchReadsWhenReplicasAreLevel(t *testing.T) {
 	f := newFake(t)
-	lags := []string{"7", "3", "null"} // what the server says, one after the other
+	lags := []string{"7", "3", "null"} // in the successive status documents
 	asked, early := 0, false
 	f.before = func(w http.ResponseWriter, r *http.Request, _ string) bool {
 		switch {

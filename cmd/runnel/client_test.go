@@ -69,8 +69,8 @@ func TestCommandsRepeatOnlyUnconditionalWrites(t *testing.T) {
 	}
 }
 
-// TestSessionFileIsSentAndKept: each command sends what the file holds and
-// leaves in it what the server answered, merged with what others put there.
+// TestSessionFileIsSentAndKept: each command sends the token of the file, and writes the token of the response, merged with
+// the token of a concurrent command.
 func TestSessionFileIsSentAndKept(t *testing.T) {
 	f := newFake(t)
 	answer := ""
@@ -136,8 +136,8 @@ func TestSessionFileIsSentAndKept(t *testing.T) {
 	}
 }
 
-// TestSessionFollowsAStream: what stands behind a batch's results and a streamed
-// list is kept as well, and a list that is left early is not streamed.
+// TestSessionFollowsAStream: the token in the trailer of a batch or a streamed list is kept, and a list with a limit is not
+// streamed.
 func TestSessionFollowsAStream(t *testing.T) {
 	f := newFake(t)
 	f.trailer = store.VectorOf(store.Mark{Origin: "p", Revision: 9}).Token(store.SessionToken, 1)
@@ -169,8 +169,7 @@ func TestSessionFollowsAStream(t *testing.T) {
 	}
 }
 
-// TestBusySessionIsKeptAtTheEnd: many answers are not as many writes of the file,
-// but nothing is missing at the end, whatever that is.
+// TestBusySessionIsKeptAtTheEnd: many responses cause few writes of the file, and the last write covers all of them.
 func TestBusySessionIsKeptAtTheEnd(t *testing.T) {
 	f := newFake(t)
 	dir, file := t.TempDir(), filepath.Join(t.TempDir(), "session")
@@ -206,7 +205,7 @@ func TestBusySessionIsKeptAtTheEnd(t *testing.T) {
 	}
 }
 
-// TestRefusedSessionBeginsAnew: a file must not keep its commands from the server for ever.
+// TestRefusedSessionBeginsAnew: a session file must not lock commands out for ever.
 func TestRefusedSessionBeginsAnew(t *testing.T) {
 	f := newFake(t)
 	f.set("a", "1")

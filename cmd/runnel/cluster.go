@@ -25,7 +25,7 @@ func newInit(p *program) *cobra.Command {
 		Example: "  runnel init --config /etc/runnel.toml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := f.load()
+			c, err := f.readConfig()
 			if err != nil {
 				return err
 			}
@@ -71,7 +71,7 @@ func newRestore(p *program) *cobra.Command {
 		Example: "  runnel restore --config /etc/runnel.toml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := f.load()
+			c, err := f.readConfig()
 			if err != nil {
 				return err
 			}

@@ -75,9 +75,9 @@ func (f *configFlags) addTo(cmd *cobra.Command) {
 	cmd.MarkFlagsMutuallyExclusive("config", "data")
 }
 
-// load reads the configuration file, or returns the embedded default without a file. An invalid file is a usage error
+// readConfig reads the configuration file, or returns the embedded default without a file. An invalid file is a usage error
 // that lists every problem.
-func (f configFlags) load() (*config.Config, error) {
+func (f configFlags) readConfig() (*config.Config, error) {
 	if f.file == "" {
 		return config.Default(f.data), nil
 	}

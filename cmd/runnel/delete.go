@@ -49,7 +49,7 @@ be deleted or not. An interrupted command does not restore deleted keys.`,
 				return err
 			}
 			if many {
-				return d.deleteKeys(cmd.Context())
+				return d.confirmAndDelete(cmd.Context())
 			}
 			return withKey(args[0], d.c.Delete(cmd.Context(), args[0], conditions(ifMatch, "")))
 		},
@@ -90,7 +90,7 @@ func (d *prefixDeletion) validate(args []string, ifMatch string) error {
 	return nil
 }
 
-func (d *prefixDeletion) deleteKeys(ctx context.Context) error {
+func (d *prefixDeletion) confirmAndDelete(ctx context.Context) error {
 	if !d.yes {
 		keys, err := d.firstKeys(ctx)
 		if err != nil {

@@ -1,6 +1,6 @@
 // Command runnel is Runnel in one binary: the server, the sync process, and a client for both.
 //
-// Each file holds a command. newRoot builds the command tree; program.run executes a command line on given streams and
+// Each file holds a command. newRoot builds the command tree; program.execute runs a command line on given streams and
 // a given environment, so that tests run exactly the code that users run. Client commands use api/client only. The
 // packages below internal hold the larger parts: node composes a server process from a configuration, transfer imports
 // and exports, load measures a server, and console has the streams, exit statuses and files that all commands share.

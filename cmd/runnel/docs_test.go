@@ -35,7 +35,7 @@ func testTree() *cobra.Command {
 	return root
 }
 
-// section is where the docs describe c: under its own name, or that of the first command above it which has one.
+// section returns the section about c: that of the command, or of the nearest command above with a section.
 func section(sections map[string]string, c *cobra.Command) (string, bool) {
 	for ; c.HasParent(); c = c.Parent() {
 		if body, ok := sections[c.CommandPath()]; ok {

@@ -11,7 +11,7 @@ import (
 	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
-// leaveQuery puts beside the unfinished file of name that an export of every key has left it.
+// leaveQuery writes the query of an export of every key beside the unfinished file of name.
 func leaveQuery(t *testing.T, f *fakeServer, name string) {
 	t.Helper()
 	text := fmt.Appendf(nil, `{"format":1,"server":%q,"prefix":"","consistency":"","max_staleness":""}`, f.url)
@@ -126,7 +126,7 @@ func TestExportResumesOnlyTheSameQuery(t *testing.T) {
 		{"--prefix", "x/m", "--server", other.url},
 	} {
 		o := cli{}.run(t, f, append([]string{"export", name, "--resume"}, args...)...)
-		if o.code != console.ExitFailed || !strings.Contains(o.stderr, "it is of another export") {
+		if o.code != console.ExitFailed || !strings.Contains(o.stderr, "the file is of another export") {
 			t.Errorf("%v: %+v", args, o)
 		}
 		if _, err := os.Stat(name); err == nil {
@@ -144,7 +144,7 @@ func TestExportResumesOnlyTheSameQuery(t *testing.T) {
 	if err := os.WriteFile(name+".partial", []byte(first), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if o := (cli{}).run(t, f, "export", name, "--resume"); o.code != console.ExitFailed || !strings.Contains(o.stderr, "does not say which export left it") {
+	if o := (cli{}).run(t, f, "export", name, "--resume"); o.code != console.ExitFailed || !strings.Contains(o.stderr, "does not describe an export") {
 		t.Errorf("a partial without its query: %+v", o)
 	}
 }

@@ -25,17 +25,17 @@ import (
 )
 
 // fakeServer is just enough of the contract over a map: keys decoded once and never cleaned, ETags, conditions, lists
-// in pages and streams, cursors that only it understands.
+// in pages and streams, and opaque cursors.
 type fakeServer struct {
 	url string
 
 	// before may answer a request itself, by returning true. It may be nil.
 	before func(w http.ResponseWriter, r *http.Request, key string) bool
 	status string
-	// trailer is the session behind what is streamed; "" for none.
+	// trailer is the session in the trailer of streams; "" for none.
 	trailer string
 
-	mu sync.Mutex // guards what follows
+	mu sync.Mutex // guards the fields below
 	// breakAfter, if positive, breaks the next stream off after so many lines.
 	breakAfter int
 	cutBatches int // so many of the next batches break off in the middle of their answer
@@ -67,7 +67,7 @@ func newFake(t *testing.T) *fakeServer {
 	return f
 }
 
-// set stores a value as if it had been put.
+// set stores a value without a request.
 func (f *fakeServer) set(key, value string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -217,7 +217,7 @@ func (f *fakeServer) get(w http.ResponseWriter, r *http.Request, key string) {
 	w.Write(e.value)
 }
 
-// consistencies returns what the lists asked for so far asked to be.
+// consistencies returns the consistency parameters of all lists so far.
 func (f *fakeServer) consistencies() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -260,7 +260,7 @@ func (f *fakeServer) put(w http.ResponseWriter, r *http.Request, key string) {
 	f.entries[key] = e
 	w.Header().Set("ETag", e.etag())
 	w.Header().Set("Runnel-Revision", strconv.FormatInt(e.revision, 10))
-	if r.URL.Query().Get("copies") == "all" { // one of them is away
+	if r.URL.Query().Get("copies") == "all" { // a partition is unreachable
 		w.Header().Set("Runnel-Copies", "2")
 		w.WriteHeader(http.StatusAccepted)
 		return
@@ -311,7 +311,7 @@ func (f *fakeServer) delete(w http.ResponseWriter, r *http.Request, key string) 
 	}
 }
 
-// deleteSome answers DELETE /v1/keys. Its cursor is a count: what is deleted need not be skipped.
+// deleteSome answers DELETE /v1/keys. The cursor carries no position: deleted keys need not be skipped.
 func (f *fakeServer) deleteSome(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	if (q.Get("prefix") == "") != (q.Get("all") == "true") {
@@ -362,7 +362,7 @@ type fakeLine struct {
 	Metadata    map[string]string `json:"metadata,omitempty"`
 }
 
-// line is one entry as JSON, with mu held.
+// line returns an entry as JSON. The caller holds mu.
 func (f *fakeServer) line(key string, withValue bool) []byte {
 	e := f.entries[key]
 	out := fakeLine{Key: key, ContentType: e.contentType, Size: len(e.value), ETag: e.etag(), Revision: e.revision, ModifiedAt: fakeTime, ExpiresAt: f.expiry(e)}
@@ -379,7 +379,7 @@ func (f *fakeServer) line(key string, withValue bool) []byte {
 	return text
 }
 
-// list answers GET /v1/keys. A cursor is the last key given and the prefix it was given for, encoded.
+// list answers GET /v1/keys. A cursor encodes the prefix and the last key of the page.
 func (f *fakeServer) list(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	prefix, delimiter, last := q.Get("prefix"), q.Get("delimiter"), ""
@@ -457,7 +457,7 @@ func (f *fakeServer) page(w http.ResponseWriter, keys []string, prefix, delimite
 	json.NewEncoder(w).Encode(&page)
 }
 
-// outcome is what one command line came to.
+// outcome is the result of a command line.
 type outcome struct {
 	stdout, stderr string
 	code           int
@@ -468,7 +468,7 @@ func testStreams(in io.Reader, out, errs io.Writer, terminal bool) console.Strea
 	return console.Streams{In: in, Out: out, Err: errs, Now: func() time.Time { return fakeTime }, IsTerminal: func(any) bool { return terminal }}
 }
 
-// cli is one run of the program.
+// cli is the environment of a run of the program.
 type cli struct {
 	ctx      context.Context
 	stdin    string
@@ -493,11 +493,11 @@ func (c cli) run(t *testing.T, f *fakeServer, args ...string) outcome {
 	if ctx == nil {
 		ctx = t.Context()
 	}
-	code := p.run(ctx, args)
+	code := p.execute(ctx, args)
 	return outcome{stdout.String(), stderr.String(), code}
 }
 
-// ok runs a command line that must succeed and returns its standard output.
+// ok runs a command line that must succeed and returns the standard output.
 func (f *fakeServer) ok(t *testing.T, args ...string) string {
 	t.Helper()
 	o := cli{}.run(t, f, args...)

@@ -51,7 +51,7 @@ If the key does not exist, the exit status is 1 and nothing is printed.`,
 			if err != nil {
 				return err
 			}
-			return p.get(cmd.Context(), c, args[0], o)
+			return p.printValue(cmd.Context(), c, args[0], o)
 		},
 	}
 	f := cmd.Flags()
@@ -61,7 +61,7 @@ If the key does not exist, the exit status is 1 and nothing is printed.`,
 	return cmd
 }
 
-func (p *program) get(ctx context.Context, c *client.Client, key string, o getOptions) error {
+func (p *program) printValue(ctx context.Context, c *client.Client, key string, o getOptions) error {
 	var body io.Reader
 	if o.json {
 		e, err := c.Get(ctx, key, o.read.options())

@@ -82,7 +82,7 @@ func TestExportImportRoundTrip(t *testing.T) {
 	}
 }
 
-// TestImportRefusesWhatABatchRefuses holds each line, with the member op where it lacks one, against the server too.
+// TestImportRefusesWhatABatchRefuses also sends each line, with a member op, to the decoder of the server.
 func TestImportRefusesWhatABatchRefuses(t *testing.T) {
 	for line, want := range map[string]string{
 		"{\"key\":\"k\",\"value\":\"ab\xff\xfe\"}":                               "malformed",
@@ -186,7 +186,7 @@ func TestImportReportsEachBadLineAndStoresTheRest(t *testing.T) {
 	}
 }
 
-// interruptAfter cancels the context it returns once f has stored n entries.
+// interruptAfter returns a context that ends when f has stored n entries.
 func interruptAfter(t *testing.T, f *fakeServer, n int64) context.Context {
 	ctx, cancel := context.WithCancel(t.Context())
 	var seen atomic.Int64
@@ -381,7 +381,7 @@ func TestImportTreeReportsFilesItCannotStore(t *testing.T) {
 	}
 	o := cli{}.run(t, f, "import", dir)
 	for _, want := range []string{
-		`not stored: file "bad\xffname": its name is not UTF-8`, `not stored: file "large": 413 too-large: the value is too large`,
+		`not stored: file "bad\xffname": the name is not UTF-8`, `not stored: file "large": 413 too-large: the value is too large`,
 		"runnel: 2 entries were not stored; ",
 	} {
 		if !strings.Contains(o.stderr, want) {
@@ -460,7 +460,7 @@ func TestImportDeleteMirrorsTheTree(t *testing.T) {
 		return false
 	}
 	o = cli{stdin: "y\n", terminal: true}.run(t, f, "import", dir, "--prefix", "s/", "--delete")
-	if o.code != console.ExitOK || !strings.Contains(o.stderr, "deleted 2 keys that have no file\nkept 1 keys that were changed meanwhile\n") {
+	if o.code != console.ExitOK || !strings.Contains(o.stderr, "deleted 2 keys that have no file\nkept 1 keys that changed meanwhile\n") {
 		t.Errorf("answered yes: %+v", o)
 	}
 	want := map[string]string{"s/kept": "2", "s/new": "1", "s/changed": "someone else's", "s/link": "x", "other": "x"}
@@ -532,7 +532,7 @@ func TestExportReplacesItsFileOnlyWhenWhole(t *testing.T) {
 	}
 }
 
-// TestExportSaysThatItsFileHeldFarMore: a store that lost its data gives an export that is whole, and nearly empty.
+// TestExportSaysThatItsFileHeldFarMore: the export of a store that lost its data is complete and nearly empty.
 func TestExportSaysThatItsFileHeldFarMore(t *testing.T) {
 	f := newFake(t)
 	for i := range 4 {
@@ -564,8 +564,7 @@ func TestExportRefusesAListWithoutValues(t *testing.T) {
 	}
 }
 
-// TestImportRepeatsWhatTheServerCouldNotTake: of a batch, what was refused for the moment is sent once more, and
-// nothing else is.
+// TestImportRepeatsWhatTheServerCouldNotTake: of a batch only the operations that failed with 503 are sent again.
 func TestImportRepeatsWhatTheServerCouldNotTake(t *testing.T) {
 	path, want := writeLines(t, 3000)
 	f := newFake(t)
@@ -591,7 +590,7 @@ func TestImportRepeatsWhatTheServerCouldNotTake(t *testing.T) {
 	}
 }
 
-// TestImportRepeatsABatchThatBrokeOff: the results that came count, and the rest is sent once more.
+// TestImportRepeatsABatchThatBrokeOff: operations without a result are sent again.
 func TestImportRepeatsABatchThatBrokeOff(t *testing.T) {
 	path, want := writeLines(t, 3000)
 	f := newFake(t)

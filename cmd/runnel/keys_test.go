@@ -128,7 +128,7 @@ func TestPutSources(t *testing.T) {
 	dir := t.TempDir()
 	page := filepath.Join(dir, "page.html")
 	blob := filepath.Join(dir, "blob")
-	big := strings.Repeat("0123456789abcdef", 1<<17) // 2 MiB: asked for before it is sent
+	big := strings.Repeat("0123456789abcdef", 1<<17) // 2 MiB: sent with Expect: 100-continue
 	for name, content := range map[string]string{page: "<p>", blob: big} {
 		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
@@ -306,7 +306,7 @@ func TestReadsSayWhoMayAnswer(t *testing.T) {
 	}
 }
 
-// TestContradictoryReadsAreRefused names what is wrong, before anything is sent.
+// TestContradictoryReadsAreRefused: the error names the contradiction, and no request is sent.
 func TestContradictoryReadsAreRefused(t *testing.T) {
 	f := newFake(t)
 	for args, want := range map[string]string{

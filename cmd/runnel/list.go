@@ -26,13 +26,7 @@ type listOptions struct {
 	read readFlags
 }
 
-func newList(p *program) *cobra.Command {
-	var o listOptions
-	cmd := &cobra.Command{
-		Use:     "list [PREFIX]",
-		Aliases: []string{"ls"},
-		Short:   "List keys",
-		Long: `List the keys that begin with PREFIX, or all keys, in byte order, one a line. The
+const listLong = `List the keys that begin with PREFIX, or all keys, in byte order, one a line. The
 list is streamed and may be of any length.
 
 With --delimiter / keys that continue behind the next / are printed once, as their
@@ -44,7 +38,15 @@ from the masters. --max-staleness 5s reads from a partition that is provably at 
 nothing older than commands with the same FILE have read or written.
 
 --long adds size, time, expiry, media type and ETag. --json prints a JSON object on
-each line, {"prefix":…} for a common prefix. --values adds the values.`,
+each line, {"prefix":…} for a common prefix. --values adds the values.`
+
+func newList(p *program) *cobra.Command {
+	var o listOptions
+	cmd := &cobra.Command{
+		Use:     "list [PREFIX]",
+		Aliases: []string{"ls"},
+		Short:   "List keys",
+		Long:    listLong,
 		Example: `  runnel list
   runnel list photos/ --long
   runnel list photos/ --delimiter /
@@ -67,7 +69,7 @@ each line, {"prefix":…} for a common prefix. --values adds the values.`,
 			if len(args) > 0 {
 				prefix = args[0]
 			}
-			return p.list(cmd.Context(), c, prefix, o)
+			return p.printList(cmd.Context(), c, prefix, o)
 		},
 	}
 	f := cmd.Flags()
@@ -80,7 +82,7 @@ each line, {"prefix":…} for a common prefix. --values adds the values.`,
 	return cmd
 }
 
-func (p *program) list(ctx context.Context, c *client.Client, prefix string, o listOptions) error {
+func (p *program) printList(ctx context.Context, c *client.Client, prefix string, o listOptions) error {
 	out := newLinePrinter(p.Display(), o)
 	q := client.ListOptions{Prefix: prefix, Delimiter: o.delimiter, Values: o.values, Limit: o.limit, Read: o.read.options()}
 	for item, err := range c.List(ctx, q) {
@@ -88,10 +90,10 @@ func (p *program) list(ctx context.Context, c *client.Client, prefix string, o l
 			err = out.print(item)
 		}
 		if err != nil {
-			return cmp.Or(out.flush(), err)
+			return cmp.Or(out.writeBuffer(), err)
 		}
 	}
-	return out.flush()
+	return out.writeBuffer()
 }
 
 // linePrinter prints the items of a list in one of the output formats.
@@ -118,12 +120,12 @@ func newLinePrinter(w io.Writer, o listOptions) *linePrinter {
 		if err := form(&l.buf, k); err != nil || l.buf.Len() < printBytes {
 			return err
 		}
-		return l.flush()
+		return l.writeBuffer()
 	}
 	return l
 }
 
-func (l *linePrinter) flush() error {
+func (l *linePrinter) writeBuffer() error {
 	_, err := l.buf.WriteTo(l.w)
 	return err
 }

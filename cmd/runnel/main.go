@@ -19,7 +19,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	p := &program{Streams: console.System(), getenv: os.Getenv}
-	os.Exit(p.run(ctx, os.Args[1:]))
+	os.Exit(p.execute(ctx, os.Args[1:]))
 }
 
 // program is the part of the process that commands may use.
@@ -32,8 +32,8 @@ type program struct {
 	started bool         // a command's own code has started, so errors are no longer usage errors
 }
 
-// run executes a command line and returns the exit status. Only run prints errors, each once.
-func (p *program) run(ctx context.Context, args []string) int {
+// execute runs a command line and returns the exit status. Only execute prints errors, each once.
+func (p *program) execute(ctx context.Context, args []string) int {
 	terminal, out := p.IsTerminal, &checkedOutput{w: p.Out}
 	p.IsTerminal = func(stream any) bool {
 		if stream == out {

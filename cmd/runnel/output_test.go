@@ -19,7 +19,7 @@ import (
 	"github.com/runnelkv/runnel/config"
 )
 
-// hostile holds what a terminal obeys: an escape sequence, C1 characters as UTF-8 and as bytes, and bidi overrides.
+// hostile holds characters that a terminal obeys: an escape sequence, C1 characters as UTF-8 and as bytes, and bidi overrides.
 const hostile = "a\x1b]0;owned\x07\u009b31m\u202eb\u2066\x9bc\r\x7f"
 
 func TestTerminalIsShownNoControlCharacters(t *testing.T) {
@@ -112,7 +112,7 @@ func TestOutputThatFailsIsAFailure(t *testing.T) {
 			Streams: testStreams(strings.NewReader(""), fullDisk{}, &stderr, false),
 			getenv:  func(name string) string { return map[string]string{"RUNNEL_SERVER": f.url}[name] },
 		}
-		if code := p.run(t.Context(), args); code != console.ExitFailed || strings.Count(stderr.String(), "no space left") != 1 {
+		if code := p.execute(t.Context(), args); code != console.ExitFailed || strings.Count(stderr.String(), "no space left") != 1 {
 			t.Errorf("%v: exit %d, %s", args, code, stderr.String())
 		}
 	}
@@ -170,7 +170,7 @@ func TestInterruptEndsThePutThatReadsATerminal(t *testing.T) {
 			Streams: testStreams(r, io.Discard, io.Discard, true),
 			getenv:  func(name string) string { return map[string]string{"RUNNEL_SERVER": f.url}[name] },
 		}
-		done <- p.run(ctx, []string{"put", "k"})
+		done <- p.execute(ctx, []string{"put", "k"})
 	}()
 	if _, err := w.Write([]byte("half a ")); err != nil {
 		t.Fatal(err)

@@ -65,7 +65,7 @@ on its own success. Get the key to see whether the value was stored.`,
 			if err != nil {
 				return err
 			}
-			return p.put(cmd.Context(), c, args[0], source, o)
+			return p.putValue(cmd.Context(), c, args[0], source, o)
 		},
 	}
 	f := cmd.Flags()
@@ -145,7 +145,7 @@ func fileValue(name string) (value, error) {
 	return value{Body: client.Body{Open: open, Size: info.Size()}, contentType: transfer.MediaType(name)}, nil
 }
 
-func (p *program) put(ctx context.Context, c *client.Client, key string, v value, o putOptions) error {
+func (p *program) putValue(ctx context.Context, c *client.Client, key string, v value, o putOptions) error {
 	put, err := c.PutBody(ctx, key, v.Body, client.PutOptions{
 		ContentType: cmp.Or(o.contentType, v.contentType), TTL: o.ttl, Copies: o.copies, Metadata: o.meta,
 		If: conditions(o.ifMatch, o.ifNoneMatch),

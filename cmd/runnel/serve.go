@@ -36,7 +36,7 @@ func newServe(p *program) *cobra.Command {
 		Example: "  runnel serve\n  runnel serve --data /var/lib/runnel --listen 127.0.0.1:9000\n  runnel serve --config /etc/runnel.toml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return p.serve(cmd.Context(), f)
+			return p.runServer(cmd.Context(), f)
 		},
 	}
 	f.addTo(cmd)
@@ -45,9 +45,9 @@ func newServe(p *program) *cobra.Command {
 	return cmd
 }
 
-// serve runs a node until ctx ends.
-func (p *program) serve(ctx context.Context, f serveFlags) error {
-	c, err := f.load()
+// runServer runs a node until ctx ends.
+func (p *program) runServer(ctx context.Context, f serveFlags) error {
+	c, err := f.readConfig()
 	if err == nil {
 		err = f.prepareData()
 	}

@@ -82,7 +82,7 @@ func (s *sessionFile) Update(token string) error {
 	if time.Since(s.saved) < saveInterval {
 		return nil
 	}
-	return s.write()
+	return s.writeToken()
 }
 
 // Reset implements client.Session and removes the file.
@@ -107,11 +107,11 @@ func (s *sessionFile) save() error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.write()
+	return s.writeToken()
 }
 
-// write writes the token, merged with a token that a concurrent command may have written. The caller holds mu.
-func (s *sessionFile) write() error {
+// writeToken writes the token, merged with a token that a concurrent command may have written. The caller holds mu.
+func (s *sessionFile) writeToken() error {
 	if s.token == s.kept {
 		return nil
 	}

@@ -39,14 +39,14 @@ unreachable, refused, behind, failed (the partition takes no copies) and read_on
 			if err != nil {
 				return err
 			}
-			return p.status(cmd.Context(), c, asJSON)
+			return p.printStatus(cmd.Context(), c, asJSON)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the JSON of the server")
 	return cmd
 }
 
-func (p *program) status(ctx context.Context, c *client.Client, asJSON bool) error {
+func (p *program) printStatus(ctx context.Context, c *client.Client, asJSON bool) error {
 	s, err := c.Status(ctx)
 	if err != nil {
 		return err

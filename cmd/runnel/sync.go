@@ -41,7 +41,7 @@ func newSync(p *program) *cobra.Command {
 			if now {
 				return p.syncNow(cmd.Context())
 			}
-			c, err := f.load()
+			c, err := f.readConfig()
 			if err == nil {
 				err = f.checkData(c)
 			}

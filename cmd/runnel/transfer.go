@@ -14,13 +14,7 @@ import (
 // than a restart takes.
 const importRetry = time.Minute
 
-func newImport(p *program) *cobra.Command {
-	var o transfer.ImportOptions
-	var session string
-	cmd := &cobra.Command{
-		Use:   "import PATH|-",
-		Short: "Store the entries of an NDJSON file, or the files of a directory",
-		Long: `Store many entries.
+const importLong = `Store many entries.
 
 A file, or - for standard input, is NDJSON as 'runnel export' writes it: an object on
 each line with key, value or value_base64, and optionally content_type, metadata, ttl
@@ -40,7 +34,15 @@ interrupt, or if the server is away for longer than --retry (1m by default), the
 requests in flight are completed and the import stops. You can always import again:
 the same keys get the same values. --resume FILE keeps the progress in FILE and
 continues from there next time; FILE is removed at the end. With --session FILE
-other commands with the same FILE see the imported entries.`,
+other commands with the same FILE see the imported entries.`
+
+func newImport(p *program) *cobra.Command {
+	var o transfer.ImportOptions
+	var session string
+	cmd := &cobra.Command{
+		Use:   "import PATH|-",
+		Short: "Store the entries of an NDJSON file, or the files of a directory",
+		Long:  importLong,
 		Example: `  runnel import backup.ndjson
   runnel export - | runnel import - --server http://other:8080
   runnel import ./site --prefix site/ --delete --yes
@@ -73,13 +75,7 @@ other commands with the same FILE see the imported entries.`,
 	return cmd
 }
 
-func newExport(p *program) *cobra.Command {
-	var o transfer.ExportOptions
-	var read readFlags
-	cmd := &cobra.Command{
-		Use:   "export [FILE|-]",
-		Short: "Write all entries as NDJSON",
-		Long: `Write all entries, or the entries of the keys that begin with --prefix, as NDJSON in
+const exportLong = `Write all entries, or the entries of the keys that begin with --prefix, as NDJSON in
 the order of the keys, for 'runnel import'. Without FILE, or with -, write to
 standard output.
 
@@ -92,7 +88,15 @@ An export is no snapshot: each entry is as the server read it at some time durin
 the export. Any partition may answer. With --consistency master the export has every
 write from before its start, with --session FILE every write of commands with the
 same FILE. --max-staleness 5s reads from a partition that is provably at most
-5 seconds behind.`,
+5 seconds behind.`
+
+func newExport(p *program) *cobra.Command {
+	var o transfer.ExportOptions
+	var read readFlags
+	cmd := &cobra.Command{
+		Use:   "export [FILE|-]",
+		Short: "Write all entries as NDJSON",
+		Long:  exportLong,
 		Example: `  runnel export backup.ndjson
   runnel export backup.ndjson --resume
   runnel export --prefix photos/ - | gzip > photos.ndjson.gz`,

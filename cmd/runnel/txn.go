@@ -32,7 +32,7 @@ with an unknown outcome is not repeated.`,
 			if err != nil {
 				return err
 			}
-			return p.txn(cmd.Context(), c, source)
+			return p.runTxn(cmd.Context(), c, source)
 		},
 	}
 	sessionFlag(cmd.Flags(), &session)
@@ -47,7 +47,7 @@ func (p *program) txnSource(ctx context.Context, file string) (value, error) {
 	return value{Body: client.Bytes(b)}, err
 }
 
-func (p *program) txn(ctx context.Context, c *client.Client, document value) error {
+func (p *program) runTxn(ctx context.Context, c *client.Client, document value) error {
 	result, err := c.TxnJSON(ctx, document.Body)
 	if err != nil {
 		return err

@@ -132,7 +132,7 @@ func watchFake(t *testing.T, f *fakeFeed, stopText string, args ...string) (code
 	stdout := &stopAt{text: stopText, stop: cancel}
 	var stderr strings.Builder
 	p := &program{Streams: testStreams(strings.NewReader(""), stdout, &stderr, false), getenv: func(string) string { return "" }}
-	code = p.run(ctx, append([]string{"watch", "--server", server.url}, args...))
+	code = p.execute(ctx, append([]string{"watch", "--server", server.url}, args...))
 	return code, stdout.String(), stderr.String()
 }
 

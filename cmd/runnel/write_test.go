@@ -112,7 +112,7 @@ func TestPutSaysWhenCopiesAreMissing(t *testing.T) {
 	f := newFake(t)
 	f.ok(t, "put", "k", "v", "--copies", "2")
 	o := cli{}.run(t, f, "put", "k", "v2", "--copies", "all")
-	if o.code != console.ExitFailed || o.stdout != f.entries["k"].etag()+"\n" || !strings.Contains(o.stderr, "on 2 partitions until now instead of all") {
+	if o.code != console.ExitFailed || o.stdout != f.entries["k"].etag()+"\n" || !strings.Contains(o.stderr, "2 partitions hold the value so far instead of all") {
 		t.Errorf("%+v", o)
 	}
 }

@@ -10,12 +10,12 @@ type counter struct {
 	tail    []byte // the end of the earlier pieces, shorter than the pattern
 }
 
-// reset starts a new body.
-func (c *counter) reset() { c.n, c.tail = 0, c.tail[:0] }
+// startBody starts a new body.
+func (c *counter) startBody() { c.n, c.tail = 0, c.tail[:0] }
 
-// add counts the next piece. An occurrence across the border of two pieces is found in tail: the parts of the pieces there
+// countIn counts the next piece. An occurrence across the border of two pieces is found in tail: the parts of the pieces there
 // are shorter than the pattern, so no occurrence is counted twice.
-func (c *counter) add(piece []byte) {
+func (c *counter) countIn(piece []byte) {
 	if len(c.pattern) == 0 {
 		return
 	}

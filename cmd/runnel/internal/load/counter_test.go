@@ -15,10 +15,10 @@ func TestCounterCountsAcrossPieces(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 1))
 	for range 1000 {
 		c := counter{pattern: []byte(`"status":20`)}
-		c.reset()
+		c.startBody()
 		for rest := text; rest != ""; {
 			n := min(len(rest), random.IntN(14))
-			c.add([]byte(rest[:n]))
+			c.countIn([]byte(rest[:n]))
 			rest = rest[n:]
 		}
 		if c.n != 3 {

@@ -19,7 +19,7 @@ type histogram struct {
 	max    time.Duration
 }
 
-func (h *histogram) record(d time.Duration) {
+func (h *histogram) addDuration(d time.Duration) {
 	h.counts[bucket(d)]++
 	h.total++
 	h.max = max(h.max, d)

@@ -27,9 +27,9 @@ func TestHistogramKnowsQuantilesToOneBucket(t *testing.T) {
 		d += time.Duration(random.Int64N(int64(d)))
 		all = append(all, d)
 		if i%2 == 0 {
-			whole.record(d)
+			whole.addDuration(d)
 		} else {
-			half.record(d)
+			half.addDuration(d)
 		}
 	}
 	whole.merge(&half)

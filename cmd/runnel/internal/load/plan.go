@@ -124,7 +124,7 @@ func (p *Plan) template(bare bool) *requestTemplate {
 	}
 	if p.Items > 0 {
 		t.item = &requestTemplate{prefix: t.prefix, value: t.value, value6: t.value6}
-		t.item.cut(p.Item)
+		t.item.split(p.Item)
 	}
 	var head strings.Builder
 	fmt.Fprintf(&head, "%s %s HTTP/1.1\r\nHost: %s\r\n", p.Method, p.Path, p.Address)
@@ -136,7 +136,7 @@ func (p *Plan) template(bare bool) *requestTemplate {
 	if p.Body != "" {
 		fmt.Fprintf(&head, "Content-Length: %d\r\n", p.contentLength())
 	}
-	t.cut(head.String() + "\r\n" + p.Body)
+	t.split(head.String() + "\r\n" + p.Body)
 	return t
 }
 
@@ -152,8 +152,8 @@ func (p *Plan) contentLength() int {
 	return items + len(filled.Replace(strings.ReplaceAll(p.Body, itemsHole, "")))
 }
 
-// cut splits text at its placeholders.
-func (t *requestTemplate) cut(text string) {
+// split splits text at its placeholders.
+func (t *requestTemplate) split(text string) {
 	for text != "" {
 		at, hole := len(text), ""
 		for _, h := range []string{"{key}", "{key64}", "{value}", "{value64}", "{etag}", itemsHole} {

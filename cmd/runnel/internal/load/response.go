@@ -52,7 +52,7 @@ func (r *responseReader) readResponse(hasBody bool) (response, error) {
 		return a, err
 	}
 	r.from += len(header)
-	r.count.reset()
+	r.count.startBody()
 	switch {
 	case a.status < 200:
 		return r.readResponse(hasBody) // an interim response
@@ -63,7 +63,7 @@ func (r *responseReader) readResponse(hasBody bool) (response, error) {
 		a.bodyBytes, err = r.skipChunks()
 	case length >= 0:
 		a.bodyBytes = length
-		err = r.skip(length)
+		err = r.skipBytes(length)
 	default:
 		err = errFraming
 	}
@@ -109,11 +109,11 @@ func (r *responseReader) fill() error {
 	return err
 }
 
-// skip drops the next n bytes. skip does not touch the first half of the buffer, where the ETag is.
-func (r *responseReader) skip(n int64) error {
+// skipBytes drops the next n bytes. skipBytes does not touch the first half of the buffer, where the ETag is.
+func (r *responseReader) skipBytes(n int64) error {
 	for n > int64(r.to-r.from) {
 		n -= int64(r.to - r.from)
-		r.count.add(r.buffer[r.from:r.to])
+		r.count.countIn(r.buffer[r.from:r.to])
 		r.from = r.to // the buffered bytes are dropped
 		got, err := r.source.Read(r.buffer[len(r.buffer)/2:])
 		if got == 0 {
@@ -124,7 +124,7 @@ func (r *responseReader) skip(n int64) error {
 		}
 		r.from, r.to = len(r.buffer)/2, len(r.buffer)/2+got
 	}
-	r.count.add(r.buffer[r.from : r.from+int(n)])
+	r.count.countIn(r.buffer[r.from : r.from+int(n)])
 	r.from += int(n)
 	return nil
 }
@@ -144,7 +144,7 @@ func (r *responseReader) skipChunks() (total int64, err error) {
 		if n == 0 {
 			return total, r.skipTrailer()
 		}
-		if err := r.skip(n); err != nil {
+		if err := r.skipBytes(n); err != nil {
 			return total, err
 		}
 		if end, err := r.readLine(); err != nil || len(end) > 0 {

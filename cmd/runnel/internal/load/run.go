@@ -104,7 +104,7 @@ func (p *Plan) workers(ctx context.Context) ([]*worker, error) {
 		w := &worker{plan: p, number: i, next: i, template: full, left: p.share(i), samples: map[string]int64{}}
 		w.random = rand.New(rand.NewPCG(p.Seed, uint64(i)+2))
 		w.stamp = w.random.Uint64()
-		if err := w.connect(ctx); err != nil {
+		if err := w.dial(ctx); err != nil {
 			for _, open := range workers {
 				open.conn.Close()
 			}
@@ -127,7 +127,7 @@ func (p *Plan) share(i int) int64 {
 	return n
 }
 
-func (w *worker) connect(ctx context.Context) error {
+func (w *worker) dial(ctx context.Context) error {
 	conn, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(ctx, "tcp", w.plan.Address)
 	if err != nil {
 		return err
@@ -183,7 +183,7 @@ func (w *worker) sendRequests(ctx context.Context, measured interval) {
 				return
 			}
 		case !ended.Before(measured.start) && ended.Before(measured.end):
-			w.histogram.record(ended.Sub(began))
+			w.histogram.addDuration(ended.Sub(began))
 			w.finished = ended
 		}
 		if w.etags != nil && err == nil {
@@ -260,7 +260,7 @@ func (w *worker) countError(err error) {
 // reconnect replaces a connection whose state is unknown.
 func (w *worker) reconnect(ctx context.Context) bool {
 	w.conn.Close()
-	if err := w.connect(ctx); err != nil {
+	if err := w.dial(ctx); err != nil {
 		w.countError(err)
 		return false
 	}

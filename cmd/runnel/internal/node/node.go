@@ -51,7 +51,7 @@ func Serve(ctx context.Context, o Options) error {
 		return errors.Join(err, n.store.Close())
 	}
 	o.OnListen(listener.Addr())
-	return errors.Join(n.serve(ctx, listener), n.store.Close())
+	return errors.Join(n.runParts(ctx, listener), n.store.Close())
 }
 
 func newNode(o Options) (*node, error) {
@@ -107,10 +107,10 @@ func (n *node) apiOptions(version string) api.Options {
 	return o
 }
 
-// serve runs the store, the sync process and the server until ctx ends or a part fails. Then serve stops the
+// runParts runs the store, the sync process and the server until ctx ends or a part fails. Then runParts stops the
 // parts in the reverse order of their start: first the requests, then the sync process, then the store with the writes
 // that it has accepted.
-func (n *node) serve(ctx context.Context, listener net.Listener) error {
+func (n *node) runParts(ctx context.Context, listener net.Listener) error {
 	background := context.WithoutCancel(ctx)
 	storeCtx, stopStore := context.WithCancel(background)
 	syncCtx, stopSync := context.WithCancel(background)

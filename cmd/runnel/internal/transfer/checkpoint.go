@@ -48,8 +48,8 @@ type checkpoint struct {
 	saved time.Time
 }
 
-// load reads the file, if it exists. The checkpoint of another import is an error.
-func (c *checkpoint) load() error {
+// restore reads the file, if it exists. The checkpoint of another import is an error.
+func (c *checkpoint) restore() error {
 	c.ended = map[int64]bool{}
 	if c.file == "" {
 		return nil
@@ -73,8 +73,8 @@ func (c *checkpoint) load() error {
 	return nil
 }
 
-// start returns the position from which to continue.
-func (c *checkpoint) start() position { return c.state.position }
+// resumeAt returns the position from which to continue.
+func (c *checkpoint) resumeAt() position { return c.state.position }
 
 // noteStarted records that the item that ends at m is about to be sent. Items start in order.
 func (c *checkpoint) noteStarted(m position) {
@@ -101,7 +101,7 @@ func (c *checkpoint) noteStored(m position) error {
 	if c.now().Sub(c.saved) < saveInterval {
 		return nil
 	}
-	return c.write()
+	return c.writeState()
 }
 
 // noteFailed records that the item that ends at m will not be stored in this run.
@@ -120,11 +120,11 @@ func (c *checkpoint) noteFailed(m position) {
 func (c *checkpoint) save() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.write()
+	return c.writeState()
 }
 
-// write replaces the file durably. The caller holds mu.
-func (c *checkpoint) write() error {
+// writeState replaces the file durably. The caller holds mu.
+func (c *checkpoint) writeState() error {
 	if c.file == "" {
 		return nil
 	}
@@ -139,8 +139,8 @@ func (c *checkpoint) write() error {
 	return nil
 }
 
-// remove deletes the file after everything is stored.
-func (c *checkpoint) remove() error {
+// removeFile deletes the file after everything is stored.
+func (c *checkpoint) removeFile() error {
 	if c.file == "" {
 		return nil
 	}

@@ -54,7 +54,7 @@ func (e *exporter) writeFile(ctx context.Context) error {
 		return err
 	}
 	before, _ := countLines(name) // 0 if the file does not exist
-	if err = f.finish(e.writeLines(ctx, f, f.last)); err != nil {
+	if err = f.complete(e.writeLines(ctx, f, f.last)); err != nil {
 		return fmt.Errorf("%w; repeat the command with --resume to continue", err)
 	}
 	if n, err := countLines(name); err == nil && n < before/2 {

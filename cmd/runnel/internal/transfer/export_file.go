@@ -147,8 +147,8 @@ func (e *exportFile) verifyQuery(q exportQuery) error {
 	return nil
 }
 
-// finish renames the complete file to its name. If err is set the unfinished file stays for --resume.
-func (e *exportFile) finish(err error) error {
+// complete renames the complete file to its name. If err is set the unfinished file stays for --resume.
+func (e *exportFile) complete(err error) error {
 	if err = console.SyncAndClose(e.File, err); err == nil {
 		err = os.Rename(e.File.Name(), e.name)
 	}

@@ -55,7 +55,7 @@ func Import(ctx context.Context, streams *console.Streams, c *client.Client, o I
 		}
 		m.checkpoint.state.Source = path
 	}
-	if err := m.checkpoint.load(); err != nil {
+	if err := m.checkpoint.restore(); err != nil {
 		return err
 	}
 	if o.Source != "-" {
@@ -85,7 +85,7 @@ func (m *importer) storeAll(ctx context.Context, src source) error {
 	err := t.storeItems(ctx, src)
 	t.progress.Finish()
 	err = errors.Join(err, cp.save())
-	t.report(m.Err)
+	t.printReport(m.Err)
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("interrupted: %s", cp.howToResume())

@@ -17,7 +17,7 @@ import (
 
 // importLines imports NDJSON from a file, or from standard input for "-".
 func (m *importer) importLines(ctx context.Context) error {
-	src, path := &lineSource{from: m.checkpoint.start(), prefix: m.o.Prefix, now: m.Now, size: -1}, m.o.Source
+	src, path := &lineSource{from: m.checkpoint.resumeAt(), prefix: m.o.Prefix, now: m.Now, size: -1}, m.o.Source
 	if path == "-" {
 		src.open = func(ctx context.Context) (io.ReadCloser, error) {
 			return skipTo(m.Input(ctx), src.from.Offset)
@@ -31,7 +31,7 @@ func (m *importer) importLines(ctx context.Context) error {
 	if err := m.storeAll(ctx, src); err != nil {
 		return err
 	}
-	return m.checkpoint.remove()
+	return m.checkpoint.removeFile()
 }
 
 // errNotEntries ends the import of a file that does not begin like NDJSON.

@@ -30,7 +30,7 @@ func (m *importer) importTree(ctx context.Context) error {
 		return err
 	}
 	defer root.Close()
-	src := &treeSource{root: root, prefix: m.o.Prefix, from: m.checkpoint.start().Path, count: -1, c: m.c}
+	src := &treeSource{root: root, prefix: m.o.Prefix, from: m.checkpoint.resumeAt().Path, count: -1, c: m.c}
 	if src.stored, err = src.storedKeys(ctx); err != nil {
 		return fmt.Errorf("list the keys that are stored already: %w", err)
 	}
@@ -50,7 +50,7 @@ func (m *importer) importTree(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return m.checkpoint.remove()
+	return m.checkpoint.removeFile()
 }
 
 // treeSource yields the files below a directory in the order of fs.WalkDir: by name within each directory.

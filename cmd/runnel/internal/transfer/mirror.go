@@ -24,7 +24,7 @@ type deleteCandidate struct{ key, etag string }
 
 // deleteRest lists the keys, asks unless o.Yes, and deletes each key that has not changed since the list.
 func (m *mirror) deleteRest(ctx context.Context) error {
-	candidates, err := m.find(ctx)
+	candidates, err := m.listCandidates(ctx)
 	if err != nil {
 		return fmt.Errorf("list the keys to delete: %w", err)
 	}
@@ -47,7 +47,7 @@ func (m *mirror) deleteRest(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(m.o.Parallel)
 	for _, d := range candidates {
-		g.Go(func() error { return m.delete(gctx, d) })
+		g.Go(func() error { return m.deleteKey(gctx, d) })
 	}
 	err = g.Wait()
 	fmt.Fprintf(m.Err, "deleted %d keys that have no file\n", m.deleted.Load())
@@ -57,7 +57,7 @@ func (m *mirror) deleteRest(ctx context.Context) error {
 	return err
 }
 
-func (m *mirror) find(ctx context.Context) ([]deleteCandidate, error) {
+func (m *mirror) listCandidates(ctx context.Context) ([]deleteCandidate, error) {
 	var keys []deleteCandidate
 	for k, err := range m.c.List(ctx, client.ListOptions{Prefix: m.o.Prefix, Read: client.ReadOptions{Consistency: client.Master}}) {
 		if err != nil {
@@ -78,7 +78,7 @@ func (m *mirror) find(ctx context.Context) ([]deleteCandidate, error) {
 	return keys, nil
 }
 
-func (m *mirror) delete(ctx context.Context, d deleteCandidate) error {
+func (m *mirror) deleteKey(ctx context.Context, d deleteCandidate) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

@@ -173,7 +173,7 @@ func (t *transfer) finishItem(it item, e *loaded, err error) error {
 	if err != nil && errors.Is(err, client.ErrServer) {
 		return fmt.Errorf("the import stopped at %s: %w", it.where, err)
 	}
-	t.count(it, e, err)
+	t.tally(it, e, err)
 	if err != nil {
 		t.checkpoint.noteFailed(it.after)
 		return nil
@@ -181,8 +181,8 @@ func (t *transfer) finishItem(it item, e *loaded, err error) error {
 	return t.checkpoint.noteStored(it.after)
 }
 
-// count adds the result of an item to the report.
-func (t *transfer) count(it item, e *loaded, err error) {
+// tally adds the result of an item to the report.
+func (t *transfer) tally(it item, e *loaded, err error) {
 	t.progress.Add(it.units)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -205,8 +205,8 @@ func (t *transfer) count(it item, e *loaded, err error) {
 	}
 }
 
-// report writes a line for each kept failure, and a line with the totals. The workers have ended.
-func (t *transfer) report(w io.Writer) {
+// printReport writes a line for each kept failure, and a line with the totals. The workers have ended.
+func (t *transfer) printReport(w io.Writer) {
 	for _, f := range t.failures {
 		fmt.Fprintf(w, "not stored: %s\n", console.Visible(f))
 	}

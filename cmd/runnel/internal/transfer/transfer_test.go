@@ -22,7 +22,7 @@ import (
 
 func TestCheckpointHoldsWhatIsDoneInAnyOrder(t *testing.T) {
 	c := &checkpoint{now: time.Now}
-	if err := c.load(); err != nil {
+	if err := c.restore(); err != nil {
 		t.Fatal(err)
 	}
 	marks := make([]position, 8)
@@ -42,7 +42,7 @@ func TestCheckpointHoldsWhatIsDoneInAnyOrder(t *testing.T) {
 		} else {
 			c.noteFailed(marks[s.fail-1])
 		}
-		if got := c.start().Line; got != s.want {
+		if got := c.resumeAt().Line; got != s.want {
 			t.Errorf("after %+v: at %d", s, got)
 		}
 	}
@@ -102,7 +102,7 @@ func TestTransferTakesItemsThatFillItsMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 		cp := &checkpoint{now: time.Now}
-		if err := cp.load(); err != nil {
+		if err := cp.restore(); err != nil {
 			t.Fatal(err)
 		}
 		tr := &transfer{c: c, o: ImportOptions{Parallel: 4}, now: time.Now, checkpoint: cp, progress: &console.Progress{}}
