@@ -82,7 +82,7 @@ func TestExportImportRoundTrip(t *testing.T) {
 	}
 }
 
-// TestImportRefusesWhatABatchRefuses also sends each line, with a member op, to the decoder of the server.
+// TestImportRefusesWhatABatchRefuses imports lines that the server would refuse as operations of a batch.
 func TestImportRefusesWhatABatchRefuses(t *testing.T) {
 	for line, want := range map[string]string{
 		"{\"key\":\"k\",\"value\":\"ab\xff\xfe\"}":                               "malformed",
