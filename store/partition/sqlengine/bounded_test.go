@@ -39,6 +39,44 @@ func TestUpkeepIsBounded(t *testing.T) {
 	})
 }
 
+// TestSlowDiskShortensSteps: emptying and collecting go on where the server takes 10 ms
+// to remove a row, as a disk does that has to look for each.
+func TestSlowDiskShortensSteps(t *testing.T) {
+	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
+		address := server.Database(t)
+		p := mysqltest.Prepared(t, mysqltest.Config(t, address), sqlengine.Options{Name: "b", Timeout: 2 * time.Second})
+		partitiontest.Join(t, p)
+		raw := servers.Open(t, address)
+		slow := "CREATE TRIGGER slow BEFORE DELETE ON entries FOR EACH ROW DO SLEEP(0.01)"
+		if _, err := raw.ExecContext(t.Context(), slow); err != nil {
+			t.Fatal(err)
+		}
+		const n = 400
+		at := partition.Revision(0)
+		fill := func() {
+			c := partition.Copy{Origin: "a", From: at, To: at + n, Goal: at + n, SyncedAt: 1}
+			for i := range n {
+				e := plainEntry(i)
+				e.Origin, e.Revision, e.Deleted = "a", at+partition.Revision(i)+1, true
+				e.Value, e.Checksum = nil, partition.Checksum(nil)
+				c.Entries = append(c.Entries, e)
+			}
+			if err := p.Apply(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+			at += n
+		}
+		fill()
+		if removed, err := p.Collect(t.Context(), "a", at); removed != n || err != nil {
+			t.Errorf("%d tombstones were collected: %v", removed, err)
+		}
+		fill()
+		if err := p.Reset(t.Context(), "a"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // upkeep is a master a, a replica b that is a master too, and a writer beside what is done on them.
 type upkeep struct {
 	t    *testing.T

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
 )
@@ -18,9 +19,20 @@ const (
 	updateCollected = `UPDATE {p}positions SET collected = ? WHERE origin = ? AND collected = ? AND revision >= ?`
 )
 
-// chunkRows bounds the entries that one step of Reset removes, and those that
-// one step of Collect reads.
-const chunkRows = 1000
+// Reset removes, and Collect reads, this many entries in a step: so many as take about
+// stepTime, so that a slow disk makes the steps smaller and lets none run out of time.
+const (
+	firstStepRows = 100
+	minStepRows   = 5
+	maxStepRows   = 1000
+	stepTime      = 250 * time.Millisecond
+)
+
+// nextStepRows returns how many rows a step takes after a step of so many rows.
+func nextStepRows(rows int, took time.Duration) int {
+	fitting := float64(rows) * float64(stepTime) / float64(max(took, time.Microsecond))
+	return int(min(max(fitting, minStepRows), maxStepRows))
+}
 
 // Reset implements Target. Each chunk begins behind the last: a search from the start would
 // go through all rows that were removed before, which the database keeps while an older view is open.
@@ -32,21 +44,22 @@ func (s *Engine) Reset(ctx context.Context, origin partition.Origin) error {
 		_, err := conn.Exec(ctx, s.statement(deletePosition), string(origin))
 		return err
 	})
-	after := partition.Revision(math.MinInt64)
+	after, rows := partition.Revision(math.MinInt64), firstStepRows
 	for more := true; err == nil && more; {
 		var last partition.Revision
+		began := time.Now()
 		err = s.transact(ctx, "reset", func(ctx context.Context, conn *Conn) error {
-			last, more, err = s.resetChunk(ctx, conn, origin, after)
+			last, more, err = s.resetChunk(ctx, conn, origin, after, rows)
 			return err
 		})
-		after = last
+		after, rows = last, nextStepRows(rows, time.Since(began))
 	}
 	return err
 }
 
 // resetChunk removes some rows while it holds the place of the position, so that
 // nobody fills the origin under its feet: whoever has begun to is left alone.
-func (s *Engine) resetChunk(ctx context.Context, conn *Conn, origin partition.Origin, after partition.Revision) (last partition.Revision, more bool, err error) {
+func (s *Engine) resetChunk(ctx context.Context, conn *Conn, origin partition.Origin, after partition.Revision, rows int) (last partition.Revision, more bool, err error) {
 	_, err = conn.Exec(ctx, s.statement(insertPosition), string(origin), 0, 0, 0, 0)
 	if errors.Is(s.explain(err), ErrDuplicate) {
 		return 0, false, fmt.Errorf("%w: somebody else fills %s already", partition.ErrPositionMoved, origin)
@@ -54,7 +67,7 @@ func (s *Engine) resetChunk(ctx context.Context, conn *Conn, origin partition.Or
 	if err != nil {
 		return 0, false, err
 	}
-	keys, last, err := selectKeys(ctx, conn, s.statement(selectOfOrigin), string(origin), int64(after), chunkRows)
+	keys, last, err := selectKeys(ctx, conn, s.statement(selectOfOrigin), string(origin), int64(after), rows)
 	if err != nil {
 		return 0, false, err
 	}
@@ -62,17 +75,18 @@ func (s *Engine) resetChunk(ctx context.Context, conn *Conn, origin partition.Or
 		return 0, false, err
 	}
 	_, err = conn.Exec(ctx, s.statement(deletePosition), string(origin))
-	return last, len(keys) == chunkRows, err
+	return last, len(keys) == rows, err
 }
 
 // Collect implements Target. It goes through the entries behind Position.Collected in
 // slices. A slice is read before the position is locked, which at a master is the lock that orders all writers: up
 // to the position entries are only replaced, and what replaces them has a revision beyond it.
 func (s *Engine) Collect(ctx context.Context, origin partition.Origin, upTo partition.Revision) (total int, err error) {
-	for {
+	for rows := firstStepRows; ; {
 		var c slice
+		began := time.Now()
 		err := s.read(ctx, "collect", func(ctx context.Context, conn *Conn) (err error) {
-			c, err = s.slice(ctx, conn, origin, upTo)
+			c, err = s.slice(ctx, conn, origin, upTo, rows)
 			return err
 		})
 		if err != nil || c.from >= upTo {
@@ -87,6 +101,7 @@ func (s *Engine) Collect(ctx context.Context, origin partition.Origin, upTo part
 			return total, err
 		}
 		total += removed
+		rows = nextStepRows(rows, time.Since(began))
 	}
 }
 
@@ -97,7 +112,7 @@ type slice struct {
 }
 
 // slice reads the slice behind Position.Collected.
-func (s *Engine) slice(ctx context.Context, conn *Conn, origin partition.Origin, upTo partition.Revision) (slice, error) {
+func (s *Engine) slice(ctx context.Context, conn *Conn, origin partition.Origin, upTo partition.Revision, rows int) (slice, error) {
 	p, _, err := s.position(ctx, conn, origin, "")
 	if err != nil {
 		return slice{}, err
@@ -111,14 +126,14 @@ func (s *Engine) slice(ctx context.Context, conn *Conn, origin partition.Origin,
 	}
 	var last partition.Revision
 	n := 0
-	err = conn.Each(ctx, s.statement(selectSlice), []any{string(origin), int64(c.from), int64(upTo), chunkRows}, func(r Rows) error {
+	err = conn.Each(ctx, s.statement(selectSlice), []any{string(origin), int64(c.from), int64(upTo), rows}, func(r Rows) error {
 		n, last = n+1, partition.Revision(r.Int(1))
 		if r.Int(2) != 0 {
 			c.tombstones = append(c.tombstones, partition.Key(r.Bytes(0)))
 		}
 		return nil
 	})
-	if n == chunkRows {
+	if n == rows {
 		c.to = last
 	}
 	return c, err
