@@ -127,13 +127,18 @@ func (d *database) commitBriefly(ctx context.Context, l *rawConn, b *partition.B
 }
 
 // unclaimed reports whether what was cut short still waited for its claim, by
-// the session's LAST_INSERT_ID: any claim sets it.
+// the session's LAST_INSERT_ID: any claim sets it. The interruption may go on meanwhile.
 func (l *rawConn) unclaimed() bool {
-	last := int64(-1)
-	err := l.run("SELECT LAST_INSERT_ID()", func(_ int, row []driver.Value) error {
-		last = intOf(row[0])
-		return nil
-	})
+	last, err := int64(-1), error(nil)
+	for range 3 {
+		err = l.run("SELECT LAST_INSERT_ID()", func(_ int, row []driver.Value) error {
+			last = intOf(row[0])
+			return nil
+		})
+		if !cutShort(err) {
+			break
+		}
+	}
 	return err == nil && last == l.last
 }
 

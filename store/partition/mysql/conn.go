@@ -76,6 +76,10 @@ const rollbackGrace = 2 * time.Second
 // killGrace is how long the server may take to stop a statement whose time is over.
 const killGrace = time.Second
 
+// killEvery is how often the server is told. It forgets a KILL QUERY that finds no
+// statement: the packet may not have reached it yet, or be between two statements.
+const killEvery = 100 * time.Millisecond
+
 // stop is what interrupt runs. The server is told to stop the statement. The answer of a
 // writing connection is awaited for a while: it tells whether a commit took place, and a
 // statement that waits for a lock on a connection that hung up would go on waiting, and then
@@ -88,12 +92,21 @@ func (l *rawConn) stop() {
 		l.raw.cut()
 	}
 	l.d.kill(grace, l) // or else the grace ends
-	if l.role == writing {
+	if l.role != writing {
+		return
+	}
+	defer l.raw.cut()
+	again := time.NewTicker(killEvery)
+	defer again.Stop()
+	for {
 		select {
 		case <-grace.Done():
+			return
 		case <-l.over:
+			return
+		case <-again.C:
+			l.d.kill(grace, l)
 		}
-		l.raw.cut()
 	}
 }
 

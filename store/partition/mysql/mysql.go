@@ -88,6 +88,18 @@ const (
 // OpenMySQL returns the partition in a MySQL or MariaDB database. Nothing is
 // connected before Prepare.
 func Open(c Config, o sqlengine.Options) (*sqlengine.Engine, error) {
+	o, err := o.Complete()
+	if err != nil {
+		return nil, err
+	}
+	d, err := newDatabase(c, o)
+	if err != nil {
+		return nil, err
+	}
+	return sqlengine.New(o, fragments, d), nil
+}
+
+func newDatabase(c Config, o sqlengine.Options) (*database, error) {
 	config, err := c.config()
 	if err != nil {
 		return nil, err
@@ -95,14 +107,11 @@ func Open(c Config, o sqlengine.Options) (*sqlengine.Engine, error) {
 	if c.Database == "" || len(c.Database) > 64 || strings.ContainsAny(c.Database, "`\x00") {
 		return nil, fmt.Errorf("database name %q", c.Database)
 	}
-	if o, err = o.Complete(); err != nil {
-		return nil, err
-	}
 	d := &database{origin: partition.Origin(o.Name), names: o.Names(), database: c.Database, timeout: o.Timeout, grants: c.grants(),
 		config: config, password: c.NewPassword, lockWait: max(1, int(o.Timeout.Seconds()/3)), maxConns: cmp.Or(max(o.MaxConns, 0), defaultConns)}
 	d.killer = d.newLinks(1, killing)
 	d.statements()
-	return sqlengine.New(o, fragments, d), nil
+	return d, nil
 }
 
 const clock = `TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))`

@@ -1,0 +1,54 @@
+package mysql
+
+import (
+	"context"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/runnelkv/runnel/store/partition/sqlengine"
+	"github.com/runnelkv/runnel/test/servers"
+)
+
+// TestForgottenKillIsRepeated is about an operation whose time ends while the server
+// runs no statement of the connection: its next statement is stopped all the same, and
+// by the server, whose answer tells what became of it.
+func TestForgottenKillIsRepeated(t *testing.T) {
+	for name, start := range map[string]func(testing.TB) *servers.Server{"MariaDB": servers.MariaDB, "MySQL": servers.MySQL} {
+		t.Run(name, func(t *testing.T) {
+			u, err := url.Parse(start(t).Database(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			password, _ := u.User.Password()
+			o, err := sqlengine.Options{Name: "a"}.Complete()
+			if err != nil {
+				t.Fatal(err)
+			}
+			d, err := newDatabase(Config{Addr: u.Host, User: u.User.Username(), Password: password, Database: strings.TrimPrefix(u.Path, "/")}, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer d.Close()
+			if err := d.connect(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			l, err := d.writers.Acquire(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer d.writers.release(l)
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+			defer cancel()
+			err = l.within(ctx, func() error {
+				<-ctx.Done()
+				time.Sleep(60 * time.Millisecond) // the KILL has found nothing by now
+				return l.run("SELECT COUNT(*) FROM information_schema.columns a, information_schema.columns b, information_schema.columns c", nothing)
+			})
+			if !cutShort(err) {
+				t.Errorf("the statement ended with %v", err)
+			}
+		})
+	}
+}
