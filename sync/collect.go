@@ -83,43 +83,14 @@ func (s *Syncer) startMark(v *survey) {
 	}
 }
 
-// collectIfDue collects in the background, at most once per Options.CollectEvery.
-func (s *Syncer) collectIfDue(ctx context.Context, v *survey) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	every := s.options.CollectEvery
-	if every < 0 || s.collecting || time.Since(s.lastCollect) < every {
-		return
-	}
-	s.lastCollect = time.Now()
-	due := s.dueForCollection(v)
-	if due == nil {
-		return
-	}
-	s.collecting = true
-	s.background.Go(func() {
-		s.collect(ctx, v, due)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.collecting = false
-	})
-}
-
-// collectOnce collects at the end of a standalone pass; v was surveyed after the pass.
-func (s *Syncer) collectOnce(ctx context.Context, v *survey) {
-	if s.options.CollectEvery < 0 {
-		return
-	}
+// collect removes the tombstones that are due from all partitions, in parallel.
+func (s *Syncer) collect(ctx context.Context, v *survey) {
 	s.mu.Lock()
 	due := s.dueForCollection(v)
 	s.mu.Unlock()
-	if due != nil {
-		s.collect(ctx, v, due)
+	if due == nil {
+		return
 	}
-}
-
-// collect removes tombstones up to due from all partitions, in parallel.
-func (s *Syncer) collect(ctx context.Context, v *survey, due revisions) {
 	var group errgroup.Group
 	for i := range v.observations {
 		group.Go(func() error { return s.collectOn(ctx, &v.observations[i], due) })

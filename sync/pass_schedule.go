@@ -72,9 +72,36 @@ func (s *Syncer) onTimer(ctx context.Context, next time.Time) time.Time {
 		return next
 	}
 	v := s.startPass(ctx, onSchedule).survey
-	s.sweepIfDue(ctx, v)
-	s.collectIfDue(ctx, v)
+	s.startUpkeep(&s.sweeping, s.options.SweepEvery, func() {
+		if s.sweep(ctx, v) > 0 {
+			notify(s.retryCh) // to copy the tombstones
+		}
+	})
+	s.startUpkeep(&s.collecting, s.options.CollectEvery, func() { s.collect(ctx, v) })
 	return following(s.options.Schedule, time.Now())
+}
+
+// upkeep is a periodic background task. Syncer.mu guards the fields.
+type upkeep struct {
+	running bool
+	last    time.Time // of the last start
+}
+
+// startUpkeep starts work in the background unless work is running, or started less than
+// an interval ago. A negative interval disables the task.
+func (s *Syncer) startUpkeep(u *upkeep, every time.Duration, work func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if every < 0 || u.running || time.Since(u.last) < every {
+		return
+	}
+	u.running, u.last = true, time.Now()
+	s.background.Go(func() {
+		work()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		u.running = false
+	})
 }
 
 // following returns the schedule's next time after t, on the monotonic clock: setting the

@@ -21,33 +21,6 @@ const (
 // errNothingExpired rolls a commit back.
 var errNothingExpired = errors.New("nothing has expired")
 
-// sweepIfDue sweeps in the background, at most once per Options.SweepEvery.
-func (s *Syncer) sweepIfDue(ctx context.Context, v *survey) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	every := s.options.SweepEvery
-	if every < 0 || s.sweeping || time.Since(s.lastSweep) < every {
-		return
-	}
-	s.sweeping, s.lastSweep = true, time.Now()
-	s.background.Go(func() {
-		if s.sweep(ctx, v) > 0 {
-			notify(s.retryCh) // to copy the tombstones
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.sweeping = false
-	})
-}
-
-// sweepOnce sweeps at the end of a standalone pass, and copies the tombstones.
-func (s *Syncer) sweepOnce(ctx context.Context, v *survey) error {
-	if s.options.SweepEvery < 0 || s.sweep(ctx, v) == 0 {
-		return nil
-	}
-	return s.startPass(ctx, standalone).wait(ctx)
-}
-
 // sweep replaces expired entries by tombstones, on all masters in parallel, and returns
 // how many. Readers no longer see an entry once it has expired; sweeping
 // merely frees its space.

@@ -73,26 +73,24 @@ type Syncer struct {
 	options Options
 	log     *slog.Logger
 
-	running      chan struct{}          // holds a token while Run or a standalone Pass works
-	passRequests chan chan *pass        // passes that Pass requests from Run
-	triggerCh    chan struct{}          // requests a pass; the sender does not wait
-	retryCh      chan struct{}          // work that an earlier pass left out is possible now
-	streamDone   chan struct{}          // a copy has ended: Run must compute its next wake-up again
-	background   sync.WaitGroup         // running copies, late readings, sweeps and collections
-	durabilities map[string]*durability // by origin; used only by the goroutine that makes passes
+	running      chan struct{}                    // holds a token while Run or a standalone Pass works
+	passRequests chan chan *pass                  // passes that Pass requests from Run
+	triggerCh    chan struct{}                    // requests a pass; the sender does not wait
+	retryCh      chan struct{}                    // work that an earlier pass left out is possible now
+	streamDone   chan struct{}                    // a copy has ended: Run must compute its next wake-up again
+	background   sync.WaitGroup                   // running copies, late readings, sweeps and collections
+	durabilities map[partition.Origin]*durability // used only by the goroutine that makes passes
 
-	mu          sync.Mutex // guards the fields below, and the fields of replicas and streams
-	replicas    []*replica // in the order of the configuration
-	passes      int64
-	lastPass    time.Time
-	lastTook    time.Duration
-	lastWake    time.Time
-	inBurst     bool // the last wake came less than burstGap after the previous wake
-	mark        *mark
-	lastCollect time.Time // when a collection was last considered
-	collecting  bool
-	sweeping    bool
-	lastSweep   time.Time // when the last sweep began
+	mu         sync.Mutex // guards the fields below, and the fields of replicas and streams
+	replicas   []*replica // in the order of the configuration
+	passes     int64
+	lastPass   time.Time
+	lastTook   time.Duration
+	lastWake   time.Time
+	inBurst    bool // the last wake came less than burstGap after the previous wake
+	mark       *mark
+	collecting upkeep
+	sweeping   upkeep
 }
 
 // New returns a Syncer, which does nothing before Run or Pass.
@@ -107,7 +105,7 @@ func New(c Cluster, o Options) *Syncer {
 		triggerCh:    make(chan struct{}, 1),
 		retryCh:      make(chan struct{}, 1),
 		streamDone:   make(chan struct{}, 1),
-		durabilities: make(map[string]*durability),
+		durabilities: make(map[partition.Origin]*durability),
 	}
 }
 
@@ -161,9 +159,13 @@ func (s *Syncer) standalonePass(ctx context.Context) (Report, error) {
 	if err := p.wait(ctx); err != nil {
 		return Report{}, err
 	}
-	if err := s.sweepOnce(ctx, p.survey); err != nil {
-		return Report{}, err
+	if s.options.SweepEvery >= 0 && s.sweep(ctx, p.survey) > 0 {
+		if err := s.startPass(ctx, standalone).wait(ctx); err != nil { // copies the tombstones
+			return Report{}, err
+		}
 	}
-	s.collectOnce(ctx, s.survey(ctx, standalone))
+	if v := s.survey(ctx, standalone); s.options.CollectEvery >= 0 {
+		s.collect(ctx, v)
+	}
 	return s.report(p), ctx.Err()
 }
