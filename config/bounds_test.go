@@ -10,7 +10,7 @@ import (
 	"github.com/runnelkv/runnel/config"
 )
 
-// TestReadingIsBounded reads sources whose cost grows with the square of their length where nothing bounds it.
+// TestReadingIsBounded parses sources that would take quadratic time without bounds.
 func TestReadingIsBounded(t *testing.T) {
 	sections := func(n int) string {
 		var b strings.Builder

@@ -6,17 +6,17 @@ import (
 	"slices"
 )
 
-// Difference is what a re-read file asks for.
+// Difference describes how a re-read file differs from the running configuration.
 type Difference struct {
-	Added   []Partition // new partitions, in the order of the file; they can join a running process
-	Restart []string    // the changed keys that a running process cannot follow, such as "http.listen"; never their values
+	Added   []Partition // new partitions, in the order of the file, which can join a running process
+	Restart []string    // changed keys that require a restart, such as "http.listen"; never their values
 }
 
 // Empty reports whether nothing changed.
 func (d Difference) Empty() bool { return len(d.Added) == 0 && len(d.Restart) == 0 }
 
-// Changes compares the configuration a process runs with to one it has read again. Partitions are matched by name,
-// and their keys told by it: "partition partition-1: url", "partition partition-1: removed".
+// Changes compares a running configuration with a re-read configuration. Partitions are matched by name, and their
+// keys named as in "partition partition-1: url" and "partition partition-1: removed".
 func Changes(old, new *Config) Difference {
 	var d Difference
 	before, after := reflect.ValueOf(*old), reflect.ValueOf(*new)
@@ -28,9 +28,7 @@ func Changes(old, new *Config) Difference {
 		}
 	}
 	d.comparePartitions(old.Partitions, new.Partitions)
-	if !slices.EqualFunc(old.Webhooks, new.Webhooks, func(a, b Webhook) bool {
-		return a.URL == b.URL && a.Prefix == b.Prefix && a.Secret.Equal(b.Secret)
-	}) {
+	if !slices.EqualFunc(old.Webhooks, new.Webhooks, func(a, b Webhook) bool { return reflect.DeepEqual(a, b) }) {
 		d.Restart = append(d.Restart, "webhook")
 	}
 	return d

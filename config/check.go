@@ -13,18 +13,18 @@ import (
 	"github.com/robfig/cron/v3"
 )
 
-// Validate judges a Config that was made or changed in Go, by the rules that Load applies to a file. Its error is
-// Problems without file and line. It looks at the file system only to find two SQLite urls of one file.
+// Validate applies the rules of Load to a Config that was created or changed in Go. The error is [Problems] without file
+// and line. Validate accesses the file system only to find two SQLite urls of the same file.
 func (c *Config) Validate() error {
 	r := &report{}
 	newChecker(r).config(c)
 	return r.err()
 }
 
-// checker holds a Config against the rules.
+// checker checks a Config against the rules.
 type checker struct {
 	*report
-	ranges map[string]string // of each key that has one, as the documentation must show it
+	ranges map[string]string // by key, as the documentation must show them
 }
 
 func newChecker(r *report) *checker { return &checker{report: r, ranges: map[string]string{}} }
@@ -109,7 +109,7 @@ func (c *checker) partitions(partitions []Partition) {
 		c.rule("partition", "there must be at least one: a section [[partition]] with name and url")
 	case len(partitions) > maxPartitions:
 		c.rule("partition", fmt.Sprintf("there are %d, over the limit of %d", len(partitions), maxPartitions))
-		return // each is held against all others
+		return // distinct compares each pair
 	}
 	c.distinct(partitions)
 }
@@ -133,7 +133,7 @@ func (c *checker) partition(key string, p Partition) {
 	c.count(key+".max_connections", p.MaxConnections, 4, 1000)
 }
 
-// distinct reports partitions of one name or one database, each against the first of its kind.
+// distinct reports partitions with the name or the database of an earlier partition.
 func (c *checker) distinct(partitions []Partition) {
 	names, places := map[string]int{}, map[string]int{}
 	for i, p := range partitions {
@@ -193,7 +193,7 @@ func (c *checker) local(s Store, partitions []Partition) {
 	}
 }
 
-// rule reports broken rules of a key, unless an earlier step already found it faulty.
+// rule reports broken rules of a key, unless an earlier step has found the key faulty.
 func (c *checker) rule(key string, messages ...string) {
 	if c.faulty(key) {
 		return
@@ -215,7 +215,7 @@ func (c *checker) count(key string, v, low, high int) {
 	c.inRange(key, v >= low && v <= high, [3]string{strconv.Itoa(v), strconv.Itoa(low), strconv.Itoa(high)})
 }
 
-// inRange takes a value and its limits as texts.
+// inRange receives a value and the limits as texts.
 func (c *checker) inRange(key string, ok bool, texts [3]string) {
 	limits := texts[1] + ".." + texts[2]
 	c.ranges[key] = limits
@@ -253,7 +253,7 @@ func (c *checker) address(key, address string) {
 var errSchedule = errors.New(`must be a cron line of five fields, such as "*/5 * * * *", or one of @every <duration>, ` +
 	`@hourly, @daily, @weekly, @monthly, @yearly`)
 
-// checkSchedule refuses, beside what cron.ParseStandard refuses, what it takes and then runs otherwise than written.
+// checkSchedule rejects a schedule that cron.ParseStandard rejects, or accepts and runs differently than written.
 func checkSchedule(spec string) error {
 	if interval, found := strings.CutPrefix(spec, "@every "); found {
 		every, err := time.ParseDuration(interval)
@@ -265,7 +265,7 @@ func checkSchedule(spec string) error {
 		}
 	}
 	if zoned(spec) && !strings.Contains(spec, " ") {
-		return errSchedule // cron/v3 3.0.1 panics on it
+		return errSchedule // on which cron/v3 3.0.1 panics
 	}
 	schedule, err := cron.ParseStandard(spec)
 	if err != nil {
@@ -281,7 +281,7 @@ func zoned(spec string) bool {
 	return strings.HasPrefix(spec, "TZ=") || strings.HasPrefix(spec, "CRON_TZ=")
 }
 
-// Loopback reports whether the server can be reached from this machine only.
+// Loopback reports whether only this machine can reach the server.
 func (h HTTP) Loopback() bool {
 	host, _, err := net.SplitHostPort(h.Listen)
 	ip := net.ParseIP(host)

@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// Example is a file that holds every key with its default and why; it loads to what Default("data") returns.
+// Example is a file with every key, its default and the reason. Load returns Default("data") for this file.
 //
 //go:embed example.toml
 var Example string
 
-// Config is a whole configuration. What Load returns is valid and complete: every default is filled in.
+// Config is a whole configuration. Load returns a valid and complete Config: every default is filled in.
 type Config struct {
 	HTTP       HTTP        `toml:"http" json:"http"`
 	Store      Store       `toml:"store" json:"store"`
@@ -23,21 +23,21 @@ type Config struct {
 	Webhooks   []Webhook   `toml:"webhook" json:"webhook"`     // in the order of the file
 }
 
-// HTTP is the server's address and its patience.
+// HTTP configures the server: address, timeouts and bounds.
 type HTTP struct {
 	Listen            string        `toml:"listen" json:"listen"` // host:port
-	Hosts             []string      `toml:"hosts" json:"hosts"`   // names it answers for, beside localhost and the host of Listen
+	Hosts             []string      `toml:"hosts" json:"hosts"`   // host names of requests that are answered, besides localhost and the host of Listen
 	ReadHeaderTimeout time.Duration `toml:"read_header_timeout" json:"read_header_timeout"`
 	ReadTimeout       time.Duration `toml:"read_timeout" json:"read_timeout"`
 	WriteTimeout      time.Duration `toml:"write_timeout" json:"write_timeout"`
 	IdleTimeout       time.Duration `toml:"idle_timeout" json:"idle_timeout"`
 	ShutdownTimeout   time.Duration `toml:"shutdown_timeout" json:"shutdown_timeout"`
 	MaxHeaderBytes    Size          `toml:"max_header_bytes" json:"max_header_bytes"`
-	MaxConnections    int           `toml:"max_connections" json:"max_connections"` // 0: what the file descriptors allow
-	RequestMemory     Size          `toml:"request_memory" json:"request_memory"`   // 0: a quarter of the process's memory limit
+	MaxConnections    int           `toml:"max_connections" json:"max_connections"` // 0: as many as the file descriptors allow
+	RequestMemory     Size          `toml:"request_memory" json:"request_memory"`   // for bodies and values of all requests; 0: a quarter of the process's memory limit
 }
 
-// Store is who accepts writes, what is accepted, and how reads choose.
+// Store configures the masters, the bounds of keys, values and commits, and the choice of partitions for reads.
 type Store struct {
 	Masters            []string      `toml:"masters" json:"masters"` // names of partitions, never empty
 	Read               Read          `toml:"read" json:"read"`
@@ -46,7 +46,7 @@ type Store struct {
 	MaxKeyBytes        Size          `toml:"max_key_bytes" json:"max_key_bytes"`
 	MaxValueBytes      Size          `toml:"max_value_bytes" json:"max_value_bytes"`
 	TablePrefix        string        `toml:"table_prefix" json:"table_prefix"`
-	Timeout            time.Duration `toml:"timeout" json:"timeout"` // of one database operation
+	Timeout            time.Duration `toml:"timeout" json:"timeout"` // of a database operation
 	RequireDurable     bool          `toml:"require_durable" json:"require_durable"`
 	CommitBatchEntries int           `toml:"commit_batch_entries" json:"commit_batch_entries"`
 	CommitBatchBytes   Size          `toml:"commit_batch_bytes" json:"commit_batch_bytes"`
@@ -56,26 +56,26 @@ type Store struct {
 // Read is how a read chooses among the partitions that qualify.
 type Read string
 
-// The ways there are.
+// The values of Read.
 const (
 	ReadRandom  Read = "random"  // spreads reads evenly
-	ReadNearest Read = "nearest" // the partition that has answered fastest lately
+	ReadNearest Read = "nearest" // the partition with the lowest recent latency
 	ReadLocal   Read = "local"   // Store.Local
 )
 
-// Sync is the pace of the sync process.
+// Sync configures the sync process.
 type Sync struct {
-	Schedule     string        `toml:"schedule" json:"schedule"` // as cron.ParseStandard reads it
+	Schedule     string        `toml:"schedule" json:"schedule"` // a spec for cron.ParseStandard
 	BatchEntries int           `toml:"batch_entries" json:"batch_entries"`
 	BatchBytes   Size          `toml:"batch_bytes" json:"batch_bytes"`
-	Timeout      time.Duration `toml:"timeout" json:"timeout"` // of reading or applying one batch
+	Timeout      time.Duration `toml:"timeout" json:"timeout"` // of reading or applying a batch
 	BackoffMax   time.Duration `toml:"backoff_max" json:"backoff_max"`
 	Lease        time.Duration `toml:"lease" json:"lease"`
-	// TombstoneGrace is how long deletions are kept after every partition has passed them, for readers of changes.
+	// TombstoneGrace is how long tombstones are kept after every partition has passed them, for readers of changes.
 	TombstoneGrace time.Duration `toml:"tombstone_grace" json:"tombstone_grace"`
 }
 
-// Log is what is logged, and how.
+// Log configures the log.
 type Log struct {
 	Level  slog.Level `toml:"level" json:"level"` // debug, info, warn or error
 	Format Format     `toml:"format" json:"format"`
@@ -84,29 +84,29 @@ type Log struct {
 // Format is the form of a log line.
 type Format string
 
-// The forms there are.
+// The values of Format.
 const (
 	FormatText Format = "text"
 	FormatJSON Format = "json"
 )
 
-// Partition is one database that holds a copy of the data.
+// Partition is a database with a copy of the data.
 type Partition struct {
 	Name           string `toml:"name" json:"name"`
-	URL            URL    `toml:"url" json:"url"`                                         // with the password of PasswordFile, if there is one
-	PasswordFile   string `toml:"password_file,omitempty" json:"password_file,omitempty"` // already read
+	URL            URL    `toml:"url" json:"url"`                                         // with the password of PasswordFile, if set
+	PasswordFile   string `toml:"password_file,omitempty" json:"password_file,omitempty"` // Load has read this file
 	MaxConnections int    `toml:"max_connections" json:"max_connections"`
 }
 
-// Webhook is an address that is told what changes.
+// Webhook is an endpoint that receives changes.
 type Webhook struct {
 	URL    string `toml:"url" json:"url"`       // http or https
-	Prefix string `toml:"prefix" json:"prefix"` // of the keys it is told of; "" for all
-	Secret Secret `toml:"secret" json:"secret"` // signs what is sent
+	Prefix string `toml:"prefix" json:"prefix"` // of the keys whose changes are sent; "" for all
+	Secret Secret `toml:"secret" json:"secret"` // signs the requests
 }
 
-// Default returns what runs without a file: three SQLite partitions, partition-0 to partition-2, in dataDir, the
-// first of them the master, and every other key at its default.
+// Default returns the configuration without a file: three SQLite partitions in dataDir, partition-0 to partition-2 with
+// partition-0 as the master, and every other key at its default.
 func Default(dataDir string) *Config {
 	c := base()
 	for i := range 3 {
@@ -119,7 +119,7 @@ func Default(dataDir string) *Config {
 	return c
 }
 
-// base is a Config of defaults, still without partitions and masters.
+// base returns the defaults, without partitions and masters.
 func base() *Config {
 	return &Config{
 		HTTP: HTTP{

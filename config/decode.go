@@ -4,14 +4,15 @@ import (
 	"cmp"
 	"fmt"
 	"log/slog"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
 	"time"
 )
 
-// decoder fills a Config from parsed TOML. The library's own decoding into a struct stops at the first problem and
-// takes "Listen" for "listen"; this one does neither.
+// decoder fills a Config from parsed TOML. Unlike the library's decoding into a struct, the decoder does not stop at
+// the first problem, and does not accept "Listen" for "listen".
 type decoder struct {
 	*report
 	env Lookup
@@ -19,28 +20,22 @@ type decoder struct {
 
 // table fills the struct dst from the table at path.
 func (d *decoder) table(path string, table map[string]any, dst reflect.Value) {
-	fields := fieldsOf(dst)
+	names := namesOf(dst.Type())
 	for _, name := range d.inOrder(path, table) {
-		key := join(path, name)
-		field, known := fields[name]
-		if !known {
-			d.addf(key, "unknown key; known here: %s", strings.Join(namesOf(dst.Type()), ", "))
+		key, i := join(path, name), slices.Index(names, name)
+		if i < 0 {
+			d.addf(key, "unknown key; known here: %s", strings.Join(names, ", "))
 			continue
 		}
-		d.value(key, table[name], field)
+		d.value(key, table[name], dst.Field(i))
 	}
 }
 
 // inOrder returns the names in a table by line.
 func (d *decoder) inOrder(path string, table map[string]any) []string {
-	names := make([]string, 0, len(table))
-	for name := range table {
-		names = append(names, name)
-	}
-	slices.SortFunc(names, func(a, b string) int {
+	return slices.SortedFunc(maps.Keys(table), func(a, b string) int {
 		return cmp.Or(cmp.Compare(d.lines.of(join(path, a)), d.lines.of(join(path, b))), cmp.Compare(a, b))
 	})
-	return names
 }
 
 func (d *decoder) value(key string, value any, field reflect.Value) {
@@ -63,9 +58,9 @@ func (d *decoder) value(key string, value any, field reflect.Value) {
 	case *[]string:
 		d.list(key, value, dst)
 	case *[]Partition:
-		d.partitions(key, value, dst)
+		decodeTables(d, key, value, dst, basePartition())
 	case *[]Webhook:
-		d.webhooks(key, value, dst)
+		decodeTables(d, key, value, dst, Webhook{})
 	case *Secret:
 		if text, ok := d.text(key, value, "a string"); ok {
 			*dst = NewSecret(text)
@@ -75,7 +70,7 @@ func (d *decoder) value(key string, value any, field reflect.Value) {
 	}
 }
 
-// other fills a string of any named type, or a section.
+// other decodes a string of any named type, or a section.
 func (d *decoder) other(key string, value any, field reflect.Value) {
 	switch field.Kind() {
 	case reflect.String:
@@ -93,15 +88,16 @@ func (d *decoder) other(key string, value any, field reflect.Value) {
 	}
 }
 
-func (d *decoder) partitions(key string, value any, dst *[]Partition) {
+// decodeTables fills a list from the tables [[key]]. Each element starts as base.
+func decodeTables[T any](d *decoder, key string, value any, dst *[]T, base T) {
 	tables, ok := tablesOf(value)
 	if !ok {
-		d.wrongType(key, value, "an array of tables: write [[partition]]")
+		d.wrongType(key, value, "an array of tables: write [["+key+"]]")
 		return
 	}
-	*dst = make([]Partition, len(tables))
+	*dst = make([]T, len(tables))
 	for i, item := range tables {
-		(*dst)[i] = basePartition()
+		(*dst)[i] = base
 		if table, ok := item.(map[string]any); ok {
 			d.table(element(key, i), table, reflect.ValueOf(dst).Elem().Index(i))
 			continue
@@ -110,7 +106,7 @@ func (d *decoder) partitions(key string, value any, dst *[]Partition) {
 	}
 }
 
-// tablesOf accepts both forms the library gives: of [[name]] and of name = [{…}].
+// tablesOf accepts both forms that the library returns: for [[name]] and for name = [{…}].
 func tablesOf(value any) ([]any, bool) {
 	if items, ok := value.([]any); ok {
 		return items, true
@@ -132,7 +128,7 @@ func (d *decoder) list(key string, value any, dst *[]string) {
 	*dst = []string{}
 	for i, item := range items {
 		text, _ := d.text(element(key, i), item, "a string")
-		*dst = append(*dst, text) // also a faulty one, so that the others keep their places
+		*dst = append(*dst, text) // a faulty string too, so that the indexes stay right
 	}
 }
 
@@ -212,13 +208,13 @@ func (d *decoder) url(key string, value any, dst *URL) {
 		d.addf(key, "%v", err)
 		return
 	}
-	*dst = d.guarded(u)
+	*dst = d.withTestDatabase(u)
 }
 
 const testPrefix = "test_"
 
-// guarded moves a MySQL url to a database for tests when RUNNEL_ENV=test, so that no test ever meets production data.
-func (d *decoder) guarded(u URL) URL {
+// withTestDatabase moves a MySQL url to a database for tests when RUNNEL_ENV=test, so that no test touches production data.
+func (d *decoder) withTestDatabase(u URL) URL {
 	mode, _ := d.env.find("RUNNEL_ENV")
 	if mode == "test" && u.Scheme == MySQL && u.Database != "" && !strings.HasPrefix(u.Database, testPrefix) {
 		u.Database = testPrefix + u.Database
@@ -226,7 +222,7 @@ func (d *decoder) guarded(u URL) URL {
 	return u
 }
 
-// text returns a string with its ${ENV} expanded, or reports what is wrong.
+// text returns a string with every ${ENV} expanded, or reports the faults.
 func (d *decoder) text(key string, value any, want string) (string, bool) {
 	raw, ok := value.(string)
 	if !ok {
@@ -266,15 +262,6 @@ func typeName(value any) string {
 		return "an array"
 	}
 	return fmt.Sprintf("%T", value)
-}
-
-// fieldsOf returns the fields of a struct by their TOML names.
-func fieldsOf(v reflect.Value) map[string]reflect.Value {
-	fields := make(map[string]reflect.Value, v.NumField())
-	for i, name := range namesOf(v.Type()) {
-		fields[name] = v.Field(i)
-	}
-	return fields
 }
 
 // namesOf returns the TOML names of a struct type's fields, in order.

@@ -1,15 +1,16 @@
-// Package config turns a TOML file into a [Config], strictly: what it does not understand it refuses, and it names
-// every problem of a file at once, each with file, line and key ([Problems]).
+// Package config parses a TOML file into a [Config]. Parsing is strict: unknown keys and values are errors. All
+// problems of a file are reported at once, each with file, line and key ([Problems]).
 //
-// A file flows through these steps, none of which stops the next one from finding more:
+// A file passes these steps, and each step reports all problems that it finds:
 //
 //	source → line index (bounds) → TOML library (syntax) → fields (types, ${ENV}) → password files → rules (ranges, duplicates)
 //
-// Only a syntax error ends the reading early, because nothing behind it can be trusted. A key that has one problem
-// is not judged again by a later step.
+// Only a syntax error ends parsing early, because the rest of the file has no certain meaning. A later step does not
+// check a key again that has a problem.
 //
-// The environment is an argument ([Lookup]), never read behind the caller's back. Passwords live in a [Secret], and
-// no printed, logged or marshalled form of a Config holds one, nor does any Problem.
+// The environment is an argument ([Lookup]); the package never reads environment variables itself. Passwords live in
+// a [Secret]. No printed, logged or marshalled form of a Config, and no Problem, shows a password.
 //
-// [Example] documents every key. [Default] is what runs without a file. [Changes] tells what a re-read file asks for.
+// [Example] documents every key. [Default] is the configuration without a file. [Changes] compares a re-read file
+// with a running configuration.
 package config

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Lookup finds an environment variable, as [os.LookupEnv] does. A nil Lookup finds none.
+// Lookup returns an environment variable, like [os.LookupEnv]. A nil Lookup finds no variable.
 type Lookup func(name string) (value string, found bool)
 
 func (l Lookup) find(name string) (string, bool) {
@@ -24,8 +24,8 @@ var (
 
 const badReference = `"${" must be followed by a variable's name and "}"; "$${" stands for a plain "${"`
 
-// expand replaces every ${NAME} by its value, and every "$${" by "${", both passed through quote. What could not be
-// replaced is told in faults; they never repeat a value.
+// expand replaces every ${NAME} by the variable's value, and every "$${" by "${", both passed through quote. The faults
+// name the references that could not be replaced, and never a value.
 func expand(text string, env Lookup, quote func(string) string) (expanded string, faults []string) {
 	expanded = reference.ReplaceAllStringFunc(text, func(match string) string {
 		if strings.HasPrefix(match, "$$") {
@@ -45,8 +45,8 @@ func expand(text string, env Lookup, quote func(string) string) (expanded string
 	return expanded, faults
 }
 
-// expandURL is expand for a url. In its user and password a value is taken literally, whatever characters it has;
-// elsewhere it is inserted as text, so that a variable may also hold "host:port" or a whole url.
+// expandURL is expand for a url. A value in the user or password is taken literally, with any characters. Elsewhere a
+// value is inserted as text, so that a variable may also hold "host:port" or a whole url.
 func expandURL(text string, env Lookup) (expanded string, faults []string) {
 	cut := endOfUserinfo(text)
 	userinfo, faults := expand(text[:cut], env, percentEncode)

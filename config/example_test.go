@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// keyTypes returns every key that a file may hold, such as "http.listen" or "partition.url", with its Go type.
+// keyTypes returns every key of a file, such as "http.listen" or "partition.url", with its Go type.
 func keyTypes() map[string]reflect.Type {
 	keys := map[string]reflect.Type{}
 	root := reflect.TypeFor[Config]()
@@ -74,7 +74,7 @@ func TestExampleLoadsWithAllItShows(t *testing.T) {
 	}
 }
 
-// shown returns each key of the example with the text of its value; a repeated key keeps its first.
+// shown returns each key of the example with the text of the first value.
 func shown() map[string]string {
 	texts, section := map[string]string{}, ""
 	header := regexp.MustCompile(`^\[+([a-z]+)\]+$`)
@@ -169,7 +169,7 @@ func docType(kind reflect.Type) string {
 	return "string"
 }
 
-// docDefault is what the example shows, but for keys that have no default.
+// docDefault returns the default that the example shows; some keys have none.
 func docDefault(key string) string {
 	switch key {
 	case "partition.name", "partition.url", "webhook.url", "webhook.secret":

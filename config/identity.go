@@ -9,12 +9,12 @@ import (
 	"strings"
 )
 
-// maxLinks bounds the symbolic links followed for one path, as Linux does (path_resolution(7)).
+// maxLinks bounds the symbolic links that are followed in a path, as Linux does (path_resolution(7)).
 const maxLinks = 40
 
-// Identity returns a text that is equal for urls that lead to the same database, as far as that can be told without
-// asking it: host names in lower case, addresses in one form, file paths absolute, cleaned and with symbolic links
-// resolved. Two names of one host differ here; the cluster row in the database finds those.
+// Identity returns a text that is equal for urls of the same database, as far as this shows without a connection: host
+// names in lower case, addresses in canonical form, file paths absolute, cleaned and with symbolic links resolved. Two
+// names of the same host differ here; the cluster row in the database reveals them.
 func (u URL) Identity() string {
 	if u.Scheme == SQLite {
 		return sqlitePrefix + realPath(u.Path, maxLinks)
@@ -29,8 +29,8 @@ func (u URL) Identity() string {
 	return mysqlPrefix + net.JoinHostPort(host, strconv.Itoa(u.Port)) + "/" + u.Database
 }
 
-// realPath is filepath.EvalSymlinks for a path whose end may not exist yet. Where the file system gives no answer,
-// the path stays as it is.
+// realPath is filepath.EvalSymlinks for a path that may not exist yet. Where the file system gives no answer, the path
+// is unchanged.
 func realPath(path string, links int) string {
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -54,7 +54,7 @@ func realPath(path string, links int) string {
 	return realPath(target, links-1)
 }
 
-// sameFile reports whether two existing SQLite files are one by another way, such as a hard link.
+// sameFile reports whether two existing SQLite files are the same in spite of different paths, as with a hard link.
 func sameFile(a, b URL) bool {
 	if a.Scheme != SQLite || b.Scheme != SQLite {
 		return false

@@ -8,11 +8,11 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// lineIndex knows on which line each key of a TOML source stands. Keys are paths such as "http.listen" or
-// "partition[1].url". The library keeps positions to itself, and only one for all tables of an array.
+// lineIndex holds the line of each key of a TOML source. Keys are paths such as "http.listen" or "partition[1].url".
+// The library does not export positions, and records a single position for all tables of an array.
 type lineIndex map[string]int
 
-// of returns the line of key, else that of what should hold it, else 0.
+// of returns the line of key, else that of the closest table or array around the key, else 0.
 func (ix lineIndex) of(key string) int {
 	for {
 		if line, found := ix[key]; found {
@@ -32,8 +32,8 @@ const (
 	maxPathBytes = 512    // of a key, which bounds the levels too
 )
 
-// indexLines reads any source, whether it is TOML or not. beyond says which bound it exceeds, on the line given; empty
-// for none.
+// indexLines indexes any source, valid TOML or not. beyond names the bound that the source exceeds, on the returned line;
+// "" if none.
 func indexLines(source string) (index lineIndex, beyond string, line int) {
 	s := &scanner{source: strings.TrimPrefix(source, byteOrderMark), line: 1, index: lineIndex{}, tables: map[string]int{}}
 	s.document()
@@ -42,13 +42,13 @@ func indexLines(source string) (index lineIndex, beyond string, line int) {
 
 const byteOrderMark = "\uFEFF"
 
-// scanner walks over a source and notes where each key stands.
+// scanner records the line of each key of a source.
 type scanner struct {
-	source string // what is still ahead
+	source string // the rest
 	line   int
 	index  lineIndex
-	tables map[string]int // how many [[tables]] of a path there are so far
-	beyond string         // the bound that is exceeded: the scan has ended
+	tables map[string]int // number of [[tables]] so far, by path
+	beyond string         // the exceeded bound; the scan has ended
 }
 
 func (s *scanner) document() {
@@ -62,7 +62,7 @@ func (s *scanner) document() {
 	}
 }
 
-// header reads the rest of "[a.b]" or "[[a.b]]" and returns the path of the table it opens.
+// header reads the rest of "[a.b]" or "[[a.b]]" and returns the path of the opened table.
 func (s *scanner) header() string {
 	line, array := s.line, s.next("[")
 	path := ""
@@ -118,7 +118,7 @@ func (s *scanner) value(path string) {
 	}
 }
 
-// closed goes to the next item of an array or inline table, or over its end, and reports the latter.
+// closed skips to the next item of an array or inline table, or past its end, and reports whether the end was reached.
 func (s *scanner) closed(end string) bool {
 	before := len(s.source)
 	s.skip()
@@ -128,12 +128,12 @@ func (s *scanner) closed(end string) bool {
 		return true
 	}
 	if len(s.source) == before && strings.ContainsRune("]}", rune(s.source[0])) {
-		s.take(1) // not TOML: go on rather than for ever
+		s.take(1) // not TOML: guarantees progress
 	}
 	return false
 }
 
-// key reads the parts of a key up to its "=" or "]".
+// key reads the parts of a key up to the "=" or "]".
 func (s *scanner) key() (parts []string) {
 	for s.source != "" {
 		s.skip()
@@ -150,7 +150,7 @@ func (s *scanner) key() (parts []string) {
 	return parts
 }
 
-// quoted reads one string of any of the four kinds and returns it with its quotes.
+// quoted reads a string of any of the four kinds and returns the string with its quotes.
 func (s *scanner) quoted() string {
 	quote, escapes := s.source[:1], s.source[0] == '"'
 	if triple := strings.Repeat(quote, 3); strings.HasPrefix(s.source, triple) {
@@ -165,7 +165,7 @@ func (s *scanner) quoted() string {
 	}
 	end += len(quote)
 	for len(quote) == 3 && end < len(s.source) && s.source[end] == quote[0] {
-		end++ // of more than three quotes in a row the last three are the end
+		end++ // the last three of a longer run of quotes are the end
 	}
 	return s.take(end)
 }
@@ -178,7 +178,7 @@ func unquote(text string) string {
 	return doc.K
 }
 
-// skip goes over blanks, line ends and comments.
+// skip skips blanks, line ends and comments.
 func (s *scanner) skip() {
 	for {
 		s.take(len(s.source) - len(strings.TrimLeft(s.source, " \t\r\n")))
@@ -212,7 +212,7 @@ func (s *scanner) take(n int) string {
 	return taken
 }
 
-// note keeps the first line of a path, and ends the scan where a bound is exceeded.
+// note records the first line of a path, and ends the scan when a bound is exceeded.
 func (s *scanner) note(path string, line int) {
 	switch {
 	case s.beyond != "":

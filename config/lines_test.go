@@ -7,10 +7,10 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// checkLines tells that the index has every key of an accepted source, and no line outside it.
+// checkLines checks that the index has every key of an accepted source, and no line outside the source.
 func checkLines(t *testing.T, source string) {
 	t.Helper()
-	index, _, _ := indexLines(source) // ends, whatever the source
+	index, _, _ := indexLines(source) // ends for every source
 	r := &report{}
 	document := r.read(source)
 	if r.err() != nil {

@@ -15,8 +15,8 @@ import (
 // maxFileBytes bounds a configuration file and a password file.
 const maxFileBytes = 1 << 20
 
-// Load reads the file at path; env is usually [os.LookupEnv]. The error is [Problems] when the content is at fault,
-// and wraps the operating system's when the file cannot be read.
+// Load reads the file at path; env is usually [os.LookupEnv]. The error is [Problems] if the content is faulty, and
+// wraps the operating system's error if the file cannot be read. A file of more than 1 MiB is refused.
 func Load(path string, env Lookup) (*Config, error) {
 	source, err := readFile(path)
 	if err != nil {
@@ -25,8 +25,8 @@ func Load(path string, env Lookup) (*Config, error) {
 	return Parse(path, source, env)
 }
 
-// Parse is Load for a source that is at hand already; file is only the name that problems are told with. It reads the
-// password files that the source names.
+// Parse is Load for a source in memory; file is the name that problems give. Parse reads the password files that the
+// source names.
 func Parse(file string, source []byte, env Lookup) (*Config, error) {
 	r := &report{file: file}
 	document := r.read(string(source))
@@ -46,12 +46,14 @@ func Parse(file string, source []byte, env Lookup) (*Config, error) {
 	return c, nil
 }
 
-// read returns the document as TOML has it, or reports why it is none.
+// read parses the source as TOML, or reports why the source is not TOML.
 func (r *report) read(source string) (document map[string]any) {
-	if !utf8.ValidString(source) { // the library takes a mark of UTF-16, and then reads UTF-8 all the same
-		line := 1 + strings.Count(validPart(source), "\n")
-		r.problems = append(r.problems, Problem{File: r.file, Line: line, Message: "is not UTF-8 text"})
-		return nil
+	number := 0
+	for line := range strings.Lines(source) {
+		if number++; !utf8.ValidString(line) { // the library accepts a mark of UTF-16, and reads UTF-8 nevertheless
+			r.problems = append(r.problems, Problem{File: r.file, Line: number, Message: "is not UTF-8 text"})
+			return nil
+		}
 	}
 	lines, beyond, line := indexLines(source)
 	if beyond != "" {
@@ -71,8 +73,8 @@ func (r *report) read(source string) (document map[string]any) {
 	return nil
 }
 
-// withoutText is the message about a syntax error on a line, unless it repeats a word of the line's value, which may
-// be a secret that lacks its quotes.
+// withoutText returns the message about a syntax error on a line, unless the message repeats a word of the line's
+// value, which may be a secret without quotes.
 func withoutText(message, source string, line int) string {
 	text := strings.Split(source, "\n")[max(0, line-1)]
 	if _, value, found := strings.Cut(text, "="); found {
@@ -86,16 +88,7 @@ func withoutText(message, source string, line int) string {
 	return message
 }
 
-func validPart(text string) string {
-	for i, char := range text {
-		if char == utf8.RuneError && !utf8.ValidString(text[i:min(i+3, len(text))]) {
-			return text[:i]
-		}
-	}
-	return text
-}
-
-// readPasswords puts the content of each password_file into its partition's URL.
+// readPasswords puts the content of each password_file into the partition's URL.
 func (r *report) readPasswords(partitions []Partition) {
 	for i := range partitions {
 		p, key := &partitions[i], partitionKey(i)+".password_file"
@@ -115,7 +108,7 @@ func (r *report) readPasswords(partitions []Partition) {
 	}
 }
 
-// ReadPassword returns the first line of a file, without its line end.
+// ReadPassword returns the first line of a regular file of at most 1 MiB, without the line end; an empty line is an error.
 func ReadPassword(path string) (Secret, error) {
 	content, err := readFile(path)
 	if err != nil {
@@ -129,7 +122,7 @@ func ReadPassword(path string) (Secret, error) {
 	return NewSecret(line), nil
 }
 
-// readFile reads a regular file of bounded size: a pipe or device could keep the caller waiting for ever.
+// readFile reads a regular file of at most maxFileBytes: a pipe or device could block the caller for ever.
 func readFile(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {

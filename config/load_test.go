@@ -157,7 +157,7 @@ func FuzzParse(f *testing.F) {
 }
 
 // checkAccepted tells that c is valid, and survives being printed and read again, unless a secret was left out or
-// something in it reads as a variable.
+// a part of the text looks like a variable.
 func checkAccepted(t *testing.T, c *config.Config) {
 	t.Helper()
 	if err := c.Validate(); err != nil {

@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// Problem is one thing that is wrong with a configuration.
+// Problem is a fault of a configuration.
 type Problem struct {
-	File    string // as given to Load; empty for a Config that was made in Go
-	Line    int    // from 1; 0 when the problem has no line, as with a missing section
-	Key     string // such as "http.listen" or "partition[1].url" (counted from 0); empty for a syntax error outside any key
+	File    string // as given to Load; "" for a Config that was created in Go
+	Line    int    // from 1; 0 if the problem has no line, such as a missing section
+	Key     string // such as "http.listen" or "partition[1].url" (counted from 0); "" for a syntax error outside any key
 	Message string // never holds a secret
 }
 
-// String gives "file:line: key: message", leaving out what is not known.
+// String returns "file:line: key: message", without unknown parts.
 func (p Problem) String() string {
 	var b strings.Builder
 	switch {
@@ -32,11 +32,11 @@ func (p Problem) String() string {
 	return b.String() + p.Message
 }
 
-// Problems is everything that is wrong with a configuration, in the order of its lines. It is the error of [Parse],
-// [Load] and [Config.Validate], and never empty there.
+// Problems are all faults of a configuration, in the order of lines: the error of [Parse], [Load] and
+// [Config.Validate], never empty there.
 type Problems []Problem
 
-// Error gives one line for each problem.
+// Error returns a line for each problem.
 func (ps Problems) Error() string {
 	lines := make([]string, len(ps))
 	for i, p := range ps {
@@ -45,7 +45,7 @@ func (ps Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// report collects problems and knows the line of each key.
+// report collects problems with the lines of their keys.
 type report struct {
 	file     string
 	lines    lineIndex
@@ -58,7 +58,7 @@ func (r *report) addf(key, format string, args ...any) {
 	})
 }
 
-// faulty reports whether key, or something that holds key, already has a problem.
+// faulty reports whether key, or a section or array around key, has a problem.
 func (r *report) faulty(key string) bool {
 	return slices.ContainsFunc(r.problems, func(p Problem) bool {
 		rest, found := strings.CutPrefix(key, p.Key)

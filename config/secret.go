@@ -4,8 +4,8 @@ import "log/slog"
 
 const redacted = "REDACTED"
 
-// Secret is a string that no formatting shows. The zero Secret is unset. The text sits behind a pointer, because fmt
-// prints unexported fields of an enclosing struct without asking their methods.
+// Secret is a string that no formatting shows. The zero Secret is unset. The text is behind a pointer, because fmt
+// prints unexported fields of an enclosing struct without calling their methods.
 type Secret struct{ text *string }
 
 // NewSecret returns a Secret of text; an empty text is an unset Secret.
@@ -16,7 +16,7 @@ func NewSecret(text string) Secret {
 	return Secret{&text}
 }
 
-// Reveal returns the text itself, for the one place that needs it.
+// Reveal returns the text; "" if unset.
 func (s Secret) Reveal() string {
 	if s.text == nil {
 		return ""
@@ -24,10 +24,10 @@ func (s Secret) Reveal() string {
 	return *s.text
 }
 
-// IsSet reports whether there is a text.
+// IsSet reports whether the Secret has a text.
 func (s Secret) IsSet() bool { return s.text != nil }
 
-// Equal compares the texts.
+// Equal reports whether the texts are equal.
 func (s Secret) Equal(t Secret) bool { return s.Reveal() == t.Reveal() }
 
 // String returns "REDACTED", or nothing when unset.
@@ -38,10 +38,10 @@ func (s Secret) String() string {
 	return ""
 }
 
-// GoString is String: %#v shows no more than %v.
+// GoString is String, so that %#v shows no more than %v.
 func (s Secret) GoString() string { return s.String() }
 
-// MarshalText is String, for JSON, TOML and others.
+// MarshalText is String, for JSON, TOML and similar formats.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // LogValue is String, for slog.

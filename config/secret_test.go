@@ -13,7 +13,7 @@ import (
 
 const password = "hunter2"
 
-// keeper has its config in an unexported field, where fmt calls no methods.
+// keeper has a config in an unexported field, where fmt calls no methods.
 type keeper struct {
 	value   config.Config
 	pointer *config.Config

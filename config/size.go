@@ -25,7 +25,7 @@ type unit struct {
 	size Size
 }
 
-// units lists longer names before those that they end in, and larger ones first.
+// units lists longer names before their suffixes, and larger units first.
 func units() []unit {
 	return []unit{
 		{"GiB", GiB}, {"MiB", MiB}, {"KiB", KiB},
@@ -34,7 +34,7 @@ func units() []unit {
 	}
 }
 
-// ParseSize reads "512", "64KiB", "16 MiB" or "8MB".
+// ParseSize parses a number of bytes such as "512", "64KiB", "16 MiB" or "8MB".
 func ParseSize(text string) (Size, error) {
 	digits, scale := text, Size(1)
 	for _, u := range units() {
@@ -50,7 +50,7 @@ func ParseSize(text string) (Size, error) {
 	return Size(n) * scale, nil
 }
 
-// String gives the shortest exact form that ParseSize reads back.
+// String returns the shortest exact form that ParseSize accepts.
 func (s Size) String() string {
 	for _, u := range units() {
 		if s >= u.size && s%u.size == 0 {

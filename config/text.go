@@ -7,22 +7,22 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// String gives the whole configuration as TOML, passwords as "REDACTED".
+// String returns the configuration as TOML, with passwords as "REDACTED".
 func (c Config) String() string { return encode(c) }
 
-// GoString is String: %#v shows no more than %v.
+// GoString is String, so that %#v shows no more than %v.
 func (c Config) GoString() string { return c.String() }
 
 // LogValue is String, for slog.
 func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
-// String gives the partition as TOML, its password as "REDACTED".
+// String returns the partition as TOML, with the password as "REDACTED".
 func (p Partition) String() string { return encode(p) }
 
-// GoString is String: %#v shows no more than %v.
+// GoString is String, so that %#v shows no more than %v.
 func (p Partition) GoString() string { return p.String() }
 
-// LogValue names the partition and its url, without the password.
+// LogValue returns the name and the url, without the password.
 func (p Partition) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("name", p.Name), slog.String("url", p.URL.String()))
 }
@@ -32,7 +32,7 @@ func encode(v any) string {
 	e := toml.NewEncoder(&b)
 	e.Indent = ""
 	if err := e.Encode(v); err != nil {
-		return "config: " + err.Error() // the fields are of kinds that TOML has; their types are checked by a test
+		return "config: " + err.Error() // does not happen: TOML has all kinds of the fields, as a test checks
 	}
 	return b.String()
 }

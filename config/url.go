@@ -12,16 +12,16 @@ import (
 	"strings"
 )
 
-// Scheme says what kind of database a URL leads to.
+// Scheme is the kind of database of a URL.
 type Scheme string
 
-// The schemes there are.
+// The values of Scheme.
 const (
-	MySQL  Scheme = "mysql"  // MySQL, MariaDB, or what speaks their protocol
+	MySQL  Scheme = "mysql"  // MySQL, MariaDB, or a server with their protocol
 	SQLite Scheme = "sqlite" // a file
 )
 
-// URL is where a partition's database is. Its printed forms hide the password.
+// URL is the address of a partition's database. The printed forms hide the password.
 type URL struct {
 	Scheme   Scheme
 	User     string            // MySQL only, as all fields but Path
@@ -39,7 +39,7 @@ const (
 	mysqlPort    = 3306
 )
 
-// No message about a url repeats a part of it: in a mistyped one, any part may be the password.
+// No message about a url repeats a part of the url: if mistyped, any part may be the password.
 var (
 	errScheme    = errors.New(`must be "mysql://user:password@host:port/database" or "sqlite:path"`)
 	errMySQLForm = errors.New(`is not of the form "mysql://user:password@host:port/database" or "mysql://user:password@unix(/socket)/database"; ` +
@@ -48,8 +48,8 @@ var (
 	errSQLiteParams = errors.New("takes no parameters for SQLite")
 )
 
-// ParseURL reads "mysql://user:password@host:port/database?tls=true" or "sqlite:path". Its errors never repeat the
-// text. It judges the form alone; [Config.Validate] judges the rest.
+// ParseURL parses "mysql://user:password@host:port/database?tls=true" or "sqlite:path". Errors never repeat the text.
+// ParseURL checks only the form; [Config.Validate] checks the parts.
 func ParseURL(text string) (URL, error) {
 	switch {
 	case strings.HasPrefix(text, mysqlPrefix):
@@ -60,7 +60,7 @@ func ParseURL(text string) (URL, error) {
 	return URL{}, errScheme
 }
 
-// socketURL is a url whose host is "unix(/path)": without it, and the path.
+// socketURL matches a url with the host "unix(/path)". The groups are the part before, the path, and the part after.
 var socketURL = regexp.MustCompile(`^(mysql://[^/]*@)unix\((/[^()?#]*)\)(/.*)$`)
 
 func parseMySQL(text string) (URL, error) {
@@ -126,7 +126,7 @@ var (
 	hostName     = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,252})$`)
 )
 
-// faults lists what is wrong with the url's parts, without repeating them.
+// faults returns the faults of the url's parts, without repeating a part.
 func (u URL) faults() []string {
 	switch u.Scheme {
 	case MySQL:
@@ -168,7 +168,7 @@ func (u URL) sqliteFaults() []string {
 	case u.Path == "":
 		return []string{"names no file"}
 	case strings.HasPrefix(u.Path, ":memory:"):
-		return []string{"must name a file: a partition in memory would forget what it was told to keep"}
+		return []string{"must name a file: a partition in memory would lose its data"}
 	case strings.HasSuffix(u.Path, "/"):
 		return []string{"names a directory, not a file"}
 	case strings.ContainsRune(u.Path, 0):
@@ -179,7 +179,7 @@ func (u URL) sqliteFaults() []string {
 
 func (u URL) isSocket() bool { return strings.HasPrefix(u.Host, "/") }
 
-// Addr is host:port, or the path of a socket.
+// Addr returns host:port, or the path of a socket.
 func (u URL) Addr() string {
 	if u.isSocket() {
 		return u.Host
@@ -189,7 +189,7 @@ func (u URL) Addr() string {
 
 func isHost(host string) bool { return net.ParseIP(host) != nil || hostName.MatchString(host) }
 
-// String gives the url with its password, if any, as "REDACTED".
+// String returns the url, with a password as "REDACTED".
 func (u URL) String() string {
 	if u.Scheme != MySQL {
 		return string(u.Scheme) + ":" + u.Path
@@ -212,7 +212,7 @@ func (u URL) String() string {
 	return out.String()
 }
 
-// GoString is String: %#v shows no more than %v.
+// GoString is String, so that %#v shows no more than %v.
 func (u URL) GoString() string { return u.String() }
 
 // MarshalText is String, for JSON and TOML.
@@ -221,8 +221,7 @@ func (u URL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
 // LogValue is String, for slog.
 func (u URL) LogValue() slog.Value { return slog.StringValue(u.String()) }
 
-// Equal reports whether u and v are written alike, password included. [URL.Identity] tells whether they lead to the
-// same database.
+// Equal reports whether u and v are written alike, password included. [URL.Identity] compares the databases.
 func (u URL) Equal(v URL) bool {
 	return u.String() == v.String() && u.Password.Equal(v.Password) && maps.Equal(u.Params, v.Params)
 }

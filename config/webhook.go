@@ -3,25 +3,8 @@ package config
 import (
 	"fmt"
 	"net/url"
-	"reflect"
 	"unicode/utf8"
 )
-
-func (d *decoder) webhooks(key string, value any, dst *[]Webhook) {
-	tables, ok := tablesOf(value)
-	if !ok {
-		d.wrongType(key, value, "an array of tables: write [[webhook]]")
-		return
-	}
-	*dst = make([]Webhook, len(tables))
-	for i, item := range tables {
-		if table, ok := item.(map[string]any); ok {
-			d.table(element(key, i), table, reflect.ValueOf(dst).Elem().Index(i))
-			continue
-		}
-		d.wrongType(element(key, i), item, "a table")
-	}
-}
 
 const (
 	maxWebhooks    = 64
@@ -50,14 +33,14 @@ func (c *checker) webhooks(hooks []Webhook) {
 			c.rule(key+".secret", fmt.Sprintf("must be at least %d bytes long", minSecretBytes))
 		}
 		if at := (place{h.URL, h.Prefix}); h.URL != "" && seen[at] {
-			c.rule(key+".url", "is told of this prefix by another webhook too")
+			c.rule(key+".url", "receives this prefix by another webhook too")
 		} else {
 			seen[at] = true
 		}
 	}
 }
 
-// webhookFault says what is wrong with the address of a webhook; "" if nothing is.
+// webhookFault returns the fault of a webhook's address; "" if there is none.
 func webhookFault(text string) string {
 	u, err := url.Parse(text)
 	switch {
@@ -66,7 +49,7 @@ func webhookFault(text string) string {
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
 		return `must be a URL like "https://example.org/hook"`
 	case u.User != nil:
-		return "must not hold a user or a password: what is sent is signed with the secret"
+		return "must not hold a user or a password: requests are signed with the secret"
 	case u.Fragment != "":
 		return "must not have a fragment"
 	}
