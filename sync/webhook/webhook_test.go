@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -242,6 +243,50 @@ func TestOneProcessSendsAndAnotherTakesOver(t *testing.T) {
 	for key, revision := range last {
 		waitUntil(t, key+" is told", func() bool { return rc.holds(key, revision) })
 	}
+}
+
+// startingFeed fails once, like the store of a process that has not reached a partition yet.
+type startingFeed struct {
+	*store.Store
+	answers atomic.Bool
+}
+
+func (f *startingFeed) ChangesNow(ctx context.Context) (store.ChangeToken, error) {
+	if !f.answers.Swap(true) {
+		return store.ChangeToken{}, store.ErrMasterUnavailable
+	}
+	return f.Store.ChangesNow(ctx)
+}
+
+// TestWebhookIsTakenOverFromAnEndedProcessOfTheHost: also if the first attempt fails because the
+// store is not reached yet. Otherwise nothing is sent until the old lease expires.
+func TestWebhookIsTakenOverFromAnEndedProcessOfTheHost(t *testing.T) {
+	s, rc := openStore(t, memory.New("p0")), newReceiver(t)
+	w := New(&startingFeed{Store: s}, []Endpoint{{URL: rc.url, Prefix: "a/", Secret: secret}},
+		Options{TTL: time.Hour, BackoffMin: 5 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)})
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	now, err := s.ChangesNow(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const noProcess = 1<<22 + 1 // above Linux's highest process number
+	left, err := json.Marshal(progress{URL: rc.url, Prefix: "a/", Token: now.String(), Holder: fmt.Sprintf("%s-%d-A-B", host, noProcess),
+		ExpiresAt: store.Instant(time.Now().Add(30 * time.Minute).UnixMicro())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Put(t.Context(), store.Entry{Key: w.workers[0].key, Value: left}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var group sync.WaitGroup
+	group.Go(func() { w.Run(ctx) })
+	t.Cleanup(func() { cancel(); group.Wait() })
+	revision := put(t, s, "a/1")
+	waitUntil(t, "a/1 is told", func() bool { return rc.holds("a/1", revision) })
 }
 
 // TestAWebhookGoesOnWhereItStood restarts everything while the endpoint is down.

@@ -31,14 +31,16 @@ var (
 
 // run acquires the lease and delivers, or stands by, until ctx ends.
 func (w *worker) run(ctx context.Context) {
-	for first := true; ctx.Err() == nil; first = false {
+	for first := true; ctx.Err() == nil; {
 		at, err := w.acquire(ctx, first)
+		standby := errors.Is(err, errLeaseHeld) || errors.Is(err, errIdle)
+		first = first && err != nil && !standby // a starting process may reach no store yet
 		if err == nil {
 			w.setStatus(func(s *Status) { s.Active = true }, "this process sends to the webhook", nil)
 			err = w.deliver(ctx, at)
 			w.setStatus(func(s *Status) { s.Active = false }, "", nil)
 		}
-		standby := errors.Is(err, errLeaseHeld) || errors.Is(err, errIdle)
+		standby = errors.Is(err, errLeaseHeld) || errors.Is(err, errIdle)
 		if err != nil && !standby && ctx.Err() == nil {
 			w.setStatus(func(*Status) {}, "sending to the webhook is interrupted", err)
 		}
@@ -54,7 +56,7 @@ func (w *worker) run(ctx context.Context) {
 // acquire acquires the lease and returns the progress. A new endpoint starts with the next
 // change. An idle holder lets the lease expire, because a renewal is a write that is copied
 // to every partition. Another process therefore takes over only if there is something to send or,
-// at the first attempt, from a process of this host that has ended.
+// at the first attempt that reaches the store, from a process of this host that has ended.
 func (w *worker) acquire(ctx context.Context, first bool) (progress, error) {
 	now, err := w.feed.ChangesNow(ctx)
 	if err != nil {
