@@ -12,25 +12,25 @@ const batchMost = 6 // operations
 
 // batch asks for several operations on groups of one key each by one POST
 // /v1/batch. Each is an operation by itself, under way as long as the batch is.
-func (g *registrar) batch(group func() string, next func(group string) asked) fate {
-	items := make([]told, 2+g.random.IntN(batchMost-1))
+func (g *recordingClient) randomBatch(group func() string, next func(group string) invocation) outcome {
+	items := make([]operation, 2+g.random.IntN(batchMost-1))
 	for i := range items {
 		name := group()
-		items[i] = told{group: name, client: g.id, asked: next(name)}
+		items[i] = operation{group: name, client: g.id, invocation: next(name)}
 	}
-	return g.askBatch(items)
+	return g.performBatch(items)
 }
 
 // askSome asks for one operation, or for several in a batch.
-func (g *registrar) askSome(group func() string, next func(group string) asked) fate {
+func (g *recordingClient) performSome(group func() string, next func(group string) invocation) outcome {
 	if g.random.IntN(5) == 0 {
-		return g.batch(group, next)
+		return g.randomBatch(group, next)
 	}
 	one := group()
-	return g.ask(one, next(one))
+	return g.perform(one, next(one))
 }
 
-func (g *registrar) askBatch(items []told) fate {
+func (g *recordingClient) performBatch(items []operation) outcome {
 	var request []any
 	for i := range items {
 		request = append(request, g.batchItem(&items[i]))
@@ -43,7 +43,7 @@ func (g *registrar) askBatch(items []told) fate {
 	r, f, fault := g.send(http.MethodPost, "/v1/batch"+g.read, string(body), "Content-Type", "application/json")
 	returned := g.record.now()
 	if fault != nil {
-		g.record.fault("%v", fault)
+		g.record.addFault("%v", fault)
 	}
 	results, f := g.batchResults(r, f, len(items))
 	last := make(map[string]int64)
@@ -51,29 +51,29 @@ func (g *registrar) askBatch(items []told) fate {
 		o := &items[i]
 		o.called, o.returned = called, returned
 		if results == nil {
-			g.settle(*o, f)
+			g.recordOutcome(*o, f)
 			continue
 		}
 		one := results[i]
-		if !expected(one.Status, one.problem()) {
-			g.record.fault("operation %d of a batch was answered %+v", i, one)
+		if !isExpected(one.Status, one.problem()) {
+			g.record.addFault("operation %d of a batch was answered %+v", i, one)
 		}
-		o.answer = one.answer(o.asked)
+		o.response = one.answer(o.invocation)
 		if at := one.Revision; at != 0 {
-			if at < last[o.group] || at == last[o.group] && o.asked.changes() {
-				g.record.fault("operation %d of a batch was given revision %d of %s, one before it %d", i, at, o.group, last[o.group])
+			if at < last[o.group] || at == last[o.group] && o.invocation.changes() {
+				g.record.addFault("operation %d of a batch was given revision %d of %s, one before it %d", i, at, o.group, last[o.group])
 			}
 			last[o.group] = at
 		}
-		g.settle(*o, fateOf(one.Status, one.problem()))
+		g.recordOutcome(*o, outcomeOf(one.Status, one.problem()))
 	}
 	return f
 }
 
 // batchItem is an operation of one step as a batch takes it.
-func (g *registrar) batchItem(o *told) map[string]any {
-	asked := g.sent(o.asked)
-	st := asked.then[0]
+func (g *recordingClient) batchItem(o *operation) map[string]any {
+	altered := g.altered(o.invocation)
+	st := altered.then[0]
 	item := map[string]any{"op": st.op, "key": g.name(o.group, st.key)}
 	if st.op == "put" {
 		item["value"] = st.value
@@ -81,7 +81,7 @@ func (g *registrar) batchItem(o *told) map[string]any {
 	if st.ttl != 0 {
 		item["ttl"] = st.ttl.String()
 	}
-	for _, c := range asked.conditions {
+	for _, c := range altered.conditions {
 		if c.revision == 0 {
 			item["if_none_match"] = "*"
 		} else {
@@ -100,24 +100,24 @@ type batchResult struct {
 }
 
 // batchResults are the answers to n operations, and whether there are any.
-func (g *registrar) batchResults(r received, f fate, n int) ([]batchResult, fate) {
-	if f != answered {
+func (g *recordingClient) batchResults(r reply, f outcome, n int) ([]batchResult, outcome) {
+	if f != outcomeOK {
 		return nil, f
 	}
 	var page struct{ Results []batchResult }
 	if err := json.Unmarshal(r.body, &page); err != nil || len(page.Results) != n {
-		g.record.fault("a batch of %d was answered %d %s", n, r.status, r.body)
-		return nil, unclear
+		g.record.addFault("a batch of %d was answered %d %s", n, r.status, r.body)
+		return nil, outcomeUnknown
 	}
-	return page.Results, answered
+	return page.Results, outcomeOK
 }
 
 func (b *batchResult) problem() string { return runnel.ProblemOf(b.Problem) }
 
-func (b *batchResult) answer(o asked) answer {
+func (b *batchResult) answer(o invocation) response {
 	switch {
-	case b.Status == http.StatusPreconditionFailed, o.missed(b.Status):
-		return answer{}
+	case b.Status == http.StatusPreconditionFailed, o.isFailedMatch(b.Status):
+		return response{}
 	case b.Status == http.StatusNotFound, b.Status == http.StatusCreated:
 		return done(result{revision: b.Revision})
 	}

@@ -37,7 +37,7 @@ func TestLeasesExpire(t *testing.T) {
 	w, random := newWorkload(t), runnel.NewRandom(t)
 	w.leases.lag = 1500 * time.Millisecond // a reading of a clock is given up sooner
 	for i := range 2 * linearClients {
-		c := client{id: i, random: rand.New(rand.NewPCG(random.Uint64(), uint64(i))), http: &http.Client{Transport: w.transport, Timeout: patience},
+		c := client{id: i, random: rand.New(rand.NewPCG(random.Uint64(), uint64(i))), http: &http.Client{Transport: w.transport, Timeout: clientTimeout},
 			server: func(random *rand.Rand) string { return nodes[random.IntN(2)].URL }}
 		w.runLeases(c, []int{leaseKeys, 10 * leaseKeys}[i%2]) // many are left alone until they are gone for sure
 	}
@@ -49,17 +49,17 @@ func TestLeasesExpire(t *testing.T) {
 		return nil
 	})
 	w.stop()
-	w.leases.tally(t, "leases")
-	w.leases.mustBeOrdered(t, "leases")
+	w.leases.logCounts(t, "leases")
+	w.leases.mustBeLinearizable(t, "leases")
 }
 
 // expiry is that the time of what was written is over, which is nobody's operation
 // and takes effect at a moment like any other: for those that come to the master's
 // lock at most by decided, for its readers by seen.
 type expiry struct {
-	key           int
-	value         string
-	decided, seen time.Duration
+	key                            int
+	value                          string
+	goneForWriters, goneForReaders time.Duration
 }
 
 // fading is that an entry has an expiry. Until it begins nobody finds the entry gone.
@@ -75,8 +75,8 @@ type fading struct {
 
 // expiries are those of an operation's writes, which it notes there. A master counts
 // the ttl from some moment between the call and the return.
-func (o *told) expiries(lag time.Duration) (all []porcupine.Operation) {
-	for _, steps := range []*[]step{&o.asked.then, &o.asked.otherwise} {
+func (o *operation) expiries(lag time.Duration) (all []porcupine.Operation) {
+	for _, steps := range []*[]step{&o.invocation.then, &o.invocation.otherwise} {
 		*steps = slices.Clone(*steps)
 		for i := range *steps {
 			st := &(*steps)[i]
@@ -84,20 +84,20 @@ func (o *told) expiries(lag time.Duration) (all []porcupine.Operation) {
 				continue
 			}
 			st.expires = &expiry{st.key, st.value, math.MaxInt64, math.MaxInt64}
-			if !o.answer.unknown {
-				st.expires.decided = o.returned + st.ttl + clockDrift
-				st.expires.seen = st.expires.decided + lag
+			if !o.response.unknown {
+				st.expires.goneForWriters = o.returned + st.ttl + clockDrift
+				st.expires.goneForReaders = st.expires.goneForWriters + lag
 			}
-			all = append(all, porcupine.Operation{ClientId: o.client, Input: asked{expires: st.expires},
-				Call: int64(o.called + st.ttl - clockDrift), Output: answer{unknown: true}, Return: int64(st.expires.decided)})
+			all = append(all, porcupine.Operation{ClientId: o.client, Input: invocation{expires: st.expires},
+				Call: int64(o.called + st.ttl - clockDrift), Output: response{unknown: true}, Return: int64(st.expires.goneForWriters)})
 		}
 	}
 	return all
 }
 
 // passing counts the writes that expire.
-func (o *told) passing() (n int) {
-	for _, st := range slices.Concat(o.asked.then, o.asked.otherwise) {
+func (o *operation) countExpiring() (n int) {
+	for _, st := range slices.Concat(o.invocation.then, o.invocation.otherwise) {
 		if st.ttl != 0 {
 			n++
 		}
@@ -106,7 +106,7 @@ func (o *told) passing() (n int) {
 }
 
 // fade begins the end of an entry. One that was written over does not expire.
-func (s cells) fade(e *expiry) cells {
+func (s cells) beginExpiry(e *expiry) cells {
 	if c := &s[e.key]; c.value == e.value {
 		c.fading.begun = true
 	}
@@ -115,7 +115,7 @@ func (s cells) fade(e *expiry) cells {
 
 // sights are what an operation may find: of every entry that expires, that it is
 // there still, or gone.
-func (s cells) sights(o *asked) []cells {
+func (s cells) observations(o *invocation) []cells {
 	all := []cells{s}
 	for key := range s {
 		f := s[key].fading
@@ -125,7 +125,7 @@ func (s cells) sights(o *asked) []cells {
 		there := all
 		all = nil
 		for _, one := range there {
-			if f.there(o) {
+			if f.isVisible(o) {
 				all = append(all, one)
 			}
 			if f.begun {
@@ -137,16 +137,16 @@ func (s cells) sights(o *asked) []cells {
 	return all
 }
 
-func (f *fading) there(o *asked) bool {
-	if o.decides() {
-		return !f.gone && o.called <= f.decided
+func (f *fading) isVisible(o *invocation) bool {
+	if o.underLock() {
+		return !f.gone && o.called <= f.goneForWriters
 	}
-	return o.called <= f.seen
+	return o.called <= f.goneForReaders
 }
 
 // settle is what stands after an operation that saw some of what stood before: an
 // entry that it found gone stays so for who decides.
-func (s cells) settle(seen, after cells, decided bool) cells {
+func (s cells) merge(seen, after cells, decided bool) cells {
 	for key := range s {
 		f := s[key].fading
 		if f.expiry == nil || after[key].fading.expiry != f.expiry || seen[key].value != "" {

@@ -38,7 +38,7 @@ batch_entries = 50
 // transactions share, that agrees with every answer; no session went back; and no
 // read was older than it asked for.
 func TestHistoriesHoldThroughFaults(t *testing.T) {
-	for name, start := range map[string]func(*testing.T) *linearCluster{
+	for name, start := range map[string]func(*testing.T) *cluster{
 		"SQLite": linearOnSQLite, "MariaDB": linearOnMariaDB, "MySQL": linearOnMySQL} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -49,36 +49,36 @@ func TestHistoriesHoldThroughFaults(t *testing.T) {
 				random.Shuffle(len(c.faults), func(i, j int) { c.faults[i], c.faults[j] = c.faults[j], c.faults[i] })
 				for _, f := range c.faults {
 					w.awaitMore(t, 150)
-					back := f.away(random.IntN(2))
-					time.Sleep(time.Duration(random.Int64N(int64(f.upTo)))) // the random moment
+					back := f.begin(random.IntN(2))
+					time.Sleep(time.Duration(random.Int64N(int64(f.maxDuration)))) // the random moment
 					back()
 				}
 			}
 			w.awaitMore(t, 150)
-			runnel.Eventually(t, time.Minute, "a replica answers sessions", w.sessions.fromReplica)
-			runnel.Eventually(t, time.Minute, "a replica answers bounded reads", w.fresh.asFresh)
+			runnel.Eventually(t, time.Minute, "a replica answers sessions", w.sessions.hasReplicaRead)
+			runnel.Eventually(t, time.Minute, "a replica answers bounded reads", w.fresh.hasBoundedReplicaRead)
 			w.stop()
-			w.judge(t)
+			w.check(t)
 		})
 	}
 }
 
 // linearCluster is two servers and a sync process, and what can happen to them.
-type linearCluster struct {
+type cluster struct {
 	t      *testing.T
 	nodes  [2]atomic.Pointer[runnel.Process]
 	files  [2]string // the configuration of each node
 	sync   *runnel.Process
-	faults []linearFault
+	faults []fault
 }
 
 // linearFault takes something away, of which there may be two, until back is called.
-type linearFault struct {
-	away func(i int) (back func())
-	upTo time.Duration
+type fault struct {
+	begin       func(i int) (back func())
+	maxDuration time.Duration
 }
 
-func (c *linearCluster) start(syncFile string) {
+func (c *cluster) start(syncFile string) {
 	for i := range c.nodes {
 		c.nodes[i].Store(runnel.ServeUnready(c.t, "--config", c.files[i], "--no-sync"))
 	}
@@ -91,37 +91,37 @@ func (c *linearCluster) start(syncFile string) {
 		return func() { p.Signal(syscall.SIGCONT) }
 	}
 	c.faults = append(c.faults,
-		linearFault{func(i int) func() { return paused(c.nodes[i].Load()) }, 2500 * time.Millisecond},
-		linearFault{func(i int) func() {
+		fault{func(i int) func() { return paused(c.nodes[i].Load()) }, 2500 * time.Millisecond},
+		fault{func(i int) func() {
 			c.nodes[i].Load().Kill()
 			return func() { c.nodes[i].Store(runnel.ServeUnready(c.t, "--config", c.files[i], "--no-sync")) }
 		}, time.Second},
-		linearFault{func(int) func() { return paused(c.sync) }, time.Second},
-		linearFault{func(int) func() {
+		fault{func(int) func() { return paused(c.sync) }, time.Second},
+		fault{func(int) func() {
 			c.sync.Kill()
 			return func() { c.sync = runnel.Start(c.t, "sync", "--config", syncFile) }
 		}, time.Second})
 }
 
 // server is the URL of any node, also of one that is away.
-func (c *linearCluster) server(random *rand.Rand) string { return c.nodes[random.IntN(2)].Load().URL }
+func (c *cluster) server(random *rand.Rand) string { return c.nodes[random.IntN(2)].Load().URL }
 
-func linearOnSQLite(t *testing.T) *linearCluster {
+func linearOnSQLite(t *testing.T) *cluster {
 	file := runnel.WriteConfig(t, linearConfig, runnel.ThreeFiles(t)...)
-	c := &linearCluster{t: t, files: [2]string{file, file}}
+	c := &cluster{t: t, files: [2]string{file, file}}
 	c.start(file)
 	return c
 }
 
 // linearOnMariaDB has its masters on a server of its own, which is paused and killed.
-func linearOnMariaDB(t *testing.T) *linearCluster {
+func linearOnMariaDB(t *testing.T) *cluster {
 	server := servers.NewMariaDB(t)
 	return linearOnServer(t, server, faultsOf(server))
 }
 
 // linearOnMySQL has them on the shared server when time is short: to start one takes
 // as long as all else.
-func linearOnMySQL(t *testing.T) *linearCluster {
+func linearOnMySQL(t *testing.T) *cluster {
 	if runnel.Rounds(0, 1) == 0 {
 		return linearOnServer(t, servers.MySQL(t), nil)
 	}
@@ -129,8 +129,8 @@ func linearOnMySQL(t *testing.T) *linearCluster {
 	return linearOnServer(t, server, faultsOf(server))
 }
 
-func faultsOf(server *servers.Server) []linearFault {
-	return []linearFault{
+func faultsOf(server *servers.Server) []fault {
+	return []fault{
 		{func(int) func() { server.Pause(); return server.Unpause }, 2500 * time.Millisecond},
 		{func(int) func() { server.Kill(); return server.Start }, time.Second},
 	}
@@ -138,15 +138,15 @@ func faultsOf(server *servers.Server) []linearFault {
 
 // linearOnServer has both masters on a server, to which each node has a cable of
 // its own, and a replica in a file.
-func linearOnServer(t *testing.T, server *servers.Server, faults []linearFault) *linearCluster {
+func linearOnServer(t *testing.T, server *servers.Server, faults []fault) *cluster {
 	urls := []string{server.Database(t), server.Database(t), "sqlite:" + filepath.Join(t.TempDir(), "2.db")}
-	c := &linearCluster{t: t}
+	c := &cluster{t: t}
 	var cables [2]*cable
 	for i := range c.files {
 		cables[i] = newCable(t, server.Address())
 		c.files[i] = runnel.WriteConfig(t, linearConfig, cables[i].through(t, urls[0]), cables[i].through(t, urls[1]), urls[2])
 	}
-	c.faults = append(faults, linearFault{func(i int) func() { cables[i].cut(); return cables[i].mend }, time.Second})
+	c.faults = append(faults, fault{func(i int) func() { cables[i].cut(); return cables[i].mend }, time.Second})
 	c.start(runnel.WriteConfig(t, linearConfig, urls...))
 	return c
 }
@@ -243,12 +243,12 @@ func (c *cable) mend() {
 // workload is clients of all sorts, and what they were told.
 type workload struct {
 	registers, leases, transactions *record
-	sessions, fresh                 *sightings
+	sessions, fresh                 *observations
 	done                            atomic.Int64
 	generation                      atomic.Int64 // of keys: an order of a few hundred operations is soon found
 	transport                       *http.Transport
 	clients                         sync.WaitGroup
-	going                           <-chan struct{}
+	stopping                        <-chan struct{}
 	cancel                          context.CancelFunc
 }
 
@@ -262,11 +262,11 @@ const (
 )
 
 func newWorkload(t testing.TB) *workload {
-	w := &workload{registers: newRecord(), leases: newRecord(), transactions: newRecord(), sessions: &sightings{record: newRecord()}, fresh: &sightings{record: newRecord()}}
+	w := &workload{registers: newRecord(), leases: newRecord(), transactions: newRecord(), sessions: &observations{record: newRecord()}, fresh: &observations{record: newRecord()}}
 	w.transport = &http.Transport{MaxIdleConnsPerHost: 5 * linearClients}
 	var ctx context.Context
 	ctx, w.cancel = context.WithCancel(context.Background())
-	w.going = ctx.Done()
+	w.stopping = ctx.Done()
 	t.Cleanup(w.stop)
 	return w
 }
@@ -275,41 +275,41 @@ func newWorkload(t testing.TB) *workload {
 func (w *workload) stop() { w.cancel(); w.clients.Wait(); w.transport.CloseIdleConnections() }
 
 // run has a client take one step after another.
-func (w *workload) run(step func() fate) {
+func (w *workload) run(step func() outcome) {
 	w.clients.Go(func() {
 		for {
 			select {
-			case <-w.going:
+			case <-w.stopping:
 				return
 			default:
 			}
 			f := step()
-			if f == answered {
+			if f == outcomeOK {
 				w.generation.Store(w.done.Add(1) / linearGeneration)
 			}
-			w.breathe(f)
+			w.pauseAfter(f)
 		}
 	})
 }
 
 // breathe keeps a client whose server is away from running hot.
-func (w *workload) breathe(f fate) {
-	if f == answered {
+func (w *workload) pauseAfter(f outcome) {
+	if f == outcomeOK {
 		return
 	}
 	select {
-	case <-w.going:
+	case <-w.stopping:
 	case <-time.After(10 * time.Millisecond):
 	}
 }
 
 // runLeases has a client of leases, on so many keys at a time.
 func (w *workload) runLeases(c client, keys int) {
-	g := newRegistrar(c, w.leases, whole)
+	g := newRecordingClient(c, w.leases, whole)
 	group := func() string {
 		return fmt.Sprintf("lease/%d/%d/%d", keys, w.leases.now()/leaseGeneration, g.random.IntN(keys))
 	}
-	w.run(func() fate { return g.askSome(group, g.lease) })
+	w.run(func() outcome { return g.performSome(group, g.randomLease) })
 }
 
 func startWorkload(t testing.TB, random *rand.Rand, server func(*rand.Rand) string) *workload {
@@ -318,22 +318,22 @@ func startWorkload(t testing.TB, random *rand.Rand, server func(*rand.Rand) stri
 	for i := range linearClients {
 		one := func(sort int) client {
 			return client{id: i, random: rand.New(rand.NewPCG(seed, uint64(sort*linearClients+i))), server: server,
-				http: &http.Client{Transport: w.transport, Timeout: patience}}
+				http: &http.Client{Transport: w.transport, Timeout: clientTimeout}}
 		}
-		registers := newRegistrar(one(0), w.registers, whole)
-		w.run(func() fate {
-			return registers.askSome(func() string {
+		registers := newRecordingClient(one(0), w.registers, whole)
+		w.run(func() outcome {
+			return registers.performSome(func() string {
 				return fmt.Sprintf("register/%d/%d", w.generation.Load(), registers.random.IntN(linearGroups))
-			}, registers.register)
+			}, registers.randomRegister)
 		})
 		w.runLeases(one(3), leaseKeys)
-		transactions := newRegistrar(one(1), w.transactions, func(group string, key int) string { return fmt.Sprintf("{%s}/%d", group, key) })
-		w.run(func() fate {
+		transactions := newRecordingClient(one(1), w.transactions, func(group string, key int) string { return fmt.Sprintf("{%s}/%d", group, key) })
+		w.run(func() outcome {
 			group := fmt.Sprintf("accounts-%d-%d", w.generation.Load(), transactions.random.IntN(linearGroups))
-			return transactions.ask(group, transactions.transaction(group))
+			return transactions.perform(group, transactions.randomTransaction(group))
 		})
-		w.run((&sessionClient{client: one(2), sightings: w.sessions}).step)
-		w.run((&freshClient{client: one(4), sightings: w.fresh, partitions: linearPartitions}).step)
+		w.run((&sessionClient{client: one(2), observations: w.sessions}).randomStep)
+		w.run((&freshClient{client: one(4), observations: w.fresh, partitions: linearPartitions}).randomStep)
 	}
 	return w
 }
@@ -351,16 +351,16 @@ func (w *workload) awaitMore(t testing.TB, n int64) {
 }
 
 // judge checks what clients were told, once they have stopped.
-func (w *workload) judge(t testing.TB) {
+func (w *workload) check(t testing.TB) {
 	t.Helper()
 	began := time.Now()
-	w.registers.tally(t, "registers")
-	w.registers.mustBeOrdered(t, "registers")
-	w.leases.tally(t, "leases")
-	w.leases.mustBeOrdered(t, "leases")
-	w.transactions.tally(t, "transactions")
-	w.transactions.mustBeOrdered(t, "transactions")
-	w.sessions.mustHold(t)
+	w.registers.logCounts(t, "registers")
+	w.registers.mustBeLinearizable(t, "registers")
+	w.leases.logCounts(t, "leases")
+	w.leases.mustBeLinearizable(t, "leases")
+	w.transactions.logCounts(t, "transactions")
+	w.transactions.mustBeLinearizable(t, "transactions")
+	w.sessions.mustBeConsistent(t)
 	w.fresh.mustBeFresh(t, linearPartitions)
 	t.Logf("checked in %v", time.Since(began).Round(time.Millisecond))
 }

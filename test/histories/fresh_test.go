@@ -14,7 +14,7 @@ import (
 
 // asking is what a read asks of whoever answers it: so many partitions, or to be so
 // fresh.
-type asking struct {
+type freshness struct {
 	copies       int
 	maxStaleness time.Duration
 }
@@ -23,21 +23,21 @@ type asking struct {
 // read of so many copies is at least as new as what, when it began, as many were
 // known to hold as make them overlap; a bounded one, as what was known to be written
 // by so long before.
-func (s *sightings) stale(partitions int) (faults []string) {
+func (s *observations) freshnessViolations(partitions int) (faults []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := newSessionChecker(s.all)
-	byKey := make(map[string][]*sighting)
+	byKey := make(map[string][]*observation)
 	for i := range s.all {
 		byKey[s.all[i].key] = append(byKey[s.all[i].key], &s.all[i])
 	}
 	for key, all := range byKey {
 		for _, one := range all {
-			if one.asked == (asking{}) {
+			if one.wanted == (freshness{}) {
 				continue
 			}
-			c.gone = make(map[string]revised) // no other read's concern
-			if fault := c.judge(one, one.due(all, partitions)); fault != "" {
+			c.seenDeletions = make(map[string]change) // no other read's concern
+			if fault := c.checkAnswer(one, one.newestRequired(all, partitions)); fault != "" {
 				faults = append(faults, fmt.Sprintf("%s at %v: %s: %+v", key, one.called, fault, *one))
 			}
 		}
@@ -47,15 +47,15 @@ func (s *sightings) stale(partitions int) (faults []string) {
 
 // due is the last write that a read must have come as far as, of those that were
 // answered by the time that counts, or were seen by then.
-func (s *sighting) due(all []*sighting, partitions int) (due revised) {
+func (s *observation) newestRequired(all []*observation, partitions int) (due change) {
 	for _, one := range all {
-		if one.revision <= due.revision || one.returned > s.called-s.asked.maxStaleness {
+		if one.revision <= due.revision || one.returned > s.called-s.wanted.maxStaleness {
 			continue
 		}
-		if s.asked.copies > 0 && one.copies+s.asked.copies <= partitions {
+		if s.wanted.copies > 0 && one.copies+s.wanted.copies <= partitions {
 			continue
 		}
-		due = revised{one.revision, one.op == "delete", one.called}
+		due = change{one.revision, one.op == "delete", one.called}
 	}
 	return due
 }
@@ -63,15 +63,15 @@ func (s *sighting) due(all []*sighting, partitions int) (due revised) {
 // freshClient writes with copies, and reads what must be as new as it asks for.
 type freshClient struct {
 	client
-	sightings  *sightings
-	partitions int
-	lazy       bool // it asks for nothing, and says it did
+	observations *observations
+	partitions   int
+	lazy         bool // it asks for nothing, and says it did
 }
 
 const freshKeys = 4
 
-func (c *freshClient) step() fate {
-	s := sighting{session: c.id, key: fmt.Sprintf("fresh/%d", c.random.IntN(freshKeys))}
+func (c *freshClient) randomStep() outcome {
+	s := observation{session: c.id, key: fmt.Sprintf("fresh/%d", c.random.IntN(freshKeys))}
 	query := ""
 	switch dice := c.random.IntN(20); {
 	case dice < 2:
@@ -82,41 +82,41 @@ func (c *freshClient) step() fate {
 	case dice < 8:
 		s.op, s.copies = "delete", 1
 	case dice < 12:
-		s.op, s.asked.maxStaleness = "get", time.Duration(20+c.random.IntN(3000))*time.Millisecond
-		query = "?max_staleness=" + s.asked.maxStaleness.String()
+		s.op, s.wanted.maxStaleness = "get", time.Duration(20+c.random.IntN(3000))*time.Millisecond
+		query = "?max_staleness=" + s.wanted.maxStaleness.String()
 	default:
-		s.op, s.asked.copies = "get", 1+c.random.IntN(c.partitions)
-		query = "?consistency=quorum&r=" + strconv.Itoa(s.asked.copies)
+		s.op, s.wanted.copies = "get", 1+c.random.IntN(c.partitions)
+		query = "?consistency=quorum&r=" + strconv.Itoa(s.wanted.copies)
 	}
-	return c.ask(s, query)
+	return c.perform(s, query)
 }
 
-func (c *freshClient) ask(s sighting, query string) fate {
+func (c *freshClient) perform(s observation, query string) outcome {
 	if s.op == "put" {
-		s.value = c.sightings.record.value()
+		s.value = c.observations.record.newValue()
 	}
 	if c.lazy {
 		query = ""
 	}
-	s.called = c.sightings.record.now()
+	s.called = c.observations.record.now()
 	r, f, fault := c.send(strings.ToUpper(s.op), "/v1/keys/"+s.key+query, s.value)
-	s.returned = c.sightings.record.now()
+	s.returned = c.observations.record.now()
 	if fault != nil {
-		c.sightings.record.fault("%v", fault)
+		c.observations.record.addFault("%v", fault)
 	}
-	s.unknown = f == unclear
-	if f == undone || s.unknown && s.op == "get" {
+	s.unknown = f == outcomeUnknown
+	if f == outcomeFailed || s.unknown && s.op == "get" {
 		return f
 	}
-	if f == answered {
-		c.took(&s, r)
+	if f == outcomeOK {
+		c.complete(&s, r)
 	}
-	c.sightings.note(s)
+	c.observations.add(s)
 	return f
 }
 
 // took completes what was seen by an answer.
-func (c *freshClient) took(s *sighting, r received) {
+func (c *freshClient) complete(s *observation, r reply) {
 	s.found, s.revision, s.by = r.status != http.StatusNotFound, r.revision(), r.header.Get("Runnel-Partition")
 	switch {
 	case s.op == "get" && s.found:
@@ -124,7 +124,7 @@ func (c *freshClient) took(s *sighting, r received) {
 	case s.op == "put" && !c.lazy && s.copies > 1:
 		held, err := strconv.Atoi(r.header.Get("Runnel-Copies"))
 		if err != nil || (held < s.copies) != (r.status == http.StatusAccepted) {
-			c.sightings.record.fault("a write of %d copies was answered %d, Runnel-Copies %q", s.copies, r.status, r.header.Get("Runnel-Copies"))
+			c.observations.record.addFault("a write of %d copies was answered %d, Runnel-Copies %q", s.copies, r.status, r.header.Get("Runnel-Copies"))
 		}
 		s.copies = held
 	}
@@ -132,16 +132,16 @@ func (c *freshClient) took(s *sighting, r received) {
 
 // mustBeFresh fails the test with what stale found, or if too little was asked for
 // to show anything.
-func (s *sightings) mustBeFresh(t testing.TB, partitions int) {
+func (s *observations) mustBeFresh(t testing.TB, partitions int) {
 	t.Helper()
 	var copied, quorum, bounded, byReplica int
 	for _, one := range s.all {
 		switch {
 		case one.op == "put" && one.copies > 1:
 			copied++
-		case one.asked.copies > 0:
+		case one.wanted.copies > 0:
 			quorum++
-		case one.asked.maxStaleness > 0:
+		case one.wanted.maxStaleness > 0:
 			bounded++
 			if one.by == "partition-2" {
 				byReplica++
@@ -153,19 +153,19 @@ func (s *sightings) mustBeFresh(t testing.TB, partitions int) {
 	if copied == 0 || quorum == 0 || bounded == 0 {
 		t.Error("fresh reads: nothing was asked for")
 	}
-	found := s.stale(partitions)
+	found := s.freshnessViolations(partitions)
 	if len(found) > 0 {
-		found[0] += ", see " + s.written()
+		found[0] += ", see " + s.writeFile()
 	}
 	runnel.NoFaults(t, "fresh reads", found)
 	runnel.NoFaults(t, "answers to fresh reads", s.record.faults)
 }
 
 // asFresh is whether somebody else than a master has answered a bounded read.
-func (s *sightings) asFresh() error {
+func (s *observations) hasBoundedReplicaRead() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !slices.ContainsFunc(s.all, func(one sighting) bool { return one.found && one.asked.maxStaleness > 0 && one.by == "partition-2" }) {
+	if !slices.ContainsFunc(s.all, func(one observation) bool { return one.found && one.wanted.maxStaleness > 0 && one.by == "partition-2" }) {
 		return fmt.Errorf("none of %d did", len(s.all))
 	}
 	return nil

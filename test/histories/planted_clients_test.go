@@ -51,87 +51,89 @@ func whole(group string, _ int) string { return group }
 func plantReaders(t *testing.T, c client) {
 	for read, can := range map[string]bool{runnel.MasterRead: true, "": false} {
 		for way, ask := range ways {
-			g := newRegistrar(c, newRecord(), whole)
+			g := newRecordingClient(c, newRecord(), whole)
 			g.read = read
 			group := fmt.Sprintf("known-%t-%s", can, way)
 			for range 20 {
-				ask(g, group, g.register(group))
-				ask(g, group, asked{then: []step{getOf(0)}})
+				ask(g, group, g.randomRegister(group))
+				ask(g, group, invocation{then: []step{getOf(0)}})
 			}
 			runnel.NoFaults(t, "answers", g.record.faults)
-			runnel.WantFaults(t, "the order of reads from "+read+" "+way, g.record.disorders(), !can)
+			runnel.WantFaults(t, "the order of reads from "+read+" "+way, g.record.nonLinearizable(), !can)
 		}
 	}
 }
 
 // ways are how a single operation can be asked for.
-var ways = map[string]func(*registrar, string, asked) fate{
-	"single": (*registrar).ask,
-	"batch":  func(g *registrar, group string, o asked) fate { return g.askBatch([]told{{group: group, asked: o}}) },
+var ways = map[string]func(*recordingClient, string, invocation) outcome{
+	"single": (*recordingClient).perform,
+	"batch": func(g *recordingClient, group string, o invocation) outcome {
+		return g.performBatch([]operation{{group: group, invocation: o}})
+	},
 }
 
 func plantForgetful(t *testing.T, c client) {
 	for _, forgets := range []string{"", "/"} { // in this order: who comes later finds what others have written
-		s := &sessionClient{client: c, sightings: &sightings{record: newRecord()}, forgets: forgets}
+		s := &sessionClient{client: c, observations: &observations{record: newRecord()}, forgets: forgets}
 		for range 200 {
-			s.step()
+			s.randomStep()
 		}
-		runnel.NoFaults(t, "answers", s.sightings.record.faults)
-		runnel.WantFaults(t, fmt.Sprintf("sessions that forget answers of %q", forgets), s.sightings.older(), forgets != "")
+		runnel.NoFaults(t, "answers", s.observations.record.faults)
+		runnel.WantFaults(t, fmt.Sprintf("sessions that forget answers of %q", forgets), s.observations.sessionViolations(), forgets != "")
 	}
 }
 
 // plantForgetfulOfTransactions has sessions in which nothing but transactions write.
 func plantForgetfulOfTransactions(t *testing.T, c client) {
 	for forgets, faulty := range map[string]bool{"": false, "/v1/txn": true} {
-		all := &sightings{record: newRecord()}
+		all := &observations{record: newRecord()}
 		group := fmt.Sprintf("{session-of-txn-%t}", faulty)
 		for i := range 40 {
-			s := &sessionClient{client: c, sightings: all, forgets: forgets}
+			s := &sessionClient{client: c, observations: all, forgets: forgets}
 			s.id = i
-			s.transact(sighting{session: i, group: group, key: group + "/0"})
-			s.list(sighting{session: i, group: group})
+			s.transact(observation{session: i, group: group, key: group + "/0"})
+			s.list(observation{session: i, group: group})
 		}
 		runnel.NoFaults(t, "answers", all.record.faults)
-		runnel.WantFaults(t, fmt.Sprintf("sessions of transactions that forget answers of %q", forgets), all.older(), faulty)
+		runnel.WantFaults(t, fmt.Sprintf("sessions of transactions that forget answers of %q", forgets), all.sessionViolations(), faulty)
 	}
 }
 
 func plantPieces(t *testing.T, c client) {
 	for _, pieces := range []bool{false, true} {
-		g := newRegistrar(c, newRecord(), func(group string, key int) string { return fmt.Sprintf("{%s}/%d", group, key) })
+		g := newRecordingClient(c, newRecord(), func(group string, key int) string { return fmt.Sprintf("{%s}/%d", group, key) })
 		transferBesideAReader(g, pieces)
 		runnel.NoFaults(t, "answers", g.record.faults)
-		runnel.WantFaults(t, fmt.Sprint("transactions, in pieces: ", pieces), g.record.disorders(), pieces)
+		runnel.WantFaults(t, fmt.Sprint("transactions, in pieces: ", pieces), g.record.nonLinearizable(), pieces)
 	}
 }
 
 // plantLazy asks for neither copies nor quorum nor staleness, and says it did.
 func plantLazy(t *testing.T, c client) {
 	for _, lazy := range []bool{false, true} {
-		f := &freshClient{client: c, sightings: &sightings{record: newRecord()}, partitions: 2, lazy: lazy}
+		f := &freshClient{client: c, observations: &observations{record: newRecord()}, partitions: 2, lazy: lazy}
 		for range 100 {
-			f.step()
+			f.randomStep()
 		}
-		runnel.NoFaults(t, "answers", f.sightings.record.faults)
-		runnel.WantFaults(t, fmt.Sprint("fresh reads, not asked for: ", lazy), f.sightings.stale(2), lazy)
+		runnel.NoFaults(t, "answers", f.observations.record.faults)
+		runnel.WantFaults(t, fmt.Sprint("fresh reads, not asked for: ", lazy), f.observations.freshnessViolations(2), lazy)
 	}
 }
 
 // plantHalfSent leaves out a part of what it records.
 func plantHalfSent(t *testing.T, c client) {
-	for name, sends := range map[string]func(*asked){
+	for name, sends := range map[string]func(*invocation){
 		"what it says":  nil,
-		"no ttl":        func(o *asked) { o.then[0].ttl = 0 },
-		"a shorter ttl": func(o *asked) { o.then[0].ttl = min(o.then[0].ttl, 30*time.Millisecond) },
-		"no condition":  func(o *asked) { o.conditions = nil },
+		"no ttl":        func(o *invocation) { o.then[0].ttl = 0 },
+		"a shorter ttl": func(o *invocation) { o.then[0].ttl = min(o.then[0].ttl, 30*time.Millisecond) },
+		"no condition":  func(o *invocation) { o.conditions = nil },
 	} {
 		for way, ask := range ways {
-			g := newRegistrar(c, newRecord(), whole)
-			g.sends = sends
+			g := newRecordingClient(c, newRecord(), whole)
+			g.alter = sends
 			takeAndLose(g, "lease "+name+" "+way, ask)
 			runnel.NoFaults(t, "answers", g.record.faults)
-			runnel.WantFaults(t, "the order of one that sends "+name+", "+way, g.record.disorders(), sends != nil)
+			runnel.WantFaults(t, "the order of one that sends "+name+", "+way, g.record.nonLinearizable(), sends != nil)
 		}
 	}
 }
@@ -139,65 +141,65 @@ func plantHalfSent(t *testing.T, c client) {
 // plantDropped asks for something else in the place of a batch's last operation.
 func plantDropped(t *testing.T, c client) {
 	for _, dropped := range []bool{false, true} {
-		g := newRegistrar(c, newRecord(), whole)
-		var batch []told
+		g := newRecordingClient(c, newRecord(), whole)
+		var batch []operation
 		for i := range 3 {
-			batch = append(batch, told{group: fmt.Sprintf("dropped-%t-%d", dropped, i), asked: asked{then: []step{g.put(0)}}})
+			batch = append(batch, operation{group: fmt.Sprintf("dropped-%t-%d", dropped, i), invocation: invocation{then: []step{g.randomPut(0)}}})
 		}
-		last := batch[2].asked.then[0].value
+		last := batch[2].invocation.then[0].value
 		if dropped {
-			g.sends = func(o *asked) {
+			g.alter = func(o *invocation) {
 				if o.then[0].value == last {
 					o.then[0] = getOf(0)
 				}
 			}
 		}
-		g.askBatch(batch)
+		g.performBatch(batch)
 		for _, o := range batch {
-			g.ask(o.group, asked{then: []step{getOf(0)}})
+			g.perform(o.group, invocation{then: []step{getOf(0)}})
 		}
 		runnel.NoFaults(t, "answers", g.record.faults)
-		runnel.WantFaults(t, fmt.Sprint("the order of a batch, one dropped: ", dropped), g.record.disorders(), dropped)
+		runnel.WantFaults(t, fmt.Sprint("the order of a batch, one dropped: ", dropped), g.record.nonLinearizable(), dropped)
 	}
 }
 
 // takeAndLose writes an entry that expires, looks at it until it is gone or must
 // be, and then tries to write over it as if it were there, and over what never was.
-func takeAndLose(g *registrar, group string, ask func(*registrar, string, asked) fate) {
+func takeAndLose(g *recordingClient, group string, ask func(*recordingClient, string, invocation) outcome) {
 	group = url.PathEscape(group)
 	for _, ttl := range []time.Duration{2 * clockDrift, time.Hour} {
-		taking := asked{then: []step{{op: "put", value: g.record.value(), ttl: ttl}}}
+		taking := invocation{then: []step{{op: "put", value: g.record.newValue(), ttl: ttl}}}
 		ask(g, group, taking)
-		renewal, gone := g.knownTo(group, 0), g.record.now()+min(ttl, 2*clockDrift)+3*clockDrift
+		renewal, gone := g.ifUnchanged(group, 0), g.record.now()+min(ttl, 2*clockDrift)+3*clockDrift
 		for g.record.now() < gone {
-			ask(g, group, asked{then: []step{getOf(0)}})
+			ask(g, group, invocation{then: []step{getOf(0)}})
 		}
-		ask(g, group, asked{conditions: []condition{renewal}, then: []step{{op: "put", value: g.record.value()}}})
-		ask(g, group, asked{conditions: []condition{{0, 1}}, then: []step{{op: "put", value: g.record.value()}}})
+		ask(g, group, invocation{conditions: []condition{renewal}, then: []step{{op: "put", value: g.record.newValue()}}})
+		ask(g, group, invocation{conditions: []condition{{0, 1}}, then: []step{{op: "put", value: g.record.newValue()}}})
 	}
 }
 
 // transferBesideAReader writes two keys and reads them, once between the pieces if
 // the write is done in such.
-func transferBesideAReader(g *registrar, pieces bool) {
+func transferBesideAReader(g *recordingClient, pieces bool) {
 	group := fmt.Sprint("pieces-", pieces)
-	both := asked{then: []step{getOf(0), getOf(1)}}
-	write := asked{then: []step{g.put(0), g.put(1)}}
-	g.ask(group, both)
+	both := invocation{then: []step{getOf(0), getOf(1)}}
+	write := invocation{then: []step{g.randomPut(0), g.randomPut(1)}}
+	g.perform(group, both)
 	if !pieces {
-		g.ask(group, write)
+		g.perform(group, write)
 	} else {
-		noted := told{group: group, asked: write, called: g.record.now()}
+		noted := operation{group: group, invocation: write, called: g.record.now()}
 		var results []result
 		for _, st := range write.then {
-			a, _, _ := g.single(group, asked{then: []step{st}})
+			a, _, _ := g.sendSingle(group, invocation{then: []step{st}})
 			results = append(results, a.results...)
 			if st.key == 0 {
-				g.ask(group, both)
+				g.perform(group, both)
 			}
 		}
-		noted.returned, noted.answer = g.record.now(), done(results...)
-		g.record.note(noted)
+		noted.returned, noted.response = g.record.now(), done(results...)
+		g.record.add(noted)
 	}
-	g.ask(group, both)
+	g.perform(group, both)
 }

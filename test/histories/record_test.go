@@ -20,19 +20,19 @@ type record struct {
 	began time.Time
 	lag   time.Duration // clockLag, or less where nothing is paused
 
-	mu     sync.Mutex // guards the fields below
-	told   []told
-	faults []string // answers that nobody should get
-	values int
+	mu         sync.Mutex // guards the fields below
+	operations []operation
+	faults     []string // answers that nobody should get
+	values     int
 }
 
 // told is one operation of a client. A group is the keys of which all that was
 // done is put in one order: one key, or those that transactions work on together.
-type told struct {
+type operation struct {
 	group            string
 	client           int
-	asked            asked
-	answer           answer
+	invocation       invocation
+	response         response
 	called, returned time.Duration
 }
 
@@ -40,7 +40,7 @@ const groupKeys = 3
 
 // asked is a transaction on the keys of a group, which are numbered. A single
 // read or write is one too, of one step and at most one condition.
-type asked struct {
+type invocation struct {
 	conditions      []condition
 	then, otherwise []step
 
@@ -50,7 +50,7 @@ type asked struct {
 
 // decides reports whether the answer is decided under the lock that orders all
 // writers of a master.
-func (o *asked) decides() bool {
+func (o *invocation) underLock() bool {
 	return len(o.conditions) > 0 || len(o.then) != 1 || o.then[0].op != "get"
 }
 
@@ -70,7 +70,7 @@ type step struct {
 
 // answer is what became of it. If that is unknown, it took effect at any moment
 // since it was called, or never does.
-type answer struct {
+type response struct {
 	unknown   bool
 	succeeded bool // the conditions held
 	results   []result
@@ -87,20 +87,20 @@ func newRecord() *record { return &record{began: time.Now(), lag: clockLag} }
 
 func (r *record) now() time.Duration { return time.Since(r.began) }
 
-func (r *record) note(o told) {
+func (r *record) add(o operation) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.told = append(r.told, o)
+	r.operations = append(r.operations, o)
 }
 
-func (r *record) fault(format string, args ...any) {
+func (r *record) addFault(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.faults = append(r.faults, fmt.Sprintf(format, args...))
 }
 
 // value makes one that nobody else writes.
-func (r *record) value() string {
+func (r *record) newValue() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.values++
@@ -120,23 +120,23 @@ type cells [groupKeys]cell
 // do does an operation in the model, and returns what can stand then: nothing, if
 // it cannot have been answered so. An unknown one at the end of all is as good as
 // one that never was.
-func (s cells) do(o asked, a answer) (after []cells) {
+func (s cells) apply(o invocation, a response) (after []cells) {
 	if o.expires != nil {
-		return []cells{s.fade(o.expires)}
+		return []cells{s.beginExpiry(o.expires)}
 	}
-	for _, seen := range s.sights(&o) {
-		if ok, next := seen.doAsSeen(o, a); ok {
-			after = append(after, s.settle(seen, next, o.decides()))
+	for _, seen := range s.observations(&o) {
+		if ok, next := seen.applyObserved(o, a); ok {
+			after = append(after, s.merge(seen, next, o.underLock()))
 		}
 	}
 	return after
 }
 
 // doAsSeen does an operation where it is clear what is there.
-func (s cells) doAsSeen(o asked, a answer) (bool, cells) {
+func (s cells) applyObserved(o invocation, a response) (bool, cells) {
 	holds, steps := true, o.then
 	for _, c := range o.conditions {
-		holds = holds && s[c.key].holds(c.revision)
+		holds = holds && s[c.key].matches(c.revision)
 	}
 	if !holds {
 		steps = o.otherwise
@@ -146,11 +146,11 @@ func (s cells) doAsSeen(o asked, a answer) (bool, cells) {
 	}
 	after := s
 	for i, st := range steps {
-		var told *result
+		var known *result
 		if !a.unknown {
-			told = &a.results[i]
+			known = &a.results[i]
 		}
-		if !after[st.key].do(st, told) {
+		if !after[st.key].applyStep(st, known) {
 			return false, s
 		}
 	}
@@ -158,8 +158,8 @@ func (s cells) doAsSeen(o asked, a answer) (bool, cells) {
 }
 
 // holds needs no guess where the revision is not known: a client that asks for one
-// has been told it, and so has the model if it is this entry's.
-func (c *cell) holds(revision int64) bool {
+// has been known it, and so has the model if it is this entry's.
+func (c *cell) matches(revision int64) bool {
 	if revision == 0 {
 		return c.value == ""
 	}
@@ -167,14 +167,14 @@ func (c *cell) holds(revision int64) bool {
 }
 
 // do does one step. Without a result nothing is known of it.
-func (c *cell) do(st step, told *result) bool {
+func (c *cell) applyStep(st step, known *result) bool {
 	switch {
-	case told == nil:
-	case told.found != (c.value != ""):
+	case known == nil:
+	case known.found != (c.value != ""):
 		return false
-	case st.op == "get" && told.found && told.value != c.value:
+	case st.op == "get" && known.found && known.value != c.value:
 		return false
-	case st.op == "get" && c.revision != 0 && told.revision != c.revision:
+	case st.op == "get" && c.revision != 0 && known.revision != c.revision:
 		return false
 	}
 	switch {
@@ -183,15 +183,15 @@ func (c *cell) do(st step, told *result) bool {
 	case st.op == "delete" && c.value != "":
 		c.value, c.revision, c.fading = "", 0, fading{}
 	}
-	if told == nil || told.revision == 0 {
+	if known == nil || known.revision == 0 {
 		return true
 	}
-	if c.revision == 0 && told.revision <= c.floor {
+	if c.revision == 0 && known.revision <= c.floor {
 		return false
 	}
-	c.floor = told.revision
+	c.floor = known.revision
 	if c.value != "" {
-		c.revision = told.revision
+		c.revision = known.revision
 	}
 	return true
 }
@@ -199,7 +199,7 @@ func (c *cell) do(st step, told *result) bool {
 var model = (&porcupine.NondeterministicModel{
 	Init: func() []any { return []any{cells{}} },
 	Step: func(state, input, output any) (after []any) {
-		for _, s := range state.(cells).do(input.(asked), output.(answer)) {
+		for _, s := range state.(cells).apply(input.(invocation), output.(response)) {
 			after = append(after, s)
 		}
 		return after
@@ -214,8 +214,8 @@ const checkTimeout = 30 * time.Second
 
 // disorders names the groups for which there is no order of all that was done
 // that agrees with every answer and with the time.
-func (r *record) disorders() (found []string) {
-	for name, operations := range r.groups() {
+func (r *record) nonLinearizable() (found []string) {
+	for name, operations := range r.operationsByGroup() {
 		if verdict := porcupine.CheckOperationsTimeout(model, operations, checkTimeout); verdict != porcupine.Ok {
 			found = append(found, name+": "+string(verdict))
 		}
@@ -224,25 +224,25 @@ func (r *record) disorders() (found []string) {
 }
 
 // groups are the operations as the checker takes them.
-func (r *record) groups() map[string][]porcupine.Operation {
+func (r *record) operationsByGroup() map[string][]porcupine.Operation {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	groups := make(map[string][]porcupine.Operation)
-	for _, o := range r.told {
+	for _, o := range r.operations {
 		end := int64(o.returned)
-		if o.answer.unknown {
+		if o.response.unknown {
 			end = math.MaxInt64
 		}
 		expiries := o.expiries(r.lag)
-		o.asked.called = o.called
+		o.invocation.called = o.called
 		groups[o.group] = append(append(groups[o.group],
-			porcupine.Operation{ClientId: o.client, Input: o.asked, Call: int64(o.called), Output: o.answer, Return: end}), expiries...)
+			porcupine.Operation{ClientId: o.client, Input: o.invocation, Call: int64(o.called), Output: o.response, Return: end}), expiries...)
 	}
 	return groups
 }
 
 // drawing writes a page that shows how far an order was found.
-func drawing(operations []porcupine.Operation) string {
+func visualize(operations []porcupine.Operation) string {
 	_, info := porcupine.CheckOperationsVerbose(model, operations, checkTimeout)
 	f, err := os.CreateTemp("", "runnel-history-*.html")
 	if err != nil {
@@ -257,26 +257,26 @@ func drawing(operations []porcupine.Operation) string {
 
 // tally says what the record holds, and fails the test if it is too little to show
 // anything.
-func (r *record) tally(t testing.TB, what string) {
+func (r *record) logCounts(t testing.TB, what string) {
 	t.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	groups := make(map[string]bool)
 	var unknown, held, broken, expiring int
-	for _, o := range r.told {
+	for _, o := range r.operations {
 		groups[o.group] = true
-		expiring += o.passing()
+		expiring += o.countExpiring()
 		switch {
-		case o.answer.unknown:
+		case o.response.unknown:
 			unknown++
-		case len(o.asked.conditions) > 0 && o.answer.succeeded:
+		case len(o.invocation.conditions) > 0 && o.response.succeeded:
 			held++
-		case len(o.asked.conditions) > 0:
+		case len(o.invocation.conditions) > 0:
 			broken++
 		}
 	}
 	t.Logf("%s: %d operations in %d groups: %d of unknown outcome, %d whose conditions held, %d whose did not, %d with a ttl",
-		what, len(r.told), len(groups), unknown, held, broken, expiring)
+		what, len(r.operations), len(groups), unknown, held, broken, expiring)
 	if held == 0 || broken == 0 {
 		t.Errorf("%s: conditions never held, or always", what)
 	}
@@ -284,12 +284,12 @@ func (r *record) tally(t testing.TB, what string) {
 
 // mustBeOrdered fails the test with what disorders found, or an answer that nobody
 // should get.
-func (r *record) mustBeOrdered(t testing.TB, what string) {
+func (r *record) mustBeLinearizable(t testing.TB, what string) {
 	t.Helper()
-	found, groups := r.disorders(), r.groups()
+	found, groups := r.nonLinearizable(), r.operationsByGroup()
 	for i, fault := range found[:min(len(found), 5)] {
 		name, _, _ := strings.Cut(fault, ": ")
-		found[i] += ", see " + drawing(groups[name])
+		found[i] += ", see " + visualize(groups[name])
 	}
 	runnel.NoFaults(t, "the order of "+what, found)
 	runnel.NoFaults(t, "answers to "+what, r.faults)

@@ -16,46 +16,46 @@ import (
 )
 
 // sightings are what sessions wrote and read, in the order of each session.
-type sightings struct {
+type observations struct {
 	record *record // its clock and values
 
 	mu  sync.Mutex // guards all
-	all []sighting
+	all []observation
 }
 
 // sighting is a read of a key in a session, or a write.
-type sighting struct {
+type observation struct {
 	session  int
 	group    string // keys of one group share a master
 	key      string
-	op       string   // get, put, delete or txn: that a transaction saw how its keys stood
-	keys     []string // of a transaction
-	unknown  bool     // the outcome of a write
-	found    bool     // by a read
-	value    string   // read or put
-	revision int64    // 0 where it is not known, or nothing was found
-	listed   bool     // read with others that were called at the same time
-	by       string   // the partition that answered a read
-	copies   int      // that held a write when it was answered
-	asked    asking   // of a read
+	op       string    // get, put, delete or txn: that a transaction saw how its keys stood
+	keys     []string  // of a transaction
+	unknown  bool      // the outcome of a write
+	found    bool      // by a read
+	value    string    // read or put
+	revision int64     // 0 where it is not known, or nothing was found
+	listed   bool      // read with others that were called at the same time
+	by       string    // the partition that answered a read
+	copies   int       // that held a write when it was answered
+	wanted   freshness // of a read
 
 	called, returned time.Duration
 }
 
-func (s *sightings) note(all ...sighting) {
+func (s *observations) add(all ...observation) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all = append(s.all, all...)
 }
 
 // as is s with another key and what was done to it.
-func (s sighting) as(key, op string) sighting {
+func (s observation) as(key, op string) observation {
 	s.key, s.op = key, op
 	return s
 }
 
 // revised is what is known of one write of a key.
-type revised struct {
+type change struct {
 	revision int64
 	delete   bool
 	called   time.Duration
@@ -63,33 +63,33 @@ type revised struct {
 
 // sessionChecker knows all writes, and what a session has come to know.
 type sessionChecker struct {
-	known     map[string][]revised // by key, of known revision and in its order
-	deletions map[string][]revised // by key, of unknown outcome
-	puts      map[string]*sighting // by value
-	groups    map[string][]*sighting
-	page      time.Duration      // when what is judged was called
-	turned    int64              // what reached was then
-	reached   map[string]int64   // by group: the session has seen this revision
-	gone      map[string]revised // by key: the session has seen that this or a later deletion is done
+	changes       map[string][]change     // by key, of known revision and in its order
+	deletions     map[string][]change     // by key, of unknown outcome
+	puts          map[string]*observation // by value
+	groups        map[string][]*observation
+	page          time.Duration     // when what is judged was called
+	seenBefore    int64             // what reached was then
+	seen          map[string]int64  // by group: the session has seen this revision
+	seenDeletions map[string]change // by key: the session has seen that this or a later deletion is done
 }
 
 // older says which reads gave a session something older than it had written or
 // seen: an older entry, or none where nobody had deleted it since. What has been
 // seen of one key binds the reads of the others in its group too, as revisions of
 // a master become visible in their order.
-func (s *sightings) older() (faults []string) {
+func (s *observations) sessionViolations() (faults []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := newSessionChecker(s.all)
-	sessions := make(map[int][]*sighting)
+	sessions := make(map[int][]*observation)
 	for i := range s.all {
 		one := &s.all[i]
 		sessions[one.session] = append(sessions[one.session], one)
 	}
 	for id, session := range sessions {
-		c.reached, c.gone, c.page = make(map[string]int64), make(map[string]revised), -1
+		c.seen, c.seenDeletions, c.page = make(map[string]int64), make(map[string]change), -1
 		for _, one := range session {
-			if fault := c.next(one); fault != "" {
+			if fault := c.checkNext(one); fault != "" {
 				faults = append(faults, fmt.Sprintf("session %d at %v: %s %s: %s: %+v", id, one.called, one.op, one.key, fault, *one))
 			}
 		}
@@ -97,27 +97,27 @@ func (s *sightings) older() (faults []string) {
 	return faults
 }
 
-func newSessionChecker(all []sighting) *sessionChecker {
-	c := &sessionChecker{known: make(map[string][]revised), deletions: make(map[string][]revised), puts: make(map[string]*sighting)}
-	c.groups = make(map[string][]*sighting)
+func newSessionChecker(all []observation) *sessionChecker {
+	c := &sessionChecker{changes: make(map[string][]change), deletions: make(map[string][]change), puts: make(map[string]*observation)}
+	c.groups = make(map[string][]*observation)
 	for i := range all {
 		c.learn(&all[i])
 		c.groups[all[i].group] = append(c.groups[all[i].group], &all[i])
 	}
-	for key, changes := range c.known {
-		slices.SortFunc(changes, func(a, b revised) int { return cmp.Compare(a.revision, b.revision) })
-		c.known[key] = slices.CompactFunc(changes, func(a, b revised) bool { return a.revision == b.revision })
+	for key, changes := range c.changes {
+		slices.SortFunc(changes, func(a, b change) int { return cmp.Compare(a.revision, b.revision) })
+		c.changes[key] = slices.CompactFunc(changes, func(a, b change) bool { return a.revision == b.revision })
 	}
 	return c
 }
 
-func (c *sessionChecker) learn(s *sighting) {
+func (c *sessionChecker) learn(s *observation) {
 	switch {
 	case s.op == "get" && !s.found:
 	case s.op == "delete" && s.unknown:
-		c.deletions[s.key] = append(c.deletions[s.key], revised{0, true, s.called})
+		c.deletions[s.key] = append(c.deletions[s.key], change{0, true, s.called})
 	case s.revision != 0:
-		c.known[s.key] = append(c.known[s.key], revised{s.revision, s.op == "delete", s.called})
+		c.changes[s.key] = append(c.changes[s.key], change{s.revision, s.op == "delete", s.called})
 	}
 	if s.op == "put" {
 		c.puts[s.value] = s
@@ -125,24 +125,24 @@ func (c *sessionChecker) learn(s *sighting) {
 }
 
 // next judges what a session sees next, and says what is wrong with it.
-func (c *sessionChecker) next(s *sighting) (fault string) {
+func (c *sessionChecker) checkNext(s *observation) (fault string) {
 	if s.unknown {
 		return ""
 	}
 	if s.op == "txn" {
-		c.reached[s.group] = max(c.reached[s.group], c.stood(s))
+		c.seen[s.group] = max(c.seen[s.group], c.seenByTransaction(s))
 		return ""
 	}
-	fault = c.judge(s, c.least(s))
+	fault = c.checkAnswer(s, c.oldestAllowed(s))
 	if s.op != "get" || s.found {
-		c.reached[s.group] = max(c.reached[s.group], s.revision)
+		c.seen[s.group] = max(c.seen[s.group], s.revision)
 	}
 	return fault
 }
 
 // stood is up to where the keys of a transaction were known to have come when it
 // began: whatever it did, it has seen that. Of a key that nobody had written it has seen nothing.
-func (c *sessionChecker) stood(s *sighting) (at int64) {
+func (c *sessionChecker) seenByTransaction(s *observation) (at int64) {
 	for _, one := range c.groups[s.group] {
 		if one.returned <= s.called && slices.Contains(s.keys, one.key) {
 			at = max(at, one.revision)
@@ -153,11 +153,11 @@ func (c *sessionChecker) stood(s *sighting) (at int64) {
 
 // judge says what is wrong with an answer that must be at least a write of its key,
 // or a later one.
-func (c *sessionChecker) judge(s *sighting, least revised) (fault string) {
+func (c *sessionChecker) checkAnswer(s *observation, least change) (fault string) {
 	switch {
 	case s.op == "get" && !s.found:
-		return c.absent(s, least)
-	case s.op == "get" && c.nobodyPut(s):
+		return c.checkAbsent(s, least)
+	case s.op == "get" && c.isUnwritten(s):
 		fault = "nobody had written that"
 	case s.revision == 0: // a deletion that found nothing is no read
 		return ""
@@ -170,11 +170,11 @@ func (c *sessionChecker) judge(s *sighting, least revised) (fault string) {
 }
 
 // least is the last write of the key that the session must see, or a later one.
-func (c *sessionChecker) least(s *sighting) revised {
-	least := c.gone[s.key]
-	changes := c.known[s.key]
+func (c *sessionChecker) oldestAllowed(s *observation) change {
+	least := c.seenDeletions[s.key]
+	changes := c.changes[s.key]
 	for i := len(changes) - 1; i >= 0; i-- {
-		if changes[i].revision <= c.before(s) {
+		if changes[i].revision <= c.seenBeforePage(s) {
 			if changes[i].revision > least.revision {
 				least = changes[i]
 			}
@@ -186,18 +186,18 @@ func (c *sessionChecker) least(s *sighting) revised {
 
 // absent judges a read that found nothing: what the session must see, or a later
 // write that had begun, deletes.
-func (c *sessionChecker) absent(s *sighting, least revised) string {
+func (c *sessionChecker) checkAbsent(s *observation, least change) string {
 	if least.revision == 0 || least.delete {
 		return ""
 	}
-	unknown := func(d revised) bool { return d.called < s.returned }
+	unknown := func(d change) bool { return d.called < s.returned }
 	if slices.ContainsFunc(c.deletions[s.key], unknown) {
-		c.gone[s.key] = revised{least.revision, true, s.called} // at least that
+		c.seenDeletions[s.key] = change{least.revision, true, s.called} // at least that
 		return ""
 	}
-	for _, d := range c.known[s.key] {
+	for _, d := range c.changes[s.key] {
 		if d.delete && d.revision > least.revision && d.called < s.returned {
-			c.gone[s.key] = d
+			c.seenDeletions[s.key] = d
 			return ""
 		}
 	}
@@ -207,14 +207,14 @@ func (c *sessionChecker) absent(s *sighting, least revised) string {
 // before is how far the session had come in the group. A page with values is not
 // of one moment, and so none of its keys binds the others: their heads are read
 // first, and what changes meanwhile comes as it is then.
-func (c *sessionChecker) before(s *sighting) int64 {
+func (c *sessionChecker) seenBeforePage(s *observation) int64 {
 	if !s.listed || s.called != c.page {
-		c.page, c.turned = s.called, c.reached[s.group]
+		c.page, c.seenBefore = s.called, c.seen[s.group]
 	}
-	return c.turned
+	return c.seenBefore
 }
 
-func (c *sessionChecker) nobodyPut(s *sighting) bool {
+func (c *sessionChecker) isUnwritten(s *observation) bool {
 	put := c.puts[s.value]
 	return put == nil || put.key != s.key || put.called >= s.returned || !put.unknown && put.revision != s.revision
 }
@@ -222,9 +222,9 @@ func (c *sessionChecker) nobodyPut(s *sighting) bool {
 // sessionClient is one session, over all servers.
 type sessionClient struct {
 	client
-	sightings *sightings
-	token     string // "" for none
-	forgets   string // answers on paths that begin so, if any
+	observations *observations
+	token        string // "" for none
+	forgets      string // answers on paths that begin so, if any
 }
 
 const sessionKeys = 4
@@ -233,12 +233,12 @@ const sessionKeys = 4
 var sessionGroups = []string{"{session-0}", "{session-1}", "{session-2}"}
 
 // step does one random thing.
-func (c *sessionClient) step() fate {
+func (c *sessionClient) randomStep() outcome {
 	group := sessionGroups[c.random.IntN(len(sessionGroups))]
-	s := sighting{session: c.id, group: group, key: fmt.Sprintf("%s/%d", group, c.random.IntN(sessionKeys))}
+	s := observation{session: c.id, group: group, key: fmt.Sprintf("%s/%d", group, c.random.IntN(sessionKeys))}
 	switch dice := c.random.IntN(20); {
 	case dice < 5:
-		s.op, s.value = "put", c.sightings.record.value()
+		s.op, s.value = "put", c.observations.record.newValue()
 	case dice < 7:
 		s.op = "delete"
 	case dice < 9:
@@ -248,14 +248,14 @@ func (c *sessionClient) step() fate {
 	default:
 		s.op = "get"
 	}
-	s.called = c.sightings.record.now()
-	r, f := c.ask(strings.ToUpper(s.op), "/v1/keys/"+s.key, s.value)
-	s.returned = c.sightings.record.now()
-	s.unknown = f == unclear
-	if f == undone || s.unknown && s.op == "get" {
+	s.called = c.observations.record.now()
+	r, f := c.sendInSession(strings.ToUpper(s.op), "/v1/keys/"+s.key, s.value)
+	s.returned = c.observations.record.now()
+	s.unknown = f == outcomeUnknown
+	if f == outcomeFailed || s.unknown && s.op == "get" {
 		return f
 	}
-	if f == answered {
+	if f == outcomeOK {
 		s.found, s.revision = r.status != http.StatusNotFound, r.revision()
 	}
 	if s.op == "get" {
@@ -264,16 +264,16 @@ func (c *sessionClient) step() fate {
 			s.value = string(r.body)
 		}
 	}
-	c.sightings.note(s)
+	c.observations.add(s)
 	return f
 }
 
 // list reads all keys of a group at once.
-func (c *sessionClient) list(s sighting) fate {
-	s.op, s.called = "get", c.sightings.record.now()
-	r, f := c.ask(http.MethodGet, "/v1/keys?values=true&limit=1000&prefix="+s.group, "")
-	s.returned = c.sightings.record.now()
-	if f != answered {
+func (c *sessionClient) list(s observation) outcome {
+	s.op, s.called = "get", c.observations.record.now()
+	r, f := c.sendInSession(http.MethodGet, "/v1/keys?values=true&limit=1000&prefix="+s.group, "")
+	s.returned = c.observations.record.now()
+	if f != outcomeOK {
 		return f
 	}
 	type entry struct {
@@ -282,7 +282,7 @@ func (c *sessionClient) list(s sighting) fate {
 	}
 	var page struct{ Keys []entry }
 	if err := json.Unmarshal(r.body, &page); err != nil {
-		c.sightings.record.fault("a list was answered %d %s", r.status, r.body)
+		c.observations.record.addFault("a list was answered %d %s", r.status, r.body)
 		return f
 	}
 	listed := make(map[string]entry)
@@ -294,22 +294,22 @@ func (c *sessionClient) list(s sighting) fate {
 		s.key = fmt.Sprintf("%s/%d", s.group, i)
 		l, found := listed[s.key]
 		s.found, s.value, s.revision, s.listed = found, l.Value, l.Revision, true
-		c.sightings.note(s)
+		c.observations.add(s)
 	}
 	return f
 }
 
 // transact works on several keys of a group in one transaction, at times under a
 // condition.
-func (c *sessionClient) transact(s sighting) fate {
+func (c *sessionClient) transact(s observation) outcome {
 	whole := s.as("", "txn")
-	var steps []sighting
+	var steps []observation
 	var then []map[string]string
 	for _, key := range c.random.Perm(sessionKeys)[:1+c.random.IntN(sessionKeys)] {
 		one := s.as(fmt.Sprintf("%s/%d", s.group, key), []string{"put", "get", "delete", "put", "get"}[c.random.IntN(5)])
 		step := map[string]string{"op": one.op, "key": one.key}
 		if one.op == "put" {
-			one.value = c.sightings.record.value()
+			one.value = c.observations.record.newValue()
 			step["value"] = one.value
 		}
 		steps, then = append(steps, one), append(then, step)
@@ -324,23 +324,23 @@ func (c *sessionClient) transact(s sighting) fate {
 	if err != nil {
 		panic(err)
 	}
-	called := c.sightings.record.now()
-	r, f := c.ask(http.MethodPost, "/v1/txn", string(body))
-	returned := c.sightings.record.now()
+	called := c.observations.record.now()
+	r, f := c.sendInSession(http.MethodPost, "/v1/txn", string(body))
+	returned := c.observations.record.now()
 	var done transactionPage
-	if f == answered {
+	if f == outcomeOK {
 		if err := json.Unmarshal(r.body, &done); err != nil || done.Succeeded && len(done.Results) != len(steps) {
-			c.sightings.record.fault("a transaction was answered %d %s", r.status, r.body)
-			return unclear
+			c.observations.record.addFault("a transaction was answered %d %s", r.status, r.body)
+			return outcomeUnknown
 		}
 	}
-	all := append([]sighting{whole}, steps...)
+	all := append([]observation{whole}, steps...)
 	switch {
-	case f == undone:
+	case f == outcomeFailed:
 		return f
-	case f == answered && !done.Succeeded:
+	case f == outcomeOK && !done.Succeeded:
 		all = all[:1]
-	case f == answered:
+	case f == outcomeOK:
 		for i, one := range done.Results {
 			at := &all[1+i]
 			at.found = at.op == "put" || one.Status != http.StatusNotFound
@@ -351,16 +351,16 @@ func (c *sessionClient) transact(s sighting) fate {
 	}
 	for i := range all {
 		at := &all[i]
-		at.called, at.returned, at.unknown = called, returned, f == unclear
-		if f == answered || at.op == "put" || at.op == "delete" {
-			c.sightings.note(*at)
+		at.called, at.returned, at.unknown = called, returned, f == outcomeUnknown
+		if f == outcomeOK || at.op == "put" || at.op == "delete" {
+			c.observations.add(*at)
 		}
 	}
 	return f
 }
 
 // ask sends a request in the session.
-func (c *sessionClient) ask(method, path, body string) (received, fate) {
+func (c *sessionClient) sendInSession(method, path, body string) (reply, outcome) {
 	var header []string
 	if method == http.MethodPost {
 		header = []string{"Content-Type", "application/json"}
@@ -370,15 +370,15 @@ func (c *sessionClient) ask(method, path, body string) (received, fate) {
 	}
 	r, f, fault := c.send(method, path, body, header...)
 	if fault != nil {
-		c.sightings.record.fault("%v", fault)
+		c.observations.record.addFault("%v", fault)
 	}
-	if f == answered {
+	if f == outcomeOK {
 		if token := r.header.Get("Runnel-Session"); token != "" {
 			if c.forgets == "" || !strings.HasPrefix(path, c.forgets) {
 				c.token = token
 			}
 		} else if r.status != http.StatusPreconditionFailed {
-			c.sightings.record.fault("%s %s: %d without a session", method, path, r.status)
+			c.observations.record.addFault("%s %s: %d without a session", method, path, r.status)
 		}
 	}
 	return r, f
@@ -386,24 +386,24 @@ func (c *sessionClient) ask(method, path, body string) (received, fate) {
 
 // fromReplica says whether a partition that is no master has answered a read that
 // found something.
-func (s *sightings) fromReplica() error {
+func (s *observations) hasReplicaRead() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !slices.ContainsFunc(s.all, func(one sighting) bool { return one.found && one.by == "partition-2" }) {
+	if !slices.ContainsFunc(s.all, func(one observation) bool { return one.found && one.by == "partition-2" }) {
 		return fmt.Errorf("none of %d did", len(s.all))
 	}
 	return nil
 }
 
 // written writes all sightings to a file, in the order of their calls.
-func (s *sightings) written() string {
-	f, err := os.CreateTemp("", "runnel-sightings-*.txt")
+func (s *observations) writeFile() string {
+	f, err := os.CreateTemp("", "runnel-observations-*.txt")
 	if err != nil {
 		return err.Error()
 	}
 	defer f.Close()
 	all := slices.Clone(s.all)
-	slices.SortStableFunc(all, func(a, b sighting) int { return cmp.Compare(a.called, b.called) })
+	slices.SortStableFunc(all, func(a, b observation) int { return cmp.Compare(a.called, b.called) })
 	for _, one := range all {
 		fmt.Fprintf(f, "%+v\n", one)
 	}
@@ -411,7 +411,7 @@ func (s *sightings) written() string {
 }
 
 // mustHold fails the test with what older found.
-func (s *sightings) mustHold(t testing.TB) {
+func (s *observations) mustBeConsistent(t testing.TB) {
 	t.Helper()
 	by := make(map[string]int)
 	for _, one := range s.all {
@@ -420,9 +420,9 @@ func (s *sightings) mustHold(t testing.TB) {
 		}
 	}
 	t.Logf("sessions: %d writes and reads; who answered reads: %v", len(s.all), by)
-	found := s.older()
+	found := s.sessionViolations()
 	if len(found) > 0 {
-		found[0] += ", see " + s.written()
+		found[0] += ", see " + s.writeFile()
 	}
 	runnel.NoFaults(t, "sessions", found)
 	runnel.NoFaults(t, "answers to sessions", s.record.faults)
