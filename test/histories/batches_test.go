@@ -10,8 +10,8 @@ import (
 
 const batchMost = 6 // operations
 
-// batch asks for several operations on groups of one key each by one POST
-// /v1/batch. Each is an operation by itself, under way as long as the batch is.
+// randomBatch sends several operations, each on a group of one key, in one POST /v1/batch. Every operation of the
+// batch is recorded by itself and lasts as long as the batch.
 func (g *recordingClient) randomBatch(group func() string, next func(group string) invocation) outcome {
 	items := make([]operation, 2+g.random.IntN(batchMost-1))
 	for i := range items {
@@ -21,7 +21,7 @@ func (g *recordingClient) randomBatch(group func() string, next func(group strin
 	return g.performBatch(items)
 }
 
-// askSome asks for one operation, or for several in a batch.
+// performSome performs a single operation, or several in a batch.
 func (g *recordingClient) performSome(group func() string, next func(group string) invocation) outcome {
 	if g.random.IntN(5) == 0 {
 		return g.randomBatch(group, next)
@@ -70,7 +70,7 @@ func (g *recordingClient) performBatch(items []operation) outcome {
 	return f
 }
 
-// batchItem is an operation of one step as a batch takes it.
+// batchItem returns an operation of one step as an item of a batch.
 func (g *recordingClient) batchItem(o *operation) map[string]any {
 	altered := g.altered(o.invocation)
 	st := altered.then[0]
@@ -91,7 +91,7 @@ func (g *recordingClient) batchItem(o *operation) map[string]any {
 	return item
 }
 
-// batchResult is the answer to one operation of a batch.
+// batchResult is the result of an operation in a batch.
 type batchResult struct {
 	Status   int
 	Value    string

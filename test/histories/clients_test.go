@@ -16,25 +16,25 @@ import (
 	"github.com/runnelkv/runnel/test/runnel"
 )
 
-// patience is how long a client waits for an answer: shorter than many a fault.
+// clientTimeout is how long a client waits for an answer, shorter than many faults last.
 const clientTimeout = 1500 * time.Millisecond
 
-// client is one that does one thing after another, each at any of the servers.
+// client sends requests to random servers.
 type client struct {
 	id     int
 	random *rand.Rand
 	http   *http.Client
-	server func(*rand.Rand) string // the URL of one
+	server func(*rand.Rand) string // returns the URL of a server
 }
 
-// received is what came back for a request.
+// reply is the answer to a request.
 type reply struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// fate is what is known of a request.
+// outcome says whether an operation took effect.
 type outcome int
 
 const (
@@ -71,7 +71,7 @@ func (c *client) send(method, path, body string, header ...string) (r reply, f o
 
 func (r *reply) outcome() outcome { return outcomeOf(r.status, runnel.ProblemOf(r.body)) }
 
-// fateOf is what a status says, with the problem that comes with it.
+// outcomeOf derives the outcome from a status and the problem in the body.
 func outcomeOf(status int, problem string) outcome {
 	if status < 300 {
 		return outcomeOK
@@ -92,7 +92,7 @@ func (r *reply) unexpected(method, path string) error {
 	return fmt.Errorf("%s %s: %d %s", method, path, r.status, r.body)
 }
 
-// expected reports whether it is an answer that somebody should get.
+// isExpected reports whether the API allows the answer.
 func isExpected(status int, problem string) bool {
 	return outcomeOf(status, problem) != outcomeUnknown || problem == "outcome-unknown" || problem == "timed-out"
 }
@@ -102,14 +102,13 @@ func (r *reply) revision() int64 {
 	return n
 }
 
-// registrar is a client of one group of keys after another, that records all it
-// does and is told.
+// recordingClient performs operations on groups of keys and records each with its response.
 type recordingClient struct {
 	client
 	record *record
 	name   func(group string, key int) string
-	read   string            // the query of its reads
-	alter  func(*invocation) // makes what it sends differ from what it records, if set
+	read   string            // the query of reads
+	alter  func(*invocation) // if set, changes an invocation between record and request
 	known  map[string][groupKeys]int64
 }
 
@@ -117,7 +116,7 @@ func newRecordingClient(c client, r *record, name func(string, int) string) *rec
 	return &recordingClient{client: c, record: r, name: name, read: runnel.MasterRead, known: make(map[string][groupKeys]int64)}
 }
 
-// ask does an operation as a single request where it is one, else as a transaction.
+// perform sends an invocation as a single request if possible, else as a transaction.
 func (g *recordingClient) perform(group string, o invocation) outcome {
 	noted := operation{group: group, client: g.id, invocation: o, called: g.record.now()}
 	do := g.sendTransaction
@@ -133,7 +132,7 @@ func (g *recordingClient) perform(group string, o invocation) outcome {
 	return f
 }
 
-// sent is what is sent of an operation.
+// altered returns the invocation to send.
 func (g *recordingClient) altered(o invocation) invocation {
 	if g.alter != nil {
 		o.then = slices.Clone(o.then)
@@ -142,7 +141,7 @@ func (g *recordingClient) altered(o invocation) invocation {
 	return o
 }
 
-// settle records an operation and learns from it.
+// recordOutcome records an operation and learns the revisions in its response.
 func (g *recordingClient) recordOutcome(o operation, f outcome) {
 	o.response.unknown = f == outcomeUnknown
 	if f == outcomeOK || f == outcomeUnknown && o.invocation.changes() {
@@ -162,7 +161,7 @@ func (o *invocation) changes() bool {
 	return false
 }
 
-// learn keeps the revisions that conditions can name.
+// learnRevisions keeps the revisions for the conditions of later operations.
 func (g *recordingClient) learnRevisions(group string, o invocation, a response) {
 	known, steps := g.known[group], o.then
 	if !a.succeeded {
@@ -177,7 +176,7 @@ func (g *recordingClient) learnRevisions(group string, o invocation, a response)
 	g.known[group] = known
 }
 
-// single asks by GET, PUT or DELETE.
+// sendSingle sends an invocation as GET, PUT or DELETE.
 func (g *recordingClient) sendSingle(group string, o invocation) (a response, f outcome, fault error) {
 	st, query, header := o.then[0], "", []string(nil)
 	if st.op == "get" {
@@ -202,8 +201,8 @@ func (g *recordingClient) sendSingle(group string, o invocation) (a response, f 
 	return a, f, fault
 }
 
-// missed reports whether the status says that a deletion's If-Match met no entry: it cannot
-// hold, and the answer is 404 in place of 412.
+// isFailedMatch reports whether a deletion with If-Match found no entry. The condition cannot hold then, and the
+// status is 404 in place of 412.
 func (o invocation) isFailedMatch(status int) bool {
 	return status == http.StatusNotFound && o.then[0].op == "delete" &&
 		slices.ContainsFunc(o.conditions, func(c condition) bool { return c.revision != 0 })
@@ -219,7 +218,7 @@ type transactionPage struct {
 	}
 }
 
-// transact asks by POST /v1/txn.
+// sendTransaction sends an invocation as POST /v1/txn.
 func (g *recordingClient) sendTransaction(group string, o invocation) (a response, f outcome, fault error) {
 	type object map[string]any
 	steps := func(steps []step) (all []object) {
@@ -268,7 +267,7 @@ func (g *recordingClient) sendTransaction(group string, o invocation) (a respons
 
 func getOf(key int) step { return step{op: "get", key: key} }
 
-// put makes up a write, at times one that expires soon.
+// randomPut returns a write, one time in four with a short ttl.
 func (g *recordingClient) randomPut(key int) step {
 	st := step{op: "put", key: key, value: g.record.newValue()}
 	if g.random.IntN(4) == 0 {
@@ -281,12 +280,12 @@ func (g *recordingClient) shortTTL() time.Duration {
 	return time.Duration(100+g.random.IntN(500)) * time.Millisecond
 }
 
-// knownTo is the condition that a key stands as this client has seen it last.
+// ifUnchanged returns the condition that a key has the revision that this client has seen last.
 func (g *recordingClient) ifUnchanged(group string, key int) condition {
 	return condition{key, g.known[group][key]}
 }
 
-// register makes up the next operation on a group of one key.
+// randomRegister returns an operation on a group of one key.
 func (g *recordingClient) randomRegister(group string) (o invocation) {
 	switch dice := g.random.IntN(10); {
 	case dice < 4:
@@ -303,8 +302,8 @@ func (g *recordingClient) randomRegister(group string) (o invocation) {
 	return invocation{then: []step{{op: "delete"}}}
 }
 
-// lease makes up the next operation on a group of one key that is written seldom
-// enough to expire: it is taken where there is none, renewed, and looked at.
+// randomLease returns an operation on a group of one key that is written seldom, so that entries expire. The
+// operation acquires, renews or reads a lease.
 func (g *recordingClient) randomLease(group string) invocation {
 	taking := g.randomPut(0)
 	taking.ttl = g.shortTTL()
@@ -321,7 +320,7 @@ func (g *recordingClient) randomLease(group string) invocation {
 	return invocation{then: []step{getOf(0)}}
 }
 
-// transaction makes up the next operation on a group of several keys.
+// randomTransaction returns an operation on a group of several keys.
 func (g *recordingClient) randomTransaction(group string) invocation {
 	var all []step
 	for key := range groupKeys {
@@ -333,9 +332,9 @@ func (g *recordingClient) randomTransaction(group string) invocation {
 	switch dice := g.random.IntN(10); {
 	case dice < 3:
 		return invocation{then: all}
-	case dice < 6: // what a transfer does
+	case dice < 6: // a transfer
 		return invocation{conditions: both, then: []step{g.randomPut(one), g.randomPut(other)}, otherwise: all}
-	case dice < 7: // what was read decides of another key: neither of two that cross may count on both
+	case dice < 7: // write skew: of two crossing transactions at most one condition may hold
 		return invocation{conditions: both[:1], then: []step{g.randomPut(other), getOf(other), getOf(one)}, otherwise: all}
 	case dice < 8:
 		return invocation{conditions: both[:1], then: []step{{op: "delete", key: one}, g.randomPut(other)}, otherwise: []step{g.randomPut(one)}}

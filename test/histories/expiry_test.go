@@ -17,16 +17,14 @@ import (
 const (
 	// clockDrift is more than the clocks of a master and a client drift apart in a ttl.
 	clockDrift = 20 * time.Millisecond
-	// clockLag is more than what a server takes the clock of a master to be can be
-	// behind it. A server reads that clock once a second, and cannot know when
-	// between asking and being told it was that: it takes the earlier, so as to let
-	// nothing expire before its time. The longest pause may lie between these two.
+	// clockLag bounds how far a server's estimate of a master's clock lags. A server reads that clock once a
+	// second and takes the time of the request, not of the answer, so that no entry expires early. The longest
+	// pause may lie between request and answer.
 	clockLag = 5 * time.Second
 )
 
-// TestLeasesExpire has clients of two servers take, renew, look at and lose what
-// expires, while nothing is paused: it is there until its time for all of them, and
-// soon after it for nobody.
+// TestLeasesExpire lets clients of two servers acquire, renew, read and lose leases while nothing is paused. Every
+// client finds a lease until its time is over, and no client finds the lease much later.
 func TestLeasesExpire(t *testing.T) {
 	t.Parallel()
 	file := runnel.WriteConfig(t, linearConfig, runnel.ThreeFiles(t)...)
@@ -53,28 +51,28 @@ func TestLeasesExpire(t *testing.T) {
 	w.leases.mustBeLinearizable(t, "leases")
 }
 
-// expiry is that the time of what was written is over, which is nobody's operation
-// and takes effect at a moment like any other: for those that come to the master's
-// lock at most by decided, for its readers by seen.
+// expiry is the end of an entry's ttl. The model treats an expiry as an operation without a client, which takes
+// effect at some moment: no later than goneForWriters for operations under the master's lock, and no later than
+// goneForReaders for reads.
 type expiry struct {
 	key                            int
 	value                          string
 	goneForWriters, goneForReaders time.Duration
 }
 
-// fading is that an entry has an expiry. Until it begins nobody finds the entry gone.
-// From then on who decides under the master's lock finds it gone once and for all.
-// A read may still find it until all clocks have come so far, and may find it gone
-// although a write that was decided in time is about to be seen: that is how far
-// reads and writes of what expires are not in one order.
+// fading is the state of an entry that expires. Before begun every operation finds the entry. Afterwards the first
+// operation under the master's lock that finds the entry gone makes the entry gone for all later operations under
+// the lock. A read may find the entry until all clocks have passed the expiry, and may find it gone although a
+// write that was decided in time is about to become visible. To this extent reads and writes of expiring entries
+// are not linearizable.
 type fading struct {
 	*expiry
 	begun bool
-	gone  bool // for who decides
+	gone  bool // for operations under the lock
 }
 
-// expiries are those of an operation's writes, which it notes there. A master counts
-// the ttl from some moment between the call and the return.
+// expiries returns the expiries of an operation's writes and notes them in its steps. A master counts the ttl from
+// some moment between the call and the return.
 func (o *operation) expiries(lag time.Duration) (all []porcupine.Operation) {
 	for _, steps := range []*[]step{&o.invocation.then, &o.invocation.otherwise} {
 		*steps = slices.Clone(*steps)
@@ -95,7 +93,7 @@ func (o *operation) expiries(lag time.Duration) (all []porcupine.Operation) {
 	return all
 }
 
-// passing counts the writes that expire.
+// countExpiring counts the writes with a ttl.
 func (o *operation) countExpiring() (n int) {
 	for _, st := range slices.Concat(o.invocation.then, o.invocation.otherwise) {
 		if st.ttl != 0 {
@@ -105,7 +103,7 @@ func (o *operation) countExpiring() (n int) {
 	return n
 }
 
-// fade begins the end of an entry. One that was written over does not expire.
+// beginExpiry marks an entry as expiring. An entry that was overwritten does not expire.
 func (s cells) beginExpiry(e *expiry) cells {
 	if c := &s[e.key]; c.value == e.value {
 		c.fading.begun = true
@@ -113,8 +111,7 @@ func (s cells) beginExpiry(e *expiry) cells {
 	return s
 }
 
-// sights are what an operation may find: of every entry that expires, that it is
-// there still, or gone.
+// observations returns the states that an operation may observe: each expiring entry may be there or gone.
 func (s cells) observations(o *invocation) []cells {
 	all := []cells{s}
 	for key := range s {
@@ -144,8 +141,8 @@ func (f *fading) isVisible(o *invocation) bool {
 	return o.called <= f.goneForReaders
 }
 
-// settle is what stands after an operation that saw some of what stood before: an
-// entry that it found gone stays so for who decides.
+// merge returns the state after an operation that observed seen and left after. An entry that the operation found
+// gone stays gone for operations under the lock.
 func (s cells) merge(seen, after cells, decided bool) cells {
 	for key := range s {
 		f := s[key].fading

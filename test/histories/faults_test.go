@@ -30,13 +30,10 @@ backoff_max = "1s"
 batch_entries = 50
 `
 
-// TestHistoriesHoldThroughFaults has clients read from masters, write under
-// conditions and what expires, one by one and in batches, work in transactions and
-// in sessions, write copies and read from as many, each at two servers in turn,
-// while servers, sync process and databases are paused, killed and cut off. Then
-// there has to be one order of all that was done to a key, or to the keys that
-// transactions share, that agrees with every answer; no session went back; and no
-// read was older than it asked for.
+// TestHistoriesHoldThroughFaults runs clients of all kinds at two servers while servers, the sync process and
+// databases are paused, killed and cut off. Afterwards the operations on each key, and the transactions on each
+// group of keys, must be linearizable; no session may have gone back; and no read may be older than the client
+// allowed.
 func TestHistoriesHoldThroughFaults(t *testing.T) {
 	for name, start := range map[string]func(*testing.T) *cluster{
 		"SQLite": linearOnSQLite, "MariaDB": linearOnMariaDB, "MySQL": linearOnMySQL} {
@@ -63,7 +60,7 @@ func TestHistoriesHoldThroughFaults(t *testing.T) {
 	}
 }
 
-// linearCluster is two servers and a sync process, and what can happen to them.
+// cluster consists of two servers, a sync process and the faults that can happen to them.
 type cluster struct {
 	t      *testing.T
 	nodes  [2]atomic.Pointer[runnel.Process]
@@ -72,7 +69,7 @@ type cluster struct {
 	faults []fault
 }
 
-// linearFault takes something away, of which there may be two, until back is called.
+// fault begins a fault on node or cable 0 or 1 and returns a function that ends the fault.
 type fault struct {
 	begin       func(i int) (back func())
 	maxDuration time.Duration
@@ -103,7 +100,7 @@ func (c *cluster) start(syncFile string) {
 		}, time.Second})
 }
 
-// server is the URL of any node, also of one that is away.
+// server returns the URL of a random node, which may be down.
 func (c *cluster) server(random *rand.Rand) string { return c.nodes[random.IntN(2)].Load().URL }
 
 func linearOnSQLite(t *testing.T) *cluster {
@@ -113,14 +110,14 @@ func linearOnSQLite(t *testing.T) *cluster {
 	return c
 }
 
-// linearOnMariaDB has its masters on a server of its own, which is paused and killed.
+// linearOnMariaDB has both masters on a MariaDB server of the test, which is paused and killed.
 func linearOnMariaDB(t *testing.T) *cluster {
 	server := servers.NewMariaDB(t)
 	return linearOnServer(t, server, faultsOf(server))
 }
 
-// linearOnMySQL has them on the shared server when time is short: to start one takes
-// as long as all else.
+// linearOnMySQL uses the shared MySQL server when time is short, because a start of MySQL takes as long as the
+// rest of the test.
 func linearOnMySQL(t *testing.T) *cluster {
 	if runnel.Rounds(0, 1) == 0 {
 		return linearOnServer(t, servers.MySQL(t), nil)
@@ -136,8 +133,8 @@ func faultsOf(server *servers.Server) []fault {
 	}
 }
 
-// linearOnServer has both masters on a server, to which each node has a cable of
-// its own, and a replica in a file.
+// linearOnServer has both masters on a database server, which each node reaches by a cable of its own, and a
+// replica in a file.
 func linearOnServer(t *testing.T, server *servers.Server, faults []fault) *cluster {
 	urls := []string{server.Database(t), server.Database(t), "sqlite:" + filepath.Join(t.TempDir(), "2.db")}
 	c := &cluster{t: t}
@@ -151,8 +148,7 @@ func linearOnServer(t *testing.T, server *servers.Server, faults []fault) *clust
 	return c
 }
 
-// cable is a way to a server that can be cut: what is under way is lost on the
-// way to the server, or on the way back.
+// cable is a connection to a server that can be cut. Requests and answers under way are lost.
 type cable struct {
 	listener net.Listener
 	to       string
@@ -215,7 +211,7 @@ func (c *cable) carry(near net.Conn) {
 	delete(c.ends, far)
 }
 
-// hold keeps what cut has to close, and reports false if it is cut already.
+// hold registers connections for cut to close. After a cut it reports false.
 func (c *cable) hold(near, far net.Conn) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -240,7 +236,7 @@ func (c *cable) mend() {
 	c.isCut = false
 }
 
-// workload is clients of all sorts, and what they were told.
+// workload runs clients of all kinds and records their operations.
 type workload struct {
 	registers, leases, transactions *record
 	sessions, fresh                 *observations
@@ -274,7 +270,7 @@ func newWorkload(t testing.TB) *workload {
 // stop returns when no client is under way any more.
 func (w *workload) stop() { w.cancel(); w.clients.Wait(); w.transport.CloseIdleConnections() }
 
-// run has a client take one step after another.
+// run repeats a step of a client until the workload stops.
 func (w *workload) run(step func() outcome) {
 	w.clients.Go(func() {
 		for {
@@ -292,7 +288,7 @@ func (w *workload) run(step func() outcome) {
 	})
 }
 
-// breathe keeps a client whose server is away from running hot.
+// pauseAfter waits 10 ms after an operation that failed, so that a client without a server does not spin.
 func (w *workload) pauseAfter(f outcome) {
 	if f == outcomeOK {
 		return
@@ -350,7 +346,7 @@ func (w *workload) awaitMore(t testing.TB, n int64) {
 	})
 }
 
-// judge checks what clients were told, once they have stopped.
+// check checks the records after the clients have stopped.
 func (w *workload) check(t testing.TB) {
 	t.Helper()
 	began := time.Now()

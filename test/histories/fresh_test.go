@@ -12,17 +12,15 @@ import (
 	"github.com/runnelkv/runnel/test/runnel"
 )
 
-// asking is what a read asks of whoever answers it: so many partitions, or to be so
-// fresh.
+// freshness is the requirement of a read: to ask so many copies, or to be at most so old.
 type freshness struct {
 	copies       int
 	maxStaleness time.Duration
 }
 
-// stale says which reads were answered by something older than they asked for. A
-// read of so many copies is at least as new as what, when it began, as many were
-// known to hold as make them overlap; a bounded one, as what was known to be written
-// by so long before.
+// freshnessViolations returns the reads with an answer older than allowed. Let n be the number of
+// partitions. A read of r copies must see every write that, when the read began, was known on w copies with w + r
+// > n. A bounded read must see every write that was answered or seen before the bound.
 func (s *observations) freshnessViolations(partitions int) (faults []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -36,7 +34,7 @@ func (s *observations) freshnessViolations(partitions int) (faults []string) {
 			if one.wanted == (freshness{}) {
 				continue
 			}
-			c.seenDeletions = make(map[string]change) // no other read's concern
+			c.seenDeletions = make(map[string]change) // each read is judged by itself
 			if fault := c.checkAnswer(one, one.newestRequired(all, partitions)); fault != "" {
 				faults = append(faults, fmt.Sprintf("%s at %v: %s: %+v", key, one.called, fault, *one))
 			}
@@ -45,8 +43,7 @@ func (s *observations) freshnessViolations(partitions int) (faults []string) {
 	return faults
 }
 
-// due is the last write that a read must have come as far as, of those that were
-// answered by the time that counts, or were seen by then.
+// newestRequired returns the newest write that the read must see.
 func (s *observation) newestRequired(all []*observation, partitions int) (due change) {
 	for _, one := range all {
 		if one.revision <= due.revision || one.returned > s.called-s.wanted.maxStaleness {
@@ -60,12 +57,12 @@ func (s *observation) newestRequired(all []*observation, partitions int) (due ch
 	return due
 }
 
-// freshClient writes with copies, and reads what must be as new as it asks for.
+// freshClient writes with copies and reads with a freshness.
 type freshClient struct {
 	client
 	observations *observations
 	partitions   int
-	lazy         bool // it asks for nothing, and says it did
+	lazy         bool // a planted fault: sends no requirement, but records it
 }
 
 const freshKeys = 4
@@ -115,7 +112,7 @@ func (c *freshClient) perform(s observation, query string) outcome {
 	return f
 }
 
-// took completes what was seen by an answer.
+// complete fills in the response.
 func (c *freshClient) complete(s *observation, r reply) {
 	s.found, s.revision, s.by = r.status != http.StatusNotFound, r.revision(), r.header.Get("Runnel-Partition")
 	switch {
@@ -130,8 +127,7 @@ func (c *freshClient) complete(s *observation, r reply) {
 	}
 }
 
-// mustBeFresh fails the test with what stale found, or if too little was asked for
-// to show anything.
+// mustBeFresh fails the test if a read was older than allowed, or if the record is too small to show anything.
 func (s *observations) mustBeFresh(t testing.TB, partitions int) {
 	t.Helper()
 	var copied, quorum, bounded, byReplica int
@@ -161,7 +157,7 @@ func (s *observations) mustBeFresh(t testing.TB, partitions int) {
 	runnel.NoFaults(t, "answers to fresh reads", s.record.faults)
 }
 
-// asFresh is whether somebody else than a master has answered a bounded read.
+// hasBoundedReplicaRead returns nil once the replica has answered a bounded read.
 func (s *observations) hasBoundedReplicaRead() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

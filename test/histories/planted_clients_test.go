@@ -12,9 +12,8 @@ import (
 	"github.com/runnelkv/runnel/test/runnel"
 )
 
-// TestHistoryChecksFindPlantedClients has clients that do not do what they record,
-// at a server whose replica is held back, beside such as do: the checks find fault
-// with the former, and with them alone.
+// TestHistoryChecksFindPlantedClients runs faulty clients, which record operations that they do not perform, and correct clients,
+// at a server whose replica is never synced. The checks must detect exactly the faulty clients.
 func TestHistoryChecksFindPlantedClients(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -46,8 +45,7 @@ func TestHistoryChecksFindPlantedClients(t *testing.T) {
 
 func whole(group string, _ int) string { return group }
 
-// plantReaders reads from any partition as if it were the master, one by one and in
-// batches.
+// plantReaders reads from any partition and records the reads as reads from the master, singly and in batches.
 func plantReaders(t *testing.T, c client) {
 	for read, can := range map[string]bool{runnel.MasterRead: true, "": false} {
 		for way, ask := range ways {
@@ -64,7 +62,7 @@ func plantReaders(t *testing.T, c client) {
 	}
 }
 
-// ways are how a single operation can be asked for.
+// ways are the ways of performing a single operation.
 var ways = map[string]func(*recordingClient, string, invocation) outcome{
 	"single": (*recordingClient).perform,
 	"batch": func(g *recordingClient, group string, o invocation) outcome {
@@ -73,7 +71,7 @@ var ways = map[string]func(*recordingClient, string, invocation) outcome{
 }
 
 func plantForgetful(t *testing.T, c client) {
-	for _, forgets := range []string{"", "/"} { // in this order: who comes later finds what others have written
+	for _, forgets := range []string{"", "/"} { // in this order, so that the second session finds entries
 		s := &sessionClient{client: c, observations: &observations{record: newRecord()}, forgets: forgets}
 		for range 200 {
 			s.randomStep()
@@ -108,7 +106,7 @@ func plantPieces(t *testing.T, c client) {
 	}
 }
 
-// plantLazy asks for neither copies nor quorum nor staleness, and says it did.
+// plantLazy requests neither copies nor quorum nor staleness, but records them.
 func plantLazy(t *testing.T, c client) {
 	for _, lazy := range []bool{false, true} {
 		f := &freshClient{client: c, observations: &observations{record: newRecord()}, partitions: 2, lazy: lazy}
@@ -120,7 +118,7 @@ func plantLazy(t *testing.T, c client) {
 	}
 }
 
-// plantHalfSent leaves out a part of what it records.
+// plantHalfSent omits part of the recorded invocation from the request.
 func plantHalfSent(t *testing.T, c client) {
 	for name, sends := range map[string]func(*invocation){
 		"what it says":  nil,
@@ -163,8 +161,8 @@ func plantDropped(t *testing.T, c client) {
 	}
 }
 
-// takeAndLose writes an entry that expires, looks at it until it is gone or must
-// be, and then tries to write over it as if it were there, and over what never was.
+// takeAndLose acquires a lease, reads the entry until its time is over, and then tries to renew the lease and to
+// overwrite an entry that never existed.
 func takeAndLose(g *recordingClient, group string, ask func(*recordingClient, string, invocation) outcome) {
 	group = url.PathEscape(group)
 	for _, ttl := range []time.Duration{2 * clockDrift, time.Hour} {
@@ -179,8 +177,7 @@ func takeAndLose(g *recordingClient, group string, ask func(*recordingClient, st
 	}
 }
 
-// transferBesideAReader writes two keys and reads them, once between the pieces if
-// the write is done in such.
+// transferBesideAReader writes two keys, by a transaction or in pieces with a read in between, and reads both.
 func transferBesideAReader(g *recordingClient, pieces bool) {
 	group := fmt.Sprint("pieces-", pieces)
 	both := invocation{then: []step{getOf(0), getOf(1)}}

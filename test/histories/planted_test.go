@@ -10,11 +10,11 @@ import (
 	"github.com/runnelkv/runnel/test/runnel"
 )
 
-// TestHistoryChecksFindPlantedFaults gives the checks of histories what cannot be,
-// one fault of each kind, beside what is like it and can be.
+// TestHistoryChecksFindPlantedFaults gives the linearizability check impossible histories, one for each kind of
+// fault, and similar histories that are possible.
 func TestHistoryChecksFindPlantedFaults(t *testing.T) {
 	for name, c := range map[string]struct {
-		history [][]operation // those of one slice are under way at once
+		history [][]operation // the operations of an inner slice overlap
 		can     bool
 	}{
 		"a read of the last write":              {turns(wrote("a", 1), read("a", 1), wrote("b", 2), read("b", 2)), true},
@@ -81,10 +81,10 @@ func TestHistoryChecksFindPlantedFaults(t *testing.T) {
 
 const (
 	turnTime = 2 * clockDrift
-	lagged   = 7 + int(clockLag/turnTime) // a turn in which what passing wrote is gone for everybody
+	lagged   = 7 + int(clockLag/turnTime) // the turn in which an entry written by passing is gone for all operations
 )
 
-// recordOf puts slices of operations one after another.
+// recordOf records each inner slice after the previous slice has returned.
 func recordOf(turns [][]operation) *record {
 	r := newRecord()
 	for i, atOnce := range turns {
@@ -104,7 +104,7 @@ func turns(all ...operation) (turns [][]operation) {
 	return turns
 }
 
-// times are operations, each in a turn of its own.
+// times maps turns to operations.
 type times map[int]operation
 
 func (all times) turns() (turns [][]operation) {
@@ -195,15 +195,15 @@ func readAll(value string, first int64) (o operation) {
 	return o
 }
 
-// torn is a read that finds one write of a transaction, and not the others.
+// torn is a read that finds some writes of a transaction, but not all.
 func torn(value string, first int64) operation {
 	o := readAll(value, first)
 	o.response.results[groupKeys-1] = result{}
 	return o
 }
 
-// crossing is a transaction that requires one key to be as wroteAll("a", 1) left
-// it, and writes the other: of two that cross, one has broken what the other requires.
+// crossing is a transaction that writes one key on condition that a second key is as wroteAll("a", 1) left it. Of
+// two crossing transactions, the first breaks the condition of the second.
 func crossing(required, written int) operation {
 	return under(operation{invocation: invocation{then: []step{{op: "put", key: written, value: fmt.Sprint("x", written)}}}, response: done(result{true, "", int64(10 + written)})},
 		condition{required, int64(1 + required)})
@@ -213,7 +213,7 @@ func wroteOne(key int) operation {
 	return operation{invocation: invocation{then: []step{{op: "put", key: key, value: fmt.Sprint("x", key)}}}, response: done(result{false, "", int64(1 + key)})}
 }
 
-// seenOne saw what wroteOne wrote to one key, and not what it wrote to the other.
+// seenOne finds the entry that wroteOne wrote to the key found, but no entry of the key missing.
 func seenOne(found, missing int) operation {
 	return operation{invocation: invocation{then: []step{getOf(found), getOf(missing)}}, response: done(result{true, fmt.Sprint("x", found), int64(1 + found)}, result{})}
 }
@@ -230,7 +230,7 @@ func TestSessionChecksFindPlantedFaults(t *testing.T) {
 		return observation{session: session, key: key, op: "delete", found: true, revision: revision}
 	}
 	nothing := func(session int, key string) observation { return observation{session: session, key: key, op: "get"} }
-	page := func(s observation) observation { s.listed = true; return s } // such that follow each other are one page
+	page := func(s observation) observation { s.listed = true; return s } // adjacent entries of a page share a call
 	txn := func(session int, keys ...string) observation {
 		return observation{session: session, op: "txn", keys: keys}
 	}

@@ -15,19 +15,19 @@ import (
 	"github.com/runnelkv/runnel/test/runnel"
 )
 
-// record is what clients asked of masters and were answered, on one clock.
+// record holds the operations of clients, with times of a common clock.
 type record struct {
 	began time.Time
 	lag   time.Duration // clockLag, or less where nothing is paused
 
 	mu         sync.Mutex // guards the fields below
 	operations []operation
-	faults     []string // answers that nobody should get
+	faults     []string // answers that the API does not allow
 	values     int
 }
 
-// told is one operation of a client. A group is the keys of which all that was
-// done is put in one order: one key, or those that transactions work on together.
+// operation is an invocation and its response. The check searches for an order of all operations of a group. A
+// group is a single key, or several keys that transactions share.
 type operation struct {
 	group            string
 	client           int
@@ -38,45 +38,44 @@ type operation struct {
 
 const groupKeys = 3
 
-// asked is a transaction on the keys of a group, which are numbered. A single
-// read or write is one too, of one step and at most one condition.
+// invocation is a transaction on the keys of a group, which are numbered. A single read or write is a transaction
+// of one step and at most one condition.
 type invocation struct {
 	conditions      []condition
 	then, otherwise []step
 
 	called  time.Duration // for the model
-	expires *expiry       // nobody asks for that
+	expires *expiry       // if set, this is an expiry and not a client's invocation
 }
 
-// decides reports whether the answer is decided under the lock that orders all
-// writers of a master.
+// underLock reports whether the operation is decided under the lock that orders all writers of a master.
 func (o *invocation) underLock() bool {
 	return len(o.conditions) > 0 || len(o.then) != 1 || o.then[0].op != "get"
 }
 
 type condition struct {
 	key      int
-	revision int64 // that the entry has; 0: there is none
+	revision int64 // of the entry; 0: no entry exists
 }
 
 type step struct {
 	op    string // get, put or delete
 	key   int
-	value string        // of a put, unlike every other
+	value string        // of a put, unique in the record
 	ttl   time.Duration // of a put; 0: for ever
 
 	expires *expiry // for the model
 }
 
-// answer is what became of it. If that is unknown, it took effect at any moment
-// since it was called, or never does.
+// response is the answer to an invocation. If the outcome is unknown, the invocation took effect at any moment
+// after the call, or never.
 type response struct {
 	unknown   bool
 	succeeded bool // the conditions held
 	results   []result
 }
 
-// result is the answer to one step.
+// result is the result of a step.
 type result struct {
 	found    bool // there was an entry before
 	value    string
@@ -99,7 +98,7 @@ func (r *record) addFault(format string, args ...any) {
 	r.faults = append(r.faults, fmt.Sprintf(format, args...))
 }
 
-// value makes one that nobody else writes.
+// newValue returns a value that no operation has written.
 func (r *record) newValue() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -109,17 +108,16 @@ func (r *record) newValue() string {
 
 // cell is a key in the model.
 type cell struct {
-	value    string // "" while there is no entry
-	revision int64  // 0 while nobody was told it
-	floor    int64  // the highest that anybody was told: revisions of a key only grow
+	value    string // "" if no entry exists
+	revision int64  // 0 until a response contains it
+	floor    int64  // the highest revision in any response: revisions of a key only grow
 	fading   fading
 }
 
 type cells [groupKeys]cell
 
-// do does an operation in the model, and returns what can stand then: nothing, if
-// it cannot have been answered so. An unknown one at the end of all is as good as
-// one that never was.
+// apply returns the possible states after an invocation, none if the response is impossible. An invocation of
+// unknown outcome at the end of the history has the same effect as none.
 func (s cells) apply(o invocation, a response) (after []cells) {
 	if o.expires != nil {
 		return []cells{s.beginExpiry(o.expires)}
@@ -132,7 +130,7 @@ func (s cells) apply(o invocation, a response) (after []cells) {
 	return after
 }
 
-// doAsSeen does an operation where it is clear what is there.
+// applyObserved applies an invocation to a state without uncertainty.
 func (s cells) applyObserved(o invocation, a response) (bool, cells) {
 	holds, steps := true, o.then
 	for _, c := range o.conditions {
@@ -157,8 +155,8 @@ func (s cells) applyObserved(o invocation, a response) (bool, cells) {
 	return true, after
 }
 
-// holds needs no guess where the revision is not known: a client that asks for one
-// has been known it, and so has the model if it is this entry's.
+// matches is exact even while the model does not know a revision: a client can only name a revision from a
+// response, from which the model has learned the revision too.
 func (c *cell) matches(revision int64) bool {
 	if revision == 0 {
 		return c.value == ""
@@ -166,7 +164,7 @@ func (c *cell) matches(revision int64) bool {
 	return c.value != "" && c.revision == revision
 }
 
-// do does one step. Without a result nothing is known of it.
+// applyStep applies a step with its result, nil if unknown, and reports whether the result is possible.
 func (c *cell) applyStep(st step, known *result) bool {
 	switch {
 	case known == nil:
@@ -208,12 +206,12 @@ var model = (&porcupine.NondeterministicModel{
 	DescribeState:     func(state any) string { return fmt.Sprintf("%+v", state) },
 }).ToModel()
 
-// checkTimeout bounds the search for an order of one group: a search that does
-// not end has shown nothing, and fails.
+// checkTimeout bounds the search for an order of a group. A search that times out fails the test, because it has
+// shown nothing.
 const checkTimeout = 30 * time.Second
 
-// disorders names the groups for which there is no order of all that was done
-// that agrees with every answer and with the time.
+// nonLinearizable returns the groups with no order of operations that agrees with every response and with real
+// time.
 func (r *record) nonLinearizable() (found []string) {
 	for name, operations := range r.operationsByGroup() {
 		if verdict := porcupine.CheckOperationsTimeout(model, operations, checkTimeout); verdict != porcupine.Ok {
@@ -223,7 +221,7 @@ func (r *record) nonLinearizable() (found []string) {
 	return found
 }
 
-// groups are the operations as the checker takes them.
+// operationsByGroup converts the record for the checker.
 func (r *record) operationsByGroup() map[string][]porcupine.Operation {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -241,7 +239,7 @@ func (r *record) operationsByGroup() map[string][]porcupine.Operation {
 	return groups
 }
 
-// drawing writes a page that shows how far an order was found.
+// visualize writes a page that shows the longest order found, and returns its path.
 func visualize(operations []porcupine.Operation) string {
 	_, info := porcupine.CheckOperationsVerbose(model, operations, checkTimeout)
 	f, err := os.CreateTemp("", "runnel-history-*.html")
@@ -255,8 +253,7 @@ func visualize(operations []porcupine.Operation) string {
 	return f.Name()
 }
 
-// tally says what the record holds, and fails the test if it is too little to show
-// anything.
+// logCounts logs the numbers of operations by kind and fails the test if there are too few to show anything.
 func (r *record) logCounts(t testing.TB, what string) {
 	t.Helper()
 	r.mu.Lock()
@@ -282,8 +279,7 @@ func (r *record) logCounts(t testing.TB, what string) {
 	}
 }
 
-// mustBeOrdered fails the test with what disorders found, or an answer that nobody
-// should get.
+// mustBeLinearizable fails the test if a group is not linearizable or an answer is not allowed.
 func (r *record) mustBeLinearizable(t testing.TB, what string) {
 	t.Helper()
 	found, groups := r.nonLinearizable(), r.operationsByGroup()

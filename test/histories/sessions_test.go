@@ -15,28 +15,28 @@ import (
 	"github.com/runnelkv/runnel/test/runnel"
 )
 
-// sightings are what sessions wrote and read, in the order of each session.
+// observations holds the reads and writes of sessions, in the order of each session.
 type observations struct {
-	record *record // its clock and values
+	record *record // for its clock and values
 
 	mu  sync.Mutex // guards all
 	all []observation
 }
 
-// sighting is a read of a key in a session, or a write.
+// observation is a read or a write of a key in a session.
 type observation struct {
 	session  int
-	group    string // keys of one group share a master
+	group    string // a group's keys share a master
 	key      string
-	op       string    // get, put, delete or txn: that a transaction saw how its keys stood
+	op       string    // get, put, delete or txn, which is a transaction's view of its keys
 	keys     []string  // of a transaction
 	unknown  bool      // the outcome of a write
 	found    bool      // by a read
 	value    string    // read or put
-	revision int64     // 0 where it is not known, or nothing was found
-	listed   bool      // read with others that were called at the same time
+	revision int64     // 0 if unknown or nothing was found
+	listed   bool      // read in a list: the entries share a call
 	by       string    // the partition that answered a read
-	copies   int       // that held a write when it was answered
+	copies   int       // that held a write at the time of the answer
 	wanted   freshness // of a read
 
 	called, returned time.Duration
@@ -48,35 +48,34 @@ func (s *observations) add(all ...observation) {
 	s.all = append(s.all, all...)
 }
 
-// as is s with another key and what was done to it.
+// as returns s with a different key and op.
 func (s observation) as(key, op string) observation {
 	s.key, s.op = key, op
 	return s
 }
 
-// revised is what is known of one write of a key.
+// change is a write of a key, as far as known.
 type change struct {
 	revision int64
 	delete   bool
 	called   time.Duration
 }
 
-// sessionChecker knows all writes, and what a session has come to know.
+// sessionChecker knows all writes and tracks the state that a session has seen.
 type sessionChecker struct {
-	changes       map[string][]change     // by key, of known revision and in its order
+	changes       map[string][]change     // by key, sorted by revision
 	deletions     map[string][]change     // by key, of unknown outcome
 	puts          map[string]*observation // by value
 	groups        map[string][]*observation
-	page          time.Duration     // when what is judged was called
-	seenBefore    int64             // what reached was then
+	page          time.Duration     // the call of the current list
+	seenBefore    int64             // the seen revision at that call
 	seen          map[string]int64  // by group: the session has seen this revision
 	seenDeletions map[string]change // by key: the session has seen that this or a later deletion is done
 }
 
-// older says which reads gave a session something older than it had written or
-// seen: an older entry, or none where nobody had deleted it since. What has been
-// seen of one key binds the reads of the others in its group too, as revisions of
-// a master become visible in their order.
+// sessionViolations returns the reads that are older than a read or write before them in the session: an older
+// entry, or no entry although no client had deleted the key. A revision seen in one key binds the reads of all
+// keys of the group, because a master's revisions become visible in order.
 func (s *observations) sessionViolations() (faults []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -124,7 +123,7 @@ func (c *sessionChecker) learn(s *observation) {
 	}
 }
 
-// next judges what a session sees next, and says what is wrong with it.
+// checkNext checks the next observation of the session and describes the violation, if any.
 func (c *sessionChecker) checkNext(s *observation) (fault string) {
 	if s.unknown {
 		return ""
@@ -140,8 +139,8 @@ func (c *sessionChecker) checkNext(s *observation) (fault string) {
 	return fault
 }
 
-// stood is up to where the keys of a transaction were known to have come when it
-// began: whatever it did, it has seen that. Of a key that nobody had written it has seen nothing.
+// seenByTransaction returns the highest revision of the transaction's keys that was known when the transaction
+// began, which the session has therefore seen. Keys without an entry count for nothing.
 func (c *sessionChecker) seenByTransaction(s *observation) (at int64) {
 	for _, one := range c.groups[s.group] {
 		if one.returned <= s.called && slices.Contains(s.keys, one.key) {
@@ -151,8 +150,7 @@ func (c *sessionChecker) seenByTransaction(s *observation) (at int64) {
 	return at
 }
 
-// judge says what is wrong with an answer that must be at least a write of its key,
-// or a later one.
+// checkAnswer describes the violation if the answer is older than least, a write of the same key.
 func (c *sessionChecker) checkAnswer(s *observation, least change) (fault string) {
 	switch {
 	case s.op == "get" && !s.found:
@@ -169,7 +167,7 @@ func (c *sessionChecker) checkAnswer(s *observation, least change) (fault string
 	return fault
 }
 
-// least is the last write of the key that the session must see, or a later one.
+// oldestAllowed returns the last write of the key that the session must see. Later writes are allowed too.
 func (c *sessionChecker) oldestAllowed(s *observation) change {
 	least := c.seenDeletions[s.key]
 	changes := c.changes[s.key]
@@ -184,8 +182,8 @@ func (c *sessionChecker) oldestAllowed(s *observation) change {
 	return least
 }
 
-// absent judges a read that found nothing: what the session must see, or a later
-// write that had begun, deletes.
+// checkAbsent checks a read that found no entry: the last write that the session must see, or a later write that
+// had begun, must be a deletion.
 func (c *sessionChecker) checkAbsent(s *observation, least change) string {
 	if least.revision == 0 || least.delete {
 		return ""
@@ -204,9 +202,9 @@ func (c *sessionChecker) checkAbsent(s *observation, least change) string {
 	return fmt.Sprintf("nothing, and nobody had deleted it since revision %d", least.revision)
 }
 
-// before is how far the session had come in the group. A page with values is not
-// of one moment, and so none of its keys binds the others: their heads are read
-// first, and what changes meanwhile comes as it is then.
+// seenBeforePage returns the revision up to which the session had seen the group. A list with values is not a
+// snapshot: a later entry of a list may be older than an earlier entry. Entries of a list therefore do not bind
+// each other.
 func (c *sessionChecker) seenBeforePage(s *observation) int64 {
 	if !s.listed || s.called != c.page {
 		c.page, c.seenBefore = s.called, c.seen[s.group]
@@ -219,7 +217,7 @@ func (c *sessionChecker) isUnwritten(s *observation) bool {
 	return put == nil || put.key != s.key || put.called >= s.returned || !put.unknown && put.revision != s.revision
 }
 
-// sessionClient is one session, over all servers.
+// sessionClient is a session across all servers.
 type sessionClient struct {
 	client
 	observations *observations
@@ -232,7 +230,7 @@ const sessionKeys = 4
 // sessionGroups have a master each, which may be the same.
 var sessionGroups = []string{"{session-0}", "{session-1}", "{session-2}"}
 
-// step does one random thing.
+// randomStep performs a random operation.
 func (c *sessionClient) randomStep() outcome {
 	group := sessionGroups[c.random.IntN(len(sessionGroups))]
 	s := observation{session: c.id, group: group, key: fmt.Sprintf("%s/%d", group, c.random.IntN(sessionKeys))}
@@ -299,8 +297,7 @@ func (c *sessionClient) list(s observation) outcome {
 	return f
 }
 
-// transact works on several keys of a group in one transaction, at times under a
-// condition.
+// transact performs a transaction on several keys of a group, in a third of the cases with a condition.
 func (c *sessionClient) transact(s observation) outcome {
 	whole := s.as("", "txn")
 	var steps []observation
@@ -359,7 +356,7 @@ func (c *sessionClient) transact(s observation) outcome {
 	return f
 }
 
-// ask sends a request in the session.
+// sendInSession sends a request with the session token and keeps the token of the answer.
 func (c *sessionClient) sendInSession(method, path, body string) (reply, outcome) {
 	var header []string
 	if method == http.MethodPost {
@@ -384,8 +381,7 @@ func (c *sessionClient) sendInSession(method, path, body string) (reply, outcome
 	return r, f
 }
 
-// fromReplica says whether a partition that is no master has answered a read that
-// found something.
+// hasReplicaRead returns nil once the replica has answered a read with an entry.
 func (s *observations) hasReplicaRead() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -395,7 +391,7 @@ func (s *observations) hasReplicaRead() error {
 	return nil
 }
 
-// written writes all sightings to a file, in the order of their calls.
+// writeFile writes all observations to a file, sorted by call, and returns its path.
 func (s *observations) writeFile() string {
 	f, err := os.CreateTemp("", "runnel-observations-*.txt")
 	if err != nil {
@@ -410,7 +406,7 @@ func (s *observations) writeFile() string {
 	return f.Name()
 }
 
-// mustHold fails the test with what older found.
+// mustBeConsistent fails the test if a session went back or an answer is not allowed.
 func (s *observations) mustBeConsistent(t testing.TB) {
 	t.Helper()
 	by := make(map[string]int)
