@@ -21,13 +21,13 @@ func TestMovedPositionOutlivesAPollThatWasUnderWay(t *testing.T) {
 		p, _ := m.position(o)
 		return p.Revision
 	}
-	m.advance(partition.Position{Origin: "p0", Revision: 3})
+	m.advancePosition(partition.Position{Origin: "p0", Revision: 3})
 	if _, known := m.position("p0"); known {
 		t.Error("a position is known of a partition that was never read")
 	}
 	began := time.Now().Add(-time.Second)
 	read(began, 5)
-	m.advance(partition.Position{Origin: "p0", Revision: 7})
+	m.advancePosition(partition.Position{Origin: "p0", Revision: 7})
 	if at("p0") != 7 || at("p9") != 5 {
 		t.Errorf("at %d and %d after the move", at("p0"), at("p9"))
 	}

@@ -81,9 +81,9 @@ func (b *backend) observe(k *observedPositions) {
 	})
 }
 
-// advance records a position that has just been moved. The other positions keep the time
+// advancePosition records a position that has just been moved. The other positions keep the time
 // of their reading.
-func (b *backend) advance(p partition.Position) {
+func (b *backend) advancePosition(p partition.Position) {
 	now := time.Now()
 	b.replaceObserved(func(old *observedPositions) *observedPositions {
 		if old == nil || old.Origins == nil {
@@ -242,8 +242,8 @@ type notifier struct {
 	ch      chan struct{}
 }
 
-// wait returns a channel that the next broadcast closes.
-func (n *notifier) wait() <-chan struct{} {
+// nextBroadcast returns a channel that the next broadcast closes.
+func (n *notifier) nextBroadcast() <-chan struct{} {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.ch == nil {

@@ -55,7 +55,7 @@ func TestRecentChangesMissNone(t *testing.T) {
 		r.rotate(VectorOf(Mark{"p0", at}))
 		for range 300 {
 			at++
-			r.record(Key(fmt.Sprint("k/", at)), at)
+			r.recordChange(Key(fmt.Sprint("k/", at)), at)
 		}
 		since := r.since.At("p0")
 		for _, back := range []Revision{since + 1, (since + at) / 2, at} {

@@ -38,7 +38,7 @@ func (r *recentChanges) rotate(v Vector) {
 	}
 }
 
-func (r *recentChanges) record(k Key, at Revision) {
+func (r *recentChanges) recordChange(k Key, at Revision) {
 	h := xxh3.HashString(string(k))
 	r.newGen[h] = max(r.newGen[h], at)
 }
@@ -112,7 +112,7 @@ func (c *cache) applyRound(r *tailRound) {
 		if !st.upTo.Covers(r.before.seen) || st.upTo.Covers(r.after.seen) {
 			return st
 		}
-		return c.advance(st, st.upTo.Merge(r.after.seen), r.partition, func(yield func(*Entry) bool) {
+		return c.applyChanges(st, st.upTo.Merge(r.after.seen), r.partition, func(yield func(*Entry) bool) {
 			for i := range r.entries {
 				if !yield(&r.entries[i]) {
 					return
@@ -131,7 +131,7 @@ func (c *cache) applyCommit(b *batch, first Revision) {
 			return nil
 		case at == first-1:
 			last := Mark{b.origin, first + Revision(b.revs) - 1}
-			return c.advance(st, st.upTo.With(last), string(b.origin), b.changedEntries())
+			return c.applyChanges(st, st.upTo.With(last), string(b.origin), b.changedEntries())
 		}
 		return st
 	})
@@ -158,12 +158,12 @@ func (c *cache) includesBatch(b *batch) bool {
 	return true
 }
 
-// advance replaces the cached entries of changed keys and returns the state that includes
+// applyChanges replaces the cached entries of changed keys and returns the state that includes
 // the changes. source is the partition that the changes come from. c.mu is held.
-func (c *cache) advance(st *cacheState, upTo Vector, source string, changed iter.Seq[*Entry]) *cacheState {
+func (c *cache) applyChanges(st *cacheState, upTo Vector, source string, changed iter.Seq[*Entry]) *cacheState {
 	c.changes.rotate(st.upTo)
 	for e := range changed {
-		c.changes.record(e.Key, e.Revision)
+		c.changes.recordChange(e.Key, e.Revision)
 		old, ok := c.entries.GetEntryQuietly(e.Key)
 		switch {
 		case !ok || old.Value.generation != st.generation || old.Value.entry.Revision >= e.Revision:

@@ -118,13 +118,13 @@ func (s *Store) Connect(ctx context.Context) error {
 	group.Wait()
 	var errs []error
 	for _, b := range backends { // in order: the first partition's cluster counts
-		if err := s.join(ctx, b); err != nil {
+		if err := s.joinBackend(ctx, b); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", b.Name(), err))
 		}
 	}
 	for _, b := range backends { // those before the founder could not join at first
 		if !b.joined() && b.prepared() {
-			s.join(ctx, b)
+			s.joinBackend(ctx, b)
 		}
 	}
 	for _, b := range backends {
@@ -137,9 +137,9 @@ func (s *Store) Connect(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// join makes a prepared partition a member of this cluster under its name. It founds the
+// joinBackend makes a prepared partition a member of this cluster under its name. It founds the
 // cluster if the partition is the first master and no partition has a cluster.
-func (s *Store) join(ctx context.Context, b *backend) error {
+func (s *Store) joinBackend(ctx context.Context, b *backend) error {
 	if b.joined() && !s.isOutdated(b) || !b.prepared() {
 		return b.lastError()
 	}

@@ -87,12 +87,12 @@ func (s *Store) ChangesNow(ctx context.Context) (t ChangeToken, err error) {
 // is of another cluster. ErrNoPartition: no partition that is complete, and holds everything
 // that the reader has seen, can answer.
 func (s *Store) Changes(ctx context.Context, since ChangeToken, o ChangeOptions) (ChangePage, error) {
-	return s.readFeed(ctx, o.query(since, since, nil))
+	return s.readFeed(ctx, o.pageQuery(since, since, nil))
 }
 
-// query is the query of a page that ends at upTo at the latest, if upTo is given. The
+// pageQuery is the query of a page that ends at upTo at the latest, if upTo is given. The
 // source must hold everything up to reach.
-func (o ChangeOptions) query(since, reach ChangeToken, upTo *ChangeToken) changeQuery {
+func (o ChangeOptions) pageQuery(since, reach ChangeToken, upTo *ChangeToken) changeQuery {
 	return changeQuery{
 		since: since, reach: reach, upTo: upTo, wants: o.wants(), options: &o,
 		share: readShare{matches: o.limit(), scans: scanEntries, bytes: scanBytes},
@@ -124,7 +124,7 @@ func (s *Store) present(p *ChangePage, o ChangeOptions) error {
 			e.Value = nil
 		case !e.Intact():
 			if b := s.backend(p.Partition); b != nil {
-				b.damages.report(e)
+				b.damages.logDamage(e)
 			}
 			return fmt.Errorf("%s of %s: %w", e.Key, p.Partition, errDamaged)
 		}

@@ -67,15 +67,15 @@ func ceil(n, parts int) int { return (n + parts - 1) / parts }
 func (r *changeRead) dueOrigins() []Origin {
 	var due []Origin
 	for _, o := range slices.Sorted(maps.Keys(r.src.positions.Origins)) {
-		if r.end(o, r.src.positions.Origins[o].Revision) > r.page.Next.upTo(o) {
+		if r.endOf(o, r.src.positions.Origins[o].Revision) > r.page.Next.upTo(o) {
 			due = append(due, o)
 		}
 	}
 	return due
 }
 
-// end is the last revision to read of an origin, given the source's position.
-func (r *changeRead) end(o Origin, position Revision) Revision {
+// endOf is the last revision to read of an origin, given the source's position.
+func (r *changeRead) endOf(o Origin, position Revision) Revision {
 	if r.upTo != nil {
 		return min(position, r.upTo.upTo(o))
 	}
@@ -102,7 +102,7 @@ func (r *changeRead) readOrigin(ctx context.Context, o Origin, share readShare) 
 	case r.page.Next.lacks(o, position):
 		return ErrResync
 	}
-	end := r.end(o, position.Revision)
+	end := r.endOf(o, position.Revision)
 	if r.src.backend.Name() == string(o) {
 		if err := r.src.ensureDurable(ctx, end); err != nil {
 			return err

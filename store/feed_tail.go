@@ -106,13 +106,13 @@ func (t *tail) watched() bool {
 	if t.watchers > 0 || t.caughtUp && time.Since(t.leftAt) < linger {
 		return true
 	}
-	t.reset()
+	t.dropRounds()
 	t.on.Store(false)
 	return false
 }
 
-// reset drops the rounds and the position. t.mu is held.
-func (t *tail) reset() {
+// dropRounds drops the rounds and the position. t.mu is held.
+func (t *tail) dropRounds() {
 	t.first += int64(len(t.rounds)) + 1 // a watcher at the end of the rounds has lost its place
 	t.caughtUp, t.at, t.rounds, t.entries, t.bytes = false, ChangeToken{}, nil, 0, 0
 }
@@ -123,7 +123,7 @@ func (t *tail) readNewRounds(ctx context.Context) {
 		n, again, err := t.readNext(ctx)
 		if errors.Is(err, ErrResync) { // the tail could not read for too long
 			t.mu.Lock()
-			t.reset()
+			t.dropRounds()
 			t.mu.Unlock()
 			again = true
 		} else if err != nil {
@@ -234,7 +234,7 @@ func (t *tail) stopAndInvalidate() {
 	defer t.mu.Unlock()
 	t.closed = true
 	t.s.cache.invalidate()
-	t.reset()
+	t.dropRounds()
 	t.broadcast()
 }
 

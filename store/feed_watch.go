@@ -90,7 +90,7 @@ func (w *Watch) nextPage(ctx context.Context) (page ChangePage, wait <-chan stru
 	if !caughtUp || !head.covers(w.at) && !w.at.IsBeginning() {
 		return ChangePage{}, wait, nil // the tail will get there
 	}
-	page, err = w.s.readFeed(ctx, w.o.query(w.at, head, &head))
+	page, err = w.s.readFeed(ctx, w.o.pageQuery(w.at, head, &head))
 	if err == nil {
 		w.at = page.Next
 	}
@@ -145,7 +145,7 @@ func (w *Watch) pageFromRound(ctx context.Context, round *tailRound) (ChangePage
 		}
 	}
 	if err := w.s.present(&page, w.o); err != nil {
-		if page, err = w.s.readFeed(ctx, w.o.query(w.at, round.after, &round.after)); err != nil {
+		if page, err = w.s.readFeed(ctx, w.o.pageQuery(w.at, round.after, &round.after)); err != nil {
 			return ChangePage{}, err
 		}
 	}

@@ -59,10 +59,10 @@ func newReadBatcher(b *backend) *readBatcher {
 	return r
 }
 
-// get reads an entry, which may be a tombstone or expired. If the backend does not answer
+// lookUp reads an entry, which may be a tombstone or expired. If the backend does not answer
 // within wait plus sweepEvery, the error is a context.DeadlineExceeded; the statement
 // continues.
-func (r *readBatcher) get(ctx context.Context, k Key, wait time.Duration) (e Entry, found bool, err error) {
+func (r *readBatcher) lookUp(ctx context.Context, k Key, wait time.Duration) (e Entry, found bool, err error) {
 	l := r.lookups.Get().(*lookup)
 	until := time.Now().Add(wait)
 	l.key, l.until = k, until

@@ -68,7 +68,7 @@ func (s *Store) tryCandidates(ctx context.Context, q *readRequest, ask func(*bac
 
 // tryAll asks the candidates in their order. done: one has answered, or ctx has ended.
 func (q *readRequest) tryAll(ctx context.Context, cs candidates, wait time.Duration, ask func(*backend, time.Duration) error) (done bool, err error) {
-	for b := cs.next(); b != nil; b = cs.next() {
+	for b := cs.nextBackend(); b != nil; b = cs.nextBackend() {
 		q.tried++
 		err := q.s.ensureQualifies(ctx, b, q)
 		if err == nil {
@@ -133,8 +133,8 @@ func (s *Store) onlyCandidate(q *readRequest, name string) candidates {
 	return candidates{}
 }
 
-// next is the next backend to ask, nil when there is none left.
-func (cs *candidates) next() *backend {
+// nextBackend is the next backend to ask, nil when there is none left.
+func (cs *candidates) nextBackend() *backend {
 	for {
 		if cs.asked == len(cs.backends) {
 			if cs.lagging || cs.named || len(cs.backends) == 0 {

@@ -71,9 +71,9 @@ func (s *Store) getFrom(ctx context.Context, b *backend, k Key, q *readRequest, 
 
 // getIntact reads an entry through the batcher. A damaged value is reported, and an error.
 func (b *backend) getIntact(ctx context.Context, k Key, wait time.Duration) (Entry, bool, error) {
-	e, found, err := b.batcher.get(ctx, k, wait)
+	e, found, err := b.batcher.lookUp(ctx, k, wait)
 	if err == nil && found && !e.Intact() {
-		b.damages.report(&e)
+		b.damages.logDamage(&e)
 		return Entry{}, false, fmt.Errorf("%s of %s: %w", k, b.Name(), errDamaged)
 	}
 	return e, found, err
@@ -90,7 +90,7 @@ type damageLog struct {
 // maxDamages bounds the entries that are remembered. Beyond it some are logged again.
 const maxDamages = 10_000
 
-func (d *damageLog) report(e *Entry) {
+func (d *damageLog) logDamage(e *Entry) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if revision, ok := d.reported[e.Key]; ok && revision == e.Revision {

@@ -278,7 +278,7 @@ func (l *pageReader) readSpan(ctx context.Context) (more bool, err error) {
 		if live && l.room() == 0 {
 			return true, nil
 		}
-		l.seen.add(Mark{e.Origin, e.Revision})
+		l.seen.addMark(Mark{e.Origin, e.Revision})
 		if !live {
 			continue
 		}

@@ -75,7 +75,7 @@ type quorumAnswer struct {
 
 // collectAnswer adds the answer of the next candidate that gives one.
 func (s *Store) collectAnswer(ctx context.Context, qr *quorumRead, k Key, q *readRequest) {
-	for b, wait := qr.next(s); b != nil; b, wait = qr.next(s) {
+	for b, wait := qr.nextCandidate(s); b != nil; b, wait = qr.nextCandidate(s) {
 		reached := q.hasReached(b)
 		single := *q
 		single.strict = reached && !q.o.Session.IsZero() // verifies that a row is absent
@@ -86,13 +86,13 @@ func (s *Store) collectAnswer(ctx context.Context, qr *quorumRead, k Key, q *rea
 	}
 }
 
-// next is the next backend to ask, and the time it may take: the last gets the whole timeout.
-func (qr *quorumRead) next(s *Store) (*backend, time.Duration) {
+// nextCandidate is the next backend to ask, and the time it may take: the last gets the whole timeout.
+func (qr *quorumRead) nextCandidate(s *Store) (*backend, time.Duration) {
 	qr.mu.Lock()
 	defer qr.mu.Unlock()
-	b := qr.candidates.next()
+	b := qr.candidates.nextBackend()
 	following := qr.candidates
-	if following.next() == nil {
+	if following.nextBackend() == nil {
 		return b, s.options.Timeout
 	}
 	return b, min(readPatience, s.options.Timeout)

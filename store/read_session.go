@@ -148,7 +148,7 @@ func (s *Store) waitForReplica(outer context.Context, q *readRequest) (ok bool) 
 	tick := time.NewTimer(0)
 	defer tick.Stop()
 	for {
-		changed := s.positionsChanged.wait()
+		changed := s.positionsChanged.nextBroadcast()
 		if slices.ContainsFunc(q.backends, func(b *backend) bool { return q.mayCatchUp(b) && q.qualifies(b) }) {
 			return true
 		}

@@ -130,7 +130,7 @@ func (s *Store) superviseBackend(ctx context.Context, b *backend) {
 		case <-timer.C:
 		}
 		b.prepare(ctx)
-		s.join(ctx, b)
+		s.joinBackend(ctx, b)
 		b.pollPositions(ctx)
 		s.compareHead(ctx, b)
 		interval := s.options.Poll
@@ -224,7 +224,7 @@ func (s *Store) Committed(name string) Revision {
 // Advance takes a position of a partition that the sync process has just moved.
 func (s *Store) Advance(name string, at partition.Position) {
 	if b := s.backend(name); b != nil {
-		b.advance(at)
+		b.advancePosition(at)
 	}
 }
 

@@ -36,7 +36,7 @@ func (v Vector) Len() int { return len(v.marks) }
 
 // At is the revision marked for an origin, 0 if there is none.
 func (v Vector) At(o Origin) Revision {
-	if i, ok := v.find(o); ok {
+	if i, ok := v.markIndex(o); ok {
 		return v.marks[i].Revision
 	}
 	return 0
@@ -55,7 +55,7 @@ func (v Vector) All() iter.Seq2[Origin, Revision] {
 
 // With is v merged with a mark.
 func (v Vector) With(m Mark) Vector {
-	i, ok := v.find(m.Origin)
+	i, ok := v.markIndex(m.Origin)
 	switch {
 	case m.Revision <= 0, ok && m.Revision <= v.marks[i].Revision:
 		return v
@@ -86,14 +86,14 @@ func (v Vector) Covers(other Vector) bool {
 // Equal reports whether both have the same marks.
 func (v Vector) Equal(other Vector) bool { return slices.Equal(v.marks, other.marks) }
 
-func (v Vector) find(o Origin) (int, bool) {
+func (v Vector) markIndex(o Origin) (int, bool) {
 	return slices.BinarySearchFunc(v.marks, o, func(m Mark, o Origin) int { return cmp.Compare(m.Origin, o) })
 }
 
 // marks collects marks, at most one per origin, in no order. VectorOf sorts them.
 type marks []Mark
 
-func (ms *marks) add(m Mark) {
+func (ms *marks) addMark(m Mark) {
 	for i := range *ms {
 		if (*ms)[i].Origin == m.Origin {
 			(*ms)[i].Revision = max((*ms)[i].Revision, m.Revision)

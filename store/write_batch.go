@@ -49,8 +49,8 @@ func newBatch(origin Origin, limit int64) *batch {
 	return &batch{origin: origin, limit: limit, at: make(map[Key]int)}
 }
 
-// load makes b the batch of these requests.
-func (b *batch) load(us []*writeRequest) {
+// loadRequests makes b the batch of these requests.
+func (b *batch) loadRequests(us []*writeRequest) {
 	b.requests, b.done, b.revs, b.decides = us, len(us), 0, false
 	for _, u := range us {
 		u.firstOrder = len(b.order)
@@ -72,8 +72,8 @@ func (b *batch) load(us []*writeRequest) {
 // keepKeys bounds the capacity that a batch keeps for the next commit.
 const keepKeys = 8192
 
-// unload drops the batch's contents and keeps their capacity.
-func (b *batch) unload() {
+// clearRequests drops the batch's contents and keeps their capacity.
+func (b *batch) clearRequests() {
 	if len(b.at) > keepKeys {
 		*b = *newBatch(b.origin, b.limit)
 		return
@@ -93,7 +93,7 @@ func (b *batch) unload() {
 // writtenKeys does not know them.
 func (b *batch) request(written *writtenKeys, atLeast Revision, now time.Time) partition.Batch {
 	b.read, b.heads, b.write = b.read[:0], b.heads[:0], b.write[:0]
-	usable := !b.decides && written.usable(now)
+	usable := !b.decides && written.usableAt(now)
 	r := partition.Batch{Epoch: b.requests[0].epoch, AtLeast: atLeast, Revisions: b.revs}
 	for i := range b.rows {
 		row := &b.rows[i]
@@ -112,7 +112,7 @@ func (b *batch) request(written *writtenKeys, atLeast Revision, now time.Time) p
 	}
 	r.Read, r.Heads = b.read, b.heads
 	if b.decides {
-		r.Decide = b.decide
+		r.Decide = b.runAll
 		return r
 	}
 	for i, u := range b.requests {
@@ -129,9 +129,9 @@ func (b *batch) request(written *writtenKeys, atLeast Revision, now time.Time) p
 	return r
 }
 
-// decide runs the requests in order, each on the writes of the earlier ones, until they
+// runAll runs the requests in order, each on the writes of the earlier ones, until they
 // have written as many bytes as a commit may hold.
-func (b *batch) decide(claim partition.Claim) ([]Entry, error) {
+func (b *batch) runAll(claim partition.Claim) ([]Entry, error) {
 	b.loadRows(claim)
 	base := claim.First
 	b.done = 0
@@ -139,7 +139,7 @@ func (b *batch) decide(claim partition.Claim) ([]Entry, error) {
 		if b.done > 0 && b.bytes >= b.limit {
 			break
 		}
-		b.run(u, base)
+		b.runRequest(u, base)
 		base += Revision(len(u.keys))
 		b.done++
 	}
@@ -169,8 +169,8 @@ func (b *batch) loadRows(claim partition.Claim) {
 	}
 }
 
-// run applies a request to the rows. If its function fails the rows stay unchanged.
-func (b *batch) run(u *writeRequest, base Revision) {
+// runRequest applies a request to the rows. If its function fails the rows stay unchanged.
+func (b *batch) runRequest(u *writeRequest, base Revision) {
 	if u.fn == nil {
 		row := b.row(u, 0)
 		u.created = !row.found || !row.entry.Live(b.claim.Now)
@@ -205,6 +205,6 @@ func (b *batch) completePuts(claim partition.Claim) {
 	}
 	b.loadRows(claim)
 	for i, u := range b.requests {
-		b.run(u, claim.First+Revision(i))
+		b.runRequest(u, claim.First+Revision(i))
 	}
 }

@@ -54,7 +54,7 @@ func (c *committer) submit(us ...*writeRequest) {
 			err = c.enqueue(u)
 		}
 		if err != nil {
-			u.finish(err)
+			u.setOutcome(err)
 		}
 	}
 	select {
@@ -112,13 +112,13 @@ func (c *committer) commitLoop(ctx context.Context) {
 
 func (c *committer) commitQueued() {
 	for us := c.nextBatch(); len(us) > 0; us = c.nextBatch() {
-		done, err := c.commit(us)
+		done, err := c.commitRequests(us)
 		c.requeue(us[done:])
 		for _, u := range us[:done] {
 			if err == nil {
-				u.finish(u.err)
+				u.setOutcome(u.err)
 			} else {
-				u.finish(err)
+				u.setOutcome(err)
 			}
 		}
 		clear(us)
@@ -188,16 +188,16 @@ func (c *committer) requeue(us []*writeRequest) {
 	}
 }
 
-// commit commits the first requests, as many as a commit may hold, and returns their
+// commitRequests commits the first requests, as many as a commit may hold, and returns their
 // number. An error is the outcome of all of them; otherwise each request has its own.
-func (c *committer) commit(us []*writeRequest) (done int, err error) {
+func (c *committer) commitRequests(us []*writeRequest) (done int, err error) {
 	if !c.master.isWritable.Load() {
 		return len(us), c.master.unavailable(nil)
 	}
-	c.batch.load(us)
+	c.batch.loadRequests(us)
 	err = c.commitBatch()
 	done = c.batch.done
-	c.batch.unload()
+	c.batch.clearRequests()
 	if !errors.Is(err, errNothingWritten) && !errors.Is(err, partition.ErrTooLarge) {
 		c.master.noteCommit(err)
 	}
@@ -208,7 +208,7 @@ func (c *committer) commit(us []*writeRequest) (done int, err error) {
 		return done, err
 	case errors.Is(err, partition.ErrTooLarge) && len(us) > 1:
 		for i, u := range us { // one by one: only the request that cannot be stored fails
-			if _, err := c.commit(us[i : i+1]); err != nil {
+			if _, err := c.commitRequests(us[i : i+1]); err != nil {
 				u.err = err
 			}
 		}
@@ -258,7 +258,7 @@ func (c *committer) commitBatch() error {
 	c.master.noteCommitted(claim.First + Revision(c.batch.revs) - 1)
 	c.batch.completePuts(claim)
 	c.master.hooks.cache.applyCommit(c.batch, claim.First)
-	c.written.record(claim, c.batch, began)
+	c.written.recordBatch(claim, c.batch, began)
 	c.master.options.OnCommit()
 	return nil
 }

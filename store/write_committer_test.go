@@ -133,7 +133,7 @@ func TestWriteThatNoCommitHasTakenIsWithdrawn(t *testing.T) {
 	u := queued(t, c, &writeRequest{keys: []Key{e.Key}, entry: e, bytes: 1})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if u.group.wait(ctx, c); u.outcome != context.Canceled {
+	if u.group.awaitOutcomes(ctx, c); u.outcome != context.Canceled {
 		t.Errorf("wait: %v", u.outcome)
 	}
 	c.commitQueued()

@@ -120,7 +120,7 @@ func (c *catchUps) reach(ctx context.Context, s *Store, b *backend, e Entry) err
 		return nil
 	}
 	o := c.forOrigin(e.Origin)
-	round := o.join(e.Revision)
+	round := o.joinRound(e.Revision)
 	select {
 	case <-round.done:
 		return round.err
@@ -136,7 +136,7 @@ func (c *catchUps) reach(ctx context.Context, s *Store, b *backend, e Entry) err
 	return round.err
 }
 
-func (o *catchUpOrigin) join(upTo Revision) *catchUpRound {
+func (o *catchUpOrigin) joinRound(upTo Revision) *catchUpRound {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.next == nil {
@@ -182,7 +182,7 @@ func (s *Store) catchUpBackend(ctx context.Context, b *backend, o Origin, upTo R
 		}
 		at.Origin = o
 		if at, err = partition.CatchUp(ctx, origin, b, at, Revision(origin.newestAnswered.Load())); err == nil {
-			if b.advance(at); at.Holds(upTo) {
+			if b.advancePosition(at); at.Holds(upTo) {
 				return nil
 			}
 			return fmt.Errorf("%s is at %d and lacks %d of itself", o, at.Revision, upTo)

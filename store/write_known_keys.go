@@ -37,8 +37,8 @@ const (
 
 func newWrittenKeys() *writtenKeys { return &writtenKeys{newGen: make(map[Key]Instant)} }
 
-// usable reports whether a commit that begins now may use the record.
-func (w *writtenKeys) usable(now time.Time) bool { return w.last != 0 && !now.Before(w.trustedFrom) }
+// usableAt reports whether a commit that begins now may use the record.
+func (w *writtenKeys) usableAt(now time.Time) bool { return w.last != 0 && !now.Before(w.trustedFrom) }
 
 // expiry is the expiry of the key's current entry, if the record knows the key.
 func (w *writtenKeys) expiry(k Key) (at Instant, known bool) {
@@ -48,8 +48,8 @@ func (w *writtenKeys) expiry(k Key) (at Instant, known bool) {
 	return at, known
 }
 
-// record takes the rows of a batch after its commit.
-func (w *writtenKeys) record(claim partition.Claim, b *batch, now time.Time) {
+// recordBatch takes the rows of a batch after its commit.
+func (w *writtenKeys) recordBatch(claim partition.Claim, b *batch, now time.Time) {
 	if w.last != 0 && claim.First != w.last+1 {
 		w.noteOtherWriter(now)
 	}

@@ -46,7 +46,7 @@ func (tx *Tx) Put(e Entry) Entry {
 	e.Deleted = false
 	e.Size = int64(len(e.Value))
 	e.Checksum = partition.Checksum(e.Value)
-	return tx.write(e)
+	return tx.writeEntry(e)
 }
 
 // Delete writes a tombstone for a declared key and returns it. If the key has no live
@@ -55,7 +55,7 @@ func (tx *Tx) Delete(k Key) (tombstone Entry, deleted bool) {
 	if _, ok := tx.Get(k); !ok {
 		return Entry{}, false
 	}
-	return tx.write(Entry{Key: k, Deleted: true, Checksum: partition.Checksum(nil)}), true
+	return tx.writeEntry(Entry{Key: k, Deleted: true, Checksum: partition.Checksum(nil)}), true
 }
 
 // Now is the clock of the master's database.
@@ -65,7 +65,7 @@ func (tx *Tx) Now() Instant { return tx.batch.claim.Now }
 // the first declared key.
 func (tx *Tx) Revision() Revision { return tx.base }
 
-func (tx *Tx) write(e Entry) Entry {
+func (tx *Tx) writeEntry(e Entry) Entry {
 	e.Origin = tx.batch.origin
 	e.Revision = tx.base + Revision(tx.request.indexOf(e.Key))
 	e.ModifiedAt = tx.Now()

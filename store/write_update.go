@@ -20,7 +20,7 @@ func (s *Store) Update(ctx context.Context, keys []Key, o UpdateOptions, fn func
 	u := s.newWriteRequest()
 	defer s.releaseRequest(u)
 	u.keys, u.values, u.bytes, u.fn = keys, !o.WithoutValues, o.Bytes, fn
-	return s.commit(ctx, u)
+	return s.commitSingle(ctx, u)
 }
 
 // UpdateOptions says how an Update runs. The zero value reads the current entries with
@@ -51,7 +51,7 @@ func (s *Store) Put(ctx context.Context, e Entry) (PutResult, error) {
 	if limit := s.MaxValueBytes(); e.Size > limit {
 		return PutResult{}, &TooLargeError{Limit: limit}
 	}
-	if err := s.commit(ctx, u); err != nil {
+	if err := s.commitSingle(ctx, u); err != nil {
 		return PutResult{}, err
 	}
 	return PutResult{Entry: u.entry, Created: u.created}, nil
@@ -92,7 +92,7 @@ func (s *Store) UpdateEach(ctx context.Context, writes []Write) {
 			err = &TooLargeError{Limit: limit}
 		}
 		if err != nil {
-			u.finish(err)
+			u.setOutcome(err)
 			continue
 		}
 		queued[m.committer] = append(queued[m.committer], u)
@@ -103,7 +103,7 @@ func (s *Store) UpdateEach(ctx context.Context, writes []Write) {
 		committers = append(committers, c)
 	}
 	g.finishOne()
-	g.wait(ctx, committers...)
+	g.awaitOutcomes(ctx, committers...)
 	for i := range writes {
 		writes[i].takeResult()
 	}
@@ -154,8 +154,8 @@ func (s *Store) masterOf(c *clusterMap, u *writeRequest) (*backend, error) {
 	return m, nil
 }
 
-// commit queues a single request at its master and waits for the outcome.
-func (s *Store) commit(ctx context.Context, u *writeRequest) error {
+// commitSingle queues a single request at its master and waits for the outcome.
+func (s *Store) commitSingle(ctx context.Context, u *writeRequest) error {
 	m, err := s.masterOf(s.cluster.Load(), u)
 	if err != nil {
 		return err
@@ -163,12 +163,12 @@ func (s *Store) commit(ctx context.Context, u *writeRequest) error {
 	u.group = u.alone
 	u.alone.left.Store(1)
 	m.committer.submit(u)
-	u.alone.wait(ctx, m.committer)
+	u.alone.awaitOutcomes(ctx, m.committer)
 	return u.outcome
 }
 
 // writeRequest is an Update or a Put on the way through a committer. The committer owns
-// the request from submit to finish.
+// the request from submit to setOutcome.
 type writeRequest struct {
 	epoch   int64
 	keys    []Key
@@ -194,8 +194,8 @@ func (u *writeRequest) setPut(e *Entry) {
 	u.entry, u.bytes = *e, e.Size
 }
 
-// finish hands the outcome to the waiting caller. The caller may reuse u from then on.
-func (u *writeRequest) finish(err error) {
+// setOutcome hands the outcome to the waiting caller. The caller may reuse u from then on.
+func (u *writeRequest) setOutcome(err error) {
 	u.outcome = err
 	u.group.finishOne()
 }
@@ -232,9 +232,9 @@ func (g *group) finishOne() {
 	}
 }
 
-// wait waits for all outcomes. When ctx ends, the requests that are still queued are
+// awaitOutcomes waits for all outcomes. When ctx ends, the requests that are still queued are
 // cancelled; the outcome of the others is that of their commit.
-func (g *group) wait(ctx context.Context, committers ...*committer) {
+func (g *group) awaitOutcomes(ctx context.Context, committers ...*committer) {
 	select {
 	case <-g.done:
 		return
@@ -242,7 +242,7 @@ func (g *group) wait(ctx context.Context, committers ...*committer) {
 	}
 	for _, c := range committers {
 		for _, u := range c.cancel(g) {
-			u.finish(ctx.Err())
+			u.setOutcome(ctx.Err())
 		}
 	}
 	<-g.done
