@@ -12,6 +12,7 @@ import (
 
 	"github.com/sony/gobreaker/v2"
 
+	"github.com/runnelkv/runnel/store/internal/pointread"
 	"github.com/runnelkv/runnel/store/partition"
 )
 
@@ -21,7 +22,7 @@ type backend struct {
 	partition.Partition
 	options   Options
 	hooks     hooks
-	batcher   *readBatcher
+	batcher   *pointread.Batcher
 	committer *committer
 	catchUps  catchUps // for writes that need copies at once
 	breaker   *gobreaker.CircuitBreaker[[]Entry]
@@ -70,7 +71,7 @@ func newBackend(p partition.Partition, o Options, h hooks) *backend {
 	})
 	b.damages.log = o.Logger.With("partition", p.Name())
 	b.proof.check = make(chan struct{}, 1)
-	b.batcher = newReadBatcher(b)
+	b.batcher = pointread.New(b, o.Readers, o.Timeout)
 	b.committer = newCommitter(b)
 	b.mayLackWrites.Store(true)
 	return b
@@ -188,12 +189,12 @@ func (b *backend) pollPositions(ctx context.Context) {
 	b.setErr(err)
 }
 
-// readKeys reads entries in a statement of their own, through the breaker. Values larger
+// ReadKeys reads entries in a statement of their own, through the breaker. Values larger
 // than maxValue bytes are left out. An open breaker is ErrUnavailable.
-func (b *backend) readKeys(ctx context.Context, keys []Key, maxValue int64) ([]Entry, error) {
+func (b *backend) ReadKeys(ctx context.Context, keys []Key, maxValue int64) ([]Entry, error) {
 	began := time.Now()
 	entries, err := b.breaker.Execute(func() ([]Entry, error) {
-		if maxValue == wholeValues {
+		if maxValue == pointread.Whole {
 			return b.Get(ctx, keys)
 		}
 		return b.GetSmall(ctx, keys, maxValue)

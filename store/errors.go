@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/runnelkv/runnel/store/internal/pointread"
 	"github.com/runnelkv/runnel/store/partition"
 )
 
@@ -24,7 +25,7 @@ var (
 	// ErrUnknownPartition: no partition of that name is configured.
 	ErrUnknownPartition = errors.New("unknown partition")
 	// ErrClosed: the store is shutting down.
-	ErrClosed = errors.New("store closed")
+	ErrClosed = pointread.ErrClosed
 )
 
 // KeyError says why a name is not a valid key. Nothing was read or written.

@@ -71,7 +71,7 @@ func (s *Store) getFrom(ctx context.Context, b *backend, k Key, q *readRequest, 
 
 // getIntact reads an entry through the batcher. A damaged value is reported, and an error.
 func (b *backend) getIntact(ctx context.Context, k Key, wait time.Duration) (Entry, bool, error) {
-	e, found, err := b.batcher.lookUp(ctx, k, wait)
+	e, found, err := b.batcher.Lookup(ctx, k, wait)
 	if err == nil && found && !e.Intact() {
 		b.damages.logDamage(&e)
 		return Entry{}, false, fmt.Errorf("%s of %s: %w", k, b.Name(), errDamaged)

@@ -2,7 +2,8 @@ package store
 
 import (
 	"context"
-	"math"
+
+	"github.com/runnelkv/runnel/store/internal/pointread"
 )
 
 // Bounds of a step of GetMany. The first step reads manyFirst keys; later steps read as
@@ -13,11 +14,8 @@ const (
 	manyFirst = 64
 	manyMost  = 256 // the most that a partition reads in a single statement
 	manyBytes = 4 << 20
-	manySmall = 8 << 20
+	manySmall = pointread.MaxSharedBytes
 )
-
-// wholeValues is larger than every value.
-const wholeValues = math.MaxInt64
 
 // GetMany reads many keys in few statements. It calls each for every key in order, as soon
 // as the answer is known, with the key's index and the results of Get. GetMany holds at
@@ -141,7 +139,7 @@ func (st *manyStep) readMissing(ctx context.Context) {
 	if n == 0 {
 		return
 	}
-	maxValue := int64(wholeValues)
+	maxValue := int64(pointread.Whole)
 	if n > 1 {
 		maxValue = manySmall / n
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/runnelkv/runnel/store/internal/pointread"
 )
 
 // keyRequest describes a single statement on a backend: keys of the same origin, with
@@ -46,11 +48,11 @@ func (s *Store) readOriginFrom(ctx context.Context, b *backend, kr keyRequest, w
 	defer cancel()
 	q := kr.q
 	synced, token, began := b.syncedAt(q.origin), q.newFillToken(b), time.Now()
-	entries, err := b.readKeys(ctx, kr.keys, kr.maxValue)
+	entries, err := b.ReadKeys(ctx, kr.keys, kr.maxValue)
 	if err == nil && q.strict && len(entries) < len(kr.keys) {
 		var again bool
 		if again, err = s.mustReadAgain(ctx, b, q); again {
-			entries, err = b.readKeys(ctx, kr.keys, kr.maxValue)
+			entries, err = b.ReadKeys(ctx, kr.keys, kr.maxValue)
 		}
 	}
 	if err != nil {
@@ -89,14 +91,11 @@ func (a *originAnswers) answerFirst(ctx context.Context, keys []Key, o *ReadOpti
 	if !found {
 		return a.read, sameMoment, ErrNotFound
 	}
-	if e := &a.entries[i]; !isHead(e) || !e.Live(a.now) {
+	if e := &a.entries[i]; !pointread.IsHead(e) || !e.Live(a.now) {
 		return a.toRead(ctx, e, sameMoment, o)
 	}
 	return a.answerLarge(ctx, keys, o)
 }
-
-// isHead reports whether an entry was read without its value, because that is large.
-func isHead(e *Entry) bool { return e.Value == nil && e.Size > 0 }
 
 // toRead makes an answer of an entry. A damaged entry is read from another backend.
 func (a *originAnswers) toRead(ctx context.Context, e *Entry, age answerAge, o *ReadOptions) (Read, answerAge, error) {
@@ -144,7 +143,7 @@ func (a *originAnswers) answerLost(ctx context.Context, head *Entry, o *ReadOpti
 
 // readWhole is the entry of the first of the keys, with its value, if there still is one.
 func (a *originAnswers) readWhole(ctx context.Context, keys []Key) (e Entry, found bool, err error) {
-	if e, found = a.large.takeValue(keys[0]); found && !isHead(&e) {
+	if e, found = a.large.takeValue(keys[0]); found && !pointread.IsHead(&e) {
 		return e, true, nil
 	}
 	for _, some := range [...][]Key{keys, keys[:1]} { // the value may have grown: alone, any size is read
@@ -153,7 +152,7 @@ func (a *originAnswers) readWhole(ctx context.Context, keys []Key) (e Entry, fou
 		if err != nil {
 			return e, false, err
 		}
-		if e, found = a.large.takeValue(keys[0]); !found || !isHead(&e) {
+		if e, found = a.large.takeValue(keys[0]); !found || !pointread.IsHead(&e) {
 			break
 		}
 	}
@@ -180,7 +179,7 @@ func (a *originAnswers) largeRequest(keys []Key) keyRequest {
 	in := make(map[Key]bool)
 	for _, k := range keys {
 		i, found := a.at[k]
-		if !found || in[k] || !isHead(&a.entries[i]) || !a.entries[i].Live(a.now) {
+		if !found || in[k] || !pointread.IsHead(&a.entries[i]) || !a.entries[i].Live(a.now) {
 			continue
 		}
 		largest := max(kr.maxValue, a.entries[i].Size)
@@ -190,7 +189,7 @@ func (a *originAnswers) largeRequest(keys []Key) keyRequest {
 		in[k], kr.keys, kr.maxValue = true, append(kr.keys, k), largest
 	}
 	if len(kr.keys) == 1 {
-		kr.maxValue = wholeValues
+		kr.maxValue = pointread.Whole
 	}
 	return kr
 }

@@ -114,7 +114,7 @@ func (s *Store) startBackend(ctx context.Context, b *backend) {
 	s.work.Go(func() { b.committer.commitLoop(ctx) })
 	s.work.Go(func() { s.proveWritableLoop(ctx, b) })
 	for range s.options.Readers {
-		s.work.Go(func() { b.batcher.readLoop(ctx) })
+		s.work.Go(func() { b.batcher.Run(ctx) })
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/runnelkv/runnel/store/internal/timeout"
 	"github.com/runnelkv/runnel/store/partition"
 )
 
@@ -18,7 +19,7 @@ type committer struct {
 	wakeCh chan struct{} // buffered, 1: there are requests in the queue
 
 	// Used by commitLoop's goroutine alone.
-	timeout *reusableTimeout // of commits
+	timeout *timeout.Reusable // of commits
 	taken   []*writeRequest
 	batch   *batch
 	written *writtenKeys
@@ -33,7 +34,7 @@ func newCommitter(m *backend) *committer {
 	return &committer{
 		master:  m,
 		wakeCh:  make(chan struct{}, 1),
-		timeout: newReusableTimeout(context.Background(), m.options.Timeout),
+		timeout: timeout.New(context.Background(), m.options.Timeout),
 		batch:   newBatch(Origin(m.Name()), m.options.BatchBytes),
 		written: newWrittenKeys(),
 	}
@@ -95,7 +96,7 @@ func (c *committer) cancel(g *group) (cancelled []*writeRequest) {
 
 // commitLoop commits until ctx ends and every accepted request is finished.
 func (c *committer) commitLoop(ctx context.Context) {
-	defer c.timeout.stopContext()
+	defer c.timeout.Stop()
 	for {
 		select {
 		case <-c.wakeCh:
@@ -232,8 +233,8 @@ func (c *committer) explainStaleEpoch(err error) error {
 // commitBatch commits the batch. A second attempt is made if the first met a dead
 // connection, or relied on writtenKeys after another process had written.
 func (c *committer) commitBatch() error {
-	ctx := c.timeout.nextContext()
-	defer c.timeout.finishContext()
+	ctx := c.timeout.Next()
+	defer c.timeout.Finish()
 	began := time.Now()
 	attempt := func() (partition.Claim, error) {
 		return c.master.Commit(ctx, c.batch.request(c.written, Revision(c.master.newestSeen.Load()), began))

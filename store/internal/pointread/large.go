@@ -1,23 +1,21 @@
-package store
+package pointread
 
 import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/runnelkv/runnel/store/partition"
 )
 
-// Values larger than smallValue are never read in a shared statement, nor are values that
-// would make a shared statement return more than manySmall bytes.
-const smallValue = 1 << 20
-
-// largeReads reads the large values of a backend, each in a statement of its own, while the
+// largeReads reads the large values of a source, each in a statement of its own, while the
 // batcher's workers continue with small values. It runs at most as many statements at once
 // as the batcher has workers, which bounds the bytes in flight.
 type largeReads struct {
 	slots chan struct{} // a token for each running statement
 
 	mu      sync.Mutex // guards the fields below, and waiters
-	pending map[Key]*largeRead
+	pending map[partition.Key]*largeRead
 	closed  bool
 	work    sync.WaitGroup
 }
@@ -26,22 +24,22 @@ type largeReads struct {
 type largeRead struct {
 	waiters int
 	done    chan struct{} // closed once the fields below are set
-	entry   Entry
+	entry   partition.Entry
 	found   bool
 	err     error
 }
 
 func newLargeReads(statements int) *largeReads {
-	return &largeReads{slots: make(chan struct{}, statements), pending: make(map[Key]*largeRead)}
+	return &largeReads{slots: make(chan struct{}, statements), pending: make(map[partition.Key]*largeRead)}
 }
 
 // getLarge reads an entry with its value of any size.
-func (r *readBatcher) getLarge(ctx context.Context, k Key, until time.Time) (Entry, bool, error) {
+func (r *Batcher) getLarge(ctx context.Context, k partition.Key, until time.Time) (partition.Entry, bool, error) {
 	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
 	l := r.joinLarge(k)
 	if l == nil {
-		return Entry{}, false, ErrClosed
+		return partition.Entry{}, false, ErrClosed
 	}
 	select {
 	case <-l.done:
@@ -51,11 +49,11 @@ func (r *readBatcher) getLarge(ctx context.Context, k Key, until time.Time) (Ent
 	r.largeReads.mu.Lock()
 	defer r.largeReads.mu.Unlock()
 	l.waiters--
-	return Entry{}, false, r.timeoutError(context.Cause(ctx))
+	return partition.Entry{}, false, r.timeoutError(context.Cause(ctx))
 }
 
 // joinLarge joins or makes the next statement for a key; nil once the batcher is closed.
-func (r *readBatcher) joinLarge(k Key) *largeRead {
+func (r *Batcher) joinLarge(k partition.Key) *largeRead {
 	s := r.largeReads
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,23 +71,23 @@ func (r *readBatcher) joinLarge(k Key) *largeRead {
 }
 
 // runLarge waits for a slot and runs the statement, unless all callers have left.
-func (r *readBatcher) runLarge(k Key, l *largeRead) {
+func (r *Batcher) runLarge(k partition.Key, l *largeRead) {
 	defer close(l.done)
 	r.largeReads.slots <- struct{}{}
 	defer func() { <-r.largeReads.slots }()
 	if !r.largeReads.startRead(k, l) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), r.backend.options.Timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), r.timeout)
 	defer cancel()
-	entries, err := r.backend.readKeys(ctx, []Key{k}, wholeValues)
+	entries, err := r.source.ReadKeys(ctx, []partition.Key{k}, Whole)
 	if l.err = err; len(entries) > 0 {
 		l.entry, l.found = entries[0], true
 	}
 }
 
 // startRead closes a statement to further callers and reports whether any caller waits.
-func (s *largeReads) startRead(k Key, l *largeRead) bool {
+func (s *largeReads) startRead(k partition.Key, l *largeRead) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.pending, k)

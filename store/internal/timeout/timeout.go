@@ -1,13 +1,13 @@
-package store
+package timeout
 
 import (
 	"context"
 	"time"
 )
 
-// reusableTimeout bounds each of a series of operations. The operations share a context
+// Reusable bounds each of a series of operations. The operations share a context
 // and a timer until one of them exceeds the timeout. It is used by one goroutine.
-type reusableTimeout struct {
+type Reusable struct {
 	parent  context.Context
 	timeout time.Duration
 	ctx     context.Context
@@ -15,13 +15,14 @@ type reusableTimeout struct {
 	timer   *time.Timer
 }
 
-func newReusableTimeout(parent context.Context, timeout time.Duration) *reusableTimeout {
-	return &reusableTimeout{parent: parent, timeout: timeout}
+// New makes a Reusable whose contexts derive from parent.
+func New(parent context.Context, timeout time.Duration) *Reusable {
+	return &Reusable{parent: parent, timeout: timeout}
 }
 
-// nextContext returns the context of the next operation. Unless finishContext is called
+// Next returns the context of the next operation. Unless Finish is called
 // within the timeout, the context is cancelled with the cause context.DeadlineExceeded.
-func (t *reusableTimeout) nextContext() context.Context {
+func (t *Reusable) Next() context.Context {
 	if t.ctx != nil {
 		t.timer.Reset(t.timeout)
 		return t.ctx
@@ -32,14 +33,15 @@ func (t *reusableTimeout) nextContext() context.Context {
 	return ctx
 }
 
-func (t *reusableTimeout) finishContext() {
+// Finish ends the current operation.
+func (t *Reusable) Finish() {
 	if !t.timer.Stop() {
-		t.stopContext()
+		t.Stop()
 	}
 }
 
-// stopContext cancels the context. A later nextContext makes a new one.
-func (t *reusableTimeout) stopContext() {
+// Stop cancels the context. A later Next makes a new one.
+func (t *Reusable) Stop() {
 	if t.ctx != nil {
 		t.timer.Stop()
 		t.cancel(nil)

@@ -1,15 +1,39 @@
-package store
+package pointread
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/runnelkv/runnel/store/internal/timeout"
 	"github.com/runnelkv/runnel/store/partition"
 )
+
+// Source is the database that a batcher reads.
+type Source interface {
+	Name() string
+	// ReadKeys reads entries in a single statement. Values larger than maxValue bytes are left
+	// out, so that IsHead reports true for their entries.
+	ReadKeys(ctx context.Context, keys []partition.Key, maxValue int64) ([]partition.Entry, error)
+}
+
+// Limits of the values that a statement returns, in bytes.
+const (
+	MaxSharedBytes = 8 << 20       // of all values of a shared statement
+	smallValue     = 1 << 20       // of a value in a shared statement
+	Whole          = math.MaxInt64 // larger than every value
+)
+
+// IsHead reports whether an entry was read without its value, because that is large.
+func IsHead(e *partition.Entry) bool { return e.Value == nil && e.Size > 0 }
+
+// ErrClosed: the context of Run has ended.
+var ErrClosed = errors.New("store closed")
 
 // maxLookups bounds the keys of a shared statement.
 const maxLookups = 128
@@ -19,23 +43,23 @@ const maxLookups = 128
 // a caller that leaves gets no answer. Only after a worker has answered may the lookup be
 // reused, because then only the caller refers to it.
 type lookup struct {
-	key      Key
+	key      partition.Key
 	until    time.Time     // the caller's deadline
 	done     chan struct{} // buffered: a token for each use
 	settled  atomic.Bool
 	nextSame *lookup // of the same key, in the same batch
 	place    int     // in the batch
 
-	entry   Entry
+	entry   partition.Entry
 	found   bool
-	expired bool // the sweep answered: the backend was too slow
+	expired bool // the sweep answered: the source was too slow
 	err     error
 }
 
-// readBatcher answers point reads of a backend. Reads that queue while all workers are busy
-// share the next statement; a lone read is sent at once.
-type readBatcher struct {
-	backend    *backend
+// Batcher answers point reads of a source.
+type Batcher struct {
+	source     Source
+	timeout    time.Duration // of a statement
 	wakeCh     chan struct{} // a token for each worker that should look at the queue
 	lookups    sync.Pool
 	largeReads *largeReads
@@ -51,29 +75,30 @@ type readBatcher struct {
 // inFlight holds the lookups that a worker has taken from the queue and not yet answered.
 type inFlight struct{ lookups []*lookup }
 
-func newReadBatcher(b *backend) *readBatcher {
-	r := &readBatcher{backend: b, wakeCh: make(chan struct{}, b.options.Readers), largeReads: newLargeReads(b.options.Readers)}
+// New makes a batcher for so many workers. Each statement is bounded by the timeout.
+func New(s Source, workers int, timeout time.Duration) *Batcher {
+	r := &Batcher{source: s, timeout: timeout, wakeCh: make(chan struct{}, workers), largeReads: newLargeReads(workers)}
 	r.lookups.New = func() any { return &lookup{done: make(chan struct{}, 1)} }
 	r.sweepTimer = time.AfterFunc(time.Hour, r.expireWaiters)
 	r.sweepTimer.Stop()
 	return r
 }
 
-// lookUp reads an entry, which may be a tombstone or expired. If the backend does not answer
-// within wait plus sweepEvery, the error is a context.DeadlineExceeded; the statement
-// continues.
-func (r *readBatcher) lookUp(ctx context.Context, k Key, wait time.Duration) (e Entry, found bool, err error) {
+// Lookup reads an entry, which may be a tombstone or expired, with its value. If the source
+// does not answer within wait plus 50 ms, the error is ErrUnavailable and a
+// context.DeadlineExceeded; the statement continues.
+func (r *Batcher) Lookup(ctx context.Context, k partition.Key, wait time.Duration) (e partition.Entry, found bool, err error) {
 	l := r.lookups.Get().(*lookup)
 	until := time.Now().Add(wait)
 	l.key, l.until = k, until
 	if err := r.enqueue(l); err != nil {
-		return Entry{}, false, err
+		return partition.Entry{}, false, err
 	}
 	select {
 	case <-l.done:
 	case <-ctx.Done():
 		if l.settled.CompareAndSwap(false, true) {
-			return Entry{}, false, r.timeoutError(context.Cause(ctx))
+			return partition.Entry{}, false, r.timeoutError(context.Cause(ctx))
 		}
 		<-l.done
 	}
@@ -82,17 +107,17 @@ func (r *readBatcher) lookUp(ctx context.Context, k Key, wait time.Duration) (e 
 		*l = lookup{done: l.done}
 		r.lookups.Put(l)
 	}
-	if found && isHead(&e) {
+	if found && IsHead(&e) {
 		return r.getLarge(ctx, k, until)
 	}
 	return e, found, err
 }
 
-func (r *readBatcher) timeoutError(cause error) error {
-	return fmt.Errorf("read %s: %w: %w", r.backend.Name(), partition.ErrUnavailable, cause)
+func (r *Batcher) timeoutError(cause error) error {
+	return fmt.Errorf("read %s: %w: %w", r.source.Name(), partition.ErrUnavailable, cause)
 }
 
-func (r *readBatcher) enqueue(l *lookup) error {
+func (r *Batcher) enqueue(l *lookup) error {
 	r.mu.Lock()
 	if r.closed {
 		r.mu.Unlock()
@@ -116,7 +141,7 @@ func (r *readBatcher) enqueue(l *lookup) error {
 const sweepEvery = 50 * time.Millisecond
 
 // expireWaiters answers the lookups beyond their deadline. It runs while any lookup waits.
-func (r *readBatcher) expireWaiters() {
+func (r *Batcher) expireWaiters() {
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -140,7 +165,7 @@ func (r *readBatcher) expireWaiters() {
 	}
 }
 
-func (r *readBatcher) expire(l *lookup, now time.Time) bool {
+func (r *Batcher) expire(l *lookup, now time.Time) bool {
 	if now.Before(l.until) || !l.settled.CompareAndSwap(false, true) {
 		return false
 	}
@@ -149,10 +174,11 @@ func (r *readBatcher) expire(l *lookup, now time.Time) bool {
 	return true
 }
 
-// readLoop answers lookups until ctx ends and every accepted lookup is answered.
-func (r *readBatcher) readLoop(ctx context.Context) {
-	w := &readWorker{r: r, timeout: newReusableTimeout(context.WithoutCancel(ctx), r.backend.options.Timeout)}
-	defer w.timeout.stopContext()
+// Run answers lookups until ctx ends and every accepted lookup is answered. Every worker is a
+// goroutine in Run.
+func (r *Batcher) Run(ctx context.Context) {
+	w := &worker{r: r, timeout: timeout.New(context.WithoutCancel(ctx), r.timeout)}
+	defer w.timeout.Stop()
 	r.mu.Lock()
 	r.flights = append(r.flights, &w.flight)
 	r.mu.Unlock()
@@ -177,18 +203,18 @@ func (r *readBatcher) readLoop(ctx context.Context) {
 	}
 }
 
-// readWorker runs statements of a batcher, one after the other, and reuses its buffers.
-type readWorker struct {
-	r       *readBatcher
-	timeout *reusableTimeout
+// worker runs statements of a batcher, one after the other, and reuses its buffers.
+type worker struct {
+	r       *Batcher
+	timeout *timeout.Reusable
 	flight  inFlight
-	batch   []*lookup       // also in flight until the statement has ended
-	keys    []Key           // of the batch, without duplicates
-	firsts  map[Key]*lookup // first lookup of each key, for large batches
+	batch   []*lookup                 // also in flight until the statement has ended
+	keys    []partition.Key           // of the batch, without duplicates
+	firsts  map[partition.Key]*lookup // first lookup of each key, for large batches
 }
 
 // takeQueued moves queued lookups into the worker's flight.
-func (w *readWorker) takeQueued() bool {
+func (w *worker) takeQueued() bool {
 	r := w.r
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -203,7 +229,7 @@ func (w *readWorker) takeQueued() bool {
 }
 
 // endFlight hides the batch from the sweep: from now on only the worker answers.
-func (w *readWorker) endFlight() {
+func (w *worker) endFlight() {
 	w.r.mu.Lock()
 	defer w.r.mu.Unlock()
 	w.flight.lookups = nil
@@ -211,11 +237,11 @@ func (w *readWorker) endFlight() {
 
 // answerBatch reads the batch's keys in a single statement. Of large values it returns the
 // heads; the callers read these values through getLarge.
-func (w *readWorker) answerBatch() {
+func (w *worker) answerBatch() {
 	w.dedupKeys()
-	maxValue := min(smallValue, manySmall/int64(len(w.keys)))
-	entries, err := w.r.backend.readKeys(w.timeout.nextContext(), w.keys, maxValue)
-	w.timeout.finishContext()
+	maxValue := min(smallValue, MaxSharedBytes/int64(len(w.keys)))
+	entries, err := w.r.source.ReadKeys(w.timeout.Next(), w.keys, maxValue)
+	w.timeout.Finish()
 	w.endFlight()
 	for i := range entries {
 		for l := w.firstLookup(entries[i].Key, w.batch); l != nil; {
@@ -234,7 +260,7 @@ func (w *readWorker) answerBatch() {
 	clear(w.firsts)
 }
 
-func (w *readWorker) finishLookup(l *lookup, e *Entry, err error) {
+func (w *worker) finishLookup(l *lookup, e *partition.Entry, err error) {
 	w.batch[l.place] = nil
 	if !l.settled.CompareAndSwap(false, true) {
 		return
@@ -249,10 +275,10 @@ func (w *readWorker) finishLookup(l *lookup, e *Entry, err error) {
 const fewLookups = 8
 
 // dedupKeys lists the keys of the batch and chains the lookups of equal keys.
-func (w *readWorker) dedupKeys() {
+func (w *worker) dedupKeys() {
 	w.keys = w.keys[:0]
 	if len(w.batch) > fewLookups && w.firsts == nil {
-		w.firsts = make(map[Key]*lookup, maxLookups)
+		w.firsts = make(map[partition.Key]*lookup, maxLookups)
 	}
 	for i, l := range w.batch {
 		l.place = i
@@ -268,7 +294,7 @@ func (w *readWorker) dedupKeys() {
 }
 
 // firstLookup is the first unanswered lookup of a key among some of the batch.
-func (w *readWorker) firstLookup(k Key, among []*lookup) *lookup {
+func (w *worker) firstLookup(k partition.Key, among []*lookup) *lookup {
 	if len(w.batch) > fewLookups {
 		return w.firsts[k]
 	}
