@@ -235,7 +235,7 @@ func (b *backend) syncedAt(o Origin) Instant {
 	return at.SyncedAt
 }
 
-// notifier wakes goroutines that wait for new positions.
+// notifier wakes goroutines that wait for a change.
 type notifier struct {
 	waiting atomic.Bool
 	mu      sync.Mutex // guards ch

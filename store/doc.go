@@ -1,28 +1,45 @@
 // Package store is Runnel's core: keys and entries, the single write primitive, and reads
 // from any partition.
 //
-// Writes. Everything that changes data is an [Store.Update]: a set of declared keys and a
-// function over their current entries. A [Store.Put] is an unconditional Update without the
-// function. All keys of an Update have the same master, found by hashing the key's route to
-// a [Slot]. Each master has a committer per process. The committer takes the requests that
-// queued while its last commit was in flight and commits them in a single transaction; only
-// then are the callers answered. A successful Update is durable.
+// # Terms
 //
-// Reads. Any partition that is complete for the key's origin may answer. Concurrent point
-// reads of a partition share statements; a lone reader does not wait. Every value is checked
-// against its checksum: a damaged copy is never served, but read from another partition.
-// Answers of replicas may be kept in a cache, to which the rules for a replica apply.
+// A partition is a database that holds a copy of the data. Every key has a master, the
+// partition that accepts its writes; for the keys of that master the other partitions are
+// replicas. Each write of a master gets the next revision. The master is then the origin of
+// the entry. A partition's position for an origin is the revision up to which the partition
+// holds every change of that origin. A partition is complete for an origin once it has been
+// filled with all of it.
 //
-// Changes. [Store.Changes] and [Store.Watch] read the entries that changed after a
-// [ChangeToken], from any partition that holds everything the token has seen.
+// # Writes
+//
+// Everything that changes data is a [Store.Update]: a set of declared keys and a function
+// over their current entries. A [Store.Put] is an unconditional Update without the function.
+// All keys of an Update have the same master, found by hashing the key's route to a [Slot].
+// Each master has a committer per process. The committer takes the requests that queued while
+// its last commit was in flight and commits them in a single transaction; only then are the
+// callers answered. A successful Update is durable.
+//
+// # Reads
+//
+// Any partition that is complete for the key's origin may answer. Concurrent point reads of
+// a partition share statements; a lone reader does not wait. Every value is checked against
+// its checksum: a damaged copy is never served, but read from another partition. Answers of
+// replicas may be kept in a cache, to which the rules for a replica apply.
+//
+// # Changes
+//
+// [Store.Changes] and [Store.Watch] read the entries that changed after a [ChangeToken],
+// from any partition that holds everything the token has seen.
+//
+// # Inside
 //
 // The store knows its databases only as [partition.Partition]. [Store.Run] prepares them,
 // joins them to the cluster, and observes their health and positions. Known positions are
 // always lower bounds. The sync process copies entries between partitions; the store copies
 // only for [Store.Copy] and [Store.Restore].
 //
-// Files by prefix: write_ leads from Update and Put to the commit, read_ from Get and List
-// to a partition's answer, feed_ to the change feed; cache_ is the cache of replicas'
-// answers, cluster_ the cluster map, joins and restores, backend_ a partition with its
-// health and positions.
+// Files by prefix: write_ leads from Update and Put to the commit, read_ from Get and List to
+// a partition's answer, feed_ to the change feed; cache_ is the cache of replicas' answers,
+// cluster_ the cluster map, joins and restores, backend_ a partition with its health and
+// positions.
 package store

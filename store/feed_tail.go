@@ -16,24 +16,24 @@ import (
 // poll return. The cache takes the tail's rounds and makes the tail read more (see
 // advanceCache).
 type tail struct {
-	s      *Store
-	wakeCh chan struct{} // buffered, 1: there may be changes
-	on     atomic.Bool   // there are watchers, or were shortly ago
+	s       *Store
+	wakeCh  chan struct{} // buffered, 1: there may be changes
+	changed notifier      // of the fields below
+	on      atomic.Bool   // there are watchers, or were shortly ago
 
 	usedAt, polledAt time.Time // of the cache; used by followLoop's goroutine alone
 
-	mu        sync.Mutex // guards the fields below
-	watchers  int
-	leftAt    time.Time // when the last watcher left
-	caughtUp  bool      // at is set
-	at        ChangeToken
-	rounds    []tailRound
-	first     int64         // number of rounds[0]
-	entries   int           // in rounds
-	bytes     int64         // in rounds
-	changedCh chan struct{} // closed and replaced when a field above has changed
-	closed    bool
-	barriers  map[Origin]Revision // up to where a barrier made an origin durable
+	mu       sync.Mutex // guards the fields below
+	watchers int
+	leftAt   time.Time // when the last watcher left
+	caughtUp bool      // at is set
+	at       ChangeToken
+	rounds   []tailRound
+	first    int64 // number of rounds[0]
+	entries  int   // in rounds
+	bytes    int64 // in rounds
+	closed   bool
+	barriers map[Origin]Revision // up to where a barrier made an origin durable
 }
 
 // tailRound is the result of a round. It is immutable.
@@ -55,7 +55,7 @@ const (
 const linger = 30 * time.Second
 
 func newTail(s *Store) *tail {
-	return &tail{s: s, wakeCh: make(chan struct{}, 1), changedCh: make(chan struct{}), barriers: make(map[Origin]Revision)}
+	return &tail{s: s, wakeCh: make(chan struct{}, 1), barriers: make(map[Origin]Revision)}
 }
 
 // wakeIfWatched makes the tail read, if there are watchers. It never blocks.
@@ -194,7 +194,7 @@ func (t *tail) startAt(at ChangeToken) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.at, t.caughtUp = at, true
-	t.broadcast()
+	t.changed.broadcast()
 }
 
 // addRound keeps a round for the watchers, and drops the oldest rounds beyond the bounds.
@@ -213,7 +213,7 @@ func (t *tail) addRound(page *ChangePage) {
 		t.rounds[0] = tailRound{}
 		t.rounds, t.first = t.rounds[1:], t.first+1
 	}
-	t.broadcast()
+	t.changed.broadcast()
 }
 
 func bytesOf(entries []Entry) (sum int64) {
@@ -223,19 +223,13 @@ func bytesOf(entries []Entry) (sum int64) {
 	return sum
 }
 
-// broadcast wakes everything that waits for changedCh. t.mu is held.
-func (t *tail) broadcast() {
-	close(t.changedCh)
-	t.changedCh = make(chan struct{})
-}
-
 func (t *tail) stopAndInvalidate() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.closed = true
 	t.s.cache.invalidate()
 	t.dropRounds()
-	t.broadcast()
+	t.changed.broadcast()
 }
 
 func (t *tail) addWatcher() {
@@ -259,7 +253,7 @@ func (t *tail) removeWatcher() {
 func (t *tail) head() (at ChangeToken, caughtUp bool, changed <-chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.at, t.caughtUp, t.changedCh
+	return t.at, t.caughtUp, t.changed.nextBroadcast()
 }
 
 // durableUpTo is the revision up to which a barrier has made an origin durable.

@@ -110,7 +110,7 @@ func (w *Watch) tailRound() (*tailRound, <-chan struct{}, error) {
 	}
 	end := t.first + int64(len(t.rounds))
 	if w.number < 0 || w.number == end {
-		return nil, t.changedCh, nil
+		return nil, t.changed.nextBroadcast(), nil
 	}
 	round := t.rounds[w.number-t.first]
 	return &round, nil, nil

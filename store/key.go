@@ -34,7 +34,7 @@ func Name(k Key) string {
 	return name
 }
 
-// MaxKeyBytes is the longest name a store can be configured to accept.
+// MaxKeyBytes is the largest length of a name, in bytes, that Options can allow.
 const MaxKeyBytes = 512
 
 // CheckName returns a *KeyError unless name is 1..maxBytes of valid UTF-8

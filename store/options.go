@@ -14,8 +14,8 @@ import (
 type Options struct {
 	Partitions    []partition.Partition // in the order of the configuration, at least one; the store closes them
 	Masters       []string              // names among Partitions; default: the first
-	MaxKeyBytes   int                   // longest name of a key; default and maximum: MaxKeyBytes
-	MaxValueBytes int64                 // largest value, default 15 MiB; a partition may accept less
+	MaxKeyBytes   int                   // of the longest name of a key; default and maximum: MaxKeyBytes
+	MaxValueBytes int64                 // of the largest value, default 15 MiB; a partition may accept less
 	BatchEntries  int                   // most requests in a commit, default 1024
 	BatchBytes    int64                 // most bytes of values in a commit, default 4 MiB; a larger value gets a commit of its own
 	QueueEntries  int                   // most requests waiting for a master, default 16384; further ones fail with ErrMasterUnavailable

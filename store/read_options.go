@@ -56,9 +56,9 @@ type ListOptions struct {
 // Page is a page of a listing, in the byte order of the names.
 type Page struct {
 	Entries   []Entry
-	Prefixes  []string // groups, from Prefix to the delimiter, both included
-	Next      string   // After of the next page; "" on the last page
-	Partition string   // that answered; "" if several did
-	Staleness time.Duration
-	Seen      Vector // everything that the page reflects
+	Prefixes  []string      // groups, from Prefix to the delimiter, both included
+	Next      string        // After of the next page; "" on the last page
+	Partition string        // that answered; "" if several did
+	Staleness time.Duration // as in Read, of the stalest origin
+	Seen      Vector        // everything that the page reflects
 }
