@@ -222,9 +222,6 @@ func (t *turn) send(ctx context.Context) error {
 // one of them failed by itself, or the claim was never reached, their
 // outcome is unknown.
 func (t *turn) finish(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
 	err := t.send(ctx)
 	if err == nil || t.stale || t.d.Answered(err) || cutShort(err) && !t.known {
 		return err

@@ -113,7 +113,7 @@ func (l *rawConn) stop() {
 // within runs f, which uses the connection, and interrupts it when ctx ends.
 func (l *rawConn) within(ctx context.Context, f func() error) error {
 	if err := ctx.Err(); err != nil {
-		return err
+		return fmt.Errorf("%w, %w", err, errNotSent)
 	}
 	if l.broken {
 		return driver.ErrBadConn

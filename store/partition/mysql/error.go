@@ -70,7 +70,7 @@ func errorNumber(err error) uint16 {
 func (d *database) Transient(err error) bool {
 	switch errorNumber(err) {
 	case 0:
-		return errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn)
+		return errors.Is(err, errNotSent) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn)
 	case errDeadlock, errLockWait, errCheckRead, errConnectionKilled, errSessionKilled, errInactive:
 		return true
 	}
@@ -91,9 +91,12 @@ func cutShort(err error) bool {
 	return false
 }
 
-// notSent: the driver says so of a statement that it did not begin to send.
+// errNotSent says that the time was over before a statement was sent.
+var errNotSent = errors.New("nothing was sent")
+
+// notSent reports whether a statement did not begin to be sent.
 func notSent(err error) bool {
-	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrPktTooLarge)
+	return errors.Is(err, errNotSent) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrPktTooLarge)
 }
 
 // Explain implements Dialect.

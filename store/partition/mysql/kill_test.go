@@ -2,11 +2,13 @@ package mysql
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/runnelkv/runnel/store/partition"
 	"github.com/runnelkv/runnel/store/partition/sqlengine"
 	"github.com/runnelkv/runnel/test/servers"
 )
@@ -50,5 +52,17 @@ func TestForgottenKillIsRepeated(t *testing.T) {
 				t.Errorf("the statement ended with %v", err)
 			}
 		})
+	}
+}
+
+// TestOutcomeIsKnownOfWhatWasNotSent: when the time of a commit is over before its
+// statements are sent, it is certain that nothing happened.
+func TestOutcomeIsKnownOfWhatWasNotSent(t *testing.T) {
+	d := textDB()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := d.commitBriefly(ctx, &rawConn{d: d}, someBatch(1))
+	if !errors.Is(err, context.Canceled) || errors.Is(err, partition.ErrOutcomeUnknown) {
+		t.Errorf("the commit of a request that had ended: %v", err)
 	}
 }
