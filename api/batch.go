@@ -2,7 +2,6 @@ package api
 
 import (
 	"bytes"
-	"errors"
 	"mime"
 	"net/http"
 	"slices"
@@ -24,8 +23,8 @@ const (
 )
 
 var (
-	arrayOffers     = []negotiate.Variant{negotiate.JSON, negotiate.NDJSON}
-	lineOffers      = []negotiate.Variant{negotiate.NDJSON, negotiate.JSON}
+	arrayVariants   = []negotiate.Variant{negotiate.JSON, negotiate.NDJSON}
+	lineVariants    = []negotiate.Variant{negotiate.NDJSON, negotiate.JSON}
 	batchMediaTypes = []string{"application/json", "application/x-ndjson"}
 )
 
@@ -40,16 +39,15 @@ func (s *Server) postBatch(w *response, r *request) error {
 	if err != nil {
 		return err
 	}
-	among := arrayOffers
+	variants := arrayVariants
 	if lines {
-		among = lineOffers
+		variants = lineVariants
 	}
-	if r.variant, err = negotiate.Choose(r.Header["Accept"], among); err != nil {
+	if r.variant, err = negotiate.Choose(r.Header["Accept"], variants); err != nil {
 		return err
 	}
 	b := batches.Get().(*batch)
-	b.server, b.request, b.read, b.answer = s, r, o, newBatchAnswer(w, r, s.options.Limits.Write)
-	b.answer.b, b.answer.seen = b.out, sessionTracker{s.store.Tag, o.Session, b.marks}
+	b.server, b.request, b.read, b.answer = s, r, o, newBatchAnswer(w, b.out, sessionTracker{s.store.Tag, o.Session, b.marks})
 	if b.keeps = inSession(r.Header, &o); o.Consistency == store.InSession || o.Consistency == "" {
 		b.read.Consistency = store.Any // means the same, and GetMany reads such keys together
 	}
@@ -124,7 +122,7 @@ func (s *Server) largestLine() int64 { return 6*s.store.MaxValueBytes() + 64<<10
 
 // runArray runs an array after the whole array has been decoded.
 func (b *batch) runArray(w *response) error {
-	body, err := readBody(w, b.request, b.server.largestBody())
+	body, err := w.readBody(b.request, b.server.largestBody(), problem.BodyTooLarge)
 	if err != nil {
 		return err
 	}
@@ -132,54 +130,33 @@ func (b *batch) runArray(w *response) error {
 	if err != nil {
 		return err
 	}
-	for ops := b.ops; len(ops) > 0; {
-		n := min(windowItems, len(ops))
-		if err := b.runWindow(ops[:n]); err != nil {
+	for ops := range slices.Chunk(b.ops, windowItems) {
+		if err := b.runWindow(ops); err != nil {
 			return err
 		}
-		ops = ops[n:]
 	}
 	return b.answer.finishAnswer()
 }
 
 // runLines runs a small body of lines, which is read whole.
 func (b *batch) runLines(w *response) error {
-	body, err := readBody(w, b.request, wholeBytes)
+	body, err := w.readBody(b.request, wholeBytes, problem.BodyTooLarge)
 	if err != nil {
 		return err
 	}
 	d := b.server.newOpDecoder()
-	b.ops = slices.Grow(b.ops[:0], min(windowItems, bytes.Count(body, newline)+1))
-	for len(body) > 0 {
-		b.ops = b.ops[:0]
-		for len(body) > 0 && len(b.ops) < windowItems {
-			var line []byte
-			line, body, _ = bytes.Cut(body, newline)
-			b.ops = d.appendLine(b.ops, line)
+	b.ops = slices.Grow(b.ops[:0], min(windowItems, bytes.Count(body, []byte("\n"))+1))
+	for text := range bytes.Lines(body) {
+		if b.ops = d.appendLine(b.ops, text); len(b.ops) < windowItems {
+			continue
 		}
 		if err := b.runWindow(b.ops); err != nil {
 			return err
 		}
+		b.ops = b.ops[:0]
+	}
+	if err := b.runWindow(b.ops); err != nil {
+		return err
 	}
 	return b.answer.finishAnswer()
-}
-
-var newline = []byte("\n")
-
-// readBody reads a whole body of at most limit bytes.
-func readBody(w *response, r *request, limit int64) ([]byte, error) {
-	if err := requireLength(r); err != nil {
-		return nil, err
-	}
-	if r.ContentLength > limit {
-		return nil, problem.BodyTooLarge(limit)
-	}
-	body, err := w.readAll(r, limit)
-	switch {
-	case errors.As(err, new(*http.MaxBytesError)):
-		return nil, problem.BodyTooLarge(limit)
-	case err != nil:
-		return nil, bodyError(err, limit)
-	}
-	return body, nil
 }

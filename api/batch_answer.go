@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/runnelkv/runnel/api/internal/negotiate"
 	"github.com/runnelkv/runnel/store"
@@ -14,9 +13,6 @@ import (
 type batchAnswer struct {
 	resultWriter
 	w        *response
-	request  *request
-	control  *http.ResponseController
-	timeout  time.Duration  // for the client to take each piece
 	minimal  bool           // Prefer: return=minimal: results only for gets and refused operations
 	done     int            // operations that succeeded
 	refusals int            // operations that were refused
@@ -28,10 +24,9 @@ type batchAnswer struct {
 	err      error // of sending: the client is gone or does not read
 }
 
-func newBatchAnswer(w *response, r *request, timeout time.Duration) *batchAnswer {
-	a := &batchAnswer{w: w, request: r, control: http.NewResponseController(w), timeout: timeout}
-	a.lines = r.variant.Format == negotiate.FormatNDJSON
-	a.minimal = prefersMinimal(r.Header)
+func newBatchAnswer(w *response, out []byte, seen sessionTracker) *batchAnswer {
+	a := &batchAnswer{w: w, minimal: prefersMinimal(w.request.Header), seen: seen}
+	a.b, a.lines = out, w.request.variant.Format == negotiate.FormatNDJSON
 	return a
 }
 
@@ -105,17 +100,9 @@ func (a *batchAnswer) sendGathered() {
 	case a.sender != nil:
 		a.err = a.sender.enqueue(a.b)
 	case a.err == nil:
-		a.err = a.write(a.b)
+		a.err = a.w.send(a.b)
 	}
 	a.b = a.b[:0]
-}
-
-// write gives the client a fresh deadline and writes b.
-func (a *batchAnswer) write(b []byte) error {
-	// Fails in tests, whose connections have no deadlines.
-	a.control.SetWriteDeadline(time.Now().Add(a.timeout))
-	_, err := a.w.Write(b)
-	return err
 }
 
 // writeHeader sends the header. The header has the session as far as the batch has come; if more results follow, a
@@ -127,9 +114,9 @@ func (a *batchAnswer) writeHeader() {
 		a.w.set(sessionHeader, token)
 	}
 	if !a.ending {
-		a.trails = announceSession(h, a.request)
+		a.trails = announceSession(h, &a.w.request)
 	}
-	h["Content-Type"] = []string{a.request.variant.ContentType}
+	h["Content-Type"] = []string{a.w.request.variant.ContentType}
 	h["Vary"] = varyAccept
 	h["Cache-Control"] = noStore
 	if a.minimal {
@@ -145,7 +132,7 @@ func (a *batchAnswer) writeHeader() {
 func (a *batchAnswer) sendNow() error {
 	a.sendGathered()
 	if a.err == nil && a.sender == nil {
-		a.err = a.control.Flush()
+		a.err = a.w.FlushError()
 	}
 	return a.err
 }

@@ -43,23 +43,22 @@ func sendFirst(t *testing.T, address string, lines []byte, fields string) (answe
 	return answer, body, err
 }
 
-// TestBatchOfAClientThatSendsFirst: answers of some MiB wait for a client that
-// reads nothing before it has sent everything.
+// TestBatchOfAClientThatSendsFirst: some MiB of answers are queued for a client that sends everything before it reads.
 func TestBatchOfAClientThatSendsFirst(t *testing.T) {
 	n := newNode(t)
 	server := n.serve(t, Limits{})
-	const count = 50_000 // whose answers are more than the connection holds
+	const count = 50_000 // whose answers exceed the buffers of the connection
 	var lines bytes.Buffer
 	for i := range count {
 		fmt.Fprintf(&lines, `{"op":"put","key":"%s%06d","value":"%d"}`+"\n", strings.Repeat("long-", 20), i%100, i)
 	}
 	_, body, err := sendFirst(t, server.Listener.Addr().String(), lines.Bytes(), "")
-	if got := bytes.Count(body, newline); err != nil || got != count {
+	if got := bytes.Count(body, []byte("\n")); err != nil || got != count {
 		t.Errorf("%d answers, %v", got, err)
 	}
 }
 
-// TestMinimalBatch: what was done has no result of its own, but is counted.
+// TestMinimalBatch: successful operations have no results, but are counted.
 func TestMinimalBatch(t *testing.T) {
 	n := newNode(t)
 	n.put(t, "there")
@@ -86,8 +85,8 @@ func TestMinimalBatch(t *testing.T) {
 	}
 }
 
-// TestBatchWhoseAnswersAreNotRead ends early: a client that goes on to send
-// and reads later is given what was done, and a problem.
+// TestBatchWhoseAnswersAreNotRead ends early: a client that only sends, and reads later, gets the results so far and a
+// problem.
 func TestBatchWhoseAnswersAreNotRead(t *testing.T) {
 	var log syncBuffer
 	n := newNode(t, func(o *Options) { o.Logger = log.logger() })
@@ -96,7 +95,7 @@ func TestBatchWhoseAnswersAreNotRead(t *testing.T) {
 	// Every line asks for 100 kB: after some MiB the answers wait.
 	lines := bytes.Repeat([]byte(`{"op":"get","key":"large"}`+strings.Repeat(" ", 20_000)+"\n"), 1500)
 	_, body, err := sendFirst(t, server.Listener.Addr().String(), lines, "")
-	answers := bytes.Split(bytes.TrimSpace(body), newline)
+	answers := bytes.Split(bytes.TrimSpace(body), []byte("\n"))
 	last := answers[len(answers)-1]
 	if err == nil || len(answers) > 1000 || !bytes.Contains(last, []byte("/problems/answers-unread")) {
 		t.Errorf("%d answers, the last %.200s; %v", len(answers), last, err)
@@ -128,7 +127,7 @@ func TestRefusedLinesTakeLittleMemory(t *testing.T) {
 	if _, err := r.Body.Read(first); err != nil {
 		t.Fatal(err)
 	}
-	// The server waits for the reader, with as much as it will hold.
+	// The server waits for the reader and queues up to its bound.
 	var most atomic.Int64
 	eventually(t, "what is held does not grow", func() bool {
 		before := heap() - base
@@ -140,13 +139,13 @@ func TestRefusedLinesTakeLittleMemory(t *testing.T) {
 		t.Errorf("%d MiB are held", most.Load()>>20)
 	}
 	got, err := io.ReadAll(r.Body)
-	if lines := bytes.Count(got, newline); err != nil || lines != 500_000 {
+	if lines := bytes.Count(got, []byte("\n")); err != nil || lines != 500_000 {
 		t.Errorf("%d lines, %v", lines, err)
 	}
 }
 
-// TestDrainEndsBatches: a stream of operations ends promptly with its problem
-// when the server is to stop, and what was sent whole has been answered.
+// TestDrainEndsBatches: when the server drains, a stream of operations answers all complete lines and ends promptly
+// with a problem.
 func TestDrainEndsBatches(t *testing.T) {
 	n, server := limited(t, Limits{})
 	c := converse(t, server.URL)
@@ -157,7 +156,7 @@ func TestDrainEndsBatches(t *testing.T) {
 	began := time.Now()
 	n.Drain()
 	rest, err := io.ReadAll(c.answers)
-	if err == nil || !bytes.Contains(rest, []byte("/problems/shutting-down")) || bytes.Count(rest, newline) != 1 {
+	if err == nil || !bytes.Contains(rest, []byte("/problems/shutting-down")) || bytes.Count(rest, []byte("\n")) != 1 {
 		t.Errorf("%q, %v", rest, err)
 	}
 	c.send.CloseWithError(io.ErrClosedPipe)
@@ -166,8 +165,7 @@ func TestDrainEndsBatches(t *testing.T) {
 	}
 }
 
-// TestStoppedReaderReadsNoMore: a read that begins after stop, as the reader was
-// busy with a line until then, gets no deadline of its own and ends.
+// TestStoppedReaderReadsNoMore: a read that begins after stopReading gets no fresh deadline and ends.
 func TestStoppedReaderReadsNoMore(t *testing.T) {
 	body, client := io.Pipe()
 	defer client.Close()
@@ -196,7 +194,7 @@ type deadlineRecorder struct {
 
 func (d *deadlineRecorder) SetReadDeadline(t time.Time) error { d.read.Store(&t); return nil }
 
-// TestLineOfEscapes: a value that fits is taken however it is spelled.
+// TestLineOfEscapes: a value within the limit is accepted in every spelling.
 func TestLineOfEscapes(t *testing.T) {
 	n := newNode(t)
 	server := n.serve(t, Limits{})
@@ -221,7 +219,7 @@ func TestLineOfEscapes(t *testing.T) {
 	}
 }
 
-// syncBuffer gathers what several goroutines log.
+// syncBuffer collects log lines of several goroutines.
 type syncBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer

@@ -19,8 +19,7 @@ const (
 // sender writes the answer of a stream while later operations run. Many clients send everything before they read: up to
 // heldBytes of queued answers, such clients do not block.
 type sender struct {
-	write  func([]byte) error // writes one piece
-	flush  func() error
+	w      *response
 	budget *budget.Budget
 
 	mu      sync.Mutex // guards the fields below
@@ -35,8 +34,8 @@ type sender struct {
 	running sync.WaitGroup
 }
 
-func newSender(write func([]byte) error, flush func() error) *sender {
-	s := &sender{write: write, flush: flush}
+func newSender(w *response, b *budget.Budget) *sender {
+	s := &sender{w: w, budget: b}
 	s.changed.L = &s.mu
 	s.running.Go(s.writeQueued)
 	return s
@@ -70,7 +69,7 @@ func (s *sender) writeAll(b []byte) error {
 	defer s.mu.Lock()
 	for len(b) > 0 {
 		n := min(len(b), pieceBytes)
-		if err := s.write(b[:n]); err != nil {
+		if err := s.w.send(b[:n]); err != nil {
 			return err
 		}
 		b = b[n:]
@@ -79,7 +78,7 @@ func (s *sender) writeAll(b []byte) error {
 		s.changed.Broadcast()
 		s.mu.Unlock()
 	}
-	return s.flush()
+	return s.w.FlushError()
 }
 
 // enqueue queues b. If too much is queued, enqueue blocks until the client reads. When the client reads nothing for

@@ -18,7 +18,7 @@ import (
 // runStream runs lines as they arrive and answers meanwhile. While a window runs, the next window is read. A single
 // line runs at once.
 func (b *batch) runStream() error {
-	control := b.answer.control
+	control := http.NewResponseController(b.answer.w)
 	b.answer.w.duplex = true
 	control.EnableFullDuplex() // fails if the connection is full duplex already, and in tests
 	r := b.server.newLineReader(b.request, control)
@@ -28,8 +28,7 @@ func (b *batch) runStream() error {
 	undrain := context.AfterFunc(b.server.draining, func() {
 		r.endWith(problem.New(problem.ShuttingDown, "The server ends what it accepted. The operations that have no answer before this line were not done."))
 	})
-	b.answer.sender = newSender(b.answer.write, control.Flush)
-	b.answer.sender.budget = b.server.budget
+	b.answer.sender = newSender(b.answer.w, b.server.budget)
 	err := b.runWindows(r)
 	undrain()
 	r.stopReading()
@@ -48,12 +47,13 @@ func (b *batch) endAnswer(err error) {
 		a.sender.drain() // an error means that the client is gone
 		return
 	}
-	a.control.SetWriteDeadline(time.Now().Add(lingerTime)) // for a write in progress
-	a.control.SetReadDeadline(time.Now().Add(lingerTime))
+	control := http.NewResponseController(a.w)
+	control.SetWriteDeadline(time.Now().Add(lingerTime)) // for a write in progress
+	control.SetReadDeadline(time.Now().Add(lingerTime))
 	var dropping sync.WaitGroup
 	dropping.Go(func() { a.w.discardBody(b.request.Request) })
 	a.sender.drain()
-	a.control.SetReadDeadline(longPast)
+	control.SetReadDeadline(longPast)
 	dropping.Wait()
 }
 
@@ -85,7 +85,7 @@ func (b *batch) runWindows(r *lineReader) error {
 func (b *batch) breakOffAnswer(err error) error {
 	if b.answer.begun && b.answer.lines {
 		b.answer.ending = true
-		b.answer.problemLine(newProblemDocument(asProblem(err), b.request, b.answer.w.id))
+		b.answer.problemLine(newProblemDocument(b.answer.w, asProblem(err)))
 		b.answer.sendGathered()
 	}
 	return err
@@ -239,8 +239,8 @@ func (r *lineReader) reserveBlock(wait time.Duration) error {
 	r.mu.Unlock()
 	ctx, cancel := context.WithTimeout(r.context, wait)
 	defer cancel()
-	if r.budget.Acquire(ctx, n) != nil {
-		return problem.New(problem.Overloaded, "The memory for requests (%d MiB) is in use.", r.budget.Total()>>20)
+	if err := r.budget.Acquire(ctx, n); err != nil {
+		return err
 	}
 	r.pending += n
 	return nil
@@ -260,7 +260,7 @@ func (r *lineReader) deliver(one []op, bytes int, err error) bool {
 	r.bytes += bytes
 	r.held, r.pending = r.held+r.pending, 0
 	if err != nil && err != io.EOF {
-		err = bodyError(err, 0)
+		err = bodyError(err)
 	}
 	if r.err == nil {
 		r.err = err

@@ -13,7 +13,7 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-// result is a line of a batch's answer, as a client reads it.
+// result is a decoded line of a batch's answer.
 type result struct {
 	Index       int
 	Op, Key     string
@@ -99,7 +99,7 @@ func (n *node) stream(t testing.TB, body string, headers ...string) *httptest.Re
 	return w
 }
 
-// outcomes says in short what came of each operation.
+// results summarises the result of each operation.
 func results(rs []result) []string {
 	var all []string
 	for _, r := range rs {
@@ -202,7 +202,7 @@ func TestBatchRefusesSingleOperationsAndDoesTheRest(t *testing.T) {
 				want = append(want, slug, "")
 			}
 			if form == "array" {
-				ops = shrink(ops) // together they must fit one body
+				ops = shrink(ops) // fit the operations into a single body
 			}
 			rs := batch(n, t, ops...)
 			var got []string
@@ -294,8 +294,8 @@ func TestBatchIsAnsweredInTheFormThatIsAskedFor(t *testing.T) {
 	}
 }
 
-// TestBatchReadsItsOwnWrites: whatever partition answers reads, a get behind a
-// write of the same batch sees it. Nothing is synced here.
+// TestBatchReadsItsOwnWrites: a get after a write of the same batch sees the write, whichever partition answers.
+// Nothing is synced here.
 func TestBatchReadsItsOwnWrites(t *testing.T) {
 	for form, batch := range forms {
 		n := newNode(t)

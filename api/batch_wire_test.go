@@ -74,8 +74,8 @@ func limited(t *testing.T, l Limits) (*node, *httptest.Server) {
 	return n, n.serve(t, l)
 }
 
-// TestBatchIsStreamedBothWays: each line is answered before the next one is sent,
-// for longer than a whole request may take.
+// TestBatchIsStreamedBothWays: each line is answered before the next line is sent, for longer than the time limit of a
+// whole request.
 func TestBatchIsStreamedBothWays(t *testing.T) {
 	_, server := limited(t, Limits{Body: 300 * time.Millisecond, Write: 300 * time.Millisecond})
 	c := converse(t, server.URL)
@@ -94,7 +94,7 @@ func TestBatchIsStreamedBothWays(t *testing.T) {
 	if rest, err := io.ReadAll(c.answers); err != nil || len(rest) > 0 {
 		t.Errorf("%q, %v", rest, err)
 	}
-	// The connection, and its deadlines, are as good as new.
+	// The connection and its deadlines still work.
 	for range 3 {
 		answer, err := http.Get(server.URL + "/v1/keys/k?consistency=master")
 		if err != nil || answer.StatusCode != 200 {
@@ -105,8 +105,8 @@ func TestBatchIsStreamedBothWays(t *testing.T) {
 	}
 }
 
-// TestBrokenBatchSaysSo: what came before is done and answered; then comes a
-// problem, and no end.
+// TestBrokenBatchSaysSo: operations before the break are done and answered, then a problem follows and the answer
+// breaks off.
 func TestBrokenBatchSaysSo(t *testing.T) {
 	n, server := limited(t, Limits{Body: 300 * time.Millisecond})
 	for name, end := range map[string]struct{ sent, slug string }{
@@ -137,8 +137,7 @@ func TestBrokenBatchSaysSo(t *testing.T) {
 	}
 }
 
-// TestBatchEndsWithItsClient: neither the handler nor its reader stays behind,
-// whether the client goes or stops reading.
+// TestBatchEndsWithItsClient: the handler and its reader end when the client leaves or stops reading.
 func TestBatchEndsWithItsClient(t *testing.T) {
 	_, server := limited(t, Limits{Write: 300 * time.Millisecond})
 	c := converse(t, server.URL)
@@ -208,8 +207,8 @@ func (e *endless) settled() {
 	}
 }
 
-// TestBatchTakesMemoryForAWindow, and not for all of its lines, also when a
-// commit takes so long that all of them could come meanwhile.
+// TestBatchTakesMemoryForAWindow: memory is bounded by the window, not by the number of lines, even if a slow commit
+// lets all lines arrive meanwhile.
 func TestBatchTakesMemoryForAWindow(t *testing.T) {
 	n := newNode(t)
 	server := n.serve(t, Limits{})

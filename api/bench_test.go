@@ -22,8 +22,7 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-// quickStore answers at once from memory, so that what is measured is the way
-// there and back.
+// quickStore answers at once from memory, so that benchmarks measure the API alone.
 type quickStore struct {
 	Store
 	read    store.Read
@@ -60,7 +59,7 @@ func newQuickServer(s *quickStore) *Server {
 	return New(Options{Store: s, Logger: slog.New(slog.DiscardHandler)})
 }
 
-// newCeiling is what test/bench calls the ceiling: gorilla/mux answering from a map.
+// newCeiling is the upper bound that test/bench compares with: gorilla/mux answering from a map.
 func newCeiling() http.Handler {
 	var mu sync.RWMutex
 	values := map[string][]byte{"users": bytes.Repeat([]byte("x"), 100)}
@@ -87,8 +86,7 @@ func newCeiling() http.Handler {
 	return router
 }
 
-// answerer answers the same request again and again, without a network. As
-// net/http does, it has a new header map for each answer.
+// answerer repeats a request without a network. Like net/http, each answer gets a new header map.
 type answerer struct {
 	handler http.Handler
 	request *http.Request
@@ -132,8 +130,7 @@ func BenchmarkAnswer(b *testing.B) {
 	}
 }
 
-// BenchmarkServed is the same with net/http and the kernel in between. What it
-// reports as cpu-ns/op is the processor time of both ends.
+// BenchmarkServed includes net/http and the kernel. cpu-ns/op is the processor time of both ends.
 func BenchmarkServed(b *testing.B) {
 	get := "GET /v1/keys/users%s HTTP/1.1\r\nHost: localhost\r\n\r\n"
 	put := "PUT /v1/keys/users%s HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n\r\n" + strings.Repeat("x", 100)
@@ -183,8 +180,7 @@ func served(b *testing.B, address string, request []byte) {
 	b.ReportMetric(float64(cpuTime()-before)/float64(b.N), "cpu-ns/op")
 }
 
-// exchanges sends a request n times over one connection, and skips the answers
-// at as little cost as can be: all are as long as the first.
+// exchanges sends a request n times over a connection and skips the answers cheaply: all have the length of the first.
 func exchanges(address string, request []byte, n int) error {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {

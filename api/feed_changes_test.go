@@ -22,7 +22,7 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// changesPage is what a client sees of a page.
+// changesPage is a decoded page of changes.
 type changesPage struct {
 	Changes []struct {
 		Key     string  `json:"key"`
@@ -61,7 +61,7 @@ func (n *node) changes(t *testing.T, query string) changesPage {
 	return p
 }
 
-// level copies everything from the master to the other partitions.
+// level copies everything from the master to the replicas.
 func (n *node) level(t *testing.T) {
 	t.Helper()
 	ctx := t.Context()
@@ -285,8 +285,8 @@ func listenBy(t *testing.T, client *http.Client, server *httptest.Server, query,
 
 func (e *events) close() { e.cancel(); e.body.Close() }
 
-// next reads up to the end of the next event with data, and returns its key. As
-// in browsers, an id counts once its event is whole.
+// next reads up to the end of the next event with data and returns its key. As in browsers, an id counts only once the
+// event is complete.
 func (e *events) next() (string, error) {
 	id, key := e.last, ""
 	for {
@@ -348,7 +348,7 @@ func TestEventsOutliveTheServersDeadlines(t *testing.T) {
 	n.put(t, "b")
 	n.level(t)
 	e.want("b")
-	// Cut off, it comes back with what it had last, on another connection.
+	// After a cut the reader resumes with its last token on another connection.
 	e.close()
 	n.put(t, "c")
 	n.level(t)
@@ -417,8 +417,8 @@ func TestDrainEndsStreams(t *testing.T) {
 	}
 }
 
-// TestAStalledReaderSlowsNobody has one reader take nothing while others read
-// many times what the sockets between hold. It is cut off, and comes back.
+// TestAStalledReaderSlowsNobody: a reader takes nothing while the rest read many times the size of the socket buffers.
+// The stalled reader is cut off and resumes.
 func TestAStalledReaderSlowsNobody(t *testing.T) {
 	limits := Limits{Write: 5 * time.Second}
 	n := newNode(t, func(o *Options) { o.Limits = limits })
@@ -490,7 +490,7 @@ func TestReadersLeaveNothingBehind(t *testing.T) {
 	server := n.serve(t, Limits{})
 	n.put(t, "a")
 	n.level(t)
-	listen(t, server, "", "").close() // whatever is started once
+	listen(t, server, "", "").close() // start everything that starts once
 	eventually(t, "it is gone", func() bool { return n.gauge(t, `runnel_changes_readers{form="events"}`) == 0 })
 	server.CloseClientConnections()
 	server.Client().CloseIdleConnections()

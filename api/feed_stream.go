@@ -1,12 +1,12 @@
 package api
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
-	"time"
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/runnelkv/runnel/api/internal/budget"
 	"github.com/runnelkv/runnel/api/internal/negotiate"
@@ -30,19 +30,23 @@ func (s *Server) streamChanges(w *response, r *request, f feed) error {
 	}
 	ctx, cancel := s.endless(w, r)
 	defer cancel()
-	st := newChangeStream(s, w, f.options.Values, r.variant.Format)
-	s.feeds.readers.WithLabelValues(st.formName()).Inc()
-	defer s.feeds.readers.WithLabelValues(st.formName()).Dec()
+	st := &changeStream{w: w, sent: s.feeds.sent, values: f.options.Values, events: r.variant == negotiate.Events}
+	form := "ndjson"
+	if st.events {
+		form = "events"
+	}
+	s.feeds.readers.WithLabelValues(form).Inc()
+	defer s.feeds.readers.WithLabelValues(form).Dec()
 	if err := st.writeFirst(ctx, &page); err != nil {
 		return nil // the client is gone or does not read
 	}
 	watch := s.store.Watch(page.Next, f.options)
 	defer watch.Close()
-	return s.follow(ctx, st, watch, func(err error) *problemDocument { return newProblemDocument(asProblem(err), r, w.id) })
+	return s.follow(ctx, st, watch)
 }
 
 // follow writes the pages of the watch until ctx ends, the client is gone, or the changes cannot be continued.
-func (s *Server) follow(ctx context.Context, st *changeStream, watch *store.Watch, describe func(error) *problemDocument) error {
+func (s *Server) follow(ctx context.Context, st *changeStream, watch *store.Watch) error {
 	for {
 		beat, cancel := context.WithTimeout(ctx, s.options.Limits.Heartbeat)
 		page, err := watch.Next(beat)
@@ -55,7 +59,7 @@ func (s *Server) follow(ctx context.Context, st *changeStream, watch *store.Watc
 		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, store.ErrNoPartition):
 			err = st.heartbeat(watch.Token())
 		default:
-			st.writeProblem(describe(err))
+			st.writeProblem(err)
 			return err
 		}
 		if err != nil {
@@ -67,23 +71,11 @@ func (s *Server) follow(ctx context.Context, st *changeStream, watch *store.Watc
 
 // changeStream writes changes as NDJSON or as server-sent events. An idle stream keeps no buffer.
 type changeStream struct {
-	s         *Server
 	w         *response
-	control   *http.ResponseController
+	sent      prometheus.Counter
 	values    bool
-	format    negotiate.Format
+	events    bool
 	lastToken string // last token sent to the client
-}
-
-func newChangeStream(s *Server, w *response, values bool, f negotiate.Format) *changeStream {
-	return &changeStream{s: s, w: w, control: http.NewResponseController(w), values: values, format: f}
-}
-
-func (st *changeStream) formName() string {
-	if st.format == negotiate.FormatEvents {
-		return "events"
-	}
-	return "ndjson"
 }
 
 // retryEvents makes browsers reconnect after one second.
@@ -91,8 +83,8 @@ const retryEvents = "retry: 1000\n\n"
 
 // writeFirst writes the first page. If the page is empty, a heartbeat gives the client a token to resume with.
 func (st *changeStream) writeFirst(ctx context.Context, page *store.ChangePage) error {
-	if st.format == negotiate.FormatEvents {
-		if err := st.send([]byte(retryEvents)); err != nil {
+	if st.events {
+		if err := st.w.sendNow([]byte(retryEvents)); err != nil {
 			return err
 		}
 	}
@@ -103,75 +95,47 @@ func (st *changeStream) writeFirst(ctx context.Context, page *store.ChangePage) 
 }
 
 func (st *changeStream) writePage(ctx context.Context, page *store.ChangePage) error {
-	if err := st.w.held.Resize(ctx, budget.Encoded(page.Entries), st.s.options.Limits.Write); err != nil {
+	if err := st.w.held.Resize(ctx, budget.Encoded(page.Entries), st.w.limits.Write); err != nil {
 		return err
 	}
 	defer st.w.held.Release()
-	b := buffers.Get().(*bytes.Buffer)
-	defer func() {
-		if b.Cap() <= keepBytes {
-			b.Reset()
-			buffers.Put(b)
-		}
-	}()
-	encoder := json.NewEncoder(b)
-	for e, token := range page.All() {
-		st.lastToken = token.String()
-		d := newChange(e, st.values, negotiate.FormatJSON)
-		if st.format == negotiate.FormatEvents {
-			b.WriteString("id: " + st.lastToken + "\ndata: ")
-		} else {
-			d.Next = st.lastToken
-		}
-		if err := encoder.Encode(d); err != nil { // ends with a line break
-			return err
-		}
-		if st.format == negotiate.FormatEvents {
-			b.WriteByte('\n')
-		}
-		if b.Len() >= flushBytes {
-			if err := st.send(b.Bytes()); err != nil {
-				return err
+	st.sent.Add(float64(len(page.Entries)))
+	return st.w.sendLines(func(yield func(line) bool) {
+		for e, token := range page.All() {
+			st.lastToken = token.String()
+			d := newChange(e, st.values, negotiate.FormatJSON)
+			l := line{document: d}
+			if st.events {
+				l.before, l.after = "id: "+st.lastToken+"\ndata: ", "\n"
+			} else {
+				d.Next = st.lastToken
 			}
-			b.Reset()
+			if !yield(l) {
+				return
+			}
 		}
-	}
-	st.s.feeds.sent.Add(float64(len(page.Entries)))
-	return st.send(b.Bytes())
+	})
 }
 
 // heartbeat keeps the connection open and sends the token, which advances even without changes. An event without data
 // sets only the last event id.
 func (st *changeStream) heartbeat(at store.ChangeToken) error {
 	token := at.String()
-	line := `{"next":"` + token + "\"}\n"
-	if st.format == negotiate.FormatEvents {
-		line = "id: " + token + "\n\n"
+	text := `{"next":"` + token + "\"}\n"
+	if st.events {
+		text = "id: " + token + "\n\n"
 		if token == st.lastToken {
-			line = ":\n\n"
+			text = ":\n\n"
 		}
 	}
 	st.lastToken = token
-	return st.send([]byte(line))
+	return st.w.sendNow([]byte(text))
 }
 
-func (st *changeStream) writeProblem(p *problemDocument) {
-	text, err := json.Marshal(p)
-	if err != nil {
-		return
+func (st *changeStream) writeProblem(err error) {
+	l := line{document: newProblemDocument(st.w, asProblem(err))}
+	if st.events {
+		l.before, l.after = "event: problem\ndata: ", "\n"
 	}
-	if st.format == negotiate.FormatEvents {
-		text = append([]byte("event: problem\ndata: "), append(text, '\n')...)
-	}
-	st.send(append(text, '\n')) // an error means that the client is gone
-}
-
-// send gives the client a fresh deadline and writes b.
-func (st *changeStream) send(b []byte) error {
-	// Fails in tests, whose connections have no deadlines.
-	st.control.SetWriteDeadline(time.Now().Add(st.s.options.Limits.Write))
-	if _, err := st.w.Write(b); err != nil {
-		return err
-	}
-	return st.control.Flush()
+	st.w.sendLines(slices.Values([]line{l})) // an error means that the client is gone
 }

@@ -27,7 +27,7 @@ type node struct {
 // maxTestValue is the largest value that test nodes accept.
 const maxTestValue = 4 << 20
 
-// newNode starts a node and waits until it can write.
+// newNode starts a node and waits until writes succeed.
 func newNode(t *testing.T, change ...func(*Options)) *node {
 	t.Helper()
 	return newNodeFor(t, change...)
@@ -85,8 +85,7 @@ func eventually(t testing.TB, what string, holds func() bool) {
 	}
 }
 
-// do sends a request, with headers as pairs of name and value, and checks what
-// every answer promises.
+// do sends a request and checks the promises that hold for every answer. headers are pairs of name and value.
 func (n *node) do(t testing.TB, method, target, body string, headers ...string) *httptest.ResponseRecorder {
 	t.Helper()
 	return n.doAt(t, "localhost", method, target, body, headers...)

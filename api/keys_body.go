@@ -22,17 +22,28 @@ func (s *Server) readValue(w *response, r *request) (value []byte, contentType s
 	if contentType, err = contentTypeOf(r.Header); err != nil {
 		return nil, "", err
 	}
-	if err = requireLength(r); err != nil {
+	if value, err = w.readBody(r, s.store.MaxValueBytes(), problem.ValueTooLarge); err != nil {
 		return nil, "", err
 	}
-	limit := s.store.MaxValueBytes()
-	if r.ContentLength > limit {
-		return nil, "", problem.ValueTooLarge(limit)
-	}
-	if value, err = w.readAll(r, limit); err != nil {
-		return nil, "", bodyError(err, limit)
-	}
 	return value, contentType, digest.Check(r.Header, value)
+}
+
+// readBody reads a whole body of at most limit bytes; tooLarge makes the error for a larger body.
+func (w *response) readBody(r *request, limit int64, tooLarge func(limit int64) *problem.Error) ([]byte, error) {
+	if r.ContentLength == 0 && r.Header["Content-Length"] == nil {
+		return nil, problem.New(problem.LengthRequired, "The request has neither a Content-Length nor a Transfer-Encoding.")
+	}
+	if r.ContentLength > limit {
+		return nil, tooLarge(limit)
+	}
+	body, err := w.readAll(r, limit)
+	if err == nil {
+		return body, nil
+	}
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, tooLarge(limit)
+	}
+	return nil, bodyError(err)
 }
 
 // readAll reads a whole body of at most limit bytes. It reserves memory first.
@@ -84,25 +95,12 @@ func (w *response) patient(r *request) io.Reader {
 	return &timedReader{Reader: r.Body, control: http.NewResponseController(w.ResponseWriter), timeout: w.limits.Body, least: budget.FreeBytes}
 }
 
-// requireLength refuses a request with neither a Content-Length nor a Transfer-Encoding.
-func requireLength(r *request) error {
-	if r.ContentLength == 0 && r.Header["Content-Length"] == nil {
-		return problem.New(problem.LengthRequired, "The request has neither a Content-Length nor a Transfer-Encoding.")
-	}
-	return nil
-}
-
 // bodyError explains why reading a body failed. All causes lie with the client or the connection.
-func bodyError(err error, limit int64) error {
-	var (
-		own      *problem.Error
-		tooLarge *http.MaxBytesError
-	)
+func bodyError(err error) error {
+	own, ok := errors.AsType[*problem.Error](err)
 	switch {
-	case errors.As(err, &own):
+	case ok:
 		return own
-	case errors.As(err, &tooLarge):
-		return problem.ValueTooLarge(limit)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return problem.New(problem.Timeout, "The body did not arrive in time.")
 	}

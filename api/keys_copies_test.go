@@ -62,7 +62,7 @@ func TestFewerCopiesThanAskedAreAccepted(t *testing.T) {
 		return nil
 	}
 	n.partitions[1].Fail(refuses)
-	for i := range 10 { // whichever is asked first, the other takes it
+	for i := range 10 { // with either partition asked first, the second takes the copy
 		name := fmt.Sprint("two", i)
 		if w := n.do(t, "PUT", "/v1/keys/"+name+"?copies=2", "v"); w.Code != 201 || len(n.holding(t, name, "v")) != 2 {
 			t.Fatalf("%d %v", w.Code, w.Header())
@@ -81,7 +81,7 @@ func TestFewerCopiesThanAskedAreAccepted(t *testing.T) {
 	}
 }
 
-// TestFillingPartitionIsNoCopy: what it holds may be removed once more.
+// TestFillingPartitionIsNoCopy: a partition that is being filled may lose its entries again.
 func TestFillingPartitionIsNoCopy(t *testing.T) {
 	n := newNode(t) // no partition but the master was ever whole
 	for _, target := range []string{"/v1/keys/k?copies=2", "/canonicalbucket/k"} {
@@ -108,8 +108,7 @@ func TestBadCopiesAreRefused(t *testing.T) {
 	}
 }
 
-// TestCopiesOfOneKeyEndAsTheMaster: copies overtake each other on their way, and
-// never an older one replaces a newer one.
+// TestCopiesOfOneKeyEndAsTheMaster: copies overtake each other, and an older copy never replaces a newer copy.
 func TestCopiesOfOneKeyEndAsTheMaster(t *testing.T) {
 	n := newNode(t)
 	n.level(t)

@@ -45,7 +45,7 @@ func TestKeysOfAPrefixAreDeletedInSteps(t *testing.T) {
 		query = ""
 		if d.Next != "" {
 			query = "prefix=p%2F&limit=10&after=" + url.QueryEscape(d.Next)
-			n.put(t, fmt.Sprintf("p/%d0x", len(deleted))) // behind the cursor: it is found
+			n.put(t, fmt.Sprintf("p/%d0x", len(deleted))) // after the cursor, so the key is found
 		}
 	}
 	if fmt.Sprint(deleted) != "[10 10 7]" || fmt.Sprint(n.names(t)) != "[o p p0 q/1]" {

@@ -1,10 +1,9 @@
 package api
 
 import (
-	"bytes"
-	"encoding/json"
+	"iter"
 	"net/http"
-	"time"
+	"slices"
 
 	"github.com/runnelkv/runnel/api/internal/budget"
 	"github.com/runnelkv/runnel/api/internal/negotiate"
@@ -34,12 +33,11 @@ func (s *Server) streamKeys(w *response, r *request, o store.ListOptions) error 
 		return nil
 	}
 	trails := follows(&page, &o, limit) && announceSession(h, r)
-	st := newStream(w, s.options.Limits.Write)
 	for {
-		if err := st.held.Resize(r.Context(), budget.Encoded(page.Entries), st.timeout); err != nil {
-			return s.endStream(st, r, err)
+		if err := w.held.Resize(r.Context(), budget.Encoded(page.Entries), w.limits.Write); err != nil {
+			return w.endStream(err)
 		}
-		if st.writePage(&page, o.Values) != nil {
+		if w.sendLines(linesOf(&page, o.Values)) != nil {
 			return nil // the client is gone
 		}
 		if !follows(&page, &o, limit) {
@@ -56,7 +54,7 @@ func (s *Server) streamKeys(w *response, r *request, o store.ListOptions) error 
 			err = problem.New(problem.ShuttingDown, "The server is shutting down. The list is not whole.")
 		}
 		if err != nil {
-			return s.endStream(st, r, err)
+			return w.endStream(err)
 		}
 		seen = seen.Merge(page.Seen)
 	}
@@ -66,10 +64,10 @@ func (s *Server) streamKeys(w *response, r *request, o store.ListOptions) error 
 	return nil
 }
 
-// endStream ends a stream after an error.
-func (s *Server) endStream(st *stream, r *request, err error) error {
-	if st.w.status != 0 {
-		st.writeError(newProblemDocument(asProblem(err), r, st.w.id))
+// endStream ends a stream with the problem as its last line, if the stream has begun. It returns err.
+func (w *response) endStream(err error) error {
+	if w.status != 0 {
+		w.sendLines(slices.Values([]line{{document: newProblemDocument(w, asProblem(err))}})) // an error means that the client is gone
 	}
 	return err
 }
@@ -81,77 +79,25 @@ func follows(page *store.Page, o *store.ListOptions, limit int) bool {
 
 func size(page *store.Page) int { return len(page.Entries) + len(page.Prefixes) }
 
-// stream writes lines of JSON and gives the client a fresh deadline for each write.
-type stream struct {
-	w       *response
-	control *http.ResponseController
-	held    *budget.Hold
-	timeout time.Duration
-	buffer  bytes.Buffer
-	encoder *json.Encoder
-}
-
-func newStream(w *response, timeout time.Duration) *stream {
-	rw := w
-	st := &stream{w: rw, held: &rw.held, control: http.NewResponseController(w), timeout: timeout}
-	st.encoder = json.NewEncoder(&st.buffer)
-	return st
-}
-
-// flushBytes bounds the bytes gathered before they are sent.
-const flushBytes = 256 << 10
-
 // group is the line of a group that the delimiter formed.
 type group struct {
 	Prefix string `json:"prefix"`
 }
 
-// writePage writes a line for each entry and group, in the order of names.
-func (st *stream) writePage(page *store.Page, values bool) error {
-	entries, groups := page.Entries, page.Prefixes
-	for len(entries) > 0 || len(groups) > 0 {
-		if len(groups) > 0 && (len(entries) == 0 || groups[0] < store.Name(entries[0].Key)) {
-			if err := st.writeLine(group{groups[0]}); err != nil {
-				return err
+// linesOf yields a line for each entry and group, in the order of names.
+func linesOf(page *store.Page, values bool) iter.Seq[line] {
+	return func(yield func(line) bool) {
+		var l line
+		entries, groups := page.Entries, page.Prefixes
+		for len(entries) > 0 || len(groups) > 0 {
+			if len(groups) > 0 && (len(entries) == 0 || groups[0] < store.Name(entries[0].Key)) {
+				l.document, groups = group{groups[0]}, groups[1:]
+			} else {
+				l.document, entries = newListed(&entries[0], values, negotiate.FormatNDJSON), entries[1:]
 			}
-			groups = groups[1:]
-			continue
+			if !yield(l) {
+				return
+			}
 		}
-		if err := st.writeLine(newListed(&entries[0], values, negotiate.FormatNDJSON)); err != nil {
-			return err
-		}
-		entries = entries[1:]
 	}
-	return st.flush()
-}
-
-func (st *stream) writeLine(line any) error {
-	if err := st.encoder.Encode(line); err != nil {
-		return err
-	}
-	if st.buffer.Len() < flushBytes {
-		return nil
-	}
-	return st.send()
-}
-
-func (st *stream) writeError(p *problemDocument) {
-	if st.writeLine(p) == nil {
-		st.flush() // an error means that the client is gone
-	}
-}
-
-func (st *stream) send() error {
-	// Fails in tests, whose connections have no deadlines.
-	st.control.SetWriteDeadline(time.Now().Add(st.timeout))
-	_, err := st.w.Write(st.buffer.Bytes())
-	st.buffer.Reset()
-	return err
-}
-
-func (st *stream) flush() error {
-	if err := st.send(); err != nil {
-		return err
-	}
-	return st.control.Flush()
 }

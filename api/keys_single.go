@@ -169,13 +169,7 @@ type putRequest struct {
 // readPut decodes a write. The body comes last, so that most refusals come before a client that expects a 100 sends its
 // body.
 func (s *Server) readPut(w *response, r *request) (p putRequest, err error) {
-	if p.ttl, err = timeToLive(r.query); err != nil {
-		return p, err
-	}
-	if p.conditions, err = readConditions(r.Header); err != nil {
-		return p, err
-	}
-	if p.session, err = s.readSession(r.Header); err != nil {
+	if p, err = s.readWriteOptions(r); err != nil {
 		return p, err
 	}
 	expires, err := expiresAt(r.query)
@@ -184,6 +178,19 @@ func (s *Server) readPut(w *response, r *request) (p putRequest, err error) {
 	}
 	p.entry, err = s.readEntry(w, r)
 	p.entry.ExpiresAt = expires
+	return p, err
+}
+
+// readWriteOptions decodes a write without its body.
+func (s *Server) readWriteOptions(r *request) (p putRequest, err error) {
+	p.entry.Key = r.key
+	if p.ttl, err = timeToLive(r.query); err != nil {
+		return p, err
+	}
+	if p.conditions, err = readConditions(r.Header); err != nil {
+		return p, err
+	}
+	p.session, err = s.readSession(r.Header)
 	return p, err
 }
 

@@ -54,7 +54,7 @@ func TestPutAnswersCreatedThenReplaced(t *testing.T) {
 
 func TestValuesOfAllBytesAndNoneComeBack(t *testing.T) {
 	n := newNode(t)
-	all := make([]byte, 3<<20) // beyond what is allocated on trust
+	all := make([]byte, 3<<20) // larger than the server allocates without an announced length
 	for i := range all {
 		all[i] = byte(i)
 	}
@@ -185,7 +185,7 @@ func TestNegotiationOfOneKey(t *testing.T) {
 			t.Errorf("%s, Accept %s: %d %v", c.key, c.accept, w.Code, w.Header())
 		}
 	}
-	// What is stored as JSON is the value, not the entry.
+	// A value stored as JSON is answered itself, not as an entry document.
 	if w := n.do(t, "GET", "/v1/keys/json", "", "Accept", "application/json"); w.Body.String() != `{"a":1}` {
 		t.Errorf("stored JSON: %s", w.Body)
 	}
@@ -440,7 +440,7 @@ func TestEntryIsNeverTakenForAValue(t *testing.T) {
 	}
 }
 
-// TestLastModifiedIsNeverAheadOfTheAnswer has an entry of a master whose clock is.
+// TestLastModifiedIsNeverAheadOfTheAnswer: the entry comes from a master whose clock is ahead.
 func TestLastModifiedIsNeverAheadOfTheAnswer(t *testing.T) {
 	w := newResponse()
 	w.startRequest(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))

@@ -9,9 +9,8 @@ import (
 
 // touchKey is POST /v1/keys/{key}?ttl=: it renews the expiry of an entry and keeps value, media type and metadata.
 func (s *Server) touchKey(w *response, r *request) error {
-	p := putRequest{entry: store.Entry{Key: r.key}}
-	var err error
-	if p.ttl, err = timeToLive(r.query); err != nil {
+	p, err := s.readWriteOptions(r)
+	if err != nil {
 		return err
 	}
 	if p.ttl == 0 {
@@ -19,12 +18,6 @@ func (s *Server) touchKey(w *response, r *request) error {
 	}
 	if r.ContentLength != 0 {
 		return problem.Header("Content-Length", "POST on a key renews its expiry, and has no body; PUT stores a value.")
-	}
-	if p.conditions, err = readConditions(r.Header); err != nil {
-		return err
-	}
-	if p.session, err = s.readSession(r.Header); err != nil {
-		return err
 	}
 	var touched store.Entry
 	o := store.UpdateOptions{Bytes: s.store.MaxValueBytes()}

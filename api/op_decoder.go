@@ -141,19 +141,14 @@ func (d *opDecoder) array(ops []op, body []byte) ([]op, error) {
 	if d.PeekKind() != '[' {
 		return ops, problem.New(problem.InvalidJSON, "The body is not a JSON array.")
 	}
-	if _, err := d.ReadToken(); err != nil {
-		return ops, wire.Syntax(err)
-	}
-	for d.PeekKind() != ']' {
+	err := d.Array(func() error {
 		if len(ops) == maxBatchItems {
-			return ops, problem.New(problem.TooLarge, "An array has at most %d operations; lines can be as many as there are.", maxBatchItems)
+			return problem.New(problem.TooLarge, "An array has at most %d operations; lines can be as many as there are.", maxBatchItems)
 		}
 		ops = append(ops, op{})
-		if err := d.readNext(&ops[len(ops)-1]); err != nil {
-			return ops, wire.Syntax(err)
-		}
-	}
-	if _, err := d.ReadToken(); err != nil {
+		return d.readNext(&ops[len(ops)-1])
+	})
+	if err != nil {
 		return ops, wire.Syntax(err)
 	}
 	return ops, d.End()

@@ -61,8 +61,7 @@ func TestOpenAPIDescribesEveryRoute(t *testing.T) {
 	}
 }
 
-// checkDescribed holds an answer, and the request if it was accepted, against
-// openapi.yaml.
+// checkDescribed validates an answer, and an accepted request, against openapi.yaml.
 func (n *node) checkDescribed(t testing.TB, r *http.Request, w *httptest.ResponseRecorder) {
 	t.Helper()
 	var match mux.RouteMatch
@@ -73,7 +72,7 @@ func (n *node) checkDescribed(t testing.TB, r *http.Request, w *httptest.Respons
 	doc := describe(t)
 	item := doc.Paths.Value(name)
 	if item == nil || item.GetOperation(r.Method) == nil {
-		return // TestOpenAPIDescribesEveryRoute knows; or it is a 405
+		return // covered by TestOpenAPIDescribesEveryRoute, or a 405
 	}
 	request := &openapi3filter.RequestValidationInput{
 		Request:    r,
@@ -116,8 +115,7 @@ func checkResponse(t testing.TB, request *openapi3filter.RequestValidationInput,
 	}
 }
 
-// TestOpenAPIDescribesOperations: what the server takes as an operation, and what
-// it refuses for its members, openapi.yaml says as well.
+// TestOpenAPIDescribesOperations: the server and openapi.yaml accept and refuse the same operations.
 func TestOpenAPIDescribesOperations(t *testing.T) {
 	n := newNode(t)
 	schema := describe(t).Components.Schemas["Operation"].Value

@@ -24,15 +24,17 @@ var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 // keepBytes is the largest buffer that is kept for reuse.
 const keepBytes = 1 << 20
 
+func recycleBuffer(b *bytes.Buffer) {
+	if b.Cap() <= keepBytes {
+		b.Reset()
+		buffers.Put(b)
+	}
+}
+
 // respond writes a document in the negotiated variant. It encodes the whole document before it sends anything.
 func (s *Server) respond(w *response, r *request, status int, d document) error {
 	b := buffers.Get().(*bytes.Buffer)
-	defer func() {
-		if b.Cap() <= keepBytes {
-			b.Reset()
-			buffers.Put(b)
-		}
-	}()
+	defer recycleBuffer(b)
 	if err := s.encode(b, d, r); err != nil {
 		return fmt.Errorf("encode %T: %w", d, err)
 	}

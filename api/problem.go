@@ -141,7 +141,7 @@ func (s *Server) writeProblem(w *response, r *request, e *problem.Error) {
 	if e.Type.Status == http.StatusServiceUnavailable {
 		h["Retry-After"] = []string{retryAfter(e.Retry)}
 	}
-	p := newProblemDocument(e, r, w.id)
+	p := newProblemDocument(w, e)
 	variants := negotiate.Problems
 	if isClassic(r.URL.Path) {
 		variants = negotiate.ClassicProblems
@@ -169,9 +169,9 @@ type problemDocument struct {
 	explanation string
 }
 
-func newProblemDocument(e *problem.Error, r *request, id string) *problemDocument {
+func newProblemDocument(w *response, e *problem.Error) *problemDocument {
 	p := &problemDocument{e.Document(), e.Type.Explanation}
-	p.Instance, p.Request = r.URL.EscapedPath(), id
+	p.Instance, p.Request = w.request.URL.EscapedPath(), w.id
 	return p
 }
 

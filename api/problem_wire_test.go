@@ -56,13 +56,13 @@ func sendAllThenRead(t *testing.T, address, header string) (*http.Response, stri
 	return answer, string(body)
 }
 
-// TestRefusalsReachClientsThatSendFirst: whatever refuses a request before its
-// body is read, a client that sends the whole body first gets the answer.
+// TestRefusalsReachClientsThatSendFirst: a client that sends the whole body first gets the answer of every early
+// refusal.
 func TestRefusalsReachClientsThatSendFirst(t *testing.T) {
 	n := newNode(t, func(o *Options) { o.Hosts = []string{"x"} })
 	server := n.serve(t, Limits{})
 	for _, c := range []struct {
-		request string // with its header fields; Host if it has none
+		request string // with header fields; Host is added if missing
 		status  int
 		slug    string
 	}{
@@ -115,8 +115,7 @@ func TestPanicReachesClientsThatSendFirst(t *testing.T) {
 	}
 }
 
-// TestLingerIsBounded: a client that stops in the middle of a body that was
-// refused has its answer, and its connection ends.
+// TestLingerIsBounded: a client that stops in the middle of a refused body has the answer, and the connection ends.
 func TestLingerIsBounded(t *testing.T) {
 	n := newNode(t)
 	server := n.serve(t, Limits{})
@@ -181,8 +180,8 @@ func TestLengthAndChunksInPieces(t *testing.T) {
 	}
 }
 
-// TestLengthIsRequired: nothing is stored of a request that does not say how
-// long its body is; an explicit length of 0 is the empty value.
+// TestLengthIsRequired: a request without a length of its body stores nothing. An explicit length of 0 stores the empty
+// value.
 func TestLengthIsRequired(t *testing.T) {
 	n := newNode(t)
 	server := n.serve(t, Limits{})
@@ -205,8 +204,7 @@ func TestLengthIsRequired(t *testing.T) {
 	}
 }
 
-// TestForeignHostsAreRefused: a page whose site's name was made to lead here
-// neither reads nor writes anything.
+// TestForeignHostsAreRefused: pages of a site whose name resolves to this server neither read nor write.
 func TestForeignHostsAreRefused(t *testing.T) {
 	n := newNode(t, func(o *Options) { o.Hosts = []string{"store.example.org"} })
 	n.put(t, "k")

@@ -26,8 +26,8 @@ func unheld(b *budget.Budget) (n int64) {
 	return n
 }
 
-// TestBudgetIsKept: whatever clients ask for at once, and however it ends, the
-// requests get an answer, and nothing of the budget is lost.
+// TestBudgetIsKept: under all concurrent requests, however they end, every request gets an answer and the budget is
+// restored.
 func TestBudgetIsKept(t *testing.T) {
 	n := newNode(t, func(o *Options) { o.Memory = 4 << 20 })
 	server := n.serve(t, Limits{})
@@ -85,9 +85,8 @@ func TestBudgetIsKept(t *testing.T) {
 	eventually(t, "everything is given back", func() bool { return unheld(n.budget) == n.budget.Total() })
 }
 
-// TestUnfinishedBodiesAreCounted: uploads that stop before their end hold no
-// more than the budget, the next is refused before it is read, and small
-// requests are answered all the while.
+// TestUnfinishedBodiesAreCounted: stalled uploads hold at most the budget, the next upload is refused before its body
+// is read, and small requests succeed meanwhile.
 func TestUnfinishedBodiesAreCounted(t *testing.T) {
 	n := newNode(t, func(o *Options) { o.Memory = 24 << 20 })
 	server := n.serve(t, Limits{})
@@ -104,7 +103,7 @@ func TestUnfinishedBodiesAreCounted(t *testing.T) {
 	first, second := begin(), begin()
 	eventually(t, "both are being read", func() bool { return unheld(n.budget) == 0 })
 	answer, body := sendAllThenRead(t, server.Listener.Addr().String(), fmt.Sprintf("PUT /v1/keys/k HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", largeBody))
-	if answer.StatusCode != 413 { // what is too large anyway is not told to come back
+	if answer.StatusCode != 413 { // a value over the limit is never told to retry
 		t.Errorf("%d %s", answer.StatusCode, body)
 	}
 	if r := n.do(t, "PUT", "/v1/keys/more", strings.Repeat("v", 1<<20)); r.Code != 503 || !strings.Contains(r.Body.String(), "overloaded") {
@@ -121,8 +120,7 @@ func TestUnfinishedBodiesAreCounted(t *testing.T) {
 	}
 }
 
-// TestLargeReadsAreReservedBefore: of a value that was large the next read is
-// counted before it is made.
+// TestLargeReadsAreReservedBefore: the next read of a large value reserves memory before the read.
 func TestLargeReadsAreReservedBefore(t *testing.T) {
 	n := newNode(t, func(o *Options) { o.Memory = 4 << 20 })
 	n.do(t, "PUT", "/v1/keys/large", strings.Repeat("v", 1<<20))

@@ -19,10 +19,9 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-// answersBy sends requests over one connection each and returns the answers as
-// maps to compare.
+// answersBy sends each request over a connection of its own and returns comparable answers.
 func answersBy(t *testing.T, n *node, wrapped bool, requests []string) (answers []map[string]any) {
-	n.requests.Store(36 * 36 * 36 * 36) // so that all ids are of one length
+	n.requests.Store(36 * 36 * 36 * 36) // all request ids have the same length
 	server := httptest.NewUnstartedServer(n)
 	Limits{}.Apply(server.Config)
 	if wrapped {
@@ -66,8 +65,7 @@ func answersBy(t *testing.T, n *node, wrapped bool, requests []string) (answers 
 	return answers
 }
 
-// TestHeadersAreTheSameOnEveryConnection: what goes past net/http arrives as if
-// it had not.
+// TestHeadersAreTheSameOnEveryConnection: fields that bypass net/http arrive unchanged.
 func TestHeadersAreTheSameOnEveryConnection(t *testing.T) {
 	n := newNode(t)
 	n.do(t, "PUT", "/v1/keys/a", "value", "Content-Type", "text/plain", "Runnel-Meta-Odd", "  tab\tand \"é\" ", "Runnel-Meta-Two", "2")
@@ -117,7 +115,7 @@ func TestHeadersAreTheSameOnEveryConnection(t *testing.T) {
 	}
 }
 
-// TestWrittenHeadersAreTheSame is the same for writes, which change what stands.
+// TestWrittenHeadersAreTheSame is the same test for writes.
 func TestWrittenHeadersAreTheSame(t *testing.T) {
 	put := "PUT /v1/keys/new HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
 	requests := []string{put, put, strings.Replace(put, "keys/new", "keys/a%2F%2Fb", 1), strings.Replace(put, "PUT /v1/keys/new", "POST /v1/keys?ttl=1h", 1),
@@ -169,8 +167,8 @@ type headerWriter struct {
 
 func (w *headerWriter) WriteHeader(int) { w.written() }
 
-// TestFieldsWaitForNetHTTP: until net/http has been told of the answer it may send an interim one, from another
-// goroutine. The fields must not follow the status line of that.
+// TestFieldsWaitForNetHTTP: until net/http knows of the answer, another goroutine may send an interim answer, whose
+// status line the fields must not follow.
 func TestFieldsWaitForNetHTTP(t *testing.T) {
 	const interim, final = "HTTP/1.1 100 Continue\r\n", "HTTP/1.1 204 No Content\r\n"
 	sent := &recorderConn{}
@@ -186,7 +184,7 @@ func TestFieldsWaitForNetHTTP(t *testing.T) {
 	}
 }
 
-// recorderConn keeps what is written to it.
+// recorderConn records writes.
 type recorderConn struct {
 	net.Conn
 	bytes.Buffer
@@ -195,8 +193,8 @@ type recorderConn struct {
 func (c *recorderConn) Read(p []byte) (int, error)  { return c.Buffer.Read(p) }
 func (c *recorderConn) Write(p []byte) (int, error) { return c.Buffer.Write(p) }
 
-// TestSilentConnectionsMakeRoom: where all connections are in use, one that has
-// no request ends for a new one; those that have one, and go on, are kept.
+// TestSilentConnectionsMakeRoom: when all connections are in use, a connection without a request ends in favour of a
+// new connection. Connections with requests and streams are kept.
 func TestSilentConnectionsMakeRoom(t *testing.T) {
 	n := newNode(t)
 	server := httptest.NewUnstartedServer(n)

@@ -20,9 +20,8 @@ func (awayStore) Get(ctx context.Context, _ store.Key, _ store.ReadOptions) (sto
 	return store.Read{}, ctx.Err()
 }
 
-// TestHalfClosedRequestIsNotAnsweredEmpty: net/http cancels a request whose
-// client has ended its side of the connection. Such a client can still read, and
-// must not read an empty 200.
+// TestHalfClosedRequestIsNotAnsweredEmpty: net/http cancels a request when the client closes its sending side. Such a
+// client still reads, and must not read an empty 200.
 func TestHalfClosedRequestIsNotAnsweredEmpty(t *testing.T) {
 	n := newNode(t, func(o *Options) { o.Store = awayStore{o.Store} })
 	server := n.serve(t, Limits{})

@@ -7,8 +7,8 @@ import (
 	"github.com/runnelkv/runnel/api/internal/transport"
 )
 
-// TestAnswersStayLean guards the hot path: what an answer costs beside net/http
-// and the store. Each number is what it takes now.
+// TestAnswersStayLean guards the hot path: the allocations of an answer beside net/http and the store. Each bound is
+// the present number.
 func TestAnswersStayLean(t *testing.T) {
 	if raceEnabled {
 		t.Skip("a sync.Pool forgets at random while races are looked for")

@@ -1,7 +1,10 @@
 package api
 
 import (
+	"bytes"
+	"encoding/json"
 	"io"
+	"iter"
 	"maps"
 	"net/http"
 	"time"
@@ -119,6 +122,52 @@ func (w *response) writeBody(b []byte) {
 		}
 		b = b[n:]
 	}
+}
+
+// flushBytes bounds the bytes gathered before they are sent.
+const flushBytes = 256 << 10
+
+// line is a line of a stream: a document as JSON, with a frame if the stream consists of events.
+type line struct {
+	before   string
+	document any
+	after    string
+}
+
+// sendLines encodes lines and sends them: whenever flushBytes are gathered, and at the end.
+func (w *response) sendLines(lines iter.Seq[line]) error {
+	b := buffers.Get().(*bytes.Buffer)
+	defer recycleBuffer(b)
+	encoder := json.NewEncoder(b)
+	for l := range lines {
+		b.WriteString(l.before)
+		if err := encoder.Encode(l.document); err != nil { // ends with a line break
+			return err
+		}
+		b.WriteString(l.after)
+		if b.Len() >= flushBytes {
+			if err := w.send(b.Bytes()); err != nil {
+				return err
+			}
+			b.Reset()
+		}
+	}
+	return w.sendNow(b.Bytes())
+}
+
+// send gives the client a fresh deadline and writes b.
+func (w *response) send(b []byte) error {
+	http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(w.limits.Write)) // fails in tests
+	_, err := w.Write(b)
+	return err
+}
+
+// sendNow sends b and flushes the connection.
+func (w *response) sendNow(b []byte) error {
+	if err := w.send(b); err != nil {
+		return err
+	}
+	return w.FlushError()
 }
 
 // FlushError implements flushing for http.ResponseController.

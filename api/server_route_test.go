@@ -21,7 +21,7 @@ func (n *node) byTheRouter(w http.ResponseWriter, r *http.Request) {
 	n.router.ServeHTTP(rw, r)
 }
 
-// requestTargets are paths of keys and what only looks like them, as they stand in a request line.
+// requestTargets are paths of keys, and similar paths, as request lines contain them.
 var requestTargets = []string{
 	"/v1/keys/a", "/v1/keys/", "/v1/keys", "/v1/keys//", "/v1/keys//a", "/v1/keys/a/", "/v1/keys/a//b", "/v1/keys/.", "/v1/keys/..",
 	"/v1/keys/../status", "/v1/keys/./a", "/v1/keys/a/../b", "/v1/keys/%2F", "/v1/keys/a%2Fb", "/v1/keys/%2E%2E", "/v1/keys/%2e%2e/a",
@@ -32,15 +32,15 @@ var requestTargets = []string{
 	"http://host/v1/keys/a", "http://host/v1/keys/a%2Fb", "/v1/keys/\"", "/v1/keys/a|b", "/v1/keys/!$&'()*+,;=:@",
 }
 
-// TestKeysAreRoutedAsByTheRouter: the short cut to keys answers what the router
-// answers, and is taken only where the router would come to the same resource.
+// TestKeysAreRoutedAsByTheRouter: the shortcut for keys answers like the router, and applies only where the router
+// would find the same resource.
 func TestKeysAreRoutedAsByTheRouter(t *testing.T) {
 	n := newNode(t)
 	n.do(t, "PUT", "/v1/keys/a", "value")
 	for _, target := range requestTargets {
 		u, err := url.ParseRequestURI(target)
 		if err != nil {
-			continue // net/http refuses it
+			continue // net/http refuses the target
 		}
 		for _, method := range []string{"GET", "HEAD", "OPTIONS", "POST", "PATCH", "GETS", "PUT", "DELETE"} {
 			request := func() *http.Request {
@@ -65,7 +65,7 @@ func TestKeysAreRoutedAsByTheRouter(t *testing.T) {
 	}
 }
 
-// answerOf is an answer to compare: without what differs from one read to the next.
+// answerOf returns the parts of an answer that do not vary between reads.
 func answerOf(w *httptest.ResponseRecorder) map[string]any {
 	h := w.Header().Clone()
 	h.Del("Runnel-Partition")

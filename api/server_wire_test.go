@@ -27,8 +27,7 @@ func (n *node) serve(t *testing.T, l Limits) *httptest.Server {
 	return server
 }
 
-// exchange sends bytes over a connection, ends its writing side if halfClose,
-// and reads one answer.
+// exchange sends bytes over a connection, closes the sending side if halfClose, and reads an answer.
 func exchange(t *testing.T, server *httptest.Server, sent string, halfClose bool) (*http.Response, string) {
 	t.Helper()
 	conn, err := net.Dial("tcp", server.Listener.Addr().String())

@@ -8,11 +8,10 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-// browser is what Firefox accepts of a page.
+// browser is the Accept header of Firefox for pages.
 const browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
-// TestPagesCarryTheSessionInACookie, those of reads and writes and no others, and
-// nobody else's answers.
+// TestPagesCarryTheSessionInACookie: only pages of reads and writes set the cookie, and only for browsers.
 func TestPagesCarryTheSessionInACookie(t *testing.T) {
 	n := newNode(t)
 	n.do(t, "PUT", "/v1/keys/a", "1")
@@ -64,8 +63,7 @@ func TestPagesCarryTheSessionInACookie(t *testing.T) {
 	}
 }
 
-// TestCookieIsTheSessionOfABrowser alone: it counts where HTML is asked for and
-// the request has no Runnel-Session.
+// TestCookieIsTheSessionOfABrowser: the cookie counts only for requests that accept HTML and have no Runnel-Session.
 func TestCookieIsTheSessionOfABrowser(t *testing.T) {
 	n := newNode(t)
 	n.do(t, "PUT", "/v1/keys/a", "old-value")

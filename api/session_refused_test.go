@@ -10,8 +10,8 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-// TestRefusedConditionsCarryTheSession: what refuses a write shows what stands, be
-// it an entry or a tombstone, and its session is shown nothing older by a replica.
+// TestRefusedConditionsCarryTheSession: the session of a refused write has seen the current entry or tombstone, and no
+// replica shows the session an older state.
 func TestRefusedConditionsCarryTheSession(t *testing.T) {
 	n := newNode(t)
 	for _, key := range []string{"a", "gone"} {

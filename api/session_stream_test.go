@@ -17,7 +17,7 @@ import (
 	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
-// sessionOf is the session that an answer gives: its trailer's, or else its header's.
+// sessionOf returns the session of an answer, from the trailer if present.
 func sessionOf(t testing.TB, answer *http.Response) store.Vector {
 	t.Helper()
 	io.Copy(io.Discard, answer.Body)
@@ -48,8 +48,8 @@ func newMasters(t *testing.T, keys int) (n *node, of map[string][]string) {
 	return n, of
 }
 
-// TestBatchAnswersCarryTheSession: in every form the answer gives all back that
-// the batch came with, saw and wrote, of every master, and each of it does it.
+// TestBatchAnswersCarryTheSession: in every format the session of the answer contains the request's session and
+// everything read and written, for every master.
 func TestBatchAnswersCarryTheSession(t *testing.T) {
 	n, of := newMasters(t, 100)
 	large := strings.Repeat("v", flushBytes)
@@ -121,8 +121,8 @@ func TestBatchAnswersCarryTheSession(t *testing.T) {
 	}
 }
 
-// TestStreamedListsCarryTheSession: what follows a list of many pages holds all of
-// them, of every master; one of a single page has its header alone.
+// TestStreamedListsCarryTheSession: the trailer of a list of many pages covers all pages and masters. A list of a
+// single page has only the header.
 func TestStreamedListsCarryTheSession(t *testing.T) {
 	n, _ := newMasters(t, 20)
 	var ops []string
@@ -170,9 +170,8 @@ func TestStreamedListsCarryTheSession(t *testing.T) {
 	}
 }
 
-// TestOneAnswerKeepsItsSession: what a batch or a streamed list shows of a session
-// is not older than what it has shown before, though the partitions that it is
-// read from are not level. Without a session anybody may answer.
+// TestOneAnswerKeepsItsSession: with a session, later results of a batch or streamed list are never older than earlier
+// results, though the partitions lag. Without a session any partition may answer.
 func TestOneAnswerKeepsItsSession(t *testing.T) {
 	n := newNode(t)
 	var ops []string
@@ -214,7 +213,7 @@ func TestOneAnswerKeepsItsSession(t *testing.T) {
 	}
 }
 
-// TestSessionFollowsTheBody, byte for byte, where the version of HTTP has it.
+// TestSessionFollowsTheBody checks the trailer byte for byte, where the HTTP version has trailers.
 func TestSessionFollowsTheBody(t *testing.T) {
 	n := newNode(t)
 	server := n.serve(t, Limits{})
@@ -298,7 +297,7 @@ func TestBrokenStreamHasNoTrailer(t *testing.T) {
 	}
 }
 
-// raw is all that is answered on a connection, as it came.
+// raw returns the bytes answered on a connection.
 func raw(t *testing.T, server *httptest.Server, sent string) string {
 	t.Helper()
 	c, err := net.Dial("tcp", server.Listener.Addr().String())

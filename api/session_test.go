@@ -13,8 +13,8 @@ import (
 	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
-// TestAnswersCarryTheSession: each read and write gives the session back with
-// what it saw or wrote, and with nothing less than it was given.
+// TestAnswersCarryTheSession: the session of each answer contains the request's session and what the request read or
+// wrote.
 func TestAnswersCarryTheSession(t *testing.T) {
 	n := newNode(t)
 	var session store.Vector
@@ -67,8 +67,8 @@ func TestAnswersCarryTheSession(t *testing.T) {
 	}
 }
 
-// TestSessionOfAnotherClusterIsRefused: its partitions have the same names, and its
-// revisions say nothing here.
+// TestSessionOfAnotherClusterIsRefused: the other cluster has partitions of the same names, but its revisions mean
+// nothing here.
 func TestSessionOfAnotherClusterIsRefused(t *testing.T) {
 	n, other := newNode(t), newNode(t)
 	token := other.do(t, "PUT", "/v1/keys/a", "1").Header().Get("Runnel-Session")
@@ -88,8 +88,8 @@ func TestSessionOfAnotherClusterIsRefused(t *testing.T) {
 	}
 }
 
-// TestSessionOfUndoneWritesIsRefused: a restore began a new epoch, and the session
-// has seen more than counts of the one before. A browser, which cannot drop it, begins anew.
+// TestSessionOfUndoneWritesIsRefused: after a restore began a new epoch, a session with undone writes is refused.
+// Browsers cannot drop a session and start a new session.
 func TestSessionOfUndoneWritesIsRefused(t *testing.T) {
 	n := newNode(t)
 	kept, _, err := store.ParseToken(store.SessionToken, n.do(t, "PUT", "/v1/keys/a", "1").Header().Get("Runnel-Session"))
@@ -132,8 +132,8 @@ func TestSessionOfUndoneWritesIsRefused(t *testing.T) {
 	}
 }
 
-// TestNoSessionIsGivenBeforeTheClusterIsKnown: its token would be of no cluster, and
-// refused later. One that was given so counts as none.
+// TestNoSessionIsGivenBeforeTheClusterIsKnown: such a token would name no cluster and be refused later. A token of this
+// kind counts as absent.
 func TestNoSessionIsGivenBeforeTheClusterIsKnown(t *testing.T) {
 	n := newNode(t)
 	token := n.do(t, "PUT", "/v1/keys/a", "1").Header().Get("Runnel-Session")
@@ -166,8 +166,8 @@ func TestNoSessionIsGivenBeforeTheClusterIsKnown(t *testing.T) {
 	}
 }
 
-// TestSessionReadsItsOwnWrites: with sync held back, a session reads what it has
-// written, from the master, and gets a problem that says so when that is away.
+// TestSessionReadsItsOwnWrites: with sync stopped, a session reads its own writes from the master, and gets the problem
+// session-unavailable without the master.
 func TestSessionReadsItsOwnWrites(t *testing.T) {
 	n := newNode(t)
 	n.do(t, "PUT", "/v1/keys/a", "1")

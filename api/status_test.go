@@ -13,7 +13,7 @@ import (
 	"github.com/runnelkv/runnel/api/wire"
 )
 
-// fakeSyncer reports what it is told to.
+// fakeSyncer returns fixed results.
 type fakeSyncer struct {
 	status SyncStatus
 	err    error
@@ -191,8 +191,8 @@ func TestAccessLog(t *testing.T) {
 	}
 }
 
-// TestPartitionThatTakesNoCopiesIsNotReady: the store reaches it and reads from it, and only
-// the sync process knows.
+// TestPartitionThatTakesNoCopiesIsNotReady: the store can read the partition; only the sync process knows that copies
+// fail.
 func TestPartitionThatTakesNoCopiesIsNotReady(t *testing.T) {
 	target := wire.SyncTarget{Name: "partition-1", State: "failed", Error: "disk full", Remaining: 5}
 	n := newNode(t, func(o *Options) {

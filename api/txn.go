@@ -26,7 +26,7 @@ func (s *Server) postTxn(w *response, r *request) error {
 	if err != nil {
 		return err
 	}
-	body, err := readBody(w, r, s.largestBody())
+	body, err := w.readBody(r, s.largestBody(), problem.BodyTooLarge)
 	if err != nil {
 		return err
 	}
@@ -215,32 +215,19 @@ func (t *transaction) answer(master string) []byte {
 	return append(rs.b, "]}\n"...)
 }
 
+func (t *transaction) size() int { return len(t.conditions) + len(t.then) + len(t.otherwise) }
+
 // transaction decodes a transaction. Any invalid part makes the whole transaction invalid.
 func (d *opDecoder) transaction(body []byte) (*transaction, error) {
 	d.Reset(body)
 	if d.PeekKind() != '{' {
 		return nil, problem.New(problem.InvalidJSON, "The body is not a JSON object.")
 	}
-	if _, err := d.ReadToken(); err != nil {
-		return nil, wire.Syntax(err)
-	}
 	t := &transaction{}
-	for d.PeekKind() != '}' {
-		name, err := d.ReadValue()
-		if err == nil {
-			err = d.readMember(t, name)
-		}
-		if err != nil {
-			return nil, wire.Syntax(err)
-		}
-		if len(t.conditions)+len(t.then)+len(t.otherwise) > maxTxnOperations {
-			return nil, problem.New(problem.TooLarge, "A transaction has at most %d conditions and operations.", maxTxnOperations)
-		}
-	}
-	if _, err := d.ReadToken(); err != nil {
+	if err := d.Object(func(name jsontext.Value) error { return d.readMember(t, name) }); err != nil {
 		return nil, wire.Syntax(err)
 	}
-	if len(t.conditions)+len(t.then)+len(t.otherwise) == 0 {
+	if t.size() == 0 {
 		return nil, problem.Item("then", "A transaction needs an operation or a condition.")
 	}
 	return t, d.End()
@@ -250,37 +237,30 @@ func (d *opDecoder) transaction(body []byte) (*transaction, error) {
 func (d *opDecoder) readMember(t *transaction, name jsontext.Value) error {
 	switch string(name) {
 	case `"if"`:
-		return d.readArray("if", func() error {
+		return d.readArray(t, "if", func() error {
 			q, err := d.compare()
 			t.conditions = append(t.conditions, q)
 			return err
 		})
 	case `"then"`:
-		return d.readArray("then", func() error { return d.readOp(&t.then) })
+		return d.readArray(t, "then", func() error { return d.readOp(&t.then) })
 	case `"else"`:
-		return d.readArray("else", func() error { return d.readOp(&t.otherwise) })
+		return d.readArray(t, "else", func() error { return d.readOp(&t.otherwise) })
 	}
 	return problem.Item(wire.Shorten(name), "There is no member %s of a transaction; there are if, then and else.", wire.Shorten(name))
 }
 
-// readArray calls read for each element of the next array.
-func (d *opDecoder) readArray(member string, read func() error) error {
+// readArray decodes the array of a member and bounds the size of the transaction.
+func (d *opDecoder) readArray(t *transaction, member string, read func() error) error {
 	if d.PeekKind() != '[' {
 		return problem.Item(member, "The member %s is an array.", member)
 	}
-	if _, err := d.ReadToken(); err != nil {
-		return err
-	}
-	for n := 0; d.PeekKind() != ']'; n++ {
-		if n > maxTxnOperations {
-			return nil // the caller refuses the transaction for its size
+	return d.Array(func() error {
+		if t.size() == maxTxnOperations {
+			return problem.New(problem.TooLarge, "A transaction has at most %d conditions and operations.", maxTxnOperations)
 		}
-		if err := read(); err != nil {
-			return err
-		}
-	}
-	_, err := d.ReadToken()
-	return err
+		return read()
+	})
 }
 
 func (d *opDecoder) readOp(ops *[]op) error {
@@ -300,35 +280,27 @@ func (d *opDecoder) compare() (q compare, err error) {
 	if d.PeekKind() != '{' {
 		return q, problem.Item("if", "A condition is an object.")
 	}
-	if _, err := d.ReadToken(); err != nil {
-		return q, err
-	}
-	kinds := 0
-	for d.PeekKind() != '}' {
-		name, err := d.ReadValue()
-		if err != nil {
-			return q, err
-		}
-		which := string(name)
+	requirements := 0
+	err = d.Object(func(name jsontext.Value) error {
+		member := string(name)
 		value, err := d.ReadValue()
 		if err != nil {
-			return q, err
+			return err
 		}
-		if which != `"key"` {
-			kinds++
+		if member != `"key"` {
+			requirements++
 		}
-		if err := d.setCompare(&q, which, value); err != nil {
-			return q, err
-		}
-	}
+		return d.setCompare(&q, member, value)
+	})
 	switch {
+	case err != nil:
+		return q, err
 	case q.key == "":
 		return q, problem.Item("key", "A condition needs the member key.")
-	case kinds != 1:
+	case requirements != 1:
 		return q, problem.Item("if", "A condition has exactly one of etag, absent and exists.")
 	}
-	_, err = d.ReadToken()
-	return q, err
+	return q, nil
 }
 
 func (d *opDecoder) setCompare(q *compare, quoted string, value jsontext.Value) error {

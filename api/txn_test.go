@@ -20,7 +20,7 @@ import (
 	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
-// transacted is the answer of a transaction, as a client reads it.
+// transacted is a decoded answer of a transaction.
 type transacted struct {
 	Succeeded bool
 	Results   []result
@@ -158,9 +158,8 @@ func TestTxnWithoutItsMaster(t *testing.T) {
 	}
 }
 
-// TestTxnIsAtomicUnderConcurrency: many clients move units between accounts, each
-// by one transaction that is conditional on what it read. No transaction, batch
-// or single write between sees half of one, and no unit is lost or made.
+// TestTxnIsAtomicUnderConcurrency: clients move units between accounts by conditional transactions. No concurrent
+// transaction, batch or write sees half of a transfer, and no unit is lost or created.
 func TestTxnIsAtomicUnderConcurrency(t *testing.T) {
 	n := newNode(t)
 	const accounts, each, clients, moves = 5, 100, 8, 60

@@ -56,28 +56,19 @@ func (d *Decoder) Read(o *Operation) error {
 		o.Err = refuse("", "An operation is an object.")
 		return d.SkipValue()
 	}
-	if _, err := d.ReadToken(); err != nil {
-		return err
-	}
-	for d.PeekKind() != '}' {
-		name, err := d.ReadValue()
-		if err != nil {
-			return err
-		}
+	err := d.Object(func(name jsontext.Value) error {
 		which := d.named(name)
 		if which == 0 && o.Err == nil {
 			o.Err = refuse(Shorten(name), "There is no member %s of an operation.", Shorten(name))
 		}
 		value, err := d.ReadValue()
-		if err != nil {
-			return err
-		}
-		if o.Err == nil && value.Kind() != 'n' {
+		if err == nil && o.Err == nil && value.Kind() != 'n' {
 			o.Given |= which
 			o.Err = d.set(o, which, value)
 		}
-	}
-	if _, err := d.ReadToken(); err != nil {
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	if d.entries && o.Name == "" {
@@ -89,6 +80,38 @@ func (d *Decoder) Read(o *Operation) error {
 	return nil
 }
 
+// Object decodes the object that comes next. It calls member with each quoted name, and member decodes the value.
+func (d *Decoder) Object(member func(name jsontext.Value) error) error {
+	if _, err := d.ReadToken(); err != nil {
+		return err
+	}
+	for d.PeekKind() != '}' {
+		name, err := d.ReadValue()
+		if err == nil {
+			err = member(name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	_, err := d.ReadToken()
+	return err
+}
+
+// Array decodes the array that comes next. It calls element for each element.
+func (d *Decoder) Array(element func() error) error {
+	if _, err := d.ReadToken(); err != nil {
+		return err
+	}
+	for d.PeekKind() != ']' {
+		if err := element(); err != nil {
+			return err
+		}
+	}
+	_, err := d.ReadToken()
+	return err
+}
+
 // End returns an error if anything follows the last decoded value.
 func (d *Decoder) End() error {
 	if _, err := d.ReadToken(); err != io.EOF {
@@ -97,7 +120,7 @@ func (d *Decoder) End() error {
 	return nil
 }
 
-// Syntax turns a syntax error of jsontext into an *Error with the position, and returns all other errors unchanged.
+// Syntax turns a syntax error of jsontext into an *Error with the position, and returns every other error unchanged.
 func Syntax(err error) error {
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		return &Error{Syntax: true, Detail: "The JSON is cut short."}
@@ -188,17 +211,13 @@ func Unquote(value jsontext.Value) ([]byte, error) {
 }
 
 func (o *Operation) setName(text []byte) error {
-	switch string(text) {
-	case "put":
-		o.Name = "put"
-	case "get":
-		o.Name = "get"
-	case "delete":
-		o.Name = "delete"
-	default:
-		return refuse("op", "The member op is put, get or delete.")
+	for _, name := range [...]string{"put", "get", "delete"} {
+		if string(text) == name {
+			o.Name = name
+			return nil
+		}
 	}
-	return nil
+	return refuse("op", "The member op is put, get or delete.")
 }
 
 func (o *Operation) setBase64(text []byte) error {

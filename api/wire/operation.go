@@ -3,11 +3,9 @@ package wire
 import (
 	"fmt"
 	"time"
-
-	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Operation is a decoded operation on one key. Its slices may alias the decoded text.
+// Operation is a decoded operation on a key. Its slices may alias the decoded text.
 type Operation struct {
 	Name        string // "put", "get", "delete"; "" if missing
 	Key         []byte
@@ -54,30 +52,9 @@ var membersOf = map[string]Member{
 
 // named returns the member with a quoted name; 0 if there is none.
 func named(quoted []byte) Member {
-	switch string(quoted) { // does not allocate
-	case `"op"`:
-		return MemberOp
-	case `"key"`:
-		return MemberKey
-	case `"value"`:
-		return MemberValue
-	case `"value_base64"`:
-		return MemberBase64
-	case `"content_type"`:
-		return MemberType
-	case `"ttl"`:
-		return MemberTTL
-	case `"if_match"`:
-		return MemberIfMatch
-	case `"if_none_match"`:
-		return MemberIfNoneMatch
-	case `"metadata"`:
-		return MemberMetadata
-	case `"expires_at"`:
-		return MemberExpiresAt
-	}
-	for i, name := range memberNames {
-		if text, err := jsontext.AppendUnquote(nil, quoted); err == nil && string(text) == name {
+	name, err := Unquote(quoted)
+	for i, n := range memberNames {
+		if err == nil && string(name) == n { // does not allocate
 			return 1 << i
 		}
 	}

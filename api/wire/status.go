@@ -19,7 +19,7 @@ type Status struct {
 	Orphans    int64             `json:"orphans" xml:"orphans"`
 }
 
-// PartitionStatus is the state of one partition.
+// PartitionStatus is the state of a partition.
 type PartitionStatus struct {
 	Name      Text           `json:"name" xml:"name"`
 	Kind      string         `json:"kind" xml:"kind"` // sqlite, mysql, mariadb
@@ -33,7 +33,7 @@ type PartitionStatus struct {
 	Origins   []OriginStatus `json:"origins" xml:"origins>origin"`
 }
 
-// OriginStatus is the position of a partition in the writes of one master.
+// OriginStatus is the position of a partition in the writes of a master.
 type OriginStatus struct {
 	Origin       Text       `json:"origin" xml:"name"`
 	Revision     int64      `json:"revision" xml:"revision"`
@@ -74,14 +74,14 @@ func (s SyncStatus) Line() string {
 	return fmt.Sprintf("%d passes, the last at %s took %.3f ms", s.Passes, s.LastPassAt.Format(time.RFC3339), s.LastPassMS)
 }
 
-// SyncReport is the answer to POST /v1/sync: the result of one pass.
+// SyncReport is the answer to POST /v1/sync: the result of a pass.
 type SyncReport struct {
 	XMLName xml.Name     `json:"-" xml:"sync"`
 	TookMS  float64      `json:"took_ms" xml:"took_ms"`
 	Targets []SyncTarget `json:"targets" xml:"targets>target"` // in the order of the configuration
 }
 
-// SyncTarget is one partition that the sync process copies to.
+// SyncTarget is a partition that the sync process copies to.
 type SyncTarget struct {
 	Name      Text   `json:"name" xml:"name"`
 	State     string `json:"state" xml:"state"` // level, catching_up, unreachable, …

@@ -29,9 +29,9 @@ const (
 	noLimit   = 1 << 30     // the budget of a process without a memory limit
 )
 
-// BodyCopies and EncodeCopies are how many times its size a body or a value takes. A body exists as the body itself, in
-// the statement of the commit, and in the driver's copy. A value exists as the value, its text, the encoder's buffer
-// and the output buffer; the buffers grow by doubling.
+// BodyCopies and EncodeCopies are the copies of a body or a value that exist at the same time. A body exists as the
+// body itself, in the statement of the commit, and in the driver's copy. A value exists as the value, its text, the
+// encoder's buffer and the output buffer; the buffers grow by doubling.
 const (
 	BodyCopies   = 3
 	EncodeCopies = 7
@@ -52,7 +52,7 @@ func (b *Budget) sizeOf(key string) *atomic.Uint32 {
 }
 
 // Expected returns the size of the key's value, if the value was larger than FreeBytes when this process last read or
-// wrote it; otherwise 0. Reads reserve this much before they begin. Keys that share a hash share an answer.
+// wrote it; otherwise 0. Reads reserve this much before they begin. Keys with the same hash get the same answer.
 func (b *Budget) Expected(key string) int64 { return int64(b.sizeOf(key).Load()) << 10 }
 
 // Learn records the size of the key's value for Expected.
@@ -67,7 +67,7 @@ func (b *Budget) Learn(key string, size int64) {
 // Total is the size of the budget in bytes.
 func (b *Budget) Total() int64 { return b.total }
 
-// Acquire takes n bytes. It waits until they are free or ctx ends; then the error is problem.Overloaded.
+// Acquire takes n bytes, and waits until they are free. When ctx ends first, the error is problem.Overloaded.
 func (b *Budget) Acquire(ctx context.Context, n int64) error {
 	if b.free.Acquire(ctx, n) != nil {
 		return b.exhausted()
@@ -85,15 +85,16 @@ func (b *Budget) exhausted() error {
 	return problem.New(problem.Overloaded, "The memory for requests (%d MiB) is in use.", b.total>>20)
 }
 
-// Hold is the share of a budget that one request, or a part of a request, has reserved. A Hold has one user at a time.
+// Hold is the share of a budget that a request, or a part of a request, has reserved. A Hold is not safe for concurrent
+// use.
 type Hold struct {
 	Budget *Budget
 	wanted int64
 	taken  int64
 }
 
-// Resize changes the share to n bytes. While not enough is free it waits, at most for the time given; then it returns
-// problem.Overloaded and the share stays as before. A request larger than the budget reserves the whole budget.
+// Resize changes the share to n bytes. While not enough is free Resize waits, at most for the time given; then it
+// returns problem.Overloaded and the share stays as before. A request larger than the budget reserves the whole budget.
 func (h *Hold) Resize(ctx context.Context, n int64, wait time.Duration) error {
 	target := int64(0)
 	if n > FreeBytes {
@@ -131,7 +132,7 @@ func ValueBytes(entries []store.Entry) (n int64) {
 	return n
 }
 
-// Encoded returns the memory that entries take while they are encoded one by one.
+// Encoded returns the memory that entries take while they are encoded in turn.
 func Encoded(entries []store.Entry) (n int64) {
 	largest := int64(0)
 	for i := range entries {

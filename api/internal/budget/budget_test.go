@@ -19,7 +19,7 @@ func unheld(b *Budget) (n int64) {
 	return n
 }
 
-// TestHoldGivesBackWhatItTook, whatever it was resized to, and what it could not have.
+// TestHoldGivesBackWhatItTook: after any sequence of resizes and failures, Release returns exactly the reserved memory.
 func TestHoldGivesBackWhatItTook(t *testing.T) {
 	b := New(1 << 20)
 	h, other := Hold{Budget: b}, Hold{Budget: b}

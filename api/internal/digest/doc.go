@@ -1,2 +1,2 @@
-// Package digest checks a body against the digests that a request states for it.
+// Package digest checks a body against the digests that a request states.
 package digest

@@ -124,7 +124,7 @@ func cutOutsideQuotes(s string, separator byte) (before, rest string) {
 	return s, ""
 }
 
-// weigh returns the weight and rank of one media range for the variant; rank 0 if the range does not match or is
+// weigh returns the weight and rank of a media range for the variant; rank 0 if the range does not match or is
 // malformed. Parameters other than q are ignored, because no two variants differ by a parameter.
 func weigh(element string, o *Variant) (q, rank int) {
 	mediaRange, params, _ := strings.Cut(element, ";")

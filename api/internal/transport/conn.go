@@ -58,24 +58,24 @@ func NewConn(c net.Conn) *Conn {
 // the next answer that net/http writes.
 //
 // Deadlines are only recorded. net/http moves deadlines eight times for each request; the deadline of the underlying
-// connection is moved only when it is later than the requested deadline, or when it expires too early and is extended.
+// connection moves only when it is later than the requested deadline, or when it expires too early.
 //
 // During each answer net/http reads a single byte to notice that the client leaves, and cancels the read after the
 // answer. Conn delays this read, so that only slow answers pay for it; see watch.
 type Conn struct {
 	net.Conn
 	listener         *Listener    // nil: unbounded
-	waiting          atomic.Int64 // since when the connection has no request, ns since 1970; 0: it has a request
+	waiting          atomic.Int64 // since when the connection has no request, ns since 1970; 0: a request is being answered
 	reading, writing deadline
 	watch            watch
 	fields           []byte // to insert into the next answer; owned by the handler
-	received         []byte // the last read, in net/http's buffer; the handler may use it until it reads the body
+	received         []byte // the last read, in net/http's buffer; usable by the handler until it reads the body
 }
 
 // StartRequest notes that a request has arrived: the listener no longer closes the connection to make room.
 func (c *Conn) StartRequest() { c.waiting.Store(0) }
 
-// SendFields inserts fields after the next status line that net/http writes. It returns a free buffer for the fields of
+// SendFields inserts fields after the next status line that net/http writes, and returns a free buffer for the fields of
 // a later answer.
 func (c *Conn) SendFields(fields []byte) []byte {
 	free := c.fields[:0]
@@ -85,7 +85,7 @@ func (c *Conn) SendFields(fields []byte) []byte {
 
 // FramedTwice reports whether a chunked request may also have had a Content-Length. net/http ignores and removes the
 // length, but another server could disagree about the end of the request, so the connection must end (RFC 9112, section
-// 6.1). If the header did not arrive in one read, the answer is true, to be safe.
+// 6.1). If the header did not arrive in a single read, the answer is true, to be safe.
 func (c *Conn) FramedTwice(r *http.Request) bool {
 	return !bytes.HasPrefix(c.received, []byte(r.Method+" "+r.RequestURI+" ")) ||
 		!bytes.Contains(c.received, []byte("\r\n\r\n")) ||
@@ -103,7 +103,7 @@ type deadline struct {
 // longAgo separates the deadlines in 1970, by which net/http cancels a read, from all real deadlines.
 const longAgo = int64(time.Hour)
 
-// step bounds how far a deadline is extended at a time, so that later, nearer deadlines seldom have to move it back.
+// step bounds how far a deadline is extended at a time, so that later, nearer deadlines seldom move the deadline back.
 const step = 5 * time.Second
 
 // set records a requested deadline. The underlying deadline moves only if it is later than t; a deadline long ago is
@@ -121,7 +121,7 @@ func (d *deadline) set(t time.Time, arm func(time.Time) error) error {
 	return arm(t)
 }
 
-// enter begins a read or write and undoes an underlying deadline of long ago. It returns false if the requested
+// enter begins a read or write and undoes an underlying deadline of long ago. The result is false if the requested
 // deadline itself is long ago; otherwise leave must follow.
 func (d *deadline) enter(arm func(time.Time) error) bool {
 	d.mu.Lock()
@@ -243,7 +243,7 @@ func (c *Conn) Close() error {
 	return err
 }
 
-// CloseWrite is for net/http: before it closes a connection whose client may still send, it ends its own side.
+// CloseWrite is for net/http: before closing a connection while the client may still send, net/http closes its own side.
 func (c *Conn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()

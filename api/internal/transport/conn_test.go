@@ -47,7 +47,7 @@ func deadlineSteps(random *rand.Rand) []func(c net.Conn) string {
 	return steps
 }
 
-// reason is an error without who wraps it.
+// reason unwraps an error to its cause.
 func reason(err error) error {
 	if os.IsTimeout(err) {
 		return os.ErrDeadlineExceeded
@@ -55,8 +55,7 @@ func reason(err error) error {
 	return err
 }
 
-// story is what a connection does in those steps and when, with a peer that
-// sends a byte and takes a byte now and then.
+// story records the results and times of the steps on a connection whose peer sends and takes a byte now and then.
 func story(t *testing.T, wrap func(net.Conn) net.Conn, seed uint64) (told []string) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
@@ -82,8 +81,7 @@ func story(t *testing.T, wrap func(net.Conn) net.Conn, seed uint64) (told []stri
 	return told
 }
 
-// TestDeadlinesAreThoseOfAPlainConnection: noting a deadline instead of setting
-// it is not seen from outside.
+// TestDeadlinesAreThoseOfAPlainConnection: recording deadlines instead of setting them is invisible from outside.
 func TestDeadlinesAreThoseOfAPlainConnection(t *testing.T) {
 	first := rand.Uint64()
 	for i := range uint64(300) {
@@ -123,8 +121,7 @@ func TestAbortedReadEnds(t *testing.T) {
 	})
 }
 
-// TestWatchSeesTheClientLeave: a client that goes away while it waits is seen
-// after watchDelay.
+// TestWatchSeesTheClientLeave: a client that leaves during an answer is noticed after watchDelay.
 func TestWatchSeesTheClientLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
@@ -138,8 +135,8 @@ func TestWatchSeesTheClientLeave(t *testing.T) {
 	})
 }
 
-// TestWatchEndsOnce: however the end of a watch falls together with its begin or
-// with the client's next byte, exactly one read ends, and nothing is lost.
+// TestWatchEndsOnce: however the cancellation of a read coincides with its start or with the client's next byte,
+// exactly a single read ends and no byte is lost.
 func TestWatchEndsOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
@@ -226,7 +223,7 @@ func TestDeadlinesAreSeldomMoved(t *testing.T) {
 	})
 }
 
-// recorderConn keeps what is written to it.
+// recorderConn records writes.
 type recorderConn struct {
 	net.Conn
 	bytes.Buffer

@@ -14,13 +14,13 @@ const watchDelay = 50 * time.Millisecond
 type watch struct {
 	mu      sync.Mutex // guards the fields below
 	waiting bool       // a read is delayed
-	over    bool       // the read was cancelled before it started
+	over    bool       // the read was cancelled before the start
 
 	ended chan struct{} // capacity 1: signals a delayed read that it is cancelled
 	timer *time.Timer   // of the delaying goroutine
 }
 
-// delayRead waits watchDelay. It returns true if the read was cancelled in the meantime, false if the read is due.
+// delayRead waits watchDelay. The result is true if the read was cancelled in the meantime, false if the read is due.
 func (w *watch) delayRead() (ended bool) {
 	w.mu.Lock()
 	over := w.over
