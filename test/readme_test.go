@@ -312,3 +312,80 @@ func TestGuaranteesAndParityLeaveNothingOut(t *testing.T) {
 		}
 	}
 }
+
+var (
+	docHeading = regexp.MustCompile(`(?m)^#+ (.+)$`)
+	docLink    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	docType    = regexp.MustCompile("(?m)^\\| [0-9]+ \\| `([a-z]+)\\.([A-Za-z]+)`")
+)
+
+// docPages returns the documents by their paths, without fenced blocks.
+func docPages(t testing.TB) map[string]string {
+	t.Helper()
+	pages := map[string]string{}
+	for _, pattern := range []string{"../*.md", "../docs/*.md", "../docs/*/*.md"} {
+		paths, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range paths {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pages[path] = string(fenced.ReplaceAll(text, nil))
+		}
+	}
+	return pages
+}
+
+// hasAnchor reports whether a document has a heading with this anchor, by GitHub's rule for anchors.
+func hasAnchor(page, anchor string) bool {
+	for _, m := range docHeading.FindAllStringSubmatch(page, -1) {
+		kept := regexp.MustCompile(`[^\p{L}\p{N}_ -]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		if strings.ReplaceAll(kept, " ", "-") == anchor {
+			return true
+		}
+	}
+	return false
+}
+
+// TestDocsLinksLeadSomewhere: a relative link leads to a file of the tree and, behind "#", to a heading.
+func TestDocsLinksLeadSomewhere(t *testing.T) {
+	pages, links := docPages(t), 0
+	for path, text := range pages {
+		for _, m := range docLink.FindAllStringSubmatch(text, -1) {
+			if strings.HasPrefix(m[1], "https://") || strings.HasPrefix(m[1], "http://") {
+				continue
+			}
+			links++
+			file, anchor, _ := strings.Cut(m[1], "#")
+			target := path
+			if file != "" {
+				target = filepath.Join(filepath.Dir(path), file)
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s links to %s: %v", path, m[1], err)
+			} else if anchor != "" && !hasAnchor(pages[target], anchor) {
+				t.Errorf("%s links to %s, which has no such heading", path, m[1])
+			}
+		}
+	}
+	if links < 40 {
+		t.Errorf("only %d links found", links)
+	}
+}
+
+// TestDocsNameTypesThatExist: the types on the path of a PUT are in the packages that docs/architecture.md names.
+func TestDocsNameTypesThatExist(t *testing.T) {
+	types := docType.FindAllStringSubmatch(docPages(t)["../docs/architecture.md"], -1)
+	if len(types) < 15 || len(types) > 24 {
+		t.Errorf("%d types are listed, want 15 to 24", len(types))
+	}
+	for _, m := range types {
+		source := sources(t, func(path string) bool { return filepath.Base(filepath.Dir(path)) == m[1] })
+		if !regexp.MustCompile(`(?m)^type ` + m[2] + `\b`).MatchString(source) {
+			t.Errorf("docs/architecture.md names %s.%s, which is no type: change the table with the name", m[1], m[2])
+		}
+	}
+}
