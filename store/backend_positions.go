@@ -192,12 +192,17 @@ func (b *backend) position(o Origin) (partition.Position, bool) {
 // completeUpTo is a lower bound of the revision up to which the backend holds every change
 // of an origin.
 func (b *backend) completeUpTo(o Origin) Revision {
-	k := b.observed.Load()
-	switch {
-	case k == nil:
-		return 0
-	case b.Name() == string(o):
-		return max(k.Origins[o].Revision, Revision(b.newestCommitted.Load()))
+	if k := b.observed.Load(); k != nil {
+		return k.complete(b.Name(), o, Revision(b.newestCommitted.Load()))
+	}
+	return 0
+}
+
+// complete is completeUpTo for the partition of that name, on which this process has
+// committed up to a revision.
+func (k *observedPositions) complete(name string, o Origin, committed Revision) Revision {
+	if name == string(o) {
+		return max(k.Origins[o].Revision, committed)
 	}
 	return k.completeUpTo[o]
 }

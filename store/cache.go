@@ -169,11 +169,7 @@ func (q *readRequest) newFillToken(b *backend) (f fillToken) {
 // includes reports whether the answer includes every change up to v.
 func (f *fillToken) includes(v Vector) bool {
 	for o, r := range v.All() {
-		complete := f.observed.completeUpTo[o]
-		if f.backend.Name() == string(o) {
-			complete = max(f.observed.Origins[o].Revision, f.committed)
-		}
-		if complete < r {
+		if f.observed.complete(f.backend.Name(), o, f.committed) < r {
 			return false
 		}
 	}

@@ -107,14 +107,14 @@ func (c *cache) invalidate() {
 
 // applyRound takes a round of changes, unless changes between the state and the round are
 // missing.
-func (c *cache) applyRound(r *tailRound) {
+func (c *cache) applyRound(r *ChangePage) {
 	c.replaceState(func(st *cacheState) *cacheState {
-		if !st.upTo.Covers(r.before.seen) || st.upTo.Covers(r.after.seen) {
+		if !st.upTo.Covers(r.since.seen) || st.upTo.Covers(r.Next.seen) {
 			return st
 		}
-		return c.applyChanges(st, st.upTo.Merge(r.after.seen), r.partition, func(yield func(*Entry) bool) {
-			for i := range r.entries {
-				if !yield(&r.entries[i]) {
+		return c.applyChanges(st, st.upTo.Merge(r.Next.seen), r.Partition, func(yield func(*Entry) bool) {
+			for i := range r.Entries {
+				if !yield(&r.Entries[i]) {
 					return
 				}
 			}

@@ -103,7 +103,7 @@ func (s *Store) readRoundForCache(ctx context.Context, v Vector, b *backend) boo
 	if err != nil || page.Next.equals(at) {
 		return false
 	}
-	s.cache.applyRound(&tailRound{before: at, after: page.Next, entries: page.Entries, partition: page.Partition})
+	s.cache.applyRound(&page)
 	s.observeAllPositions()
 	throttle(ctx, len(page.Entries))
 	return true

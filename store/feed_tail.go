@@ -28,19 +28,12 @@ type tail struct {
 	leftAt   time.Time // when the last watcher left
 	caughtUp bool      // at is set
 	at       ChangeToken
-	rounds   []tailRound
-	first    int64 // number of rounds[0]
-	entries  int   // in rounds
-	bytes    int64 // in rounds
+	rounds   []ChangePage // their entries are immutable
+	first    int64        // number of rounds[0]
+	entries  int          // in rounds
+	bytes    int64        // in rounds
 	closed   bool
 	barriers map[Origin]Revision // up to where a barrier made an origin durable
-}
-
-// tailRound is the result of a round. It is immutable.
-type tailRound struct {
-	before, after ChangeToken
-	entries       []Entry
-	partition     string
 }
 
 // Bounds of the rounds that a tail keeps, and of a single round.
@@ -201,16 +194,15 @@ func (t *tail) startAt(at ChangeToken) {
 func (t *tail) addRound(page *ChangePage) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	round := tailRound{before: t.at, after: page.Next, entries: page.Entries, partition: page.Partition}
-	t.s.cache.applyRound(&round)
-	t.rounds = append(t.rounds, round)
+	t.s.cache.applyRound(page)
+	t.rounds = append(t.rounds, *page)
 	t.at = page.Next
 	t.entries += len(page.Entries)
 	t.bytes += bytesOf(page.Entries)
 	for len(t.rounds) > 1 && (t.entries > tailEntries || t.bytes > tailBytes || len(t.rounds) > tailEntries) {
-		t.entries -= len(t.rounds[0].entries)
-		t.bytes -= bytesOf(t.rounds[0].entries)
-		t.rounds[0] = tailRound{}
+		t.entries -= len(t.rounds[0].Entries)
+		t.bytes -= bytesOf(t.rounds[0].Entries)
+		t.rounds[0] = ChangePage{}
 		t.rounds, t.first = t.rounds[1:], t.first+1
 	}
 	t.changed.broadcast()

@@ -76,7 +76,7 @@ func (w *Watch) waitForChange(ctx context.Context, changed <-chan struct{}) bool
 
 // nextPage returns the next page, which may be empty, or a channel to wait for.
 func (w *Watch) nextPage(ctx context.Context) (page ChangePage, wait <-chan struct{}, err error) {
-	round, wait, err := w.tailRound()
+	round, wait, err := w.nextRound()
 	switch {
 	case err != nil:
 		return ChangePage{}, nil, err
@@ -97,8 +97,8 @@ func (w *Watch) nextPage(ctx context.Context) (page ChangePage, wait <-chan stru
 	return page, nil, err
 }
 
-// tailRound returns the tail's next round for this watch, or a channel to wait for.
-func (w *Watch) tailRound() (*tailRound, <-chan struct{}, error) {
+// nextRound returns the tail's next round for this watch, or a channel to wait for.
+func (w *Watch) nextRound() (*ChangePage, <-chan struct{}, error) {
 	t := w.s.tail
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -127,7 +127,7 @@ func (t *tail) roundStartingAt(at ChangeToken) int64 {
 		return t.first + int64(len(t.rounds))
 	}
 	for i := range t.rounds {
-		if t.rounds[i].before.equals(at) {
+		if t.rounds[i].since.equals(at) {
 			return t.first + int64(i)
 		}
 	}
@@ -136,22 +136,22 @@ func (t *tail) roundStartingAt(at ChangeToken) int64 {
 
 // pageFromRound makes a page of a round, or of the rest of it. If a value is damaged, the
 // page is read from another source.
-func (w *Watch) pageFromRound(ctx context.Context, round *tailRound) (ChangePage, error) {
-	page := ChangePage{since: w.at, Next: round.after, Partition: round.partition}
+func (w *Watch) pageFromRound(ctx context.Context, round *ChangePage) (ChangePage, error) {
+	page := ChangePage{since: w.at, Next: round.Next, Partition: round.Partition}
 	wants := w.o.wants()
-	for i := range round.entries {
-		if e := &round.entries[i]; wants(e.Key) && e.Revision > w.at.upTo(e.Origin) {
+	for i := range round.Entries {
+		if e := &round.Entries[i]; wants(e.Key) && e.Revision > w.at.upTo(e.Origin) {
 			page.Entries = append(page.Entries, *e)
 		}
 	}
 	if err := w.s.present(&page, w.o); err != nil {
-		if page, err = w.s.readFeed(ctx, w.o.pageQuery(w.at, round.after, &round.after)); err != nil {
+		if page, err = w.s.readFeed(ctx, w.o.pageQuery(w.at, round.Next, &round.Next)); err != nil {
 			return ChangePage{}, err
 		}
 	}
 	page.truncate(w.o.limit())
 	w.at = page.Next
-	if w.at.equals(round.after) {
+	if w.at.equals(round.Next) {
 		w.number++
 	}
 	return page, nil

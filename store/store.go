@@ -35,6 +35,7 @@ type Store struct {
 func Open(o Options) (*Store, error) {
 	s := &Store{options: o.withDefaults()}
 	s.tail = newTail(s)
+	s.requests.New = func() any { return &writeRequest{alone: newGroup(1)} }
 	onCommit := s.options.OnCommit
 	s.options.OnCommit = func() {
 		onCommit()

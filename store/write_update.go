@@ -17,7 +17,7 @@ import (
 // was stored. ErrOutcomeUnknown: the update is stored completely or not at all. When ctx
 // ends before a commit has begun, nothing is stored and the error is that of ctx.
 func (s *Store) Update(ctx context.Context, keys []Key, o UpdateOptions, fn func(*Tx) error) error {
-	u := s.newWriteRequest()
+	u := s.requests.Get().(*writeRequest)
 	defer s.releaseRequest(u)
 	u.keys, u.values, u.bytes, u.fn = keys, !o.WithoutValues, o.Bytes, fn
 	return s.commitSingle(ctx, u)
@@ -43,7 +43,7 @@ type PutResult struct {
 // count. Put is the fastest write: it needs no function and reads no value. Its errors are
 // those of Update, and *TooLargeError.
 func (s *Store) Put(ctx context.Context, e Entry) (PutResult, error) {
-	u := s.newWriteRequest()
+	u := s.requests.Get().(*writeRequest)
 	defer s.releaseRequest(u)
 	u.setPut(&e)
 	u.key[0] = e.Key
@@ -198,14 +198,6 @@ func (u *writeRequest) setPut(e *Entry) {
 func (u *writeRequest) setOutcome(err error) {
 	u.outcome = err
 	u.group.finishOne()
-}
-
-// newWriteRequest returns a pooled request or a new one.
-func (s *Store) newWriteRequest() *writeRequest {
-	if u, ok := s.requests.Get().(*writeRequest); ok {
-		return u
-	}
-	return &writeRequest{alone: newGroup(1)}
 }
 
 // releaseRequest returns a request to the pool. No committer may hold the request.
