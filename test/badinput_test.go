@@ -21,8 +21,8 @@ import (
 // valueLimit is max_value_bytes of these tests' servers.
 const valueLimit = 64 << 10
 
-// serveStrict starts a server over one database of each kind, with small
-// limits, no sync process, and one key "present".
+// serveStrict starts a server without a sync process over one database of each kind. The limits are small, and the
+// key "present" exists.
 func serveStrict(t *testing.T) *classicNode {
 	t.Helper()
 	n := serveClassic(t, "[http]\nread_timeout = \"2s\"\n[store]\nmax_value_bytes = \"64KiB\"")
@@ -30,27 +30,27 @@ func serveStrict(t *testing.T) *classicNode {
 	return n
 }
 
-// wrong is a request that must be refused, and how.
-type wrong struct {
+// badRequest is a request that must be refused, and the expected problem.
+type badRequest struct {
 	method string
 	target string // of the request line, byte for byte
-	header string // further header lines, each with its CRLF
-	body   string // sent behind a Content-Length, unless header has one or chunks
+	header string // additional header lines, each with its CRLF
+	body   string // sent with a Content-Length, unless header has a length or a transfer encoding
 	status int
 	slug   string // of the problem
-	names  string // what the problem has to name, in its detail or a member
+	names  string // must appear in the problem's detail, parameter or header
 }
 
-// refuses sends each request over a connection of its own, and checks that it
-// is refused by its problem and that no partition's position has moved.
-func (n *classicNode) refuses(t *testing.T, requests []wrong) {
+// checkRefused sends each request over a new connection and checks that the answer is the expected problem and
+// that no partition's position has moved.
+func (n *classicNode) checkRefused(t *testing.T, requests []badRequest) {
 	t.Helper()
-	before, held := positionsOf(t, n.parts), factsOf(t, n.parts)
+	before, held := positionsOf(t, n.parts), allFacts(t, n.parts)
 	for _, w := range requests {
 		what := fmt.Sprintf("%s %.80q %q", w.method, w.target, w.header)
-		send := n.raw
+		send := n.sendRaw
 		if w.slug == "incomplete-body" {
-			send = n.rawCut
+			send = n.sendRawAndClose
 		}
 		r := send(t, w.text(), w.method)
 		if err := isProblem(r, w); err != nil {
@@ -61,13 +61,13 @@ func (n *classicNode) refuses(t *testing.T, requests []wrong) {
 			before = after
 		}
 	}
-	if after := factsOf(t, n.parts); !slices.Equal(held, after) {
+	if after := allFacts(t, n.parts); !slices.Equal(held, after) {
 		t.Errorf("something was stored: %d entries before, %d after", len(held), len(after))
 	}
 }
 
-// factsOf is everything that all partitions hold.
-func factsOf(t testing.TB, parts []partition.Partition) (facts []fact) {
+// allFacts returns the facts of all entries in all partitions.
+func allFacts(t testing.TB, parts []partition.Partition) (facts []fact) {
 	t.Helper()
 	for _, p := range parts {
 		facts = append(facts, contentOf(t, p, "partition-0")...)
@@ -75,8 +75,8 @@ func factsOf(t testing.TB, parts []partition.Partition) (facts []fact) {
 	return facts
 }
 
-// text is the request as it is sent.
-func (w wrong) text() string {
+// text returns the request as bytes.
+func (w badRequest) text() string {
 	header := "Host: localhost\r\n" + w.header
 	if !strings.Contains(header, "Accept:") {
 		header += "Accept: application/json\r\n"
@@ -87,19 +87,19 @@ func (w wrong) text() string {
 	return fmt.Sprintf("%s %s HTTP/1.1\r\n%s\r\n%s", w.method, w.target, header, w.body)
 }
 
-// raw sends bytes as they are and reads one answer.
-func (n *classicNode) raw(t testing.TB, text, method string) reply {
+// sendRaw sends the bytes unchanged and reads an answer.
+func (n *classicNode) sendRaw(t testing.TB, text, method string) reply {
 	t.Helper()
 	c := n.connect(t)
 	defer c.Close()
 	if _, err := io.WriteString(c, text); err != nil {
-		t.Logf("the server stopped reading: %v", err) // which it may, once it has refused
+		t.Logf("the server stopped reading: %v", err) // after a refusal
 	}
 	return readReply(t, bufio.NewReader(c), method)
 }
 
-// rawCut is raw, but says that no more will come: the body is cut short.
-func (n *classicNode) rawCut(t testing.TB, text, method string) reply {
+// sendRawAndClose is sendRaw, but closes the sending side, so that the body ends early.
+func (n *classicNode) sendRawAndClose(t testing.TB, text, method string) reply {
 	t.Helper()
 	c := n.connect(t)
 	defer c.Close()
@@ -120,8 +120,7 @@ func (n *classicNode) connect(t testing.TB) *net.TCPConn {
 	return c.(*net.TCPConn)
 }
 
-// readReply reads one answer to a method; a connection that ends without one
-// has status 0.
+// readReply reads the answer to a method. The status is 0 if the connection ends without an answer.
 func readReply(t testing.TB, b *bufio.Reader, method string) reply {
 	t.Helper()
 	resp, err := http.ReadResponse(b, &http.Request{Method: method})
@@ -136,8 +135,8 @@ func readReply(t testing.TB, b *bufio.Reader, method string) reply {
 	return reply{resp.StatusCode, resp.Header, string(body)}
 }
 
-// isProblem checks an answer against RFC 9457 and what was expected.
-func isProblem(r reply, w wrong) error {
+// isProblem checks an answer against RFC 9457 and the expected problem.
+func isProblem(r reply, w badRequest) error {
 	if r.status != w.status {
 		return fmt.Errorf("status %d, want %d", r.status, w.status)
 	}
@@ -192,23 +191,23 @@ func TestBadKeysAreRefused(t *testing.T) {
 		"%C2%80":                         "U+0080",
 		"%C2%9F":                         "U+009F",
 	}
-	var requests []wrong
+	var requests []badRequest
 	for key, why := range keys {
 		for _, method := range []string{"GET", "HEAD", "PUT", "DELETE"} {
-			requests = append(requests, wrong{method, "/v1/keys/" + key, "", body(method), 400, "invalid-key", why})
+			requests = append(requests, badRequest{method, "/v1/keys/" + key, "", body(method), 400, "invalid-key", why})
 		}
 		if key == "" {
 			continue // is the list there
 		}
 		for _, path := range []string{"/bucket/", "/canonicalbucket/"} {
 			requests = append(requests,
-				wrong{"GET", path + key, "", "", 404, "not-found", why},
-				wrong{"PUT", path + key, "", "x", 400, "invalid-key", why},
-				wrong{"POST", path + key, "", "x", 400, "invalid-key", why},
-				wrong{"DELETE", path + key, "", "", 400, "invalid-key", why})
+				badRequest{"GET", path + key, "", "", 404, "not-found", why},
+				badRequest{"PUT", path + key, "", "x", 400, "invalid-key", why},
+				badRequest{"POST", path + key, "", "x", 400, "invalid-key", why},
+				badRequest{"DELETE", path + key, "", "", 400, "invalid-key", why})
 		}
 	}
-	n.refuses(t, requests)
+	n.checkRefused(t, requests)
 }
 
 func body(method string) string {
@@ -218,8 +217,8 @@ func body(method string) string {
 	return ""
 }
 
-// TestAwkwardKeysArriveByteExact: what proxies and routers like to clean or
-// decode twice is a key like any other, and never redirected.
+// TestAwkwardKeysArriveByteExact: keys that proxies and routers like to clean or to decode twice are ordinary keys
+// and cause no redirects.
 func TestAwkwardKeysArriveByteExact(t *testing.T) {
 	n := serveStrict(t)
 	for path, name := range map[string]string{
@@ -257,21 +256,21 @@ func TestAwkwardKeysArriveByteExact(t *testing.T) {
 		strings.Repeat("\u00e9", 256): strings.Repeat("\u00e9", 256),
 	} {
 		for _, prefix := range []string{"/v1/keys/", "/bucket/", "/canonicalbucket/"} {
-			n.carries(t, prefix, path, name)
+			n.checkKeyOf(t, prefix, path, name)
 		}
 	}
 }
 
-// carries writes, reads and deletes one key by a raw path.
-func (n *classicNode) carries(t *testing.T, prefix, path, name string) {
+// checkKeyOf writes, reads and deletes a key by a raw path.
+func (n *classicNode) checkKeyOf(t *testing.T, prefix, path, name string) {
 	t.Helper()
 	value := prefix + name
-	r := n.raw(t, wrong{method: "PUT", target: prefix + path, body: value}.text(), "PUT")
+	r := n.sendRaw(t, badRequest{method: "PUT", target: prefix + path, body: value}.text(), "PUT")
 	if r.status != 201 {
 		t.Errorf("PUT %s%.60q: %d %s", prefix, path, r.status, r.body)
 		return
 	}
-	if got, _ := standing(t, n.parts[0], name); got != value {
+	if got, _ := liveValue(t, n.parts[0], name); got != value {
 		t.Errorf("PUT %s%.60q: the master holds %q under %q", prefix, path, got, name)
 	}
 	location, err := url.PathUnescape(r.header.Get("Location"))
@@ -284,36 +283,35 @@ func (n *classicNode) carries(t *testing.T, prefix, path, name string) {
 		} else {
 			target += "?consistency=master"
 		}
-		got := n.raw(t, wrong{method: "GET", target: target, header: "Accept: */*\r\n"}.text(), "GET")
+		got := n.sendRaw(t, badRequest{method: "GET", target: target, header: "Accept: */*\r\n"}.text(), "GET")
 		if got.status != 200 || prefix == "/v1/keys/" && got.body != value {
 			t.Errorf("GET %.80q: %d %q", target, got.status, got.body)
 		}
 	}
-	done := n.raw(t, wrong{method: "DELETE", target: prefix + path}.text(), "DELETE")
-	if _, live := standing(t, n.parts[0], name); live || done.status/100 != 2 {
+	done := n.sendRaw(t, badRequest{method: "DELETE", target: prefix + path}.text(), "DELETE")
+	if _, live := liveValue(t, n.parts[0], name); live || done.status/100 != 2 {
 		t.Errorf("DELETE %s%.60q: %d, still there: %t", prefix, path, done.status, live)
 	}
 }
 
-// TestStrangePathsAreNotRedirected: nothing outside the keys is cleaned into a
-// resource either; and what is no request at all is refused by the server
-// itself.
+// TestStrangePathsAreNotRedirected: paths outside the keys are not cleaned either, and the server refuses
+// malformed requests.
 func TestStrangePathsAreNotRedirected(t *testing.T) {
 	n := serveStrict(t)
-	var requests []wrong
+	var requests []badRequest
 	for _, target := range []string{"//v1/keys/x", "/v1//keys/x", "/v1/./keys/x", "/x/../v1/keys/x", "/v1/keys%2Fx", "/v1", "/bucket", "/canonicalbucket", "/v2/keys/x", "/V1/keys/x"} {
-		requests = append(requests, wrong{"GET", target, "", "", 404, "unknown-route", ""}, wrong{"PUT", target, "", "x", 404, "unknown-route", ""})
+		requests = append(requests, badRequest{"GET", target, "", "", 404, "unknown-route", ""}, badRequest{"PUT", target, "", "x", 404, "unknown-route", ""})
 	}
 	requests = append(requests,
-		wrong{"PATCH", "/v1/keys/present", "", "x", 405, "method-not-allowed", "PATCH"},
-		wrong{"POST", "/v1/keys/present", "", "x", 400, "invalid-parameter", "needs ttl"}, // which renews an expiry
-		wrong{"POST", "/v1/changes", "", "x", 405, "method-not-allowed", "POST"},
-		wrong{"PUT", "/v1/keys", "", "x", 405, "method-not-allowed", "PUT"},
-		wrong{"PUT", "/bucket/", "", "x", 405, "method-not-allowed", "PUT"},
-		wrong{"DELETE", "/canonicalbucket/", "", "", 405, "method-not-allowed", "DELETE"},
-		wrong{"BREW", "/v1/keys/present", "", "", 405, "method-not-allowed", "BREW"},
+		badRequest{"PATCH", "/v1/keys/present", "", "x", 405, "method-not-allowed", "PATCH"},
+		badRequest{"POST", "/v1/keys/present", "", "x", 400, "invalid-parameter", "needs ttl"}, // which renews an expiry
+		badRequest{"POST", "/v1/changes", "", "x", 405, "method-not-allowed", "POST"},
+		badRequest{"PUT", "/v1/keys", "", "x", 405, "method-not-allowed", "PUT"},
+		badRequest{"PUT", "/bucket/", "", "x", 405, "method-not-allowed", "PUT"},
+		badRequest{"DELETE", "/canonicalbucket/", "", "", 405, "method-not-allowed", "DELETE"},
+		badRequest{"BREW", "/v1/keys/present", "", "", 405, "method-not-allowed", "BREW"},
 	)
-	n.refuses(t, requests)
+	n.checkRefused(t, requests)
 
 	before := positionsOf(t, n.parts)
 	for _, text := range []string{
@@ -331,7 +329,7 @@ func TestStrangePathsAreNotRedirected(t *testing.T) {
 		"not HTTP at all\r\n\r\n",
 		"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", // a TLS greeting
 	} {
-		if r := n.rawCut(t, text, "PUT"); r.status != 0 && r.status/100 != 4 && r.status != 501 {
+		if r := n.sendRawAndClose(t, text, "PUT"); r.status != 0 && r.status/100 != 4 && r.status != 501 {
 			t.Errorf("%.60q: %d %s", text, r.status, r.body)
 		}
 	}
@@ -346,13 +344,13 @@ func TestBadBodiesStoreNothing(t *testing.T) {
 	n := serveStrict(t)
 	large := strings.Repeat("x", valueLimit+1)
 	const chunked = "Transfer-Encoding: chunked\r\n"
-	var requests []wrong
+	var requests []badRequest
 	for _, to := range []struct{ method, target string }{
 		{"PUT", "/v1/keys/present"}, {"PUT", "/v1/keys/new"}, {"POST", "/v1/keys"},
 		{"PUT", "/bucket/present"}, {"POST", "/canonicalbucket/new"},
 	} {
 		add := func(header, body string, status int, slug, names string) {
-			requests = append(requests, wrong{to.method, to.target, header, body, status, slug, names})
+			requests = append(requests, badRequest{to.method, to.target, header, body, status, slug, names})
 		}
 		add("", large, 413, "too-large", "65536 bytes")
 		add(chunked, chunk(large)+"0\r\n\r\n", 413, "too-large", "65536 bytes")
@@ -369,7 +367,7 @@ func TestBadBodiesStoreNothing(t *testing.T) {
 		add("Content-Type: nonsense\r\n", "x", 400, "invalid-header", "Content-Type")
 		add("Runnel-Meta-Note: "+strings.Repeat("x", 10<<10)+"\r\n", "x", 400, "invalid-header", "metadata")
 	}
-	n.refuses(t, requests)
+	n.checkRefused(t, requests)
 }
 
 func chunk(s string) string { return fmt.Sprintf("%x\r\n%s\r\n", len(s), s) }
@@ -380,7 +378,7 @@ func TestSlowBodyTimesOut(t *testing.T) {
 	n := serveStrict(t)
 	before := positionsOf(t, n.parts)
 	for _, header := range []string{"Content-Length: 10\r\n", "Content-Length: 60000\r\n", "Transfer-Encoding: chunked\r\n"} {
-		w := wrong{method: "PUT", target: "/v1/keys/slow", header: header, status: 408, slug: "request-timeout", names: "in time"}
+		w := badRequest{method: "PUT", target: "/v1/keys/slow", header: header, status: 408, slug: "request-timeout", names: "in time"}
 		c := n.connect(t)
 		defer c.Close()
 		if _, err := io.WriteString(c, w.text()); err != nil {
@@ -396,8 +394,8 @@ func TestSlowBodyTimesOut(t *testing.T) {
 	}
 }
 
-// TestBodyIsWhatItsLengthSays: bytes behind the announced end are the next
-// request, which is none; a client that asks first is told before it sends.
+// TestBodyIsWhatItsLengthSays: bytes after the announced length belong to the next request, which is malformed. A
+// client that sends Expect: 100-continue is refused before the body.
 func TestBodyIsWhatItsLengthSays(t *testing.T) {
 	n := serveStrict(t)
 	c := n.connect(t)
@@ -410,7 +408,7 @@ func TestBodyIsWhatItsLengthSays(t *testing.T) {
 	if r := readReply(t, b, "PUT"); r.status != 400 {
 		t.Errorf("what came behind it: %d %s", r.status, r.body)
 	}
-	if value, _ := standing(t, n.parts[0], "exact"); value != "four" {
+	if value, _ := liveValue(t, n.parts[0], "exact"); value != "four" {
 		t.Errorf("stored %q", value)
 	}
 
@@ -423,20 +421,19 @@ func TestBodyIsWhatItsLengthSays(t *testing.T) {
 	for _, size := range []int{0, 1, valueLimit} {
 		value := strings.Repeat("\xfe", size)
 		expect(t, exchange(t, "PUT", n.URL+"/bucket/edge", value), 201)
-		if got, _ := standing(t, n.parts[0], "edge"); got != value {
+		if got, _ := liveValue(t, n.parts[0], "edge"); got != value {
 			t.Errorf("of %d bytes %d are stored", size, len(got))
 		}
 	}
 }
 
-// TestHalfClosedClientReadsNothingWrong: a client that ends its side of the
-// connection behind its request gets the whole answer or none, never an empty
-// one that looks right.
+// TestHalfClosedClientReadsNothingWrong: a client that closes its sending side after the request gets the complete
+// answer or none, never an empty answer that looks valid.
 func TestHalfClosedClientReadsNothingWrong(t *testing.T) {
 	n := serveStrict(t)
 	for range 20 {
 		for _, target := range []string{"/v1/keys/present?consistency=master", "/v1/keys?consistency=master&values=true"} {
-			r := n.rawCut(t, wrong{method: "GET", target: target, header: "Accept: */*\r\n"}.text(), "GET")
+			r := n.sendRawAndClose(t, badRequest{method: "GET", target: target, header: "Accept: */*\r\n"}.text(), "GET")
 			if r.status != 0 && (r.status != 200 || !strings.Contains(r.body, "as it was")) {
 				t.Fatalf("GET %s: %d %q", target, r.status, r.body)
 			}
@@ -449,23 +446,23 @@ func TestHalfClosedClientReadsNothingWrong(t *testing.T) {
 func TestBadConditionsAreRefused(t *testing.T) {
 	n := serveStrict(t)
 	etag := exchange(t, "HEAD", n.URL+"/v1/keys/present?consistency=master", "").header.Get("ETag")
-	var requests []wrong
+	var requests []badRequest
 	for _, name := range []string{"If-Match", "If-None-Match"} {
 		for _, value := range []string{"abc", "1099511627777", `"open`, `"a" "b"`, `W/`, `w/"a"`, `"a",b`, `'a'`, `*, "a"`, "\"a b\"", "\"\x01\""} {
 			for _, method := range []string{"PUT", "DELETE", "GET"} {
-				w := wrong{method, "/v1/keys/present?consistency=master", name + ": " + value + "\r\n", body(method), 400, "invalid-header", name}
+				w := badRequest{method, "/v1/keys/present?consistency=master", name + ": " + value + "\r\n", body(method), 400, "invalid-header", name}
 				if method != "GET" {
 					w.target = "/v1/keys/present"
 				}
 				if strings.Contains(value, "\x01") {
-					continue // net/http refuses it before us
+					continue // refused by net/http already
 				}
 				requests = append(requests, w)
 			}
 		}
 	}
 	hold := func(method, header string) {
-		requests = append(requests, wrong{method, "/v1/keys/present", header + "\r\n", body(method), 412, "precondition-failed", ""})
+		requests = append(requests, badRequest{method, "/v1/keys/present", header + "\r\n", body(method), 412, "precondition-failed", ""})
 	}
 	for _, method := range []string{"PUT", "DELETE"} {
 		hold(method, `If-Match: "1"`)
@@ -475,15 +472,15 @@ func TestBadConditionsAreRefused(t *testing.T) {
 		hold(method, "If-Unmodified-Since: Thu, 01 Jan 1970 00:00:00 GMT")
 	}
 	// Without the condition the deletion would be 404 too, so the condition is ignored.
-	requests = append(requests, wrong{"PUT", "/v1/keys/absent", "If-Match: *\r\n", "x", 412, "precondition-failed", ""},
-		wrong{"DELETE", "/v1/keys/absent", "If-Match: *\r\n", "", 404, "not-found", ""})
+	requests = append(requests, badRequest{"PUT", "/v1/keys/absent", "If-Match: *\r\n", "x", 412, "precondition-failed", ""},
+		badRequest{"DELETE", "/v1/keys/absent", "If-Match: *\r\n", "", 404, "not-found", ""})
 	for _, path := range []string{"/bucket/", "/canonicalbucket/"} {
 		requests = append(requests,
-			wrong{"PUT", path + "present", "If-Match: \"1\"\r\n", "x", 412, "precondition-failed", ""},
-			wrong{"DELETE", path + "present", "If-Match: nonsense\r\n", "", 400, "invalid-header", "If-Match"})
+			badRequest{"PUT", path + "present", "If-Match: \"1\"\r\n", "x", 412, "precondition-failed", ""},
+			badRequest{"DELETE", path + "present", "If-Match: nonsense\r\n", "", 400, "invalid-header", "If-Match"})
 	}
-	n.refuses(t, requests)
-	if value, _ := standing(t, n.parts[0], "present"); value != "as it was" {
+	n.checkRefused(t, requests)
+	if value, _ := liveValue(t, n.parts[0], "present"); value != "as it was" {
 		t.Errorf("the entry has become %q", value)
 	}
 }
@@ -492,15 +489,15 @@ func TestBadConditionsAreRefused(t *testing.T) {
 // that there are.
 func TestUnservedAcceptIsRefused(t *testing.T) {
 	n := serveStrict(t)
-	var requests []wrong
+	var requests []badRequest
 	for _, accept := range []string{"image/png", "image/*, video/mp4;q=0.5", "application/json;q=0, image/png", "nonsense"} {
 		header := "Accept: " + accept + "\r\n"
 		for _, target := range []string{"/v1/keys/present?consistency=master", "/v1/keys", "/v1/status", "/"} {
-			requests = append(requests, wrong{"GET", target, header, "", 406, "not-acceptable", ""})
+			requests = append(requests, badRequest{"GET", target, header, "", 406, "not-acceptable", ""})
 		}
-		requests = append(requests, wrong{"POST", "/v1/keys", header, "x", 406, "not-acceptable", ""})
+		requests = append(requests, badRequest{"POST", "/v1/keys", header, "x", 406, "not-acceptable", ""})
 	}
-	n.refuses(t, requests)
+	n.checkRefused(t, requests)
 	r := exchange(t, "GET", n.URL+"/v1/keys", "", "Accept: image/png")
 	var p struct{ Available []string }
 	if err := json.Unmarshal([]byte(r.body), &p); err != nil || !slices.Contains(p.Available, "application/json") {
@@ -508,14 +505,14 @@ func TestUnservedAcceptIsRefused(t *testing.T) {
 	}
 }
 
-// TestBadParametersAreRefused: a bad ttl, limit, cursor or other parameter,
-// one that is unknown, and one that is not there yet.
+// TestBadParametersAreRefused: bad values of known parameters, unknown parameters, and parameters of a different
+// method.
 func TestBadParametersAreRefused(t *testing.T) {
 	n := serveStrict(t)
-	bad := func(method, target, parameter string) wrong {
-		return wrong{method, target, "", body(method), 400, "invalid-parameter", parameter}
+	bad := func(method, target, parameter string) badRequest {
+		return badRequest{method, target, "", body(method), 400, "invalid-parameter", parameter}
 	}
-	var requests []wrong
+	var requests []badRequest
 	for _, ttl := range []string{"", "abc", "5", "-1s", "0", "0s", "1ns", "999999999h", "1e9s", "30%20s", "1s%00", "%FF"} {
 		requests = append(requests, bad("PUT", "/v1/keys/present?ttl="+ttl, "ttl"), bad("POST", "/v1/keys?ttl="+ttl, "ttl"))
 	}
@@ -531,8 +528,8 @@ func TestBadParametersAreRefused(t *testing.T) {
 	}
 	for _, cursor := range []string{"", "nonsense", "AAAA", "%FF", strings.Repeat("A", 4000), n.cursor(t, "a") + "A", n.cursor(t, "a") + "&prefix=b"} {
 		requests = append(requests,
-			wrong{"GET", "/v1/keys?after=" + cursor, "", "", 400, "invalid-cursor", "cursor"},
-			wrong{"GET", "/canonicalbucket/?after=" + cursor, "", "", 400, "invalid-cursor", "cursor"})
+			badRequest{"GET", "/v1/keys?after=" + cursor, "", "", 400, "invalid-cursor", "cursor"},
+			badRequest{"GET", "/canonicalbucket/?after=" + cursor, "", "", 400, "invalid-cursor", "cursor"})
 	}
 	for _, unknown := range []string{"ttll=30s", "buffered=true", "TTL=30s", "consistency=master"} {
 		name, _, _ := strings.Cut(unknown, "=")
@@ -551,7 +548,7 @@ func TestBadParametersAreRefused(t *testing.T) {
 		"/v1/status?x=1", "/healthz?x=1", "/readyz?x=1", "/metrics?x=1", "/bucket/present?x=1"} {
 		requests = append(requests, bad("GET", target, ""))
 	}
-	n.refuses(t, requests)
+	n.checkRefused(t, requests)
 }
 
 // cursor is a real cursor of the list below a prefix.
@@ -568,19 +565,19 @@ func (n *classicNode) cursor(t *testing.T, prefix string) string {
 	return page.Next
 }
 
-// TestEveryProblemHasItsPage: the type of each problem met here is a page that
-// explains it, and nothing of a hostile request acts in one.
+// TestEveryProblemHasItsPage: the type of each problem here has a page with an explanation, and pages escape
+// hostile text of requests.
 func TestEveryProblemHasItsPage(t *testing.T) {
 	n := serveStrict(t)
 	for _, slug := range []string{"invalid-key", "invalid-parameter", "invalid-cursor", "invalid-header", "incomplete-body", "not-found",
 		"unknown-route", "method-not-allowed", "not-acceptable", "request-timeout", "precondition-failed", "too-large",
 		"unsupported-encoding", "master-unavailable", "outcome-unknown"} {
-		isForm(t, get(t, n.URL+"/problems/"+slug, "text/html"), 200, "text/html", nil)
+		checkFormat(t, get(t, n.URL+"/problems/"+slug, "text/html"), 200, "text/html", nil)
 	}
 	for _, target := range []string{"/v1/keys?" + url.QueryEscape(hostile[0]) + "=1", "/v1/keys?limit=" + url.QueryEscape(hostile[1]), "/" + url.PathEscape(hostile[0])} {
 		for _, accept := range []string{"text/html", "application/xml", "application/json", "text/plain"} {
 			r := get(t, n.URL+target, accept)
-			isForm(t, r, r.status, accept, nil)
+			checkFormat(t, r, r.status, accept, nil)
 			if r.status/100 != 4 {
 				t.Errorf("%s: %d", target, r.status)
 			}

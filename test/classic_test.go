@@ -21,16 +21,15 @@ import (
 	"github.com/runnelkv/runnel/test/servers"
 )
 
-// classicNode is a server of the classic paths over one database of each kind,
-// with no sync process, so that nothing is spread unless a test does it.
+// classicNode is a server of the classic paths over one database of each kind. There is no sync process, so
+// entries spread only when a test runs a sync.
 type classicNode struct {
 	*runnel.Process
 	file  string
 	parts []partition.Partition
 }
 
-// serveClassic starts a server whose replicas have been whole once, so that all
-// three partitions serve reads.
+// serveClassic starts a server after one complete sync, so that all three partitions serve reads.
 func serveClassic(t *testing.T, preamble string) *classicNode {
 	t.Helper()
 	urls := mixedDatabases(t)
@@ -49,7 +48,7 @@ func serveClassic(t *testing.T, preamble string) *classicNode {
 	return n
 }
 
-// nodeState is what these tests read of GET /v1/status.
+// nodeState is the part of GET /v1/status that these tests read.
 type nodeState struct {
 	Partitions []struct {
 		Name, Kind, Role, State, Error string
@@ -71,9 +70,8 @@ func statusOf(t testing.TB, p *runnel.Process) (s nodeState) {
 	return s
 }
 
-// standing reads a name from a partition directly: its value, and whether a
-// live entry is there.
-func standing(t testing.TB, p partition.Partition, name string) (value string, live bool) {
+// liveValue reads an entry directly from a partition and reports whether the entry is live.
+func liveValue(t testing.TB, p partition.Partition, name string) (value string, live bool) {
 	t.Helper()
 	entries, err := p.Get(t.Context(), []partition.Key{store.User.Key(name)})
 	if err != nil {
@@ -94,9 +92,8 @@ func expect(t testing.TB, r reply, status int) reply {
 	return r
 }
 
-// TestClassicLazyWriteIsReadCanonically: K2 and K3. A write on the lazy path is
-// on the master and nowhere else until a sync; the canonical path reads the
-// master, the lazy one any node.
+// TestClassicLazyWriteIsReadCanonically: K2 and K3. Until a sync only the master has a lazy write. The canonical
+// path reads the master; the lazy path reads any node.
 func TestClassicLazyWriteIsReadCanonically(t *testing.T) {
 	n := serveClassic(t, "")
 	r := expect(t, exchange(t, "POST", n.URL+"/bucket/lazy%20key", "first"), 201)
@@ -104,7 +101,7 @@ func TestClassicLazyWriteIsReadCanonically(t *testing.T) {
 		t.Errorf("Location %q", got)
 	}
 	for i, p := range n.parts {
-		if _, live := standing(t, p, "lazy key"); live != (i == 0) {
+		if _, live := liveValue(t, p, "lazy key"); live != (i == 0) {
 			t.Errorf("before a sync: held by %s: %t", p.Name(), live)
 		}
 	}
@@ -125,7 +122,7 @@ func TestClassicLazyWriteIsReadCanonically(t *testing.T) {
 
 	syncLevel(t, n.file)
 	for _, p := range n.parts {
-		if value, _ := standing(t, p, "lazy key"); value != "first" {
+		if value, _ := liveValue(t, p, "lazy key"); value != "first" {
 			t.Errorf("after a sync %s holds %q", p.Name(), value)
 		}
 	}
@@ -141,9 +138,8 @@ func wantLen(m map[string]int, n int) error {
 	return nil
 }
 
-// TestClassicCanonicalWriteIsEverywhereBeforeTheAnswer: K3 and K4. With no sync
-// process at all, every partition holds a canonical write, and a canonical
-// deletion, when it is answered.
+// TestClassicCanonicalWriteIsEverywhereBeforeTheAnswer: K3 and K4. Without a sync process every partition has a
+// canonical write or deletion by the time of the answer.
 func TestClassicCanonicalWriteIsEverywhereBeforeTheAnswer(t *testing.T) {
 	n := serveClassic(t, "")
 	for i, method := range []string{"PUT", "POST", "PUT"} { // made, then overwritten: always 201
@@ -153,23 +149,23 @@ func TestClassicCanonicalWriteIsEverywhereBeforeTheAnswer(t *testing.T) {
 			t.Errorf("Location %q, Runnel-Copies %q", r.header.Get("Location"), r.header.Get("Runnel-Copies"))
 		}
 		for _, p := range n.parts {
-			if got, _ := standing(t, p, "a/b"); got != value {
+			if got, _ := liveValue(t, p, "a/b"); got != value {
 				t.Errorf("%s holds %q right after the answer, want %q", p.Name(), got, value)
 			}
 		}
 	}
 	expect(t, exchange(t, "DELETE", n.URL+"/canonicalbucket/a/b", ""), 202)
 	for _, p := range n.parts {
-		if value, live := standing(t, p, "a/b"); live {
+		if value, live := liveValue(t, p, "a/b"); live {
 			t.Errorf("%s still holds %q after a canonical deletion", p.Name(), value)
 		}
 	}
 	syncLevel(t, n.file)
-	holdSame(t, n.parts)
+	holdSameEntries(t, n.parts)
 }
 
-// TestClassicDeleteThenPut: K4. A deletion answers 202, a second one and reads
-// 404, and the key can be written again; no old value comes back by a sync.
+// TestClassicDeleteThenPut: K4. A deletion answers 202; a second deletion and reads answer 404. The key can be
+// written again, and a sync does not restore the old value.
 func TestClassicDeleteThenPut(t *testing.T) {
 	n := serveClassic(t, "")
 	for _, path := range []string{"/bucket/", "/canonicalbucket/"} {
@@ -186,7 +182,7 @@ func TestClassicDeleteThenPut(t *testing.T) {
 		expect(t, exchange(t, "PUT", key, "new from "+path), 201)
 		syncLevel(t, n.file)
 		for _, p := range n.parts {
-			if value, _ := standing(t, p, "phoenix"); value != "new from "+path {
+			if value, _ := liveValue(t, p, "phoenix"); value != "new from "+path {
 				t.Errorf("%s holds %q", p.Name(), value)
 			}
 		}
@@ -194,7 +190,7 @@ func TestClassicDeleteThenPut(t *testing.T) {
 		syncLevel(t, n.file)
 		expect(t, exchange(t, "GET", key, ""), 404)
 	}
-	holdSame(t, n.parts)
+	holdSameEntries(t, n.parts)
 }
 
 // TestClassicKeyLengthLimit: K5. The limit comes from the configuration: a
@@ -234,8 +230,7 @@ func positionsOf(t testing.TB, parts []partition.Partition) map[string]partition
 	return at
 }
 
-// TestClassicListsOneNodeOrAll: K1. The lazy list is that of one node, the
-// canonical one the union of all.
+// TestClassicListsOneNodeOrAll: K1. The lazy path lists one node, the canonical path all nodes.
 func TestClassicListsOneNodeOrAll(t *testing.T) {
 	n := serveClassic(t, "")
 	expect(t, exchange(t, "PUT", n.URL+"/canonicalbucket/everywhere", "x"), 201)
@@ -283,13 +278,13 @@ func TestClassicFourFormats(t *testing.T) {
 	for _, path := range []string{"/bucket/", "/canonicalbucket/"} {
 		for _, accept := range []string{"", "text/html", "application/xml", "application/json", "text/plain"} {
 			list := get(t, n.URL+path, accept)
-			isForm(t, list, 200, accept, nil)
+			checkFormat(t, list, 200, accept, nil)
 			if got := urlsIn(t, list.body); !slices.Equal(got, slices.Sorted(slices.Values(hostile))) {
 				t.Errorf("%s lists as %q:\n%q", path, accept, got)
 			}
 			for _, name := range hostile {
-				isForm(t, get(t, n.URL+path+url.PathEscape(name), accept), 200, accept, []string{name})
-				isForm(t, get(t, n.URL+path+"no%20such%20"+url.PathEscape(name), accept), 404, accept, nil)
+				checkFormat(t, get(t, n.URL+path+url.PathEscape(name), accept), 200, accept, []string{name})
+				checkFormat(t, get(t, n.URL+path+"no%20such%20"+url.PathEscape(name), accept), 404, accept, nil)
 			}
 		}
 		if r := get(t, n.URL+path, "text/plain;q=0.1, application/xml;q=0.9"); !strings.HasPrefix(r.header.Get("Content-Type"), "application/xml") {
@@ -309,9 +304,9 @@ func get(t testing.TB, url, accept string) reply {
 	return exchange(t, "GET", url, "", "Accept: "+accept)
 }
 
-// isForm checks that an answer is of the form that was asked for, that it can
-// be parsed as such, and that it holds the names and nothing that acts.
-func isForm(t testing.TB, r reply, status int, accept string, names []string) {
+// checkFormat checks that an answer has the requested media type, parses, contains the names, and escapes all
+// data.
+func checkFormat(t testing.TB, r reply, status int, accept string, names []string) {
 	t.Helper()
 	if r.status != status {
 		t.Fatalf("status %d, want %d: %s", r.status, status, r.body)
@@ -337,14 +332,14 @@ func isForm(t testing.TB, r reply, status int, accept string, names []string) {
 		}
 	}
 	for _, name := range names {
-		if !holds(r.body, name) {
+		if !containsName(r.body, name) {
 			t.Errorf("%s: %q is missing from %s", accept, name, r.body)
 		}
 	}
 }
 
-// holds reports whether a body has a name in the way its form writes it.
-func holds(body, name string) bool {
+// containsName reports whether a body contains a name in any format's escaping.
+func containsName(body, name string) bool {
 	quoted, _ := json.Marshal(name)
 	var escaped strings.Builder
 	xml.EscapeText(&escaped, []byte(name)) // a strings.Builder takes everything
@@ -354,7 +349,7 @@ func holds(body, name string) bool {
 
 var keyURL = regexp.MustCompile(`/bucket/[^"<\s]+`)
 
-// urlsIn are the names whose URLs a list gives, decoded once, in order.
+// urlsIn returns the names in a list's URLs, decoded once and sorted.
 func urlsIn(t testing.TB, body string) (names []string) {
 	t.Helper()
 	for _, found := range keyURL.FindAllString(body, -1) {
@@ -365,11 +360,10 @@ func urlsIn(t testing.TB, body string) (names []string) {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	return slices.Compact(names) // a page has each as a link and as its text
+	return slices.Compact(names) // a page has each name as link and as text
 }
 
-// isInert checks that no tag in a page comes from data, and that a browser is
-// told to run nothing.
+// isInert checks that a page contains no tag from data and forbids scripts.
 func isInert(t testing.TB, r reply) {
 	t.Helper()
 	for _, tag := range []string{"<script", "<img", "<b>", "onmouseover='", "onerror=alert(1)>", `href="javascript:`, "</title><s"} {

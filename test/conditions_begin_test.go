@@ -24,7 +24,7 @@ func lockedFile(t *testing.T) (string, func(*testing.T) func()) {
 	}
 }
 
-// heldCounter is a database on MariaDB whose revision counter another session has locked.
+// heldCounter returns a MariaDB database. The condition is a lock of its revision counter.
 func heldCounter(t *testing.T) (string, func(*testing.T) func()) {
 	url := servers.MariaDB(t).Database(t)
 	return url, func(t *testing.T) func() {
@@ -33,7 +33,7 @@ func heldCounter(t *testing.T) (string, func(*testing.T) func()) {
 	}
 }
 
-// transaction holds one open, after a query if any, until the returned function is called.
+// transaction begins a transaction, runs the query if not empty, and returns a function that rolls back.
 func transaction(t *testing.T, driver, dsn, query string) (end func()) {
 	t.Helper()
 	db, err := sql.Open(driver, dsn)
@@ -49,10 +49,10 @@ func transaction(t *testing.T, driver, dsn, query string) (end func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return func() { _ = tx.Rollback() } // it has changed nothing
+	return func() { _ = tx.Rollback() } // the transaction has changed nothing
 }
 
-// fullDisk is a file on a small disk of its own, which is filled up.
+// fullDisk returns a file on a small disk. The condition is that the disk is full.
 func fullDisk(t *testing.T) (string, func(*testing.T) func()) {
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=4m"); err != nil {
@@ -65,7 +65,7 @@ func fullDisk(t *testing.T) (string, func(*testing.T) func()) {
 	})
 	return "sqlite:" + filepath.Join(dir, "full.db"), func(t *testing.T) func() {
 		filler := filepath.Join(dir, "filler")
-		_ = os.WriteFile(filler, make([]byte, 8<<20), 0o600) // as much as there is room for
+		_ = os.WriteFile(filler, make([]byte, 8<<20), 0o600) // fills the disk
 		return func() {
 			if err := os.Truncate(filler, 0); err != nil {
 				t.Error(err)
@@ -74,10 +74,10 @@ func fullDisk(t *testing.T) (string, func(*testing.T) func()) {
 	}
 }
 
-// privileges are what docs/operations.md has an administrator grant.
+// privileges are the privileges that docs/operations.md tells administrators to grant.
 var privileges = []string{"SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "ALTER", "INDEX", "DROP"}
 
-// readOnlyServer is a server that is set read-only, as a failover does it.
+// readOnlyServer returns a database. The condition is a read-only server, as after a failover.
 func readOnlyServer(t *testing.T) (string, func(*testing.T) func()) {
 	server := servers.NewMariaDB(t)
 	root := server.Database(t)
@@ -96,8 +96,8 @@ func revokedInsertMySQL(t *testing.T) (string, func(*testing.T) func()) {
 	return withoutInsert(t, servers.MySQL(t))
 }
 
-// withoutInsert is an account that loses a privilege. A session keeps the privileges on a
-// database that it began with: those of the account end with it.
+// withoutInsert returns an account. The condition is the loss of INSERT. Sessions keep the privileges with which
+// they began, so the sessions of the account are ended.
 func withoutInsert(t *testing.T, server *servers.Server) (string, func(*testing.T) func()) {
 	root := server.Database(t)
 	db := servers.Open(t, root)
@@ -120,18 +120,18 @@ func withoutInsert(t *testing.T, server *servers.Server) (string, func(*testing.
 	}
 }
 
-// exhaustedConnections is a server whose connections others have taken, those that the
-// store had too.
+// exhaustedConnections returns a database. The condition is that foreign sessions occupy all connections of the
+// server, including the store's.
 func exhaustedConnections(t *testing.T) (string, func(*testing.T) func()) {
 	const limit = 30
 	server := servers.NewMariaDB(t, fmt.Sprintf("--max-connections=%d", limit))
 	root := server.Database(t)
-	db := servers.Open(t, root) // one more than the limit is kept for it
+	db := servers.Open(t, root) // the server reserves a connection for root
 	account, other := server.User(t, root, privileges...), servers.Open(t, server.User(t, root, privileges...))
 	user := mustParseURL(t, account).User.Username()
 	return account, func(t *testing.T) func() {
 		db.SetMaxOpenConns(1)
-		execute(t, db, "DO 1") // attempts of others may take the place that is kept
+		execute(t, db, "DO 1") // attempts of the store may take the reserved connection
 		var taken []*sql.Conn
 		runnel.Eventually(t, 30*time.Second, "the others have all connections", func() error {
 			var err error
@@ -155,7 +155,7 @@ func exhaustedConnections(t *testing.T) (string, func(*testing.T) func()) {
 	}
 }
 
-// pausedServer is a server that stands still: connections to it are made and hang.
+// pausedServer returns a database. The condition is a paused server: clients can connect, but get no answer.
 func pausedServer(t *testing.T) (string, func(*testing.T) func()) {
 	server := servers.NewMariaDB(t)
 	return server.Database(t), func(*testing.T) func() {
@@ -164,8 +164,8 @@ func pausedServer(t *testing.T) (string, func(*testing.T) func()) {
 	}
 }
 
-// endSessions ends the sessions of a user that began before another one, and returns how
-// many there were, with those that may become the user's.
+// endSessions ends the sessions of a user that began before the given session, and sessions that have not
+// authenticated yet. It returns their number.
 func endSessions(t *testing.T, db *sql.DB, user string, before int64) (ended int) {
 	t.Helper()
 	rows, err := db.Query("SELECT id, user FROM information_schema.processlist WHERE user IN (?, 'unauthenticated user') AND id < ?", user, before)
@@ -187,7 +187,7 @@ func endSessions(t *testing.T, db *sql.DB, user string, before int64) (ended int
 		t.Fatal(err)
 	}
 	for _, id := range ids {
-		_, _ = db.Exec(fmt.Sprintf("KILL %d", id)) // it may have ended by itself
+		_, _ = db.Exec(fmt.Sprintf("KILL %d", id)) // the session may have ended by itself
 	}
 	return ended
 }

@@ -18,9 +18,9 @@ import (
 	"github.com/runnelkv/runnel/test/servers"
 )
 
-// TestStatusSaysWhatClientsMeetWhenClocksAreSet sets the clock of the host, as runnel sees
-// it, and that of a master's database, an hour back and an hour ahead, and right again:
-// nothing is refused, and the status, health and metrics tell of no fault.
+// TestStatusSaysWhatClientsMeetWhenClocksAreSet sets the host's clock, as runnel reads it, and the clock of a
+// master's database an hour back, an hour ahead, and right again. No request is refused, and the status, health
+// and metrics report no fault.
 func TestStatusSaysWhatClientsMeetWhenClocksAreSet(t *testing.T) {
 	t.Parallel()
 	for name, clock := range map[string]func(t *testing.T) (n *outageTest, set func(step time.Duration)){
@@ -32,35 +32,35 @@ func TestStatusSaysWhatClientsMeetWhenClocksAreSet(t *testing.T) {
 			n, set := clock(t)
 			n.put(t, "before")
 			n.putFor(t, "long", 2*time.Hour)
-			// What is known of the replica must be as of the clock before the first step.
+			// The status must know the age of the replica before the first step.
 			runnel.Eventually(t, 30*time.Second, "the age of the replica is known", func() error {
-				if text := n.page(t, "/v1/status"); strings.Contains(text, `"age_seconds":null`) {
+				if text := n.get(t, "/v1/status"); strings.Contains(text, `"age_seconds":null`) {
 					return fmt.Errorf("it says %s", text)
 				}
-				return n.saysLevel(t)
+				return n.checkLevel(t)
 			})
 			before := time.Duration(0)
 			for _, step := range []time.Duration{-time.Hour, 0, time.Hour, 0} {
 				n.putFor(t, "short", 30*time.Minute)
 				set(step)
-				n.goesWell(t, step)
+				n.checkHealthy(t, step)
 				n.awaitFound(t, "long", true)
-				n.awaitFound(t, "short", step < before) // as the master's clock has it
+				n.awaitFound(t, "short", step < before) // by the master's clock
 				before = step
 			}
 		})
 	}
 }
 
-// goesWell holds everything to a store that works.
-func (n *outageTest) goesWell(t *testing.T, step time.Duration) {
+// checkHealthy checks that reads, writes, status, metrics and exit status show no fault.
+func (n *outageTest) checkHealthy(t *testing.T, step time.Duration) {
 	t.Helper()
 	for i := range 5 {
 		n.put(t, fmt.Sprintf("after %v/%d", step, i))
-		n.wantReads(t)
+		n.checkReads(t)
 	}
 	n.awaitFound(t, "before?max_staleness=5s", true)
-	n.await(t, http.StatusOK, 1)
+	n.awaitWritable(t, http.StatusOK, 1)
 	for _, partition := range []string{"partition-0", "partition-1"} {
 		n.awaitState(t, partition, "ready")
 		if ready := n.readyMetric(t, partition); ready != "1" {
@@ -71,12 +71,12 @@ func (n *outageTest) goesWell(t *testing.T, step time.Duration) {
 		t.Errorf("runnel status says %s, %v", out, err)
 	}
 	awaitEqual(t, n.file)
-	runnel.Eventually(t, 30*time.Second, "the replica is level, and said to be", func() error { return n.saysLevel(t) })
+	runnel.Eventually(t, 30*time.Second, "the replica is level, and said to be", func() error { return n.checkLevel(t) })
 }
 
-// saysLevel returns nil if the status says that the replica is level, of an age that is
-// short or, since a clock was set back, unknown.
-func (n *outageTest) saysLevel(t *testing.T) error {
+// checkLevel returns nil if the status shows a level replica with an age below 30 s or, after a step back, of
+// unknown age.
+func (n *outageTest) checkLevel(t *testing.T) error {
 	t.Helper()
 	var status struct {
 		Partitions []struct {
@@ -87,7 +87,7 @@ func (n *outageTest) saysLevel(t *testing.T) error {
 			}
 		}
 	}
-	text := n.page(t, "/v1/status")
+	text := n.get(t, "/v1/status")
 	if err := json.Unmarshal([]byte(text), &status); err != nil {
 		t.Fatal(err)
 	}
@@ -124,8 +124,8 @@ func (n *outageTest) awaitFound(t *testing.T, key string, found bool) {
 	})
 }
 
-// hostClock is a server on files, whose clock is that of the host. The Go runtime reads it
-// without the C library, so that a function in this runnel stands between them.
+// hostClock returns a server on files and a function that steps the host's clock for this server alone. The Go
+// runtime reads the clock without the C library, so the binary is built with a function in between.
 func hostClock(t *testing.T) (*outageTest, func(time.Duration)) {
 	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
 		t.Skip("SKIPPED clock of the host: only Linux on amd64 has a function to step it")
@@ -150,7 +150,7 @@ func hostClock(t *testing.T) (*outageTest, func(time.Duration)) {
 	p := runnel.StartProgram(t, program, "serve", "--listen", address, "--config", file)
 	p.URL = "http://" + address
 	p.AwaitOK(t, "/readyz?write")
-	n := &outageTest{told: newHistory(), node: p, file: file}
+	n := &outageTest{history: newHistory(), node: p, file: file}
 	return n, func(step time.Duration) {
 		next := program + ".next"
 		if err := os.WriteFile(next, fmt.Append(nil, int64(step/time.Second)), 0o600); err != nil {
@@ -159,12 +159,12 @@ func hostClock(t *testing.T) (*outageTest, func(time.Duration)) {
 		if err := os.Rename(next, program+".step"); err != nil {
 			t.Fatal(err)
 		}
-		runnel.Eventually(t, 10*time.Second, "the clock is set", func() error { return n.isSet(t, step) })
+		runnel.Eventually(t, 10*time.Second, "the clock is set", func() error { return n.checkClock(t, step) })
 	}
 }
 
-// isSet returns nil when the server's clock is off by a step. Its health must not suffer.
-func (n *outageTest) isSet(t *testing.T, step time.Duration) error {
+// checkClock returns nil once the server's clock is off by step. The server must stay healthy.
+func (n *outageTest) checkClock(t *testing.T, step time.Duration) error {
 	t.Helper()
 	resp, err := n.writer().client.Get(n.node.URL + "/healthz")
 	if err != nil {
@@ -189,8 +189,8 @@ func absolute(t *testing.T, path string) string {
 	return path
 }
 
-// serverClock is a server whose master is on MariaDB, behind a listener that has
-// statements read the clock with the seconds in a table added to it.
+// serverClock returns a server with its master on MariaDB and a function that steps the database's clock. A relay
+// between both adds the seconds in a table to the clock that statements read.
 func serverClock(t *testing.T) (*outageTest, func(time.Duration)) {
 	server := servers.MariaDB(t)
 	clock := server.Database(t)
@@ -215,7 +215,7 @@ func serverClock(t *testing.T) (*outageTest, func(time.Duration)) {
 	url := mustParseURL(t, server.Database(t))
 	url.Host = listener.Addr().String()
 	file := runnel.WriteConfig(t, outageConfig, url.String(), runnel.ThreeFiles(t)[1])
-	n := &outageTest{told: newHistory(), node: runnel.Serve(t, "--config", file), file: file}
+	n := &outageTest{history: newHistory(), node: runnel.Serve(t, "--config", file), file: file}
 	return n, func(step time.Duration) {
 		execute(t, db, fmt.Sprintf("UPDATE clock SET seconds = %d", step/time.Second))
 	}

@@ -14,15 +14,15 @@ import (
 	"github.com/runnelkv/runnel/test/runnel"
 )
 
-// TestStatusSaysWhatClientsMeet sets conditions under which a database takes no writes, or
-// answers nothing at all, and compares what the status, readiness, health, the metrics and
-// exit statuses say with what a client meets, while the condition lasts and when it is over.
+// TestStatusSaysWhatClientsMeet sets conditions under which a database refuses writes or does not answer. During
+// and after each condition the status, readiness, health, metrics and exit statuses must agree with the answers
+// that clients get.
 func TestStatusSaysWhatClientsMeet(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name     string
 		replica  bool   // the condition is that of partition-1, else of partition-0, the master
-		state    string // that the status has to tell
+		state    string // expected in the status
 		database func(t *testing.T) (url string, begin func(t *testing.T) (end func()))
 	}{
 		{"locked file of the master", false, "read_only", lockedFile},
@@ -47,38 +47,38 @@ func TestStatusSaysWhatClientsMeet(t *testing.T) {
 				urls[0], urls[1] = urls[1], urls[0]
 			}
 			file := runnel.WriteConfig(t, outageConfig, urls...)
-			n := &outageTest{told: newHistory(), node: runnel.Serve(t, "--config", file), file: file}
+			n := &outageTest{history: newHistory(), node: runnel.Serve(t, "--config", file), file: file}
 			n.put(t, "before")
 			awaitEqual(t, file)
 
 			end := sync.OnceFunc(begin(t))
 			t.Cleanup(end)
 			if c.replica {
-				n.replicaFails(t, c.state)
+				n.checkReplicaFails(t, c.state)
 			} else {
-				n.masterFails(t, c.state)
+				n.checkMasterFails(t, c.state)
 			}
-			n.wantReads(t)
+			n.checkReads(t)
 			end()
 			n.awaitState(t, "partition-0", "ready")
 			n.awaitState(t, "partition-1", "ready")
-			n.await(t, http.StatusOK, 1)
+			n.awaitWritable(t, http.StatusOK, 1)
 			n.put(t, "after")
-			n.wantReads(t)
+			n.checkReads(t)
 			awaitEqual(t, file)
 		})
 	}
 }
 
-// masterFails holds everything to the master's refusal of writes.
-func (n *outageTest) masterFails(t *testing.T, state string) {
+// checkMasterFails checks all reports while the master refuses writes.
+func (n *outageTest) checkMasterFails(t *testing.T, state string) {
 	t.Helper()
 	_, r := putRequest(n.node.URL, "refused", "value")
 	if problem, _, took := n.refusal(t, r); problem != "master-unavailable" && problem != "outcome-unknown" || took > writeBound {
 		t.Errorf("a client meets %q after %v", problem, took)
 	}
 	n.awaitState(t, "partition-0", state)
-	n.await(t, http.StatusServiceUnavailable, 0)
+	n.awaitWritable(t, http.StatusServiceUnavailable, 0)
 	if out, err := runnel.Run(t, "status", "--server", n.node.URL); exitStatus(err) != 1 || !strings.Contains(out, state) {
 		t.Errorf("runnel status says %s, %v", out, err)
 	}
@@ -88,8 +88,8 @@ func (n *outageTest) masterFails(t *testing.T, state string) {
 	}
 }
 
-// wantReads holds readiness and health to the reads that a client makes.
-func (n *outageTest) wantReads(t *testing.T) {
+// checkReads checks that clients can read and that readiness and health agree.
+func (n *outageTest) checkReads(t *testing.T) {
 	t.Helper()
 	if failure := readOnce(n.writer().client, n.node.URL+"/v1/keys/before"); !strings.HasSuffix(failure, "value of before <nil>") {
 		t.Errorf("a client cannot read: %s", failure) // readOnce wants another value
@@ -105,15 +105,15 @@ func (n *outageTest) wantReads(t *testing.T) {
 	}
 }
 
-// replicaFails holds everything to a replica that takes no copies, of large values at least.
-func (n *outageTest) replicaFails(t *testing.T, state string) {
+// checkReplicaFails checks all reports while a replica accepts no copies, at least of large values.
+func (n *outageTest) checkReplicaFails(t *testing.T, state string) {
 	t.Helper()
 	a, r := putRequest(n.node.URL, "large", strings.Repeat("x", 1<<20))
 	if outcome, _ := n.writer().send(a, r); outcome != acknowledged {
 		t.Fatal("the master takes no writes")
 	}
 	n.awaitState(t, "partition-1", state)
-	n.await(t, http.StatusOK, 1)
+	n.awaitWritable(t, http.StatusOK, 1)
 	runnel.Eventually(t, 30*time.Second, "the metrics say that something remains to be copied", func() error {
 		if left := n.metric(t, `runnel_sync_target_remaining_revisions{partition="partition-1"}`); left == "" || left == "0" {
 			return fmt.Errorf("they say %q", left)
@@ -135,13 +135,13 @@ func (n *outageTest) replicaFails(t *testing.T, state string) {
 	n.node = runnel.Serve(t, "--config", n.file)
 }
 
-// saysOf reports whether sync --once has said one of the states of a partition.
+// saysOf reports whether the output of sync --once shows a partition in any of the states.
 func saysOf(out, name string, states ...string) bool {
 	return slices.ContainsFunc(states, func(state string) bool { return strings.Contains(out, name+": "+state) })
 }
 
-// await waits until readiness for writes, the status and the metrics agree about the master.
-func (n *outageTest) await(t *testing.T, ready, writable int) {
+// awaitWritable waits until readiness for writes, the status and the metrics agree about the master.
+func (n *outageTest) awaitWritable(t *testing.T, ready, writable int) {
 	t.Helper()
 	runnel.Eventually(t, 30*time.Second, "what is said about the master", func() error {
 		resp, err := n.writer().client.Get(n.node.URL + "/readyz?write")
@@ -163,16 +163,16 @@ func (n *outageTest) saysWritable(t *testing.T) bool {
 	var status struct {
 		Partitions []struct{ Writable bool }
 	}
-	if err := json.Unmarshal([]byte(n.page(t, "/v1/status")), &status); err != nil {
+	if err := json.Unmarshal([]byte(n.get(t, "/v1/status")), &status); err != nil {
 		t.Fatal(err)
 	}
 	return status.Partitions[0].Writable
 }
 
-// metric is the value of a series, "" if there is none.
+// metric returns the value of a series, or "".
 func (n *outageTest) metric(t *testing.T, series string) string {
 	t.Helper()
-	for line := range strings.Lines(n.page(t, "/metrics")) {
+	for line := range strings.Lines(n.get(t, "/metrics")) {
 		if value, ok := strings.CutPrefix(line, series+" "); ok {
 			return strings.TrimSpace(value)
 		}
@@ -183,7 +183,7 @@ func (n *outageTest) metric(t *testing.T, series string) string {
 // readyMetric is runnel_partition_ready of a partition.
 func (n *outageTest) readyMetric(t *testing.T, name string) string {
 	t.Helper()
-	for line := range strings.Lines(n.page(t, "/metrics")) {
+	for line := range strings.Lines(n.get(t, "/metrics")) {
 		if strings.HasPrefix(line, "runnel_partition_ready{") && strings.Contains(line, fmt.Sprintf("partition=%q", name)) {
 			return strings.TrimSpace(line[strings.LastIndex(line, " "):])
 		}
@@ -191,7 +191,7 @@ func (n *outageTest) readyMetric(t *testing.T, name string) string {
 	return ""
 }
 
-func (n *outageTest) page(t *testing.T, path string) string {
+func (n *outageTest) get(t *testing.T, path string) string {
 	t.Helper()
 	resp, err := n.writer().client.Get(n.node.URL + path)
 	if err != nil {

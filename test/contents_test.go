@@ -25,21 +25,20 @@ import (
 	"github.com/runnelkv/runnel/test/runnel"
 )
 
-// contents is what every partition holds of every origin, read past every server.
+// contents is the state of all partitions, read directly from the databases.
 type contents struct {
 	cluster partition.Cluster
 	copies  map[partition.Origin]map[string]holding // by origin and partition
 }
 
-// holding is what one partition holds of one origin, at one moment.
+// holding is the state of an origin in a partition at a moment.
 type holding struct {
 	position partition.Position
 	entries  map[partition.Key]partition.Entry
 }
 
-// readContents reads the partitions of a configuration directly. Of each origin
-// it reads the origin itself last, so that what it returns can be judged
-// while the sync process is at work: nobody may be ahead of the origin.
+// readContents reads the partitions of a configuration directly. Each origin is read last in its own partition.
+// The result can therefore be checked while sync runs: no copy may be ahead of its origin.
 func readContents(t testing.TB, file string) contents {
 	t.Helper()
 	parts := openDirectly(t, file)
@@ -136,17 +135,17 @@ func closeDirectly(t testing.TB, parts []partition.Partition) {
 	}
 }
 
-// misplaced says where positions and rows do not agree: invariants 1 and 2 of
-// the design. It holds at any moment, also amid writes and passes.
-func misplaced(all contents) (faults []string) {
+// inconsistencies returns the contradictions between positions and rows, by invariants 1 and 2 of
+// docs/guarantees.md. The invariants hold at any moment, also during writes and passes.
+func inconsistencies(all contents) (faults []string) {
 	for origin, copies := range all.copies {
 		own := copies[string(origin)]
 		for name, h := range copies {
 			where := fmt.Sprintf("%s of %s", name, origin)
-			faults = append(faults, impossible(where, own.position, h)...)
+			faults = append(faults, impossibleEntries(where, own.position, h)...)
 			if name != string(origin) {
-				faults = append(faults, lacking(where, own, h)...)
-				faults = append(faults, unheardOf(where, own, h)...)
+				faults = append(faults, missingEntries(where, own, h)...)
+				faults = append(faults, inventedEntries(where, own, h)...)
 			}
 		}
 	}
@@ -154,8 +153,8 @@ func misplaced(all contents) (faults []string) {
 	return faults
 }
 
-// impossible finds what no copy of an origin at the position can hold.
-func impossible(where string, own partition.Position, h holding) (faults []string) {
+// impossibleEntries returns the rows that no copy can have, given the origin's position.
+func impossibleEntries(where string, own partition.Position, h holding) (faults []string) {
 	if h.position.Revision > own.Revision {
 		faults = append(faults, fmt.Sprintf("%s: the position %d is beyond the origin's counter %d", where, h.position.Revision, own.Revision))
 	}
@@ -175,8 +174,8 @@ func impossible(where string, own partition.Position, h holding) (faults []strin
 	return faults
 }
 
-// lacking finds what the position promises and the rows do not hold.
-func lacking(where string, own, h holding) (faults []string) {
+// missingEntries returns the rows that the copy lacks although its position covers them.
+func missingEntries(where string, own, h holding) (faults []string) {
 	for key, e := range own.entries {
 		if e.Revision > h.position.Revision || e.Deleted && e.Revision <= h.position.Collected {
 			continue
@@ -190,8 +189,8 @@ func lacking(where string, own, h holding) (faults []string) {
 	return faults
 }
 
-// unheardOf finds entries that the origin does not have, or has otherwise.
-func unheardOf(where string, own, h holding) (faults []string) {
+// inventedEntries returns the rows that the origin lacks or has with different content.
+func inventedEntries(where string, own, h holding) (faults []string) {
 	for key, held := range h.entries {
 		e, ok := own.entries[key]
 		switch {
@@ -202,15 +201,15 @@ func unheardOf(where string, own, h holding) (faults []string) {
 		case held.Revision > e.Revision:
 			faults = append(faults, fmt.Sprintf("%s: holds revision %d of %s, the origin only %d", where, held.Revision, key, e.Revision))
 		case held.Revision == e.Revision && !sameEntry(held, e):
-			faults = append(faults, fmt.Sprintf("%s: %s differs from the origin's at revision %d: %s", where, key, e.Revision, difference(held, e)))
+			faults = append(faults, fmt.Sprintf("%s: %s differs from the origin's at revision %d: %s", where, key, e.Revision, differingColumns(held, e)))
 		}
 	}
 	return faults
 }
 
-// unequal says where copies are not byte-identical to their origin: invariant 7.
-// A tombstone may be collected earlier in one place than in another.
-func unequal(all contents) (faults []string) {
+// inequalities returns the differences between copies and their origins, which must be byte-identical when level
+// (invariant 7). Tombstones may be collected at different times.
+func inequalities(all contents) (faults []string) {
 	for origin, copies := range all.copies {
 		own := copies[string(origin)]
 		for name, h := range copies {
@@ -223,7 +222,7 @@ func unequal(all contents) (faults []string) {
 				e, exists := own.entries[key]
 				switch {
 				case ok && exists && !sameEntry(held, e):
-					faults = append(faults, fmt.Sprintf("%s: %s differs: %s", where, key, difference(held, e)))
+					faults = append(faults, fmt.Sprintf("%s: %s differs: %s", where, key, differingColumns(held, e)))
 				case !ok && !(e.Deleted && e.Revision <= h.position.Collected):
 					faults = append(faults, fmt.Sprintf("%s: %s is missing", where, key))
 				case !exists && !(held.Deleted && held.Revision <= own.position.Collected):
@@ -242,10 +241,10 @@ func union[K comparable, V any](a, b map[K]V) map[K]V {
 	return all
 }
 
-func sameEntry(a, b partition.Entry) bool { return difference(a, b) == "" }
+func sameEntry(a, b partition.Entry) bool { return differingColumns(a, b) == "" }
 
-// difference names the columns in which entries differ.
-func difference(a, b partition.Entry) string {
+// differingColumns names the columns in which entries differ.
+func differingColumns(a, b partition.Entry) string {
 	var columns []string
 	for column, same := range map[string]bool{
 		"key":          a.Key == b.Key,
@@ -274,7 +273,7 @@ func awaitEqual(t testing.TB, file string) contents {
 	var all contents
 	runnel.Eventually(t, 2*time.Minute, "equal contents", func() error {
 		all = readContents(t, file)
-		if faults := unequal(all); len(faults) > 0 {
+		if faults := inequalities(all); len(faults) > 0 {
 			return fmt.Errorf("%d differences, such as %s", len(faults), faults[0])
 		}
 		return nil
@@ -282,9 +281,8 @@ func awaitEqual(t testing.TB, file string) contents {
 	return all
 }
 
-// entry is what the key's master holds of it, nil if nothing, and the
-// position that it has of itself.
-func (all contents) entry(key string) (*partition.Entry, partition.Position) {
+// masterEntry returns the entry in the key's master, or nil, and the master's own position.
+func (all contents) masterEntry(key string) (*partition.Entry, partition.Position) {
 	k := partition.Key("k/" + key)
 	own := all.copies[all.master(k)][string(all.master(k))]
 	if e, ok := own.entries[k]; ok {
@@ -297,8 +295,8 @@ func (all contents) master(k partition.Key) partition.Origin {
 	return partition.Origin(all.cluster.Masters[all.cluster.Slots[store.SlotOf(k)]])
 }
 
-// count is how many entries all origins hold themselves.
-func (all contents) count() (live, tombstones int) {
+// countEntries counts the entries that the masters hold.
+func (all contents) countEntries() (live, tombstones int) {
 	for origin, copies := range all.copies {
 		for _, e := range copies[string(origin)].entries {
 			if e.Deleted {

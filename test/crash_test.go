@@ -11,8 +11,8 @@ import (
 	"github.com/runnelkv/runnel/test/servers"
 )
 
-// crashConfig has passes take over from killed ones quickly, and copy in small
-// steps, so that many of them are cut.
+// crashConfig lets a sync process take over quickly from a killed process, and copy in small steps so that kills
+// interrupt many of them.
 const crashConfig = `[store]
 masters = ["partition-0", "partition-1"]
 timeout = "5s"
@@ -22,8 +22,8 @@ backoff_max = "1s"
 batch_entries = 20
 `
 
-// TestKilledServeLosesNothing kills serve, and in a third of the rounds a sync
-// daemon beside it, again and again at random moments amid writes and passes.
+// TestKilledServeLosesNothing kills serve, and in a third of the rounds also a sync daemon, at random moments
+// during writes and passes.
 func TestKilledServeLosesNothing(t *testing.T) {
 	for name, urls := range map[string]func(testing.TB) []string{
 		"SQLite":  runnel.ThreeFiles,
@@ -33,11 +33,11 @@ func TestKilledServeLosesNothing(t *testing.T) {
 			t.Parallel()
 			c := &crashes{file: runnel.WriteConfig(t, crashConfig, urls(t)...), rng: runnel.NewRandom(t), history: newHistory()}
 			for range runnel.Rounds(10, 100) {
-				if !t.Run("kill", c.round) {
+				if !t.Run("kill", c.runRound) {
 					return
 				}
 			}
-			c.finish(t)
+			c.checkRecovery(t)
 		})
 	}
 }
@@ -58,9 +58,8 @@ type crashes struct {
 	copied   partition.Revision
 }
 
-// round starts what the round before has killed, judges what it left behind,
-// has writers at work, and kills.
-func (c *crashes) round(t *testing.T) {
+// runRound restarts the processes, checks the state after the last kill, runs writers, and kills again.
+func (c *crashes) runRound(t *testing.T) {
 	args := []string{"--config", c.file}
 	apart := c.rng.IntN(3) == 0
 	if apart {
@@ -72,9 +71,9 @@ func (c *crashes) round(t *testing.T) {
 		victims = append(victims, runnel.Start(t, "sync", "--config", c.file))
 	}
 	node.AwaitOK(t, "/readyz?write")
-	c.judge(t)
+	c.check(t)
 
-	stop := c.history.write(t, c.rng.Uint64(), node.URL)
+	stop := c.history.startWriters(t, c.rng.Uint64(), node.URL)
 	c.history.awaitMore(t, 1+c.rng.IntN(100))
 	time.Sleep(time.Duration(c.rng.Int64N(int64(1500 * time.Millisecond)))) // the random moment
 	c.rng.Shuffle(len(victims), func(i, j int) { victims[i], victims[j] = victims[j], victims[i] })
@@ -90,13 +89,13 @@ func (c *crashes) round(t *testing.T) {
 	stop()
 }
 
-// judge checks what a crash left behind, while nobody writes. A process that
-// starts has repaired nothing and copies already.
-func (c *crashes) judge(t testing.TB) {
+// check checks the state after a crash, without writers. The restarted process may already be copying, but has
+// repaired nothing.
+func (c *crashes) check(t testing.TB) {
 	t.Helper()
 	all := readContents(t, c.file)
-	runnel.NoFaults(t, "positions and rows", misplaced(all))
-	runnel.NoFaults(t, "acknowledged writes", c.history.lost(all))
+	runnel.NoFaults(t, "positions and rows", inconsistencies(all))
+	runnel.NoFaults(t, "acknowledged writes", c.history.violations(all))
 	copied := partition.Revision(0)
 	for origin, copies := range all.copies {
 		for name, h := range copies {
@@ -111,44 +110,44 @@ func (c *crashes) judge(t testing.TB) {
 	c.copied = copied
 }
 
-// finish has everything become level, in both ways there are.
-func (c *crashes) finish(t *testing.T) {
-	c.judge(t)
-	runnel.Eventually(t, time.Minute, "runnel sync --once", func() error { // the lease of the dead one has to expire
+// checkRecovery levels all partitions by sync --once and by serve, and checks them.
+func (c *crashes) checkRecovery(t *testing.T) {
+	c.check(t)
+	runnel.Eventually(t, time.Minute, "runnel sync --once", func() error { // the lease of the killed process must expire first
 		_, err := runnel.Run(t, "sync", "--once", "--config", c.file)
 		return err
 	})
 	all := readContents(t, c.file)
-	runnel.NoFaults(t, "after sync --once", unequal(all))
-	runnel.NoFaults(t, "acknowledged writes", c.history.lost(all))
+	runnel.NoFaults(t, "after sync --once", inequalities(all))
+	runnel.NoFaults(t, "acknowledged writes", c.history.violations(all))
 
 	node := runnel.Serve(t, "--config", c.file)
-	stop := c.history.write(t, c.rng.Uint64(), node.URL)
+	stop := c.history.startWriters(t, c.rng.Uint64(), node.URL)
 	c.history.awaitMore(t, 200)
 	stop()
 	all = awaitEqual(t, c.file)
 	if err := node.Stop(t); err != nil {
 		t.Errorf("serve stopped with %v", err)
 	}
-	runnel.NoFaults(t, "positions and rows", misplaced(all))
-	runnel.NoFaults(t, "acknowledged writes", c.history.lost(all))
+	runnel.NoFaults(t, "positions and rows", inconsistencies(all))
+	runnel.NoFaults(t, "acknowledged writes", c.history.violations(all))
 	if c.advanced < runnel.Rounds(10, 100)/5 {
 		t.Errorf("replicas got further in only %d rounds: passes were hardly ever under way", c.advanced)
 	}
-	live, tombstones := all.count()
+	live, tombstones := all.countEntries()
 	t.Logf("%d kills; replicas advanced in %d rounds; %s; at the end %d entries and %d tombstones everywhere",
 		c.kills, c.advanced, c.history, live, tombstones)
 }
 
-// TestKilledDatabaseLosesNothing kills the MariaDB server of a master and a
-// replica amid writes. serve stays up and goes on by itself.
+// TestKilledDatabaseLosesNothing kills the MariaDB server of a master and a replica during writes. serve keeps
+// running and recovers by itself.
 func TestKilledDatabaseLosesNothing(t *testing.T) {
 	t.Parallel()
 	server := servers.NewMariaDB(t)
 	random, h := runnel.NewRandom(t), newHistory()
 	file := runnel.WriteConfig(t, crashConfig, server.Database(t), "sqlite:"+filepath.Join(t.TempDir(), "1.db"), server.Database(t))
 	node := runnel.Serve(t, "--config", file)
-	stop := h.write(t, random.Uint64(), node.URL)
+	stop := h.startWriters(t, random.Uint64(), node.URL)
 	kills := runnel.Rounds(3, 20)
 	for range kills {
 		h.awaitMore(t, 50)
@@ -160,8 +159,8 @@ func TestKilledDatabaseLosesNothing(t *testing.T) {
 	h.awaitMore(t, 50)
 	stop()
 	all := awaitEqual(t, file)
-	runnel.NoFaults(t, "positions and rows", misplaced(all))
-	runnel.NoFaults(t, "acknowledged writes", h.lost(all))
-	live, tombstones := all.count()
+	runnel.NoFaults(t, "positions and rows", inconsistencies(all))
+	runnel.NoFaults(t, "acknowledged writes", h.violations(all))
+	live, tombstones := all.countEntries()
 	t.Logf("%d kills of the server; %s; at the end %d entries and %d tombstones everywhere", kills, h, live, tombstones)
 }

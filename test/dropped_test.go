@@ -11,8 +11,8 @@ import (
 	"github.com/runnelkv/runnel/test/servers"
 )
 
-// TestReplicaWhoseDatabaseIsGoneIsFilledAfresh: an empty server in the place of a replica's is prepared, joined and
-// filled without a restart, and the log says what happened, once.
+// TestReplicaWhoseDatabaseIsGoneIsFilledAfresh drops a replica's database. The database is created, joined and
+// filled again without a restart, and the log reports the event once.
 func TestReplicaWhoseDatabaseIsGoneIsFilledAfresh(t *testing.T) {
 	t.Parallel()
 	for name, server := range map[string]*servers.Server{"MariaDB": servers.MariaDB(t), "MySQL": servers.MySQL(t)} {
@@ -20,7 +20,7 @@ func TestReplicaWhoseDatabaseIsGoneIsFilledAfresh(t *testing.T) {
 			replica := server.Database(t)
 			file := runnel.WriteConfig(t, outageConfig, "sqlite:"+filepath.Join(t.TempDir(), "0.db"), replica)
 			node := runnel.Serve(t, "--config", file)
-			n := &outageTest{told: newHistory(), node: node, file: file}
+			n := &outageTest{history: newHistory(), node: node, file: file}
 			n.put(t, "before")
 			awaitEqual(t, file)
 
@@ -43,7 +43,7 @@ func TestReplicaWhoseDatabaseIsGoneIsFilledAfresh(t *testing.T) {
 			if err := node.Stop(t); err != nil {
 				t.Errorf("serve stopped with %v", err)
 			}
-			runnel.NoFaults(t, "equal", unequal(readContents(t, file)))
+			runnel.NoFaults(t, "equal", inequalities(readContents(t, file)))
 			if log := node.Log.String(); strings.Count(log, "partition cannot be used") > 1 {
 				t.Errorf("the log says more than once that the replica cannot be used:\n%s", log)
 			}

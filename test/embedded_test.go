@@ -78,7 +78,7 @@ func TestServeNeedsNothing(t *testing.T) {
 	}
 	for i := range 3 {
 		name := fmt.Sprintf("partition-%d", i)
-		if value, _ := standing(t, openPartition(t, name, "sqlite:"+filepath.Join(dir, "data", name+".db")), "kept"); value != "over a restart" {
+		if value, _ := liveValue(t, openPartition(t, name, "sqlite:"+filepath.Join(dir, "data", name+".db")), "kept"); value != "over a restart" {
 			t.Errorf("%s holds %q", name, value)
 		}
 	}
@@ -94,15 +94,14 @@ func TestServeNeedsNothing(t *testing.T) {
 	levelFor(t, again, 3)
 }
 
-// TestStopAnswersWhatWasAccepted: at SIGTERM every request that was accepted is
-// answered, also one whose body is still on its way, and everything that was
-// answered is there afterwards.
+// TestStopAnswersWhatWasAccepted: after SIGTERM the server answers every accepted request, also a request with an
+// unfinished body, and every acknowledged write is on disk.
 func TestStopAnswersWhatWasAccepted(t *testing.T) {
 	data := t.TempDir()
 	node := runnel.Serve(t, "--data", data)
 
 	slow := &classicNode{Process: node}
-	late := slow.connect(t) // a request whose body is not whole when the signal comes
+	late := slow.connect(t) // a request whose body is unfinished at the time of the signal
 	defer late.Close()
 	io.WriteString(late, "PUT /v1/keys/late HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nhalf ")
 
@@ -147,11 +146,11 @@ func TestStopAnswersWhatWasAccepted(t *testing.T) {
 
 	master := openPartition(t, "partition-0", "sqlite:"+filepath.Join(data, "partition-0.db"))
 	for key, created := range answered {
-		if value, _ := standing(t, master, key); !created || value != key {
+		if value, _ := liveValue(t, master, key); !created || value != key {
 			t.Errorf("%s was answered (201: %t) and holds %q", key, created, value)
 		}
 	}
-	if value, _ := standing(t, master, "late"); value != "half done" {
+	if value, _ := liveValue(t, master, "late"); value != "half done" {
 		t.Errorf("late holds %q", value)
 	}
 	t.Logf("%d writes were answered", len(answered))
@@ -164,9 +163,8 @@ func wantAtLeast(got, want int) error {
 	return nil
 }
 
-// TestStopEndsStreams: a stream of operations that is open at SIGTERM ends with
-// its problem and does not delay the end, which is no failure. A SIGHUP to a
-// server without a configuration file ends nothing.
+// TestStopEndsStreams: an open stream of operations ends with a problem at SIGTERM and does not delay the exit,
+// whose status is 0. SIGHUP to a server without a configuration file has no effect.
 func TestStopEndsStreams(t *testing.T) {
 	node := runnel.Serve(t, "--data", t.TempDir())
 	node.Signal(syscall.SIGHUP)
@@ -248,17 +246,17 @@ func TestHangUpAddsAPartition(t *testing.T) {
 	if added := s.Partitions[2]; added.Name != "partition-new" || added.Kind != "mariadb" {
 		t.Errorf("added: %+v", added)
 	}
-	if value, _ := standing(t, openPartition(t, "partition-new", url), "early"); value != "before it joined" {
+	if value, _ := liveValue(t, openPartition(t, "partition-new", url), "early"); value != "before it joined" {
 		t.Errorf("the new partition holds %q", value)
 	}
 	expect(t, exchange(t, "PUT", node.URL+"/canonicalbucket/late", "x"), 201)
-	if value, _ := standing(t, openPartition(t, "partition-new", url), "late"); value != "x" {
+	if value, _ := liveValue(t, openPartition(t, "partition-new", url), "late"); value != "x" {
 		t.Errorf("the new partition holds %q of a later write", value)
 	}
 }
 
-// TestTestModeKeepsAwayFromProduction: K10. With RUNNEL_ENV=test every MySQL
-// database name gets the prefix test_, whatever the file says.
+// TestTestModeKeepsAwayFromProduction: K10. With RUNNEL_ENV=test every MySQL database name gets the prefix test_,
+// regardless of the configuration.
 func TestTestModeKeepsAwayFromProduction(t *testing.T) {
 	production := []string{servers.MariaDB(t).Database(t), servers.MySQL(t).Database(t)}
 	file := runnel.WriteConfig(t, "", production...)
@@ -274,7 +272,7 @@ func TestTestModeKeepsAwayFromProduction(t *testing.T) {
 			t.Errorf("the production database has %d tables: %v", tables, err)
 		}
 		name := fmt.Sprintf("partition-%d", i)
-		if value, _ := standing(t, openPartition(t, name, testDatabase(t, address)), "only"); value != "a test" {
+		if value, _ := liveValue(t, openPartition(t, name, testDatabase(t, address)), "only"); value != "a test" {
 			t.Errorf("the test database of %s holds %q", name, value)
 		}
 	}
@@ -291,9 +289,8 @@ func testDatabase(t testing.TB, address string) string {
 	return u.String()
 }
 
-// TestWrongDatabasesAreRefused: a database of another cluster, one that is
-// another partition already, and two partitions on one database. Each is said
-// clearly, and nothing is written there.
+// TestWrongDatabasesAreRefused: a database of a foreign cluster, a database of a different partition, and two
+// partitions on one database are refused with clear messages. Nothing is written there.
 func TestWrongDatabasesAreRefused(t *testing.T) {
 	mine, theirs := mixedDatabases(t), mixedDatabases(t)
 	for _, urls := range [][]string{mine, theirs} {
@@ -310,7 +307,7 @@ func TestWrongDatabasesAreRefused(t *testing.T) {
 		refusedAs(t, node, i, says)
 		expect(t, exchange(t, "PUT", node.URL+"/canonicalbucket/mine", mine[0]), 201)
 		node.Stop(t)
-		if value, _ := standing(t, openPartition(t, fmt.Sprintf("partition-%d", i), theirs[i]), "mine"); value != theirs[0] {
+		if value, _ := liveValue(t, openPartition(t, fmt.Sprintf("partition-%d", i), theirs[i]), "mine"); value != theirs[0] {
 			t.Errorf("the other cluster's %d holds %q", i, value)
 		}
 	}
@@ -320,7 +317,7 @@ func TestWrongDatabasesAreRefused(t *testing.T) {
 	refusedAs(t, swapped, 2, `already partition "partition-1"`)
 	swapped.Stop(t)
 
-	// Two names that lead to one database, as the configuration cannot see.
+	// Two names of the same database, which the configuration cannot detect.
 	alias := strings.Replace(mine[1], "127.0.0.1", "localhost", 1)
 	aliased := runnel.Serve(t, "--config", runnel.WriteConfig(t, "", mine[0], mine[1], mine[2], alias))
 	refusedAs(t, aliased, 3, `already partition "partition-1"; two partitions cannot share one`)
@@ -336,8 +333,7 @@ func TestWrongDatabasesAreRefused(t *testing.T) {
 	}
 }
 
-// refusedAs waits until a server says of a partition that it is refused, and
-// why, in its status and its log.
+// refusedAs waits until the status and the log report a refused partition with the reason.
 func refusedAs(t testing.TB, p *runnel.Process, i int, says string) {
 	t.Helper()
 	runnel.Eventually(t, time.Minute, fmt.Sprintf("partition %d is refused: %s", i, says), func() error {
@@ -352,8 +348,8 @@ func refusedAs(t testing.TB, p *runnel.Process, i int, says string) {
 	}
 }
 
-// TestMissingGrantIsNamed: an account that may not do what is needed is told
-// the GRANT to run, and once it has been run the partition joins by itself.
+// TestMissingGrantIsNamed: the message about a missing privilege contains the GRANT to run. After the GRANT the
+// partition joins by itself.
 func TestMissingGrantIsNamed(t *testing.T) {
 	for _, server := range []*servers.Server{servers.MariaDB(t), servers.MySQL(t)} {
 		address := server.Database(t)
@@ -363,7 +359,7 @@ func TestMissingGrantIsNamed(t *testing.T) {
 			t.Fatal(err)
 		}
 		file := runnel.WriteConfig(t, "", "sqlite:"+filepath.Join(t.TempDir(), "0.db"), limited)
-		node := runnel.ServeUnready(t, "--config", file) // it founds no cluster before all were reached
+		node := runnel.ServeUnready(t, "--config", file) // a new cluster needs all partitions first
 		node.AwaitOK(t, "/healthz")
 		grant := fmt.Sprintf("GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP ON `%s`.* TO '%s'@'%%'",
 			strings.ReplaceAll(strings.TrimPrefix(u.Path, "/"), "_", `\_`), u.User.Username())
@@ -389,8 +385,8 @@ func TestMissingGrantIsNamed(t *testing.T) {
 	}
 }
 
-// put stores a value over a connection of its own, so that none is idle when
-// the server stops; the error is that of the connection.
+// put stores a value over a new connection, so that no connection is idle when the server stops. The error is a
+// connection's.
 func put(url, value string) (status int, err error) {
 	r, err := http.NewRequest("PUT", url, strings.NewReader(value))
 	if err != nil {
@@ -406,8 +402,7 @@ func put(url, value string) (status int, err error) {
 	return resp.StatusCode, err
 }
 
-// TestMetricsAreDocumented: /metrics gives what docs/operations.md lists, and
-// nothing of Runnel that it does not list.
+// TestMetricsAreDocumented: /metrics and the list in docs/operations.md name the same metrics of Runnel.
 func TestMetricsAreDocumented(t *testing.T) {
 	hook := "[[webhook]]\nurl = \"http://127.0.0.1:1/\"\nprefix = \"hooked/\"\nsecret = \"0123456789abcdef0123456789abcdef\"\n"
 	dir := t.TempDir()
@@ -417,7 +412,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	exchange(t, "GET", node.URL+"/v1/changes?since=now&wait=10ms", "") // readers are counted from the first one on
+	exchange(t, "GET", node.URL+"/v1/changes?since=now&wait=10ms", "") // the gauge of readers exists from the first reader on
 	given := exchange(t, "GET", node.URL+"/metrics", "").body
 	metric := regexp.MustCompile(`(?m)^# TYPE (runnel_\w+)`)
 	for _, m := range metric.FindAllStringSubmatch(given, -1) {
@@ -432,14 +427,14 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}
 }
 
-// TestVacuumIntoIsABackup copies the file of a replica while clients write, as
-// docs/operations.md says, and looks at the copy as at a partition.
+// TestVacuumIntoIsABackup copies the file of a replica during writes, by the command in docs/operations.md, and
+// checks the copy like a partition.
 func TestVacuumIntoIsABackup(t *testing.T) {
 	t.Parallel()
 	dir, h := t.TempDir(), newHistory()
 	urls := []string{"sqlite:" + dir + "/0.db", "sqlite:" + dir + "/1.db"}
 	node := runnel.Serve(t, "--config", runnel.WriteConfig(t, "", urls...))
-	stop := h.write(t, 2, node.URL)
+	stop := h.startWriters(t, 2, node.URL)
 	h.awaitMore(t, 200)
 	backup := filepath.Join(t.TempDir(), "backup.db")
 	db, err := sql.Open("sqlite", strings.TrimPrefix(urls[1], "sqlite:")+"?_pragma=busy_timeout(10000)")
@@ -459,5 +454,5 @@ func TestVacuumIntoIsABackup(t *testing.T) {
 	if at := all.copies["partition-0"]["partition-1"].position.Revision; at < 1<<40+50 {
 		t.Errorf("the copy holds up to %d alone", at)
 	}
-	runnel.NoFaults(t, "the copy", misplaced(all))
+	runnel.NoFaults(t, "the copy", inconsistencies(all))
 }

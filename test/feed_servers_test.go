@@ -18,9 +18,9 @@ import (
 	"github.com/runnelkv/runnel/test/servers"
 )
 
-// TestReadersOfChangesGoOnAcrossServers has two processes over MariaDB, MySQL and
-// SQLite, of which two are masters, and kills one of them while readers follow
-// streams and poll, in turn at both. All end with what the store holds.
+// TestReadersOfChangesGoOnAcrossServers runs two processes over MariaDB, MySQL and SQLite with two masters.
+// Readers follow streams and poll, alternately at both processes, while a process is killed. Every reader must end
+// with the contents of the store.
 func TestReadersOfChangesGoOnAcrossServers(t *testing.T) {
 	t.Parallel()
 	file := runnel.WriteConfig(t, "[store]\nmasters = [\"partition-0\", \"partition-1\"]\n",
@@ -74,7 +74,7 @@ func TestReadersOfChangesGoOnAcrossServers(t *testing.T) {
 	awaitEqual(t, file)
 	held := heldValues(t, at(1))
 	for i, m := range mirrors {
-		runnel.Eventually(t, time.Minute, fmt.Sprintf("reader %d is level", i), func() error { return m.differs(held) })
+		runnel.Eventually(t, time.Minute, fmt.Sprintf("reader %d is level", i), func() error { return m.compare(held) })
 		t.Logf("reader %d was given %d changes", i, m.given.Load())
 	}
 	stopReaders()
@@ -118,7 +118,7 @@ func heldValues(t *testing.T, base string) map[string]string {
 	return held
 }
 
-// feedLine is a change as the HTTP API has it.
+// feedLine is a change in the HTTP API.
 type feedLine struct {
 	Key      string
 	Value    string
@@ -128,7 +128,7 @@ type feedLine struct {
 	Status   int
 }
 
-// httpMirror is what a reader of changes over HTTP makes of them.
+// httpMirror is the state that a reader derives from changes over HTTP.
 type httpMirror struct {
 	token string
 	given atomic.Int64
@@ -139,7 +139,7 @@ type httpMirror struct {
 	back      string
 }
 
-func (m *httpMirror) take(l feedLine) {
+func (m *httpMirror) apply(l feedLine) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.given.Add(1)
@@ -155,7 +155,7 @@ func (m *httpMirror) take(l feedLine) {
 	}
 }
 
-func (m *httpMirror) differs(held map[string]string) error {
+func (m *httpMirror) compare(held map[string]string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for k, v := range held {
@@ -169,7 +169,7 @@ func (m *httpMirror) differs(held map[string]string) error {
 	return nil
 }
 
-// get asks for changes after the token. The context bounds how long it stays.
+// get requests the changes after the token, until the context ends.
 func (m *httpMirror) get(ctx context.Context, base, accept, more string) (*http.Response, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/v1/changes?values=true&since="+url.QueryEscape(m.token)+more, nil)
 	if err != nil {
@@ -184,7 +184,7 @@ func (m *httpMirror) get(ctx context.Context, base, accept, more string) (*http.
 	return answer, err
 }
 
-// stream follows NDJSON for a moment, or until it breaks off.
+// stream follows NDJSON for 100 ms to 1 s, or until the stream breaks.
 func (m *httpMirror) stream(ctx context.Context, base string) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(100+rand.IntN(900))*time.Millisecond)
 	defer cancel()
@@ -199,13 +199,13 @@ func (m *httpMirror) stream(ctx context.Context, base string) {
 			return
 		}
 		if l.Key != "" {
-			m.take(l)
+			m.apply(l)
 		}
 		m.token = l.Next
 	}
 }
 
-// poll reads one page, or waits a moment for one.
+// poll reads a page, for which the server waits up to 200 ms.
 func (m *httpMirror) poll(ctx context.Context, base string) {
 	answer, err := m.get(ctx, base, "application/json", "&wait=200ms&limit=50")
 	if err != nil {
@@ -220,7 +220,7 @@ func (m *httpMirror) poll(ctx context.Context, base string) {
 		return
 	}
 	for _, l := range page.Changes {
-		m.take(l)
+		m.apply(l)
 	}
 	m.token = page.Next
 }

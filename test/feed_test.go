@@ -33,8 +33,8 @@ type feedCluster struct {
 
 type feedProcess struct {
 	*store.Store
-	parts []*memory.Partition // its own handles
-	feed  *store.Store        // what readers read: another one where a fault is planted
+	parts []*memory.Partition // this process's handles
+	feed  *store.Store        // for readers: differs from Store if a fault is planted
 	stop  context.CancelFunc
 	ended sync.WaitGroup
 }
@@ -55,7 +55,7 @@ func newFeedCluster(t *testing.T, partitions, processes int, plant func(partitio
 	return c
 }
 
-// start starts a process and waits until it can write on both masters.
+// start starts a process and waits until both masters are writable.
 func (c *feedCluster) start(t *testing.T) *feedProcess {
 	p := &feedProcess{}
 	quiet := slog.New(slog.DiscardHandler)
@@ -130,10 +130,10 @@ func (c *feedCluster) with(i int, f func(*feedProcess)) {
 	f(c.processes[i%len(c.processes)])
 }
 
-// write makes one random change, sometimes copied to all at once.
+// write makes a random change, in some cases copied to all partitions at once.
 func (c *feedCluster) write(ctx context.Context, r *rand.Rand, n int64) {
 	key := store.User.Key(fmt.Sprintf("key/%d", r.IntN(500)))
-	if r.IntN(20) == 0 { // what is missed of this, nothing mends
+	if r.IntN(20) == 0 { // written once: a reader that misses the change stays wrong
 		key = store.User.Key(fmt.Sprintf("once/%d", n))
 	}
 	c.with(r.IntN(len(c.processes)), func(p *feedProcess) {
@@ -148,9 +148,9 @@ func (c *feedCluster) write(ctx context.Context, r *rand.Rand, n int64) {
 	})
 }
 
-// disturb holds a partition back, cuts it off from a process, or stops a process
-// and starts it anew.
-func (c *feedCluster) disturb(t *testing.T, r *rand.Rand) (mend func()) {
+// injectFault makes a partition reject copies, cuts a partition off from a process, or restarts a process. The
+// returned function ends the fault.
+func (c *feedCluster) injectFault(t *testing.T, r *rand.Rand) (mend func()) {
 	away := func(only ...string) func(string) error {
 		return func(op string) error {
 			if len(only) > 0 && !slices.Contains(only, op) {
@@ -160,7 +160,7 @@ func (c *feedCluster) disturb(t *testing.T, r *rand.Rand) (mend func()) {
 		}
 	}
 	switch i, j := r.IntN(len(c.processes)), r.IntN(len(c.databases)); r.IntN(3) {
-	case 0: // nobody copies to it
+	case 0: // no process can copy to the partition
 		c.mu.RLock()
 		defer c.mu.RUnlock()
 		var handles []*memory.Partition
@@ -211,13 +211,13 @@ func (c *feedCluster) collect(t *testing.T) {
 	}
 }
 
-// mirror is what a reader of changes makes of them.
+// mirror is the state that a reader derives from changes.
 type mirror struct {
 	entries map[store.Key]store.Entry
 	token   string
 	resyncs int
 	given   int
-	back    []string // changes that were older than what stood
+	back    []string // changes older than the mirror's entry
 	brought map[store.Key]bool
 	full    bool // a reading from the beginning is complete
 }
@@ -226,7 +226,7 @@ func newMirror() *mirror {
 	return &mirror{entries: map[store.Key]store.Entry{}, brought: map[store.Key]bool{}}
 }
 
-func (m *mirror) take(e *store.Entry) {
+func (m *mirror) apply(e *store.Entry) {
 	m.given++
 	old, ok := m.entries[e.Key]
 	if ok && e.Revision < old.Revision {
@@ -242,8 +242,8 @@ func (m *mirror) resync() {
 	m.token, m.full, m.brought = "", false, map[store.Key]bool{}
 }
 
-// level drops what a reading from the beginning has not brought, at its end.
-func (m *mirror) level() {
+// endFullRead drops the entries that a complete read from the beginning has not delivered.
+func (m *mirror) endFullRead() {
 	if m.full {
 		return
 	}
@@ -255,9 +255,9 @@ func (m *mirror) level() {
 	}
 }
 
-// read reads for a while on one process, by pages or by waiting, and is killed
-// at any place, so that only the token of the change before is left.
-func (m *mirror) read(ctx context.Context, p *feedProcess, r *rand.Rand) error {
+// readSome reads changes from a process for a while, by pages or by a watch. It may stop after any change, as a
+// killed reader would, with only the token of that change.
+func (m *mirror) readSome(ctx context.Context, p *feedProcess, r *rand.Rand) error {
 	since, err := store.ParseChangeToken(m.token)
 	if err != nil {
 		return err
@@ -285,7 +285,7 @@ func (m *mirror) read(ctx context.Context, p *feedProcess, r *rand.Rand) error {
 			return nil // away, or nothing came
 		}
 		for e, token := range page.All() {
-			m.take(e)
+			m.apply(e)
 			m.token = token.String()
 			if r.IntN(500) == 0 {
 				return nil // killed
@@ -293,13 +293,13 @@ func (m *mirror) read(ctx context.Context, p *feedProcess, r *rand.Rand) error {
 		}
 		since, m.token = page.Next, page.Next.String()
 		if !page.More {
-			m.level()
+			m.endFullRead()
 		}
 	}
 	return nil
 }
 
-// differences compares a mirror with what a partition holds.
+// differences compares a mirror with the contents of a partition.
 func (m *mirror) differences(held map[store.Key]store.Entry) (all []string) {
 	for k, e := range held {
 		if got, ok := m.entries[k]; !ok && !e.Deleted || ok && (got.Revision != e.Revision || got.Deleted != e.Deleted || string(got.Value) != string(e.Value)) {
@@ -314,9 +314,9 @@ func (m *mirror) differences(held map[store.Key]store.Entry) (all []string) {
 	return all
 }
 
-// run lets writers, disturbances and readers loose on the cluster, and returns
-// the readers, and what every partition holds in the end.
-func (c *feedCluster) run(t *testing.T, seed uint64, writes int64) ([]*mirror, map[store.Key]store.Entry) {
+// runWorkload runs writers, faults and readers on the cluster. It returns the mirrors of the readers and the final
+// contents of every partition.
+func (c *feedCluster) runWorkload(t *testing.T, seed uint64, writes int64) ([]*mirror, map[store.Key]store.Entry) {
 	ctx := context.Background()
 	random := func(n uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, n)) }
 	var written atomic.Int64
@@ -348,7 +348,7 @@ func (c *feedCluster) run(t *testing.T, seed uint64, writes int64) ([]*mirror, m
 			case 0:
 				c.collect(t)
 			case 1, 2:
-				mend = c.disturb(t, r)
+				mend = c.injectFault(t, r)
 			}
 		}
 	})
@@ -364,10 +364,10 @@ func (c *feedCluster) run(t *testing.T, seed uint64, writes int64) ([]*mirror, m
 				default:
 				}
 				for back := written.Load() + int64(r.IntN(3))*r.Int64N(writes/20); written.Load() < min(back, writes); {
-					time.Sleep(time.Millisecond) // it is away while so much is written
+					time.Sleep(time.Millisecond) // the reader is away for so many writes
 				}
 				c.with(r.IntN(8), func(p *feedProcess) {
-					if err := m.read(ctx, p, r); err != nil {
+					if err := m.readSome(ctx, p, r); err != nil {
 						t.Error(err)
 					}
 				})
@@ -377,15 +377,15 @@ func (c *feedCluster) run(t *testing.T, seed uint64, writes int64) ([]*mirror, m
 	writers.Wait()
 	close(done)
 	others.Wait()
-	held := c.settle(t)
+	held := c.awaitEqual(t)
 	for _, m := range mirrors {
-		c.finish(t, m)
+		c.finishReading(t, m)
 	}
 	return mirrors, held
 }
 
-// settle waits until all partitions hold the same, and returns that.
-func (c *feedCluster) settle(t *testing.T) (held map[store.Key]store.Entry) {
+// awaitEqual waits until all partitions hold the same entries, and returns the entries.
+func (c *feedCluster) awaitEqual(t *testing.T) (held map[store.Key]store.Entry) {
 	waitUntil(t, "partitions are equal", func() bool {
 		var first partition.Positions
 		for i, db := range c.databases {
@@ -415,8 +415,8 @@ func (c *feedCluster) settle(t *testing.T) (held map[store.Key]store.Entry) {
 	return held
 }
 
-// finish has a reader read what is left.
-func (c *feedCluster) finish(t *testing.T, m *mirror) {
+// finishReading reads the remaining changes.
+func (c *feedCluster) finishReading(t *testing.T, m *mirror) {
 	waitUntil(t, "the reader is level", func() bool {
 		since, err := store.ParseChangeToken(m.token)
 		if err != nil {
@@ -430,10 +430,10 @@ func (c *feedCluster) finish(t *testing.T, m *mirror) {
 			return false
 		}
 		for i := range page.Entries {
-			m.take(&page.Entries[i])
+			m.apply(&page.Entries[i])
 		}
 		if m.token = page.Next.String(); !page.More {
-			m.level()
+			m.endFullRead()
 		}
 		return !page.More && len(page.Entries) == 0
 	})
@@ -448,7 +448,7 @@ func TestReadersOfChangesMissNoFinalState(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	c := newFeedCluster(t, 4, 2, nil)
-	mirrors, held := c.run(t, seed, writes)
+	mirrors, held := c.runWorkload(t, seed, writes)
 	for i, m := range mirrors {
 		t.Logf("reader %d: %d changes given, %d resyncs", i, m.given, m.resyncs)
 		if all := m.faults(held); len(all) > 0 {
@@ -457,13 +457,13 @@ func TestReadersOfChangesMissNoFinalState(t *testing.T) {
 	}
 }
 
-// faults is everything that a reader has against its changes.
+// faults returns the reader's differences and the changes in wrong order.
 func (m *mirror) faults(held map[store.Key]store.Entry) []string {
 	return slices.Concat(m.back, m.differences(held))
 }
 
-// TestFeedChecksFindPlantedFaults gives readers partitions that say too much, and
-// demands that the check above sees it.
+// TestFeedChecksFindPlantedFaults gives readers faulty partitions, which the checks of
+// TestReadersOfChangesMissNoFinalState must detect.
 func TestFeedChecksFindPlantedFaults(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]func(partition.Partition) partition.Partition{
@@ -475,7 +475,7 @@ func TestFeedChecksFindPlantedFaults(t *testing.T) {
 			const runs = 20 // a single run meets the fault in nine of ten cases
 			for range runs {
 				c := newFeedCluster(t, 3, 2, fault)
-				mirrors, held := c.run(t, rand.Uint64(), 3000)
+				mirrors, held := c.runWorkload(t, rand.Uint64(), 3000)
 				if slices.ContainsFunc(mirrors, func(m *mirror) bool { return len(m.faults(held)) > 0 }) {
 					return
 				}
@@ -485,14 +485,14 @@ func TestFeedChecksFindPlantedFaults(t *testing.T) {
 	}
 }
 
-// skips is a partition whose snapshots lack their first revision.
+// skips is a partition whose snapshots omit the first revision.
 type skips struct{ partition.Partition }
 
 func (p skips) Snapshot(ctx context.Context, o partition.Origin, after partition.Revision) (partition.Snapshot, error) {
 	return p.Partition.Snapshot(ctx, o, after+1)
 }
 
-// passes is a partition that reads its position after its entries.
+// passes is a partition whose snapshots read the position after the entries.
 type passes struct{ partition.Partition }
 
 func (p passes) Snapshot(ctx context.Context, o partition.Origin, after partition.Revision) (partition.Snapshot, error) {

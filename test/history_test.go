@@ -20,7 +20,7 @@ import (
 	"github.com/runnelkv/runnel/test/runnel"
 )
 
-// history is what clients have tried, and what they were told.
+// history holds the writes of clients and the answers.
 type history struct {
 	began  time.Time
 	lazily bool // no write brings replicas level; set before writers start
@@ -28,12 +28,12 @@ type history struct {
 	mu       sync.Mutex // guards the fields below
 	attempts []attempt  // acknowledged, or with an unknown outcome
 	refused  int
-	faults   []string // answers that nobody should get
+	faults   []string // answers that the API does not allow
 	slowest  time.Duration
 	id       int64
 }
 
-// attempt is one write that took effect, or may have.
+// attempt is a write that took effect or may have taken effect.
 type attempt struct {
 	key      string
 	delete   bool
@@ -45,7 +45,7 @@ type attempt struct {
 	create bool  // If-None-Match: *
 
 	began, ended time.Duration
-	revision     int64 // of an acknowledged one; 0: the outcome is unknown
+	revision     int64 // of an acknowledged write; 0: the outcome is unknown
 }
 
 const (
@@ -55,16 +55,15 @@ const (
 
 func newHistory() *history { return &history{began: time.Now()} }
 
-// write starts writers against the servers, and returns what ends them and
-// waits for them.
-func (h *history) write(t testing.TB, seed uint64, urls ...string) (stop func()) {
+// startWriters starts writers at the servers. The returned function stops them and waits.
+func (h *history) startWriters(t testing.TB, seed uint64, urls ...string) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
 	transport := &http.Transport{MaxIdleConnsPerHost: writers}
 	for i := range writers {
 		w := &writer{history: h, rng: rand.New(rand.NewPCG(seed, uint64(i))), url: urls[i%len(urls)],
 			client: &http.Client{Transport: transport, Timeout: 30 * time.Second}}
-		group.Go(func() { w.run(ctx) })
+		group.Go(func() { w.runWrites(ctx) })
 	}
 	stop = sync.OnceFunc(func() { cancel(); group.Wait(); transport.CloseIdleConnections() })
 	t.Cleanup(stop)
@@ -109,7 +108,7 @@ func (h *history) nextID() int64 {
 	return h.id
 }
 
-// writer is one client that makes random writes to keys it shares with others.
+// writer is a client that makes random writes to keys that all writers share.
 type writer struct {
 	history *history
 	rng     *rand.Rand
@@ -117,9 +116,9 @@ type writer struct {
 	client  *http.Client
 }
 
-func (w *writer) run(ctx context.Context) {
+func (w *writer) runWrites(ctx context.Context) {
 	for ctx.Err() == nil {
-		if w.try(w.choose()) != unable {
+		if w.try(w.randomWrite()) != unable {
 			continue
 		}
 		select { // the server is down or refuses: do not run hot
@@ -129,8 +128,8 @@ func (w *writer) run(ctx context.Context) {
 	}
 }
 
-// choose makes up the next write.
-func (w *writer) choose() (attempt, *http.Request) {
+// randomWrite returns the next write.
+func (w *writer) randomWrite() (attempt, *http.Request) {
 	a := attempt{key: fmt.Sprintf("crash/%d", w.rng.IntN(crashKeys))}
 	path, query := "/v1/keys/", ""
 	dice := w.rng.IntN(100)
@@ -171,7 +170,7 @@ func (w *writer) choose() (attempt, *http.Request) {
 	return a, r
 }
 
-// value is unlike every other: mostly small, at times large.
+// value returns a unique value, large in one case of twenty.
 func (w *writer) value() []byte {
 	size := w.rng.IntN(2 << 10)
 	if w.rng.IntN(20) == 0 {
@@ -184,7 +183,7 @@ func (w *writer) value() []byte {
 	return fmt.Appendf(value, "#%d", w.history.nextID())
 }
 
-// current asks for the revision of a key on its master; 0: there is none.
+// current returns the revision of a key on its master, or 0 without an entry.
 func (w *writer) current(key string) int64 {
 	resp, err := w.client.Head(w.url + "/v1/keys/" + key + runnel.MasterRead)
 	if err != nil {
@@ -195,29 +194,29 @@ func (w *writer) current(key string) int64 {
 	return revision
 }
 
-// outcome is what became of a write.
+// outcome is the outcome of a write.
 type outcome int
 
 const (
 	acknowledged outcome = iota
-	refused              // by its condition
-	unable               // the server cannot now, or nobody knows
+	refused              // the condition failed
+	unable               // the server is not able to write, or the outcome is unknown
 )
 
-// try sends a write and notes what became of it.
+// try sends a write and records the outcome.
 func (w *writer) try(a attempt, r *http.Request) outcome {
 	o, _ := w.send(a, r)
 	return o
 }
 
-// send is try, and returns the attempt with its revision and times.
+// send is try and also returns the attempt with its revision and times.
 func (w *writer) send(a attempt, r *http.Request) (outcome, attempt) {
 	a.began = time.Since(w.history.began)
 	resp, err := w.client.Do(r)
 	a.ended = time.Since(w.history.began)
 	if err != nil {
 		var dial *net.OpError
-		w.history.note(a, !errors.As(err, &dial) || dial.Op != "dial", "")
+		w.history.add(a, !errors.As(err, &dial) || dial.Op != "dial", "")
 		return unable, a
 	}
 	defer resp.Body.Close()
@@ -228,23 +227,23 @@ func (w *writer) send(a attempt, r *http.Request) (outcome, attempt) {
 		if a.revision, err = strconv.ParseInt(resp.Header.Get("Runnel-Revision"), 10, 64); err == nil {
 			fault = ""
 		}
-		w.history.note(a, true, fault)
+		w.history.add(a, true, fault)
 		return acknowledged, a
 	case problem == "precondition-failed" || problem == "not-found":
-		w.history.note(a, false, "")
+		w.history.add(a, false, "")
 		return refused, a
 	case problem == "master-unavailable" && resp.Header.Get("Retry-After") != "":
-		w.history.note(a, false, "")
+		w.history.add(a, false, "")
 	case problem == "outcome-unknown":
-		w.history.note(a, true, "")
+		w.history.add(a, true, "")
 	default:
-		w.history.note(a, true, fault)
+		w.history.add(a, true, fault)
 	}
 	return unable, a
 }
 
-// note records an attempt that took effect or may have, counts another.
-func (h *history) note(a attempt, mayStand bool, fault string) {
+// add records an attempt that may have taken effect, and counts a refused attempt.
+func (h *history) add(a attempt, mayStand bool, fault string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.slowest = max(h.slowest, a.ended-a.began)
@@ -258,9 +257,9 @@ func (h *history) note(a attempt, mayStand bool, fault string) {
 	}
 }
 
-// lost says where what stands contradicts what clients were told: the
-// effect of every acknowledged write stands, or that of a later one.
-func (h *history) lost(all contents) (faults []string) {
+// violations returns the contradictions between the contents and the answers. The effect of every acknowledged
+// write, or of a later write, must be present.
+func (h *history) violations(all contents) (faults []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	faults = slices.Clone(h.faults)
@@ -282,17 +281,16 @@ func (h *history) lost(all contents) (faults []string) {
 		taken[at] = a.key
 	}
 	for key, attempts := range byKey {
-		e, own := all.entry(key)
-		faults = append(faults, contradicted(key, attempts, e, own)...)
-		faults = append(faults, disordered(key, attempts)...)
+		e, own := all.masterEntry(key)
+		faults = append(faults, checkEntry(key, attempts, e, own)...)
+		faults = append(faults, checkOrder(key, attempts)...)
 	}
 	slices.Sort(faults)
 	return faults
 }
 
-// contradicted checks the entry of a key, nil if there is none, against the writes
-// that clients made. own is the origin's counter.
-func contradicted(key string, attempts []attempt, e *partition.Entry, own partition.Position) []string {
+// checkEntry checks the entry of a key, nil if absent, against the attempts. own is the origin's counter.
+func checkEntry(key string, attempts []attempt, e *partition.Entry, own partition.Position) []string {
 	last := slices.MaxFunc(attempts, func(a, b attempt) int { return cmp.Compare(a.revision, b.revision) })
 	maybe := func(matches func(attempt) bool) bool {
 		return slices.ContainsFunc(attempts, func(a attempt) bool { return a.revision == 0 && matches(a) })
@@ -327,9 +325,9 @@ func (a attempt) wrote(e *partition.Entry) bool {
 	return a.kind == e.ContentType && a.checksum == e.Checksum && a.size == e.Size && e.Intact()
 }
 
-// disordered checks the acknowledged writes of one key among themselves:
-// revisions follow time, and no condition held that another write had broken.
-func disordered(key string, attempts []attempt) (faults []string) {
+// checkOrder checks the acknowledged writes of a key: revisions follow real time, and a condition holds for the
+// revision before.
+func checkOrder(key string, attempts []attempt) (faults []string) {
 	maybeDeleted := slices.ContainsFunc(attempts, func(a attempt) bool { return a.revision == 0 && a.delete })
 	sorted := slices.DeleteFunc(slices.Clone(attempts), func(a attempt) bool { return a.revision == 0 })
 	slices.SortFunc(sorted, func(a, b attempt) int { return cmp.Compare(a.revision, b.revision) })

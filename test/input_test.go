@@ -29,14 +29,12 @@ import (
 	"github.com/runnelkv/runnel/test/servers"
 )
 
-// minTreeFiles guards against a source tree that is not the whole one.
+// minTreeFiles detects an incomplete source tree.
 const minTreeFiles = 8000
 
-// TestGoSourceTreeReachesEveryPartition does the main job on real input: the
-// whole source tree of Go goes into a master on MariaDB and by sync to replicas
-// on MySQL and SQLite, twice, the second time after a directory was deleted and
-// files were changed and added. Each time every partition, read past the
-// server, holds what is on disk, byte for byte.
+// TestGoSourceTreeReachesEveryPartition imports the source tree of Go into a master on MariaDB and syncs to
+// replicas on MySQL and SQLite. A second round deletes a directory and changes and adds files. After each round
+// every partition, read directly, must hold the files byte for byte.
 func TestGoSourceTreeReachesEveryPartition(t *testing.T) {
 	tree := goSourceTree(t)
 	urls := mixedDatabases(t)
@@ -50,17 +48,16 @@ func TestGoSourceTreeReachesEveryPartition(t *testing.T) {
 	timed(t, "import", func() { mustRun(t, "import", tree, "--prefix", "src/", "--server", node.URL) })
 	timed(t, "sync", func() { syncLevel(t, file) })
 	parts := openMixed(t, urls)
-	timed(t, "compare", func() { holdFiles(t, parts, want) })
+	timed(t, "compare", func() { allHoldFiles(t, parts, want) })
 	t.Logf("%d files are in every partition", len(want))
 
 	change(t, node.URL, want)
 	timed(t, "sync of the changes", func() { syncLevel(t, file) })
-	timed(t, "compare again", func() { holdFiles(t, parts, want); holdSame(t, parts) })
+	timed(t, "compare again", func() { allHoldFiles(t, parts, want); holdSameEntries(t, parts) })
 	exportedIsImported(t, node.URL, want)
 }
 
-// change mirrors a changed copy of src/net into the server: a directory gone,
-// files changed, emptied and added. It brings want up to date.
+// change imports a changed copy of src/net with deleted, changed, emptied and new files, and updates want.
 func change(t *testing.T, server string, want map[string]string) {
 	t.Helper()
 	const prefix = "src/net/"
@@ -92,10 +89,9 @@ func change(t *testing.T, server string, want map[string]string) {
 	mustRun(t, "import", work, "--prefix", prefix, "--delete", "--yes", "--server", server)
 }
 
-// exportedIsImported exports into a file, imports it into a fresh embedded
-// store, and compares what its master has with the files as well. It takes
-// everything, but with the race detector, which makes this part slow, only what
-// was changed before, unless RUNNEL_TEST_LONG=1.
+// exportedIsImported exports to a file, imports the file into a new embedded store, and compares the master with
+// the files. With the race detector, under which this part is slow, only src/net is exported, unless
+// RUNNEL_TEST_LONG=1.
 func exportedIsImported(t *testing.T, server string, want map[string]string) {
 	t.Helper()
 	prefix := "src/"
@@ -111,9 +107,8 @@ func exportedIsImported(t *testing.T, server string, want map[string]string) {
 	holdsFiles(t, openPartition(t, "partition-0", "sqlite:"+filepath.Join(data, "partition-0.db")), want)
 }
 
-// holdSame compares all entries of the partitions with each other, tombstones
-// included.
-func holdSame(t testing.TB, parts []partition.Partition) {
+// holdSameEntries compares all entries of the partitions, tombstones included.
+func holdSameEntries(t testing.TB, parts []partition.Partition) {
 	t.Helper()
 	first := contentOf(t, parts[0], "partition-0")
 	for _, p := range parts[1:] {
@@ -123,16 +118,15 @@ func holdSame(t testing.TB, parts []partition.Partition) {
 	}
 }
 
-// holdFiles compares every partition with the files.
-func holdFiles(t *testing.T, parts []partition.Partition, want map[string]string) {
+// allHoldFiles compares every partition with the files.
+func allHoldFiles(t *testing.T, parts []partition.Partition, want map[string]string) {
 	t.Helper()
 	for _, p := range parts {
 		holdsFiles(t, p, want)
 	}
 }
 
-// holdsFiles compares what a partition lists with the files that want names by
-// key: no key more, none less, every byte the same.
+// holdsFiles compares the list of a partition with the files in want, by key: the same keys and the same bytes.
 func holdsFiles(t *testing.T, p partition.Partition, want map[string]string) {
 	t.Helper()
 	span := partition.Span{From: "k/", To: "k0", Limit: 1000, Values: true}
@@ -174,7 +168,7 @@ func isFile(e *partition.Entry, want map[string]string) error {
 	return nil
 }
 
-// fact is what has to be the same of an entry in all partitions.
+// fact holds the fields of an entry that must agree in all partitions.
 type fact struct {
 	key       partition.Key
 	origin    partition.Origin
@@ -187,9 +181,8 @@ type fact struct {
 	expiresAt partition.Instant
 }
 
-// contentOf reads everything a partition holds of an origin, in the order of
-// revisions, tombstones included. The values are told by their checksums, which
-// are computed from them here.
+// contentOf reads all entries of an origin from a partition, tombstones included, sorted by revision. Values are
+// represented by checksums, which are computed here.
 func contentOf(t testing.TB, p partition.Partition, origin partition.Origin) (facts []fact) {
 	t.Helper()
 	s, err := p.Snapshot(t.Context(), origin, 0)
@@ -222,7 +215,7 @@ func goSourceTree(t *testing.T) string {
 	return filepath.Join(strings.TrimSpace(string(out)), "src")
 }
 
-// filesBelow maps the key of every regular file below dir to its path.
+// filesBelow maps keys to the paths of the regular files below dir.
 func filesBelow(t *testing.T, dir, prefix string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
@@ -240,7 +233,7 @@ func filesBelow(t *testing.T, dir, prefix string) map[string]string {
 	return files
 }
 
-// mixedDatabases are one database of each kind, the first for the master.
+// mixedDatabases returns a database of each kind. The first is for the master.
 func mixedDatabases(t testing.TB) []string {
 	t.Helper()
 	return []string{
@@ -301,7 +294,7 @@ func syncLevel(t testing.TB, file string) {
 	})
 }
 
-// mustRun runs a command that has to succeed and returns what it printed.
+// mustRun runs a command that must succeed and returns its output.
 func mustRun(t testing.TB, args ...string) string {
 	t.Helper()
 	out, err := runnel.Run(t, args...)
@@ -325,8 +318,8 @@ type reply struct {
 	body   string
 }
 
-// exchange sends one request and returns the answer, without following
-// redirects. Headers come as "Name: value".
+// exchange sends a request and returns the answer without following redirects. Headers have the form "Name:
+// value".
 func exchange(t testing.TB, method, url, body string, headers ...string) reply {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

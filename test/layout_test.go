@@ -14,8 +14,8 @@ import (
 
 const module = "github.com/runnelkv/runnel"
 
-// arrows lists the imports that each package may have, as the layout in CONTRIBUTING.md shows. A package
-// takes the arrows of the longest name here that it is or lies below.
+// arrows lists the imports that each package may have, as the layout in CONTRIBUTING.md shows. A package without a
+// row takes the row of the nearest folder above.
 var arrows = map[string][]string{
 	"cmd/runnel":                    {"config", "api/client", "api/wire", "cmd/runnel/internal/console", "cmd/runnel/internal/load", "cmd/runnel/internal/node", "cmd/runnel/internal/transfer", "store"},
 	"cmd/runnel/internal/console":   {},
@@ -121,7 +121,7 @@ func faults(p goPackage) (faults []string) {
 	return faults
 }
 
-// listPackages lists the module's packages with what they import outside tests.
+// listPackages lists the module's packages with their imports, without tests.
 func listPackages(t *testing.T) (packages []goPackage) {
 	t.Helper()
 	cmd := exec.Command("go", "list", "-json=ImportPath,Dir,Imports", "./...")
@@ -145,7 +145,7 @@ func listPackages(t *testing.T) (packages []goPackage) {
 	return packages
 }
 
-// TestNoticesNameEveryModule compares the file of notices with what the binary is built from.
+// TestNoticesNameEveryModule compares the file of notices with the modules in the binary.
 func TestNoticesNameEveryModule(t *testing.T) {
 	notices, err := os.ReadFile("../docs/NOTICES.txt")
 	if err != nil {

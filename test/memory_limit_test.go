@@ -69,8 +69,8 @@ func serveContained(t *testing.T) *contained {
 	return c
 }
 
-// do sends a request and returns its status, and 0 if there was no answer.
-func (c *contained) do(method, path string, body []byte) int {
+// request sends a request and returns its status, or 0 without an answer.
+func (c *contained) request(method, path string, body []byte) int {
 	r, err := http.NewRequest(method, c.url+path, bytes.NewReader(body))
 	if err != nil {
 		return 0
@@ -86,50 +86,50 @@ func (c *contained) do(method, path string, body []byte) int {
 	return answer.StatusCode
 }
 
-// lives fails the test if the process has died, or small requests do not pass.
-func (c *contained) lives(t *testing.T, during string) {
+// checkAlive fails the test if the process was killed or small requests fail.
+func (c *contained) checkAlive(t *testing.T, during string) {
 	t.Helper()
 	if state := docker(t, nil, "inspect", "--format", "{{.State.OOMKilled}} {{.State.Running}}", c.name); state != "false true" {
 		t.Fatalf("%s: killed for its memory, running: %s", during, state)
 	}
-	if s := c.do("PUT", "/v1/keys/small", []byte("v")); s != 201 && s != 204 {
+	if s := c.request("PUT", "/v1/keys/small", []byte("v")); s != 201 && s != 204 {
 		t.Errorf("%s: a small write: %d", during, s)
 	}
-	if s := c.do("GET", "/v1/keys/small?consistency=master", nil); s != 200 {
+	if s := c.request("GET", "/v1/keys/small?consistency=master", nil); s != 200 {
 		t.Errorf("%s: a small read: %d", during, s)
 	}
 	t.Logf("%s: %s", during, docker(t, nil, "stats", "--no-stream", "--format", "{{.MemUsage}}", c.name))
 }
 
-// TestContainerOf512MiBSurvivesGreedyClients: a container of 512 MiB survives clients that take as much
-// memory as they can, and serves the others.
+// TestContainerOf512MiBSurvivesGreedyClients: a container of 512 MiB survives clients that take as much memory as
+// possible, and continues to serve small requests.
 func TestContainerOf512MiBSurvivesGreedyClients(t *testing.T) {
 	c := serveContained(t)
-	value := bytes.Repeat([]byte("v"), 15<<20) // the largest that is accepted by default
+	value := bytes.Repeat([]byte("v"), 15<<20) // the largest value that the default allows
 	for i := range 3 {
 		key := fmt.Sprintf("/v1/keys/one/%d", i)
-		if s := c.do("PUT", key, value); s != 201 {
+		if s := c.request("PUT", key, value); s != 201 {
 			t.Errorf("a client alone, write %d: %d", i, s)
 		}
-		if s := c.do("GET", key+"?consistency=master", nil); s != 200 {
+		if s := c.request("GET", key+"?consistency=master", nil); s != 200 {
 			t.Errorf("a client alone, read %d: %d", i, s)
 		}
 	}
-	c.lives(t, "one client")
+	c.checkAlive(t, "one client")
 
 	unfinished := c.connections(t, 100, fmt.Sprintf("PUT /v1/keys/unfinished HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", len(value)), value[1:])
-	c.lives(t, "100 writes without their last byte")
+	c.checkAlive(t, "100 writes without their last byte")
 	unfinished()
 
 	deaf := c.connections(t, 100, "GET /v1/changes?since=now&values=true HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n", nil)
 	for i := range 3 {
-		c.do("PUT", fmt.Sprintf("/v1/keys/event/%d", i), value[:12<<20]) // 503 while the readers have the memory
+		c.request("PUT", fmt.Sprintf("/v1/keys/event/%d", i), value[:12<<20]) // 503 while the readers have the memory
 	}
-	c.lives(t, "100 readers of events that do not read")
+	c.checkAlive(t, "100 readers of events that do not read")
 	deaf()
 
 	runnel.Eventually(t, time.Minute, "the memory of clients that are gone is free", func() error {
-		if s := c.do("PUT", "/v1/keys/again", value); s/100 != 2 {
+		if s := c.request("PUT", "/v1/keys/again", value); s/100 != 2 {
 			return fmt.Errorf("%d", s)
 		}
 		return nil
@@ -137,7 +137,7 @@ func TestContainerOf512MiBSurvivesGreedyClients(t *testing.T) {
 	var clients sync.WaitGroup
 	for i := range 64 {
 		clients.Go(func() {
-			for _, s := range []int{c.do("PUT", fmt.Sprintf("/v1/keys/many/%d", i), value), c.do("GET", fmt.Sprintf("/v1/keys/one/%d?consistency=master", i%3), nil)} {
+			for _, s := range []int{c.request("PUT", fmt.Sprintf("/v1/keys/many/%d", i), value), c.request("GET", fmt.Sprintf("/v1/keys/one/%d?consistency=master", i%3), nil)} {
 				if s/100 != 2 && s != 503 {
 					t.Errorf("one of 64 clients: %d", s)
 				}
@@ -145,11 +145,11 @@ func TestContainerOf512MiBSurvivesGreedyClients(t *testing.T) {
 		})
 	}
 	clients.Wait()
-	c.lives(t, "64 clients")
+	c.checkAlive(t, "64 clients")
 }
 
-// connections opens connections that send what is given as far as it is taken,
-// and do not read. The function that it returns closes them.
+// connections opens n connections that send header and body, as far as the server reads, and do not read. The
+// returned function closes the connections.
 func (c *contained) connections(t *testing.T, n int, header string, body []byte) (end func()) {
 	t.Helper()
 	var open []net.Conn
@@ -164,7 +164,7 @@ func (c *contained) connections(t *testing.T, n int, header string, body []byte)
 		conn.SetDeadline(time.Now().Add(20 * time.Second))
 		sending.Go(func() {
 			io.WriteString(conn, header)
-			conn.Write(body) // an error means that it was refused, and more than is dropped
+			conn.Write(body) // fails if the server refuses the request
 		})
 	}
 	sending.Wait()

@@ -20,7 +20,7 @@ import (
 	"github.com/runnelkv/runnel/test/servers"
 )
 
-// outageConfig bounds a database operation so that outages are told quickly.
+// outageConfig has short bounds, so that outages are detected quickly.
 const outageConfig = `[store]
 timeout = "2s"
 [sync]
@@ -29,15 +29,15 @@ backoff_max = "2s"
 `
 
 const (
-	// readBound is what a read may take while a partition is away: a
-	// second of patience with each that does not answer, and some for a busy machine.
+	// readBound bounds a read while a partition is away: a second for each partition that does not answer, and a
+	// reserve for a busy machine.
 	readBound = 4 * time.Second
-	// writeBound is what a write may take while the master is away: a commit
-	// under way and its own, of store.timeout each, and some for a busy machine.
+	// writeBound bounds a write while the master is away: store.timeout for a commit under way and for the write's
+	// own commit, and a reserve for a busy machine.
 	writeBound = 6 * time.Second
-	// startBound is what a start or a stop may take meanwhile.
+	// startBound bounds a start or a stop during an outage.
 	startBound = 15 * time.Second
-	// freshWithin is how soon the others get new writes meanwhile.
+	// freshWithin bounds the delay until the remaining replica gets a write during an outage.
 	freshWithin = 5 * time.Second
 )
 
@@ -58,7 +58,7 @@ func TestOutageOfAReplica(t *testing.T) {
 	server := servers.NewMySQL(t)
 	file := runnel.WriteConfig(t, outageConfig, servers.MariaDB(t).Database(t), server.Database(t), "sqlite:"+filepath.Join(t.TempDir(), "2.db"))
 	node := runnel.Serve(t, "--config", file)
-	n := &outageTest{told: newHistory(), node: node, file: file, replicaLeft: openNamed(t, file, "partition-2")}
+	n := &outageTest{history: newHistory(), node: node, file: file, replicaLeft: openNamed(t, file, "partition-2")}
 	for i, o := range outages {
 		t.Run(o.name, func(t *testing.T) {
 			n.put(t, fmt.Sprintf("before/%d", i))
@@ -68,10 +68,10 @@ func TestOutageOfAReplica(t *testing.T) {
 			t.Cleanup(back)
 
 			reads := n.whileReading(t, func() {
-				n.putsGoOn(t, i)
-				n.othersStayFresh(t, i)
+				n.checkWritesContinue(t, i)
+				n.checkFreshness(t, i)
 				n.awaitState(t, "partition-1", "unreachable")
-				n.startsMeanwhile(t, "/readyz?write")
+				n.checkStart(t, "/readyz?write")
 			})
 			if reads.failed > 0 || reads.slowest > readBound {
 				t.Errorf("with a replica %s: %v", o.name, reads)
@@ -93,17 +93,17 @@ func TestOutageOfAReplica(t *testing.T) {
 	if err := node.Stop(t); err != nil {
 		t.Errorf("serve stopped with %v", err)
 	}
-	runnel.NoFaults(t, "equal", unequal(readContents(t, file)))
+	runnel.NoFaults(t, "equal", inequalities(readContents(t, file)))
 }
 
-// TestOutageOfTheMaster takes the master's server away: reads go on, writes are
-// refused in time, and work again when it is back.
+// TestOutageOfTheMaster takes the master's server away: reads continue, writes are refused in time, and writes
+// succeed again after the outage.
 func TestOutageOfTheMaster(t *testing.T) {
 	t.Parallel()
 	server := servers.NewMariaDB(t)
 	file := runnel.WriteConfig(t, outageConfig, server.Database(t), servers.MySQL(t).Database(t), "sqlite:"+filepath.Join(t.TempDir(), "2.db"))
 	node := runnel.Serve(t, "--config", file)
-	n := &outageTest{told: newHistory(), node: node, file: file}
+	n := &outageTest{history: newHistory(), node: node, file: file}
 	for i, o := range outages {
 		t.Run(o.name, func(t *testing.T) {
 			n.put(t, fmt.Sprintf("before/%d", i))
@@ -114,10 +114,10 @@ func TestOutageOfTheMaster(t *testing.T) {
 
 			var slowest time.Duration
 			reads := n.whileReading(t, func() {
-				slowest = n.writesAreRefused(t)
+				slowest = n.checkWritesRefused(t)
 				n.awaitState(t, "partition-0", "unreachable")
-				n.masterReadIsRefused(t)
-				n.startsMeanwhile(t, "/readyz")
+				n.checkMasterReadRefused(t)
+				n.checkStart(t, "/readyz")
 			})
 			if reads.failed > 0 || reads.slowest > readBound {
 				t.Errorf("with the master %s: %v", o.name, reads)
@@ -125,7 +125,7 @@ func TestOutageOfTheMaster(t *testing.T) {
 
 			back()
 			at := time.Now()
-			n.told.awaitWrite(t, node.URL)
+			n.history.awaitWrite(t, node.URL)
 			t.Logf("%s: %v; refused writes took at most %v; writes worked %v after it was back",
 				o.name, reads, slowest.Round(time.Millisecond), time.Since(at).Round(time.Millisecond))
 			awaitEqual(t, file)
@@ -135,22 +135,21 @@ func TestOutageOfTheMaster(t *testing.T) {
 		t.Errorf("serve stopped with %v", err)
 	}
 	all := readContents(t, file)
-	runnel.NoFaults(t, "equal", unequal(all))
-	runnel.NoFaults(t, "positions and rows", misplaced(all))
-	runnel.NoFaults(t, "acknowledged writes", n.told.lost(all))
+	runnel.NoFaults(t, "equal", inequalities(all))
+	runnel.NoFaults(t, "positions and rows", inconsistencies(all))
+	runnel.NoFaults(t, "acknowledged writes", n.history.violations(all))
 }
 
-// TestSyncOnceTellsOutageFromLag holds sync --once to its exit status: 1 when a
-// reachable partition is not level, else 0, with a line for each partition. The
-// one that is not reachable is named, and does not count: a crontab should not
-// send a mail a minute for it.
+// TestSyncOnceTellsOutageFromLag: sync --once exits with 1 if a reachable partition is not level, else with 0, and
+// prints a line for each partition. An unreachable partition is named, but does not change the status, because
+// cron would send a mail every minute.
 func TestSyncOnceTellsOutageFromLag(t *testing.T) {
 	t.Parallel()
 	urls := runnel.ThreeFiles(t)
 	file := runnel.WriteConfig(t, "", urls...)
 	withOutage := runnel.WriteConfig(t, "", append(urls, "mysql://u:p@"+runnel.FreeAddress(t)+"/nothing")...)
 	node := runnel.Serve(t, "--config", file, "--no-sync")
-	n := &outageTest{told: newHistory(), node: node, file: file}
+	n := &outageTest{history: newHistory(), node: node, file: file}
 	n.put(t, "first")
 	runnel.SyncOnce(t, file)
 	held := openNamed(t, file, "partition-2")
@@ -171,7 +170,7 @@ func TestSyncOnceTellsOutageFromLag(t *testing.T) {
 	if out, err := runnel.Run(t, "sync", "--once", "--strict", "--quiet", "--config", file); out != "" || err != nil {
 		t.Errorf("quiet and level, it says %q, %v", out, err)
 	}
-	runnel.NoFaults(t, "equal", unequal(readContents(t, file)))
+	runnel.NoFaults(t, "equal", inequalities(readContents(t, file)))
 }
 
 func syncOnceSays(t testing.TB, file string, status int, lines ...string) {
@@ -195,7 +194,7 @@ func exitStatus(err error) int {
 	return exit.ExitCode()
 }
 
-// openNamed opens one partition of a configuration directly, until t ends.
+// openNamed opens a partition of a configuration directly, until t ends.
 func openNamed(t testing.TB, file, name string) partition.Partition {
 	t.Helper()
 	parts := openDirectly(t, file)
@@ -207,15 +206,15 @@ func openNamed(t testing.TB, file, name string) partition.Partition {
 	return parts[i]
 }
 
-// outageTest is a node that stays up while something it needs goes away.
+// outageTest is a node that keeps running during an outage.
 type outageTest struct {
 	node        *runnel.Process
 	file        string
 	replicaLeft partition.Partition
-	told        *history // by the node, to writers
+	history     *history // by the node, to writers
 }
 
-// put writes a key that has to be acknowledged.
+// put writes a key, which must be acknowledged.
 func (n *outageTest) put(t testing.TB, key string) attempt {
 	t.Helper()
 	a, r := putRequest(n.node.URL, key, "value of "+key)
@@ -227,7 +226,7 @@ func (n *outageTest) put(t testing.TB, key string) attempt {
 }
 
 func (n *outageTest) writer() *writer {
-	return &writer{history: n.told, url: n.node.URL, client: &http.Client{Timeout: 30 * time.Second}}
+	return &writer{history: n.history, url: n.node.URL, client: &http.Client{Timeout: 30 * time.Second}}
 }
 
 func putRequest(url, key, value string) (attempt, *http.Request) {
@@ -240,8 +239,8 @@ func putRequest(url, key, value string) (attempt, *http.Request) {
 	return a, r
 }
 
-// putsGoOn writes while a replica is away: nobody waits for it.
-func (n *outageTest) putsGoOn(t testing.TB, round int) {
+// checkWritesContinue checks that writes do not wait for a replica that is away.
+func (n *outageTest) checkWritesContinue(t testing.TB, round int) {
 	t.Helper()
 	for i := range 20 {
 		a := n.put(t, fmt.Sprintf("meanwhile/%d/%d", round, i))
@@ -251,9 +250,9 @@ func (n *outageTest) putsGoOn(t testing.TB, round int) {
 	}
 }
 
-// othersStayFresh measures how soon the replica that is left gets a new write,
-// several times over, as waits for the one that is away might hold it back.
-func (n *outageTest) othersStayFresh(t testing.TB, round int) {
+// checkFreshness measures the delay until the remaining replica gets a write, several times, because timeouts of
+// the replica that is away might slow some passes down.
+func (n *outageTest) checkFreshness(t testing.TB, round int) {
 	t.Helper()
 	var slowest time.Duration
 	for i := range 5 {
@@ -274,15 +273,14 @@ func (n *outageTest) othersStayFresh(t testing.TB, round int) {
 	t.Logf("the replica that is left got each write within %v", slowest.Round(time.Millisecond))
 }
 
-// writesAreRefused sends writes, one by one and several at once, and returns
-// how long the slowest refusal took.
-func (n *outageTest) writesAreRefused(t testing.TB) (slowest time.Duration) {
+// checkWritesRefused sends concurrent and single writes, and returns the duration of the slowest refusal.
+func (n *outageTest) checkWritesRefused(t testing.TB) (slowest time.Duration) {
 	t.Helper()
 	var group sync.WaitGroup
 	var mu sync.Mutex
 	unknown := 0
 	write := func(i int) {
-		a, r := putRequest(n.node.URL, "refused", fmt.Sprintf("refused %v %d", time.Since(n.told.began), i))
+		a, r := putRequest(n.node.URL, "refused", fmt.Sprintf("refused %v %d", time.Since(n.history.began), i))
 		problem, retryAfter, took := n.refusal(t, r)
 		mu.Lock()
 		defer mu.Unlock()
@@ -290,8 +288,8 @@ func (n *outageTest) writesAreRefused(t testing.TB) (slowest time.Duration) {
 		switch {
 		case took > writeBound:
 			t.Errorf("write %d hung for %v", i, took)
-		case problem == "outcome-unknown" && i < 8: // it was under way as the master went
-			n.told.note(a, true, "")
+		case problem == "outcome-unknown" && i < 8: // the write was under way when the master went away
+			n.history.add(a, true, "")
 			unknown++
 		case problem != "master-unavailable" || retryAfter < 1:
 			t.Errorf("write %d got problem %q with Retry-After %d, want master-unavailable", i, problem, retryAfter)
@@ -308,8 +306,8 @@ func (n *outageTest) writesAreRefused(t testing.TB) (slowest time.Duration) {
 	return slowest
 }
 
-// refusal sends a request that has to be refused with a 503, and returns the
-// problem and what Retry-After says.
+// refusal sends a request that must be refused with 503, and returns the problem, Retry-After in seconds, and the
+// duration.
 func (n *outageTest) refusal(t testing.TB, r *http.Request) (problem string, retryAfter int, took time.Duration) {
 	t.Helper()
 	began := time.Now()
@@ -327,8 +325,8 @@ func (n *outageTest) refusal(t testing.TB, r *http.Request) (problem string, ret
 	return runnel.ProblemOf(body), retryAfter, time.Since(began)
 }
 
-// masterReadIsRefused asks for what only the master can say.
-func (n *outageTest) masterReadIsRefused(t testing.TB) {
+// checkMasterReadRefused checks that a read from the master is refused in time.
+func (n *outageTest) checkMasterReadRefused(t testing.TB) {
 	t.Helper()
 	r, err := http.NewRequest(http.MethodGet, n.node.URL+"/v1/keys/before/0"+runnel.MasterRead, nil)
 	if err != nil {
@@ -339,7 +337,7 @@ func (n *outageTest) masterReadIsRefused(t testing.TB) {
 	}
 }
 
-// awaitWrite waits until the node takes writes again, by itself.
+// awaitWrite waits until the node accepts writes again.
 func (h *history) awaitWrite(t testing.TB, url string) {
 	t.Helper()
 	w := &writer{history: h, url: url, client: &http.Client{Timeout: 30 * time.Second}}
@@ -376,9 +374,8 @@ func (n *outageTest) awaitState(t testing.TB, name, state string) {
 	})
 }
 
-// startsMeanwhile starts another node, which has to become ready without what is
-// away and to answer reads, and stops it again.
-func (n *outageTest) startsMeanwhile(t testing.TB, ready string) {
+// checkStart starts a second node during the outage, which must become ready and answer reads, and stops the node.
+func (n *outageTest) checkStart(t testing.TB, ready string) {
 	t.Helper()
 	began := time.Now()
 	other := runnel.ServeUnready(t, "--config", n.file)
@@ -400,7 +397,7 @@ func (n *outageTest) startsMeanwhile(t testing.TB, ready string) {
 	t.Logf("another node was ready after %v, and stopped within %v", started.Round(time.Millisecond), stopped.Round(time.Millisecond))
 }
 
-// readings is what readers met during an outage.
+// readings counts the reads during an outage.
 type readings struct {
 	done, failed int
 	slowest      time.Duration
@@ -411,8 +408,7 @@ func (r readings) String() string {
 	return fmt.Sprintf("%d reads, %d failed %s, the slowest took %v", r.done, r.failed, r.failure, r.slowest.Round(time.Millisecond))
 }
 
-// whileReading has clients read what was written before, all the time that f
-// takes.
+// whileReading runs f while clients read entries that were written before.
 func (n *outageTest) whileReading(t testing.TB, f func()) readings {
 	ctx, cancel := context.WithCancel(t.Context())
 	var group sync.WaitGroup
@@ -433,7 +429,7 @@ func (n *outageTest) whileReading(t testing.TB, f func()) readings {
 					all.failure = failure
 				}
 				mu.Unlock()
-				select { // leave the machine to the others
+				select { // leaves processor time to the servers
 				case <-ctx.Done():
 				case <-time.After(5 * time.Millisecond):
 				}
@@ -456,7 +452,7 @@ func (n *outageTest) whileReading(t testing.TB, f func()) readings {
 	return all
 }
 
-// readOnce returns what is wrong with the answer, "" if nothing.
+// readOnce reads an entry and describes the fault of the answer, if any.
 func readOnce(client *http.Client, url string) string {
 	resp, err := client.Get(url)
 	if err != nil {

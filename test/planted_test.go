@@ -13,8 +13,7 @@ import (
 	"github.com/runnelkv/runnel/test/runnel"
 )
 
-// TestChecksFindPlantedFaults damages what a server has left behind and
-// altered records, and demands that the checks of these tests see each.
+// TestChecksFindPlantedFaults damages partitions and histories. The checks of this package must detect each fault.
 func TestChecksFindPlantedFaults(t *testing.T) {
 	t.Parallel()
 	dir, h := t.TempDir(), newHistory()
@@ -22,30 +21,30 @@ func TestChecksFindPlantedFaults(t *testing.T) {
 	file := runnel.WriteConfig(t, "", urls...)
 	node := runnel.Serve(t, "--config", file, "--no-sync")
 	writeSome := func() {
-		stop := h.write(t, 1, node.URL)
+		stop := h.startWriters(t, 1, node.URL)
 		h.awaitMore(t, 300)
 		stop()
 	}
 	writeSome()
 	runnel.SyncOnce(t, file)
 	level := readContents(t, file)
-	runnel.NoFaults(t, "equal", unequal(level))
+	runnel.NoFaults(t, "equal", inequalities(level))
 	h.lazily = true
 	writeSome()
 	if err := node.Stop(t); err != nil {
 		t.Fatal(err)
 	}
 	lagging := readContents(t, file)
-	runnel.NoFaults(t, "positions and rows", misplaced(lagging))
-	runnel.NoFaults(t, "acknowledged writes", h.lost(lagging))
-	if len(unequal(lagging)) == 0 {
+	runnel.NoFaults(t, "positions and rows", inconsistencies(lagging))
+	runnel.NoFaults(t, "acknowledged writes", h.violations(lagging))
+	if len(inequalities(lagging)) == 0 {
 		t.Error("replicas that lag count as equal")
 	}
 
 	synced := copyFiles(t, dir)
 	runnel.SyncOnce(t, runnel.WriteConfig(t, "", synced...))
 	before := readContents(t, runnel.WriteConfig(t, "", synced...))
-	runnel.NoFaults(t, "before the damage", slices.Concat(unequal(before), misplaced(before), h.lost(before)))
+	runnel.NoFaults(t, "before the damage", slices.Concat(inequalities(before), inconsistencies(before), h.violations(before)))
 
 	const (
 		newest  = " WHERE revision = (SELECT max(revision) FROM entries WHERE deleted = 0)"
@@ -80,20 +79,20 @@ func TestChecksFindPlantedFaults(t *testing.T) {
 			copied := copyFiles(t, filepath.Dir(strings.TrimPrefix(synced[0], "sqlite:")))
 			execSQLite(t, copied[damage.partition], damage.statement)
 			all := readContents(t, runnel.WriteConfig(t, "", copied...))
-			runnel.WantFaults(t, "positions and rows", misplaced(all), damage.misplaced)
-			runnel.WantFaults(t, "equality", unequal(all), damage.unequal)
-			runnel.WantFaults(t, "acknowledged writes", h.lost(all), damage.lost)
+			runnel.WantFaults(t, "positions and rows", inconsistencies(all), damage.misplaced)
+			runnel.WantFaults(t, "equality", inequalities(all), damage.unequal)
+			runnel.WantFaults(t, "acknowledged writes", h.violations(all), damage.lost)
 		})
 	}
 	t.Run("position raised over rows that were not copied", func(t *testing.T) {
 		copied := copyFiles(t, dir)
 		execSQLite(t, copied[2], fmt.Sprintf("%s %d", counter, lagging.copies["partition-0"]["partition-0"].position.Revision))
-		runnel.WantFaults(t, "positions and rows", misplaced(readContents(t, runnel.WriteConfig(t, "", copied...))), true)
+		runnel.WantFaults(t, "positions and rows", inconsistencies(readContents(t, runnel.WriteConfig(t, "", copied...))), true)
 	})
 	t.Run("history", func(t *testing.T) { plantInHistory(t, h, lagging) })
 }
 
-// plantInHistory adds outcomes that cannot be to what clients were told.
+// plantInHistory adds impossible outcomes to a history.
 func plantInHistory(t *testing.T, h *history, all contents) {
 	last := slices.MaxFunc(h.attempts, func(a, b attempt) int { return cmp.Compare(a.revision, b.revision) })
 	other := h.attempts[slices.IndexFunc(h.attempts, func(a attempt) bool { return a.key != last.key && a.revision != 0 })]
@@ -111,7 +110,7 @@ func plantInHistory(t *testing.T, h *history, all contents) {
 		"stands at revision":                        late,
 	} {
 		altered := &history{attempts: append(slices.Clone(h.attempts), planted)}
-		if found := strings.Join(altered.lost(all), "\n"); !strings.Contains(found, fault) {
+		if found := strings.Join(altered.violations(all), "\n"); !strings.Contains(found, fault) {
 			t.Errorf("nothing says %q of a planted %+v:\n%s", fault, planted, found)
 		}
 	}
@@ -130,7 +129,7 @@ func copyFiles(t testing.TB, dir string) (urls []string) {
 	return urls
 }
 
-// execSQLite runs one statement that has to change something.
+// execSQLite runs a statement that must change rows.
 func execSQLite(t testing.TB, url, statement string) {
 	t.Helper()
 	db, err := sql.Open("sqlite", strings.TrimPrefix(url, "sqlite:"))

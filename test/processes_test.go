@@ -25,10 +25,9 @@ lease = "2s"
 batch_entries = 50
 `
 
-// TestKilledSyncIsTakenOver runs two servers and two sync daemons on the same
-// partitions at once. Counters go up through both servers, one daemon is
-// killed in the middle: no increment is lost or doubled, and the partitions end up
-// equal.
+// TestKilledSyncIsTakenOver runs two servers and two sync daemons on the same partitions. Clients increment
+// counters through both servers while a daemon is killed. No increment may be lost or doubled, and the partitions
+// must become equal.
 func TestKilledSyncIsTakenOver(t *testing.T) {
 	for name, urls := range map[string]func(testing.TB) []string{
 		"SQLite":        runnel.ThreeFiles,
@@ -57,7 +56,7 @@ func twoOfEach(t *testing.T, file string, inside bool) {
 	daemons := []*runnel.Process{runnel.Start(t, "sync", "--config", file), runnel.Start(t, "sync", "--config", file)}
 	h := newHistory()
 	random := runnel.NewRandom(t)
-	stop := h.write(t, random.Uint64(), nodes[0].URL, nodes[1].URL)
+	stop := h.startWriters(t, random.Uint64(), nodes[0].URL, nodes[1].URL)
 	c := startCounters(t, h, nodes)
 	c.await(t, runnel.Rounds(50, 1000))
 
@@ -76,23 +75,23 @@ func twoOfEach(t *testing.T, file string, inside bool) {
 	stop()
 	c.stop()
 
-	awaitEqual(t, file) // by the daemon that is left, and those inside
+	awaitEqual(t, file) // by the remaining daemon, or by the sync inside the servers
 	for _, p := range append(nodes, other) {
 		if err := p.Stop(t); err != nil {
 			t.Errorf("runnel stopped with %v", err)
 		}
 	}
 	all := readContents(t, file)
-	runnel.NoFaults(t, "equal", unequal(all))
-	runnel.NoFaults(t, "positions and rows", misplaced(all))
-	runnel.NoFaults(t, "acknowledged writes", h.lost(all))
+	runnel.NoFaults(t, "equal", inequalities(all))
+	runnel.NoFaults(t, "positions and rows", inconsistencies(all))
+	runnel.NoFaults(t, "acknowledged writes", h.violations(all))
 	runnel.NoFaults(t, "counters", c.miscounted(all))
 	t.Logf("%d increments of %d counters; %s", c.total(), len(c.counts), h)
-	c.counts[0]++ // an increment that is not in the database
+	c.counts[0]++ // an increment that the database lacks
 	runnel.WantFaults(t, "counters", c.miscounted(all), true)
 }
 
-// holderFirst waits until one of two daemons holds the lease, and puts it first.
+// holderFirst waits until a daemon holds the lease and returns the holder first.
 func holderFirst(t testing.TB, file string, daemons []*runnel.Process) (holder, other *runnel.Process) {
 	t.Helper()
 	runnel.Eventually(t, time.Minute, "one daemon holds the lease", func() error {
@@ -169,7 +168,7 @@ func (c *counters) run(ctx context.Context, w *writer, i int) {
 			})
 		}
 		if err != nil {
-			w.history.note(a, false, fmt.Sprintf("counter %d: %v", i, err))
+			w.history.add(a, false, fmt.Sprintf("counter %d: %v", i, err))
 			return
 		}
 	}
@@ -177,8 +176,7 @@ func (c *counters) run(ctx context.Context, w *writer, i int) {
 
 func counterKey(i int) string { return fmt.Sprintf("counter/%d", i) }
 
-// count reads a counter on its master, and puts what it stood at into the
-// conditions of the attempt.
+// count reads a counter on its master and sets the condition of the attempt to its revision.
 func (w *writer) count(key string, a *attempt) (int, error) {
 	resp, err := w.client.Get(w.url + "/v1/keys/" + key + runnel.MasterRead)
 	if err != nil {
@@ -201,8 +199,8 @@ func (w *writer) count(key string, a *attempt) (int, error) {
 	return strconv.Atoi(string(body))
 }
 
-// putCount writes a counter if it still stands as it was read, and calls
-// counted if so. Two that count at once make one of them try again.
+// putCount writes a counter unless the counter has changed, and calls counted on success. Of two concurrent
+// increments, the second is retried.
 func (w *writer) putCount(a attempt, n int, counted func()) error {
 	body := strconv.Itoa(n)
 	a.checksum, a.size = partition.Checksum([]byte(body)), int64(len(body))
@@ -252,7 +250,7 @@ func (c *counters) miscounted(all contents) (faults []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i, n := range c.counts {
-		e, _ := all.entry(counterKey(i))
+		e, _ := all.masterEntry(counterKey(i))
 		if e == nil || string(e.Value) != strconv.Itoa(n) {
 			faults = append(faults, fmt.Sprintf("counter %d was counted up %d times, and stands as %+v", i, n, e))
 		}

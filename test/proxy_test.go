@@ -18,8 +18,7 @@ import (
 	"github.com/runnelkv/runnel/test/runnel"
 )
 
-// behind starts a proxy with the settings of docs/proxy.md before a server, and
-// returns the proxy's URL.
+// behind starts a proxy before a server with the settings of docs/proxy.md, and returns the proxy's URL.
 func behind(t *testing.T, language, upstream string) string {
 	t.Helper()
 	program, err := exec.LookPath(language)
@@ -66,7 +65,7 @@ func behind(t *testing.T, language, upstream string) string {
 	return url
 }
 
-// TestBehindAProxy: what a proxy with the documented settings could break, works.
+// TestBehindAProxy covers the features that proxies often break, with the documented settings.
 func TestBehindAProxy(t *testing.T) {
 	node := runnel.Serve(t, "--data", t.TempDir())
 	for _, proxy := range []string{"nginx", "haproxy"} {
@@ -156,7 +155,7 @@ func eventsBehind(t *testing.T, url string) {
 	}
 }
 
-// batchBehind sends a line, reads its answer, and only then sends the next one.
+// batchBehind sends each line after the answer to the previous line.
 func batchBehind(t *testing.T, url string) {
 	c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
 	if err != nil {

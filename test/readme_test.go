@@ -28,12 +28,12 @@ import (
 // "<!-- test: stop the server -->" ends the server that "make run" started.
 // Addresses, accounts and databases are replaced by those of the test.
 
-// fence is one fenced block.
+// fence is a fenced block.
 type fence struct {
 	language string
 	text     string
 	line     int
-	stop     bool // the comment stands before it
+	stop     bool // the comment precedes the block
 }
 
 var fenced = regexp.MustCompile("(?ms)^(<!-- test: stop the server -->\n)?```([a-z]*)\n(.*?)^```$")
@@ -60,8 +60,7 @@ func TestReadmeAndTourSayWhatHappens(t *testing.T) {
 	t.Run("tour", func(t *testing.T) { runPage(t, "../docs/tour.md", 10) })
 }
 
-// runPage runs the blocks of a page, of which at least so many print something,
-// against a server of its own.
+// runPage runs the blocks of a page against a new server. At least atLeast blocks must print something.
 func runPage(t *testing.T, page string, atLeast int) {
 	tour := newTour(t)
 	var script strings.Builder
@@ -75,7 +74,7 @@ func runPage(t *testing.T, page string, atLeast int) {
 			if f.stop {
 				fmt.Fprintf(&script, "kill %d; tail --pid=%d -f /dev/null\n", tour.node.PID(), tour.node.PID())
 			}
-			fmt.Fprintf(&script, "%s\necho '@@@'\n", tour.here.Replace(f.text))
+			fmt.Fprintf(&script, "%s\necho '@@@'\n", tour.replace.Replace(f.text))
 			blocks, expected = append(blocks, f), append(expected, fence{})
 		case f.language == "text" && len(blocks) > 0:
 			expected[len(blocks)-1] = f
@@ -100,7 +99,7 @@ func runPage(t *testing.T, page string, atLeast int) {
 	}
 }
 
-// matches compares what was printed with what was said, line by line.
+// matches compares the output with the documented text, line by line.
 func matches(said, printed string) bool {
 	pattern := strings.ReplaceAll(regexp.QuoteMeta(said), "…", ".*")
 	return regexp.MustCompile(`^` + pattern + `$`).MatchString(printed)
@@ -137,11 +136,11 @@ func hasTargets(t testing.TB, page string, f fence) {
 
 // tour is the environment in which the commands of a page run.
 type tour struct {
-	dir   string
-	node  *runnel.Process // what "make run" starts
-	here  *strings.Replacer
-	mysql []*servers.Server
-	users []*url.URL // an account on each server, with its database
+	dir     string
+	node    *runnel.Process // the server that "make run" starts
+	replace *strings.Replacer
+	mysql   []*servers.Server
+	users   []*url.URL // a URL with an account and a database on each server
 }
 
 func newTour(t *testing.T) *tour {
@@ -168,7 +167,7 @@ func newTour(t *testing.T) *tour {
 		replace = append(replace, fmt.Sprintf("mysql://runnel:${DB_PASSWORD}@10.0.0.%d:3306/store_1", 5+i),
 			fmt.Sprintf("mysql://%s:${DB_PASSWORD}@%s%s", account.User.Username(), account.Host, account.Path))
 	}
-	to.here = strings.NewReplacer(replace...)
+	to.replace = strings.NewReplacer(replace...)
 	return to
 }
 
@@ -191,8 +190,7 @@ func (to *tour) grant(t testing.TB, statements string) {
 	}
 }
 
-// bash runs the script and returns what it printed. Everything it started is
-// gone afterwards.
+// bash runs the script and returns its output. All processes of the script end with bash.
 func (to *tour) bash(t testing.TB, script string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
@@ -206,7 +204,7 @@ func (to *tour) bash(t testing.TB, script string) string {
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	cmd.WaitDelay = 10 * time.Second
 	err := cmd.Run()
-	syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // no such group, when all went well
+	syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // fails if the group has ended
 	if err != nil {
 		t.Errorf("the commands: %v\n%s", err, errs.String())
 	}
@@ -243,8 +241,8 @@ func TestDocsNameTestsThatExist(t *testing.T) {
 	}
 }
 
-// TestDocsQuoteRealMessages: each message that docs/troubleshooting.md quotes
-// stands in the source, and each problem in its statuses has a page.
+// TestDocsQuoteRealMessages: the source contains each message that docs/troubleshooting.md quotes, and each
+// problem in the page's statuses has a page.
 func TestDocsQuoteRealMessages(t *testing.T) {
 	page, err := os.ReadFile("../docs/troubleshooting.md")
 	if err != nil {
@@ -294,8 +292,7 @@ func sources(t testing.TB, wanted func(path string) bool) string {
 	return all.String()
 }
 
-// TestGuaranteesAndParityLeaveNothingOut: each invariant of the design that is
-// promised today, and each row of the store this one continues, has its test.
+// TestGuaranteesAndParityLeaveNothingOut: each promised invariant, and each row of docs/parity.md, names a test.
 func TestGuaranteesAndParityLeaveNothingOut(t *testing.T) {
 	for page, rows := range map[string][]string{
 		"../docs/guarantees.md": {"1", "2", "3", "4", "5", "6", "7", "8"},

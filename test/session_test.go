@@ -11,8 +11,8 @@ import (
 	"github.com/runnelkv/runnel/test/runnel"
 )
 
-// TestSessionsSpanProcesses writes on one process and reads on another, over and
-// over, in one session: by HTTP, and by the command line's file.
+// TestSessionsSpanProcesses writes on one process and reads on another in the same session, by HTTP and by the
+// command line's session file.
 func TestSessionsSpanProcesses(t *testing.T) {
 	dir := t.TempDir()
 	data := filepath.Join(dir, "data")

@@ -17,13 +17,12 @@ import (
 	"github.com/runnelkv/runnel/test/servers"
 )
 
-// accounts are keys of one master whose values are moved between, and whose sum
-// only a half transaction would change.
+// accounts are keys of one master. Transfers keep the sum of their values; a partly applied transfer would change
+// the sum.
 const accounts, funds = 6, 100
 
-// TestTransactionsHoldThroughAKill: clients of two servers on one master move
-// units by transactions, and one server is killed in the middle. Whoever reads all
-// accounts in a transaction finds all units, at any moment and in the end.
+// TestTransactionsHoldThroughAKill: clients of two servers transfer units between accounts of a master while a
+// server is killed. A transaction that reads all accounts always finds all units.
 func TestTransactionsHoldThroughAKill(t *testing.T) {
 	for name, urls := range map[string]func(testing.TB) []string{
 		"SQLite":  runnel.ThreeFiles,
@@ -64,7 +63,7 @@ func transferThroughAKill(t *testing.T, file string) {
 				if errors.Is(err, errIncomplete) {
 					t.Error(err)
 					return
-				} // any other error says nothing was told: the server is gone, or too busy
+				} // any error but errIncomplete says nothing: the server is down or busy
 				if ok {
 					moved.Add(1)
 				}
@@ -124,7 +123,7 @@ type transacted struct {
 	}
 }
 
-// transact sends a transaction. The error says that it is not known to be done.
+// transact sends a transaction. After an error the outcome is unknown.
 func transact(url, body string) (done transacted, err error) {
 	resp, err := http.Post(url+"/v1/txn", "application/json", strings.NewReader(body))
 	if err != nil {
