@@ -88,7 +88,7 @@ func (b *backend) prepare(ctx context.Context) {
 	defer b.mu.Unlock()
 	if b.isPrepared = err == nil; b.isPrepared {
 		for _, w := range b.warnings() {
-			b.options.Logger.Warn("a setting of the partition's server is not as it should be", "partition", b.Name(), "reason", w)
+			b.options.Logger.Warn("unsafe or limiting setting of the partition's server", "partition", b.Name(), "reason", w)
 		}
 	}
 	b.setErr(err)
@@ -203,7 +203,7 @@ func (b *backend) ReadKeys(ctx context.Context, keys []Key, maxValue int64) ([]E
 	case err == nil:
 		b.observeLatency(time.Since(began))
 	case errors.Is(err, gobreaker.ErrOpenState), errors.Is(err, gobreaker.ErrTooManyRequests):
-		err = fmt.Errorf("%w: it failed just now: %w", partition.ErrUnavailable, err)
+		err = fmt.Errorf("%w: the circuit breaker is open after repeated failures: %w", partition.ErrUnavailable, err)
 	}
 	return entries, err
 }

@@ -643,8 +643,8 @@ func TestCacheNeverGoesBackForASession(t *testing.T) {
 	}
 }
 
-// TestRecallAllocatesNothing: a read from the cache allocates nothing.
-func TestRecallAllocatesNothing(t *testing.T) {
+// TestCachedReadAllocatesNothing: a read from the cache allocates nothing.
+func TestCachedReadAllocatesNothing(t *testing.T) {
 	o := options()
 	o.Poll = time.Hour
 	r := newCacheRig(t, o)

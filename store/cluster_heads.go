@@ -37,7 +37,7 @@ func (s *Store) compareHead(ctx context.Context, master *backend) {
 	switch {
 	case master.observed.Load() == nil:
 	case own < highest:
-		master.setBehind(fmt.Errorf("its newest revision is %d, but %s has seen %d of it", own, holder, highest))
+		master.setBehind(fmt.Errorf("its newest revision is %d, but %s has seen revision %d of it", own, holder, highest))
 	default:
 		master.setBehind(s.checkLineages(ctx, master))
 	}

@@ -140,9 +140,9 @@ func TestMasterWrittenPastWhatItsReplicaHoldsTakesNoWrites(t *testing.T) {
 	both.put(t, "f", "1")
 }
 
-// TestSetBackIsHeardFromTheSyncProcess: a set-back that the sync process reports counts
+// TestSetBackIsReportedByTheSyncProcess: a set-back that the sync process reports counts
 // until a later comparison succeeds.
-func TestSetBackIsHeardFromTheSyncProcess(t *testing.T) {
+func TestSetBackIsReportedByTheSyncProcess(t *testing.T) {
 	r := newRig(t, 2, options())
 	restore := r.parts[1].Backup()
 	r.put(t, "a", "1")

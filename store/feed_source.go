@@ -14,7 +14,7 @@ import (
 // ErrResync: the reader has not seen tombstones that are collected by now, or has seen
 // writes that a restore has undone. It may hold keys that no longer exist, and must start
 // again at the beginning.
-var ErrResync = errors.New("changes that were not seen yet are collected, or some that were seen are undone")
+var ErrResync = errors.New("the token is older than collected tombstones, or includes writes that a restore has undone")
 
 // changeSource is a partition that changes are read from. It is complete, not in a
 // multi-step catch-up, and holds everything that the reader has seen, of every origin.
@@ -160,7 +160,7 @@ func checkSource(c *clusterMap, b *backend, p partition.Positions, t ChangeToken
 	}
 	for o, r := range t.seen.All() {
 		if p.Origins[o].Revision < r {
-			return fmt.Errorf("%s does not hold everything yet that the token has seen", b.Name())
+			return fmt.Errorf("%s has not reached the token yet", b.Name())
 		}
 	}
 	return nil
@@ -168,7 +168,7 @@ func checkSource(c *clusterMap, b *backend, p partition.Positions, t ChangeToken
 
 func checkPosition(b *backend, o Origin, at partition.Position) error {
 	if b.Name() != string(o) && !at.Whole() {
-		return fmt.Errorf("%s is amid a catch-up of %s", b.Name(), o)
+		return fmt.Errorf("%s is catching up with %s", b.Name(), o)
 	}
 	return nil
 }

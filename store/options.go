@@ -72,5 +72,5 @@ func (o Options) checkRead() error {
 		}
 		return fmt.Errorf("local partition %q: %w", o.Local, ErrUnknownPartition)
 	}
-	return fmt.Errorf("%q is no way to choose who is read from", o.Read)
+	return fmt.Errorf("unknown read choice %q", o.Read)
 }

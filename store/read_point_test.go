@@ -251,9 +251,9 @@ func TestSmallReadsNeverWaitForLargeOnes(t *testing.T) {
 	}
 }
 
-// TestSlowReadIsAnsweredWhenNobodyIsFaster: a value can be read that takes longer than
+// TestSlowReadIsAnsweredWhenNoneIsFaster: a value can be read that takes longer than
 // readPatience, but less than the timeout.
-func TestSlowReadIsAnsweredWhenNobodyIsFaster(t *testing.T) {
+func TestSlowReadIsAnsweredWhenNoneIsFaster(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := options()
 		o.Timeout = 10 * time.Second

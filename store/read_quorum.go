@@ -16,7 +16,7 @@ func (q *readRequest) quorumSize() (int, error) {
 	case asked == MajorityOfCopies:
 		return n/2 + 1, nil
 	case asked < 1 || asked > n:
-		return 0, &CopiesError{Asked: asked, Configured: n, Err: errors.New("there are not so many")}
+		return 0, &CopiesError{Asked: asked, Configured: n, Err: errors.New("fewer partitions are configured")}
 	default:
 		return asked, nil
 	}

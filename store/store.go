@@ -151,7 +151,7 @@ func (s *Store) Add(p partition.Partition) error {
 		return ErrClosed
 	}
 	if s.backend(p.Name()) != nil {
-		return fmt.Errorf("a partition is named %s already", p.Name())
+		return fmt.Errorf("a partition named %s exists already", p.Name())
 	}
 	b := s.newBackend(p)
 	backends := append(slices.Clone(*s.backends.Load()), b)

@@ -769,9 +769,9 @@ func TestAddedPartitionJoinsWithoutRestart(t *testing.T) {
 	}
 }
 
-// TestNobodyIsGivenAPartitionBeforeItIsKnownToBelong: a sync process could write into a
+// TestNoPartitionIsUsedBeforeItsClusterIsKnown: a sync process could write into a
 // database of another cluster.
-func TestNobodyIsGivenAPartitionBeforeItIsKnownToBelong(t *testing.T) {
+func TestNoPartitionIsUsedBeforeItsClusterIsKnown(t *testing.T) {
 	r := &rig{}
 	var s atomic.Pointer[store.Store]
 	var early atomic.Int64

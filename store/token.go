@@ -35,9 +35,9 @@ const (
 
 var (
 	// ErrToken: a text is not a token of the expected kind, or is damaged.
-	ErrToken = errors.New("not a token, or not a whole one")
+	ErrToken = errors.New("malformed or damaged token")
 	// ErrForeignToken: the token is of another cluster.
-	ErrForeignToken = errors.New("a token of another cluster")
+	ErrForeignToken = errors.New("token of another cluster")
 )
 
 // Format of a token: the kind, then in base64url without padding

@@ -185,7 +185,7 @@ func (s *Store) catchUpBackend(ctx context.Context, b *backend, o Origin, upTo R
 			if b.advancePosition(at); at.Holds(upTo) {
 				return nil
 			}
-			return fmt.Errorf("%s is at %d and lacks %d of itself", o, at.Revision, upTo)
+			return fmt.Errorf("%s is at revision %d and has lost its revision %d", o, at.Revision, upTo)
 		}
 		outdated := try == 0 && errors.Is(err, partition.ErrTooFar) // the position may have been read long ago
 		if !outdated && !errors.Is(err, partition.ErrPositionMoved) && !errors.Is(err, partition.ErrOutcomeUnknown) {

@@ -64,9 +64,9 @@ func remove(t *testing.T, c *committer, k Key) {
 	}
 }
 
-// TestPutsAskOnlyForWhatIsNotRecalled: a sole writer reads the row that a Put replaces at
+// TestPutsReadOnlyUnknownRows: a sole writer reads the row that a Put replaces at
 // most once.
-func TestPutsAskOnlyForWhatIsNotRecalled(t *testing.T) {
+func TestPutsReadOnlyUnknownRows(t *testing.T) {
 	c, l := newListening(t)
 	for i, step := range []struct {
 		keys    []Key
@@ -94,9 +94,9 @@ func TestPutsAskOnlyForWhatIsNotRecalled(t *testing.T) {
 	}
 }
 
-// TestRecallGivesWayToOtherWriters: writes of another process are seen, at the cost of a
+// TestWrittenKeysGiveWayToOtherWriters: writes of another process are seen, at the cost of a
 // rejected commit, which is not repeated by every commit while the other process writes.
-func TestRecallGivesWayToOtherWriters(t *testing.T) {
+func TestWrittenKeysGiveWayToOtherWriters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, l := newListening(t)
 		other := newCommitterOf(l.Reopen(), Options{})
@@ -119,7 +119,7 @@ func TestRecallGivesWayToOtherWriters(t *testing.T) {
 	})
 }
 
-func TestRecallEndsWithAnUnknownOutcome(t *testing.T) {
+func TestWrittenKeysEndWithAnUnknownOutcome(t *testing.T) {
 	c, l := newListening(t)
 	write(t, c, Entry{Key: "k/a"})
 	l.Fail(func(op string) error {
@@ -162,8 +162,8 @@ func TestSecondTryReliesOnNothing(t *testing.T) {
 	}
 }
 
-// TestRecallIsBounded writes more keys than are recorded: the oldest are dropped.
-func TestRecallIsBounded(t *testing.T) {
+// TestWrittenKeysAreBounded writes more keys than are recorded: the oldest are dropped.
+func TestWrittenKeysAreBounded(t *testing.T) {
 	r := newWrittenKeys()
 	most := 0
 	for i := range 3 * writtenKeysBytes / writtenKeyOverhead {
