@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,13 +43,24 @@ type backend struct {
 	proof              proof                             // that commits succeed
 	damages            damageLog
 
-	mu         sync.Mutex // guards the fields below
+	mu sync.Mutex // guards the fields below
+	backendState
+	lineages   map[string]lineage // by replica
+	lastLogged string             // the change of state that was logged last
+}
+
+// backendState is the outcome of the last attempts to use a backend.
+type backendState struct {
 	isPrepared bool
 	isJoined   bool
-	behind     error              // why the master is known to have lost writes
-	lineages   map[string]lineage // by replica
-	err        error              // of the last attempt to reach the database
-	lastLogged string             // the change of state that was logged last
+	err        error // why the backend cannot be used now, or nil
+	behind     error // why the master is known to have lost writes, or nil
+}
+
+func (b *backend) state() backendState {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.backendState
 }
 
 // hooks connect a backend with its store.
@@ -61,7 +73,7 @@ type hooks struct {
 var errNotReached = fmt.Errorf("%w: not reached yet", partition.ErrUnavailable)
 
 func newBackend(p partition.Partition, o Options, h hooks) *backend {
-	b := &backend{Partition: p, options: o, hooks: h, err: errNotReached}
+	b := &backend{Partition: p, options: o, hooks: h, backendState: backendState{err: errNotReached}}
 	b.breaker = gobreaker.NewCircuitBreaker[[]Entry](gobreaker.Settings{
 		Name:          p.Name(),
 		Timeout:       o.Poll,
@@ -78,7 +90,7 @@ func newBackend(p partition.Partition, o Options, h hooks) *backend {
 }
 
 func (b *backend) prepare(ctx context.Context) {
-	if b.prepared() {
+	if b.state().isPrepared {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, max(b.options.Timeout, 30*time.Second)) // a first start may create tables
@@ -171,7 +183,7 @@ func (b *backend) logOnce(level slog.Level, text string, err error) {
 
 // pollPositions reads the positions of a joined backend and records its health.
 func (b *backend) pollPositions(ctx context.Context) {
-	if !b.joined() {
+	if !b.state().isJoined {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, min(b.options.Timeout, 2*time.Second))
@@ -214,41 +226,11 @@ func (b *backend) observeLatency(d time.Duration) {
 	b.latency.Store(old + (int64(d)-old)/8)
 }
 
-func (b *backend) prepared() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.isPrepared
-}
-
-func (b *backend) joined() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.isJoined
-}
-
-// lastError is why the backend cannot be used now, or nil.
-func (b *backend) lastError() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.err
-}
-
-// behindError is why the master is known to have lost writes, or nil.
-func (b *backend) behindError() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.behind
-}
-
 // unavailable is the error of a write or read that only this master could have answered.
 // Without a cause the known state of the master is the cause.
 func (b *backend) unavailable(cause error) error {
-	for _, known := range []error{b.lastError(), b.behindError(), errNotReached} {
-		if cause == nil {
-			cause = known
-		}
-	}
-	return &MasterError{Master: b.Name(), RetryAfter: b.options.Poll, Err: cause}
+	st := b.state()
+	return &MasterError{Master: b.Name(), RetryAfter: b.options.Poll, Err: cmp.Or(cause, st.err, st.behind, errNotReached)}
 }
 
 // isUp reports whether reads can be sent to the backend.

@@ -123,7 +123,7 @@ func (s *Store) Connect(ctx context.Context) error {
 		}
 	}
 	for _, b := range backends { // those before the founder could not join at first
-		if !b.joined() && b.prepared() {
+		if st := b.state(); !st.isJoined && st.isPrepared {
 			s.joinBackend(ctx, b)
 		}
 	}
@@ -140,8 +140,8 @@ func (s *Store) Connect(ctx context.Context) error {
 // joinBackend makes a prepared partition a member of this cluster under its name. It founds the
 // cluster if the partition is the first master and no partition has a cluster.
 func (s *Store) joinBackend(ctx context.Context, b *backend) error {
-	if b.joined() && !s.isOutdated(b) || !b.prepared() {
-		return b.lastError()
+	if st := b.state(); st.isJoined && !s.isOutdated(b) || !st.isPrepared {
+		return st.err
 	}
 	s.joining.Lock()
 	defer s.joining.Unlock()
@@ -176,7 +176,7 @@ func (s *Store) joinOrFound(ctx context.Context, b *backend) (partition.Cluster,
 			continue
 		}
 		c, err := partition.Cluster{}, errNotReached
-		if other.prepared() {
+		if other.state().isPrepared {
 			c, err = other.Cluster(ctx)
 		}
 		if err == nil {
@@ -261,7 +261,7 @@ func (s *Store) checkMembership(ctx context.Context, b *backend, c partition.Clu
 	case c.Epoch > known.Epoch:
 		s.cluster.Store(&clusterMap{c, tagOf(c.ID)})
 		for _, other := range *s.backends.Load() {
-			if other != b && other.joined() {
+			if other != b && other.state().isJoined {
 				_, err := other.Accept(ctx, c)
 				other.setJoined(err)
 			}

@@ -135,9 +135,8 @@ func (s *Store) Union(ctx context.Context, o ListOptions) (Page, error) {
 	errs := make([]error, len(backends))
 	var group sync.WaitGroup
 	for i, b := range backends {
-		if errs[i] = b.lastError(); errs[i] == nil {
-			errs[i] = b.behindError()
-		}
+		st := b.state()
+		errs[i] = cmp.Or(st.err, st.behind)
 		if b.isReadable.Load() && !b.mayLackWrites.Load() {
 			group.Go(func() { pages[i], errs[i] = s.listFrom(ctx, b, o, nil) })
 		}

@@ -86,14 +86,15 @@ func (st Status) Writable() bool {
 }
 
 func (s *Store) statusOf(b *backend, masters []string) PartitionStatus {
+	state := b.state()
 	ps := PartitionStatus{
 		Name:    b.Name(),
 		Kind:    b.Kind(),
 		Master:  slices.Contains(masters, b.Name()),
-		Err:     b.lastError(),
+		Err:     state.err,
 		Latency: time.Duration(b.latency.Load()),
 	}
-	if b.prepared() {
+	if state.isPrepared {
 		ps.Warnings = b.warnings()
 	}
 	if k := b.observed.Load(); k != nil {
@@ -108,11 +109,11 @@ func (s *Store) statusOf(b *backend, masters []string) PartitionStatus {
 		ps.Readable = ps.Readable && st.Readable
 		complete, catchingUp = complete && b.isComplete(o), catchingUp || b.isLagging(o)
 	}
-	switch behind, refusal := b.behindError(), b.commitRefusal(); {
+	switch refusal := b.commitRefusal(); {
 	case ps.Err != nil:
 		ps.State = stateOf(ps.Err)
-	case behind != nil:
-		ps.State, ps.Err = Behind, behind
+	case state.behind != nil:
+		ps.State, ps.Err = Behind, state.behind
 	case refusal != nil && ps.Master:
 		ps.State, ps.Err, ps.Writable = ReadOnly, refusal, false
 	case !complete:

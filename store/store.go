@@ -135,7 +135,7 @@ func (s *Store) superviseBackend(ctx context.Context, b *backend) {
 		b.pollPositions(ctx)
 		s.compareHead(ctx, b)
 		interval := s.options.Poll
-		if errors.Is(b.lastError(), partition.ErrRefused) {
+		if errors.Is(b.state().err, partition.ErrRefused) {
 			interval *= 5
 		}
 		timer.Reset(interval)
@@ -207,7 +207,8 @@ func (s *Store) Replicas() []Replica {
 	backends := *s.backends.Load()
 	replicas := make([]Replica, len(backends))
 	for i, b := range backends {
-		replicas[i] = Replica{Partition: b, Err: b.lastError(), SetBack: b.behindError()}
+		st := b.state()
+		replicas[i] = Replica{Partition: b, Err: st.err, SetBack: st.behind}
 	}
 	return replicas
 }
