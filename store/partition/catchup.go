@@ -7,19 +7,19 @@ import (
 	"io"
 )
 
-// Bounds of CatchUp. A replica that lacks more is left to the sync process.
+// Limits of CatchUp. A replica that lacks more is left to the sync process.
 const (
 	catchUpEntries = 4096
 	catchUpBytes   = 16 << 20
 )
 
-// CatchUp takes a replica that is whole at a position to where its origin is now,
-// in one transaction, and returns the position that it has then. Beside a sync process
-// this is harmless: Apply moves a position only from where it was read. Up to
-// durable the origin's revisions are known to be durable; beyond, its barrier makes them so.
+// CatchUp brings a replica from the position at to the origin's current position, in one
+// transaction, and returns the new position. CatchUp may run beside a sync process: Apply changes a
+// position only if the position is still where the caller read it. The origin's revisions up to
+// durable are known to be durable; a barrier on the origin makes later revisions durable.
 //
-// ErrTooFar: one transaction is not enough, or the replica may not be continued;
-// nothing has changed. ErrSetBack: see CheckLineage. Other errors are those of Snapshot, Barrier and Apply.
+// ErrTooFar: at is not Whole, or one transaction is not enough; nothing has changed. ErrSetBack:
+// see CheckLineage. Other errors are those of Snapshot, Barrier and Apply.
 func CatchUp(ctx context.Context, origin, target Partition, at Position, durable Revision) (Position, error) {
 	if !at.Whole() {
 		return at, fmt.Errorf("%w: it is being filled, or amid a catch-up to %d", ErrTooFar, at.Goal)
@@ -35,7 +35,7 @@ func CatchUp(ctx context.Context, origin, target Partition, at Position, durable
 	if err != nil {
 		return at, err
 	}
-	defer func() { _ = snap.Close() }() // of a view that was only read
+	defer func() { _ = snap.Close() }() // nothing was written
 	head := snap.Position()
 	switch {
 	case at.MissesTombstonesOf(head):

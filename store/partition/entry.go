@@ -10,34 +10,33 @@ import (
 // for example "k/users/7". Package store builds and validates them.
 type Key string
 
-// Origin is the name of the partition that was an entry's master when the
-// entry was written.
+// Origin is the name of the master that wrote an entry, which is the name of a partition.
 type Origin string
 
-// Revision is the place of a write in its origin's total order:
-// epoch·2^40 + n. Per key it only grows, whoever is master.
+// Revision is the place of a write in the total order of its origin: epoch·2^40 + n. The revisions
+// of a key only grow, also when its master changes.
 type Revision int64
 
 const epochBits = 40
 
-// Floor is the revision below every revision of an epoch: the counter of a
-// master that has written nothing in it yet.
+// Floor is the revision below all revisions of an epoch: the counter of a master before its first
+// write of the epoch.
 func Floor(epoch int64) Revision { return Revision(epoch << epochBits) }
 
-// Epoch is the epoch in which the revision was given out.
+// Epoch is the epoch of the revision.
 func (r Revision) Epoch() int64 { return int64(r) >> epochBits }
 
 // Instant is a time in microseconds since the Unix epoch, by the clock of
 // the database that gave it. Zero means "none".
 type Instant int64
 
-// InstantOf converts t, cutting what is below a microsecond.
+// InstantOf converts t, truncated to microseconds.
 func InstantOf(t time.Time) Instant { return Instant(t.UnixMicro()) }
 
 // Time converts the instant to UTC.
 func (i Instant) Time() time.Time { return time.UnixMicro(int64(i)).UTC() }
 
-// Add moves the instant by d, cutting what is below a microsecond.
+// Add moves the instant by d, truncated to microseconds.
 func (i Instant) Add(d time.Duration) Instant { return i + Instant(d.Microseconds()) }
 
 // Sub is the duration since earlier.
@@ -66,10 +65,10 @@ func (e *Entry) Live(now Instant) bool {
 	return !e.Deleted && (e.ExpiresAt == 0 || now < e.ExpiresAt)
 }
 
-// Intact reports whether the value still has its checksum and size.
+// Intact reports whether the value matches its checksum and size.
 func (e *Entry) Intact() bool {
 	return int64(len(e.Value)) == e.Size && Checksum(e.Value) == e.Checksum
 }
 
-// Checksum is the xxh3-64 hash of a value. It finds damage, not malice.
+// Checksum is the xxh3-64 hash of a value. The hash detects damage, not manipulation.
 func Checksum(value []byte) uint64 { return xxh3.Hash(value) }

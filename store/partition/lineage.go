@@ -5,14 +5,14 @@ import (
 	"fmt"
 )
 
-// LineageEntries is how many of its newest entries a replica is compared by.
+// LineageEntries is how many of a replica's newest entries CheckLineage needs.
 const LineageEntries = 8
 
-// CheckLineage checks that source still holds what a replica copied of an origin: newest
-// are the newest entries of the origin that the replica holds (Reader.Newest). Each must
-// stand on source with the same revision and time, or be followed there by a later revision of its key, or
-// be old enough to be collected. Otherwise the error is ErrSetBack: source was set
-// back in time, and a copy from there would mix two histories.
+// CheckLineage checks that source still has the entries that a replica copied from an origin.
+// newest are the replica's newest entries of the origin (Reader.Newest). For each of them, source
+// must have the same revision and time, or a later revision of the key, or must have collected
+// tombstones up to the revision. Otherwise CheckLineage fails with ErrSetBack: source was set back
+// in time, and a copy from source would mix two histories.
 func CheckLineage(ctx context.Context, source Reader, origin Origin, newest []Entry) error {
 	if len(newest) == 0 {
 		return nil
@@ -45,9 +45,8 @@ func CheckLineage(ctx context.Context, source Reader, origin Origin, newest []En
 	return checkCollected(ctx, source, origin, absent)
 }
 
-// checkCollected checks that entries that are absent can be: tombstones of their
-// origin are collected up to there, or those of a later epoch, in which another master may have
-// deleted the key.
+// checkCollected checks that collecting tombstones explains each absent entry: up to the entry's
+// revision at its origin, or in a later epoch, in which another master may have deleted the key.
 func checkCollected(ctx context.Context, source Reader, origin Origin, absent []*Entry) error {
 	at, err := source.Positions(ctx)
 	if err != nil {

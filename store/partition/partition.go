@@ -7,10 +7,9 @@ import (
 	"time"
 )
 
-// Partition is one database holding a copy of the data. All methods are safe
-// for concurrent use, honour the context's deadline, and answer with the
-// errors of this package. Slices handed over or returned are not kept or
-// changed by the partition afterwards.
+// Partition is one database that holds a copy of the data. All methods are safe for concurrent use,
+// obey the context's deadline, and return the errors of this package. The partition neither keeps
+// nor changes slices that it was given or has returned.
 type Partition interface {
 	Identity
 	Master
@@ -18,73 +17,72 @@ type Partition interface {
 	Source
 	Target
 
-	// Close ends all connections. Calls under way fail with ErrUnavailable.
+	// Close ends all connections. Running calls fail with ErrUnavailable.
 	Close() error
 }
 
-// Identity is what a partition knows about itself and its cluster.
+// Identity says which database a partition is, and which cluster the database belongs to.
 type Identity interface {
-	// Name is the configured name, which is also its Origin.
+	// Name is the configured name of the partition and its Origin.
 	Name() string
-	// Kind is "memory", "sqlite", "mysql" or "mariadb"; before Prepare has
-	// succeeded a server of either kind says "mysql".
+	// Kind is "memory", "sqlite", "mysql" or "mariadb". Before Prepare has succeeded, both kinds of
+	// servers return "mysql".
 	Kind() string
-	// Prepare connects, creates a missing database and missing tables, and
-	// migrates older ones. It may be repeated, and run by several processes
-	// at once. ErrRefused says what an operator must do (for example which
-	// GRANT is missing); ErrUnavailable may pass by itself.
+	// Prepare connects, creates a missing database and missing tables, and migrates older tables.
+	// Prepare may be repeated and may run in several processes at once. ErrRefused says what an
+	// operator must do (for example which GRANT is missing); ErrUnavailable is temporary.
 	Prepare(ctx context.Context) error
 	// Cluster returns the cluster row, or ErrNoCluster.
 	Cluster(ctx context.Context) (Cluster, error)
-	// Join writes the cluster row unless there is one, and returns the row
-	// that stands afterwards: compare it to see whether the partition belongs.
-	// PartitionID is chosen by the partition. If c.Masters holds the
-	// partition's name, its own row of positions is created at Floor(c.Epoch).
+	// Join writes the cluster row unless a row exists, and returns the row as it is then. The
+	// caller compares the row to see whether the partition belongs to the cluster. The partition
+	// chooses PartitionID. If c.Masters contains the partition's name, Join creates the partition's
+	// own row of positions at Floor(c.Epoch).
 	Join(ctx context.Context, c Cluster) (Cluster, error)
-	// Accept replaces the cluster row's epoch, map and ends by those of a later
-	// epoch of the same cluster and, where c.Masters holds the partition's name,
-	// raises its counter to Floor(c.Epoch): no claim of an earlier epoch succeeds
-	// afterwards. It returns the row that stands; one of c.Epoch or later is left
-	// as it is. ErrRefused, and nothing is changed, if the row is of another cluster,
-	// the partition holds revisions that c.Ends calls lost, or it is the origin of
-	// an end and lacks revisions up to the cut. ErrNoCluster: there is no row.
+	// Accept replaces epoch, map and ends of the cluster row by those of a later epoch of the same
+	// cluster. If c.Masters contains the partition's name, Accept also raises the partition's
+	// counter to Floor(c.Epoch), so that no claim of an earlier epoch succeeds afterwards. A row of
+	// c.Epoch or later stays unchanged. Accept returns the row as it is then.
+	//
+	// ErrRefused, without any change: the row belongs to another cluster, the partition holds
+	// revisions that are lost by c.Ends, or the partition is the origin of an end and lacks
+	// revisions up to the cut. ErrNoCluster: there is no row.
 	Accept(ctx context.Context, c Cluster) (Cluster, error)
-	// MaxValueBytes is the largest value the partition can store (MySQL: from
-	// max_allowed_packet). Before Prepare has succeeded it is what the default
-	// settings of any server allow.
+	// MaxValueBytes is the size of the largest value that the partition can store (MySQL: by
+	// max_allowed_packet). Before Prepare has succeeded, the size is that of a server with default
+	// settings.
 	MaxValueBytes() int64
-	// Warnings tell which settings of the server let a crash of its machine take
-	// back or damage what was acknowledged, as far as they are known.
+	// Warnings describe the settings of the server that let a crash of its machine take back or
+	// damage acknowledged writes.
 	Warnings() []string
 }
 
-// Cluster is the one row of a partition's cluster table.
+// Cluster is the only row of a partition's cluster table.
 type Cluster struct {
 	ID          string   // of the cluster: 128 random bits in hex, the same in every partition
 	PartitionID string   // of this database: 128 random bits in hex
 	Name        string   // the partition's name when it joined
-	Epoch       int64    // grows with every change of mastership, from 1
-	Masters     []string // names of the masters, in the order Slots refers to
+	Epoch       int64    // from 1; grows with every change of mastership
+	Masters     []string // names of the masters; Slots refers to their order
 	Slots       []uint16 // slot → index into Masters; len is the number of slots
-	Ends        []End    // of origins whose counter was raised into a later epoch, in the order in which that happened
+	Ends        []End    // in the order in which origins entered a later epoch
 }
 
-// End says what counts of the revisions that an origin gave out below a later
-// epoch of its own: those beyond the cut are lost. No partition holds them, but
-// sessions, tokens and tags can name them.
+// End is the end of an origin's revisions below one of its later epochs. Revisions beyond the cut
+// are lost: no partition holds them, but sessions, tokens and tags can name them.
 type End struct {
 	Origin Origin   `json:"origin"`
 	Cut    Revision `json:"cut"`
-	Below  Revision `json:"below"` // Floor of the epoch that began
+	Below  Revision `json:"below"` // Floor of the new epoch
 }
 
-// Lost reports whether a revision of an origin was given out and does not count any more.
+// Lost reports whether the origin once used the revision but the revision is lost.
 func (c *Cluster) Lost(o Origin, r Revision) bool {
 	return slices.ContainsFunc(c.Ends, func(e End) bool { return e.Origin == o && e.Cut < r && r < e.Below })
 }
 
-// CheckPosition is ErrRefused where a partition that is at a revision of an origin,
-// itself or not, contradicts the ends.
+// CheckPosition fails with ErrRefused if the ends contradict a partition, called name, that is at
+// revision at of origin o.
 func (c *Cluster) CheckPosition(name string, o Origin, at Revision) error {
 	if c.Lost(o, at) {
 		return fmt.Errorf("%w: it holds writes of %s up to %d, which a restore did not count since this partition was away: export what is needed of it, then empty it, and it is filled afresh", ErrRefused, o, at)
@@ -97,155 +95,147 @@ func (c *Cluster) CheckPosition(name string, o Origin, at Revision) error {
 	return nil
 }
 
-// Master is the side of a partition that accepts writes.
+// Master is the part of a partition that accepts writes.
 type Master interface {
-	// Commit runs one transaction: it claims b.Revisions revisions, reads what
-	// the batch asks for, writes, and commits durably. The claim serialises
-	// all writers of this partition, in every process, until the commit.
+	// Commit runs one transaction: it claims b.Revisions revisions, reads the entries that the
+	// batch asks for, writes, and commits durably. From the claim to the commit, the transaction
+	// excludes all other writers of this partition, in every process.
 	//
-	// ErrStaleEpoch: nothing happened, the partition is of another epoch, or
-	// of no cluster, or has no row of positions for itself, or is below Batch.AtLeast.
-	// ErrPositionMoved: see Batch.After. ErrUnavailable, ErrTooLarge: nothing
-	// happened. ErrOutcomeUnknown: see there. An error of b.Decide rolls back and is returned as it is.
+	// ErrStaleEpoch, without effect: the partition belongs to another epoch or to no cluster, has
+	// no own row of positions, or is below Batch.AtLeast. ErrPositionMoved, without effect: see
+	// Batch.After. ErrUnavailable, ErrTooLarge: without effect. ErrOutcomeUnknown: the commit may
+	// have taken effect. Commit returns an error of b.Decide unchanged, after a rollback.
 	Commit(ctx context.Context, b Batch) (Claim, error)
-	// Expired lists keys of entries of the partition's own origin that are no
-	// tombstones and have expired by its own clock: those that expired first, at most limit.
+	// Expired lists the keys of entries that have expired by the partition's clock, the earliest
+	// first, at most limit. Only entries of the partition's own origin count, and no tombstones.
 	Expired(ctx context.Context, limit int) ([]Key, error)
 }
 
-// Batch is what one group commit asks of its master.
+// Batch is a group commit.
 type Batch struct {
 	Epoch int64
-	// After, when not zero, makes the claim succeed only if nobody has claimed since the one
-	// that ended here: what the caller knows as of then still stands. Otherwise
-	// it is ErrPositionMoved, and nothing happened.
+	// After, if not zero, lets the claim succeed only if After is the last claimed revision: the
+	// caller's knowledge as of After is then still valid. Otherwise Commit fails with
+	// ErrPositionMoved.
 	After Revision
-	// AtLeast is a revision that the partition is known to have given out. A counter
-	// below it was set back in time, and would give revisions out again.
+	// AtLeast is a revision that the partition is known to have used. A counter below AtLeast was
+	// set back in time, and would use revisions a second time.
 	AtLeast   Revision
-	Revisions int   // how many to claim, at least 1
+	Revisions int   // number of revisions to claim, at least 1
 	Read      []Key // entries to read with their values, before anything is written
 	Heads     []Key // entries to read without their values
 
-	// Write holds the entries of a batch that needs no decision; its keys
-	// are distinct, and so are its revisions. Origin is set by the partition
-	// to its own name, here and in Decide. Revision is an offset from the claim's first revision
-	// (0 ≤ offset < Revisions), ModifiedAt is set by the partition to
-	// Claim.Now. Such a batch takes one round trip.
+	// Write holds the entries of a batch without a decision: distinct keys, distinct revisions.
+	// Revision is an offset from the claim's first revision (0 ≤ offset < Revisions). The partition
+	// sets ModifiedAt to Claim.Now and, here and in Decide, Origin to its own name. Such a batch
+	// takes one round trip.
 	Write []Entry
 
-	// Decide, when not nil, is called once per attempt inside the transaction
-	// with the claim and returns the entries to write in place of Write:
-	// distinct keys, distinct revisions, absolute and within the claim, ModifiedAt
-	// as given. It does no I/O and may run again after a deadlock.
+	// Decide, if not nil, replaces Write: Commit calls Decide inside the transaction, once per
+	// attempt, and writes the entries that Decide returns. Their keys are distinct, their revisions
+	// are distinct, absolute and within the claim. Decide does no I/O, sets ModifiedAt, and may run
+	// again after a deadlock.
 	Decide func(Claim) ([]Entry, error)
 }
 
-// Claim is what a transaction was given.
+// Claim is the result of claiming revisions.
 type Claim struct {
-	First   Revision // the first of the claimed revisions
-	Now     Instant  // the database's clock, read with the claim
-	Current []Entry  // what stood for Batch.Read and Batch.Heads, tombstones included, absent keys left out, in no order
+	First   Revision // first claimed revision
+	Now     Instant  // the database's clock, read after the claim
+	Current []Entry  // entries of Batch.Read and Batch.Heads before the batch, tombstones included, without absent keys, unordered
 }
 
-// Reader is the side that answers reads.
+// Reader is the part of a partition that answers reads.
 type Reader interface {
-	// Get reads the entries of keys in one statement (split when there are
-	// very many): tombstones and expired entries included, absent keys left
-	// out, in no order.
+	// Get reads the entries of keys, tombstones and expired entries included, in one statement
+	// (very many keys are split). Absent keys are left out; the result is unordered.
 	Get(ctx context.Context, keys []Key) ([]Entry, error)
-	// GetSmall is Get without the values that are larger than most bytes: of
-	// these entries it reads the head alone, so that Value is nil where Size is
-	// more than most, and nowhere else.
+	// GetSmall is Get, but leaves Value nil in entries whose Size is more than most bytes. These
+	// values are not read from the database.
 	GetSmall(ctx context.Context, keys []Key, most int64) ([]Entry, error)
-	// List reads the entries of a span in key order, without tombstones.
-	// more says that entries may follow the last one returned.
+	// List reads the entries of a span in the order of their keys, without tombstones. more says
+	// that further entries may follow.
 	List(ctx context.Context, s Span) (entries []Entry, more bool, err error)
-	// Positions reads the clock and every row of positions at one moment.
+	// Positions reads the clock and all positions as of one moment.
 	Positions(ctx context.Context) (Positions, error)
-	// Newest reads the newest entries of an origin up to the partition's position,
-	// without values, tombstones included, the newest first, at most limit.
+	// Newest reads the newest entries of an origin up to the partition's position, in descending
+	// order of revisions, at most limit. Tombstones are included, values are not.
 	Newest(ctx context.Context, origin Origin, limit int) ([]Entry, error)
 }
 
-// Span is a range of keys. Keys order by their bytes.
+// Span is a range of keys, which are ordered by their bytes.
 type Span struct {
 	From   Key   // first key, inclusive
 	To     Key   // end, exclusive; "" means no end
-	Limit  int   // at most so many entries, at least 1
+	Limit  int   // maximum number of entries, at least 1
 	Values bool  // read the values too
-	Bytes  int64 // with Values: stop after the entry whose value reaches this sum; 0 means 8 MiB
+	Bytes  int64 // with Values: sum of value sizes after which the result ends; 0: DefaultSpanBytes
 }
 
-// Positions is what a partition holds, at one moment of its clock.
+// Positions are the positions of a partition as of one moment of its clock.
 type Positions struct {
 	Now     Instant
 	Origins map[Origin]Position
 }
 
-// Source is the side that others copy from.
+// Source is the part of a partition that copies are read from.
 type Source interface {
-	// Snapshot opens a consistent view of the entries of origin after a
-	// revision, up to the partition's position. The caller closes it.
+	// Snapshot opens a consistent view of an origin's entries after a revision, up to the
+	// partition's position. The caller closes the snapshot.
 	Snapshot(ctx context.Context, origin Origin, after Revision) (Snapshot, error)
-	// Barrier makes a small durable commit: when it returns, everything that
-	// was visible before the call is durable. docs/architecture.md says why.
+	// Barrier makes a small durable commit. When Barrier returns, every commit that was visible
+	// before the call is durable. docs/architecture.md gives the reason.
 	Barrier(ctx context.Context) error
 }
 
-// Snapshot streams entries of one origin in the order of their revisions. It
-// is used by one goroutine.
+// Snapshot streams entries of one origin in the order of their revisions. Only one goroutine uses a
+// Snapshot at a time.
 type Snapshot interface {
-	// Position is the source's position for the origin in the snapshot. When
-	// the source is the origin, SyncedAt is its clock as the snapshot was
-	// opened, read before the view was taken.
+	// Position is the source's position for the origin as of the snapshot. If the source is the
+	// origin, SyncedAt is the source's clock, read before the view was opened.
 	Position() Position
-	// Next returns the following entries, tombstones included: at least one
-	// and at most maxEntries, stopping after the one whose value reaches
-	// maxBytes in sum. io.EOF when none are left.
+	// Next returns the next entries, tombstones included: at least one, at most maxEntries, and no
+	// more after the entry whose value brings the sum to maxBytes. After the last entry Next
+	// returns io.EOF.
 	Next(ctx context.Context, maxEntries int, maxBytes int64) ([]Entry, error)
 	Close() error
 }
 
-// Target is the side that copies are applied to.
+// Target is the part of a partition that copies are written to.
 type Target interface {
-	// Apply takes c in one transaction, rows and position together or not at
-	// all: an entry is only ever replaced by a newer one. ErrPositionMoved and
-	// ErrLeaseLost change nothing.
+	// Apply writes entries and position of c in one transaction. Only a newer entry replaces an
+	// entry. ErrPositionMoved and ErrLeaseLost: nothing has changed.
 	Apply(ctx context.Context, c Copy) error
-	// Reset removes everything held of origin, and its position, so that it
-	// can be filled afresh. The position goes first: until the origin is
-	// whole again the partition is not readable for it. It is never called
-	// for the partition's own origin, and refuses that with ErrRefused.
-	// ErrPositionMoved: somebody has begun to fill it meanwhile, and is left alone.
+	// Reset removes all entries of origin and its position, so that the origin can be copied from
+	// the start. The position is removed first: the partition serves no reads of the origin until
+	// the origin has been copied completely. For the partition's own origin Reset fails with
+	// ErrRefused. ErrPositionMoved: another process has begun to copy the origin; its work is kept.
 	Reset(ctx context.Context, origin Origin) error
-	// Collect removes tombstones of origin with a revision up to upTo, in
-	// bounded transactions that each raise Position.Collected first, and
-	// says how many. An upTo beyond the partition's own position for the
-	// origin is refused with ErrRefused.
+	// Collect removes the tombstones of origin up to the revision upTo, in bounded transactions
+	// that each raise Position.Collected first, and returns their number. Collect fails with
+	// ErrRefused if upTo is beyond the partition's position for the origin.
 	Collect(ctx context.Context, origin Origin, upTo Revision) (int, error)
-	// Acquire takes or renews the sync lease of this partition for holder,
-	// by the partition's clock. A new holder gets a higher fence. ErrLeaseHeld, and
-	// that lease, when another holds it. A lease that ends later than two ttl from now
-	// counts as expired: the clock was set back since it was taken.
+	// Acquire takes or renews the sync lease of this partition for holder, by the partition's
+	// clock. Each new holder gets a higher fence. If another holder has the lease, Acquire returns
+	// that lease and ErrLeaseHeld. A lease that ends later than two ttl from now counts as expired:
+	// the clock was set back after the lease had been taken.
 	Acquire(ctx context.Context, holder string, ttl time.Duration) (Lease, error)
-	// Release gives the lease up, so that another need not wait. A lease that
-	// is not held any more is no error.
+	// Release gives the lease up before its end. Release of a lease that has been lost is no error.
 	Release(ctx context.Context, l Lease) error
 }
 
 // Copy is one step of copying an origin to a target.
 type Copy struct {
 	Origin   Origin
-	From     Revision // the position must be here (0: none yet) …
-	To       Revision // … and is here afterwards; To ≥ From
+	From     Revision // required position of the target; 0: none yet
+	To       Revision // position afterwards; To ≥ From
 	Goal     Revision // Position.Goal afterwards; Goal ≥ To
-	SyncedAt Instant  // Position.SyncedAt afterwards if later than what stands; zero leaves it
-	// Collected is Position.Collected afterwards if higher than what stands: the source of
-	// a target that is being filled has no tombstones up to here.
+	SyncedAt Instant  // Position.SyncedAt afterwards, unless the target's is later; zero: unchanged
+	// Collected is Position.Collected afterwards, unless the target's is higher. A source has no
+	// tombstones up to Collected, so a target that is copied from the start lacks them too.
 	Collected Revision
 	Entries   []Entry // of Origin, From < revision ≤ To
-	Fence     int64   // of the lease under which this is done; zero: not checked
+	Fence     int64   // of the lease of this copy; zero: not checked
 }
 
 // Lease is a holder's right to sync a target.

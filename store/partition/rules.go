@@ -9,10 +9,10 @@ import (
 
 // This file holds the rules that every implementation of Partition checks.
 
-// DefaultSpanBytes is what a Span.Bytes of 0 means.
+// DefaultSpanBytes is the meaning of 0 in Span.Bytes.
 const DefaultSpanBytes = 8 << 20
 
-// Limits of the columns of an entry, in bytes. A value has its own limit: MaxValueBytes.
+// Limits of an entry's columns, in bytes. The limit of a value is MaxValueBytes.
 const (
 	MaxOriginBytes      = 64
 	maxKeyBytes         = 1024
@@ -35,8 +35,8 @@ func CheckSizes(entries []Entry, maxValueBytes int64) error {
 	return nil
 }
 
-// Normalize checks the batch and returns a copy of it for a commit on origin: Write belongs to
-// the origin and is nil if there is a Decide; a key of both Read and Heads stands in Read only.
+// Normalize checks the batch and returns a copy for a commit on origin. The copy's Write is nil if
+// the batch has a Decide; keys of both Read and Heads stay in Read only.
 func (b Batch) Normalize(origin Origin) (Batch, error) {
 	if b.Revisions < 1 {
 		return b, fmt.Errorf("claim of %d revisions", b.Revisions)
@@ -52,8 +52,8 @@ func (b Batch) Normalize(origin Origin) (Batch, error) {
 	return b, nil
 }
 
-// Claimable returns the bounds under which the claim succeeds: from ≤ counter and
-// counter + Revisions < below.
+// Claimable returns the bounds under which a claim succeeds: from ≤ counter and counter + Revisions
+// < below.
 func (b *Batch) Claimable() (from, below Revision) {
 	from, below = max(Floor(b.Epoch), b.AtLeast), Floor(b.Epoch+1)
 	if b.After != 0 {
@@ -62,7 +62,7 @@ func (b *Batch) Claimable() (from, below Revision) {
 	return from, below
 }
 
-// ClaimError is the error of a claim that failed: the counter is outside of Claimable.
+// ClaimError is the error of a claim with the counter outside of Claimable.
 func (b *Batch) ClaimError() error {
 	if b.After != 0 {
 		return fmt.Errorf("%w: it is not at %d, or of another epoch than %d", ErrPositionMoved, b.After, b.Epoch)
@@ -71,7 +71,7 @@ func (b *Batch) ClaimError() error {
 }
 
 // Resolve returns the entries that a normalized batch writes under a claim, with absolute
-// revisions: those of Write, or those that Decide returns, which are checked.
+// revisions: the entries of Write, or those that Decide returns. The latter are checked.
 func (b *Batch) Resolve(c Claim, origin Origin) ([]Entry, error) {
 	if b.Decide == nil {
 		entries := slices.Clone(b.Write)
@@ -100,7 +100,7 @@ func withOrigin(origin Origin, entries []Entry) []Entry {
 	return entries
 }
 
-// checkClaimed refuses entries outside the claim, and two of one key or revision.
+// checkClaimed refuses entries outside of the claim and repeated keys or revisions.
 func checkClaimed(entries []Entry, first Revision, n int) error {
 	taken := make([]bool, n)
 	keys := make(map[Key]struct{}, len(entries))
@@ -117,7 +117,7 @@ func checkClaimed(entries []Entry, first Revision, n int) error {
 	return nil
 }
 
-// exclude lists the keys that are not among others.
+// exclude returns the keys that are not in others.
 func exclude(keys, others []Key) []Key {
 	if len(keys) == 0 || len(others) == 0 {
 		return keys
@@ -129,7 +129,7 @@ func exclude(keys, others []Key) []Key {
 	return slices.DeleteFunc(slices.Clone(keys), func(k Key) bool { _, found := excluded[k]; return found })
 }
 
-// Check refuses a copy whose revisions are out of order, and entries that do not belong to it.
+// Check refuses revisions that are out of order, and entries that do not belong to the copy.
 func (c *Copy) Check() error {
 	if c.To < c.From || c.Goal < c.To {
 		return fmt.Errorf("from %d to %d with goal %d", c.From, c.To, c.Goal)

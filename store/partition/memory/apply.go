@@ -9,16 +9,10 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// Apply implements Target.
+// Apply implements partition.Target.
 func (m *Partition) Apply(ctx context.Context, c partition.Copy) error {
-	unlock, err := m.beginWrite(ctx, OpApply)
-	if err != nil {
+	if err := m.update(ctx, OpApply, func() error { return m.db.apply(c) }); err != nil {
 		return err
-	}
-	err = m.db.apply(c)
-	unlock()
-	if err != nil {
-		return fmt.Errorf("apply %d entries of %s to %s: %w", len(c.Entries), c.Origin, m.db.name, err)
 	}
 	return m.answer(OpApplied)
 }
@@ -27,8 +21,6 @@ func (db *database) apply(c partition.Copy) error {
 	if err := cmp.Or(c.Check(), partition.CheckSizes(c.Entries, db.maxValueBytes)); err != nil {
 		return err
 	}
-	db.mu.Lock()
-	defer db.mu.Unlock()
 	if c.Fence != 0 && c.Fence != db.lease.Fence {
 		return partition.ErrLeaseLost
 	}
@@ -38,88 +30,67 @@ func (db *database) apply(c partition.Copy) error {
 	}
 	db.positions[c.Origin] = p.Follow(c)
 	for _, e := range c.Entries {
-		db.putNewer(e)
-	}
-	return nil
-}
-
-// putNewer stores e unless what stands is as new.
-func (db *database) putNewer(e partition.Entry) {
-	if e.Revision > db.entries[e.Key].Revision {
-		db.put(e)
-	}
-}
-
-// Reset implements Target.
-func (m *Partition) Reset(ctx context.Context, origin partition.Origin) error {
-	unlock, err := m.beginWrite(ctx, OpReset)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	if origin == m.db.name {
-		return fmt.Errorf("reset %s: its own origin: %w", origin, partition.ErrRefused)
-	}
-	m.db.mu.Lock()
-	defer m.db.mu.Unlock()
-	delete(m.db.positions, origin)
-	m.db.remove(origin, func(partition.Entry) bool { return true })
-	return nil
-}
-
-// Collect implements Target, in one transaction.
-func (m *Partition) Collect(ctx context.Context, origin partition.Origin, upTo partition.Revision) (int, error) {
-	unlock, err := m.beginWrite(ctx, OpCollect)
-	if err != nil {
-		return 0, err
-	}
-	defer unlock()
-	m.db.mu.Lock()
-	defer m.db.mu.Unlock()
-	p := m.db.positions[origin]
-	if upTo > p.Revision {
-		return 0, fmt.Errorf("collect %s on %s up to %d, beyond its position %d: %w",
-			origin, m.db.name, upTo, p.Revision, partition.ErrRefused)
-	}
-	if upTo > p.Collected {
-		p.Collected = upTo
-		m.db.positions[origin] = p
-	}
-	return m.db.remove(origin, func(e partition.Entry) bool { return e.Deleted && e.Revision <= upTo }), nil
-}
-
-// Acquire implements Target.
-func (m *Partition) Acquire(ctx context.Context, holder string, ttl time.Duration) (partition.Lease, error) {
-	unlock, err := m.beginWrite(ctx, OpAcquire)
-	if err != nil {
-		return partition.Lease{}, err
-	}
-	defer unlock()
-	m.db.mu.Lock()
-	defer m.db.mu.Unlock()
-	now, lease := m.db.instant(), &m.db.lease
-	if lease.Holder != holder {
-		if now < lease.ExpiresAt && lease.ExpiresAt <= now.Add(2*ttl) {
-			return *lease, fmt.Errorf("lease of %s with %s: %w", m.db.name, lease.Holder, partition.ErrLeaseHeld)
+		if e.Revision > db.entries[e.Key].Revision {
+			db.put(e)
 		}
-		lease.Holder = holder
-		lease.Fence++
-	}
-	lease.ExpiresAt = now.Add(ttl)
-	return *lease, nil
-}
-
-// Release implements Target.
-func (m *Partition) Release(ctx context.Context, l partition.Lease) error {
-	unlock, err := m.beginWrite(ctx, OpRelease)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	m.db.mu.Lock()
-	defer m.db.mu.Unlock()
-	if m.db.lease.Holder == l.Holder && m.db.lease.Fence == l.Fence {
-		m.db.lease.Holder, m.db.lease.ExpiresAt = "", 0
 	}
 	return nil
+}
+
+// Reset implements partition.Target.
+func (m *Partition) Reset(ctx context.Context, origin partition.Origin) error {
+	return m.update(ctx, OpReset, func() error {
+		if origin == m.db.name {
+			return fmt.Errorf("%w: %s is its own origin", partition.ErrRefused, origin)
+		}
+		delete(m.db.positions, origin)
+		m.db.remove(origin, func(partition.Entry) bool { return true })
+		return nil
+	})
+}
+
+// Collect implements partition.Target, in one transaction.
+func (m *Partition) Collect(ctx context.Context, origin partition.Origin, upTo partition.Revision) (removed int, err error) {
+	err = m.update(ctx, OpCollect, func() error {
+		p := m.db.positions[origin]
+		if upTo > p.Revision {
+			return fmt.Errorf("%w: %s up to %d is beyond the position %d", partition.ErrRefused, origin, upTo, p.Revision)
+		}
+		if upTo > p.Collected {
+			p.Collected = upTo
+			m.db.positions[origin] = p
+		}
+		removed = m.db.remove(origin, func(e partition.Entry) bool { return e.Deleted && e.Revision <= upTo })
+		return nil
+	})
+	return removed, err
+}
+
+// Acquire implements partition.Target.
+func (m *Partition) Acquire(ctx context.Context, holder string, ttl time.Duration) (l partition.Lease, err error) {
+	err = m.update(ctx, OpAcquire, func() error {
+		now := m.db.instant()
+		l = m.db.lease
+		if l.Holder != holder {
+			if now < l.ExpiresAt && l.ExpiresAt <= now.Add(2*ttl) {
+				return fmt.Errorf("%w by %s", partition.ErrLeaseHeld, l.Holder)
+			}
+			l.Holder = holder
+			l.Fence++
+		}
+		l.ExpiresAt = now.Add(ttl)
+		m.db.lease = l
+		return nil
+	})
+	return l, err
+}
+
+// Release implements partition.Target.
+func (m *Partition) Release(ctx context.Context, l partition.Lease) error {
+	return m.update(ctx, OpRelease, func() error {
+		if m.db.lease.Holder == l.Holder && m.db.lease.Fence == l.Fence {
+			m.db.lease.Holder, m.db.lease.ExpiresAt = "", 0
+		}
+		return nil
+	})
 }

@@ -8,23 +8,23 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// Commit implements Master. A Decide may block: readers go on meanwhile.
+// Commit implements partition.Master. Readers continue while Decide blocks.
 func (m *Partition) Commit(ctx context.Context, b partition.Batch) (partition.Claim, error) {
 	unlock, err := m.beginWrite(ctx, OpCommit)
 	if err != nil {
 		return partition.Claim{}, err
 	}
 	claim, err := m.commit(ctx, b, unlock)
-	if err != nil {
-		return partition.Claim{}, err
+	if err == nil {
+		err = m.answer(OpCommitted)
 	}
-	if err := m.answer(OpCommitted); err != nil {
+	if err != nil {
 		return partition.Claim{}, err
 	}
 	return claim, nil
 }
 
-// commit is the transaction: nothing changes before it cannot fail any more.
+// commit is the transaction. All that can fail comes before the first change.
 func (m *Partition) commit(ctx context.Context, b partition.Batch, unlock func()) (partition.Claim, error) {
 	defer unlock()
 	b, err := b.Normalize(m.db.name)
@@ -49,8 +49,8 @@ func (m *Partition) commit(ctx context.Context, b partition.Batch, unlock func()
 	return claim, nil
 }
 
-// claim reads what the batch asks for and works out its revisions. The
-// writer token keeps both true until the commit.
+// claim computes the revisions of the batch and reads its entries. The writer token keeps both
+// valid until the commit.
 func (db *database) claim(b partition.Batch) (partition.Claim, error) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
@@ -63,7 +63,7 @@ func (db *database) claim(b partition.Batch) (partition.Claim, error) {
 	return partition.Claim{First: own.Revision + 1, Now: db.instant(), Current: current}, nil
 }
 
-// advance is the commit itself: counter and entries at one moment.
+// advance changes counter and entries at one moment.
 func (db *database) advance(last partition.Revision, entries []partition.Entry) {
 	db.mu.Lock()
 	defer db.mu.Unlock()

@@ -9,14 +9,14 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// The operations a Partition announces to the hook that Fail sets.
+// The operations of a Partition, as the hook of Fail gets them.
 const (
 	OpPrepare   = "prepare"
 	OpCluster   = "cluster"
 	OpJoin      = "join"
 	OpAccept    = "accept"
-	OpCommit    = "commit"    // before anything is done
-	OpCommitted = "committed" // Commit's work stands, its answer is not given yet
+	OpCommit    = "commit"    // before the first change
+	OpCommitted = "committed" // after the commit, before its answer
 	OpGet       = "get"
 	OpList      = "list"
 	OpPositions = "positions"
@@ -25,20 +25,19 @@ const (
 	OpSnapshot  = "snapshot"
 	OpNext      = "next" // of a Snapshot
 	OpBarrier   = "barrier"
-	OpApply     = "apply"   // before anything is done
-	OpApplied   = "applied" // Apply's work stands, its answer is not given yet
+	OpApply     = "apply"   // before the first change
+	OpApplied   = "applied" // after the commit, before its answer
 	OpReset     = "reset"
 	OpCollect   = "collect"
 	OpAcquire   = "acquire"
 	OpRelease   = "release"
 )
 
-// Fail makes hook run at each operation of this handle, in the caller's
-// goroutine and before any lock is waited for, so it may block or call the
-// partition itself. An error of it (say, ErrUnavailable) fails the operation,
-// wrapped, and nothing takes effect; at OpCommitted and OpApplied the
-// call fails with ErrOutcomeUnknown around it though its work stands. nil takes the
-// hook away. Other handles on the database are not concerned.
+// Fail runs hook at each operation of this handle; nil removes the hook. The hook runs in the
+// caller's goroutine before any lock is taken, so the hook may block or call the partition. An
+// error of the hook (for example ErrUnavailable) fails the operation without any effect. At
+// OpCommitted and OpApplied the operation has taken effect and fails with ErrOutcomeUnknown.
+// Other handles of the database are unaffected.
 func (m *Partition) Fail(hook func(op string) error) {
 	if hook == nil {
 		m.fail.Store(nil)
@@ -47,8 +46,8 @@ func (m *Partition) Fail(hook func(op string) error) {
 	m.fail.Store(&hook)
 }
 
-// Plant stores entries as they are, past positions, revisions and checksums:
-// what damage to a database, or a defect, would leave behind.
+// Plant stores entries unchecked, without regard to positions, revisions and checksums, as damage
+// to a database or a defect would.
 func (m *Partition) Plant(entries ...partition.Entry) {
 	m.db.mu.Lock()
 	defer m.db.mu.Unlock()
@@ -57,8 +56,8 @@ func (m *Partition) Plant(entries ...partition.Entry) {
 	}
 }
 
-// Backup remembers what the database holds, and restore puts it back under the
-// processes that use the database, as an operator does who restores a backup.
+// Backup copies the contents of the database. restore puts them back while other processes use
+// the database, as an operator does when restoring a backup.
 func (m *Partition) Backup() (restore func()) {
 	m.db.mu.Lock()
 	defer m.db.mu.Unlock()
@@ -71,20 +70,49 @@ func (m *Partition) Backup() (restore func()) {
 	}
 }
 
-// begin opens every call: it runs the hook and refuses a call that is late.
+// begin starts an operation: it runs the hook and checks the deadline.
 func (m *Partition) begin(ctx context.Context, op string) error {
 	if err := m.inTime(ctx, op); err != nil {
 		return err
 	}
 	if hook := m.fail.Load(); hook != nil {
 		if err := (*hook)(op); err != nil {
-			return fmt.Errorf("%s on %s: %w", op, m.db.name, err)
+			return m.wrap(op, err)
 		}
 	}
 	return m.inTime(ctx, op)
 }
 
-// inTime refuses a call on a closed handle or past its deadline.
+// view runs f while no transaction changes the database.
+func (m *Partition) view(ctx context.Context, op string, f func() error) error {
+	if err := m.begin(ctx, op); err != nil {
+		return err
+	}
+	m.db.mu.Lock()
+	defer m.db.mu.Unlock()
+	return m.wrap(op, f())
+}
+
+// update runs f as a writing transaction. An error of f comes before its first change.
+func (m *Partition) update(ctx context.Context, op string, f func() error) error {
+	unlock, err := m.beginWrite(ctx, op)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	m.db.mu.Lock()
+	defer m.db.mu.Unlock()
+	return m.wrap(op, f())
+}
+
+func (m *Partition) wrap(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s on %s: %w", op, m.db.name, err)
+}
+
+// inTime fails on a closed handle and after the deadline.
 func (m *Partition) inTime(ctx context.Context, op string) error {
 	select {
 	case <-m.closed:
@@ -97,10 +125,10 @@ func (m *Partition) inTime(ctx context.Context, op string) error {
 }
 
 func (m *Partition) unavailable(op, why string) error {
-	return fmt.Errorf("%s on %s: %s: %w", op, m.db.name, why, partition.ErrUnavailable)
+	return m.wrap(op, fmt.Errorf("%s: %w", why, partition.ErrUnavailable))
 }
 
-// beginWrite opens a transaction that writes, once no other does.
+// beginWrite starts a writing transaction after the end of the previous.
 func (m *Partition) beginWrite(ctx context.Context, op string) (unlock func(), err error) {
 	if err := m.begin(ctx, op); err != nil {
 		return nil, err
@@ -115,14 +143,14 @@ func (m *Partition) beginWrite(ctx context.Context, op string) (unlock func(), e
 	}
 }
 
-// answer tells the outcome of work that stands, or loses it.
+// answer runs the hook after a commit; an error of the hook hides the outcome.
 func (m *Partition) answer(op string) error {
 	hook := m.fail.Load()
 	if hook == nil {
 		return nil
 	}
 	if err := (*hook)(op); err != nil {
-		return fmt.Errorf("%s on %s: %w: %w", op, m.db.name, partition.ErrOutcomeUnknown, err)
+		return m.wrap(op, fmt.Errorf("%w: %w", partition.ErrOutcomeUnknown, err))
 	}
 	return nil
 }

@@ -6,31 +6,31 @@ import (
 
 import "slices"
 
-// keyIndex holds keys in the order of their bytes. New ones wait unsorted
-// until somebody looks, so that many writes between two reads cost one merge.
+// keyIndex holds keys in the order of their bytes. New keys are sorted only before the next read,
+// so that many writes between two reads cost one merge.
 type keyIndex struct {
 	sorted []partition.Key
 	fresh  []partition.Key
 }
 
-// add takes a key that is not in the index.
+// add adds a key that the index lacks.
 func (x *keyIndex) add(k partition.Key) { x.fresh = append(x.fresh, k) }
 
-// keep drops the keys that do not match.
+// keep removes the keys that do not match.
 func (x *keyIndex) keep(match func(partition.Key) bool) {
-	x.settle()
+	x.merge()
 	x.sorted = slices.DeleteFunc(x.sorted, func(k partition.Key) bool { return !match(k) })
 }
 
 // from returns the keys from k on, in order; valid until the index changes.
 func (x *keyIndex) from(k partition.Key) []partition.Key {
-	x.settle()
+	x.merge()
 	i, _ := slices.BinarySearch(x.sorted, k)
 	return x.sorted[i:]
 }
 
-// settle merges the fresh keys into the sorted ones, from the back, in place.
-func (x *keyIndex) settle() {
+// merge merges fresh into sorted, from the end, in place.
+func (x *keyIndex) merge() {
 	if len(x.fresh) == 0 {
 		return
 	}

@@ -12,13 +12,12 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// Partition is the reference implementation of partition.Partition, for tests: a handle on
-// a database that lives in this process. Reopen gives further handles on the
-// same database, as other processes would have them; closing one, or making it
-// fail, concerns that handle alone. The data goes with the last handle.
+// Partition is a handle on a database in the memory of this process. Reopen returns further
+// handles on the same database, as if other processes had opened it; closing or failing a handle
+// leaves the others alone. The data is lost with the last handle.
 //
-// It promises what the contract says and is stricter where the contract leaves
-// a caller's mistake open: a batch or copy that breaks the rules is an error.
+// Partition obeys the contract, and is stricter with mistakes of a caller that the contract
+// leaves undefined: an invalid batch or copy is an error.
 type Partition struct {
 	db     *database
 	fail   atomic.Pointer[func(op string) error]
@@ -28,15 +27,15 @@ type Partition struct {
 
 var _ partition.Partition = (*Partition)(nil)
 
-// database is what all handles share. Transactions that write go one after
-// the other, holding writer; readers see the state between two of them.
+// database is shared by all handles. Writing transactions run one after another and hold writer;
+// readers see the state between two transactions.
 type database struct {
 	name          partition.Origin
 	now           func() time.Time
 	maxValueBytes int64
-	writer        chan struct{} // holds a token while a transaction writes
+	writer        chan struct{} // holds a token during a writing transaction
 
-	mu        sync.Mutex // guards what follows; held for moments, never over a caller's function
+	mu        sync.Mutex // guards the fields below; never held while a caller's function runs
 	entries   map[partition.Key]partition.Entry
 	index     keyIndex // the keys of entries
 	positions map[partition.Origin]partition.Position
@@ -44,21 +43,21 @@ type database struct {
 	lease     partition.Lease
 }
 
-// Option changes a database that New makes.
+// Option changes a new database.
 type Option func(*database)
 
-// Clock makes now the clock of the database, in place of time.Now.
+// Clock replaces time.Now as the clock of the database.
 func Clock(now func() time.Time) Option {
 	return func(db *database) { db.now = now }
 }
 
-// MaxValue sets MaxValueBytes, in place of 64 MiB.
+// MaxValue replaces 64 MiB as MaxValueBytes.
 func MaxValue(maxBytes int64) Option {
 	return func(db *database) { db.maxValueBytes = maxBytes }
 }
 
-// New makes an empty database for the partition called name and returns
-// a handle on it. It needs no Prepare.
+// New returns a handle on a new, empty database for the partition called name. The database
+// needs no Prepare.
 func New(name string, options ...Option) *Partition {
 	db := &database{
 		name:          partition.Origin(name),
@@ -78,11 +77,10 @@ func (db *database) open() *Partition {
 	return &Partition{db: db, closed: make(chan struct{})}
 }
 
-// Reopen returns another handle on the same database, also when m is closed.
+// Reopen returns another handle on the same database, even if m is closed.
 func (m *Partition) Reopen() *Partition { return m.db.open() }
 
-// Close makes every further call on this handle, and those under way, fail
-// with ErrUnavailable.
+// Close lets running and later calls on this handle fail with ErrUnavailable.
 func (m *Partition) Close() error {
 	m.close.Do(func() { close(m.closed) })
 	return nil
@@ -94,69 +92,60 @@ func (m *Partition) Name() string { return string(m.db.name) }
 // Kind is "memory".
 func (m *Partition) Kind() string { return "memory" }
 
-// Warnings implements Identity: what is in memory has none.
+// Warnings returns none.
 func (m *Partition) Warnings() []string { return nil }
 
-// MaxValueBytes is 64 MiB, or what MaxValue said.
+// MaxValueBytes is 64 MiB, or the limit given to MaxValue.
 func (m *Partition) MaxValueBytes() int64 { return m.db.maxValueBytes }
 
-// Prepare has nothing to do.
+// Prepare does nothing.
 func (m *Partition) Prepare(ctx context.Context) error { return m.begin(ctx, OpPrepare) }
 
-// Barrier has nothing to do: memory is as durable as it gets.
+// Barrier does nothing: the durability of memory cannot be raised.
 func (m *Partition) Barrier(ctx context.Context) error { return m.begin(ctx, OpBarrier) }
 
-// Cluster implements Identity.
-func (m *Partition) Cluster(ctx context.Context) (partition.Cluster, error) {
-	if err := m.begin(ctx, OpCluster); err != nil {
-		return partition.Cluster{}, err
-	}
-	m.db.mu.Lock()
-	defer m.db.mu.Unlock()
-	if m.db.cluster == nil {
-		return partition.Cluster{}, fmt.Errorf("cluster of %s: %w", m.db.name, partition.ErrNoCluster)
-	}
-	return cloneCluster(*m.db.cluster), nil
+// Cluster implements partition.Identity.
+func (m *Partition) Cluster(ctx context.Context) (c partition.Cluster, err error) {
+	err = m.view(ctx, OpCluster, func() error {
+		if m.db.cluster == nil {
+			return partition.ErrNoCluster
+		}
+		c = cloneCluster(*m.db.cluster)
+		return nil
+	})
+	return c, err
 }
 
-// Join implements Identity.
-func (m *Partition) Join(ctx context.Context, c partition.Cluster) (partition.Cluster, error) {
-	unlock, err := m.beginWrite(ctx, OpJoin)
-	if err != nil {
-		return partition.Cluster{}, err
-	}
-	defer unlock()
-	m.db.mu.Lock()
-	defer m.db.mu.Unlock()
-	if m.db.cluster == nil {
-		m.db.join(c)
-	}
-	return cloneCluster(*m.db.cluster), nil
+// Join implements partition.Identity.
+func (m *Partition) Join(ctx context.Context, c partition.Cluster) (stands partition.Cluster, err error) {
+	err = m.update(ctx, OpJoin, func() error {
+		if m.db.cluster == nil {
+			m.db.join(cloneCluster(c))
+		}
+		stands = cloneCluster(*m.db.cluster)
+		return nil
+	})
+	return stands, err
 }
 
 func (db *database) join(c partition.Cluster) {
-	c = cloneCluster(c)
-	c.PartitionID = partition.NewPartitionID()
-	c.Name = string(db.name)
+	c.PartitionID, c.Name = partition.NewPartitionID(), string(db.name)
 	db.cluster = &c
 	if slices.Contains(c.Masters, c.Name) {
 		db.positions[db.name] = partition.Position{Origin: db.name, Revision: partition.Floor(c.Epoch)}
 	}
 }
 
-// Accept implements Identity.
-func (m *Partition) Accept(ctx context.Context, c partition.Cluster) (partition.Cluster, error) {
-	unlock, err := m.beginWrite(ctx, OpAccept)
-	if err != nil {
-		return partition.Cluster{}, err
-	}
-	defer unlock()
-	m.db.mu.Lock()
-	defer m.db.mu.Unlock()
-	if err := m.db.accept(cloneCluster(c)); err != nil {
-		return partition.Cluster{}, fmt.Errorf("accept on %s: %w", m.db.name, err)
-	}
-	return cloneCluster(*m.db.cluster), nil
+// Accept implements partition.Identity.
+func (m *Partition) Accept(ctx context.Context, c partition.Cluster) (stands partition.Cluster, err error) {
+	err = m.update(ctx, OpAccept, func() error {
+		if err := m.db.accept(cloneCluster(c)); err != nil {
+			return err
+		}
+		stands = cloneCluster(*m.db.cluster)
+		return nil
+	})
+	return stands, err
 }
 
 func (db *database) accept(c partition.Cluster) error {
@@ -183,24 +172,27 @@ func (db *database) accept(c partition.Cluster) error {
 }
 
 func cloneCluster(c partition.Cluster) partition.Cluster {
-	c.Masters = slices.Clone(c.Masters)
-	c.Slots = slices.Clone(c.Slots)
-	c.Ends = slices.Clone(c.Ends)
+	c.Masters, c.Slots, c.Ends = slices.Clone(c.Masters), slices.Clone(c.Slots), slices.Clone(c.Ends)
 	return c
 }
 
 // instant reads the clock of the database.
 func (db *database) instant() partition.Instant { return partition.InstantOf(db.now()) }
 
-// put stores a copy of e, whatever stands.
+// put stores a copy of e in place of any entry of the key.
 func (db *database) put(e partition.Entry) {
 	if _, ok := db.entries[e.Key]; !ok {
 		db.index.add(e.Key)
 	}
-	db.entries[e.Key] = stored(e)
+	e = clone(e)
+	e.Size = int64(len(e.Value))
+	if len(e.Metadata) == 0 {
+		e.Metadata = nil
+	}
+	db.entries[e.Key] = e
 }
 
-// remove drops the entries of origin that match and says how many.
+// remove deletes the entries of origin that match, and returns their number.
 func (db *database) remove(origin partition.Origin, match func(partition.Entry) bool) int {
 	before := len(db.entries)
 	maps.DeleteFunc(db.entries, func(_ partition.Key, e partition.Entry) bool { return e.Origin == origin && match(e) })
@@ -208,17 +200,7 @@ func (db *database) remove(origin partition.Origin, match func(partition.Entry) 
 	return before - len(db.entries)
 }
 
-// stored is a copy of e as a database holds it: nothing in it changes any more.
-func stored(e partition.Entry) partition.Entry {
-	e = clone(e)
-	e.Size = int64(len(e.Value))
-	if len(e.Metadata) == 0 {
-		e.Metadata = nil
-	}
-	return e
-}
-
-// clone copies e and its slices. A value that was read is never nil.
+// clone copies e and its slices. The value is never nil.
 func clone(e partition.Entry) partition.Entry {
 	e.Metadata = slices.Clone(e.Metadata)
 	e.Value = append([]byte{}, e.Value...)
@@ -227,7 +209,6 @@ func clone(e partition.Entry) partition.Entry {
 
 // head copies e without its value.
 func head(e partition.Entry) partition.Entry {
-	e.Metadata = slices.Clone(e.Metadata)
-	e.Value = nil
+	e.Metadata, e.Value = slices.Clone(e.Metadata), nil
 	return e
 }
