@@ -13,7 +13,7 @@ const (
 	catchUpBytes   = 16 << 20
 )
 
-// CatchUp brings a replica from the position at to the origin's current position, in one
+// CatchUp brings a replica from the position at to the origin's current position, in a single
 // transaction, and returns the new position. CatchUp may run beside a sync process: Apply changes a
 // position only if the position is still where the caller read it. The origin's revisions up to
 // durable are known to be durable; a barrier on the origin makes later revisions durable.

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Partition is one database that holds a copy of the data. All methods are safe for concurrent use,
+// Partition is a database that holds a copy of the data. All methods are safe for concurrent use,
 // obey the context's deadline, and return the errors of this package. The partition neither keeps
 // nor changes slices that it was given or has returned.
 type Partition interface {
@@ -68,7 +68,7 @@ type Cluster struct {
 	Ends        []End    // in the order in which origins entered a later epoch
 }
 
-// End is the end of an origin's revisions below one of its later epochs. Revisions beyond the cut
+// End is the end of an origin's revisions below a later epoch. Revisions beyond the cut
 // are lost: no partition holds them, but sessions, tokens and tags can name them.
 type End struct {
 	Origin Origin   `json:"origin"`
@@ -97,7 +97,7 @@ func (c *Cluster) CheckPosition(name string, o Origin, at Revision) error {
 
 // Master is the part of a partition that accepts writes.
 type Master interface {
-	// Commit runs one transaction: it claims b.Revisions revisions, reads the entries that the
+	// Commit runs a transaction: it claims b.Revisions revisions, reads the entries that the
 	// batch asks for, writes, and commits durably. From the claim to the commit, the transaction
 	// excludes all other writers of this partition, in every process.
 	//
@@ -150,13 +150,13 @@ type Reader interface {
 	// Get reads the entries of keys, tombstones and expired entries included, in one statement
 	// (very many keys are split). Absent keys are left out; the result is unordered.
 	Get(ctx context.Context, keys []Key) ([]Entry, error)
-	// GetSmall is Get, but leaves Value nil in entries whose Size is more than most bytes. These
+	// GetSmall is Get, but leaves Value nil in entries with a Size of more than most bytes. These
 	// values are not read from the database.
 	GetSmall(ctx context.Context, keys []Key, most int64) ([]Entry, error)
 	// List reads the entries of a span in the order of their keys, without tombstones. more says
 	// that further entries may follow.
 	List(ctx context.Context, s Span) (entries []Entry, more bool, err error)
-	// Positions reads the clock and all positions as of one moment.
+	// Positions reads the clock and all positions as of the same moment.
 	Positions(ctx context.Context) (Positions, error)
 	// Newest reads the newest entries of an origin up to the partition's position, in descending
 	// order of revisions, at most limit. Tombstones are included, values are not.
@@ -172,7 +172,7 @@ type Span struct {
 	Bytes  int64 // with Values: sum of value sizes after which the result ends; 0: DefaultSpanBytes
 }
 
-// Positions are the positions of a partition as of one moment of its clock.
+// Positions are the positions of a partition as of a moment of its clock.
 type Positions struct {
 	Now     Instant
 	Origins map[Origin]Position
@@ -188,14 +188,14 @@ type Source interface {
 	Barrier(ctx context.Context) error
 }
 
-// Snapshot streams entries of one origin in the order of their revisions. Only one goroutine uses a
-// Snapshot at a time.
+// Snapshot streams entries of an origin in the order of their revisions. A Snapshot is used by a
+// single goroutine at a time.
 type Snapshot interface {
 	// Position is the source's position for the origin as of the snapshot. If the source is the
 	// origin, SyncedAt is the source's clock, read before the view was opened.
 	Position() Position
 	// Next returns the next entries, tombstones included: at least one, at most maxEntries, and no
-	// more after the entry whose value brings the sum to maxBytes. After the last entry Next
+	// more after the entry with which the values bring the sum to maxBytes. After the last entry Next
 	// returns io.EOF.
 	Next(ctx context.Context, maxEntries int, maxBytes int64) ([]Entry, error)
 	Close() error
@@ -203,7 +203,7 @@ type Snapshot interface {
 
 // Target is the part of a partition that copies are written to.
 type Target interface {
-	// Apply writes entries and position of c in one transaction. Only a newer entry replaces an
+	// Apply writes entries and position of c in a single transaction. Only a newer entry replaces an
 	// entry. ErrPositionMoved and ErrLeaseLost: nothing has changed.
 	Apply(ctx context.Context, c Copy) error
 	// Reset removes all entries of origin and its position, so that the origin can be copied from

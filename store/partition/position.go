@@ -1,6 +1,6 @@
 package partition
 
-// Position says how much of one origin a partition holds. In the origin's own row only Revision and
+// Position says how much of an origin a partition holds. In the origin's own row only Revision and
 // Collected have a meaning: the origin always holds all of its entries.
 type Position struct {
 	Origin   Origin

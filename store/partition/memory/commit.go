@@ -63,7 +63,7 @@ func (db *database) claim(b partition.Batch) (partition.Claim, error) {
 	return partition.Claim{First: own.Revision + 1, Now: db.instant(), Current: current}, nil
 }
 
-// advance changes counter and entries at one moment.
+// advance changes counter and entries at the same moment.
 func (db *database) advance(last partition.Revision, entries []partition.Entry) {
 	db.mu.Lock()
 	defer db.mu.Unlock()

@@ -14,7 +14,7 @@ import (
 
 // Partition is a handle on a database in the memory of this process. Reopen returns further
 // handles on the same database, as if other processes had opened it; closing or failing a handle
-// leaves the others alone. The data is lost with the last handle.
+// does not affect the rest. The data is lost with the last handle.
 //
 // Partition obeys the contract, and is stricter with mistakes of a caller that the contract
 // leaves undefined: an invalid batch or copy is an error.

@@ -100,10 +100,10 @@ func notSent(err error) bool {
 }
 
 // Explain implements Dialect.
-func (d *database) Explain(err error) error {
+func (d *database) Classify(err error) error {
 	switch errorNumber(err) {
 	case 0:
-		return explainNetwork(err)
+		return classifyNetwork(err)
 	case errAccessDenied, errSocketDenied:
 		return fmt.Errorf("%w: the server does not let the user in: check user and password%s; the user needs: %s (%w)", partition.ErrRefused, d.tlsHint(), d.grants, err)
 	case errSecureTransport:
@@ -157,7 +157,7 @@ func crowded(err error) bool {
 	return false
 }
 
-func explainNetwork(err error) error {
+func classifyNetwork(err error) error {
 	var network net.Error
 	switch {
 	case errors.Is(err, mysql.ErrPktTooLarge):

@@ -12,7 +12,7 @@ import (
 
 // Apply implements Target.
 func (s *Engine) Apply(ctx context.Context, c partition.Copy) error {
-	err := s.usable(ctx)
+	err := s.checkUsable(ctx)
 	if err == nil {
 		err = c.Check()
 	}
@@ -22,7 +22,7 @@ func (s *Engine) Apply(ctx context.Context, c partition.Copy) error {
 	if err != nil {
 		return s.wrap("apply", err)
 	}
-	c.Entries = byKey(c.Entries)
+	c.Entries = sortByKey(c.Entries)
 	if done, err := s.applyFast(ctx, c); done {
 		return s.wrap("apply", err)
 	}
@@ -30,28 +30,29 @@ func (s *Engine) Apply(ctx context.Context, c partition.Copy) error {
 		if err := s.checkFence(ctx, conn, c.Fence); err != nil {
 			return err
 		}
-		if err := s.move(ctx, conn, c); err != nil {
+		if err := s.movePosition(ctx, conn, c); err != nil {
 			return err
 		}
 		return s.dialect.UpsertNewer(ctx, conn, c.Entries)
 	})
 	if errors.Is(err, ErrDuplicate) {
-		err = cmp.Or(s.foreign(ctx, c), err)
+		err = cmp.Or(s.findForeignRow(ctx, c), err)
 	}
 	return err
 }
 
 const selectBeyond = `SELECT {key}, revision FROM {p}entries {by_revision} WHERE origin = ? AND revision > ? AND revision <= ? ORDER BY revision LIMIT 1000`
 
-// foreign names a row that has the revision of an entry of c and another key: somebody has changed the
-// table, as nothing of an origin stands beyond its position. Nil: there is none.
-func (s *Engine) foreign(ctx context.Context, c partition.Copy) error {
+// findForeignRow returns an error that names a row with the revision of an entry of c and another
+// key. Only a change of the table by a third party can have made such a row: an origin has no rows beyond
+// its position. Nil: there is none.
+func (s *Engine) findForeignRow(ctx context.Context, c partition.Copy) error {
 	wants := make(map[partition.Revision]partition.Key, len(c.Entries))
 	for i := range c.Entries {
 		wants[c.Entries[i].Revision] = c.Entries[i].Key
 	}
 	return s.read(ctx, "apply", func(ctx context.Context, conn *Conn) error {
-		return conn.Each(ctx, s.statement(selectBeyond), []any{string(c.Origin), int64(c.From), int64(c.To)}, func(r Rows) error {
+		return conn.QueryRows(ctx, s.statement(selectBeyond), []any{string(c.Origin), int64(c.From), int64(c.To)}, func(r Rows) error {
 			k, revision := partition.Key(r.Bytes(0)), partition.Revision(r.Int(1))
 			if want, wanted := wants[revision]; wanted && want != k {
 				return fmt.Errorf("%w: the row of key %q has the revision %d of %s, which is that of key %q: the table was changed or is damaged. "+
@@ -62,11 +63,12 @@ func (s *Engine) foreign(ctx context.Context, c partition.Copy) error {
 	})
 }
 
-// byKey returns entries in the order of their keys. Many new rows cost a database a fifth less in that
-// order than in the order of revisions, in which most indexes are met at random.
+// sortedFrom is the number of entries from which sortByKey sorts.
 const sortedFrom = 250
 
-func byKey(entries []partition.Entry) []partition.Entry {
+// sortByKey sorts a copy of many entries by key. Many new rows cost a database a fifth less in
+// this order than in the order of revisions, which hits most indexes at random.
+func sortByKey(entries []partition.Entry) []partition.Entry {
 	if len(entries) < sortedFrom {
 		return entries
 	}
@@ -90,13 +92,13 @@ func (s *Engine) applyFast(ctx context.Context, c partition.Copy) (done bool, er
 
 const selectFence = `SELECT fence FROM {p}lease WHERE id = 1`
 
-// checkFence locks the lease: nobody takes it over before the commit.
+// checkFence locks the lease, so that no process takes the lease over before the commit.
 func (s *Engine) checkFence(ctx context.Context, conn *Conn, fence int64) error {
 	if fence == 0 {
 		return nil
 	}
 	var current int64
-	if err := conn.One(ctx, s.statement(selectFence+s.sql.LockShared), nil, func(r Rows) { current = r.Int(0) }); err != nil {
+	if err := conn.QueryRow(ctx, s.statement(selectFence+s.sql.LockShared), nil, func(r Rows) { current = r.Int(0) }); err != nil {
 		return err
 	}
 	if current != fence {
@@ -110,9 +112,9 @@ const (
 	updatePosition = `UPDATE {p}positions SET revision = ?, goal = ?, synced_at = ?, collected = ? WHERE origin = ?`
 )
 
-// move takes the position from c.From to c.To under a lock on its row. Of two
-// that find no row, the second's INSERT fails: moved.
-func (s *Engine) move(ctx context.Context, conn *Conn, c partition.Copy) error {
+// movePosition changes the position from c.From to c.To and locks its row. If two transactions find
+// no row, the INSERT of the second fails with ErrPositionMoved.
+func (s *Engine) movePosition(ctx context.Context, conn *Conn, c partition.Copy) error {
 	p, found, err := s.position(ctx, conn, c.Origin, s.sql.LockExclusive)
 	if err != nil {
 		return err
@@ -126,11 +128,11 @@ func (s *Engine) move(ctx context.Context, conn *Conn, c partition.Copy) error {
 		return err
 	}
 	_, err = conn.Exec(ctx, s.statement(insertPosition), string(p.Origin), int64(p.Revision), int64(p.Goal), int64(p.SyncedAt), int64(p.Collected))
-	if errors.Is(s.explain(err), ErrDuplicate) {
+	if errors.Is(s.classify(err), ErrDuplicate) {
 		return fmt.Errorf("%w: %s has just begun", partition.ErrPositionMoved, c.Origin)
 	}
 	return err
 }
 
-// ErrDuplicate is what dialects explain the violation of a unique key with.
+// ErrDuplicate is the class of violations of a unique key.
 var ErrDuplicate = errors.New("duplicate key")

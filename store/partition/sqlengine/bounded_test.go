@@ -20,8 +20,8 @@ import (
 	"github.com/runnelkv/runnel/test/servers"
 )
 
-// TestUpkeepIsBounded: filling, collecting, looking for what has expired and emptying
-// go through a large table in short steps, beside which a writer never waits for long. With
+// TestUpkeepIsBounded: the first copy, collecting tombstones, the search for expired entries, and
+// Reset work on a large table in short steps. A concurrent writer never waits for long. With
 // RUNNEL_TEST_LONG=1 the table on MariaDB has 2,000,000 entries.
 func TestUpkeepIsBounded(t *testing.T) {
 	t.Run("SQLite", func(t *testing.T) {
@@ -39,8 +39,8 @@ func TestUpkeepIsBounded(t *testing.T) {
 	})
 }
 
-// TestSlowDiskShortensSteps: emptying and collecting go on where the server takes 10 ms
-// to remove a row, as a disk does that has to look for each.
+// TestSlowDiskShortensSteps: Reset and Collect succeed although the server needs 10 ms to remove a
+// row, as with a slow disk.
 func TestSlowDiskShortensSteps(t *testing.T) {
 	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		address := server.Database(t)
@@ -77,15 +77,15 @@ func TestSlowDiskShortensSteps(t *testing.T) {
 	})
 }
 
-// upkeep is a master a, a replica b that is a master too, and a writer beside what is done on them.
+// upkeep is a master a, and a replica b that is a master too.
 type upkeep struct {
 	t    *testing.T
 	a, b *sqlengine.Engine
 	n    int
 }
 
-// longest is what a read, a step or a commit beside them may take: a multiple of what they
-// need on a machine that does other things too, and half of the time after which they would fail.
+// longest is the limit of a read, a step, or a commit beside them: a multiple of the time on a busy
+// machine, and half of the operation's timeout.
 const longest = 5 * time.Second
 
 func checkUpkeep(t *testing.T, a, b *sqlengine.Engine, raw *sql.DB) {
@@ -139,7 +139,7 @@ func (u *upkeep) position(p *sqlengine.Engine) partition.Position {
 	return at.Origins["a"]
 }
 
-// timed fails the test when f takes longer than anything may.
+// timed fails the test if f takes longer than the limit.
 func (u *upkeep) timed(what string, f func() error) {
 	u.t.Helper()
 	began := time.Now()
@@ -179,7 +179,7 @@ func (u *upkeep) beside(p *sqlengine.Engine, what string, work func()) {
 	}
 }
 
-// fill copies a's entries to b, which notes in its first step what a has collected.
+// fill copies a's entries to b. The first step sets b's Collected to a's.
 func (u *upkeep) fill() {
 	at := u.position(u.a)
 	var s partition.Snapshot
@@ -207,8 +207,8 @@ func (u *upkeep) fill() {
 	})
 }
 
-// collect collects the tombstone behind all the entries, and sees that
-// progress is noted on the way.
+// collect collects a tombstone that follows all entries, and checks that the progress is stored on
+// the way.
 func (u *upkeep) collect() {
 	upTo := u.position(u.a).Revision
 	seen := make(map[partition.Revision]bool)
@@ -231,7 +231,8 @@ func (u *upkeep) collect() {
 	}
 }
 
-// expired looks for expired entries: at a, where all are; and at b, where all are a's.
+// expired searches for expired entries on a, where all entries have expired, and on b, where all
+// entries belong to a.
 func (u *upkeep) expired() {
 	u.timed("looking for what has expired", func() error {
 		keys, err := u.a.Expired(u.t.Context(), 500)
@@ -249,7 +250,8 @@ func (u *upkeep) expired() {
 	})
 }
 
-// reset empties b of a's entries, while another transaction (a dump, say) has a view from before.
+// reset removes a's entries from b while another transaction (for example of a dump) has an older
+// view.
 func (u *upkeep) reset(raw *sql.DB) {
 	if raw != nil {
 		view, err := raw.BeginTx(u.t.Context(), &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})

@@ -32,7 +32,7 @@ const selectCluster = `SELECT cluster_id, partition_id, name, epoch, map FROM {p
 func (s *Engine) cluster(ctx context.Context, conn *Conn) (partition.Cluster, error) {
 	var c partition.Cluster
 	var damage error
-	err := conn.One(ctx, s.statement(selectCluster), nil, func(r Rows) {
+	err := conn.QueryRow(ctx, s.statement(selectCluster), nil, func(r Rows) {
 		var m clusterMap
 		damage = json.Unmarshal(r.Bytes(4), &m)
 		c = partition.Cluster{ID: string(r.Bytes(0)), PartitionID: string(r.Bytes(1)), Name: string(r.Bytes(2)), Epoch: r.Int(3),
@@ -55,7 +55,7 @@ func (s *Engine) Join(ctx context.Context, c partition.Cluster) (stands partitio
 	return s.writeCluster(ctx, "join", c, s.join)
 }
 
-// writeCluster runs write, with the text of c's map, and returns the row that stands afterwards.
+// writeCluster runs write with the JSON of c's map, and returns the row as it is afterwards.
 func (s *Engine) writeCluster(ctx context.Context, op string, c partition.Cluster, write func(context.Context, *Conn, partition.Cluster, []byte) error) (stands partition.Cluster, err error) {
 	text, err := json.Marshal(clusterMap{Masters: c.Masters, Slots: c.Slots, Ends: c.Ends})
 	if err != nil {
@@ -76,7 +76,7 @@ const (
 	insertOwn     = ` INTO {p}positions (origin, revision, goal, synced_at, collected) VALUES (?, ?, 0, 0, 0)`
 )
 
-// join leaves everything as it is when the cluster row is there.
+// join changes nothing if the cluster row exists.
 func (s *Engine) join(ctx context.Context, conn *Conn, c partition.Cluster, text []byte) error {
 	ignore := s.sql.InsertIgnore
 	n, err := conn.Exec(ctx, s.statement(ignore+insertCluster), c.ID, c.PartitionID, c.Name, c.Epoch, text)
@@ -97,8 +97,8 @@ const (
 	raiseOwn      = `UPDATE {p}positions SET revision = ? WHERE origin = ? AND revision < ?`
 )
 
-// accept locks the counter, so that no commit comes between the check of the ends
-// and the raising of the counter.
+// accept locks the counter, so that no commit comes between checking the ends and raising the
+// counter.
 func (s *Engine) accept(ctx context.Context, conn *Conn, c partition.Cluster, text []byte) error {
 	n, err := conn.Exec(ctx, s.statement(updateCluster), c.Epoch, text, c.ID, c.Epoch)
 	if err != nil {
@@ -123,7 +123,8 @@ func (s *Engine) accept(ctx context.Context, conn *Conn, c partition.Cluster, te
 	return err
 }
 
-// checkAccepted tells why nothing was accepted: nil if the row is of c's epoch or later.
+// checkAccepted returns the reason for which the row stayed unchanged; nil: the row is of c's epoch
+// or later.
 func (s *Engine) checkAccepted(ctx context.Context, conn *Conn, c partition.Cluster) error {
 	stands, err := s.cluster(ctx, conn)
 	if err == nil && stands.ID != c.ID {

@@ -14,13 +14,13 @@ const (
 	deletePosition = `DELETE FROM {p}positions WHERE origin = ?`
 	selectOfOrigin = `SELECT {key}, revision FROM {p}entries {by_revision} WHERE origin = ? AND revision > ? ORDER BY revision LIMIT ?`
 	deleteKeys     = `DELETE FROM {p}entries WHERE origin = ? AND revision <= ? AND {key} IN `
-	selectSlice    = `SELECT {key}, revision, deleted FROM {p}entries {by_revision}
+	selectChunk    = `SELECT {key}, revision, deleted FROM {p}entries {by_revision}
 		WHERE origin = ? AND revision > ? AND revision <= ? ORDER BY revision LIMIT ?`
 	updateCollected = `UPDATE {p}positions SET collected = ? WHERE origin = ? AND collected = ? AND revision >= ?`
 )
 
-// Reset removes, and Collect reads, this many entries in a step: so many as take about
-// stepTime, so that a slow disk makes the steps smaller and lets none run out of time.
+// A step of Reset or Collect handles the number of entries that takes about stepTime: a slow disk
+// makes the steps smaller, so that none exceeds the timeout.
 const (
 	firstStepRows = 100
 	minStepRows   = 5
@@ -28,14 +28,14 @@ const (
 	stepTime      = 250 * time.Millisecond
 )
 
-// nextStepRows returns how many rows a step takes after a step of so many rows.
+// nextStepRows returns the number of rows of the step after a step of rows.
 func nextStepRows(rows int, took time.Duration) int {
 	fitting := float64(rows) * float64(stepTime) / float64(max(took, time.Microsecond))
 	return int(min(max(fitting, minStepRows), maxStepRows))
 }
 
-// Reset implements Target. Each chunk begins behind the last: a search from the start would
-// go through all rows that were removed before, which the database keeps while an older view is open.
+// Reset implements Target. Each chunk starts after the previous: a search from the start would read
+// all removed rows, which the database keeps as long as an older view is open.
 func (s *Engine) Reset(ctx context.Context, origin partition.Origin) error {
 	if origin == s.name {
 		return s.wrap("reset", fmt.Errorf("%w: %s is its own origin", partition.ErrRefused, origin))
@@ -57,11 +57,11 @@ func (s *Engine) Reset(ctx context.Context, origin partition.Origin) error {
 	return err
 }
 
-// resetChunk removes some rows while it holds the place of the position, so that
-// nobody fills the origin under its feet: whoever has begun to is left alone.
+// resetChunk removes some rows. Meanwhile it occupies the row of the position, so that no other
+// process copies the origin. ErrPositionMoved: another process has begun to.
 func (s *Engine) resetChunk(ctx context.Context, conn *Conn, origin partition.Origin, after partition.Revision, rows int) (last partition.Revision, more bool, err error) {
 	_, err = conn.Exec(ctx, s.statement(insertPosition), string(origin), 0, 0, 0, 0)
-	if errors.Is(s.explain(err), ErrDuplicate) {
+	if errors.Is(s.classify(err), ErrDuplicate) {
 		return 0, false, fmt.Errorf("%w: somebody else fills %s already", partition.ErrPositionMoved, origin)
 	}
 	if err != nil {
@@ -71,22 +71,23 @@ func (s *Engine) resetChunk(ctx context.Context, conn *Conn, origin partition.Or
 	if err != nil {
 		return 0, false, err
 	}
-	if _, err := s.remove(ctx, conn, origin, last, keys); err != nil {
+	if _, err := s.removeKeys(ctx, conn, origin, last, keys); err != nil {
 		return 0, false, err
 	}
 	_, err = conn.Exec(ctx, s.statement(deletePosition), string(origin))
 	return last, len(keys) == rows, err
 }
 
-// Collect implements Target. It goes through the entries behind Position.Collected in
-// slices. A slice is read before the position is locked, which at a master is the lock that orders all writers: up
-// to the position entries are only replaced, and what replaces them has a revision beyond it.
+// Collect implements Target. It reads the entries after Position.Collected in chunks. A chunk is
+// read before the position is locked, because that lock orders all writers of a master. The chunk
+// stays valid: up to the position entries are only replaced, by entries with revisions beyond the
+// position.
 func (s *Engine) Collect(ctx context.Context, origin partition.Origin, upTo partition.Revision) (total int, err error) {
 	for rows := firstStepRows; ; {
-		var c slice
+		var c chunk
 		began := time.Now()
 		err := s.read(ctx, "collect", func(ctx context.Context, conn *Conn) (err error) {
-			c, err = s.slice(ctx, conn, origin, upTo, rows)
+			c, err = s.readChunk(ctx, conn, origin, upTo, rows)
 			return err
 		})
 		if err != nil || c.from >= upTo {
@@ -94,7 +95,7 @@ func (s *Engine) Collect(ctx context.Context, origin partition.Origin, upTo part
 		}
 		removed := 0
 		err = s.transact(ctx, "collect", func(ctx context.Context, conn *Conn) (err error) {
-			removed, err = s.collectSlice(ctx, conn, origin, c)
+			removed, err = s.collectChunk(ctx, conn, origin, c)
 			return err
 		})
 		if err != nil {
@@ -105,28 +106,28 @@ func (s *Engine) Collect(ctx context.Context, origin partition.Origin, upTo part
 	}
 }
 
-// slice is a part of an origin's entries in the order of their revisions.
-type slice struct {
+// chunk is a range of an origin's entries in the order of their revisions.
+type chunk struct {
 	from, to   partition.Revision // exclusive, inclusive
 	tombstones []partition.Key
 }
 
-// slice reads the slice behind Position.Collected.
-func (s *Engine) slice(ctx context.Context, conn *Conn, origin partition.Origin, upTo partition.Revision, rows int) (slice, error) {
+// readChunk reads the chunk after Position.Collected.
+func (s *Engine) readChunk(ctx context.Context, conn *Conn, origin partition.Origin, upTo partition.Revision, rows int) (chunk, error) {
 	p, _, err := s.position(ctx, conn, origin, "")
 	if err != nil {
-		return slice{}, err
+		return chunk{}, err
 	}
 	if upTo > p.Revision {
-		return slice{}, fmt.Errorf("%w: %s up to %d is beyond the position %d", partition.ErrRefused, origin, upTo, p.Revision)
+		return chunk{}, fmt.Errorf("%w: %s up to %d is beyond the position %d", partition.ErrRefused, origin, upTo, p.Revision)
 	}
-	c := slice{from: p.Collected, to: upTo}
+	c := chunk{from: p.Collected, to: upTo}
 	if c.from >= upTo {
 		return c, nil
 	}
 	var last partition.Revision
 	n := 0
-	err = conn.Each(ctx, s.statement(selectSlice), []any{string(origin), int64(c.from), int64(upTo), rows}, func(r Rows) error {
+	err = conn.QueryRows(ctx, s.statement(selectChunk), []any{string(origin), int64(c.from), int64(upTo), rows}, func(r Rows) error {
 		n, last = n+1, partition.Revision(r.Int(1))
 		if r.Int(2) != 0 {
 			c.tombstones = append(c.tombstones, partition.Key(r.Bytes(0)))
@@ -139,19 +140,19 @@ func (s *Engine) slice(ctx context.Context, conn *Conn, origin partition.Origin,
 	return c, err
 }
 
-// collectSlice removes the tombstones of a slice, unless somebody else has meanwhile, or
-// the origin was emptied.
-func (s *Engine) collectSlice(ctx context.Context, conn *Conn, origin partition.Origin, c slice) (removed int, err error) {
+// collectChunk removes the tombstones of a chunk, unless another process has removed them or has
+// reset the origin.
+func (s *Engine) collectChunk(ctx context.Context, conn *Conn, origin partition.Origin, c chunk) (removed int, err error) {
 	n, err := conn.Exec(ctx, s.statement(updateCollected), int64(c.to), string(origin), int64(c.from), int64(c.to))
 	if err != nil || n == 0 {
 		return 0, err
 	}
-	return s.remove(ctx, conn, origin, c.to, c.tombstones)
+	return s.removeKeys(ctx, conn, origin, c.to, c.tombstones)
 }
 
-// remove deletes those keys that still have an entry of origin up to last.
-// (What was written since has a later revision, or another origin.)
-func (s *Engine) remove(ctx context.Context, conn *Conn, origin partition.Origin, last partition.Revision, keys []partition.Key) (int, error) {
+// removeKeys deletes the entries of keys that belong to origin and have a revision up to last.
+// Entries written since the keys were read have later revisions or another origin.
+func (s *Engine) removeKeys(ctx context.Context, conn *Conn, origin partition.Origin, last partition.Revision, keys []partition.Key) (int, error) {
 	if len(keys) == 0 {
 		return 0, nil
 	}

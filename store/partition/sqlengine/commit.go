@@ -34,13 +34,13 @@ func (s *Engine) Commit(ctx context.Context, b partition.Batch) (partition.Claim
 			return claim, nil
 		case undecided != nil:
 			return partition.Claim{}, undecided
-		case !s.again(ctx, attempt, err):
+		case !s.shouldRetry(ctx, attempt, err):
 			return partition.Claim{}, s.wrap("commit", err)
 		}
 	}
 }
 
-// normalize refuses a batch that cannot succeed, before anything is sent.
+// normalize refuses a batch that cannot succeed, before the database is asked.
 func (s *Engine) normalize(b partition.Batch) (partition.Batch, error) {
 	if s.durable {
 		if warnings := s.Warnings(); len(warnings) > 0 {
@@ -54,7 +54,7 @@ func (s *Engine) normalize(b partition.Batch) (partition.Batch, error) {
 	return b, err
 }
 
-// Placeholders is "(?,?,…)" with n of them.
+// Placeholders returns "(?,?,…)" with n question marks.
 func Placeholders(n int) string {
 	return "(" + strings.Repeat("?,", n-1) + "?)"
 }

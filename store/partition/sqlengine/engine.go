@@ -16,13 +16,12 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// SQL is a partition in a MySQL, MariaDB or SQLite database. It holds what the databases share;
-// a Dialect has the rest.
+// Engine is a partition in a MySQL, MariaDB or SQLite database.
 type Engine struct {
 	name    partition.Origin
 	dialect Dialect
 	sql     Fragments
-	names   *strings.Replacer // placeholders in statements → names of tables and columns, index hints
+	names   *strings.Replacer // placeholders → names of tables and columns, index hints
 	timeout time.Duration
 	durable bool // Options.RequireDurable
 
@@ -34,26 +33,26 @@ type Engine struct {
 
 var _ partition.Partition = (*Engine)(nil)
 
-// Options are what all SQL partitions have in common.
+// Options are the options of all SQL partitions.
 type Options struct {
-	Name        string        // the partition's name, which is also its Origin
-	TablePrefix string        // put before the name of every table
-	MaxConns    int           // connections at once; zero: a default
-	Timeout     time.Duration // bounds an operation whose context has no earlier deadline; zero: 10 s
+	Name        string        // name of the partition and its Origin
+	TablePrefix string        // prefix of all table names
+	MaxConns    int           // maximum number of connections; zero: a default
+	Timeout     time.Duration // limit of an operation without an earlier deadline; zero: 10 s
 	Logger      *slog.Logger  // nil: slog.Default()
-	// RequireDurable refuses commits as long as there are Warnings.
+	// RequireDurable refuses commits while there are Warnings.
 	RequireDurable bool
 }
 
 const (
 	defaultTimeout = 10 * time.Second
-	prepareTimeout = time.Minute // at least: migrations take their time
-	maxAttempts    = 20          // of a transaction that the database rolled back for another
+	prepareTimeout = time.Minute // at least: migrations can be slow
+	maxAttempts    = 20          // of a transaction that the database rolls back in favour of another
 )
 
 var prefixes = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]{0,31})?$`)
 
-// Complete checks the options and fills in the defaults of Timeout and Logger.
+// Complete checks the options and sets the defaults of Timeout and Logger.
 func (o Options) Complete() (Options, error) {
 	if o.Name == "" || len(o.Name) > partition.MaxOriginBytes {
 		return o, fmt.Errorf("partition name %q: want 1 to %d bytes", o.Name, partition.MaxOriginBytes)
@@ -66,12 +65,12 @@ func (o Options) Complete() (Options, error) {
 	return o, nil
 }
 
-// Names replaces {p} by the prefix of the tables, and {key} by the quoted name of that column.
+// Names replaces {p} by the table prefix and {key} by the quoted name of that column.
 func (o Options) Names() *strings.Replacer {
 	return strings.NewReplacer("{p}", o.TablePrefix, "{key}", "`key`")
 }
 
-// NewSQL returns the partition that a dialect implements. The options are complete.
+// New returns the partition of a dialect. The options must be complete.
 func New(o Options, sql Fragments, d Dialect) *Engine {
 	hint := o.Names().Replace
 	s := &Engine{name: partition.Origin(o.Name), dialect: d, sql: sql, timeout: o.Timeout, durable: o.RequireDurable,
@@ -93,7 +92,7 @@ func (s *Engine) MaxValueBytes() int64 { return s.dialect.MaxValueBytes() }
 // Warnings implements Identity.
 func (s *Engine) Warnings() []string { return s.dialect.Warnings() }
 
-// checkSizes refuses entries that do not fit, before anything is sent.
+// checkSizes refuses entries that exceed a limit, before the database is asked.
 func (s *Engine) checkSizes(entries []partition.Entry) error {
 	err := partition.CheckSizes(entries, s.MaxValueBytes())
 	if err != nil {
@@ -106,7 +105,7 @@ func (s *Engine) checkSizes(entries []partition.Entry) error {
 func (s *Engine) Prepare(ctx context.Context) error {
 	s.preparing.Lock()
 	defer s.preparing.Unlock()
-	ctx, done := s.within(ctx, max(s.timeout, prepareTimeout))
+	ctx, done := s.withTimeout(ctx, max(s.timeout, prepareTimeout))
 	defer done()
 	err := s.life.Err()
 	if err == nil {
@@ -128,17 +127,17 @@ func (s *Engine) Close() error {
 	return s.dialect.Close()
 }
 
-// begin opens an operation: its context ends with the caller's, with the
-// partition, and after the timeout.
+// begin starts an operation. Its context ends with the caller's context, when the partition is
+// closed, and after the timeout.
 func (s *Engine) begin(ctx context.Context, op string) (context.Context, func(), error) {
-	if err := s.usable(ctx); err != nil {
+	if err := s.checkUsable(ctx); err != nil {
 		return nil, nil, s.wrap(op, err)
 	}
-	ctx, done := s.within(ctx, s.timeout)
+	ctx, done := s.withTimeout(ctx, s.timeout)
 	return ctx, done, nil
 }
 
-func (s *Engine) usable(ctx context.Context) error {
+func (s *Engine) checkUsable(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%w: %w", partition.ErrUnavailable, err)
 	}
@@ -148,15 +147,14 @@ func (s *Engine) usable(ctx context.Context) error {
 	return nil
 }
 
-func (s *Engine) within(ctx context.Context, timeout time.Duration) (context.Context, func()) {
+func (s *Engine) withTimeout(ctx context.Context, timeout time.Duration) (context.Context, func()) {
 	inner, cancel := context.WithTimeout(ctx, timeout)
 	stop := context.AfterFunc(s.life, cancel)
 	return operation{inner, s.life}, func() { stop(); cancel() }
 }
 
-// operation is a context that has ended as soon as the partition is closed:
-// the cancellation that closing brings about comes a moment later, and what
-// is decided by Err, before COMMIT, would slip through.
+// operation is a context: Err fails as soon as the partition is closed. Closing cancels the
+// inner context only a moment later, too late for the check of Err before COMMIT.
 type operation struct {
 	context.Context
 	life context.Context
@@ -167,15 +165,15 @@ func (o operation) Err() error {
 	return cmp.Or(o.Context.Err(), o.life.Err())
 }
 
-// wrap says what was being done where, in the errors of package partition.
+// wrap adds the operation and the partition to an error of package partition.
 func (s *Engine) wrap(op string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%s on %s: %w", op, s.name, s.explain(err))
+	return fmt.Errorf("%s on %s: %w", op, s.name, s.classify(err))
 }
 
-func (s *Engine) explain(err error) error {
+func (s *Engine) classify(err error) error {
 	for _, known := range []error{partition.ErrUnavailable, partition.ErrOutcomeUnknown, partition.ErrStaleEpoch, partition.ErrPositionMoved,
 		partition.ErrLeaseLost, partition.ErrLeaseHeld, partition.ErrNoCluster, partition.ErrRefused, partition.ErrTooLarge} {
 		if errors.Is(err, known) {
@@ -186,18 +184,18 @@ func (s *Engine) explain(err error) error {
 		errors.Is(err, sql.ErrConnDone) {
 		return fmt.Errorf("%w: %w", partition.ErrUnavailable, err)
 	}
-	return s.dialect.Explain(err)
+	return s.dialect.Classify(err)
 }
 
-// statement puts the names of tables, and what the dialect wants, into a text.
+// statement replaces the placeholders in a text.
 func (s *Engine) statement(text string) Statement { return Kept(s.names.Replace(text)) }
 
-// timed is statement for a text that contains the database's clock, {now}.
+// timed is statement for a text with the database's clock, {now}.
 func (s *Engine) timed(text string) Statement {
 	return Statement{strings.ReplaceAll(s.names.Replace(text), "{now}", s.dialect.Clock()), false}
 }
 
-// read runs f on a reading connection, and once more when the first has died.
+// read runs f on a reading connection, and again if the first connection has failed.
 func (s *Engine) read(ctx context.Context, op string, f func(context.Context, *Conn) error) error {
 	ctx, done, err := s.begin(ctx, op)
 	if err != nil {
@@ -220,8 +218,8 @@ func (s *Engine) readOnce(ctx context.Context, f func(context.Context, *Conn) er
 	return f(ctx, c)
 }
 
-// transact runs f in a transaction, again when the database rolled the
-// transaction back, and commits it durably.
+// transact runs f in a transaction and commits durably. If the database has rolled the transaction
+// back in favour of another, transact starts again.
 func (s *Engine) transact(ctx context.Context, op string, f func(context.Context, *Conn) error) error {
 	ctx, done, err := s.begin(ctx, op)
 	if err != nil {
@@ -229,19 +227,19 @@ func (s *Engine) transact(ctx context.Context, op string, f func(context.Context
 	}
 	defer done()
 	for attempt := 1; ; attempt++ {
-		err := s.attempt(ctx, f)
-		if err == nil || !s.again(ctx, attempt, err) {
+		err := s.attemptOnce(ctx, f)
+		if err == nil || !s.shouldRetry(ctx, attempt, err) {
 			return s.wrap(op, err)
 		}
 	}
 }
 
-// again reports whether a transaction that failed is worth another attempt.
-func (s *Engine) again(ctx context.Context, attempt int, err error) bool {
+// shouldRetry reports whether a failed transaction is worth another attempt.
+func (s *Engine) shouldRetry(ctx context.Context, attempt int, err error) bool {
 	return attempt < maxAttempts && ctx.Err() == nil && s.dialect.Transient(err) && !errors.Is(err, partition.ErrOutcomeUnknown)
 }
 
-func (s *Engine) attempt(ctx context.Context, f func(context.Context, *Conn) error) error {
+func (s *Engine) attemptOnce(ctx context.Context, f func(context.Context, *Conn) error) error {
 	c, err := s.dialect.Acquire(ctx, Writing)
 	if err != nil {
 		return err

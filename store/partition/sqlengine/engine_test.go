@@ -22,8 +22,8 @@ import (
 	"github.com/runnelkv/runnel/test/servers"
 )
 
-// database is one database of any dialect: how a partition opens it, and a
-// way around Runnel.
+// database is one database of any dialect: open opens a partition in the database, sql bypasses
+// Runnel.
 type database struct {
 	open func(o sqlengine.Options) *sqlengine.Engine
 	sql  *sql.DB
@@ -84,8 +84,8 @@ func TestPrepareRefusesANewerSchema(t *testing.T) {
 	})
 }
 
-// TestApplyNamesAForeignRow: a row of another key at a revision that is to be written is named, and nothing
-// is overwritten. Without the row the copy goes on.
+// TestApplyNamesAForeignRow: if a row of another key has a revision of the copy, Apply names the
+// row and overwrites nothing. Without the row Apply succeeds.
 func TestApplyNamesAForeignRow(t *testing.T) {
 	everywhere(t, func(t *testing.T, d database) {
 		p := d.prepared(t, sqlengine.Options{Name: "b"})
@@ -175,7 +175,7 @@ func TestCommitOfAStaleEpochWritesNothing(t *testing.T) {
 	})
 }
 
-// awkward are entries whose columns hold every byte and what SQL gives a meaning.
+// awkward returns entries whose columns contain every byte and all that has a meaning in SQL.
 func awkward() []partition.Entry {
 	all := make([]byte, 256)
 	for i := range all {

@@ -9,9 +9,9 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// updateLease assigns the fence first: MySQL's assignments run left to right. A lease that ends
-// later than two lengths of a new lease is one of before the clock was set back. One length is not
-// enough: a server reads its clock when a statement begins, which then may wait for the lock.
+// updateLease assigns the fence first, because MySQL assigns from left to right. A lease that ends
+// later than two ttl from now was taken before the clock was set back. A single ttl would be too
+// strict: a server reads its clock at the start of a statement, which then may wait for the lock.
 const updateLease = `UPDATE {p}lease SET
 		fence = CASE WHEN holder = ? THEN fence ELSE fence + 1 END, holder = ?, expires_at = {now} + ?
 	WHERE id = 1 AND (holder = ? OR expires_at <= {now} OR expires_at > {now} + ?)`
@@ -25,7 +25,7 @@ func (s *Engine) Acquire(ctx context.Context, holder string, ttl time.Duration) 
 		if err != nil {
 			return err
 		}
-		err = conn.One(ctx, s.statement(selectLease), nil, func(r Rows) {
+		err = conn.QueryRow(ctx, s.statement(selectLease), nil, func(r Rows) {
 			l = partition.Lease{Holder: string(r.Bytes(0)), Fence: r.Int(1), ExpiresAt: partition.Instant(r.Int(2))}
 		})
 		if err == nil && l.Holder != holder {

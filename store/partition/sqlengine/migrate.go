@@ -14,8 +14,8 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// Migrate brings the schema of db to the version of this binary, by the files in a
-// folder. The caller holds a lock against other processes.
+// Migrate brings the schema of db to the version of this binary, by the files of a folder. The
+// caller holds a lock against other processes.
 func Migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, files fs.FS, folder string, names *strings.Replacer) error {
 	files, err := fs.Sub(files, folder)
 	if err != nil {
@@ -44,17 +44,18 @@ func Migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, files fs.FS
 	return nil
 }
 
-// mendVersions completes a table of versions that a process has made, but not begun, when it died.
+// mendVersions completes the table of versions of a process that died between creating and filling
+// the table.
 func mendVersions(ctx context.Context, db *sql.DB, table string) error {
 	var rows int
 	if db.QueryRowContext(ctx, "SELECT COUNT(*) FROM "+table).Scan(&rows) != nil || rows > 0 {
-		return nil // there is no table yet, or it has begun
+		return nil // the table is missing, or is not empty
 	}
 	_, err := db.ExecContext(ctx, "INSERT INTO "+table+" (version_id, is_applied) VALUES (0, 1)")
 	return err
 }
 
-// namedFS puts the names of tables and columns into the files it gives.
+// namedFS replaces the placeholders of tables and columns in the files of FS.
 type namedFS struct {
 	fs.FS
 	names *strings.Replacer
@@ -77,7 +78,7 @@ func (f namedFS) Open(name string) (fs.File, error) {
 	return namedFile{file, strings.NewReader(f.names.Replace(string(text)))}, nil
 }
 
-// namedFile reads the changed text. Its Stat is the original's.
+// namedFile reads the replaced text. Stat is that of the original file.
 type namedFile struct {
 	fs.File
 	text *strings.Reader

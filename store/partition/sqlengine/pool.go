@@ -12,16 +12,16 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// Pool lends connections. The one that was used last is lent first: its
-// cache is warm, and those that are not needed grow cold and are closed.
+// Pool is a pool of connections. Acquire prefers the connection that was used last, because its
+// caches are warm; Trim closes connections that have been idle for long.
 type Pool[C io.Closer] struct {
 	open   func(context.Context) (C, error)
 	Usable func(context.Context, C) bool // nil: always
-	slots  chan struct{}                 // one in it for each connection that is lent; nil: no limit
-	Long   bool                          // connections are lent for long: Close does not wait for them
+	slots  chan struct{}                 // holds a token for each acquired connection; nil: no limit
+	Long   bool                          // connections are used for long: Close does not wait for them
 
 	mu     sync.Mutex
-	idle   []idle[C] // in the order in which they were given back
+	idle   []idle[C] // in the order of their release
 	closed bool
 }
 
@@ -30,7 +30,7 @@ type idle[C any] struct {
 	since time.Time
 }
 
-// NewPool returns a pool of at most limit connections; 0 is no limit.
+// NewPool returns a pool of at most limit connections; 0: no limit.
 func NewPool[C io.Closer](limit int, open func(context.Context) (C, error)) *Pool[C] {
 	p := &Pool[C]{open: open}
 	if limit > 0 {
@@ -39,7 +39,7 @@ func NewPool[C io.Closer](limit int, open func(context.Context) (C, error)) *Poo
 	return p
 }
 
-// Acquire lends a connection, and waits for one as long as ctx allows.
+// Acquire takes a connection, and waits for a free connection until ctx ends.
 func (p *Pool[C]) Acquire(ctx context.Context) (c C, err error) {
 	if err := p.enter(ctx); err != nil {
 		return c, err
@@ -79,14 +79,14 @@ func (p *Pool[C]) enter(ctx context.Context) error {
 	}
 }
 
-// Leave frees the place of a connection that was neither released nor discarded.
+// Leave frees the slot of a connection that was neither released nor discarded.
 func (p *Pool[C]) Leave() {
 	if p.slots != nil {
 		<-p.slots
 	}
 }
 
-// pop is an idle connection, if there is one.
+// pop removes the idle connection that was used last.
 func (p *Pool[C]) pop() (c C, found bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -102,7 +102,7 @@ func (p *Pool[C]) pop() (c C, found bool, err error) {
 	return c, true, nil
 }
 
-// Release takes a connection back that can be lent again.
+// Release gives a connection back for later use.
 func (p *Pool[C]) Release(c C) {
 	defer p.Leave()
 	p.mu.Lock()
@@ -114,13 +114,13 @@ func (p *Pool[C]) Release(c C) {
 	p.idle = append(p.idle, idle[C]{c, time.Now()})
 }
 
-// Discard takes a connection back that cannot.
+// Discard closes a connection instead of Release.
 func (p *Pool[C]) Discard(c C) {
 	defer p.Leave()
 	_ = c.Close()
 }
 
-// Trim closes the connections that have not been used since.
+// Trim closes the connections that have been idle since before since.
 func (p *Pool[C]) Trim(since time.Time) {
 	p.mu.Lock()
 	n := 0
@@ -135,8 +135,8 @@ func (p *Pool[C]) Trim(since time.Time) {
 	}
 }
 
-// Close closes the connections, and waits for those that are lent if the pool has a limit and
-// does not lend for long. Others close when they come back.
+// Close closes the idle connections. If the pool has a limit and Long is false, Close waits for the
+// acquired connections; otherwise Release and Discard close them.
 func (p *Pool[C]) Close() error {
 	p.mu.Lock()
 	p.closed = true

@@ -9,7 +9,7 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// fakeConn is a connection to nothing.
+// fakeConn is a connection without a server.
 type fakeConn struct{ _ byte }
 
 func (*fakeConn) Close() error { return nil }

@@ -39,9 +39,9 @@ func (s *Engine) get(ctx context.Context, keys []partition.Key, most int64) ([]p
 	return entries, nil
 }
 
-// getInProcess makes no timer: it and its context would cost more than looking up a key.
+// getInProcess uses no timer: timer and context would cost more than the lookup of a key.
 func (s *Engine) getInProcess(ctx context.Context, keys []partition.Key, most int64) ([]partition.Entry, error) {
-	err := s.usable(ctx)
+	err := s.checkUsable(ctx)
 	var entries []partition.Entry
 	if err == nil {
 		entries, err = s.dialect.Get(operation{ctx, s.life}, keys, most)
@@ -52,9 +52,9 @@ func (s *Engine) getInProcess(ctx context.Context, keys []partition.Key, most in
 	return entries, nil
 }
 
-// List implements Reader. It reads heads first and then only the values that
-// are within the budget; a key that changes between the two is read as it is
-// then, and left out when it was deleted meanwhile.
+// List implements Reader. It reads heads first and then only the values within the budget. A key
+// that changes between the two is returned as of the second; a key that is deleted in between is
+// left out.
 func (s *Engine) List(ctx context.Context, span partition.Span) (entries []partition.Entry, more bool, err error) {
 	if span.Limit < 1 {
 		return nil, false, s.wrap("list", fmt.Errorf("limit %d", span.Limit))
@@ -77,9 +77,9 @@ const (
 	selectLive  = `SELECT ` + HeadColumns + ` FROM {p}entries {by_live} WHERE deleted = 0 AND {key} >= ?`
 )
 
-// listHeads reads one more than the limit, to say whether more follow. It reads rows as
-// they stand and, when tombstones are among them, the others by the index that has none: so
-// it does not go through all tombstones, and rows without any need no second look.
+// listHeads reads an entry beyond the limit to find out whether more follow. The first statement
+// reads rows including tombstones. If there are any, a second statement reads the remaining rows
+// by the index of live entries, so that a long run of tombstones is never read.
 func (s *Engine) listHeads(ctx context.Context, c *Conn, span partition.Span) ([]partition.Entry, bool, error) {
 	want := span.Limit + 1
 	all, err := s.headsFrom(ctx, c, selectHeads, span, want)
@@ -113,14 +113,14 @@ func (s *Engine) headsFrom(ctx context.Context, c *Conn, text string, span parti
 // selectHeads reads rows of HeadColumns.
 func (s *Engine) selectHeads(ctx context.Context, c *Conn, text string, args ...any) (entries []partition.Entry, err error) {
 	var shared SharedStrings
-	err = c.Each(ctx, s.statement(text), args, func(r Rows) error {
+	err = c.QueryRows(ctx, s.statement(text), args, func(r Rows) error {
 		entries = append(entries, r.Entry(&shared, false))
 		return nil
 	})
 	return entries, err
 }
 
-// countWithin counts the entries up to the one whose value reaches the budget in bytes.
+// countWithin counts the entries up to the entry with which the sum of values reaches the budget in bytes.
 func countWithin(entries []partition.Entry, budget int64) int {
 	if budget <= 0 {
 		budget = partition.DefaultSpanBytes
@@ -133,7 +133,7 @@ func countWithin(entries []partition.Entry, budget int64) int {
 	return len(entries)
 }
 
-// addValues reads the entries of heads again, with values, in the same order.
+// addValues reads entries again, with values, in the same order.
 func (s *Engine) addValues(ctx context.Context, heads []partition.Entry) ([]partition.Entry, error) {
 	keys := make([]partition.Key, len(heads))
 	for i := range heads {
@@ -156,7 +156,7 @@ func (s *Engine) addValues(ctx context.Context, heads []partition.Entry) ([]part
 	return entries, nil
 }
 
-// MySQL walks the index from its end only where the order names the origin too.
+// MySQL reads the index backwards only if ORDER BY names the origin too.
 const selectNewest = `SELECT ` + HeadColumns + ` FROM {p}entries {by_revision} WHERE origin = ?
 	AND revision <= (SELECT revision FROM {p}positions WHERE origin = ?) ORDER BY origin DESC, revision DESC LIMIT ?`
 
@@ -184,9 +184,9 @@ func (s *Engine) Expired(ctx context.Context, limit int) (keys []partition.Key, 
 	return keys, err
 }
 
-// selectKeys reads keys, and the revision of the last.
+// selectKeys returns keys and the revision of the last key.
 func selectKeys(ctx context.Context, c *Conn, text Statement, args ...any) (keys []partition.Key, last partition.Revision, err error) {
-	err = c.Each(ctx, text, args, func(r Rows) error {
+	err = c.QueryRows(ctx, text, args, func(r Rows) error {
 		keys, last = append(keys, partition.Key(r.Bytes(0))), partition.Revision(r.Int(1))
 		return nil
 	})
@@ -207,12 +207,12 @@ func positionOf(r Rows, origin partition.Origin) partition.Position {
 		SyncedAt: partition.Instant(r.Int(2)), Collected: partition.Revision(r.Int(3))}
 }
 
-// Positions implements Reader. A statement reads its clock before it sees
-// any row, so Now is never later than the positions. Without positions there is one row with the clock alone.
+// Positions implements Reader. A statement reads the clock before any row, so Now is never later
+// than the positions. Without positions the result is one row with only the clock.
 func (s *Engine) Positions(ctx context.Context) (p partition.Positions, err error) {
 	err = s.read(ctx, "positions", func(ctx context.Context, c *Conn) error {
 		p.Origins = make(map[partition.Origin]partition.Position)
-		return c.Each(ctx, s.timed(selectPositions), nil, func(r Rows) error {
+		return c.QueryRows(ctx, s.timed(selectPositions), nil, func(r Rows) error {
 			p.Now = partition.Instant(r.Int(5))
 			if origin := partition.Origin(r.Bytes(4)); origin != "" {
 				p.Origins[origin] = positionOf(r, origin)
@@ -223,10 +223,10 @@ func (s *Engine) Positions(ctx context.Context) (p partition.Positions, err erro
 	return p, err
 }
 
-// position reads one position; a missing row is the zero Position. lock is a fragment.
+// position reads a position; a missing row is the zero Position. lock is a locking fragment.
 func (s *Engine) position(ctx context.Context, c *Conn, origin partition.Origin, lock string) (p partition.Position, found bool, err error) {
 	p.Origin = origin
-	err = c.One(ctx, s.statement(selectPosition+lock), []any{string(origin)}, func(r Rows) { p = positionOf(r, origin) })
+	err = c.QueryRow(ctx, s.statement(selectPosition+lock), []any{string(origin)}, func(r Rows) { p = positionOf(r, origin) })
 	if errors.Is(err, sql.ErrNoRows) {
 		return p, false, nil
 	}

@@ -4,7 +4,7 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// The columns of an entry, in the order in which rows are read and built.
+// The columns of an entry, in the order of reading and writing.
 const (
 	HeadColumns  = `{key}, origin, revision, deleted, content_type, metadata, modified_at, expires_at, checksum, size`
 	EntryColumns = HeadColumns + `, value`
@@ -17,7 +17,7 @@ const (
 	SelectEntriesIn = `SELECT ` + EntryColumns + ` FROM {p}entries WHERE {key} IN `
 	SelectHeadsIn   = `SELECT ` + HeadColumns + ` FROM {p}entries WHERE {key} IN `
 
-	// Between the two stands the size of the largest value that is read.
+	// The maximum size of a value stands between the two.
 	SelectSmall   = `SELECT ` + HeadColumns + `, CASE WHEN size <= `
 	SelectSmallIn = ` THEN value END FROM {p}entries WHERE {key} IN `
 )
@@ -35,7 +35,7 @@ type Rows interface {
 	Close() error
 }
 
-// SharedStrings keeps the strings that repeat from row to row: origins and content types.
+// SharedStrings shares the strings that repeat from row to row: origins and content types.
 type SharedStrings struct {
 	origin      partition.Origin
 	contentType string
@@ -57,10 +57,10 @@ func (s *SharedStrings) ContentType(b []byte) string {
 	return s.contentType
 }
 
-// MultiRows are the rows of several statements in one packet.
+// MultiRows are the rows of several statements that were sent in a single packet.
 type MultiRows interface {
 	Rows
-	// NextResult goes on to the next result that has columns. Rows of this one that were not
-	// read are skipped.
+	// NextResult skips the remaining rows of this result and goes on to the next result with
+	// columns.
 	NextResult() error
 }

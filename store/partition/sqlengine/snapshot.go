@@ -12,18 +12,17 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// snapshot streams the rows of one query inside a read-only transaction, on a
-// connection of its own.
+// snapshot streams the rows of a query in a read-only transaction on a connection of its own.
 type snapshot struct {
 	s        *Engine
 	c        *Conn
 	position partition.Position
 	rows     Rows
-	end      context.CancelFunc // of the query
+	end      context.CancelFunc // ends the query
 	shared   SharedStrings
 	done     bool
 
-	last, seen partition.Revision // of the newest entry, and of the last one read
+	last, seen partition.Revision // revisions: of the newest entry, and of the entry read last
 }
 
 // Snapshot implements Source.
@@ -53,7 +52,7 @@ const (
 )
 
 func (n *snapshot) open(ctx context.Context, origin partition.Origin, after partition.Revision) error {
-	// The query outlives this call, but not its beginning.
+	// The query outlives this call, but opening it does not.
 	var query context.Context
 	query, n.end = context.WithCancel(n.s.life)
 	stop := context.AfterFunc(ctx, n.end)
@@ -72,10 +71,10 @@ func (n *snapshot) open(ctx context.Context, origin partition.Origin, after part
 	return err
 }
 
-// openStepwise sends one statement after the other. The clock is read before the
-// view is taken: the view holds everything up to it.
+// openStepwise sends the statements one by one. The clock is read before the view is opened, so the
+// view contains everything up to now.
 func (n *snapshot) openStepwise(ctx context.Context, origin partition.Origin, after partition.Revision) (now partition.Instant, err error) {
-	if err := n.c.One(ctx, n.s.timed(selectClock), nil, func(r Rows) { now = partition.Instant(r.Int(0)) }); err != nil {
+	if err := n.c.QueryRow(ctx, n.s.timed(selectClock), nil, func(r Rows) { now = partition.Instant(r.Int(0)) }); err != nil {
 		return 0, err
 	}
 	n.c.inTx = true
@@ -88,7 +87,7 @@ func (n *snapshot) openStepwise(ctx context.Context, origin partition.Origin, af
 		return 0, err
 	}
 	of := []any{string(origin), int64(after), string(origin)}
-	err = n.c.One(ctx, n.s.statement(selectLast), of, func(r Rows) { n.last = partition.Revision(r.Int(0)) })
+	err = n.c.QueryRow(ctx, n.s.statement(selectLast), of, func(r Rows) { n.last = partition.Revision(r.Int(0)) })
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return 0, err
 	}
@@ -96,9 +95,8 @@ func (n *snapshot) openStepwise(ctx context.Context, origin partition.Origin, af
 	return now, err
 }
 
-// openPipelined sends the same statements together, and the transaction's end
-// behind them: a target waits for one round trip in place of five, and Close
-// for none.
+// openPipelined sends the same statements in one packet, followed by COMMIT: opening takes one
+// round trip instead of five, and Close takes none.
 func (n *snapshot) openPipelined(ctx context.Context, origin partition.Origin, after partition.Revision) (now partition.Instant, err error) {
 	texts := append([]string{n.s.timed(selectClock).Text}, n.s.sql.BeginSnapshot...)
 	for _, text := range []string{selectPosition, selectLast, selectAfter, "COMMIT"} {
@@ -137,7 +135,7 @@ func (n *snapshot) Next(ctx context.Context, maxEntries int, maxBytes int64) ([]
 	if n.done {
 		return nil, io.EOF
 	}
-	ctx, done := n.s.within(ctx, n.s.timeout)
+	ctx, done := n.s.withTimeout(ctx, n.s.timeout)
 	defer done()
 	stop := context.AfterFunc(ctx, n.end)
 	defer stop()
@@ -156,7 +154,7 @@ func (n *snapshot) next(maxEntries int, maxBytes int64) ([]partition.Entry, erro
 	var entries []partition.Entry
 	for len(entries) < max(maxEntries, 1) {
 		if !n.rows.Next() {
-			n.done = n.rows.Err() == nil // known now, so that who closes it here need not drop the connection
+			n.done = n.rows.Err() == nil // so that Close need not discard the connection
 			break
 		}
 		e := n.rows.Entry(&n.shared, true)
@@ -172,8 +170,8 @@ func (n *snapshot) next(maxEntries int, maxBytes int64) ([]partition.Entry, erro
 	return nil, fmt.Errorf("%w: the entries end at %d, before %d", partition.ErrUnavailable, n.seen, n.last)
 }
 
-// Close implements Snapshot. In mid-stream it drops the connection, as the
-// rest of the rows would have to be read otherwise.
+// Close implements Snapshot. Before the end of the rows Close discards the connection, because
+// reading the remaining rows could take long.
 func (n *snapshot) Close() error {
 	if n.c == nil {
 		return nil
@@ -182,9 +180,9 @@ func (n *snapshot) Close() error {
 		if !n.done {
 			n.c.Abort()
 		}
-		// After hanging up it fails, and says nothing new.
+		// After Abort the error of Close has no information.
 		if err := n.rows.Close(); err == nil && n.done && n.s.sql.Pipelined {
-			n.c.inTx = false // COMMIT was answered too
+			n.c.inTx = false // COMMIT has succeeded
 		}
 		n.rows = nil
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// fewRows are rows that end early.
+// fewRows ends after left rows.
 type fewRows struct {
 	Rows
 	left int
@@ -19,7 +19,7 @@ func (r *fewRows) Next() bool                                 { r.left--; return
 func (r *fewRows) Err() error                                 { return nil }
 func (r *fewRows) Entry(*SharedStrings, bool) partition.Entry { return partition.Entry{Revision: 1} }
 
-// TestSnapshotThatEndsEarlyIsAnError: a server that leaves rows out must not make a copy look level.
+// TestSnapshotThatEndsEarlyIsAnError: if a server leaves rows out, the copy must fail.
 func TestSnapshotThatEndsEarlyIsAnError(t *testing.T) {
 	for last, want := range map[partition.Revision]error{1: nil, 2: partition.ErrUnavailable} {
 		s := &Engine{name: "a", timeout: defaultTimeout, life: t.Context()}

@@ -349,7 +349,7 @@ func (d *database) Answered(err error) bool {
 }
 
 // Explain implements Dialect.
-func (d *database) Explain(err error) error {
+func (d *database) Classify(err error) error {
 	switch errorCode(err) {
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_IOERR,
 		sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PROTOCOL:
