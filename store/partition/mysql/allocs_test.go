@@ -26,25 +26,23 @@ func someBatch(n int) *partition.Batch {
 	return b
 }
 
-// TestCommitTextTakesNoMemory: the text of a commit is built in place,
-// whatever the number of its entries.
+// TestCommitTextTakesNoMemory: the text of a commit is built in place, for any number of entries.
 func TestCommitTextTakesNoMemory(t *testing.T) {
 	d, b := textDB(), someBatch(64)
 	var text []byte
 	allocs := testing.AllocsPerRun(100, func() {
 		text = d.appendClaim(text[:0], b)
-		text = appendUpsert(text, b.Write, &d.upsert, told)
+		text = appendUpsert(text, b.Write, &d.upsert, fromServer)
 	})
 	if allocs > 6 { // the claim's arguments
 		t.Errorf("the text of a commit takes %v allocations", allocs)
 	}
 }
 
-// TestPlainRowsLeaveOutWhatIsNull: a row with metadata or an expiry brings
-// the whole row back.
+// TestPlainRowsLeaveOutWhatIsNull: a row with metadata or an expiry needs all columns.
 func TestPlainRowsLeaveOutWhatIsNull(t *testing.T) {
 	d, b := textDB(), someBatch(3)
-	plain := string(appendUpsert(nil, b.Write, &d.upsert, given))
+	plain := string(appendUpsert(nil, b.Write, &d.upsert, fromEntry))
 	if strings.Contains(plain, "VALUES(metadata)") || strings.Contains(plain, "expires_at,") {
 		t.Errorf("NULLs are written out: %s", plain)
 	}
@@ -53,7 +51,7 @@ func TestPlainRowsLeaveOutWhatIsNull(t *testing.T) {
 	} {
 		b := someBatch(3)
 		change(&b.Write[2])
-		if whole := string(appendUpsert(nil, b.Write, &d.upsert, given)); !strings.Contains(whole, "metadata, modified_at, expires_at") {
+		if whole := string(appendUpsert(nil, b.Write, &d.upsert, fromEntry)); !strings.Contains(whole, "metadata, modified_at, expires_at") {
 			t.Errorf("the %s of the last row is lost: %s", name, whole)
 		}
 	}
@@ -73,11 +71,11 @@ func TestRowsAreCopiedWithTwoAllocations(t *testing.T) {
 	}
 }
 
-// TestBulkTakesPlainSmallRows: nothing of what the prepared statement has no argument for, and
-// nothing that the driver would send on its own.
+// TestBulkTakesPlainSmallRows: rows with columns that the prepared statement lacks, and rows that
+// the driver would send alone, are left to other statements.
 func TestBulkTakesPlainSmallRows(t *testing.T) {
 	d := textDB()
-	if got := strings.Count(d.bulk, "?"); got != bulkRows*bulkColumns {
+	if got := strings.Count(d.bulkText, "?"); got != bulkRows*bulkColumns {
 		t.Errorf("%d arguments", got)
 	}
 	for what, change := range map[string]func(*partition.Entry){
@@ -86,18 +84,18 @@ func TestBulkTakesPlainSmallRows(t *testing.T) {
 	} {
 		b := someBatch(bulkRows)
 		change(&b.Write[bulkRows-1])
-		if got := d.bulky(b.Write); got != (what == "") {
+		if got := d.startsBulk(b.Write); got != (what == "") {
 			t.Errorf("with %q: %v", what, got)
 		}
 	}
-	if b := someBatch(bulkRows - 1); d.bulky(b.Write) {
+	if b := someBatch(bulkRows - 1); d.startsBulk(b.Write) {
 		t.Error("too few rows")
 	}
 	b := someBatch(bulkRows)
 	for i := range b.Write {
 		b.Write[i].Value = make([]byte, 1000)
 	}
-	if d.bulky(b.Write) {
+	if d.startsBulk(b.Write) {
 		t.Error("more than a chunk")
 	}
 }

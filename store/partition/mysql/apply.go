@@ -9,19 +9,18 @@ import (
 )
 
 const (
-	// updateStep moves a position that is where the step begins, under a lease that is still held.
-	updateStep = `UPDATE {p}positions SET revision = %d, goal = %d, synced_at = GREATEST(synced_at, %d) WHERE origin = %s AND revision = %d`
-	// underFence keeps the lease from being taken over before the commit.
-	underFence = ` AND (SELECT fence FROM {p}lease WHERE id = 1 LOCK IN SHARE MODE) = %d`
+	// movePosition changes a position from From, under a lease that is still held.
+	movePosition = `UPDATE {p}positions SET revision = %d, goal = %d, synced_at = GREATEST(synced_at, %d) WHERE origin = %s AND revision = %d`
+	// underLease keeps the lease from changing hands before the commit.
+	underLease = ` AND (SELECT fence FROM {p}lease WHERE id = 1 LOCK IN SHARE MODE) = %d`
 )
 
-// ApplyFast implements FastApplier. It makes a step in one round trip, or in few when
-// there is much to write. All statements are guarded by the first: the rows
-// cannot be written unless it moved the position. Any other outcome is left
-// to the plain way, which finds out what it was.
+// ApplyFast implements FastApplier in a single round trip, or in a few for many entries. The first
+// statement guards the rows: unless it changed the position, no row can be written. If the position
+// is unchanged, the caller uses an ordinary transaction, which finds the reason.
 func (d *database) ApplyFast(ctx context.Context, c partition.Copy) (done bool, err error) {
 	if c.From == 0 || c.Collected != 0 {
-		return false, nil // there may be no row yet, or there is more to note in it
+		return false, nil // the row of the position may be missing, or Collected changes too
 	}
 	l, err := d.writers.Acquire(ctx)
 	if err != nil {
@@ -29,10 +28,10 @@ func (d *database) ApplyFast(ctx context.Context, c partition.Copy) (done bool, 
 	}
 	defer d.writers.release(l)
 	t := &transfer{d: d, l: l}
-	t.begin(c)
-	if err = t.write(ctx, c.Entries); err == nil {
+	t.addMove(c)
+	if err = t.addWrites(ctx, c.Entries); err == nil {
 		l.text, t.final = append(l.text, "COMMIT"...), true
-		err = t.send(ctx)
+		err = t.flush(ctx)
 	}
 	switch {
 	case err == nil:
@@ -46,64 +45,65 @@ func (d *database) ApplyFast(ctx context.Context, c partition.Copy) (done bool, 
 	return !d.Answered(err), err
 }
 
-// errNotMoved: the position is elsewhere, or the lease is somebody else's.
+// errNotMoved: the position differs from From, or the lease has another holder.
 var errNotMoved = errors.New("not moved")
 
-// transfer is one attempt to make a step.
+// transfer is an attempt to apply a copy.
 type transfer struct {
 	d     *database
 	l     *rawConn
-	sent  bool // the statement that moves the position
-	moved bool // … and it did
+	sent  bool // the statement that changes the position
+	moved bool // the position was changed
 	final bool // COMMIT was sent
 }
 
-func (t *transfer) begin(c partition.Copy) {
-	t.l.text = fmt.Appendf(t.l.text[:0], t.d.step, c.To, c.Goal, c.SyncedAt, appendBytes(nil, c.Origin), c.From)
+func (t *transfer) addMove(c partition.Copy) {
+	t.l.text = fmt.Appendf(t.l.text[:0], t.d.moveText, c.To, c.Goal, c.SyncedAt, appendBytes(nil, c.Origin), c.From)
 	if c.Fence != 0 {
-		t.l.text = fmt.Appendf(t.l.text, t.d.fence, c.Fence)
+		t.l.text = fmt.Appendf(t.l.text, t.d.fenceText, c.Fence)
 	}
 	t.l.text = append(t.l.text, ';')
 }
 
-func (t *transfer) write(ctx context.Context, entries []partition.Entry) error {
+func (t *transfer) addWrites(ctx context.Context, entries []partition.Entry) error {
 	entries, err := t.writeBulk(ctx, entries)
 	if err != nil {
 		return err
 	}
-	from := guarded
+	from := ifPreviousApplied
 	if t.sent {
-		from = given
+		from = fromEntry
 	}
-	return t.d.rows(entries, func(chunk []partition.Entry) error {
-		if from != guarded {
-			if err := t.send(ctx); err != nil {
+	return t.d.eachChunk(entries, func(chunk []partition.Entry) error {
+		if from != ifPreviousApplied {
+			if err := t.flush(ctx); err != nil {
 				return err
 			}
 		}
 		t.l.text = append(appendUpsert(t.l.text, chunk, &t.d.newer, from), ';')
-		from = given
+		from = fromEntry
 		return nil
 	}, func(e partition.Entry) error {
-		if err := t.send(ctx); err != nil {
+		if err := t.flush(ctx); err != nil {
 			return err
 		}
-		from = given
-		return t.l.within(ctx, func() error {
+		from = fromEntry
+		return t.l.withKill(ctx, func() error {
 			_, err := t.l.execArgs(t.d.newer.one, entryArgs(&e))
 			return err
 		})
 	})
 }
 
-// send runs what has gathered. No more is sent unless the position was moved.
-func (t *transfer) send(ctx context.Context) error {
+// flush sends the gathered statements. It fails with errNotMoved if the position was not changed,
+// so that no further statement is sent.
+func (t *transfer) flush(ctx context.Context) error {
 	if len(t.l.text) == 0 {
 		return nil
 	}
 	t.l.inTx = true
-	err := t.l.within(ctx, func() error {
-		done, err := t.l.send(string(t.l.text))
+	err := t.l.withKill(ctx, func() error {
+		done, err := t.l.execText(string(t.l.text))
 		if err == nil && !t.sent {
 			t.sent, t.moved = true, done.AllRowsAffected()[0] == 1
 		}

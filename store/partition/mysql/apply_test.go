@@ -31,7 +31,7 @@ func newFollower(t *testing.T, address string) *follower {
 	if f.lease, err = f.Acquire(t.Context(), "one", time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	for range 4 { // the first makes the row, the others the connections
+	for range 4 { // the first creates the row, the remaining ones open the connections
 		if err := f.Apply(t.Context(), f.step(1)); err != nil {
 			t.Fatal(err)
 		}
@@ -40,7 +40,7 @@ func newFollower(t *testing.T, address string) *follower {
 	return f
 }
 
-// step takes the follower n revisions on, with as many entries.
+// step moves the follower n revisions forward, with as many entries.
 func (f *follower) step(n int) partition.Copy {
 	c := partition.Copy{Origin: "z", From: f.at, To: f.at + partition.Revision(n), Goal: f.at + partition.Revision(n), Fence: f.lease.Fence}
 	for i, e := range partitiontest.Blind(n, 0).Write {
@@ -71,7 +71,7 @@ func TestApplyTakesOneRoundTrip(t *testing.T) {
 	})
 }
 
-// TestApplyWaitsForALeaseThatIsBeingTaken: until the commit the fence must not change.
+// TestApplyWaitsForALeaseThatIsBeingTaken: the fence must not change before the commit.
 func TestApplyWaitsForALeaseThatIsBeingTaken(t *testing.T) {
 	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		address := server.Database(t)
@@ -99,8 +99,8 @@ func TestApplyWaitsForALeaseThatIsBeingTaken(t *testing.T) {
 	})
 }
 
-// TestApplyElsewhereWritesNoChunk: what is written in several statements, of
-// which only the first is guarded, is not begun when the position is elsewhere.
+// TestApplyElsewhereWritesNoChunk: of several statements only the first is guarded, so the rest
+// must not be sent if the position differs.
 func TestApplyElsewhereWritesNoChunk(t *testing.T) {
 	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		f := newFollower(t, server.Database(t))
@@ -126,8 +126,8 @@ func TestApplyElsewhereWritesNoChunk(t *testing.T) {
 	})
 }
 
-// TestLargeStepsAreWholeAndGuarded: those of which a prepared statement writes a part, and
-// text what does not fit it, or is left over.
+// TestLargeStepsAreWholeAndGuarded: the prepared statement writes a part of such a step, text the
+// remaining rows.
 func TestLargeStepsAreWholeAndGuarded(t *testing.T) {
 	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		f := newFollower(t, server.Database(t))

@@ -20,19 +20,18 @@ import (
 	"github.com/runnelkv/runnel/test/servers"
 )
 
-// The benchmarks of this file tell the processor time that an entry costs,
-// here (client-µs) and in the server (server-µs), which says more than the
-// clock on a machine that does other things too. Server time needs a server
-// whose process is visible:
+// The benchmarks of this file report the processor time of an entry, in the client (client-µs) and
+// in the server (server-µs). On a busy machine processor time is more precise than elapsed time.
+// Server time requires that the process of the server is visible:
 //
 //	RUNNEL_BENCH_MYSQL=mysql://root:PASSWORD@HOST:PORT RUNNEL_BENCH_MYSQL_PID=… \
 //		go test ./store/partition/mysql -run '^$' -bench MySQL
 //
-// Without the first they use the tests' shared MariaDB.
+// Without the first variable the benchmarks use the MariaDB server that the tests share.
 
 const mysqlBenchKeys = 100_000
 
-// benchPartition is an empty partition named name on the benchmarks' server.
+// benchPartition returns an empty partition on the server of the benchmarks.
 func benchPartition(b *testing.B, name string) *sqlengine.Engine {
 	b.Helper()
 	address := os.Getenv("RUNNEL_BENCH_MYSQL")
@@ -50,7 +49,7 @@ func benchPartition(b *testing.B, name string) *sqlengine.Engine {
 	return p
 }
 
-// fullPartition holds mysqlBenchKeys entries of its own.
+// fullPartition returns a partition with mysqlBenchKeys entries of its own.
 func fullPartition(b *testing.B) *sqlengine.Engine {
 	p := benchPartition(b, "a")
 	partitiontest.Join(b, p)
@@ -62,7 +61,7 @@ func fullPartition(b *testing.B) *sqlengine.Engine {
 	return p
 }
 
-// someEntries are n entries of a service's usual size, of distinct random keys.
+// someEntries returns n entries of a service's usual size, with distinct random keys.
 func someEntries(n int) []partition.Entry {
 	entries := make([]partition.Entry, 0, n)
 	taken := make(map[int]bool, n)
@@ -79,8 +78,8 @@ func someEntries(n int) []partition.Entry {
 	return entries
 }
 
-// measured runs work, which handles n entries a call, and reports what each
-// entry cost. prepare runs before each call, unmeasured.
+// measured runs work, which handles n entries per call, and reports the cost per entry. prepare
+// runs before each call and is not measured.
 func measured(b *testing.B, n int, prepare, work func(i int)) {
 	b.ReportAllocs()
 	b.ResetTimer()
@@ -108,7 +107,7 @@ func clientCPU() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// serverCPU is the processor time of all of the server's threads.
+// serverCPU returns the processor time of all threads of the server.
 func serverCPU(b *testing.B) (total time.Duration) {
 	pid := os.Getenv("RUNNEL_BENCH_MYSQL_PID")
 	if pid == "" {
@@ -148,7 +147,7 @@ func BenchmarkMySQLGet(b *testing.B) {
 	for _, n := range []int{1, 8, 32, 128} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			keys := make([]partition.Key, n)
-			again := max(1, 256/n) // so that what measuring costs does not count
+			again := max(1, 256/n) // so that the cost of measuring is negligible
 			measured(b, n*again, func(int) {
 				for i, e := range someEntries(n) {
 					keys[i] = e.Key
@@ -164,7 +163,7 @@ func BenchmarkMySQLGet(b *testing.B) {
 	}
 }
 
-// BenchmarkMySQLApply is a replica that follows: each step replaces entries.
+// BenchmarkMySQLApply measures a replica that follows: each step replaces entries.
 func BenchmarkMySQLApply(b *testing.B) {
 	p := benchPartition(b, "b")
 	c := partition.Copy{Origin: "a"}
@@ -191,7 +190,7 @@ func BenchmarkMySQLApply(b *testing.B) {
 	}
 }
 
-// BenchmarkMySQLFill is a replica that holds nothing yet.
+// BenchmarkMySQLFill measures a replica that is empty at the start.
 func BenchmarkMySQLFill(b *testing.B) {
 	p := benchPartition(b, "b")
 	c := partition.Copy{Origin: "a"}

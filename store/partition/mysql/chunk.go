@@ -8,28 +8,27 @@ import (
 	"github.com/runnelkv/runnel/store/partition/sqlengine"
 )
 
-// largeValue is from where on a value travels in a statement of its own with
-// binary arguments: escaping could double it.
+// largeValue is the size in bytes above which a value is sent in a statement of its own, with
+// binary arguments, because escaping could double its size.
 const largeValue = 64 << 10
 
-// largeValue is less where packets are small.
+// largeValue is lower if packets are small.
 func (d *database) largeValue() int { return min(largeValue, int(d.packet.Load()/16)) }
 
-// maxChunkBytes bounds the text of one packet, roughly; a chunk may exceed it
-// by one row. The driver keeps a buffer of up to 256 KiB for the next packet.
+// maxChunkBytes roughly limits the text of a packet; a chunk may exceed the limit by a row. The
+// driver keeps a buffer of up to 256 KiB for the next packet.
 const maxChunkBytes = 240 << 10
 
-// chunkBytes is a quarter of a packet at most. Chunks are measured before
-// escaping, which may double them, by one row too much, and begin behind
-// what has gathered already: in the smallest packet (1 MiB) that is
-// 256 KiB + 2·(256 KiB + largeValue + MaxMetadataBytes) and a little.
+// chunkBytes is at most a quarter of a packet. Chunks are measured before escaping, which may
+// double them, may be too long by a row, and follow text that was gathered before. In the smallest
+// packet (1 MiB) the sum is about 256 KiB + 2·(256 KiB + largeValue + MaxMetadataBytes).
 func (d *database) chunkBytes() int {
 	return min(maxChunkBytes, int(d.packet.Load()/4))
 }
 
-// rows gives the entries to small in chunks for one statement each, and those
-// with large values to large.
-func (d *database) rows(entries []partition.Entry, small func([]partition.Entry) error, large func(partition.Entry) error) error {
+// eachChunk calls small with chunks of entries that fit into a statement, and large with each entry
+// that has a large value.
+func (d *database) eachChunk(entries []partition.Entry, small func([]partition.Entry) error, large func(partition.Entry) error) error {
 	for len(entries) > 0 {
 		if len(entries[0].Value) > d.largeValue() {
 			if err := large(entries[0]); err != nil {
@@ -38,7 +37,7 @@ func (d *database) rows(entries []partition.Entry, small func([]partition.Entry)
 			entries = entries[1:]
 			continue
 		}
-		n := d.chunk(entries)
+		n := d.chunkLen(entries)
 		if err := small(entries[:n]); err != nil {
 			return err
 		}
@@ -47,8 +46,8 @@ func (d *database) rows(entries []partition.Entry, small func([]partition.Entry)
 	return nil
 }
 
-// chunk counts the entries, from the first, that go into one statement.
-func (d *database) chunk(entries []partition.Entry) int {
+// chunkLen returns how many of the first entries go into a statement.
+func (d *database) chunkLen(entries []partition.Entry) int {
 	n, size, limit, large := 0, 0, d.chunkBytes(), d.largeValue()
 	for n < len(entries) && size < limit && len(entries[n].Value) <= large {
 		size += rowBytes(&entries[n])
@@ -57,7 +56,7 @@ func (d *database) chunk(entries []partition.Entry) int {
 	return n
 }
 
-// rowBytes estimates the text of a row, as if a tenth of its bytes were escaped.
+// rowBytes estimates the text of a row, with a tenth of the bytes escaped.
 func rowBytes(e *partition.Entry) int {
 	n := len(e.Key) + len(e.Origin) + len(e.ContentType) + len(e.Metadata) + len(e.Value)
 	return n + n/10 + 150
@@ -68,13 +67,13 @@ func (d *database) UpsertNewer(ctx context.Context, c *sqlengine.Conn, entries [
 	l := c.RawConn.(*rawConn)
 	l.text = l.text[:0]
 	t := &transfer{d: d, l: l, sent: true, moved: true}
-	if err := t.write(ctx, entries); err != nil {
+	if err := t.addWrites(ctx, entries); err != nil {
 		return err
 	}
-	return t.send(ctx)
+	return t.flush(ctx)
 }
 
-// entryArgs are the columns of an entry as arguments.
+// entryArgs returns the columns of an entry as arguments.
 func entryArgs(e *partition.Entry) []driver.NamedValue {
 	var metadata, expires any
 	if len(e.Metadata) > 0 {
@@ -94,7 +93,7 @@ func appendArgs(args []driver.NamedValue, values ...any) []driver.NamedValue {
 	return args
 }
 
-// notNil returns an empty value, and not NULL, for nil.
+// notNil turns nil, which would be NULL, into an empty value.
 func notNil(value []byte) []byte {
 	if value == nil {
 		return []byte{}
@@ -102,5 +101,5 @@ func notNil(value []byte) []byte {
 	return value
 }
 
-// plain reports whether the columns that plainColumns leaves out are NULL.
+// plain reports whether the columns missing from plainColumns are NULL.
 func plain(e *partition.Entry) bool { return len(e.Metadata) == 0 && e.ExpiresAt == 0 }

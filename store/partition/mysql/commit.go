@@ -11,16 +11,16 @@ import (
 	"github.com/runnelkv/runnel/store/partition/sqlengine"
 )
 
-// The session's variables that carry a claim from one statement to the next.
+// The session variables that carry a claim from a statement to the next.
 const (
 	firstVariable = "@runnel_first"
 	nowVariable   = "@runnel_now"
 )
 
-// claimMySQL leaves NULL in the first variable when no row was claimed. The
-// clock is read after the row lock was granted. All statements after it fail on
-// that NULL: the column revision is NOT NULL and the mode is strict. The
-// transaction begins by itself, as a writer's link is not in autocommit.
+// claimText leaves NULL in the first variable if no row was claimed. Then all following statements
+// fail, because the column revision is NOT NULL and the SQL mode is strict. The clock is read after
+// the row lock was granted. No statement begins the transaction, because writing connections do not
+// use autocommit.
 const (
 	claimText = `UPDATE {p}positions SET revision = LAST_INSERT_ID(revision + %[1]d)
 	WHERE origin = %[2]s AND revision >= %[3]d AND revision + %[1]d < %[4]d;
@@ -33,27 +33,27 @@ func (d *database) appendClaim(text []byte, b *partition.Batch) []byte {
 	return fmt.Appendf(text, d.claim, b.Revisions, d.self, int64(from), int64(below))
 }
 
-// turn is one attempt of a commit. Its statements gather in the link's text
-// and travel when a decision needs their results, when they grow large, and
-// with COMMIT: a small batch without a decision takes one round trip.
-type turn struct {
-	d       *database
-	l       *rawConn
-	b       partition.Batch
-	claim   partition.Claim
-	known   bool     // the server has told the claim
-	stale   bool     // … and that there is none
-	results []result // of the statements in the text
-	shared  sqlengine.SharedStrings
+// commitAttempt is an attempt of a commit. Its statements gather in the connection's text. They are
+// sent when a decision needs their results, when the text grows large, and together with COMMIT: a
+// small batch without a decision takes a single round trip.
+type commitAttempt struct {
+	d           *database
+	l           *rawConn
+	b           partition.Batch
+	claim       partition.Claim
+	claimKnown  bool     // the server has sent the claim
+	claimFailed bool     // the claim failed
+	results     []result // contents of the results of the text
+	shared      sqlengine.SharedStrings
 }
 
-// result says what a result of the text holds.
+// result is the content of a result.
 type result int
 
 const (
 	claimResult result = iota
 	headsResult
-	wholesResult
+	fullRowsResult
 )
 
 // Commit implements Dialect.
@@ -63,8 +63,8 @@ func (d *database) Commit(ctx context.Context, b partition.Batch) (partition.Cla
 		return partition.Claim{}, err
 	}
 	defer d.committer.release(l)
-	if d.brief(&b) {
-		claim, err := d.commitBriefly(ctx, l, &b)
+	if d.isFastPath(&b) {
+		claim, err := d.commitFast(ctx, l, &b)
 		if errorNumber(err) != errNull {
 			return claim, err
 		}
@@ -72,41 +72,40 @@ func (d *database) Commit(ctx context.Context, b partition.Batch) (partition.Cla
 			return partition.Claim{}, err
 		}
 	}
-	t := &turn{d: d, l: l, b: b}
-	if err := t.read(ctx); err != nil {
+	t := &commitAttempt{d: d, l: l, b: b}
+	if err := t.addReads(ctx); err != nil {
 		return partition.Claim{}, err
 	}
-	if err := t.write(ctx); err != nil {
+	if err := t.addWrites(ctx); err != nil {
 		return partition.Claim{}, err
 	}
 	l.text = append(l.text, "COMMIT"...)
-	if err := t.finish(ctx); err != nil {
+	if err := t.flushCommit(ctx); err != nil {
 		return partition.Claim{}, err
 	}
 	l.inTx = false
 	return t.claim, nil
 }
 
-// brief reports whether nothing that a batch does has rows for an answer: they
-// would cost a small one a sixth of its time.
-func (d *database) brief(b *partition.Batch) bool {
-	return b.Decide == nil && len(b.Read) == 0 && len(b.Heads) == 0 && len(b.Write) > 0 && d.chunk(b.Write) == len(b.Write)
+// isFastPath reports whether no statement of the batch returns rows. Rows would cost a small batch
+// a sixth of its time.
+func (d *database) isFastPath(b *partition.Batch) bool {
+	return b.Decide == nil && len(b.Read) == 0 && len(b.Heads) == 0 && len(b.Write) > 0 && d.chunkLen(b.Write) == len(b.Write)
 }
 
-// commitBriefly learns its claim from what the server says of each statement
-// anyhow: of UPDATE the counter and of INSERT the clock, as both set
-// LAST_INSERT_ID. It fails with errNull when nothing could be claimed, or a
-// revision is another key's: the long way says which.
-func (d *database) commitBriefly(ctx context.Context, l *rawConn, b *partition.Batch) (claim partition.Claim, err error) {
+// commitFast takes the claim from the LAST_INSERT_ID that the server returns for each statement:
+// UPDATE sets it to the counter, INSERT to the clock. commitFast fails with errNull if the claim
+// fails or a revision belongs to another key; the ordinary commit finds out which.
+func (d *database) commitFast(ctx context.Context, l *rawConn, b *partition.Batch) (claim partition.Claim, err error) {
 	l.text = d.appendClaim(l.text[:0], b)
-	l.text = appendUpsert(l.text, b.Write, &d.upsert, told)
+	l.text = appendUpsert(l.text, b.Write, &d.upsert, fromServer)
 	l.text = append(l.text, ";COMMIT"...)
 	l.inTx = true
 	waited := false
-	err = l.within(ctx, func() error {
-		done, err := l.send(string(l.text))
+	err = l.withKill(ctx, func() error {
+		done, err := l.execText(string(l.text))
 		if err != nil {
-			waited = cutShort(err) && l.unclaimed()
+			waited = cutShort(err) && l.waitedForClaim()
 			return err
 		}
 		ids := done.AllLastInsertIds() // of UPDATE, SET, INSERT and COMMIT
@@ -119,19 +118,20 @@ func (d *database) commitBriefly(ctx context.Context, l *rawConn, b *partition.B
 	switch {
 	case err == nil:
 		l.inTx = false
-		l.last = int64(claim.Now)
+		l.lastInsertID = int64(claim.Now)
 	case !waited && !d.Answered(err):
 		err = fmt.Errorf("%w: %w", partition.ErrOutcomeUnknown, err)
 	}
 	return claim, err
 }
 
-// unclaimed reports whether what was cut short still waited for its claim, by
-// the session's LAST_INSERT_ID: any claim sets it. The interruption may go on meanwhile.
-func (l *rawConn) unclaimed() bool {
+// waitedForClaim reports whether the interrupted statement still waited for its claim. Any claim
+// changes the session's LAST_INSERT_ID. The interruption may still be running, and may stop the
+// question too.
+func (l *rawConn) waitedForClaim() bool {
 	last, err := int64(-1), error(nil)
 	for range 3 {
-		err = l.run("SELECT LAST_INSERT_ID()", func(_ int, row []driver.Value) error {
+		err = l.runText("SELECT LAST_INSERT_ID()", func(_ int, row []driver.Value) error {
 			last = intOf(row[0])
 			return nil
 		})
@@ -139,36 +139,36 @@ func (l *rawConn) unclaimed() bool {
 			break
 		}
 	}
-	return err == nil && last == l.last
+	return err == nil && last == l.lastInsertID
 }
 
-// read claims, and reads what the batch asks for.
-func (t *turn) read(ctx context.Context) error {
+// addReads adds the claim and the SELECTs of the batch.
+func (t *commitAttempt) addReads(ctx context.Context) error {
 	t.l.text = append(t.d.appendClaim(t.l.text[:0], &t.b), selectClaim...)
 	t.results = append(t.results, claimResult)
-	if err := t.in(ctx, wholesResult, t.d.wholes, t.b.Read); err != nil {
+	if err := t.addSelect(ctx, fullRowsResult, t.d.fullRows, t.b.Read); err != nil {
 		return err
 	}
-	return t.in(ctx, headsResult, t.d.heads, t.b.Heads)
+	return t.addSelect(ctx, headsResult, t.d.heads, t.b.Heads)
 }
 
-func (t *turn) in(ctx context.Context, r result, statement string, keys []partition.Key) error {
+func (t *commitAttempt) addSelect(ctx context.Context, r result, statement string, keys []partition.Key) error {
 	for chunk := range slices.Chunk(keys, maxKeysInText) {
 		t.l.text = append(appendKeys(append(t.l.text, statement...), chunk), ';')
 		t.results = append(t.results, r)
-		if err := t.sendLarge(ctx); err != nil {
+		if err := t.flushIfLarge(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// write adds what the batch writes, after a decision if it needs one.
-func (t *turn) write(ctx context.Context) error {
-	entries, from := t.b.Write, claimed
+// addWrites adds the entries of the batch, after the decision if there is one.
+func (t *commitAttempt) addWrites(ctx context.Context) error {
+	entries, from := t.b.Write, fromClaim
 	if t.b.Decide != nil {
-		from = given
-		err := t.send(ctx)
+		from = fromEntry
+		err := t.flush(ctx)
 		if err != nil {
 			return err
 		}
@@ -176,70 +176,69 @@ func (t *turn) write(ctx context.Context) error {
 			return err
 		}
 	}
-	return t.d.rows(entries, func(chunk []partition.Entry) error {
+	return t.d.eachChunk(entries, func(chunk []partition.Entry) error {
 		t.l.text = appendUpsert(t.l.text, chunk, &t.d.upsert, from)
 		t.l.text = append(t.l.text, ';')
-		return t.sendLarge(ctx)
+		return t.flushIfLarge(ctx)
 	}, func(e partition.Entry) error {
-		if err := t.send(ctx); err != nil {
+		if err := t.flush(ctx); err != nil {
 			return err
 		}
-		if from == claimed {
+		if from == fromClaim {
 			e.Revision, e.ModifiedAt = t.claim.First+e.Revision, t.claim.Now
 		}
-		return t.l.within(ctx, func() error {
+		return t.l.withKill(ctx, func() error {
 			_, err := t.l.execArgs(t.d.upsert.one, entryArgs(&e))
 			return err
 		})
 	})
 }
 
-// sendLarge sends what has gathered once it is large.
-func (t *turn) sendLarge(ctx context.Context) error {
+// flushIfLarge sends the gathered statements if their text is large.
+func (t *commitAttempt) flushIfLarge(ctx context.Context) error {
 	if len(t.l.text) < t.d.chunkBytes() {
 		return nil
 	}
-	return t.send(ctx)
+	return t.flush(ctx)
 }
 
-// send runs what has gathered.
-func (t *turn) send(ctx context.Context) error {
+// flush sends the gathered statements and reads their results.
+func (t *commitAttempt) flush(ctx context.Context) error {
 	if len(t.l.text) == 0 {
 		return nil
 	}
 	t.l.inTx = true
-	err := t.l.within(ctx, func() error {
-		return t.l.run(string(t.l.text), t.scan)
+	err := t.l.withKill(ctx, func() error {
+		return t.l.runText(string(t.l.text), t.scanRow)
 	})
 	t.l.text, t.results = t.l.text[:0], t.results[:0]
-	if t.stale {
+	if t.claimFailed {
 		return t.b.ClaimError()
 	}
 	return err
 }
 
-// finish sends the statements that end in COMMIT. Unless the server said that
-// one of them failed by itself, or the claim was never reached, their
-// outcome is unknown.
-func (t *turn) finish(ctx context.Context) error {
-	err := t.send(ctx)
-	if err == nil || t.stale || t.d.Answered(err) || cutShort(err) && !t.known {
+// flushCommit sends statements that end with COMMIT. Their outcome is known if the server reported
+// the error of a statement, or if the claim was not reached; otherwise the outcome is unknown.
+func (t *commitAttempt) flushCommit(ctx context.Context) error {
+	err := t.flush(ctx)
+	if err == nil || t.claimFailed || t.d.Answered(err) || cutShort(err) && !t.claimKnown {
 		return err
 	}
 	return fmt.Errorf("%w: %w", partition.ErrOutcomeUnknown, err)
 }
 
-// scan takes a row of the text's results.
-func (t *turn) scan(i int, row []driver.Value) error {
+// scanRow takes a row of result i of the text.
+func (t *commitAttempt) scanRow(i int, row []driver.Value) error {
 	if i >= len(t.results) {
 		return errors.New("a result that nothing asked for")
 	}
 	if t.results[i] == claimResult {
-		t.known, t.stale = true, row[0] == nil
+		t.claimKnown, t.claimFailed = true, row[0] == nil
 		t.claim.First, t.claim.Now = partition.Revision(intOf(row[0])), partition.Instant(intOf(row[1]))
-		t.l.last = int64(t.claim.First) + int64(t.b.Revisions) - 1
+		t.l.lastInsertID = int64(t.claim.First) + int64(t.b.Revisions) - 1
 		return nil
 	}
-	t.claim.Current = append(t.claim.Current, entryOf(&t.shared, row, t.results[i] == wholesResult))
+	t.claim.Current = append(t.claim.Current, entryOf(&t.shared, row, t.results[i] == fullRowsResult))
 	return nil
 }

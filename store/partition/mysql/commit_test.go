@@ -12,8 +12,8 @@ import (
 	"github.com/runnelkv/runnel/test/servers"
 )
 
-// TestInterruptedCommitIsUnknownOnceItClaimed: a commit that is interrupted
-// says that nothing happened only if it still waited for its claim.
+// TestInterruptedCommitIsUnknownOnceItClaimed: an interrupted commit is known to have no effect
+// only while it waits for its claim.
 func TestInterruptedCommitIsUnknownOnceItClaimed(t *testing.T) {
 	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		address := server.Database(t)

@@ -14,36 +14,37 @@ import (
 	"github.com/runnelkv/runnel/store/partition/sqlengine"
 )
 
-// link is a connection of the driver, kept and used by one goroutine at a
-// time. Without database/sql in between, reading many keys is almost twice as
-// fast. The driver is given no context that can end: it would wake a goroutine
-// of its own around every statement. Instead the server is told to stop, and a
-// deadline on the socket ends the waiting.
+// rawConn is a connection of the driver, used by a single goroutine at a time. Without database/sql
+// reading many keys is almost twice as fast.
+//
+// The driver gets contexts that never end, because for a context that can end it would wake a
+// goroutine at each statement. Instead, the server is told to stop the statement, and a deadline on
+// the socket ends the wait for an answer.
 type rawConn struct {
-	d      *database
-	conn   driverConn
-	raw    *socket // what conn speaks through
-	role   role
-	id     atomic.Int64 // of the server's session, for KILL
-	text   []byte       // the statement being built; its memory is used again
-	inTx   bool         // a transaction may be open
-	gets   preparedGets
-	smalls preparedGets           // of small values
-	bulk   driver.StmtExecContext // prepared when it is needed, of bulkRows rows
-	args   []driver.NamedValue
-	broken bool  // the connection must not be used again
-	last   int64 // what the session's LAST_INSERT_ID was set to last
-	server server
+	d            *database
+	conn         driverConn
+	raw          *socket // the socket of conn
+	role         role
+	id           atomic.Int64 // of the server's session, for KILL
+	text         []byte       // the statement being built; the memory is reused
+	inTx         bool         // a transaction may be open
+	gets         preparedGets
+	smallGets    preparedGets           // for small values
+	bulk         driver.StmtExecContext // of bulkRows rows; prepared on first use
+	args         []driver.NamedValue
+	broken       bool  // the connection must not be used again
+	lastInsertID int64 // last value of the session's LAST_INSERT_ID
+	server       server
 
 	opened     time.Time
-	generation int64 // of mysqlDB, when the connection was opened
+	generation int64 // of database, when the connection was opened
 
-	interrupt func()        // ends what the connection does; runs once at most
-	over      chan struct{} // closed when what was interrupted has ended
-	killed    chan struct{} // closed when interrupt has ended
+	interrupt func()        // interrupts the current use; runs at most once
+	useEnded  chan struct{} // closed at the end of an interrupted use
+	killDone  chan struct{} // closed at the end of interrupt
 }
 
-// driverConn is what connections of the driver can do.
+// driverConn has the methods of the driver's connections that rawConn uses.
 type driverConn interface {
 	driver.QueryerContext
 	driver.ExecerContext
@@ -52,66 +53,66 @@ type driverConn interface {
 	io.Closer
 }
 
-// role is what a connection is for.
+// role is the purpose of a connection.
 type role int
 
 const (
 	reading role = iota
-	// writing connections are not in autocommit, so that no statement has to begin a transaction.
+	// writing connections do not use autocommit, so that no statement has to begin a transaction.
 	writing
 	killing
 )
 
 var _ sqlengine.RawConn = (*rawConn)(nil)
 
-// alive reports whether the server still has the connection open, without sending anything.
-func (l *rawConn) alive(ctx context.Context) bool { return l.conn.ResetSession(ctx) == nil }
+// isAlive reports whether the server still has the connection open. It sends nothing.
+func (l *rawConn) isAlive(ctx context.Context) bool { return l.conn.ResetSession(ctx) == nil }
 
 // Close ends the connection.
 func (l *rawConn) Close() error { return l.conn.Close() }
 
-// rollbackGrace bounds a ROLLBACK after an operation whose own time may be over.
+// rollbackGrace limits a ROLLBACK after an operation, whose own time may have ended.
 const rollbackGrace = 2 * time.Second
 
-// killGrace is how long the server may take to stop a statement whose time is over.
+// killGrace limits the time in which the server may stop a statement.
 const killGrace = time.Second
 
-// killEvery is how often the server is told. It forgets a KILL QUERY that finds no
-// statement: the packet may not have reached it yet, or be between two statements.
-const killEvery = 100 * time.Millisecond
+// killInterval is the interval of telling the server. The server forgets a KILL QUERY that finds no
+// statement, because the packet has not arrived yet or the server is between two statements.
+const killInterval = 100 * time.Millisecond
 
-// stop is what interrupt runs. The server is told to stop the statement. The answer of a
-// writing connection is awaited for a while: it tells whether a commit took place, and a
-// statement that waits for a lock on a connection that hung up would go on waiting, and then
-// keep the lock. Reading connections hang up at once.
-func (l *rawConn) stop() {
-	defer close(l.killed)
+// interruptNow tells the server to stop the statement. A reading connection is closed at once. A
+// writing connection waits for the answer up to killGrace: the answer tells whether the commit took
+// place, and if the connection were closed, the server would go on waiting for a lock and then hold
+// the lock.
+func (l *rawConn) interruptNow() {
+	defer close(l.killDone)
 	grace, done := context.WithTimeout(context.Background(), killGrace)
 	defer done()
 	if l.role != writing {
-		l.raw.cut()
+		l.raw.abort()
 	}
-	l.d.kill(grace, l) // or else the grace ends
+	l.d.kill(grace, l) // or else the grace period ends
 	if l.role != writing {
 		return
 	}
-	defer l.raw.cut()
-	again := time.NewTicker(killEvery)
-	defer again.Stop()
+	defer l.raw.abort()
+	tick := time.NewTicker(killInterval)
+	defer tick.Stop()
 	for {
 		select {
 		case <-grace.Done():
 			return
-		case <-l.over:
+		case <-l.useEnded:
 			return
-		case <-again.C:
+		case <-tick.C:
 			l.d.kill(grace, l)
 		}
 	}
 }
 
-// within runs f, which uses the connection, and interrupts it when ctx ends.
-func (l *rawConn) within(ctx context.Context, f func() error) error {
+// withKill runs f, which uses the connection, and interrupts the use when ctx ends.
+func (l *rawConn) withKill(ctx context.Context, f func() error) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%w, %w", err, errNotSent)
 	}
@@ -120,63 +121,61 @@ func (l *rawConn) within(ctx context.Context, f func() error) error {
 	}
 	stop := context.AfterFunc(ctx, l.interrupt)
 	err := f()
-	if l.ended(stop) && err != nil {
+	if l.endUse(stop) && err != nil {
 		return fmt.Errorf("%w (%w)", ctx.Err(), err)
 	}
 	return err
 }
 
-// ended reports whether the use of the connection that just ended was interrupted.
-func (l *rawConn) ended(stop func() bool) bool {
+// endUse reports whether the use of the connection was interrupted.
+func (l *rawConn) endUse(stop func() bool) bool {
 	if stop() {
 		return false
 	}
-	l.broken = true // the interruption may still be under way
-	close(l.over)
+	l.broken = true // the interruption may not have ended yet
+	close(l.useEnded)
 	if l.role == writing {
-		<-l.killed
+		<-l.killDone
 	}
 	return true
 }
 
-// run sends statements in one packet and gives every row of every result to
-// each, with the number of its result among those that have columns. A
-// row's bytes are good until the next. It returns nil when all statements
-// have succeeded.
-func (l *rawConn) run(text string, each func(result int, row []driver.Value) error) error {
+// runText sends statements in a single packet and calls each for every row, with the number of the
+// row's result among the results that have columns. A row's bytes are valid until the next row.
+// runText returns nil if all statements have succeeded.
+func (l *rawConn) runText(text string, each func(result int, row []driver.Value) error) error {
 	rows, err := l.conn.QueryContext(context.Background(), text, nil)
 	if err != nil {
-		return l.noted(err)
+		return l.markBroken(err)
 	}
-	return l.scan(rows, each)
+	return l.scanAll(rows, each)
 }
 
-func (l *rawConn) scan(rows driver.Rows, each func(result int, row []driver.Value) error) error {
+func (l *rawConn) scanAll(rows driver.Rows, each func(result int, row []driver.Value) error) error {
 	if err := scan(rows, each); err != nil {
-		_ = rows.Close() // which says nothing new
-		return l.noted(err)
+		_ = rows.Close() // the first error is the cause
+		return l.markBroken(err)
 	}
-	return l.noted(rows.Close())
+	return l.markBroken(rows.Close())
 }
 
-// send sends statements that have no rows in one packet, and tells what each
-// of them did.
-func (l *rawConn) send(text string) (mysql.Result, error) {
+// execText sends statements without rows in a single packet.
+func (l *rawConn) execText(text string) (mysql.Result, error) {
 	done, err := l.conn.ExecContext(context.Background(), text, nil)
 	if err != nil {
-		return nil, l.noted(err)
+		return nil, l.markBroken(err)
 	}
 	return done.(mysql.Result), nil
 }
 
-// noted gives the connection up on an error that leaves it in an unknown state.
-// All connections are given up when the server has become read-only or denies a privilege.
-func (l *rawConn) noted(err error) error {
+// markBroken marks the connection as broken if the error leaves its state unknown. If the server
+// has become read-only or denies a privilege, all connections are closed. markBroken returns err.
+func (l *rawConn) markBroken(err error) error {
 	if err != nil && (errorNumber(err) == 0 || cutShort(err)) {
 		l.broken = true
 	}
-	if outdated(err) {
-		l.d.expel()
+	if needsNewSession(err) {
+		l.d.expireAll()
 	}
 	return err
 }
@@ -202,40 +201,40 @@ func scan(rows driver.Rows, each func(result int, row []driver.Value) error) err
 	}
 }
 
-// execArgs runs a prepared statement with binary arguments, which the server
-// takes up to max_allowed_packet as they are.
+// execArgs runs a prepared statement with binary arguments. The server accepts them unescaped up to
+// max_allowed_packet.
 func (l *rawConn) execArgs(statement string, args []driver.NamedValue) (changed int64, err error) {
 	st, err := l.conn.PrepareContext(context.Background(), statement)
 	if errorNumber(err) == errPreparedStatements {
 		if done, asText := l.conn.ExecContext(context.Background(), statement, args); asText == nil {
 			return done.RowsAffected()
-		} else if asText != driver.ErrSkip { // the text does not fit a packet
+		} else if asText != driver.ErrSkip { // the text exceeds a packet
 			err = asText
 		}
 	}
 	if err != nil {
-		return 0, l.noted(err)
+		return 0, l.markBroken(err)
 	}
 	done, err := st.(driver.StmtExecContext).ExecContext(context.Background(), args)
 	if err == nil {
 		changed, err = done.RowsAffected()
 	}
-	return changed, errors.Join(l.noted(err), st.Close())
+	return changed, errors.Join(l.markBroken(err), st.Close())
 }
 
-// rollbackOpen leaves no transaction open, or gives the connection up.
+// rollbackOpen rolls back an open transaction. If the rollback fails, inTx stays set.
 func (l *rawConn) rollbackOpen() {
 	if !l.inTx || l.broken {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), rollbackGrace)
 	defer cancel()
-	_ = l.RollbackTx(ctx) // or else inTx stays
+	_ = l.RollbackTx(ctx) // inTx tells the result
 }
 
 func nothing(int, []driver.Value) error { return nil }
 
-// intOf reads an integer of the text protocol; NULL is 0.
+// intOf returns an integer of the text protocol; NULL is 0.
 func intOf(v driver.Value) int64 {
 	switch v := v.(type) {
 	case int64:

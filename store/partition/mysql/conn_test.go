@@ -17,8 +17,8 @@ import (
 	"github.com/runnelkv/runnel/test/servers"
 )
 
-// TestTransactionOutOfTimeKeepsNoLocks is about a Collect that has locked the counter of
-// revisions and waits for a row: once its time is over, others write at once.
+// TestTransactionOutOfTimeKeepsNoLocks: Collect has locked the counter of revisions and waits for a
+// row. When its time is over, commits succeed at once.
 func TestTransactionOutOfTimeKeepsNoLocks(t *testing.T) {
 	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		address := server.Database(t)
@@ -47,7 +47,7 @@ func TestTransactionOutOfTimeKeepsNoLocks(t *testing.T) {
 	})
 }
 
-// locked opens a transaction in which statement has taken its locks.
+// locked opens a transaction and takes the locks of statement.
 func locked(t *testing.T, db *sql.DB, statement string) *sql.Tx {
 	t.Helper()
 	tx, err := db.BeginTx(t.Context(), nil)
@@ -61,8 +61,8 @@ func locked(t *testing.T, db *sql.DB, statement string) *sql.Tx {
 	return tx
 }
 
-// TestConnectionsStayWithinTheirLimit has 200 callers read changes beside writers, readers
-// and calls whose time is over: with four connections all of them are served, in turn.
+// TestConnectionsStayWithinTheirLimit: 200 callers read changes, beside writers, readers and calls
+// with an ended context. Four connections serve all of them.
 func TestConnectionsStayWithinTheirLimit(t *testing.T) {
 	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		address := server.Database(t)
@@ -97,7 +97,7 @@ func TestConnectionsStayWithinTheirLimit(t *testing.T) {
 
 func mostConnections(t *testing.T, db *sql.DB, database string, done chan struct{}) (most int) {
 	for {
-		var n int // the watcher's own connection is in the database too
+		var n int // including the observer's own connection
 		err := db.QueryRow("SELECT COUNT(*) - 1 FROM information_schema.processlist WHERE db = ?", database).Scan(&n)
 		if err != nil {
 			t.Error(err)
@@ -127,7 +127,7 @@ func readChanges(t *testing.T, p partition.Partition) {
 	}
 }
 
-// TestReadOnAConnectionThatDiesIsMadeAgain: of a partition that answers, no read fails.
+// TestReadOnAConnectionThatDiesIsMadeAgain: while the server answers, no read fails.
 func TestReadOnAConnectionThatDiesIsMadeAgain(t *testing.T) {
 	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		address := server.Database(t)

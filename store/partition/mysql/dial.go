@@ -14,12 +14,12 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// sessionSettings are all variables of a session that change what statements do, or for how
-// long: a server's defaults for them are for other applications. STRICT_TRANS_TABLES makes
-// a NULL in a NOT NULL column an error, on which the guard against stale epochs rests; without
-// NO_BACKSLASH_ESCAPES a backslash escapes; snapshots may be written slowly; in binary,
-// literals are bytes. MariaDB alone runs what stands in the first kind of comment,
-// and MySQL from 8.0 on what stands in the second.
+// sessionSettings sets all session variables that change the results or the limits of statements,
+// because a server's defaults may suit other applications. STRICT_TRANS_TABLES makes NULL in a NOT
+// NULL column an error; the guard against stale epochs depends on that. Without
+// NO_BACKSLASH_ESCAPES a backslash escapes. net_write_timeout is high because snapshots may be read
+// slowly. With the character set binary, literals are bytes. Only MariaDB executes the comment that
+// starts with M!, only MySQL from 8.0 the comment that starts with !80000.
 const sessionSettings = `SET sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', completion_type = 'NO_CHAIN', time_zone = '+00:00',
 	sql_select_limit = 18446744073709551615, max_join_size = 18446744073709551615, sql_big_selects = 1, sql_safe_updates = 0,
 	sql_auto_is_null = 0, foreign_key_checks = 1, unique_checks = 1, max_sort_length = 8192, group_concat_max_len = 1048576,
@@ -31,16 +31,16 @@ const sessionSettings = `SET sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUT
 		'innodb_flush_method', 'innodb_doublewrite', 'wsrep_on');
 	SELECT CONNECTION_ID(), VERSION() LIKE '%%MariaDB%%', @@max_allowed_packet, @@max_user_connections`
 
-// driverBuffer is what the driver reads at once: as much as the longest text
-// that it has sent, so the first is padded. From its usual 4 KiB, reading many
-// rows takes a system call for every twenty.
+// driverBuffer is how much the driver reads at once. The driver's buffer is as long as the longest
+// text sent, so the first text is padded. With the initial 4 KiB, reading many rows would need a
+// system call for every twenty rows.
 const driverBuffer = 64 << 10
 
-// maxIdle is after how many seconds the server ends a writing connection that is not used. MariaDB
-// ends one in a transaction earlier.
+// maxIdle is the number of seconds after which the server closes an idle writing connection. Inside
+// a transaction MariaDB closes the connection earlier.
 const maxIdle = 15
 
-// minHeadroom is what a packet has room for besides the padding.
+// minHeadroom is the space of a packet besides the padding, in bytes.
 const minHeadroom = 4 << 10
 
 // dial opens a connection in the database.
@@ -50,8 +50,8 @@ func (d *database) dial(ctx context.Context, r role) (*rawConn, error) {
 
 func (d *database) dialIn(ctx context.Context, r role, database string) (l *rawConn, err error) {
 	l = &rawConn{d: d, role: r, opened: time.Now(), generation: d.generation.Load(),
-		over: make(chan struct{}), killed: make(chan struct{})}
-	l.interrupt = l.stop
+		useEnded: make(chan struct{}), killDone: make(chan struct{})}
+	l.interrupt = l.interruptNow
 	config := d.config.Clone()
 	config.DBName = database
 	if d.password != nil {
@@ -65,7 +65,7 @@ func (d *database) dialIn(ctx context.Context, r role, database string) (l *rawC
 			return nil, err
 		}
 		if l.raw = (&socket{Conn: conn}); r == writing {
-			l.raw.patience = max(d.timeout/2, time.Second)
+			l.raw.answerTimeout = max(d.timeout/2, time.Second)
 		}
 		return l.raw, nil
 	}
@@ -78,43 +78,44 @@ func (d *database) dialIn(ctx context.Context, r role, database string) (l *rawC
 		return nil, err
 	}
 	l.conn = conn.(driverConn)
-	if err := l.within(ctx, l.settle); err != nil {
+	if err := l.withKill(ctx, l.setup); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
 }
 
-// settle makes the session's settings and learns about the server.
-func (l *rawConn) settle() error {
+// setup sets the session variables and reads the properties of the server.
+func (l *rawConn) setup() error {
 	autocommit, idle, idleInTransaction := 1, 600, 0
-	if l.role == writing { // a process that is paused in a transaction must not keep its locks
+	if l.role == writing { // a process that pauses in a transaction must not keep its locks
 		autocommit, idle, idleInTransaction = 0, maxIdle, l.d.lockWait+1
 	}
 	settings := fmt.Sprintf(sessionSettings, l.d.lockWait, idle, idleInTransaction)
-	err := l.run(settings, func(_ int, row []driver.Value) error {
+	err := l.runText(settings, func(_ int, row []driver.Value) error {
 		if len(row) == 2 {
-			l.server.note(string(bytesOf(row[0])), string(bytesOf(row[1])))
+			l.server.recordVariable(string(bytesOf(row[0])), string(bytesOf(row[1])))
 			return nil
 		}
-		l.id.Store(intOf(row[0])) // the time may be over, and the connection be killed, meanwhile
+		l.id.Store(intOf(row[0])) // stored at once: the connection may have to be killed before the end
 		l.server.mariaDB = intOf(row[1]) != 0
 		l.server.packet, l.server.userConns = intOf(row[2]), intOf(row[3])
 		return nil
 	})
 	if err == nil {
-		err = l.d.learn(&l.server)
+		err = l.d.checkServer(&l.server)
 	}
 	if err != nil {
 		return err
 	}
 	last := fmt.Sprintf("SET autocommit = %d", autocommit)
-	if l.server.galera { // a read waits for what was committed on another node before
+	if l.server.galera { // a read waits for commits of other nodes
 		last += ", wsrep_sync_wait = 7"
 	}
-	return l.run(last+strings.Repeat(" ", int(max(0, min(driverBuffer, l.server.packet-minHeadroom)))), nothing)
+	return l.runText(last+strings.Repeat(" ", int(max(0, min(driverBuffer, l.server.packet-minHeadroom)))), nothing)
 }
 
-// kill has the server stop what a connection does: a writing one's statement, or else all of it.
+// kill tells the server to stop the statement of a writing connection, or to close a reading
+// connection.
 func (d *database) kill(ctx context.Context, l *rawConn) {
 	id := l.id.Load()
 	if id == 0 || l.role == killing {
@@ -129,5 +130,5 @@ func (d *database) kill(ctx context.Context, l *rawConn) {
 		return
 	}
 	defer d.killer.release(k)
-	_ = k.within(ctx, func() error { return k.run(fmt.Sprintf("KILL %s %d", what, id), nothing) })
+	_ = k.withKill(ctx, func() error { return k.runText(fmt.Sprintf("KILL %s %d", what, id), nothing) })
 }

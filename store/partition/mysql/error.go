@@ -14,14 +14,14 @@ import (
 	"github.com/runnelkv/runnel/store/partition/sqlengine"
 )
 
-// Numbers of server errors, the same in MySQL and MariaDB unless noted.
+// Error numbers of servers, common to MySQL and MariaDB unless noted.
 const (
 	errCheckRead          = 1020 // MariaDB ≥ 11.6: record has changed since last read
 	errTooManyConnections = 1040
 	errDatabaseDenied     = 1044
 	errAccessDenied       = 1045
-	errNull               = 1048 // a column that must not be NULL would be
-	errNotReady           = 1047 // Galera: the node is not in its cluster
+	errNull               = 1048 // NULL in a NOT NULL column
+	errNotReady           = 1047 // Galera: the node has left its cluster
 	errUnknownDatabase    = 1049
 	errShutdown           = 1053
 	errDuplicateEntry     = 1062
@@ -57,7 +57,7 @@ const (
 	errInactive           = 4031 // MySQL: the session was idle for too long
 )
 
-// mysqlNumber is the number of the server's error in err, or 0.
+// errorNumber returns the number of the server's error in err, or 0.
 func errorNumber(err error) uint16 {
 	var e *mysql.MySQLError
 	if errors.As(err, &e) {
@@ -66,7 +66,8 @@ func errorNumber(err error) uint16 {
 	return 0
 }
 
-// Transient implements Dialect: the server rolled back so that another transaction could go on, or the connection has died.
+// Transient implements Dialect: the server rolled the transaction back in favour of another, or the
+// connection has failed.
 func (d *database) Transient(err error) bool {
 	switch errorNumber(err) {
 	case 0:
@@ -77,8 +78,8 @@ func (d *database) Transient(err error) bool {
 	return false
 }
 
-// Answered implements Dialect: a statement that failed by itself did not commit. One that was
-// cut short from outside may have.
+// Answered implements Dialect: a statement with an error of its own did not commit. An interrupted
+// statement may have committed.
 func (d *database) Answered(err error) bool {
 	return errorNumber(err) != 0 && !cutShort(err) || notSent(err)
 }
@@ -91,10 +92,10 @@ func cutShort(err error) bool {
 	return false
 }
 
-// errNotSent says that the time was over before a statement was sent.
+// errNotSent: the context ended before the statement was sent.
 var errNotSent = errors.New("nothing was sent")
 
-// notSent reports whether a statement did not begin to be sent.
+// notSent reports whether the statement was not sent.
 func notSent(err error) bool {
 	return errors.Is(err, errNotSent) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrPktTooLarge)
 }
@@ -120,7 +121,7 @@ func (d *database) Classify(err error) error {
 		return fmt.Errorf("%w: %w", partition.ErrTooLarge, err)
 	case errUnknownDatabase, errNoSuchTable:
 		return fmt.Errorf("%w: %w: %w", partition.ErrUnavailable, partition.ErrNotPrepared, err)
-	case errDuplicateEntry, errNull: // see upsertMySQL
+	case errDuplicateEntry, errNull: // overwrite sets NULL for a row of another key
 		return fmt.Errorf("%w: %w", sqlengine.ErrDuplicate, err)
 	case errDeadlock, errLockWait, errCheckRead, errTooManyConnections, errNotReady, errShutdown,
 		errDuringCommit, errTooManyUserConns, errUserLimit, errPreparedStatements, errReadOnlyServer, errReadOnlyTx, errReadOnlyMode,
@@ -130,7 +131,7 @@ func (d *database) Classify(err error) error {
 	return err
 }
 
-// tlsHint is advice for a server or an account that requires TLS.
+// tlsHint is a hint for servers and accounts that require TLS.
 func (d *database) tlsHint() string {
 	if d.config.TLS != nil {
 		return ""
@@ -138,9 +139,10 @@ func (d *database) tlsHint() string {
 	return ", and that neither server nor account requires TLS (the url takes ?tls=true)"
 }
 
-// outdated: a new session may do better. The server takes no writes, and behind the same address
-// there may be another server by now; or a privilege is missing, which a GRANT gives to new sessions.
-func outdated(err error) bool {
+// needsNewSession reports whether a new session may succeed: the server is read-only, and another
+// server may have taken over the address; or a privilege is missing, and a GRANT takes effect in
+// new sessions.
+func needsNewSession(err error) bool {
 	switch errorNumber(err) {
 	case errReadOnlyServer, errReadOnlyTx, errReadOnlyMode, errDatabaseDenied, errTableDenied, errColumnDenied, errSpecificDenied:
 		return true
@@ -148,8 +150,8 @@ func outdated(err error) bool {
 	return false
 }
 
-// crowded: the server, or the account, has no connection left.
-func crowded(err error) bool {
+// isServerFull reports whether the server or the account has reached its limit of connections.
+func isServerFull(err error) bool {
 	switch errorNumber(err) {
 	case errTooManyConnections, errTooManyUserConns, errUserLimit:
 		return true

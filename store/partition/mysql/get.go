@@ -9,16 +9,15 @@ import (
 	"github.com/runnelkv/runnel/store/partition/sqlengine"
 )
 
-// getShapes are the numbers of keys for which a link keeps a prepared
-// statement: reading the text and planning is half of what a few keys cost
-// the server. Others travel in the next larger, their last key repeated; for
-// many keys the text is as cheap.
+// getShapes are the numbers of keys for which a connection keeps a prepared statement. For few
+// keys, parsing and planning are half of the server's cost. Numbers in between use the next larger
+// statement and repeat their last key. For many keys text is as cheap.
 var getShapes = [...]int{1, 2, 4, 8, 12, 16, 24, 32, 48, 64}
 
-// maxKeysInText bounds the keys of one SELECT.
+// maxKeysInText limits the keys of a SELECT.
 const maxKeysInText = 256
 
-// preparedGets are a link's statements, prepared when they are needed.
+// preparedGets are the prepared statements of a connection, by getShapes; nil before the first use.
 type preparedGets [len(getShapes)]driver.StmtQueryContext
 
 // Get implements Dialect.
@@ -37,7 +36,7 @@ func (d *database) Get(ctx context.Context, keys []partition.Key, most int64) ([
 		entries = append(entries, entryOf(&shared, row, true))
 		return nil
 	}
-	err = l.within(ctx, func() error {
+	err = l.withKill(ctx, func() error {
 		for chunk := range slices.Chunk(keys, maxKeysInText) {
 			if err := d.read(l, chunk, most, take); err != nil {
 				return err
@@ -56,9 +55,9 @@ func (d *database) read(l *rawConn, keys []partition.Key, most int64, each func(
 	if err != nil && l.broken {
 		return err
 	}
-	if st == nil { // many keys, or the server keeps no more statements
+	if st == nil { // many keys, or the server has no room for prepared statements
 		l.text = appendKeys(d.appendGet(l.text[:0], most), keys)
-		return l.run(string(l.text), each)
+		return l.runText(string(l.text), each)
 	}
 	l.args = l.args[:0]
 	if most != sqlengine.AnySize {
@@ -69,42 +68,42 @@ func (d *database) read(l *rawConn, keys []partition.Key, most int64, each func(
 	}
 	rows, err := st.QueryContext(context.Background(), l.args)
 	if err != nil {
-		return l.noted(err)
+		return l.markBroken(err)
 	}
-	return l.scan(rows, each)
+	return l.scanAll(rows, each)
 }
 
-// appendGet appends the statement up to its keys.
+// appendGet appends the statement without its keys.
 func (d *database) appendGet(text []byte, most int64) []byte {
 	if most == sqlengine.AnySize {
-		return append(text, d.wholes...)
+		return append(text, d.fullRows...)
 	}
 	return append(appendInt(append(text, d.small...), most), d.smallIn...)
 }
 
-// prepared is the link's statement for at least so many keys, and for how
-// many it is. It is nil when there is none.
+// prepared returns the statement for at least keys keys, and its number of keys. The statement is
+// nil if there are too many keys.
 func (d *database) prepared(l *rawConn, keys int, most int64) (st driver.StmtQueryContext, n int, err error) {
 	shape, _ := slices.BinarySearch(getShapes[:], keys)
 	if shape == len(getShapes) {
 		return nil, 0, nil
 	}
 	n = getShapes[shape]
-	gets, text := &l.gets, d.wholes
+	gets, text := &l.gets, d.fullRows
 	if most != sqlengine.AnySize {
-		gets, text = &l.smalls, d.small+"?"+d.smallIn
+		gets, text = &l.smallGets, d.small+"?"+d.smallIn
 	}
 	if gets[shape] == nil {
 		made, err := l.conn.PrepareContext(context.Background(), text+sqlengine.Placeholders(n))
 		if err != nil {
-			return nil, 0, l.noted(err)
+			return nil, 0, l.markBroken(err)
 		}
 		gets[shape] = made.(driver.StmtQueryContext)
 	}
 	return gets[shape], n, nil
 }
 
-// entryOf copies a row of EntryColumns, of which the value may be NULL, or HeadColumns.
+// entryOf copies a row of HeadColumns or EntryColumns. In the latter the value may be NULL.
 func entryOf(shared *sqlengine.SharedStrings, row []driver.Value, values bool) partition.Entry {
 	e := partition.Entry{
 		Key:         partition.Key(bytesOf(row[0])),

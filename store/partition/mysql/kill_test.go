@@ -13,9 +13,8 @@ import (
 	"github.com/runnelkv/runnel/test/servers"
 )
 
-// TestForgottenKillIsRepeated is about an operation whose time ends while the server
-// runs no statement of the connection: its next statement is stopped all the same, and
-// by the server, whose answer tells what became of it.
+// TestForgottenKillIsRepeated: the time of an operation ends while the server runs no statement of
+// the connection. The server still stops the next statement, and its answer tells the outcome.
 func TestForgottenKillIsRepeated(t *testing.T) {
 	for name, start := range map[string]func(testing.TB) *servers.Server{"MariaDB": servers.MariaDB, "MySQL": servers.MySQL} {
 		t.Run(name, func(t *testing.T) {
@@ -43,10 +42,10 @@ func TestForgottenKillIsRepeated(t *testing.T) {
 			defer d.writers.release(l)
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 			defer cancel()
-			err = l.within(ctx, func() error {
+			err = l.withKill(ctx, func() error {
 				<-ctx.Done()
 				time.Sleep(60 * time.Millisecond) // the KILL has found nothing by now
-				return l.run("SELECT COUNT(*) FROM information_schema.columns a, information_schema.columns b, information_schema.columns c", nothing)
+				return l.runText("SELECT COUNT(*) FROM information_schema.columns a, information_schema.columns b, information_schema.columns c", nothing)
 			})
 			if !cutShort(err) {
 				t.Errorf("the statement ended with %v", err)
@@ -55,13 +54,13 @@ func TestForgottenKillIsRepeated(t *testing.T) {
 	}
 }
 
-// TestOutcomeIsKnownOfWhatWasNotSent: when the time of a commit is over before its
-// statements are sent, it is certain that nothing happened.
+// TestOutcomeIsKnownOfWhatWasNotSent: if the time of a commit ends before its statements are sent,
+// the commit certainly has no effect.
 func TestOutcomeIsKnownOfWhatWasNotSent(t *testing.T) {
 	d := textDB()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := d.commitBriefly(ctx, &rawConn{d: d}, someBatch(1))
+	_, err := d.commitFast(ctx, &rawConn{d: d}, someBatch(1))
 	if !errors.Is(err, context.Canceled) || errors.Is(err, partition.ErrOutcomeUnknown) {
 		t.Errorf("the commit of a request that had ended: %v", err)
 	}

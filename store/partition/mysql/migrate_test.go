@@ -11,8 +11,8 @@ import (
 	"github.com/runnelkv/runnel/test/servers"
 )
 
-// TestMigrationThatWasCutShortIsMadeAgain: MySQL commits each change of a table
-// by itself, before it can be noted which migrations were made.
+// TestMigrationThatWasCutShortIsMadeAgain: MySQL commits each change of a table separately, before
+// the version can be stored.
 func TestMigrationThatWasCutShortIsMadeAgain(t *testing.T) {
 	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		c := mysqltest.Config(t, server.Database(t))

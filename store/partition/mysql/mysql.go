@@ -26,67 +26,68 @@ import (
 	"github.com/runnelkv/runnel/store/partition/sqlengine"
 )
 
-// MySQL says where a MySQL or MariaDB database is and who opens it.
+// Config is the address of a MySQL or MariaDB database and the account that opens it.
 type Config struct {
-	Addr     string // host:port, or the path of a socket
+	Addr     string // host:port, or the path of a Unix socket
 	User     string
 	Password string
 	Database string
-	Params   map[string]string // of go-sql-driver/mysql, for example tls; and ca: a file of authorities to check the server with
-	// NewPassword, if not nil, is called for each connection in place of Password.
+	Params   map[string]string // of go-sql-driver/mysql, for example tls; also ca: a file with the authorities that sign the server's certificate
+	// NewPassword, if not nil, returns the password of each new connection, instead of Password.
 	NewPassword func() (string, error)
 }
 
-// mysqlDB is the dialect of MySQL and MariaDB.
+// database is the dialect of MySQL and MariaDB.
 type database struct {
 	origin   partition.Origin
 	names    *strings.Replacer
-	grants   string // the GRANT statement that an operator may have to run
+	grants   string // a GRANT statement for the operator
 	database string
-	timeout  time.Duration // of one operation
+	timeout  time.Duration // of an operation
 	lockWait int           // seconds to wait for a row lock
 
 	config     *mysql.Config
-	password   func() (string, error) // nil: the configuration's
-	generation atomic.Int64           // connections of an older one are not used again
-	expelled   atomic.Int64           // when it was raised
+	password   func() (string, error) // nil: config has the password
+	generation atomic.Int64           // connections of older generations are closed
+	expelled   atomic.Int64           // time of the last change of generation, in ns
 	maxConns   int
 
-	// The connections, at most maxConns in sum. Who holds one of readers, writers or the committer
-	// takes no other; who holds one of the streams, which are lent for long, may take one of those.
+	// The pools, with at most maxConns connections in total. To exclude deadlocks, a goroutine that
+	// holds a reader, a writer or the committer acquires no further connection; a goroutine that
+	// holds a stream, possibly for long, may acquire one of those.
 	readers   *rawPool
 	streams   *rawPool
 	writers   *rawPool
-	committer *rawPool // may be writers
-	killer    *rawPool // stops what others do, and prepares the database
+	committer *rawPool // may be the same pool as writers
+	killer    *rawPool // interrupts statements, and prepares the database
 	pools     []*sqlengine.Pool[*rawConn]
 
 	mariaDB   atomic.Bool
 	packet    atomic.Int64 // max_allowed_packet
-	unsafe    atomic.Pointer[[]string]
+	warned    atomic.Pointer[[]string]
 	closeOnce sync.Once
 
-	upsert, newer        upsert
-	small, smallIn       string // around the size of the largest value that is read
-	claim, heads, wholes string // statements with names in them
-	step, fence, bulk    string
-	self                 []byte // origin as a literal
+	upsert, newer                 upsert
+	small, smallIn                string // before and after the size of the largest value that is read
+	claim, heads, fullRows        string // statements with all names replaced
+	moveText, fenceText, bulkText string
+	self                          []byte // the origin as an SQL literal
 }
 
 const (
 	defaultConns  = 12
-	minMySQLConns = 4 // one each to write, to read, to stream and to kill
-	// minPacket is the least max_allowed_packet that statements are built for.
+	minMySQLConns = 4 // a writer, a reader, a stream and the killer
+	// minPacket is the smallest max_allowed_packet that is supported.
 	minPacket = 1 << 20
-	// usualPacket is MariaDB's default; MySQL's is larger.
+	// usualPacket is the default of MariaDB; MySQL's is larger.
 	usualPacket = 16 << 20
-	// packetHeadroom is for what an entry has besides its value, in a
-	// statement with binary arguments.
+	// packetHeadroom is the space for an entry without its value in a statement with binary
+	// arguments.
 	packetHeadroom = 256 << 10
 )
 
-// OpenMySQL returns the partition in a MySQL or MariaDB database. Nothing is
-// connected before Prepare.
+// Open returns the partition in a MySQL or MariaDB database. The first connection is made by
+// Prepare.
 func Open(c Config, o sqlengine.Options) (*sqlengine.Engine, error) {
 	o, err := o.Complete()
 	if err != nil {
@@ -196,10 +197,10 @@ func (c Config) grants() string {
 
 func (d *database) statements() {
 	d.upsert, d.newer = newUpsert(d.names, overwrite, "VALUES(x)"), newUpsert(d.names, overwriteOlder, "IF(VALUES(revision) > revision, VALUES(x), x)")
-	d.bulk = d.newer.plain.bulk()
-	d.step, d.fence = d.names.Replace(updateStep), d.names.Replace(underFence)
+	d.bulkText = d.newer.plain.bulk()
+	d.moveText, d.fenceText = d.names.Replace(movePosition), d.names.Replace(underLease)
 	d.claim, d.self = d.names.Replace(claimText), appendBytes(nil, d.origin)
-	d.heads, d.wholes = d.names.Replace(sqlengine.SelectHeadsIn), d.names.Replace(sqlengine.SelectEntriesIn)
+	d.heads, d.fullRows = d.names.Replace(sqlengine.SelectHeadsIn), d.names.Replace(sqlengine.SelectEntriesIn)
 	d.small, d.smallIn = d.names.Replace(sqlengine.SelectSmall), d.names.Replace(sqlengine.SelectSmallIn)
 }
 
@@ -219,7 +220,7 @@ func (d *database) MaxValueBytes() int64 {
 
 // Warnings implements Dialect.
 func (d *database) Warnings() []string {
-	if unsafe := d.unsafe.Load(); unsafe != nil {
+	if unsafe := d.warned.Load(); unsafe != nil {
 		return *unsafe
 	}
 	return nil
@@ -329,7 +330,7 @@ func (d *database) Acquire(ctx context.Context, use sqlengine.Use) (*sqlengine.C
 	return sqlengine.NewConn(l, func(inTx bool) {
 		l.broken = l.broken || inTx
 		p.release(l)
-		d.trim(time.Now().Add(-maxAge))
+		d.closeIdle(time.Now().Add(-maxAge))
 	}), nil
 }
 

@@ -88,8 +88,8 @@ func TestServerThatIsDownIsUnavailable(t *testing.T) {
 	partitiontest.RequireError(t, p.Prepare(t.Context()), partition.ErrUnavailable)
 }
 
-// TestPrepareGivesUpOnAServerThatHangs is about a server that is frozen:
-// connections to it are made, and nothing ever answers.
+// TestPrepareGivesUpOnAServerThatHangs: the server is frozen, so connections succeed but no answer
+// comes.
 func TestPrepareGivesUpOnAServerThatHangs(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -107,8 +107,8 @@ func TestPrepareGivesUpOnAServerThatHangs(t *testing.T) {
 	}
 }
 
-// TestValuesUpToThePacketFit: the largest value that is promised is stored,
-// by every way that writes, and one byte more is refused.
+// TestValuesUpToThePacketFit: a value of MaxValueBytes is stored by every writing operation, and a
+// larger value is refused.
 func TestValuesUpToThePacketFit(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts servers of its own")
@@ -145,7 +145,7 @@ func checkLargest(t *testing.T, server *servers.Server) {
 		}
 		wantIntact(t, p, e)
 	}
-	many := partition.Batch{Epoch: 1, Revisions: 40} // the largest that travel as text
+	many := partition.Batch{Epoch: 1, Revisions: 40} // the largest values that are sent as text
 	for i := range many.Revisions {
 		e := partition.Entry{Key: partition.Key(fmt.Sprintf("k/%d", i)), Revision: partition.Revision(i), Value: value[:64<<10],
 			Metadata: value[:64<<10], Checksum: partition.Checksum(value[:64<<10])}
@@ -167,8 +167,8 @@ func wantIntact(t *testing.T, p partition.Partition, want partition.Entry) {
 	}
 }
 
-// TestCutCommitsStandWhollyOrNotAtAll drops the connection after each of many
-// numbers of bytes in either direction, while commits go on.
+// TestCutCommitsStandWhollyOrNotAtAll cuts the connection during commits, after each of many
+// numbers of bytes in either direction.
 func TestCutCommitsStandWhollyOrNotAtAll(t *testing.T) {
 	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		address := server.Database(t)
@@ -180,7 +180,7 @@ func TestCutCommitsStandWhollyOrNotAtAll(t *testing.T) {
 			if round%2 == 1 {
 				b = distinct(partitiontest.Decided(5), round)
 			}
-			// A first commit makes the connection; the cut comes within the second.
+			// The first commit opens the connection; the cut happens during the second.
 			x := newProxy(t, mysqltest.Config(t, address).Addr)
 			c := mysqltest.Config(t, address)
 			c.Addr = x.listener.Addr().String()
@@ -214,10 +214,10 @@ func distinct(b partition.Batch, round int) partition.Batch {
 	return b
 }
 
-// wantWhole compares what a commit answered with what stands of it.
+// wantWhole compares the result of a commit with the stored entries.
 func wantWhole(t *testing.T, p partition.Partition, round int, err error) string {
 	t.Helper()
-	// A commit on the sound handle waits until the server is done with the cut one.
+	// A commit on the intact handle waits until the server has ended the cut transaction.
 	if _, err := p.Commit(t.Context(), partition.Batch{Epoch: 1, Revisions: 1}); err != nil {
 		t.Fatal(err)
 	}
@@ -238,14 +238,14 @@ func wantWhole(t *testing.T, p partition.Partition, round int, err error) string
 	return ""
 }
 
-// cutAfter drops all connections after n more bytes in one direction.
+// cutAfter cuts all connections after n more bytes in a direction.
 func (x *proxy) cutAfter(n int64, toServer bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.limit, x.toServer, x.limited = n, toServer, true
 }
 
-// copy passes bytes on, until the limit of its direction is reached.
+// copy forwards bytes up to the limit of the direction.
 func (x *proxy) copy(to, from net.Conn, toServer bool) {
 	buffer := make([]byte, 32<<10)
 	for {
@@ -284,8 +284,8 @@ func benchmarkServer(b *testing.B, server *servers.Server) {
 	partitiontest.Benchmark(b, mysqltest.Prepared(b, mysqltest.Config(b, server.Database(b)), sqlengine.Options{Name: "a"}))
 }
 
-// TestSnapshotClosedInMidStreamIsNotDrained counts what the server still
-// sends after a snapshot of much data was closed at its first entry.
+// TestSnapshotClosedInMidStreamIsNotDrained counts the bytes that the server sends after a large
+// snapshot was closed at its first entry.
 func TestSnapshotClosedInMidStreamIsNotDrained(t *testing.T) {
 	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		c := mysqltest.Config(t, server.Database(t))

@@ -9,22 +9,22 @@ import (
 	"github.com/runnelkv/runnel/store/partition/sqlengine"
 )
 
-// links are the connections of one role.
+// rawPool is the pool of connections with the same role.
 type rawPool struct {
 	*sqlengine.Pool[*rawConn]
 	d *database
 }
 
 func (d *database) newLinks(n int, r role) *rawPool {
-	p := sqlengine.NewPool(n, func(ctx context.Context) (*rawConn, error) { return d.dialPatiently(ctx, r) })
-	p.Usable = func(ctx context.Context, l *rawConn) bool { return l.fresh() && l.alive(ctx) }
+	p := sqlengine.NewPool(n, func(ctx context.Context) (*rawConn, error) { return d.dialWhenFree(ctx, r) })
+	p.Usable = func(ctx context.Context, l *rawConn) bool { return l.isFresh() && l.isAlive(ctx) }
 	d.pools = append(d.pools, p)
 	return &rawPool{p, d}
 }
 
-// open makes the pools. They connect when they are used.
+// open creates the pools. They connect on first use.
 func (d *database) open(maxConns int) {
-	rest := max(minMySQLConns, maxConns) - 1 // the killer's
+	rest := max(minMySQLConns, maxConns) - 1 // without the killer's
 	writers := max(1, rest/4)
 	d.writers = d.newLinks(writers, writing)
 	rest -= writers
@@ -38,71 +38,71 @@ func (d *database) open(maxConns int) {
 	d.readers = d.newLinks(rest-streams, reading)
 }
 
-// release takes a link back.
+// release gives a connection back, or closes an unusable connection.
 func (p *rawPool) release(l *rawConn) {
 	l.rollbackOpen()
-	if !l.broken && !l.inTx && l.fresh() {
+	if !l.broken && !l.inTx && l.isFresh() {
 		p.Pool.Release(l)
 		return
 	}
 	select {
-	case <-l.over: // as long as the server may go on with the statement, the connection counts
+	case <-l.useEnded: // the connection counts until the server has ended the statement
 		_ = l.Close()
-		go func() { <-l.killed; p.Leave() }()
+		go func() { <-l.killDone; p.Leave() }()
 	default:
 		p.Discard(l)
 	}
 }
 
-// trim closes the idle connections that were not used since.
-func (d *database) trim(since time.Time) {
+// closeIdle closes the connections that have been idle since before since.
+func (d *database) closeIdle(since time.Time) {
 	for _, p := range d.pools {
 		p.Trim(since)
 	}
 }
 
-// expel has no connection used again that is open now.
-func (d *database) expel() {
+// expireAll closes all idle connections and lets the used connections be closed on release.
+func (d *database) expireAll() {
 	last, now := d.expelled.Load(), time.Now().UnixNano()
 	if now-last < int64(time.Second) || !d.expelled.CompareAndSwap(last, now) {
-		return // the connections are young already
+		return // the connections are new
 	}
 	d.generation.Add(1)
-	d.trim(time.Now())
+	d.closeIdle(time.Now())
 }
 
-// crowdedPause is the time between two attempts to connect to a server that has no connection left.
-const crowdedPause = 20 * time.Millisecond
+// fullPause is the time between two attempts to connect to a full server.
+const fullPause = 20 * time.Millisecond
 
-// dialPatiently waits until the server has a connection left. Those of this partition that are
-// idle are closed first.
-func (d *database) dialPatiently(ctx context.Context, r role) (*rawConn, error) {
+// dialWhenFree waits until the server accepts another connection. First it closes this partition's
+// idle connections.
+func (d *database) dialWhenFree(ctx context.Context, r role) (*rawConn, error) {
 	for {
 		l, err := d.dial(ctx, r)
-		if !crowded(err) {
+		if !isServerFull(err) {
 			return l, err
 		}
-		d.trim(time.Now())
+		d.closeIdle(time.Now())
 		select {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("%w (%w)", ctx.Err(), err)
-		case <-time.After(crowdedPause):
+		case <-time.After(fullPause):
 		}
 	}
 }
 
 func (d *database) closePools() (err error) {
-	for i := range d.pools { // the first, which ends what the others do, is the last
+	for i := range d.pools { // in reverse order: the killer, the first pool, is closed last
 		err = errors.Join(err, d.pools[len(d.pools)-1-i].Close())
 	}
 	return err
 }
 
-// maxAge bounds how long a connection is used: after a failover behind the same
-// address an old one may lead to the old server, and settings of the server
-// reach new connections only.
+// maxAge limits the age of a connection. After a failover behind the same address an old connection
+// may still lead to the old server, and changed settings of the server apply to new connections
+// only.
 const maxAge = time.Minute
 
-func (l *rawConn) fresh() bool {
+func (l *rawConn) isFresh() bool {
 	return l.generation == l.d.generation.Load() && time.Since(l.opened) < maxAge
 }

@@ -41,22 +41,22 @@ func keepsTheContract(t *testing.T, server *servers.Server) {
 	})
 }
 
-// proxy stands between a partition and its server, and can be cut.
+// proxy is a TCP proxy between a partition and its server that can be cut.
 type proxy struct {
 	listener net.Listener
 	target   string
 	running  sync.WaitGroup
 
 	mu    sync.Mutex
-	conns []net.Conn // both sides of all that were opened
+	conns []net.Conn // both sides of all connections
 	dead  bool
 
-	limited  bool // limit holds for the bytes that go to the server, or come from it
+	limited  bool // limit applies to the bytes in a direction
 	toServer bool
 	limit    int64
 
 	received atomic.Int64 // bytes from the server
-	packets  atomic.Int64 // to the server, as long as they are small
+	packets  atomic.Int64 // to the server, if packets are small
 }
 
 func newProxy(t testing.TB, target string) *proxy {
@@ -90,7 +90,7 @@ func (x *proxy) accept() {
 	}
 }
 
-// keep notes the connections, or closes them when the proxy is dead.
+// keep records the connections, or closes them if the proxy is dead.
 func (x *proxy) keep(conns ...net.Conn) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -104,7 +104,7 @@ func (x *proxy) keep(conns ...net.Conn) bool {
 	return true
 }
 
-// cut drops all connections and takes no more.
+// cut closes all connections and accepts no more.
 func (x *proxy) cut() {
 	x.mu.Lock()
 	defer x.mu.Unlock()

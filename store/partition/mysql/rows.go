@@ -11,17 +11,17 @@ import (
 	"github.com/runnelkv/runnel/store/partition/sqlengine"
 )
 
-// Exec implements RawConn. No statement is kept: all travel as text.
+// Exec implements RawConn. All statements are sent as text.
 func (l *rawConn) Exec(ctx context.Context, s sqlengine.Statement, args ...any) (changed int64, err error) {
-	err = l.within(ctx, func() error {
+	err = l.withKill(ctx, func() error {
 		named := namedValues(args)
 		done, err := l.conn.ExecContext(context.Background(), s.Text, named)
-		if errors.Is(err, driver.ErrSkip) { // with its arguments the text is larger than a packet
+		if errors.Is(err, driver.ErrSkip) { // with its arguments the text exceeds a packet
 			changed, err = l.execArgs(s.Text, named)
 			return err
 		}
 		if err != nil {
-			return l.noted(err)
+			return l.markBroken(err)
 		}
 		changed, err = done.RowsAffected()
 		return err
@@ -38,7 +38,7 @@ func (l *rawConn) CommitTx(ctx context.Context) error {
 
 // RollbackTx implements RawConn.
 func (l *rawConn) RollbackTx(ctx context.Context) error {
-	err := l.within(ctx, func() error { return l.run("ROLLBACK", nothing) })
+	err := l.withKill(ctx, func() error { return l.runText("ROLLBACK", nothing) })
 	l.inTx = l.inTx && err != nil
 	return err
 }
@@ -54,7 +54,7 @@ func namedValues(args []any) []driver.NamedValue {
 	return named
 }
 
-// linkRows are the rows of a query. They are interrupted when the query's context ends.
+// rows are the rows of a query, which is interrupted when its context ends.
 type rows struct {
 	l    *rawConn
 	rows driver.Rows // nil: closed
@@ -75,8 +75,8 @@ func (l *rawConn) Query(ctx context.Context, s sqlengine.Statement, args ...any)
 	stop := context.AfterFunc(ctx, l.interrupt)
 	found, err := l.conn.QueryContext(context.Background(), s.Text, namedValues(args))
 	if err != nil {
-		err = l.noted(err)
-		if l.ended(stop) {
+		err = l.markBroken(err)
+		if l.endUse(stop) {
 			err = fmt.Errorf("%w (%w)", ctx.Err(), err)
 		}
 		return nil, err
@@ -91,7 +91,7 @@ func (r *rows) Next() bool {
 	}
 	err := r.rows.Next(r.row)
 	if r.done = err != nil; err != io.EOF {
-		r.err = r.l.noted(err)
+		r.err = r.l.markBroken(err)
 	}
 	return !r.done
 }
@@ -107,7 +107,7 @@ func (r *rows) NextResult() error {
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
-		return r.l.noted(err)
+		return r.l.markBroken(err)
 	}
 	r.row, r.done = make([]driver.Value, len(r.rows.Columns())), false
 	return nil
@@ -127,19 +127,19 @@ func (r *rows) Entry(shared *sqlengine.SharedStrings, values bool) partition.Ent
 // Err is the error that ended the rows.
 func (r *rows) Err() error { return r.err }
 
-// Close ends the query, and reads what is left of its results. It may be repeated.
+// Close ends the query and reads the rest of the results. Close may be repeated.
 func (r *rows) Close() error {
 	if r.rows == nil {
 		return nil
 	}
-	err := r.l.noted(r.rows.Close())
+	err := r.l.markBroken(r.rows.Close())
 	r.rows = nil
-	r.l.ended(r.stop)
+	r.l.endUse(r.stop)
 	return errors.Join(r.err, err)
 }
 
 // Abort implements RawConn.
 func (l *rawConn) Abort() {
 	l.broken = true
-	l.raw.cut()
+	l.raw.abort()
 }

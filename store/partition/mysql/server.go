@@ -7,7 +7,7 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// server is what a new connection finds out about its server.
+// server has the properties of a server that a new connection reads.
 type server struct {
 	mariaDB   bool
 	packet    int64 // max_allowed_packet
@@ -19,8 +19,8 @@ type server struct {
 	unsafe                  []string
 }
 
-// note takes a variable of the server.
-func (s *server) note(name, value string) {
+// recordVariable stores a variable of the server.
+func (s *server) recordVariable(name, value string) {
 	switch name {
 	case "log_bin":
 		s.binlog = value == "ON"
@@ -45,7 +45,8 @@ func (s *server) note(name, value string) {
 	}
 }
 
-// warnings tell what a crash of the server's machine can take back or damage.
+// warnings describe the settings by which a crash of the server's machine can take back or damage
+// acknowledged writes.
 func (s *server) warnings() []string {
 	unsafe := slices.Clone(s.unsafe)
 	if s.binlog && s.syncBinlog != "1" {
@@ -55,9 +56,9 @@ func (s *server) warnings() []string {
 	return unsafe
 }
 
-// learn takes what a new connection has found out. Settings that have changed
-// reach new connections alone, so the others are given up.
-func (d *database) learn(s *server) error {
+// checkServer stores the properties that a new connection has read. If max_allowed_packet has
+// changed, the old connections are closed, because the change affects new connections only.
+func (d *database) checkServer(s *server) error {
 	if s.binlog && s.statementFormat {
 		return fmt.Errorf("%w: set binlog_format = ROW (or MIXED) on the server; it is STATEMENT", partition.ErrRefused)
 	}
@@ -66,6 +67,6 @@ func (d *database) learn(s *server) error {
 		d.generation.Add(1)
 	}
 	unsafe := s.warnings()
-	d.unsafe.Store(&unsafe)
+	d.warned.Store(&unsafe)
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/runnelkv/runnel/test/servers"
 )
 
-// sessions are the ids of the connections that are in a database, but for this one.
+// sessions returns the ids of the connections to a database, without the connection of db.
 func sessions(t *testing.T, db *sql.DB, database string) map[int64]bool {
 	t.Helper()
 	rows, err := db.QueryContext(t.Context(), "SELECT id FROM information_schema.processlist WHERE db = ? AND id <> CONNECTION_ID()", database)
@@ -35,8 +35,8 @@ func sessions(t *testing.T, db *sql.DB, database string) map[int64]bool {
 	return ids
 }
 
-// TestReadOnlyServerIsLeftByAllConnections: behind the same address there may be another
-// server by now, and reads are to go there too. After a GRANT only new sessions have the privilege.
+// TestReadOnlyServerIsLeftByAllConnections: another server may have taken over the address, so
+// reads must use new connections too. After a GRANT only new sessions have the privilege.
 func TestReadOnlyServerIsLeftByAllConnections(t *testing.T) {
 	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		for number, want := range map[int]error{1290: partition.ErrUnavailable, 1792: partition.ErrUnavailable, 1836: partition.ErrUnavailable,
@@ -63,7 +63,7 @@ func TestReadOnlyServerIsLeftByAllConnections(t *testing.T) {
 			_, err := p.Commit(t.Context(), partitiontest.Blind(1, 0))
 			partitiontest.RequireError(t, err, want)
 			use()
-			// The server ends a session a moment after the connection.
+			// The server ends a session shortly after the connection.
 			for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 				now := sessions(t, db, c.Database)
 				maps.DeleteFunc(now, func(id int64, _ bool) bool { return !before[id] })
@@ -82,8 +82,8 @@ func TestReadOnlyServerIsLeftByAllConnections(t *testing.T) {
 	})
 }
 
-// TestPausedWriterDoesNotBlockOthers is about a process that is suspended in a transaction,
-// after it has claimed its revisions.
+// TestPausedWriterDoesNotBlockOthers: a process is suspended in a transaction after claiming its
+// revisions.
 func TestPausedWriterDoesNotBlockOthers(t *testing.T) {
 	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		address := server.Database(t)
@@ -135,7 +135,7 @@ func TestPasswordIsReadForEachConnection(t *testing.T) {
 	})
 }
 
-// TestServerSaysWhatIsNotDurable is about a server whose settings are not the usual ones, and change.
+// TestServerSaysWhatIsNotDurable changes the settings of a server that affect durability.
 func TestServerSaysWhatIsNotDurable(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts servers of its own")
@@ -164,7 +164,7 @@ func TestServerSaysWhatIsNotDurable(t *testing.T) {
 	checkBinlogFormat(t, server)
 }
 
-// checkPackets lowers max_allowed_packet below what a partition was prepared with, and raises it again.
+// checkPackets lowers max_allowed_packet below the value at Prepare, and raises it again.
 func checkPackets(t *testing.T, p *sqlengine.Engine, db *sql.DB) {
 	t.Helper()
 	big := partitiontest.Large(1)
@@ -173,7 +173,7 @@ func checkPackets(t *testing.T, p *sqlengine.Engine, db *sql.DB) {
 	renew := func(packet string) {
 		partitiontest.Exec(t, db, "SET GLOBAL max_allowed_packet = "+packet)
 		partitiontest.Exec(t, db, "CREATE TRIGGER readonly BEFORE UPDATE ON positions FOR EACH ROW SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1290")
-		_, err := p.Commit(t.Context(), partitiontest.Blind(1, 0)) // all connections are made anew
+		_, err := p.Commit(t.Context(), partitiontest.Blind(1, 0)) // all connections are opened again
 		partitiontest.RequireError(t, err, partition.ErrUnavailable)
 		partitiontest.Exec(t, db, "DROP TRIGGER readonly")
 	}
@@ -188,7 +188,7 @@ func checkPackets(t *testing.T, p *sqlengine.Engine, db *sql.DB) {
 	if !errors.Is(err, partition.ErrTooLarge) || !strings.Contains(err.Error(), "max_allowed_packet") || !strings.Contains(err.Error(), string(big.Write[0].Key)) {
 		t.Errorf("a large write with small packets: %v", err)
 	}
-	for began := time.Now(); err != nil && time.Since(began) < 30*time.Second; { // connections are given up once a second at most
+	for began := time.Now(); err != nil && time.Since(began) < 30*time.Second; { // connections are closed at most once a second
 		renew("4194304")
 		_, err = p.Commit(t.Context(), big)
 	}

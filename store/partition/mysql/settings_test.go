@@ -14,8 +14,8 @@ import (
 	"github.com/runnelkv/runnel/test/servers"
 )
 
-// hostile are settings that a server may have for all sessions, each of which changes what
-// statements do. As parameters they are made when a connection opens, as a server's are.
+// hostile are session defaults of a server that change the results of statements. They are passed
+// as parameters, so they apply when a connection opens, as a server's defaults do.
 var hostile = map[string]string{
 	"sql_select_limit": "2", "sql_mode": "'ANSI_QUOTES,NO_BACKSLASH_ESCAPES,PIPES_AS_CONCAT'", "completion_type": "1",
 	"autocommit": "0", "time_zone": "'-11:00'", "sql_safe_updates": "1", "max_join_size": "1", "sql_big_selects": "0",
@@ -25,14 +25,13 @@ var hostile = map[string]string{
 	"default_storage_engine": "MEMORY",
 }
 
-// of each kind alone
+// hostileOf are the defaults that a single kind of server has.
 var hostileOf = map[string]map[string]string{
 	"mariadb": {"max_statement_time": "0.0001", "tx_read_only": "1", "tx_isolation": "'SERIALIZABLE'"},
 	"mysql":   {"max_execution_time": "1", "transaction_read_only": "1", "transaction_isolation": "'SERIALIZABLE'"},
 }
 
-// TestSettingsOfTheServerChangeNothing: what a partition stores and reads does not depend on
-// the defaults that a server has for its sessions.
+// TestSettingsOfTheServerChangeNothing: results do not depend on the session defaults of a server.
 func TestSettingsOfTheServerChangeNothing(t *testing.T) {
 	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		address := server.Database(t)
@@ -93,7 +92,7 @@ func snapshotOf(t *testing.T, p partition.Partition) (entries []partition.Entry)
 	}
 }
 
-// wantDurableBarrier: a barrier is durable when it has returned, whatever ran before it.
+// wantDurableBarrier: a barrier is durable when it returns, after any statement.
 func wantDurableBarrier(t *testing.T, p partition.Partition, address string) {
 	t.Helper()
 	var before, after int64

@@ -7,20 +7,20 @@ import (
 	"time"
 )
 
-// socket is what a link speaks through. Once the server has begun to answer a packet of
-// statements, each further part of the answer must come within patience: a KILL QUERY between
-// two statements ends the others without a word, and their transaction stays open.
+// socket is the network connection of a rawConn. After the first part of an answer each further
+// part must arrive within answerTimeout: a KILL QUERY between two statements of a packet drops the
+// remaining statements without a message, and the transaction stays open.
 type socket struct {
 	net.Conn
-	patience time.Duration // zero: no bound
+	answerTimeout time.Duration // zero: no limit
 
-	answering bool // bytes were read since the last write
+	answering bool // bytes have arrived since the last write
 	bounded   bool // a deadline is set
-	isCut     atomic.Bool
+	aborted   atomic.Bool
 }
 
-// SyscallConn implements syscall.Conn, with which the driver looks whether an idle
-// connection is still open.
+// SyscallConn implements syscall.Conn. The driver uses it to check that an idle connection is still
+// open.
 func (s *socket) SyscallConn() (syscall.RawConn, error) {
 	if conn, ok := s.Conn.(syscall.Conn); ok {
 		return conn.SyscallConn()
@@ -30,9 +30,9 @@ func (s *socket) SyscallConn() (syscall.RawConn, error) {
 
 // Read implements net.Conn.
 func (s *socket) Read(b []byte) (int, error) {
-	if s.answering && s.patience > 0 {
+	if s.answering && s.answerTimeout > 0 {
 		s.bounded = true
-		s.bound(time.Now().Add(s.patience))
+		s.setReadDeadline(time.Now().Add(s.answerTimeout))
 	}
 	n, err := s.Conn.Read(b)
 	s.answering = true
@@ -44,23 +44,23 @@ func (s *socket) Write(b []byte) (int, error) {
 	s.answering = false
 	if s.bounded {
 		s.bounded = false
-		s.bound(time.Time{})
+		s.setReadDeadline(time.Time{})
 	}
 	return s.Conn.Write(b)
 }
 
-func (s *socket) bound(deadline time.Time) {
+func (s *socket) setReadDeadline(deadline time.Time) {
 	_ = s.SetReadDeadline(deadline)
-	if s.isCut.Load() {
-		_ = s.SetDeadline(longAgo) // and not what was set over it
+	if s.aborted.Load() {
+		_ = s.SetDeadline(longAgo) // and not the deadline above
 	}
 }
 
-// longAgo is a deadline that makes whoever waits for a socket give up.
+// longAgo is a deadline that ends all waiting at once.
 var longAgo = time.Unix(1, 0)
 
-// cut makes all reads and writes fail from now on.
-func (s *socket) cut() {
-	s.isCut.Store(true)
+// abort makes all reads and writes fail.
+func (s *socket) abort() {
+	s.aborted.Store(true)
 	_ = s.SetDeadline(longAgo)
 }

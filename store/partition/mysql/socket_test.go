@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// TestAnswerThatEndsHalfwayIsGivenUp: the first part of an answer is waited for as long as
-// the operation may take, and each further part for a bounded time only.
+// TestAnswerThatEndsHalfwayIsGivenUp: the first part of an answer may take as long as the
+// operation, further parts only as long as answerTimeout.
 func TestAnswerThatEndsHalfwayIsGivenUp(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer theirs.Close()
-	s := &socket{Conn: ours, patience: 50 * time.Millisecond}
+	s := &socket{Conn: ours, answerTimeout: 50 * time.Millisecond}
 	buffer := make([]byte, 1)
 	answer := func(parts int) {
 		t.Helper()
@@ -38,7 +38,7 @@ func TestAnswerThatEndsHalfwayIsGivenUp(t *testing.T) {
 		t.Errorf("the second part of an answer that has one: %v", err)
 	}
 	answer(1)
-	s.cut()
+	s.abort()
 	if _, err := s.Read(buffer); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("what was cut reads: %v", err)
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/runnelkv/runnel/test/servers"
 )
 
-// TestSnapshotReadToItsEndKeepsItsConnection: the sync process closes a
-// snapshot when it has the origin's newest entry, without asking for more.
+// TestSnapshotReadToItsEndKeepsItsConnection: the sync process closes a snapshot after the origin's
+// newest entry, without another call of Next.
 func TestSnapshotReadToItsEndKeepsItsConnection(t *testing.T) {
 	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		c := mysqltest.Config(t, server.Database(t))
@@ -44,7 +44,7 @@ func TestSnapshotReadToItsEndKeepsItsConnection(t *testing.T) {
 	})
 }
 
-// TestSnapshotTakesOneRoundTrip: also to end it, and the next one sees what was written since.
+// TestSnapshotTakesOneRoundTrip, including its end; the next snapshot contains later entries.
 func TestSnapshotTakesOneRoundTrip(t *testing.T) {
 	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		f := newFollower(t, server.Database(t))
@@ -65,7 +65,7 @@ func TestSnapshotTakesOneRoundTrip(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if sent := f.proxy.packets.Load() - before; i > 0 && sent != 1 { // the first connects
+			if sent := f.proxy.packets.Load() - before; i > 0 && sent != 1 { // the first snapshot connects
 				t.Errorf("a snapshot took %d packets, want 1", sent)
 			}
 		}

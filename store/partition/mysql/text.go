@@ -6,10 +6,9 @@ import (
 
 import "strconv"
 
-// Statements of MySQL are built as text, which is what the server takes
-// fastest. Bytes go in as '…' with backslash escapes: sql_mode is set at the
-// start of each session, and so is the character set: in binary every byte
-// is a character, and none is converted or looked at.
+// Statements are built as text, which servers process fastest. Bytes are written as '…' with
+// backslash escapes. Each session sets sql_mode, so that backslashes escape, and the character set
+// binary, in which every byte is a character and no conversion or check takes place.
 
 // appendBytes appends b as a literal.
 func appendBytes[T ~string | ~[]byte](text []byte, b T) []byte {
@@ -28,8 +27,7 @@ func appendBytes[T ~string | ~[]byte](text []byte, b T) []byte {
 	return append(text, '\'')
 }
 
-// escapes are the bytes that stand for themselves only after a backslash:
-// those of mysql_real_escape_string.
+// escapes are the bytes that need a backslash, as in mysql_real_escape_string.
 var escapes = [256]byte{0: '0', '\n': 'n', '\r': 'r', 0x1a: 'Z', '\\': '\\', '\'': '\'', '"': '"'}
 
 func appendInt[T ~int | ~int64](text []byte, n T) []byte {

@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// TestTLSVerifiesTheServerByItsName: by the name in the address, against the authorities that are given.
+// TestTLSVerifiesTheServerByItsName: the name comes from the address, the authorities from the
+// parameter ca.
 func TestTLSVerifiesTheServerByItsName(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "ca.pem")
 	if err := os.WriteFile(file, authority(t), 0o600); err != nil {

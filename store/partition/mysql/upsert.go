@@ -8,30 +8,29 @@ import (
 	"github.com/runnelkv/runnel/store/partition/sqlengine"
 )
 
-// upsert is a statement that writes rows, whatever stands in their places.
+// upsert is a statement that inserts or overwrites rows.
 type upsert struct {
 	whole, plain clause
-	one          string // whole, of one row of arguments
+	one          string // a whole row as arguments
 }
 
-// clause is what stands before and behind the rows. Plain rows, which most
-// are, have no metadata and do not expire: reading the text is a third of what
-// a row costs the server, so what is NULL in all is left out.
+// clause is the text before and after the rows. Most rows are plain: they have no metadata and no
+// expiry. Parsing is a third of a row's cost to the server, so a clause for plain rows leaves these
+// columns out.
 type clause struct{ head, tail string }
 
 const plainColumns = `{key}, origin, revision, deleted, content_type, modified_at, checksum, size, value`
 
-// The upserts: a row that was found by (origin, revision) and is of another
-// key would be overwritten in place of a missing one; NULL makes that an error.
-// VALUES() and not an alias, for MariaDB; revision last, as assignments
-// run left to right.
+// If a row with the same origin and revision belongs to another key, the upsert would overwrite
+// that row; setting NULL makes this an error. MariaDB supports VALUES() but no alias. The revision
+// is last because assignments run from left to right.
 const (
 	overwrite      = ` ON DUPLICATE KEY UPDATE {columns}, revision = IF({key} = VALUES({key}), VALUES(revision), NULL)`
 	overwriteOlder = ` ON DUPLICATE KEY UPDATE {columns}, revision = IF({key} = VALUES({key}), GREATEST(VALUES(revision), revision), NULL)`
 )
 
-// newUpsert makes the statements of an upsert, which sets each column but the revision to set, where x
-// stands for the column.
+// newUpsert builds an upsert. It sets each column, except for the revision, to the expression set,
+// in which x stands for the column.
 func newUpsert(names *strings.Replacer, conflict, set string) upsert {
 	var columns []string
 	for _, x := range strings.Fields("origin deleted content_type metadata modified_at expires_at checksum size value") {
@@ -46,29 +45,29 @@ func newUpsert(names *strings.Replacer, conflict, set string) upsert {
 	}
 }
 
-// origination says where the rows of a statement have revision and time from.
-type origination int
+// valueSource is the source of the revision and the time of rows.
+type valueSource int
 
 const (
-	given   origination = iota // from the entries
-	claimed                    // from the session's variables
-	told                       // as claimed, and the server tells the time
-	guarded                    // as given, and only if the statement before changed one row
+	fromEntry         valueSource = iota // from the entries
+	fromClaim                            // from the session variables of the claim
+	fromServer                           // as fromClaim, and LAST_INSERT_ID returns the time
+	ifPreviousApplied                    // as fromEntry, if the previous statement changed a row
 )
 
-// then is the origination of the rows after the first.
-func (o origination) then() origination {
+// afterFirst is the source for the rows after the first.
+func (o valueSource) afterFirst() valueSource {
 	switch o {
-	case told:
-		return claimed
-	case guarded:
-		return given
+	case fromServer:
+		return fromClaim
+	case ifPreviousApplied:
+		return fromEntry
 	}
 	return o
 }
 
 // appendUpsert appends the statement that writes a chunk.
-func appendUpsert(text []byte, entries []partition.Entry, u *upsert, from origination) []byte {
+func appendUpsert(text []byte, entries []partition.Entry, u *upsert, from valueSource) []byte {
 	c := u.plain
 	whole := slices.ContainsFunc(entries, func(e partition.Entry) bool { return !plain(&e) })
 	if whole {
@@ -80,13 +79,13 @@ func appendUpsert(text []byte, entries []partition.Entry, u *upsert, from origin
 			text = append(text, ',')
 		}
 		text = appendRow(text, &entries[i], from, whole)
-		from = from.then()
+		from = from.afterFirst()
 	}
 	return append(text, c.tail...)
 }
 
 // appendRow appends "(column,…)" of e.
-func appendRow(text []byte, e *partition.Entry, from origination, whole bool) []byte {
+func appendRow(text []byte, e *partition.Entry, from valueSource, whole bool) []byte {
 	text = append(text, '(')
 	text = appendBytes(text, e.Key)
 	text = append(text, ',')
@@ -115,11 +114,11 @@ func appendRow(text []byte, e *partition.Entry, from origination, whole bool) []
 	return append(text, ')')
 }
 
-func appendRevision(text []byte, r partition.Revision, from origination) []byte {
+func appendRevision(text []byte, r partition.Revision, from valueSource) []byte {
 	switch from {
-	case claimed, told:
+	case fromClaim, fromServer:
 		text = append(text, firstVariable+"+"...)
-	case guarded:
+	case ifPreviousApplied:
 		text = append(text, "IF(ROW_COUNT()=1,"...)
 		text = appendInt(text, r)
 		return append(text, ",NULL)"...)
@@ -127,11 +126,11 @@ func appendRevision(text []byte, r partition.Revision, from origination) []byte 
 	return appendInt(text, r)
 }
 
-func appendTime(text []byte, t partition.Instant, from origination) []byte {
+func appendTime(text []byte, t partition.Instant, from valueSource) []byte {
 	switch from {
-	case claimed:
+	case fromClaim:
 		return append(text, nowVariable...)
-	case told:
+	case fromServer:
 		return append(text, "LAST_INSERT_ID("+nowVariable+")"...)
 	}
 	return appendInt(text, t)
