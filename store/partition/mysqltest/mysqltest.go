@@ -10,13 +10,13 @@ import (
 	"github.com/runnelkv/runnel/test/servers"
 )
 
-// OnServers runs test with a server of each kind.
+// OnServers runs test on a MariaDB and a MySQL server.
 func OnServers(t *testing.T, test func(t *testing.T, server *servers.Server)) {
 	t.Run("MariaDB", func(t *testing.T) { test(t, servers.MariaDB(t)) })
 	t.Run("MySQL", func(t *testing.T) { test(t, servers.MySQL(t)) })
 }
 
-// Config takes an address of the harness apart.
+// Config parses an address of package servers.
 func Config(t testing.TB, address string) mysql.Config {
 	t.Helper()
 	u, err := url.Parse(address)
@@ -27,7 +27,7 @@ func Config(t testing.TB, address string) mysql.Config {
 	return mysql.Config{Addr: u.Host, User: u.User.Username(), Password: password, Database: strings.TrimPrefix(u.Path, "/")}
 }
 
-// Open returns a partition that is not prepared yet.
+// Open returns a partition before Prepare, and closes the partition when t ends.
 func Open(t testing.TB, c mysql.Config, o sqlengine.Options) *sqlengine.Engine {
 	t.Helper()
 	p, err := mysql.Open(c, o)
@@ -38,6 +38,7 @@ func Open(t testing.TB, c mysql.Config, o sqlengine.Options) *sqlengine.Engine {
 	return p
 }
 
+// Prepared returns a prepared partition.
 func Prepared(t testing.TB, c mysql.Config, o sqlengine.Options) *sqlengine.Engine {
 	t.Helper()
 	p := Open(t, c, o)

@@ -64,8 +64,8 @@ func checkApplyGuarded(t *testing.T, s suite) {
 	wantEntries(t, get(t, p, "k/a"), []partition.Entry{latest})
 }
 
-// checkApplyOutside offers entries that the position does not cover before the
-// step, or would not cover after it, and one of another origin.
+// checkApplyOutside offers entries that the position covers already, entries beyond the position of
+// the copy, and an entry of another origin.
 func checkApplyOutside(t *testing.T, s suite) {
 	p := s.node(t, beta)
 	must(t, p.Apply(t.Context(), partition.Copy{Origin: alpha, To: 5, Goal: 5, SyncedAt: 3}))
@@ -113,7 +113,7 @@ func checkApplyHeartbeat(t *testing.T, s suite) {
 	for i := range partition.Instant(3) {
 		heartbeat := partition.Copy{Origin: alpha, From: 5, To: 5, Goal: 5, SyncedAt: 6 + i}
 		must(t, p.Apply(t.Context(), heartbeat))
-		must(t, p.Apply(t.Context(), heartbeat)) // the same again is no error
+		must(t, p.Apply(t.Context(), heartbeat)) // the repetition is no error
 		want := partition.Position{Origin: alpha, Revision: 5, Goal: 5, SyncedAt: 6 + i}
 		if got := position(t, p, alpha); got != want {
 			t.Errorf("position is %+v, want %+v", got, want)
@@ -185,7 +185,7 @@ func checkApplyFence(t *testing.T, s suite) {
 	must(t, p.Apply(t.Context(), partition.Copy{Origin: alpha, From: 9, To: 10, Goal: 10})) // no fence: not checked
 }
 
-// checkApplyOwnOrigin is how a master takes back from others what it lost.
+// checkApplyOwnOrigin: a master recovers its lost entries from a copy.
 func checkApplyOwnOrigin(t *testing.T, s suite) {
 	p := s.node(t, alpha)
 	claim := commit(t, p, put("k/a", "1"))
@@ -238,7 +238,7 @@ func checkApplyRaces(t *testing.T, s suite) {
 	}
 }
 
-// checkApplyWithCommits copies into a partition that is written meanwhile.
+// checkApplyWithCommits applies copies to a partition during commits.
 func checkApplyWithCommits(t *testing.T, s suite) {
 	n := s.node(t, alpha)
 	other := n.open(t)

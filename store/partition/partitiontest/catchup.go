@@ -13,7 +13,7 @@ var catchUpChecks = []check{
 	{"CatchUpLeavesAloneWhatIsTooFar", checkCatchUpTooFar},
 }
 
-// replica is a partition that holds everything of a master as of now.
+// replica returns a partition that holds everything of a master.
 func (s suite) replica(t *testing.T, master partition.Partition) node {
 	p := s.node(t, beta)
 	view := snapshot(t, master, alpha, 0)
@@ -56,8 +56,8 @@ func checkCatchUpMoved(t *testing.T, s suite) {
 	wantEntries(t, held(t, p, alpha), want)
 }
 
-// checkCatchUpTooFar has a replica that was never whole, one amid a catch-up, one
-// that lacks very many entries, and one that would miss a deletion.
+// checkCatchUpTooFar: a replica before the end of its first copy, a replica amid a catch-up, a
+// replica that lacks very many entries, and a replica that would miss a deletion.
 func checkCatchUpTooFar(t *testing.T, s suite) {
 	master := s.node(t, alpha)
 	p := s.replica(t, master)

@@ -190,8 +190,8 @@ func checkStaleEpoch(t *testing.T, s suite) {
 	}
 }
 
-// checkAfter: a batch that builds on what its caller knows stands only if
-// nobody has claimed since, in whatever way it is written.
+// checkAfter: a batch with After fails, in each way of writing, if revisions have been claimed
+// since.
 func checkAfter(t *testing.T, s suite) {
 	p := s.node(t, alpha)
 	other := p.open(t)
@@ -264,7 +264,7 @@ func checkOverwrite(t *testing.T, s suite) {
 func checkLargeBatches(t *testing.T, s suite) {
 	p := s.node(t, alpha)
 	var entries []partition.Entry
-	for i := range 6000 { // more than fits the placeholders of a statement
+	for i := range 6000 { // more than the placeholders of a statement
 		entries = append(entries, put(fmt.Sprintf("k/%04d", i), fmt.Sprint("value ", i)))
 	}
 	want := stamped(alpha, commit(t, p, entries...), entries...)
@@ -275,7 +275,7 @@ func checkLargeBatches(t *testing.T, s suite) {
 	wantEntries(t, held(t, replica, alpha), want)
 }
 
-// checkAtLeast claims on a counter that is known to have been further.
+// checkAtLeast claims on a counter that is known to have been higher.
 func checkAtLeast(t *testing.T, s suite) {
 	p := s.node(t, alpha)
 	claim := commit(t, p, put("k/a", "1"))

@@ -14,15 +14,14 @@ var convergenceChecks = []check{
 	{"CopiesOfAMasterEndAsTheMaster", checkCopiesOfMaster},
 }
 
-// history is what origins wrote, per origin in order of revisions, and what
-// must stand in the end.
+// history holds the writes of origins, per origin in the order of revisions, and the final state.
 type history struct {
 	origins []partition.Origin
 	writes  map[partition.Origin][]partition.Entry
 	end     map[partition.Key]partition.Entry
 }
 
-// newHistory has three masters, each in epochs of its own, write the same keys.
+// newHistory lets three masters, each in epochs of its own, write the same keys.
 func newHistory(r *rand.Rand) history {
 	h := history{
 		origins: []partition.Origin{alpha, beta, "gamma"},
@@ -45,9 +44,9 @@ func newHistory(r *rand.Rand) history {
 	return h
 }
 
-// checkAnyOrder is invariant 3: steps of several origins in a random order,
-// some repeated, always end in the newest entry of each key,
-// also where they are copied from a copy. Each step keeps invariant 2.
+// checkAnyOrder is invariant 3: steps of several origins in a random order, with repetitions,
+// always end in the newest entry of each key, even if copied from a copy. Each step preserves
+// invariant 2.
 func checkAnyOrder(t *testing.T, s suite) {
 	r := seeded(t)
 	h := newHistory(r)
@@ -59,7 +58,7 @@ func checkAnyOrder(t *testing.T, s suite) {
 	}
 }
 
-// copyTo brings everything to p, and from p to far.
+// copyTo copies everything to p, and from p to far.
 func (h history) copyTo(t *testing.T, p, far partition.Partition, r *rand.Rand) error {
 	var done []partition.Copy
 	at := map[partition.Origin]int{}
@@ -95,8 +94,8 @@ func (h history) copyTo(t *testing.T, p, far partition.Partition, r *rand.Rand) 
 	return nil
 }
 
-// wantWhole is invariant 2: p holds every write of origin up to its position,
-// or a newer one of the same key.
+// wantWhole is invariant 2: p holds every write of origin up to its position, or a newer write of
+// the same key.
 func (h history) wantWhole(t *testing.T, p partition.Partition, origin partition.Origin) {
 	t.Helper()
 	if lacking := h.lacking(t, p, origin); len(lacking) > 0 {
@@ -104,8 +103,8 @@ func (h history) wantWhole(t *testing.T, p partition.Partition, origin partition
 	}
 }
 
-// wantFollowed is what following one origin alone can give: what source holds
-// in the stream of another origin comes when that is followed.
+// wantFollowed is the state after following a single origin: entries of source that belong to other
+// origins arrive only when those are followed.
 func (h history) wantFollowed(t *testing.T, source, p partition.Partition, origin partition.Origin) {
 	t.Helper()
 	for _, e := range h.lacking(t, p, origin) {
@@ -115,8 +114,8 @@ func (h history) wantFollowed(t *testing.T, source, p partition.Partition, origi
 	}
 }
 
-// lacking lists the writes of origin up to p's position for which p holds
-// neither them nor a newer one.
+// lacking lists the writes of origin up to p's position of which p holds neither the write nor a
+// newer write of the key.
 func (h history) lacking(t *testing.T, p partition.Partition, origin partition.Origin) []partition.Entry {
 	t.Helper()
 	var keys []partition.Key
@@ -137,7 +136,7 @@ func (h history) lacking(t *testing.T, p partition.Partition, origin partition.O
 	return lacking
 }
 
-// copied says whether everything has been, when at writes of each origin have.
+// copied reports whether all writes have been copied, with at writes per origin.
 func (h history) copied(at map[partition.Origin]int) bool {
 	for _, o := range h.origins {
 		if at[o] < len(h.writes[o]) {
@@ -147,7 +146,7 @@ func (h history) copied(at map[partition.Origin]int) bool {
 	return true
 }
 
-// step copies an origin's writes [from, to), each key's latest among them.
+// step copies an origin's writes from ≤ index < to, of each key the latest.
 func (h history) step(origin partition.Origin, from, to int) partition.Copy {
 	writes := h.writes[origin]
 	c := partition.Copy{Origin: origin, To: writes[to-1].Revision, SyncedAt: 1}
@@ -179,8 +178,8 @@ func (h history) compare(t *testing.T, p partition.Partition) {
 	wantEntries(t, byKey(got), byKey(want))
 }
 
-// checkCopiesOfMaster streams a master that is written at random into two
-// copies, one of which reads from the other, and compares in the end.
+// checkCopiesOfMaster streams a master with random writes into two copies, of which the second
+// reads from the first, and compares the final states.
 func checkCopiesOfMaster(t *testing.T, s suite) {
 	r := seeded(t)
 	master, near, far := s.node(t, alpha), s.node(t, beta), s.node(t, "gamma")
@@ -214,7 +213,7 @@ func checkCopiesOfMaster(t *testing.T, s suite) {
 	}
 }
 
-// follow brings target to what source has of origin, in one transaction.
+// follow brings target to the state of source for origin, in a single transaction.
 func follow(t *testing.T, source, target partition.Partition, origin partition.Origin) error {
 	from := position(t, target, origin).Revision
 	view, err := source.Snapshot(t.Context(), origin, from)

@@ -26,8 +26,8 @@ var entryChecks = []check{
 	{"SlicesAreNotKept", checkSlicesNotKept},
 }
 
-// awkwardKeys are keys that an encoding, a collation or careless SQL would
-// confuse, refuse or cut.
+// awkwardKeys are keys that an encoding, a collation or careless SQL would confuse, reject or
+// truncate.
 func awkwardKeys() []partition.Key {
 	keys := []partition.Key{
 		"k/", "k/a", "k/a ", "k/a  ", " k/a", "k/A", "k/b", "k/ab", "k/a/b", "k/a/", "k/a\x00", "k/a\x00\x00", "k/a\x00b",

@@ -14,7 +14,7 @@ var expiryChecks = []check{
 	{"ExpiredListsNoMoreThanAsked", checkExpiredLimit},
 }
 
-// expiring is an entry that lives until then.
+// expiring returns an entry that expires at until.
 func expiring(key string, until partition.Instant) partition.Entry {
 	e := put(key, "1")
 	e.ExpiresAt = until

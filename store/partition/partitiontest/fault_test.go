@@ -11,8 +11,8 @@ import (
 	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
-// fault is a defect that an implementation could have, planted in Memory, and
-// the check that must find it.
+// fault is a possible defect of an implementation, planted in package memory, and the check that
+// must find the defect.
 type fault struct {
 	name  string
 	check string
@@ -82,14 +82,14 @@ var faults = []fault{
 		func(m *memory.Partition) partition.Partition { return undead{m} }},
 }
 
-// pause lets others run, as a round trip to a server would.
+// pause lets other goroutines run, as a round trip to a server would.
 func pause() {
 	for range 20 {
 		runtime.Gosched()
 	}
 }
 
-// unguarded lets an older entry replace a newer one.
+// unguarded replaces newer entries by older entries.
 type unguarded struct{ *memory.Partition }
 
 func (p unguarded) Apply(ctx context.Context, c partition.Copy) error {
@@ -107,7 +107,7 @@ func (p rowless) Apply(ctx context.Context, c partition.Copy) error {
 	return p.Partition.Apply(ctx, c)
 }
 
-// unswapped sets the position whatever it was.
+// unswapped changes the position without comparing it.
 type unswapped struct{ *memory.Partition }
 
 func (p unswapped) Apply(ctx context.Context, c partition.Copy) error {
@@ -126,7 +126,7 @@ func (p unswapped) Apply(ctx context.Context, c partition.Copy) error {
 	}
 }
 
-// overreaching writes whatever entries come along.
+// overreaching writes entries outside of the copy.
 type overreaching struct{ *memory.Partition }
 
 func (p overreaching) Apply(ctx context.Context, c partition.Copy) error {
@@ -147,7 +147,7 @@ func (p unfenced) Apply(ctx context.Context, c partition.Copy) error {
 	return p.Partition.Apply(ctx, c)
 }
 
-// claimsEarly commits the claim by itself, decides, and writes after it.
+// claimsEarly commits the claim before it decides and writes.
 type claimsEarly struct{ *memory.Partition }
 
 func (p claimsEarly) Commit(ctx context.Context, b partition.Batch) (partition.Claim, error) {
@@ -175,7 +175,7 @@ func (p claimsEarly) Commit(ctx context.Context, b partition.Batch) (partition.C
 	return claim, nil
 }
 
-// piecemeal writes each entry of a blind batch in a transaction of its own.
+// piecemeal writes each entry of a batch in a transaction of its own.
 type piecemeal struct{ *memory.Partition }
 
 func (p piecemeal) Commit(ctx context.Context, b partition.Batch) (first partition.Claim, err error) {
@@ -193,7 +193,7 @@ func (p piecemeal) Commit(ctx context.Context, b partition.Batch) (first partiti
 	return first, nil
 }
 
-// forgiving claims wherever the counter is.
+// forgiving claims with any counter.
 type forgiving struct{ *memory.Partition }
 
 func (p forgiving) Commit(ctx context.Context, b partition.Batch) (partition.Claim, error) {
@@ -234,7 +234,7 @@ func (s without) Next(ctx context.Context, maxEntries int, maxBytes int64) ([]pa
 	}
 }
 
-// positioned is a snapshot that tells another position.
+// positioned is a snapshot with a changed position.
 type positioned struct {
 	partition.Snapshot
 	position partition.Position
@@ -274,7 +274,7 @@ func (p lateClock) Snapshot(ctx context.Context, o partition.Origin, after parti
 	return positioned{s, position}, nil
 }
 
-// unisolated asks anew for each part of a stream.
+// unisolated opens a new view for each part of a stream.
 type unisolated struct{ *memory.Partition }
 
 func (p unisolated) Snapshot(ctx context.Context, o partition.Origin, after partition.Revision) (partition.Snapshot, error) {
@@ -310,14 +310,14 @@ func (p impatient) List(ctx context.Context, s partition.Span) ([]partition.Entr
 	return slices.DeleteFunc(entries, func(e partition.Entry) bool { return !e.Live(now) }), more, err
 }
 
-// stingy leaves out the value that is just as large as may be.
+// stingy leaves out a value of exactly the limit.
 type stingy struct{ *memory.Partition }
 
 func (p stingy) GetSmall(ctx context.Context, keys []partition.Key, most int64) ([]partition.Entry, error) {
 	return p.Partition.GetSmall(ctx, keys, most-1)
 }
 
-// greedy collects one revision too many.
+// greedy collects a revision too many.
 type greedy struct{ *memory.Partition }
 
 func (p greedy) Collect(ctx context.Context, o partition.Origin, upTo partition.Revision) (int, error) {
@@ -328,7 +328,7 @@ func (p greedy) Collect(ctx context.Context, o partition.Origin, upTo partition.
 	return n, err
 }
 
-// hasty lists everything that will expire some day.
+// hasty lists entries that will expire in the future.
 type hasty struct{ *memory.Partition }
 
 func (p hasty) Expired(ctx context.Context, limit int) (keys []partition.Key, err error) {
@@ -341,7 +341,7 @@ func (p hasty) Expired(ctx context.Context, limit int) (keys []partition.Key, er
 	return keys, err
 }
 
-// generous takes the lease from its holder for whoever asks.
+// generous gives the lease to every new holder.
 type generous struct{ *memory.Partition }
 
 func (p generous) Acquire(ctx context.Context, holder string, ttl time.Duration) (partition.Lease, error) {

@@ -13,7 +13,7 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// Join makes p the only master of a cluster of its own.
+// Join makes p the only master of a new cluster.
 func Join(tb testing.TB, p partition.Partition) {
 	tb.Helper()
 	_, err := p.Join(tb.Context(), partition.Cluster{ID: "cluster", Epoch: 1, Masters: []string{p.Name()}, Slots: []uint16{0}})
@@ -22,12 +22,12 @@ func Join(tb testing.TB, p partition.Partition) {
 	}
 }
 
-// OneWrite is a batch that puts a key into a partition that join joined.
+// OneWrite returns a batch that puts a key into a partition of Join.
 func OneWrite(key partition.Key) partition.Batch {
 	return partition.Batch{Epoch: 1, Revisions: 1, Write: []partition.Entry{{Key: key, Checksum: partition.Checksum(nil)}}}
 }
 
-// Blind is a batch of n puts of 100 bytes that needs no decision.
+// Blind returns a batch of n puts of 100 bytes, without a decision. The keys repeat after 100,000.
 func Blind(n, round int) partition.Batch {
 	value := make([]byte, 100)
 	b := partition.Batch{Epoch: 1, Revisions: n}
@@ -38,6 +38,7 @@ func Blind(n, round int) partition.Batch {
 	return b
 }
 
+// GetAll reads the entries again, by their keys.
 func GetAll(t *testing.T, p partition.Partition, of []partition.Entry) []partition.Entry {
 	t.Helper()
 	var keys []partition.Key
@@ -51,6 +52,7 @@ func GetAll(t *testing.T, p partition.Partition, of []partition.Entry) []partiti
 	return got
 }
 
+// WantSame compares entries, in any order, and checks that their values are intact.
 func WantSame(t *testing.T, what string, got, want []partition.Entry) {
 	t.Helper()
 	order := func(a, b partition.Entry) int { return strings.Compare(string(a.Key), string(b.Key)) }
@@ -70,6 +72,7 @@ func WantSame(t *testing.T, what string, got, want []partition.Entry) {
 	}
 }
 
+// RequireError stops the test unless err is want.
 func RequireError(t *testing.T, err, want error) {
 	t.Helper()
 	if !errors.Is(err, want) {
@@ -77,6 +80,7 @@ func RequireError(t *testing.T, err, want error) {
 	}
 }
 
+// Exec runs a statement.
 func Exec(t *testing.T, db *sql.DB, statement string, args ...any) {
 	t.Helper()
 	if _, err := db.ExecContext(t.Context(), statement, args...); err != nil {
@@ -84,7 +88,7 @@ func Exec(t *testing.T, db *sql.DB, statement string, args ...any) {
 	}
 }
 
-// Decided is Blind(n, 0) by way of a decision.
+// Decided is Blind(n, 0) with a decision.
 func Decided(n int) partition.Batch {
 	b := Blind(n, 0)
 	write := b.Write
@@ -99,7 +103,7 @@ func Decided(n int) partition.Batch {
 	return b
 }
 
-// Large is Blind(n, 0) with values that travel one by one.
+// Large is Blind(n, 0) with values that are too large to share a statement.
 func Large(n int) partition.Batch {
 	b := Blind(n, 0)
 	for i := range b.Write {
@@ -109,6 +113,7 @@ func Large(n int) partition.Batch {
 	return b
 }
 
+// Benchmark measures the main operations of a partition.
 func Benchmark(b *testing.B, p partition.Partition) {
 	Join(b, p)
 	ctx := context.Background()

@@ -16,7 +16,7 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// must ends the check on an error.
+// must stops the check on an error.
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -32,7 +32,7 @@ func wantError(t *testing.T, err, want error) {
 	}
 }
 
-// unless returns err, unless it is the one that may come.
+// unless returns err, but nil for the error that may come.
 func unless(err, mayCome error) error {
 	if errors.Is(err, mayCome) {
 		return nil
@@ -40,7 +40,7 @@ func unless(err, mayCome error) error {
 	return err
 }
 
-// together runs functions at the same time and fails the check for each error.
+// together runs functions concurrently and fails the check for each error.
 func together(t *testing.T, functions ...func() error) {
 	t.Helper()
 	var group sync.WaitGroup
@@ -54,7 +54,7 @@ func together(t *testing.T, functions ...func() error) {
 	group.Wait()
 }
 
-// eventually calls done until it is true, for at most ten seconds.
+// eventually calls done until the result is true, for at most ten seconds.
 func eventually(ctx context.Context, done func() bool) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -70,7 +70,7 @@ func eventually(ctx context.Context, done func() bool) error {
 	return nil
 }
 
-// seeded is a source of chance; its seed is printed if the check fails.
+// seeded returns a random source and logs its seed.
 func seeded(t *testing.T) *rand.Rand {
 	t.Helper()
 	seed := rand.Uint64()
@@ -78,7 +78,7 @@ func seeded(t *testing.T) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
-// put is an entry to be written.
+// put returns an entry to be written.
 func put(key, value string) partition.Entry {
 	return partition.Entry{
 		Key:         partition.Key(key),
@@ -89,18 +89,18 @@ func put(key, value string) partition.Entry {
 	}
 }
 
-// deletion is a tombstone to be written.
+// deletion returns a tombstone to be written.
 func deletion(key string) partition.Entry {
 	return partition.Entry{Key: partition.Key(key), Deleted: true, Checksum: partition.Checksum(nil)}
 }
 
-// at makes e an entry of an origin as it would be copied.
+// at returns e as a copied entry of an origin.
 func at(e partition.Entry, origin partition.Origin, r partition.Revision) partition.Entry {
 	e.Origin, e.Revision, e.ModifiedAt = origin, r, partition.Instant(r)
 	return e
 }
 
-// batch writes entries blindly, with revisions in their order.
+// batch returns a batch without a decision that writes entries in their order.
 func batch(entries ...partition.Entry) partition.Batch {
 	entries = slices.Clone(entries)
 	for i := range entries {
@@ -116,7 +116,7 @@ func commit(t *testing.T, p partition.Partition, entries ...partition.Entry) par
 	return claim
 }
 
-// stamped is how entries committed with a claim must read.
+// stamped returns entries as they read after a commit with a claim.
 func stamped(origin partition.Origin, c partition.Claim, entries ...partition.Entry) []partition.Entry {
 	entries = slices.Clone(entries)
 	for i := range entries {
@@ -126,7 +126,7 @@ func stamped(origin partition.Origin, c partition.Claim, entries ...partition.En
 	return entries
 }
 
-// headOf is e as it must read without its value.
+// headOf returns e without its value.
 func headOf(e partition.Entry) partition.Entry {
 	e.Value = nil
 	return e
@@ -145,7 +145,7 @@ func byKey(entries []partition.Entry) []partition.Entry {
 	return entries
 }
 
-// position is what p's row of origin says.
+// position returns p's position for origin.
 func position(t *testing.T, p partition.Partition, origin partition.Origin) partition.Position {
 	t.Helper()
 	positions, err := p.Positions(t.Context())
@@ -168,7 +168,7 @@ func snapshot(t *testing.T, p partition.Partition, origin partition.Origin, afte
 	return s
 }
 
-// held is everything p holds of origin, in order of revisions.
+// held returns all entries of origin in p, in the order of revisions.
 func held(t *testing.T, p partition.Partition, origin partition.Origin) []partition.Entry {
 	t.Helper()
 	s, err := p.Snapshot(t.Context(), origin, 0)
@@ -179,7 +179,7 @@ func held(t *testing.T, p partition.Partition, origin partition.Origin) []partit
 	return entries
 }
 
-// drain reads a snapshot to its end, at most so many entries at a time.
+// drain reads a snapshot to its end, at most maxEntries per call.
 func drain(ctx context.Context, s partition.Snapshot, maxEntries int) ([]partition.Entry, error) {
 	var all []partition.Entry
 	for {
@@ -197,7 +197,7 @@ func drain(ctx context.Context, s partition.Snapshot, maxEntries int) ([]partiti
 	}
 }
 
-// wantEntries fails the check unless got is want, in order and byte by byte.
+// wantEntries fails the check unless got equals want, in order and byte by byte.
 func wantEntries(t *testing.T, got, want []partition.Entry) {
 	t.Helper()
 	if len(got) != len(want) {
@@ -219,7 +219,7 @@ func equal(a, b partition.Entry) bool {
 		a.Size == b.Size && a.Checksum == b.Checksum && bytes.Equal(a.Value, b.Value)
 }
 
-// text shows the first entries, briefly.
+// text shows the first entries in short form.
 func text(entries []partition.Entry) string {
 	var b strings.Builder
 	for _, e := range entries[:min(len(entries), 8)] {

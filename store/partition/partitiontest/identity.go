@@ -166,7 +166,7 @@ func checkAcceptBeginsAnEpoch(t *testing.T, s suite) {
 	last := position(t, master, alpha).Revision
 	next := clusterOf(alpha)
 	next.Epoch, next.Ends = epoch+1, []partition.End{{Origin: alpha, Cut: last, Below: partition.Floor(epoch + 1)}}
-	for range 2 { // a second time changes nothing
+	for range 2 { // the repetition changes nothing
 		for _, n := range []node{master, replica} {
 			before, err := n.Cluster(t.Context())
 			must(t, err)
@@ -229,6 +229,6 @@ func checkAcceptRefuses(t *testing.T, s suite) {
 		}
 	}
 	next.Ends = []partition.End{{Origin: alpha, Cut: floor + 4, Below: below}}
-	_, err := replica.Accept(t.Context(), next) // a replica may lack what counts
+	_, err := replica.Accept(t.Context(), next) // a replica may lack entries up to the cut
 	must(t, err)
 }

@@ -78,8 +78,8 @@ func checkLeaseExpires(t *testing.T, s suite) {
 	wantError(t, p.Apply(t.Context(), partition.Copy{Origin: alpha, To: 1, Goal: 1, Fence: first.Fence}), partition.ErrLeaseLost)
 }
 
-// checkLeaseClockSetBack: to another holder, a lease that is longer than any it would take
-// itself looks like a lease of before the clock was set back.
+// checkLeaseClockSetBack: a lease that ends later than any new lease would was taken before the
+// clock was set back, so another holder gets it.
 func checkLeaseClockSetBack(t *testing.T, s suite) {
 	p := s.node(t, beta)
 	first, err := p.Acquire(t.Context(), "one", time.Hour)
@@ -97,7 +97,7 @@ func checkLeaseReleased(t *testing.T, s suite) {
 	first, err := p.Acquire(t.Context(), "one", time.Hour)
 	must(t, err)
 	must(t, p.Release(t.Context(), first))
-	must(t, p.Release(t.Context(), first)) // not held any more
+	must(t, p.Release(t.Context(), first)) // no longer held
 	second, err := p.Acquire(t.Context(), "two", time.Hour)
 	must(t, err)
 	if second.Fence <= first.Fence {

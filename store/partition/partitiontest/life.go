@@ -67,13 +67,13 @@ func checkHandlesShare(t *testing.T, s suite) {
 	wantEntries(t, get(t, separate, "k/a"), nil)
 }
 
-// call is one method of a partition with arguments that would succeed.
+// call is a method of a partition with arguments that would succeed.
 type call struct {
 	name string
 	do   func(ctx context.Context, p partition.Partition) error
 }
 
-// calls holds every method that may fail, but Prepare and Close.
+// calls contains every method that can fail, except for Prepare and Close.
 var calls = []call{
 	{"Cluster", func(ctx context.Context, p partition.Partition) error { _, err := p.Cluster(ctx); return err }},
 	{"Join", func(ctx context.Context, p partition.Partition) error {
@@ -127,7 +127,7 @@ var calls = []call{
 	}},
 }
 
-// settled makes a master on which each of calls would change something.
+// settled returns a master on which each of calls would change something.
 func settled(t *testing.T, s suite) node {
 	t.Helper()
 	n := s.node(t, alpha)
@@ -136,7 +136,7 @@ func settled(t *testing.T, s suite) node {
 	return n
 }
 
-// wantSettled fails the check unless a settled master is as it was.
+// wantSettled fails the check unless a settled master is unchanged.
 func wantSettled(t *testing.T, p partition.Partition) {
 	t.Helper()
 	if got := len(held(t, p, alpha)) + len(held(t, p, beta)) + len(held(t, p, "late")); got != 3 {
@@ -186,7 +186,7 @@ func checkCloseUnderWay(t *testing.T, s suite) {
 	wantSettled(t, n)
 }
 
-// awaitClosed waits until calls on p are refused.
+// awaitClosed waits until p refuses calls.
 func awaitClosed(ctx context.Context, p partition.Partition) error {
 	err := eventually(ctx, func() bool {
 		_, err := p.Get(ctx, []partition.Key{"k/a"})

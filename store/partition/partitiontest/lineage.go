@@ -39,7 +39,7 @@ func checkNewest(t *testing.T, s suite) {
 	}
 }
 
-// checkLineage has a master write on, delete and collect what its copy holds newest.
+// checkLineage: a master overwrites, deletes and collects the newest entries of its copy.
 func checkLineage(t *testing.T, s suite) {
 	master := s.node(t, alpha)
 	commit(t, master, put("k/a", "1"), put("k/b", "1"), put("k/c", "1"), deletion("k/d"))
@@ -58,8 +58,8 @@ func checkLineage(t *testing.T, s suite) {
 	must(t, partition.CheckLineage(t.Context(), master, alpha, held))
 }
 
-// fork is a master that never saw the last writes of another, which its copy holds,
-// and has written as many of its own.
+// fork returns a master that lost the last writes that its copy holds, and has made as many new
+// writes.
 func (s suite) fork(t *testing.T, lost, own partition.Entry) (fork, copied node) {
 	master := s.node(t, alpha)
 	common := []partition.Entry{put("k/a", "1"), put("k/b", "1")}

@@ -85,7 +85,7 @@ func checkListPages(t *testing.T, s suite) {
 	for i := range 60 {
 		e := put(fmt.Sprintf("k/%02d", i), "v")
 		if i%4 == 3 || i > 50 {
-			e = deletion(string(e.Key)) // long runs that a page must get across
+			e = deletion(string(e.Key)) // long runs of tombstones within a page
 		}
 		entries = append(entries, e)
 	}

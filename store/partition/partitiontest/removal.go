@@ -60,8 +60,8 @@ func checkResetOwn(t *testing.T, s suite) {
 	}
 }
 
-// checkResetRace has one process empty an origin, again and again, while another
-// fills it: what stands at the end is all that was applied, or nothing.
+// checkResetRace: a process resets an origin repeatedly while another process copies it. The final
+// state holds everything that was applied, or nothing.
 func checkResetRace(t *testing.T, s suite) {
 	filler := s.node(t, alpha)
 	emptier := filler.open(t)
@@ -98,7 +98,7 @@ func checkCollect(t *testing.T, s suite) {
 	for _, c := range []struct {
 		upTo      partition.Revision
 		collected int
-		floor     partition.Revision // the highest tombstone gone so far
+		floor     partition.Revision // highest tombstone removed so far
 		want      []partition.Entry
 	}{
 		{5, 3, 5, []partition.Entry{entries[1], entries[3], entries[5]}},

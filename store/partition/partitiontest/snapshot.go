@@ -21,7 +21,7 @@ var snapshotChecks = []check{
 
 func checkSnapshotOrder(t *testing.T, s suite) {
 	p := s.node(t, alpha)
-	// Keys run against revisions, and the first one is written again last.
+	// Keys and revisions run in opposite orders, and the first key is written again at the end.
 	entries := []partition.Entry{put("k/d", "1"), deletion("k/c"), put("k/b", "3"), put("k/a", "4")}
 	want := stamped(alpha, commit(t, p, entries...), entries...)
 	want = append(want[1:], stamped(alpha, commit(t, p, put("k/d", "5")), put("k/d", "5"))...)

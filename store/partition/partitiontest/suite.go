@@ -7,20 +7,19 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// Database is one database for one partition.
+// Database is the database of a partition.
 type Database struct {
-	// Open returns a new handle on the database, as another process would
-	// have it, not prepared yet. The suite closes it.
+	// Open returns a new handle on the database, as another process would open it, before Prepare.
+	// The suite closes the handle.
 	Open func(t *testing.T) partition.Partition
-	// Kill ends a handle of Open as kill -9 ends a process: its connections
-	// drop without a word, whatever is under way, and its calls fail from
-	// then on. It is called within a Decide. nil: the handle is closed.
+	// Kill ends a handle of Open as kill -9 ends a process: connections close without a message in
+	// the midst of operations, and calls fail from then on. Kill is called within a Decide. nil:
+	// the handle is closed instead.
 	Kill func(p partition.Partition)
 }
 
-// Run checks an implementation. create makes an empty database for the
-// partition called name, and removes it when t ends; it is called by many
-// checks at once.
+// Run checks an implementation. create makes an empty database for the partition called name and
+// removes the database when t ends. Checks call create concurrently.
 func Run(t *testing.T, create func(t *testing.T, name string) Database) {
 	s := suite{create}
 	for _, group := range [][]check{
@@ -36,31 +35,31 @@ func Run(t *testing.T, create func(t *testing.T, name string) Database) {
 	}
 }
 
-// check is one behaviour the contract promises.
+// check is a promise of the contract.
 type check struct {
 	name string
 	run  func(t *testing.T, s suite)
 }
 
-// suite makes what checks need.
+// suite creates the databases of checks.
 type suite struct {
 	create func(t *testing.T, name string) Database
 }
 
-// The partitions of the checks: one master, and one that only copies.
+// The partitions of the checks: a master, and a partition that only copies.
 const (
 	alpha = "alpha"
 	beta  = "beta"
 	epoch = 3
 )
 
-// node is a database with a first handle on it.
+// node is a database with its first handle.
 type node struct {
 	partition.Partition
 	db Database
 }
 
-// fresh makes a database that is prepared but not joined.
+// fresh returns a database that is prepared but has not joined a cluster.
 func (s suite) fresh(t *testing.T, name string) node {
 	t.Helper()
 	n := node{db: s.create(t, name)}
@@ -68,7 +67,7 @@ func (s suite) fresh(t *testing.T, name string) node {
 	return n
 }
 
-// node makes a database that is joined to the cluster whose master is alpha.
+// node returns a database that has joined the cluster with the master alpha.
 func (s suite) node(t *testing.T, name string) node {
 	t.Helper()
 	n := s.fresh(t, name)
@@ -77,7 +76,7 @@ func (s suite) node(t *testing.T, name string) node {
 	return n
 }
 
-// open returns another handle, prepared, and closes it when t ends.
+// open returns another handle, prepared. The handle is closed when t ends.
 func (n node) open(t *testing.T) partition.Partition {
 	t.Helper()
 	p := n.unprepared(t)
@@ -92,7 +91,7 @@ func (n node) unprepared(t *testing.T) partition.Partition {
 	return p
 }
 
-// kill ends the handle p, from within a call on it.
+// kill ends the handle p, from within a call of p.
 func (n node) kill(ctx context.Context, p partition.Partition) error {
 	if n.db.Kill != nil {
 		n.db.Kill(p)

@@ -15,8 +15,8 @@ import (
 // planted names the variable that plants a fault in TestSuite.
 const planted = "RUNNEL_PARTITIONTEST_FAULT"
 
-// TestSuite runs the suite on Memory, and in a process that
-// TestSuiteFindsFaults starts, on Memory with a fault.
+// TestSuite runs the suite on package memory. In a process that TestSuiteFindsFaults starts, it
+// runs the suite with a planted fault.
 func TestSuite(t *testing.T) {
 	plant := func(m *memory.Partition) partition.Partition { return m }
 	for _, f := range faults {
@@ -30,8 +30,8 @@ func TestSuite(t *testing.T) {
 	})
 }
 
-// TestSuiteFindsFaults runs the check that must find each fault until it does,
-// at most 20 times: some faults show only when a race or chance brings them out.
+// TestSuiteFindsFaults runs the check that must find a fault until the check finds it, at most 20
+// times: some faults need a race or a random sequence.
 func TestSuiteFindsFaults(t *testing.T) {
 	for _, f := range faults {
 		t.Run(f.name+"/"+f.check, func(t *testing.T) {

@@ -23,17 +23,16 @@ const (
 	commitsPerWriter = 40
 )
 
-// log gathers what writers were promised and one reader has found. It is
-// guarded by its mutex.
+// log holds the promises to writers and the findings of a reader. Its mutex guards all fields.
 type log struct {
 	mu       sync.Mutex
-	promised map[partition.Revision]partition.Instant // → the clock once it was acknowledged
+	promised map[partition.Revision]partition.Instant // → the clock after the acknowledgement
 	found    map[partition.Revision]bool
 	views    []partition.Position
 }
 
-// checkReadersMissNothing is invariant 1: readers that go on from the position
-// they saw find each write, though writers in several handles race.
+// checkReadersMissNothing is invariant 1: readers that continue from their last position find each
+// write, although writers on several handles race.
 func checkReadersMissNothing(t *testing.T, s suite) {
 	n := s.node(t, alpha)
 	l := &log{promised: map[partition.Revision]partition.Instant{}}
@@ -61,7 +60,7 @@ func checkReadersMissNothing(t *testing.T, s suite) {
 	}
 }
 
-// write commits new keys, and notes what it was promised.
+// write commits new keys and records the promised revisions.
 func (l *log) write(ctx context.Context, p partition.Partition, writer int) error {
 	for i := range commitsPerWriter {
 		var entries []partition.Entry
@@ -96,8 +95,8 @@ func (l *log) promise(first partition.Revision, n int, now partition.Instant) er
 	return nil
 }
 
-// follow reads snapshot after snapshot, each from the position of the one
-// before, until a snapshot that was opened after done.
+// follow reads snapshots, each from the position of the previous, until a snapshot that was opened
+// after done.
 func (l *log) follow(ctx context.Context, p partition.Partition, done <-chan struct{}) error {
 	var after partition.Revision
 	for last := false; ; {
@@ -135,7 +134,7 @@ func (l *log) read(ctx context.Context, p partition.Partition, after partition.R
 	return s.Position().Revision, nil
 }
 
-// compare fails the check for what the reader l missed of the promises.
+// compare fails the check for promises that the reader l has missed.
 func (l *log) compare(t *testing.T, writers *log) {
 	t.Helper()
 	missed, late, highest := 0, 0, partition.Floor(epoch)
@@ -164,8 +163,8 @@ func (l *log) compare(t *testing.T, writers *log) {
 	}
 }
 
-// checkCommitsWhole has writers set three keys to one value in each commit;
-// readers must never see them differ, at any moment of a stream.
+// checkCommitsWhole: each commit sets three keys to the same value, and readers must never see
+// different values, at any moment of a stream.
 func checkCommitsWhole(t *testing.T, s suite) {
 	n := s.node(t, alpha)
 	commit(t, n, put("k/a", "start"), put("k/b", "start"), put("k/c", "start"))
@@ -197,7 +196,7 @@ func checkCommitsWhole(t *testing.T, s suite) {
 	readers.Wait()
 }
 
-// oneValue reads a snapshot and a get, each of which must show one commit.
+// oneValue reads a snapshot and a get, each of which must show a single commit.
 func oneValue(ctx context.Context, p partition.Partition) error {
 	s, err := p.Snapshot(ctx, alpha, 0)
 	if err != nil {
@@ -223,7 +222,7 @@ func oneValue(ctx context.Context, p partition.Partition) error {
 	return nil
 }
 
-// checkDecideSerialised counts in one key from several handles.
+// checkDecideSerialised counts in a key from several handles.
 func checkDecideSerialised(t *testing.T, s suite) {
 	n := s.node(t, alpha)
 	handles := []partition.Partition{n, n.open(t)}
@@ -245,7 +244,7 @@ func checkDecideSerialised(t *testing.T, s suite) {
 	}
 }
 
-// increment is a batch that adds one to the number in a key.
+// increment returns a batch that adds 1 to the number in a key.
 func increment(key string) partition.Batch {
 	return partition.Batch{
 		Epoch: epoch, Revisions: 1, Read: []partition.Key{partition.Key(key)},
@@ -260,7 +259,7 @@ func increment(key string) partition.Batch {
 	}
 }
 
-// checkRollbacksLeaveNoGap mixes commits with ones whose Decide refuses.
+// checkRollbacksLeaveNoGap mixes successful commits and commits with a failing Decide.
 func checkRollbacksLeaveNoGap(t *testing.T, s suite) {
 	n := s.node(t, alpha)
 	refusal := errors.New("refused by the caller")

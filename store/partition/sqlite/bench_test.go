@@ -17,11 +17,11 @@ import (
 	"github.com/runnelkv/runnel/store/partition/sqlengine"
 )
 
-// benchKeys is how many entries the benchmarks' partitions hold.
+// benchKeys is the number of entries in the partitions of the benchmarks.
 const benchKeys = 100_000
 
-// cpuTime is the processor time that this process has used. Unlike the clock
-// it says the same on a machine that has other things to do.
+// cpuTime returns the processor time of this process, which does not depend on the load of the
+// machine.
 func cpuTime(b *testing.B) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -30,8 +30,8 @@ func cpuTime(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// perEntry runs f, which handles n entries, and reports the processor time of
-// each entry, and how long the slowest hundredth of the calls took at least.
+// perEntry runs f, which handles n entries, and reports the processor time per entry and the 99th
+// percentile of the calls.
 func perEntry(b *testing.B, n int, f func() error) {
 	b.ReportAllocs()
 	var took []time.Duration
@@ -48,7 +48,7 @@ func perEntry(b *testing.B, n int, f func() error) {
 	b.ReportMetric(float64((cpuTime(b)-start).Nanoseconds())/float64(b.N*n)/1e3, "cpu-us/entry")
 }
 
-// filled returns the only master of a cluster, in a file with benchKeys entries.
+// filled returns the only master of a cluster, with benchKeys entries.
 func filled(b *testing.B, valueBytes, keys int) *sqlengine.Engine {
 	p := openSQLite(b, filepath.Join(b.TempDir(), "runnel.db"), sqlengine.Options{Name: "a"})
 	partitiontest.Join(b, p)
@@ -63,7 +63,7 @@ func filled(b *testing.B, valueBytes, keys int) *sqlengine.Engine {
 
 func benchKey(i int) partition.Key { return partition.Key(fmt.Sprintf("k/%08d", i)) }
 
-// batchOf is n blind puts; key says which.
+// batchOf returns a batch of n puts without a decision; key chooses the keys.
 func batchOf(valueBytes, n int, key func(i int) int) partition.Batch {
 	value := make([]byte, valueBytes)
 	b := partition.Batch{Epoch: 1, Revisions: n, Write: make([]partition.Entry, n)}
@@ -143,8 +143,7 @@ func BenchmarkSQLiteApply(b *testing.B) {
 	}
 }
 
-// positionOf is the position after n entries: revisions that are newer than
-// those of the filled partition.
+// positionOf returns the position after n entries, beyond the revisions of the filled partition.
 func positionOf(n partition.Revision) partition.Revision {
 	if n == 0 {
 		return 0

@@ -13,61 +13,61 @@ import (
 )
 
 const (
-	// logPages is the length of the write-ahead log from which on it is copied
-	// into the file: 64 MiB. Longer ones copy a page less often, and make
-	// readers look in more places.
+	// logPages is the length of the write-ahead log at which the checkpointer copies the log into
+	// the file: 64 MiB. A longer log copies a page less often but slows readers down.
 	logPages = 16_000
-	// maxLogs times that length is where writers copy it themselves, when
-	// nobody else gets to it.
-	maxLogs = 4
-	// fewPages are copied while writers wait: some milliseconds.
-	fewPages = 500
-	// readersEnd is how many milliseconds such a checkpoint waits for readers
-	// of the log, so that it can begin again: several times what a Get takes.
-	readersEnd = 20
-	// calmPages is how much a log may grow between two looks for an idle one,
-	// and smallLog the size in bytes of a file that stays as it is.
-	calmPages = 50
+	// forcedFactor·logPages is the length at which writers copy the log themselves, because the
+	// checkpointer did not succeed.
+	forcedFactor = 4
+	// shortRest is the number of pages that are copied while writers wait, which takes some
+	// milliseconds.
+	shortRest = 500
+	// readersWait is how many milliseconds such a checkpoint waits for readers of the log, so that
+	// the log can restart: several times the duration of a Get.
+	readersWait = 20
+	// idlePages is the growth between two checks up to which a log counts as idle. smallLog is the
+	// size in bytes up to which its file is left alone.
+	idlePages = 50
 	smallLog  = 1 << 20
-	// tidyEvery is how often somebody looks for what an idle partition can give back.
-	tidyEvery = 5 * time.Second
+	// idleCheck is the interval of looking for resources that an idle partition can release.
+	idleCheck = 5 * time.Second
 )
 
-// checkpointer copies the write-ahead log of one partition into its file, off
-// the path of the commits. Every process that has the file open has one: SQLite
-// lets one of them work at a time, and the others pass by.
+// checkpointer copies the write-ahead log of a partition into its file, in the background of
+// commits. Every process that has opened the file has a checkpointer; SQLite lets a single one work
+// at a time, and the rest do nothing meanwhile.
 //
-// The log begins again only when all of it is copied and nobody reads in it,
-// which writers that never rest would put off for ever. So the most is copied
-// beside them, and the little that is left while they wait.
+// The log restarts only when all of it has been copied and no reader uses it. Writers without
+// pauses would prevent that forever. So most of the log is copied in parallel to the writers, and
+// the small rest while they wait.
 type checkpointer struct {
-	path    string
-	file    *openedFile
-	open    func(context.Context) (*rawConn, error)
-	writing chan *rawConn // the writers' turn
-	pages   int64         // logPages, but in tests
-	tidy    func()        // called every tidyEvery
-	log     *slog.Logger
+	path      string
+	file      *openedFile
+	open      func(context.Context) (*rawConn, error)
+	writing   chan *rawConn // holds the writing connection while no writer uses it
+	pages     int64         // logPages, except in tests
+	closeIdle func()        // called at every idleCheck
+	log       *slog.Logger
 
-	due  atomic.Int64  // pages in the log at which the next checkpoint is worth it
-	wake chan struct{} // holds one when it is
+	due  atomic.Int64  // length of the log, in pages, for the next checkpoint
+	wake chan struct{} // holds a token when due is reached
 	quit context.CancelFunc
 	done sync.WaitGroup
 
-	// Of the goroutine alone:
+	// Used by the goroutine only:
 	conn *rawConn
-	last int64 // pages in the log at the last look for an idle one
+	last int64 // length of the log at the last idleCheck, in pages
 }
 
-// logState is the length of a write-ahead log, and how much of it is copied.
+// logState is the length of a write-ahead log and its copied part, in pages.
 type logState struct{ pages, copied int64 }
 
-// start runs the checkpointer until stop.
+// start starts the checkpointer's goroutine; stop ends it.
 func (k *checkpointer) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	k.quit, k.wake = cancel, make(chan struct{}, 1)
 	k.due.Store(k.pages)
-	k.done.Go(func() { k.run(ctx) })
+	k.done.Go(func() { k.loop(ctx) })
 }
 
 func (k *checkpointer) stop() error {
@@ -79,8 +79,8 @@ func (k *checkpointer) stop() error {
 	return k.conn.Close()
 }
 
-func (k *checkpointer) run(ctx context.Context) {
-	tick := time.NewTicker(tidyEvery)
+func (k *checkpointer) loop(ctx context.Context) {
+	tick := time.NewTicker(idleCheck)
 	defer tick.Stop()
 	for {
 		err := error(nil)
@@ -90,7 +90,7 @@ func (k *checkpointer) run(ctx context.Context) {
 		case <-k.wake:
 			err = k.copyLog(ctx)
 		case <-tick.C:
-			k.tidy()
+			k.closeIdle()
 			err = k.shrinkIdleLog(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
@@ -99,16 +99,16 @@ func (k *checkpointer) run(ctx context.Context) {
 	}
 }
 
-// written is told of each transaction by the writer whose turn it still is.
-func (k *checkpointer) written(c *rawConn) {
+// noteCommit is called after each transaction, by the owner of the writing connection.
+func (k *checkpointer) noteCommit(c *rawConn) {
 	log, err := c.checkpoint(lib.SQLITE_CHECKPOINT_NOOP)
 	switch {
 	case err != nil:
 	case log.pages < k.pages:
 		k.due.Store(k.pages)
 	case log.pages >= k.due.Load():
-		if log.pages >= maxLogs*k.pages {
-			k.attempted(c.checkpoint(lib.SQLITE_CHECKPOINT_PASSIVE))
+		if log.pages >= forcedFactor*k.pages {
+			k.postpone(c.checkpoint(lib.SQLITE_CHECKPOINT_PASSIVE))
 		}
 		select {
 		case k.wake <- struct{}{}:
@@ -117,9 +117,9 @@ func (k *checkpointer) written(c *rawConn) {
 	}
 }
 
-// attempted puts the next attempt off: what stays in the log after this one,
-// because somebody reads in it, would stay again.
-func (k *checkpointer) attempted(log logState, err error) {
+// postpone schedules the next attempt. Pages that stay in the log after this attempt, because of
+// readers, would stay again at once.
+func (k *checkpointer) postpone(log logState, err error) {
 	if err == nil {
 		k.due.Store(log.pages + k.pages)
 	}
@@ -133,14 +133,14 @@ func (k *checkpointer) copyLog(ctx context.Context) error {
 	if err := k.copyMost(ctx); err != nil {
 		return err
 	}
-	return k.inTurn(ctx, func(*rawConn) error {
+	return k.withoutWriter(ctx, func(*rawConn) error {
 		log, err := k.conn.checkpoint(lib.SQLITE_CHECKPOINT_RESTART)
-		k.attempted(log, err)
+		k.postpone(log, err)
 		return err
 	})
 }
 
-// copyMost copies until few pages are left, or as many come as go.
+// copyMost copies until shortRest pages are left, or until the log grows as fast as it is copied.
 func (k *checkpointer) copyMost(ctx context.Context) error {
 	for before := int64(math.MaxInt64); ctx.Err() == nil; {
 		if _, err := k.conn.checkpoint(lib.SQLITE_CHECKPOINT_PASSIVE); err != nil {
@@ -148,7 +148,7 @@ func (k *checkpointer) copyMost(ctx context.Context) error {
 		}
 		log, err := k.conn.checkpoint(lib.SQLITE_CHECKPOINT_NOOP)
 		left := log.pages - log.copied
-		if err != nil || left <= fewPages || left > before/2 {
+		if err != nil || left <= shortRest || left > before/2 {
 			return err
 		}
 		before = left
@@ -156,22 +156,21 @@ func (k *checkpointer) copyMost(ctx context.Context) error {
 	return nil
 }
 
-// shrinkIdleLog gives back the disk and the memory that a log and its writer have used
-// once little has been written for a while, by whatever process: the notes of
-// a sync process that finds nothing to copy do not keep a log long.
+// shrinkIdleLog releases the disk space of the log and the memory of the writer after a period of
+// few writes by any process. The positions that an idle sync process stores do not prevent that.
 func (k *checkpointer) shrinkIdleLog(ctx context.Context) error {
 	if err := k.connect(ctx); err != nil {
 		return err
 	}
 	log, err := k.conn.checkpoint(lib.SQLITE_CHECKPOINT_NOOP)
 	grown := log.pages - k.last
-	if k.last = log.pages; err != nil || grown < 0 || grown > calmPages || !k.worth() {
+	if k.last = log.pages; err != nil || grown < 0 || grown > idlePages || !k.isLogLarge() {
 		return err
 	}
 	if _, err := k.conn.checkpoint(lib.SQLITE_CHECKPOINT_PASSIVE); err != nil {
 		return err
 	}
-	return k.inTurn(ctx, func(writer *rawConn) error {
+	return k.withoutWriter(ctx, func(writer *rawConn) error {
 		_, err := k.conn.checkpoint(lib.SQLITE_CHECKPOINT_TRUNCATE)
 		k.conn.releaseMemory()
 		if writer != nil {
@@ -181,9 +180,9 @@ func (k *checkpointer) shrinkIdleLog(ctx context.Context) error {
 	})
 }
 
-// worth says whether the log's file, which is as long as the log ever was, has
-// anything to give back.
-func (k *checkpointer) worth() bool {
+// isLogLarge reports whether the log's file has disk space to release. The file keeps the log's
+// largest length.
+func (k *checkpointer) isLogLarge() bool {
 	info, err := os.Stat(k.path + "-wal")
 	return err == nil && info.Size() > smallLog
 }
@@ -199,9 +198,9 @@ func (k *checkpointer) connect(ctx context.Context) (err error) {
 	return err
 }
 
-// inTurn runs f while no writer of this process does anything. There may be no
-// connection to write with.
-func (k *checkpointer) inTurn(ctx context.Context, f func(writer *rawConn) error) error {
+// withoutWriter runs f while no writer of this process is active. The writing connection may be
+// nil.
+func (k *checkpointer) withoutWriter(ctx context.Context, f func(writer *rawConn) error) error {
 	select {
 	case c, open := <-k.writing:
 		if !open {
@@ -214,17 +213,17 @@ func (k *checkpointer) inTurn(ctx context.Context, f func(writer *rawConn) error
 	}
 }
 
-// checkpoint runs one of SQLite's kinds of checkpoint. That another process is
-// at it is no error.
+// checkpoint runs a kind of checkpoint of SQLite. A concurrent checkpoint of another process is no
+// error.
 func (c *rawConn) checkpoint(mode int32) (logState, error) {
 	counts := c.tls.Alloc(16)
 	defer c.tls.Free(16)
 	rc := lib.Xsqlite3_wal_checkpoint_v2(c.tls, c.db, 0, mode, counts, counts+8)
 	if rc != lib.SQLITE_OK && rc&0xff != lib.SQLITE_BUSY && rc&0xff != lib.SQLITE_LOCKED {
-		return logState{}, c.failed(rc)
+		return logState{}, c.errorOf(rc)
 	}
 	return logState{pages: int64(int32At(counts)), copied: int64(int32At(counts + 8))}, nil
 }
 
-// releaseMemory gives back the memory of pages that are not in use.
+// releaseMemory releases the memory of unused pages.
 func (c *rawConn) releaseMemory() { lib.Xsqlite3_db_release_memory(c.tls, c.db) }

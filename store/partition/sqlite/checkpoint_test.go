@@ -13,10 +13,10 @@ import (
 	"github.com/runnelkv/runnel/store/partition/sqlengine"
 )
 
-// pageBytes is what a page takes in the write-ahead log.
+// pageBytes is the size of a page in the write-ahead log.
 const pageBytes = 4096 + 24
 
-// shortLog is a master whose log is checkpointed at so many pages.
+// shortLog returns a master that checkpoints its log at a length of pages.
 func shortLog(t *testing.T, pages int64) (*sqlengine.Engine, *database) {
 	t.Helper()
 	p, d, err := openDatabase(filepath.Join(t.TempDir(), "runnel.db"), sqlengine.Options{Name: "a"})
@@ -42,8 +42,7 @@ func putNumber(t *testing.T, p *sqlengine.Engine, i int) {
 	}
 }
 
-// longestLog is the length that the log's file has, which never gets shorter
-// while somebody writes.
+// longestLog returns the length of the log's file in pages, which does not shrink during writes.
 func longestLog(t *testing.T, d *database) int64 {
 	t.Helper()
 	info, err := os.Stat(d.path + "-wal")
@@ -72,7 +71,7 @@ func TestSQLiteLogStaysShortUnderWritersAndReaders(t *testing.T) {
 	for i := range 300 {
 		putNumber(t, p, i)
 	}
-	if got := longestLog(t, d); got >= 40*maxLogs*2 {
+	if got := longestLog(t, d); got >= 40*forcedFactor*2 {
 		t.Errorf("the log has %d pages after 300 commits, want few more than 40", got)
 	}
 }
@@ -84,13 +83,13 @@ func TestSQLiteWritersCopyALogThatNobodyElseDoes(t *testing.T) {
 	for i := range 500 {
 		putNumber(t, p, i)
 	}
-	if got := longestLog(t, d); got < 40*maxLogs || got >= 40*maxLogs*2 {
-		t.Errorf("the log has %d pages, want about %d", got, 40*maxLogs)
+	if got := longestLog(t, d); got < 40*forcedFactor || got >= 40*forcedFactor*2 {
+		t.Errorf("the log has %d pages, want about %d", got, 40*forcedFactor)
 	}
 }
 
-// A snapshot that is read for long keeps the log from beginning again, but
-// costs no attempt with each commit.
+// A snapshot that is read slowly keeps the log from restarting, but does not cause an attempt with
+// each commit.
 func TestSQLiteLogOutlivesASnapshot(t *testing.T) {
 	p, d := shortLog(t, 40)
 	putNumber(t, p, 0)
@@ -147,12 +146,12 @@ func TestSQLiteIdleLogGivesItsDiskBack(t *testing.T) {
 	if rest(); longestLog(t, d) == 0 {
 		t.Error("the log was cut while somebody wrote")
 	}
-	putNumber(t, p, 1) // as a sync process does that has nothing to copy
+	putNumber(t, p, 1) // as an idle sync process does
 	n, err := p.Snapshot(t.Context(), "a", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	rest() // somebody reads: another time
+	rest() // postponed because of the reader
 	if _, err := n.Next(t.Context(), 10, 1<<20); err != nil {
 		t.Error(err)
 	}
@@ -167,7 +166,7 @@ func TestSQLiteIdleLogGivesItsDiskBack(t *testing.T) {
 	}
 }
 
-// Each allocation is one entry's, or one call's: none is a column's or an argument's.
+// Each allocation belongs to an entry or a call; there are none per column or per argument.
 func TestSQLiteAllocatesLittle(t *testing.T) {
 	p, _ := shortLog(t, logPages)
 	keys := make([]partition.Key, 32)

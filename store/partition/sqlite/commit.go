@@ -19,20 +19,20 @@ const (
 	onlyNewer = ` WHERE excluded.revision > {p}entries.revision`
 )
 
-// sqliteTexts are the statements of the hot paths, with the names put in.
+// texts are the statements of the hot paths, with names replaced.
 type texts struct {
 	claim         string
 	upsert, newer string
 
-	wholes, smalls, heads [maxKeysLog + 1]string // by the binary logarithm of the number of keys
+	fullRows, smallRows, heads [maxKeysLog + 1]string // indexed by the binary logarithm of the number of keys
 }
 
 func textsOf(names *strings.Replacer) texts {
 	insert := sqlengine.InsertEntries + sqlengine.Placeholders(sqlengine.ColumnCount) + onConflict
 	t := texts{claim: names.Replace(claimText), upsert: names.Replace(insert), newer: names.Replace(insert + onlyNewer)}
-	for i := range t.wholes {
-		t.wholes[i] = names.Replace(sqlengine.SelectEntriesIn) + sqlengine.Placeholders(1<<i)
-		t.smalls[i] = names.Replace(sqlengine.SelectSmall+"?"+sqlengine.SelectSmallIn) + sqlengine.Placeholders(1<<i)
+	for i := range t.fullRows {
+		t.fullRows[i] = names.Replace(sqlengine.SelectEntriesIn) + sqlengine.Placeholders(1<<i)
+		t.smallRows[i] = names.Replace(sqlengine.SelectSmall+"?"+sqlengine.SelectSmallIn) + sqlengine.Placeholders(1<<i)
 		t.heads[i] = names.Replace(sqlengine.SelectHeadsIn) + sqlengine.Placeholders(1<<i)
 	}
 	return t
@@ -41,8 +41,8 @@ func textsOf(names *strings.Replacer) texts {
 const claimText = `UPDATE {p}positions SET revision = revision + ?1
 	WHERE origin = ?2 AND revision >= ?3 AND revision + ?1 < ?4 RETURNING revision - ?1 + 1`
 
-// Commit implements Dialect. It waits for the file with the caller's context; from then on nothing
-// waits for anybody, and the context is only looked at before COMMIT.
+// Commit implements Dialect. The caller's context limits the wait for the file. After that nothing
+// waits, and the context is only checked before COMMIT.
 func (d *database) Commit(ctx context.Context, b partition.Batch) (partition.Claim, error) {
 	conn, err := d.Acquire(ctx, sqlengine.Writing)
 	if err != nil {
@@ -61,7 +61,7 @@ func (d *database) Commit(ctx context.Context, b partition.Batch) (partition.Cla
 	if err != nil {
 		return partition.Claim{}, err
 	}
-	if err := c.write(inside, entries, d.texts.upsert); err != nil {
+	if err := c.upsertAll(inside, entries, d.texts.upsert); err != nil {
 		return partition.Claim{}, err
 	}
 	return claim, conn.Finish(ctx, d)
@@ -85,38 +85,38 @@ func (d *database) claim(ctx context.Context, c *rawConn, b partition.Batch) (pa
 		return partition.Claim{}, b.ClaimError()
 	}
 	claim.Now = partition.InstantOf(time.Now())
-	if claim.Current, err = d.in(ctx, c, d.wholes(), b.Read, nil); err != nil {
+	if claim.Current, err = d.selectKeys(ctx, c, d.fullRows(), b.Read, nil); err != nil {
 		return partition.Claim{}, err
 	}
-	claim.Current, err = d.in(ctx, c, d.heads(), b.Heads, claim.Current)
+	claim.Current, err = d.selectKeys(ctx, c, d.heads(), b.Heads, claim.Current)
 	return claim, err
 }
 
-// keyed is a SELECT of keys.
-type keyed struct {
+// keySelect is a SELECT by keys.
+type keySelect struct {
 	texts  *[maxKeysLog + 1]string
-	values bool  // it reads entryColumns, otherwise headColumns
-	most   int64 // its first argument; AnySize if it has none
+	values bool  // the columns are EntryColumns, otherwise HeadColumns
+	most   int64 // first argument; AnySize: there is none
 }
 
-func (d *database) wholes() keyed { return keyed{&d.texts.wholes, true, sqlengine.AnySize} }
-func (d *database) heads() keyed  { return keyed{&d.texts.heads, false, sqlengine.AnySize} }
+func (d *database) fullRows() keySelect { return keySelect{&d.texts.fullRows, true, sqlengine.AnySize} }
+func (d *database) heads() keySelect    { return keySelect{&d.texts.heads, false, sqlengine.AnySize} }
 
-func (d *database) smalls(most int64) keyed {
+func (d *database) smallRows(most int64) keySelect {
 	if most == sqlengine.AnySize {
-		return d.wholes()
+		return d.fullRows()
 	}
-	return keyed{&d.texts.smalls, true, most}
+	return keySelect{&d.texts.smallRows, true, most}
 }
 
-// in appends what stands for keys to entries.
-func (d *database) in(ctx context.Context, c *rawConn, what keyed, keys []partition.Key, entries []partition.Entry) ([]partition.Entry, error) {
+// selectKeys appends the stored entries of keys to entries.
+func (d *database) selectKeys(ctx context.Context, c *rawConn, what keySelect, keys []partition.Key, entries []partition.Entry) ([]partition.Entry, error) {
 	entries = slices.Grow(entries, len(keys))
 	for len(keys) > 0 {
 		chunk := keys[:min(len(keys), maxKeysAtOnce)]
 		keys = keys[len(chunk):]
 		var err error
-		if entries, err = c.entries(ctx, what, chunk, entries); err != nil {
+		if entries, err = c.selectEntries(ctx, what, chunk, entries); err != nil {
 			return nil, err
 		}
 	}
@@ -125,12 +125,11 @@ func (d *database) in(ctx context.Context, c *rawConn, what keyed, keys []partit
 
 // UpsertNewer implements Dialect.
 func (d *database) UpsertNewer(ctx context.Context, c *sqlengine.Conn, entries []partition.Entry) error {
-	return c.RawConn.(*rawConn).write(ctx, entries, d.texts.newer)
+	return c.RawConn.(*rawConn).upsertAll(ctx, entries, d.texts.newer)
 }
 
-// write runs an upsert for each of the entries: with 32 rows a statement it was
-// no faster.
-func (c *rawConn) write(ctx context.Context, entries []partition.Entry, upsert string) error {
+// upsertAll runs an upsert for each entry. Statements of 32 rows were not faster.
+func (c *rawConn) upsertAll(ctx context.Context, entries []partition.Entry, upsert string) error {
 	st, err := c.compiled(ctx, sqlengine.Kept(upsert))
 	for i := 0; i < len(entries) && err == nil; i++ {
 		if err = ctx.Err(); err == nil {
@@ -153,7 +152,7 @@ func (st *stmt) upsert(e *partition.Entry) error {
 	return err
 }
 
-// bindEntry binds the columns of e as the arguments.
+// bindEntry binds the columns of e as arguments.
 func (st *stmt) bindEntry(e *partition.Entry) error {
 	deleted := int64(0)
 	if e.Deleted {
@@ -180,15 +179,15 @@ func (st *stmt) bindEntry(e *partition.Entry) error {
 		bindBlob(st, 11, e.Value))
 }
 
-// maxKeysLog bounds the keys of one SELECT, as a binary logarithm. Few
-// statements serve all numbers of keys: the powers of two.
+// maxKeysLog limits the keys of a SELECT, as a binary logarithm. Powers of two keep the number of
+// statements low.
 const (
 	maxKeysLog    = 8
 	maxKeysAtOnce = 1 << maxKeysLog
 )
 
-// Get implements Dialect. Point reads wait for nobody, so the context is looked
-// at before them only: having somebody watch it costs a tenth of a read.
+// Get implements Dialect. Lookups never wait, so the context is checked only before them: a watcher
+// of the context would cost a tenth of a read.
 func (d *database) Get(ctx context.Context, keys []partition.Key, most int64) ([]partition.Entry, error) {
 	if len(keys) == 0 {
 		return nil, nil
@@ -198,5 +197,5 @@ func (d *database) Get(ctx context.Context, keys []partition.Key, most int64) ([
 		return nil, err
 	}
 	defer d.readers.Release(c)
-	return d.in(ctx, c, d.smalls(most), keys, nil)
+	return d.selectKeys(ctx, c, d.smallRows(most), keys, nil)
 }

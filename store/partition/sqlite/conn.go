@@ -14,20 +14,20 @@ import (
 	"github.com/runnelkv/runnel/store/partition/sqlengine"
 )
 
-// liteConn is one connection to an SQLite file, used by one goroutine at a
-// time. It calls SQLite itself: database/sql and the driver below it box each
-// column and lock around each call, a third of what a read costs.
+// rawConn is a connection to an SQLite file, used by a single goroutine at a time. It calls the
+// library directly: database/sql and its driver allocate for each column and lock at each call,
+// which is a third of the cost of a read.
 type rawConn struct {
-	tls   *libc.TLS
-	db    uintptr
-	kept  map[string]*stmt
-	limit time.Duration // how long a statement waits for other processes
-	file  *os.FileInfo  // the noted file of openedFile when the connection was opened
+	tls         *libc.TLS
+	db          uintptr
+	kept        map[string]*stmt
+	lockTimeout time.Duration // for which a statement waits for other processes
+	file        *os.FileInfo  // the file of openedFile when the connection was opened
 }
 
-// liteError is what SQLite answered with.
+// Error is an error of SQLite.
 type Error struct {
-	code int32 // extended
+	code int32 // extended result code
 	text string
 }
 
@@ -36,9 +36,9 @@ func (e *Error) Error() string { return fmt.Sprintf("sqlite: %s (%d)", e.text, e
 
 const persistent = lib.SQLITE_PREPARE_PERSISTENT
 
-// openLite opens the file at path, or makes it, and runs the pragmas.
-func open(ctx context.Context, path string, limit time.Duration, pragmas ...string) (*rawConn, error) {
-	c := &rawConn{tls: libc.NewTLS(), kept: make(map[string]*stmt), limit: limit}
+// open opens or creates the file at path, and runs the pragmas.
+func open(ctx context.Context, path string, lockTimeout time.Duration, pragmas ...string) (*rawConn, error) {
+	c := &rawConn{tls: libc.NewTLS(), kept: make(map[string]*stmt), lockTimeout: lockTimeout}
 	if err := c.open(path); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
@@ -60,13 +60,13 @@ func (c *rawConn) open(path string) error {
 	defer c.tls.Free(8)
 	rc := lib.Xsqlite3_open_v2(c.tls, name, handle, lib.SQLITE_OPEN_READWRITE|lib.SQLITE_OPEN_CREATE|lib.SQLITE_OPEN_NOMUTEX, 0)
 	if c.db = pointerAt(handle); rc != lib.SQLITE_OK {
-		return c.failed(rc)
+		return c.errorOf(rc)
 	}
 	lib.Xsqlite3_extended_result_codes(c.tls, c.db, 1)
 	return nil
 }
 
-// Close ends the connection and its statements. It may be repeated.
+// Close closes the connection and its statements. Close may be repeated.
 func (c *rawConn) Close() error {
 	if c.tls == nil {
 		return nil
@@ -77,7 +77,7 @@ func (c *rawConn) Close() error {
 	var err error
 	if c.db != 0 {
 		if rc := lib.Xsqlite3_close_v2(c.tls, c.db); rc != lib.SQLITE_OK {
-			err = c.failed(rc)
+			err = c.errorOf(rc)
 		}
 	}
 	c.tls.Close()
@@ -85,8 +85,8 @@ func (c *rawConn) Close() error {
 	return err
 }
 
-// failed is the error of a call that returned rc.
-func (c *rawConn) failed(rc int32) error {
+// errorOf returns the error of a call that returned rc.
+func (c *rawConn) errorOf(rc int32) error {
 	text := libc.GoString(lib.Xsqlite3_errstr(c.tls, rc))
 	if c.db != 0 && lib.Xsqlite3_errcode(c.tls, c.db)&0xff == rc&0xff {
 		text = libc.GoString(lib.Xsqlite3_errmsg(c.tls, c.db))
@@ -94,7 +94,7 @@ func (c *rawConn) failed(rc int32) error {
 	return &Error{code: rc, text: text}
 }
 
-// prepare compiles one statement. flags may be persistent.
+// prepare compiles a statement. flags may be persistent.
 func (c *rawConn) prepare(statement string, flags uint32) (*stmt, error) {
 	text, err := libc.CString(statement)
 	if err != nil {
@@ -104,16 +104,16 @@ func (c *rawConn) prepare(statement string, flags uint32) (*stmt, error) {
 	handle := c.tls.Alloc(8)
 	defer c.tls.Free(8)
 	if rc := lib.Xsqlite3_prepare_v3(c.tls, c.db, text, int32(len(statement)+1), flags, handle, 0); rc != lib.SQLITE_OK {
-		return nil, c.failed(rc)
+		return nil, c.errorOf(rc)
 	}
 	return &stmt{c: c, handle: pointerAt(handle)}, nil
 }
 
-// compiled returns the kept statement, compiled the first time, or one for this use alone. It
-// waits like a first step does, as compiling reads the schema.
+// compiled returns a kept statement, which is compiled on first use, or a statement for a single
+// use. Compiling reads the schema, so it waits for a locked file as a first step does.
 func (c *rawConn) compiled(ctx context.Context, s sqlengine.Statement) (*stmt, error) {
 	if !s.Keep {
-		return c.patiently(ctx, func() (*stmt, error) { return c.prepare(s.Text, 0) })
+		return c.retryLocked(ctx, func() (*stmt, error) { return c.prepare(s.Text, 0) })
 	}
 	if st := c.kept[s.Text]; st != nil {
 		if st.inUse {
@@ -121,24 +121,24 @@ func (c *rawConn) compiled(ctx context.Context, s sqlengine.Statement) (*stmt, e
 		}
 		return st, nil
 	}
-	st, err := c.patiently(ctx, func() (*stmt, error) { return c.prepare(s.Text, persistent) })
+	st, err := c.retryLocked(ctx, func() (*stmt, error) { return c.prepare(s.Text, persistent) })
 	if err == nil {
 		st.kept, c.kept[s.Text] = true, st
 	}
 	return st, err
 }
 
-// patiently repeats f while another process has the file locked.
-func (c *rawConn) patiently(ctx context.Context, f func() (*stmt, error)) (*stmt, error) {
+// retryLocked repeats f while another process has locked the file.
+func (c *rawConn) retryLocked(ctx context.Context, f func() (*stmt, error)) (*stmt, error) {
 	var begun time.Time
-	for wait := time.Millisecond; ; wait = min(2*wait, maxWait) {
+	for wait := time.Millisecond; ; wait = min(2*wait, maxLockPause) {
 		st, err := f()
 		if err == nil || errorCode(err) != lib.SQLITE_BUSY {
 			return st, err
 		}
 		if begun.IsZero() {
 			begun = time.Now()
-		} else if time.Since(begun) > c.limit || ctx.Err() != nil { // Err may know of an end before Done
+		} else if time.Since(begun) > c.lockTimeout || ctx.Err() != nil { // Err may change before Done
 			return nil, errors.Join(ctx.Err(), err)
 		}
 		select {
@@ -149,8 +149,8 @@ func (c *rawConn) patiently(ctx context.Context, f func() (*stmt, error)) (*stmt
 	}
 }
 
-// maxWait is the longest pause between two attempts to have a locked file.
-const maxWait = 10 * time.Millisecond
+// maxLockPause is the longest pause between two attempts on a locked file.
+const maxLockPause = 10 * time.Millisecond
 
 // Exec implements RawConn.
 func (c *rawConn) Exec(ctx context.Context, s sqlengine.Statement, args ...any) (int64, error) {
@@ -158,11 +158,11 @@ func (c *rawConn) Exec(ctx context.Context, s sqlengine.Statement, args ...any) 
 	if err != nil {
 		return 0, err
 	}
-	defer st.done()
+	defer st.endUse()
 	return st.exec(ctx, args)
 }
 
-// CommitTx implements RawConn: it waits for nobody.
+// CommitTx implements RawConn. It does not wait.
 func (c *rawConn) CommitTx(ctx context.Context) error {
 	_, err := c.Exec(context.WithoutCancel(ctx), sqlengine.Kept("COMMIT"))
 	return err
@@ -177,9 +177,8 @@ func (c *rawConn) RollbackTx(ctx context.Context) error {
 	return err
 }
 
-// watch interrupts what the connection does when ctx ends, until the function
-// that it returns is called.
-func (c *rawConn) watch(ctx context.Context) (stop func()) {
+// interruptAt interrupts the connection when ctx ends, until stop is called.
+func (c *rawConn) interruptAt(ctx context.Context) (stop func()) {
 	if ctx.Done() == nil {
 		return func() {}
 	}
@@ -195,10 +194,10 @@ func (c *rawConn) watch(ctx context.Context) (stop func()) {
 	}
 }
 
-// Abort implements RawConn: nothing is under way between two rows.
+// Abort implements RawConn. Nothing runs between two rows.
 func (*rawConn) Abort() {}
 
-// malloc returns memory of SQLite's, which the garbage collector does not know.
+// malloc allocates memory outside of Go's heap.
 func (c *rawConn) malloc(n int) (uintptr, error) {
 	p := libc.Xmalloc(c.tls, types.Size_t(n))
 	if p == 0 {

@@ -10,11 +10,11 @@ import (
 	"github.com/runnelkv/runnel/store/partition/sqlengine"
 )
 
-// liteRows are the rows of a query, like those of database/sql.
+// rows are the rows of a query.
 type rows struct {
 	st    *stmt
 	stop  func()
-	ahead bool // the first step has found a row that Next has not given yet
+	ahead bool // the first step found a row, which Next has not returned yet
 	ended bool
 	err   error
 }
@@ -25,10 +25,10 @@ func (c *rawConn) Query(ctx context.Context, s sqlengine.Statement, args ...any)
 	if err != nil {
 		return nil, err
 	}
-	r := &rows{st: st, stop: c.watch(ctx)}
+	r := &rows{st: st, stop: c.interruptAt(ctx)}
 	st.inUse = true
 	if err = st.bind(args); err == nil {
-		r.ahead, err = st.first(ctx)
+		r.ahead, err = st.firstStep(ctx)
 		r.ended = !r.ahead
 	}
 	if err == nil {
@@ -41,7 +41,7 @@ func (c *rawConn) Query(ctx context.Context, s sqlengine.Statement, args ...any)
 // Next goes on to the next row.
 func (r *rows) Next() bool {
 	if r.st == nil || r.ended {
-		return false // a step after the last row would begin again
+		return false // a step after the last row would start again
 	}
 	if r.ahead {
 		r.ahead = false
@@ -66,20 +66,20 @@ func (r *rows) Entry(shared *sqlengine.SharedStrings, values bool) partition.Ent
 // Err is the error that ended the rows.
 func (r *rows) Err() error { return r.err }
 
-// Close ends the query. It may be repeated.
+// Close ends the query. Close may be repeated.
 func (r *rows) Close() error {
 	if r.st == nil {
 		return nil
 	}
 	r.stop()
 	r.st.inUse = false
-	r.st.done()
+	r.st.endUse()
 	r.st = nil
 	return r.err
 }
 
-// entries runs a statement that selects keys, at most maxKeysAtOnce, and appends what it finds.
-func (c *rawConn) entries(ctx context.Context, what keyed, keys []partition.Key, entries []partition.Entry) ([]partition.Entry, error) {
+// selectEntries runs a SELECT for at most maxKeysAtOnce keys and appends the entries.
+func (c *rawConn) selectEntries(ctx context.Context, what keySelect, keys []partition.Key, entries []partition.Entry) ([]partition.Entry, error) {
 	log := bits.Len(uint(len(keys) - 1))
 	st, err := c.compiled(ctx, sqlengine.Kept(what.texts[log]))
 	if err != nil {
@@ -90,7 +90,7 @@ func (c *rawConn) entries(ctx context.Context, what keyed, keys []partition.Key,
 	}
 	defer st.reset()
 	var shared sqlengine.SharedStrings
-	found, err := st.first(ctx)
+	found, err := st.firstStep(ctx)
 	for found && err == nil {
 		entries = append(entries, st.entry(&shared, what.values))
 		found, err = st.step()
@@ -101,8 +101,8 @@ func (c *rawConn) entries(ctx context.Context, what keyed, keys []partition.Key,
 	return entries, nil
 }
 
-// bindKeyed repeats the last key up to size: IN does not mind.
-func (st *stmt) bindKeyed(what keyed, keys []partition.Key, size int) error {
+// bindKeyed binds size keys; the last key is repeated, which does not change the result of IN.
+func (st *stmt) bindKeyed(what keySelect, keys []partition.Key, size int) error {
 	first := 1
 	if what.most != sqlengine.AnySize {
 		if err := st.bindInt(1, what.most); err != nil {
@@ -130,7 +130,7 @@ func (st *stmt) bindKeyed(what keyed, keys []partition.Key, size int) error {
 	return nil
 }
 
-// entry copies a row of EntryColumns, of which the value may be NULL, or, without values, HeadColumns.
+// entry copies a row of HeadColumns or EntryColumns. In the latter the value may be NULL.
 func (st *stmt) entry(shared *sqlengine.SharedStrings, values bool) partition.Entry {
 	e := partition.Entry{
 		Origin:      shared.Origin(st.blob(1)),
@@ -157,11 +157,11 @@ func (st *stmt) entry(shared *sqlengine.SharedStrings, values bool) partition.En
 	return e
 }
 
-// maxShared is the size up to which a value shares its memory with its key.
+// maxShared is the size up to which a value shares an allocation with its key.
 const maxShared = 1 << 10
 
-// keyAndValue copies both, into one piece of memory when it is small. The
-// value is never nil, and an append to it never reaches what follows.
+// keyAndValue copies both, in a single allocation if the value is small. The value is never nil,
+// and its capacity ends with it.
 func keyAndValue(key, value []byte) (partition.Key, []byte) {
 	if len(key) == 0 || len(value) > maxShared {
 		return partition.Key(key), append(make([]byte, 0, len(value)), value...)

@@ -25,8 +25,7 @@ import (
 	"github.com/runnelkv/runnel/store/partition/sqlengine"
 )
 
-// sqliteDB is the dialect of SQLite: a file that several processes may share.
-// In each, one connection writes and a pool reads.
+// database is the dialect of SQLite.
 type database struct {
 	path     string
 	file     openedFile
@@ -35,21 +34,20 @@ type database struct {
 	maxConns int
 	timeout  time.Duration
 
-	mu      sync.Mutex // guards ready while the connections are opened and closed
+	mu      sync.Mutex // guards ready while connections are opened and closed
 	ready   bool
 	readers *sqlengine.Pool[*rawConn]
 	streams *sqlengine.Pool[*rawConn]
-	writing chan *rawConn // the one writing connection, or nil before its first use
+	writing chan *rawConn // holds the writing connection, or nil before its first use
 
 	checkpoints *checkpointer
-	logPages    int64 // of the checkpointer
+	logPages    int64 // logPages of the checkpointer
 
 	texts texts
 	log   *slog.Logger
 }
 
-// OpenSQLite returns the partition in the file at path. Nothing is opened
-// before Prepare.
+// Open returns the partition in the file at path. The file is opened by Prepare.
 func Open(path string, o sqlengine.Options) (*sqlengine.Engine, error) {
 	s, _, err := openDatabase(path, o)
 	return s, err
@@ -69,11 +67,11 @@ func openDatabase(path string, o sqlengine.Options) (*sqlengine.Engine, *databas
 	return sqlengine.New(o, fragments, d), d, nil
 }
 
-// sqliteFragments has no locks, as a writer has the file to itself, and no barrier: in WAL mode with
-// synchronous=FULL a commit is visible to others only after its fsync.
+// fragments has no locks, because a writer locks the file, and no barrier: in WAL mode with
+// synchronous=FULL a commit becomes visible only after its fsync.
 var fragments = sqlengine.Fragments{
 	BeginWrite:    "BEGIN IMMEDIATE",
-	BeginSnapshot: []string{"BEGIN"}, // the view is taken by the first SELECT
+	BeginSnapshot: []string{"BEGIN"}, // the first SELECT opens the view
 	InsertIgnore:  "INSERT OR IGNORE",
 	ByRevision:    "INDEXED BY {p}entries_by_revision",
 	ByExpiry:      "INDEXED BY {p}entries_by_expiry",
@@ -84,11 +82,11 @@ var fragments = sqlengine.Fragments{
 
 const (
 	defaultReaders = 8
-	// maxSQLiteValue leaves room for the other columns under
-	// SQLITE_MAX_LENGTH, which is 1e9 and bounds a whole row.
+	// maxValueBytes leaves room for the remaining columns below SQLITE_MAX_LENGTH, which is 1e9 and
+	// limits a row.
 	maxValueBytes = 1_000_000_000 - 1<<20
-	// coldAfter is how long a reading connection stays open that nobody uses.
-	coldAfter = 10 * time.Second
+	// maxIdleTime is how long an unused reading connection stays open.
+	maxIdleTime = 10 * time.Second
 )
 
 // Kind implements Dialect.
@@ -97,7 +95,7 @@ func (d *database) Kind() string { return "sqlite" }
 // MaxValueBytes implements Dialect.
 func (d *database) MaxValueBytes() int64 { return maxValueBytes }
 
-// Warnings implements Dialect: synchronous=FULL is set by each connection.
+// Warnings implements Dialect. Each connection sets synchronous=FULL, so there are none.
 func (d *database) Warnings() []string { return nil }
 
 // Prepare implements Dialect.
@@ -133,25 +131,25 @@ func (d *database) connect(ctx context.Context) error {
 	d.readers.Usable, d.streams.Usable = d.file.has, d.file.has
 	d.writing = make(chan *rawConn, 1)
 	d.writing <- write
-	d.checkpoints = &checkpointer{path: d.path, file: &d.file, open: d.openCheckpointer, writing: d.writing, pages: d.logPages, tidy: d.trim,
+	d.checkpoints = &checkpointer{path: d.path, file: &d.file, open: d.openCheckpointer, writing: d.writing, pages: d.logPages, closeIdle: d.closeIdle,
 		log: d.log.With("partition", d.origin)}
 	d.checkpoints.start()
 	d.ready = true
 	return nil
 }
 
-// create makes a file that its owner alone reads and writes. SQLite gives the log and the
-// shared memory beside the file the same mode. A file that exists is not even opened, as closing it would
-// end the locks that this process has on it. What else keeps the file from being made, opening it tells.
+// create creates the file with access for its owner only. SQLite uses the same mode for the log and
+// the shared memory. An existing file is not opened, because closing it would release this
+// process's locks on the file. Other errors show up again when SQLite opens the file.
 func (d *database) create() {
 	if file, err := os.OpenFile(d.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err == nil {
 		_ = file.Close() // nothing was written
 	}
 }
 
-// eventually repeats f while another process has the file locked in a way
-// that SQLite does not wait for, as in a change of the journal mode.
-func eventually(ctx context.Context, f func() error) error {
+// retryBusy repeats f while another process has locked the file in a way for which SQLite does not
+// wait, for example to change the journal mode.
+func retryBusy(ctx context.Context, f func() error) error {
 	for {
 		err := f()
 		if code := errorCode(err); code != sqlite3.SQLITE_BUSY && code != sqlite3.SQLITE_LOCKED {
@@ -165,10 +163,10 @@ func eventually(ctx context.Context, f func() error) error {
 	}
 }
 
-// openWriter opens a connection that writes. The journal mode is the file's,
-// and stays; the page size is that of a file which is made now.
+// openWriter opens a writing connection. The file keeps its journal mode; the page size applies to
+// a new file.
 func (d *database) openWriter(ctx context.Context) (c *rawConn, err error) {
-	err = eventually(ctx, func() error {
+	err = retryBusy(ctx, func() error {
 		c, err = d.file.open(ctx, d.timeout, "journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=0",
 			"temp_store=MEMORY", pageCache(32<<10))
 		return err
@@ -176,9 +174,9 @@ func (d *database) openWriter(ctx context.Context) (c *rawConn, err error) {
 	return c, err
 }
 
-// pageCache is the setting of a page cache of so many KiB, or of an eighth of that where the
-// memory of the process is limited to less than 1 GiB: the caches lie outside the heap that
-// the limit bounds.
+// pageCache returns the pragma for a page cache of kib KiB. If the process may use less than 1 GiB
+// of memory, the cache gets an eighth: caches lie outside of Go's heap, which the memory limit
+// controls.
 func pageCache(kib int) string {
 	if debug.SetMemoryLimit(-1) < 1<<30 {
 		kib /= 8
@@ -196,17 +194,17 @@ func (d *database) openStream(ctx context.Context) (*rawConn, error) {
 
 func (d *database) openCheckpointer(ctx context.Context) (*rawConn, error) {
 	return d.file.open(ctx, d.timeout, "synchronous=FULL", "wal_autocheckpoint=0",
-		fmt.Sprintf("busy_timeout=%d", readersEnd))
+		fmt.Sprintf("busy_timeout=%d", readersWait))
 }
 
-// trim closes what has not been used for a while, and gives its memory back.
-func (d *database) trim() {
-	since := time.Now().Add(-coldAfter)
+// closeIdle closes connections that have not been used for maxIdleTime.
+func (d *database) closeIdle() {
+	since := time.Now().Add(-maxIdleTime)
 	d.readers.Trim(since)
 	d.streams.Trim(since)
 }
 
-// dsn is a file: URI, in which no character of the path has a meaning.
+// dsn returns a file: URI with an escaped path.
 func (d *database) dsn(pragmas ...string) string {
 	query := url.Values{"_txlock": {"immediate"}, "_dqs": {"0"}, "_error_rc": {"1"}}
 	query.Add("_pragma", fmt.Sprintf("busy_timeout(%d)", max(d.timeout, time.Minute).Milliseconds()))
@@ -219,8 +217,8 @@ func (d *database) dsn(pragmas ...string) string {
 //go:embed migrations
 var migrations embed.FS
 
-// migrate may meet another process that does the same: each migration is one
-// transaction, so that whoever comes second fails and finds it done.
+// migrate may run in several processes at once. Each migration is a transaction, so the second
+// process fails and finds the migration done when it tries again.
 func (d *database) migrate(ctx context.Context) error {
 	db, err := sql.Open("sqlite", d.dsn("synchronous(FULL)"))
 	if err != nil {
@@ -228,7 +226,7 @@ func (d *database) migrate(ctx context.Context) error {
 	}
 	db.SetMaxOpenConns(1)
 	for range 5 {
-		err = eventually(ctx, func() error {
+		err = retryBusy(ctx, func() error {
 			return sqlengine.Migrate(ctx, db, goose.DialectSQLite3, migrations, "migrations", d.names)
 		})
 		if err == nil || errors.Is(err, partition.ErrRefused) || ctx.Err() != nil {
@@ -267,7 +265,7 @@ func (d *database) Acquire(ctx context.Context, use sqlengine.Use) (*sqlengine.C
 	}), nil
 }
 
-// acquireWriter lends the one writing connection of this process.
+// acquireWriter takes the only writing connection of this process.
 func (d *database) acquireWriter(ctx context.Context) (c *rawConn, err error) {
 	select {
 	case lent, open := <-d.writing:
@@ -296,12 +294,12 @@ func (d *database) releaseWriter(c *rawConn, inTx bool) {
 		_ = c.Close()
 		c = nil
 	} else {
-		d.checkpoints.written(c)
+		d.checkpoints.noteCommit(c)
 	}
 	d.writing <- c
 }
 
-// Clock is the host's: the database has no other.
+// Clock is the host's clock.
 func (d *database) Clock() string { return strconv.FormatInt(time.Now().UnixMicro(), 10) }
 
 // Close implements Dialect.
@@ -313,7 +311,7 @@ func (d *database) Close() error {
 	}
 	d.ready = false
 	err := errors.Join(d.checkpoints.stop(), d.streams.Close(), d.readers.Close())
-	// A writer under way has its context cancelled, and comes back soon.
+	// Closing cancels the context of a running writer, so the connection comes back soon.
 	c := <-d.writing
 	close(d.writing)
 	if c != nil {
@@ -322,10 +320,10 @@ func (d *database) Close() error {
 	return err
 }
 
-// sqliteCode is the primary result code in err, or 0.
+// errorCode returns the primary result code in err, or 0.
 func errorCode(err error) int { return extendedCode(err) & 0xff }
 
-// extendedCode is the result code in err, whoever has called SQLite, or 0.
+// extendedCode returns the result code in err, from this package or the driver, or 0.
 func extendedCode(err error) int {
 	var own *Error
 	if errors.As(err, &own) {
@@ -338,11 +336,11 @@ func extendedCode(err error) int {
 	return 0
 }
 
-// Transient implements Dialect: SQLite itself waits for other writers.
+// Transient implements Dialect. SQLite itself waits for other writers.
 func (d *database) Transient(error) bool { return false }
 
-// Answered implements Dialect: after an I/O error in COMMIT the write-ahead log may hold the
-// transaction or not.
+// Answered implements Dialect. After an I/O error of COMMIT the write-ahead log may contain the
+// transaction.
 func (d *database) Answered(err error) bool {
 	code := errorCode(err)
 	return code != 0 && code != sqlite3.SQLITE_IOERR && code != sqlite3.SQLITE_INTERRUPT
@@ -368,7 +366,7 @@ func (d *database) Classify(err error) error {
 	return err
 }
 
-// isDuplicate tells the violation of a unique key from that of other constraints.
+// isDuplicate reports a violation of a unique key, as opposed to other constraints.
 func isDuplicate(err error) bool {
 	code := extendedCode(err)
 	return code == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY || code == sqlite3.SQLITE_CONSTRAINT_UNIQUE

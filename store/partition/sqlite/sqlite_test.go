@@ -28,7 +28,7 @@ func openSQLite(tb testing.TB, path string, o sqlengine.Options) *sqlengine.Engi
 	return p
 }
 
-// TestSQLiteFilesAreTheirOwnersAlone: the log and the shared memory too. Files that exist keep their mode.
+// TestSQLiteFilesAreTheirOwnersAlone: log and shared memory too. Existing files keep their mode.
 func TestSQLiteFilesAreTheirOwnersAlone(t *testing.T) {
 	old := syscall.Umask(0o022)
 	t.Cleanup(func() { syscall.Umask(old) })

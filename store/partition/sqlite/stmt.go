@@ -11,25 +11,24 @@ import (
 	lib "modernc.org/sqlite/lib"
 )
 
-// liteStmt is a compiled statement. Its arguments are numbered from 1, its
-// columns from 0, as in SQLite.
+// stmt is a compiled statement. Arguments are numbered from 1 and columns from 0, as in SQLite.
 type stmt struct {
 	c      *rawConn
 	handle uintptr
-	kept   bool // by the connection, for the next use
-	inUse  bool // by rows that are not closed yet
+	kept   bool // by the connection, for later use
+	inUse  bool // by rows that have not been closed
 
-	// buffer holds the text and blobs among the arguments: SQLite reads them
-	// there, without a copy of its own, until the statement is reset.
+	// buffer holds the texts and blobs of the arguments. SQLite reads them there, without a copy,
+	// until the statement is reset.
 	buffer     uintptr
 	size, used int
 }
 
-// maxKeptBuffer is the most memory that a statement keeps for its arguments.
+// maxKeptBuffer is the largest buffer, in bytes, that a statement keeps between uses.
 const maxKeptBuffer = 256 << 10
 
-// done ends a use of the statement.
-func (st *stmt) done() {
+// endUse ends a use of the statement.
+func (st *stmt) endUse() {
 	if st.kept {
 		st.reset()
 	} else {
@@ -49,7 +48,7 @@ func (st *stmt) free() {
 	st.buffer, st.size, st.used = 0, 0, 0
 }
 
-// reserve makes room for n bytes of arguments, and forgets those of the last time.
+// reserve makes room for n bytes of arguments and discards the previous arguments.
 func (st *stmt) reserve(n int) (err error) {
 	if st.used = 0; st.size >= n {
 		return nil
@@ -63,25 +62,24 @@ func (st *stmt) reserve(n int) (err error) {
 }
 
 func (st *stmt) bindInt(i int, v int64) error {
-	return st.bound(lib.Xsqlite3_bind_int64(st.c.tls, st.handle, int32(i), v))
+	return st.check(lib.Xsqlite3_bind_int64(st.c.tls, st.handle, int32(i), v))
 }
 
 func (st *stmt) bindNull(i int) error {
-	return st.bound(lib.Xsqlite3_bind_null(st.c.tls, st.handle, int32(i)))
+	return st.check(lib.Xsqlite3_bind_null(st.c.tls, st.handle, int32(i)))
 }
 
-// bindBlob binds bytes for which there is room in the buffer.
+// bindBlob binds bytes; reserve has made room for them.
 func bindBlob[T []byte | string](st *stmt, i int, v T) error {
-	return st.bound(lib.Xsqlite3_bind_blob(st.c.tls, st.handle, int32(i), put(st, v), int32(len(v)), lib.SQLITE_STATIC))
+	return st.check(lib.Xsqlite3_bind_blob(st.c.tls, st.handle, int32(i), store(st, v), int32(len(v)), lib.SQLITE_STATIC))
 }
 
 func (st *stmt) bindText(i int, v string) error {
-	return st.bound(lib.Xsqlite3_bind_text(st.c.tls, st.handle, int32(i), put(st, v), int32(len(v)), lib.SQLITE_STATIC))
+	return st.check(lib.Xsqlite3_bind_text(st.c.tls, st.handle, int32(i), store(st, v), int32(len(v)), lib.SQLITE_STATIC))
 }
 
-// put copies v into the buffer. An empty value has an address too: without
-// one it would be NULL.
-func put[T []byte | string](st *stmt, v T) uintptr {
+// store copies v into the buffer. An empty value has an address too, because no address means NULL.
+func store[T []byte | string](st *stmt, v T) uintptr {
 	if st.buffer == 0 || len(v) > st.size-st.used {
 		panic("partition: an argument without room")
 	}
@@ -90,9 +88,9 @@ func put[T []byte | string](st *stmt, v T) uintptr {
 	return at
 }
 
-func (st *stmt) bound(rc int32) error {
+func (st *stmt) check(rc int32) error {
 	if rc != lib.SQLITE_OK {
-		return st.c.failed(rc)
+		return st.c.errorOf(rc)
 	}
 	return nil
 }
@@ -138,7 +136,7 @@ func (st *stmt) bindAny(i int, arg any) error {
 	return fmt.Errorf("argument %d is of type %T", i, arg)
 }
 
-// step goes on to the next row, if there is one.
+// step goes on to the next row.
 func (st *stmt) step() (row bool, err error) {
 	switch rc := lib.Xsqlite3_step(st.c.tls, st.handle); rc {
 	case lib.SQLITE_ROW:
@@ -146,13 +144,13 @@ func (st *stmt) step() (row bool, err error) {
 	case lib.SQLITE_DONE:
 		return false, nil
 	default:
-		return false, st.c.failed(rc)
+		return false, st.c.errorOf(rc)
 	}
 }
 
-// first makes the first step, which waits for other processes.
-func (st *stmt) first(ctx context.Context) (row bool, err error) {
-	_, err = st.c.patiently(ctx, func() (*stmt, error) {
+// firstStep makes the first step, which waits for other processes.
+func (st *stmt) firstStep(ctx context.Context) (row bool, err error) {
+	_, err = st.c.retryLocked(ctx, func() (*stmt, error) {
 		row, err = st.step()
 		if err != nil {
 			lib.Xsqlite3_reset(st.c.tls, st.handle)
@@ -162,7 +160,7 @@ func (st *stmt) first(ctx context.Context) (row bool, err error) {
 	return row, err
 }
 
-// reset ends an execution. Errors were told by step.
+// reset ends an execution. step has returned its errors.
 func (st *stmt) reset() {
 	lib.Xsqlite3_reset(st.c.tls, st.handle)
 	if st.size > maxKeptBuffer {
@@ -170,14 +168,14 @@ func (st *stmt) reset() {
 	}
 }
 
-// exec runs the statement to its end, or until ctx ends, and reports its changes.
+// exec runs the statement until its end or the end of ctx, and returns the number of changed rows.
 func (st *stmt) exec(ctx context.Context, args []any) (int64, error) {
 	if err := st.bind(args); err != nil {
 		return 0, err
 	}
-	stop := st.c.watch(ctx)
+	stop := st.c.interruptAt(ctx)
 	defer stop()
-	row, err := st.first(ctx)
+	row, err := st.firstStep(ctx)
 	for row && err == nil {
 		row, err = st.step()
 	}
@@ -189,8 +187,8 @@ func (st *stmt) exec(ctx context.Context, args []any) (int64, error) {
 
 func (st *stmt) int(i int) int64 { return lib.Xsqlite3_column_int64(st.c.tls, st.handle, int32(i)) }
 
-// blob is the column's memory in SQLite, good until the next step or reset.
-// NULL and the empty value are both nil.
+// blob returns the column's memory in SQLite, valid until the next step or reset. NULL and an empty
+// value are nil.
 func (st *stmt) blob(i int) []byte {
 	p := lib.Xsqlite3_column_blob(st.c.tls, st.handle, int32(i))
 	if p == 0 {
