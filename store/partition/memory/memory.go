@@ -70,15 +70,15 @@ func New(name string, options ...Option) *Partition {
 	for _, option := range options {
 		option(db)
 	}
-	return db.open()
+	return db.newHandle()
 }
 
-func (db *database) open() *Partition {
+func (db *database) newHandle() *Partition {
 	return &Partition{db: db, closed: make(chan struct{})}
 }
 
 // Reopen returns another handle on the same database, even if m is closed.
-func (m *Partition) Reopen() *Partition { return m.db.open() }
+func (m *Partition) Reopen() *Partition { return m.db.newHandle() }
 
 // Close lets running and later calls on this handle fail with ErrUnavailable.
 func (m *Partition) Close() error {

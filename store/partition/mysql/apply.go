@@ -15,7 +15,7 @@ const (
 	underLease = ` AND (SELECT fence FROM {p}lease WHERE id = 1 LOCK IN SHARE MODE) = %d`
 )
 
-// ApplyFast implements FastApplier in a single round trip, or in a few for many entries. The first
+// ApplyFast implements sqlengine.FastApplier in a single round trip, or in a few for many entries. The first
 // statement guards the rows: unless it changed the position, no row can be written. If the position
 // is unchanged, the caller uses an ordinary transaction, which finds the reason.
 func (d *database) ApplyFast(ctx context.Context, c partition.Copy) (done bool, err error) {
@@ -88,10 +88,7 @@ func (t *transfer) addWrites(ctx context.Context, entries []partition.Entry) err
 			return err
 		}
 		from = fromEntry
-		return t.l.withKill(ctx, func() error {
-			_, err := t.l.execArgs(t.d.newer.one, entryArgs(&e))
-			return err
-		})
+		return t.l.execEntry(ctx, t.d.newer.one, &e)
 	})
 }
 

@@ -62,7 +62,7 @@ func rowBytes(e *partition.Entry) int {
 	return n + n/10 + 150
 }
 
-// UpsertNewer implements Dialect.
+// UpsertNewer implements sqlengine.Dialect.
 func (d *database) UpsertNewer(ctx context.Context, c *sqlengine.Conn, entries []partition.Entry) error {
 	l := c.RawConn.(*rawConn)
 	l.text = l.text[:0]

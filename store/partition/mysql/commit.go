@@ -56,7 +56,7 @@ const (
 	fullRowsResult
 )
 
-// Commit implements Dialect.
+// Commit implements sqlengine.Dialect.
 func (d *database) Commit(ctx context.Context, b partition.Batch) (partition.Claim, error) {
 	l, err := d.committer.Acquire(ctx)
 	if err != nil {
@@ -105,7 +105,7 @@ func (d *database) commitFast(ctx context.Context, l *rawConn, b *partition.Batc
 	err = l.withKill(ctx, func() error {
 		done, err := l.execText(string(l.text))
 		if err != nil {
-			waited = cutShort(err) && l.waitedForClaim()
+			waited = isInterrupted(err) && l.waitedForClaim()
 			return err
 		}
 		ids := done.AllLastInsertIds() // of UPDATE, SET, INSERT and COMMIT
@@ -135,7 +135,7 @@ func (l *rawConn) waitedForClaim() bool {
 			last = intOf(row[0])
 			return nil
 		})
-		if !cutShort(err) {
+		if !isInterrupted(err) {
 			break
 		}
 	}
@@ -187,10 +187,7 @@ func (t *commitAttempt) addWrites(ctx context.Context) error {
 		if from == fromClaim {
 			e.Revision, e.ModifiedAt = t.claim.First+e.Revision, t.claim.Now
 		}
-		return t.l.withKill(ctx, func() error {
-			_, err := t.l.execArgs(t.d.upsert.one, entryArgs(&e))
-			return err
-		})
+		return t.l.execEntry(ctx, t.d.upsert.one, &e)
 	})
 }
 
@@ -222,7 +219,7 @@ func (t *commitAttempt) flush(ctx context.Context) error {
 // the error of a statement, or if the claim was not reached; otherwise the outcome is unknown.
 func (t *commitAttempt) flushCommit(ctx context.Context) error {
 	err := t.flush(ctx)
-	if err == nil || t.claimFailed || t.d.Answered(err) || cutShort(err) && !t.claimKnown {
+	if err == nil || t.claimFailed || t.d.Answered(err) || isInterrupted(err) && !t.claimKnown {
 		return err
 	}
 	return fmt.Errorf("%w: %w", partition.ErrOutcomeUnknown, err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
+	"github.com/runnelkv/runnel/store/partition"
 	"github.com/runnelkv/runnel/store/partition/sqlengine"
 )
 
@@ -171,7 +172,7 @@ func (l *rawConn) execText(text string) (mysql.Result, error) {
 // markBroken marks the connection as broken if the error leaves its state unknown. If the server
 // has become read-only or denies a privilege, all connections are closed. markBroken returns err.
 func (l *rawConn) markBroken(err error) error {
-	if err != nil && (errorNumber(err) == 0 || cutShort(err)) {
+	if err != nil && (errorNumber(err) == 0 || isInterrupted(err)) {
 		l.broken = true
 	}
 	if needsNewSession(err) {
@@ -220,6 +221,14 @@ func (l *rawConn) execArgs(statement string, args []driver.NamedValue) (changed 
 		changed, err = done.RowsAffected()
 	}
 	return changed, errors.Join(l.markBroken(err), st.Close())
+}
+
+// execEntry runs a prepared statement with the columns of an entry.
+func (l *rawConn) execEntry(ctx context.Context, statement string, e *partition.Entry) error {
+	return l.withKill(ctx, func() error {
+		_, err := l.execArgs(statement, entryArgs(e))
+		return err
+	})
 }
 
 // rollbackOpen rolls back an open transaction. If the rollback fails, inTx stays set.

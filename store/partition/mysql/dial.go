@@ -91,9 +91,10 @@ func (l *rawConn) setup() error {
 		autocommit, idle, idleInTransaction = 0, maxIdle, l.d.lockWait+1
 	}
 	settings := fmt.Sprintf(sessionSettings, l.d.lockWait, idle, idleInTransaction)
+	l.server.variables = make(map[string]string)
 	err := l.runText(settings, func(_ int, row []driver.Value) error {
 		if len(row) == 2 {
-			l.server.recordVariable(string(bytesOf(row[0])), string(bytesOf(row[1])))
+			l.server.variables[string(bytesOf(row[0]))] = string(bytesOf(row[1]))
 			return nil
 		}
 		l.id.Store(intOf(row[0])) // stored at once: the connection may have to be killed before the end
@@ -108,7 +109,7 @@ func (l *rawConn) setup() error {
 		return err
 	}
 	last := fmt.Sprintf("SET autocommit = %d", autocommit)
-	if l.server.galera { // a read waits for commits of other nodes
+	if l.server.variables["wsrep_on"] == "ON" { // a read waits for commits of other nodes
 		last += ", wsrep_sync_wait = 7"
 	}
 	return l.runText(last+strings.Repeat(" ", int(max(0, min(driverBuffer, l.server.packet-minHeadroom)))), nothing)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 
 	"github.com/go-sql-driver/mysql"
 
@@ -66,30 +67,24 @@ func errorNumber(err error) uint16 {
 	return 0
 }
 
-// Transient implements Dialect: the server rolled the transaction back in favour of another, or the
+func hasNumber(err error, numbers ...uint16) bool { return slices.Contains(numbers, errorNumber(err)) }
+
+// Transient implements sqlengine.Dialect: the server rolled the transaction back in favour of another, or the
 // connection has failed.
 func (d *database) Transient(err error) bool {
-	switch errorNumber(err) {
-	case 0:
-		return errors.Is(err, errNotSent) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn)
-	case errDeadlock, errLockWait, errCheckRead, errConnectionKilled, errSessionKilled, errInactive:
-		return true
-	}
-	return false
+	return errors.Is(err, errNotSent) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) ||
+		hasNumber(err, errDeadlock, errLockWait, errCheckRead, errConnectionKilled, errSessionKilled, errInactive)
 }
 
-// Answered implements Dialect: a statement with an error of its own did not commit. An interrupted
+// Answered implements sqlengine.Dialect: a statement with an error of its own did not commit. An interrupted
 // statement may have committed.
 func (d *database) Answered(err error) bool {
-	return errorNumber(err) != 0 && !cutShort(err) || notSent(err)
+	return errorNumber(err) != 0 && !isInterrupted(err) || notSent(err)
 }
 
-func cutShort(err error) bool {
-	switch errorNumber(err) {
-	case errInterrupted, errConnectionKilled, errSessionKilled, errShutdown, errDuringCommit, errStatementTime, errExecutionTime:
-		return true
-	}
-	return false
+// isInterrupted reports whether the statement was stopped from outside.
+func isInterrupted(err error) bool {
+	return hasNumber(err, errInterrupted, errConnectionKilled, errSessionKilled, errShutdown, errDuringCommit, errStatementTime, errExecutionTime)
 }
 
 // errNotSent: the context ended before the statement was sent.
@@ -100,19 +95,19 @@ func notSent(err error) bool {
 	return errors.Is(err, errNotSent) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrPktTooLarge)
 }
 
-// Explain implements Dialect.
+// Classify implements sqlengine.Dialect.
 func (d *database) Classify(err error) error {
 	switch errorNumber(err) {
 	case 0:
 		return classifyNetwork(err)
 	case errAccessDenied, errSocketDenied:
-		return fmt.Errorf("%w: the server does not let the user in: check user and password%s; the user needs: %s (%w)", partition.ErrRefused, d.tlsHint(), d.grants, err)
+		return fmt.Errorf("%w: the server denies access: check user and password%s; the user needs: %s (%w)", partition.ErrRefused, d.tlsHint(), d.grants, err)
 	case errSecureTransport:
 		return fmt.Errorf("%w: the server requires TLS%s: %w", partition.ErrRefused, d.tlsHint(), err)
 	case errDatabaseDenied, errTableDenied, errColumnDenied, errSpecificDenied:
 		return fmt.Errorf("%w: the user lacks a privilege: run %s (%w)", partition.ErrRefused, d.grants, err)
 	case errPasswordExpired, errMustChangePassword, errAccountLocked, errAccountLockedMaria:
-		return fmt.Errorf("%w: the user's account must be opened again: %w", partition.ErrRefused, err)
+		return fmt.Errorf("%w: the user's account is locked or its password has expired: unlock it: %w", partition.ErrRefused, err)
 	case errBinlogFormat:
 		return fmt.Errorf("%w: set binlog_format = ROW (or MIXED) on the server: %w", partition.ErrRefused, err)
 	case errPacketTooLarge, errLongData:
@@ -143,20 +138,12 @@ func (d *database) tlsHint() string {
 // server may have taken over the address; or a privilege is missing, and a GRANT takes effect in
 // new sessions.
 func needsNewSession(err error) bool {
-	switch errorNumber(err) {
-	case errReadOnlyServer, errReadOnlyTx, errReadOnlyMode, errDatabaseDenied, errTableDenied, errColumnDenied, errSpecificDenied:
-		return true
-	}
-	return false
+	return hasNumber(err, errReadOnlyServer, errReadOnlyTx, errReadOnlyMode, errDatabaseDenied, errTableDenied, errColumnDenied, errSpecificDenied)
 }
 
 // isServerFull reports whether the server or the account has reached its limit of connections.
 func isServerFull(err error) bool {
-	switch errorNumber(err) {
-	case errTooManyConnections, errTooManyUserConns, errUserLimit:
-		return true
-	}
-	return false
+	return hasNumber(err, errTooManyConnections, errTooManyUserConns, errUserLimit)
 }
 
 func classifyNetwork(err error) error {

@@ -20,7 +20,7 @@ const maxKeysInText = 256
 // preparedGets are the prepared statements of a connection, by getShapes; nil before the first use.
 type preparedGets [len(getShapes)]driver.StmtQueryContext
 
-// Get implements Dialect.
+// Get implements sqlengine.Dialect.
 func (d *database) Get(ctx context.Context, keys []partition.Key, most int64) ([]partition.Entry, error) {
 	if len(keys) == 0 {
 		return nil, nil

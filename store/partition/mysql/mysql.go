@@ -75,8 +75,8 @@ type database struct {
 }
 
 const (
-	defaultConns  = 12
-	minMySQLConns = 4 // a writer, a reader, a stream and the killer
+	defaultConns = 12
+	minConns     = 4 // a writer, a reader, a stream and the killer
 	// minPacket is the smallest max_allowed_packet that is supported.
 	minPacket = 1 << 20
 	// usualPacket is the default of MariaDB; MySQL's is larger.
@@ -110,7 +110,7 @@ func newDatabase(c Config, o sqlengine.Options) (*database, error) {
 	}
 	d := &database{origin: partition.Origin(o.Name), names: o.Names(), database: c.Database, timeout: o.Timeout, grants: c.grants(),
 		config: config, password: c.NewPassword, lockWait: max(1, int(o.Timeout.Seconds()/3)), maxConns: cmp.Or(max(o.MaxConns, 0), defaultConns)}
-	d.killer = d.newLinks(1, killing)
+	d.killer = d.newPool(1, killing)
 	d.statements()
 	return d, nil
 }
@@ -130,7 +130,7 @@ var fragments = sqlengine.Fragments{
 	Pipelined:     true,
 }
 
-// config is the driver's configuration, with what the engine relies on.
+// config returns the driver's configuration, with the settings on which this package relies.
 func (c Config) config() (*mysql.Config, error) {
 	params := url.Values{}
 	for k, v := range c.Params {
@@ -187,7 +187,7 @@ func (c Config) tls(settings *tls.Config) (*tls.Config, error) {
 	return settings, nil
 }
 
-// grants is the statement that gives the user what the engine needs.
+// grants returns a GRANT statement with all privileges that the user needs.
 func (c Config) grants() string {
 	quote := strings.NewReplacer(`\`, `\\`, `'`, `''`)
 	pattern := strings.NewReplacer(`_`, `\_`, `%`, `\%`).Replace(c.Database)
@@ -204,7 +204,7 @@ func (d *database) statements() {
 	d.small, d.smallIn = d.names.Replace(sqlengine.SelectSmall), d.names.Replace(sqlengine.SelectSmallIn)
 }
 
-// Kind implements Dialect.
+// Kind implements sqlengine.Dialect.
 func (d *database) Kind() string {
 	if d.mariaDB.Load() {
 		return "mariadb"
@@ -212,13 +212,13 @@ func (d *database) Kind() string {
 	return "mysql"
 }
 
-// MaxValueBytes is what most servers take, until the server was reached.
+// MaxValueBytes implements sqlengine.Dialect. Before Prepare it assumes usualPacket.
 func (d *database) MaxValueBytes() int64 {
 	packet := cmp.Or(d.packet.Load(), usualPacket)
 	return packet - min(packetHeadroom, packet/4)
 }
 
-// Warnings implements Dialect.
+// Warnings implements sqlengine.Dialect.
 func (d *database) Warnings() []string {
 	if unsafe := d.warned.Load(); unsafe != nil {
 		return *unsafe
@@ -226,7 +226,7 @@ func (d *database) Warnings() []string {
 	return nil
 }
 
-// Prepare implements Dialect.
+// Prepare implements sqlengine.Dialect.
 func (d *database) Prepare(ctx context.Context) error {
 	if err := d.connect(ctx); err != nil {
 		return err
@@ -240,7 +240,7 @@ func (d *database) Prepare(ctx context.Context) error {
 func (d *database) connect(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
-	d.generation.Add(1) // what is open may be in a database that is gone
+	d.generation.Add(1) // open connections may belong to a deleted database
 	l, err := d.killer.Acquire(ctx)
 	if errorNumber(err) == errUnknownDatabase {
 		if err := d.createDatabase(ctx); err != nil {
@@ -257,7 +257,7 @@ func (d *database) connect(ctx context.Context) error {
 		if own := int(l.server.userConns); own > 0 { // of the account
 			limit = min(limit, own)
 		}
-		d.open(limit)
+		d.createPools(limit)
 	}
 	if packet := d.packet.Load(); packet < minPacket {
 		return fmt.Errorf("%w: max_allowed_packet is %d; set it to 16M or more, at least to %d", partition.ErrRefused, packet, minPacket)
@@ -314,7 +314,7 @@ func (c *onlyConnector) Connect(context.Context) (driver.Conn, error) {
 // Driver implements driver.Connector.
 func (*onlyConnector) Driver() driver.Driver { return mysql.MySQLDriver{} }
 
-// Acquire implements Dialect.
+// Acquire implements sqlengine.Dialect.
 func (d *database) Acquire(ctx context.Context, use sqlengine.Use) (*sqlengine.Conn, error) {
 	p := d.readers
 	switch use {
@@ -334,10 +334,10 @@ func (d *database) Acquire(ctx context.Context, use sqlengine.Use) (*sqlengine.C
 	}), nil
 }
 
-// Clock is the time at which the statement began, whatever the time zone.
+// Clock is the start of the statement, independent of the time zone.
 func (d *database) Clock() string { return clock }
 
-// Close implements Dialect.
+// Close implements sqlengine.Dialect.
 func (d *database) Close() (err error) {
 	d.closeOnce.Do(func() { err = d.closePools() })
 	return err

@@ -15,27 +15,27 @@ type rawPool struct {
 	d *database
 }
 
-func (d *database) newLinks(n int, r role) *rawPool {
+func (d *database) newPool(n int, r role) *rawPool {
 	p := sqlengine.NewPool(n, func(ctx context.Context) (*rawConn, error) { return d.dialWhenFree(ctx, r) })
 	p.Usable = func(ctx context.Context, l *rawConn) bool { return l.isFresh() && l.isAlive(ctx) }
 	d.pools = append(d.pools, p)
 	return &rawPool{p, d}
 }
 
-// open creates the pools. They connect on first use.
-func (d *database) open(maxConns int) {
-	rest := max(minMySQLConns, maxConns) - 1 // without the killer's
+// createPools creates the pools. They connect on first use.
+func (d *database) createPools(maxConns int) {
+	rest := max(minConns, maxConns) - 1 // without the killer's
 	writers := max(1, rest/4)
-	d.writers = d.newLinks(writers, writing)
+	d.writers = d.newPool(writers, writing)
 	rest -= writers
 	if d.committer = d.writers; rest > 5 {
-		d.committer = d.newLinks(1, writing)
+		d.committer = d.newPool(1, writing)
 		rest--
 	}
 	streams := max(1, rest/2)
-	d.streams = d.newLinks(streams, reading)
+	d.streams = d.newPool(streams, reading)
 	d.streams.Long = true
-	d.readers = d.newLinks(rest-streams, reading)
+	d.readers = d.newPool(rest-streams, reading)
 }
 
 // release gives a connection back, or closes an unusable connection.

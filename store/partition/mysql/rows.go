@@ -11,7 +11,7 @@ import (
 	"github.com/runnelkv/runnel/store/partition/sqlengine"
 )
 
-// Exec implements RawConn. All statements are sent as text.
+// Exec implements sqlengine.RawConn. All statements are sent as text.
 func (l *rawConn) Exec(ctx context.Context, s sqlengine.Statement, args ...any) (changed int64, err error) {
 	err = l.withKill(ctx, func() error {
 		named := namedValues(args)
@@ -29,14 +29,14 @@ func (l *rawConn) Exec(ctx context.Context, s sqlengine.Statement, args ...any) 
 	return changed, err
 }
 
-// CommitTx implements RawConn.
+// CommitTx implements sqlengine.RawConn.
 func (l *rawConn) CommitTx(ctx context.Context) error {
 	_, err := l.Exec(ctx, sqlengine.Statement{Text: "COMMIT"})
 	l.inTx = l.inTx && err != nil
 	return err
 }
 
-// RollbackTx implements RawConn.
+// RollbackTx implements sqlengine.RawConn.
 func (l *rawConn) RollbackTx(ctx context.Context) error {
 	err := l.withKill(ctx, func() error { return l.runText("ROLLBACK", nothing) })
 	l.inTx = l.inTx && err != nil
@@ -64,7 +64,7 @@ type rows struct {
 	err  error
 }
 
-// Query implements RawConn.
+// Query implements sqlengine.RawConn.
 func (l *rawConn) Query(ctx context.Context, s sqlengine.Statement, args ...any) (sqlengine.Rows, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -96,7 +96,7 @@ func (r *rows) Next() bool {
 	return !r.done
 }
 
-// NextResult implements MultiRows.
+// NextResult implements sqlengine.MultiRows.
 func (r *rows) NextResult() error {
 	for r.Next() {
 	}
@@ -113,13 +113,13 @@ func (r *rows) NextResult() error {
 	return nil
 }
 
-// Int implements Rows.
+// Int implements sqlengine.Rows.
 func (r *rows) Int(column int) int64 { return intOf(r.row[column]) }
 
-// Bytes implements Rows.
+// Bytes implements sqlengine.Rows.
 func (r *rows) Bytes(column int) []byte { return bytesOf(r.row[column]) }
 
-// Entry implements Rows.
+// Entry implements sqlengine.Rows.
 func (r *rows) Entry(shared *sqlengine.SharedStrings, values bool) partition.Entry {
 	return entryOf(shared, r.row, values)
 }
@@ -138,7 +138,7 @@ func (r *rows) Close() error {
 	return errors.Join(r.err, err)
 }
 
-// Abort implements RawConn.
+// Abort implements sqlengine.RawConn.
 func (l *rawConn) Abort() {
 	l.broken = true
 	l.raw.abort()

@@ -10,7 +10,7 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// Apply implements Target.
+// Apply implements partition.Target.
 func (s *Engine) Apply(ctx context.Context, c partition.Copy) error {
 	err := s.checkUsable(ctx)
 	if err == nil {

@@ -18,7 +18,7 @@ type clusterMap struct {
 	Ends    []partition.End `json:"ends,omitempty"`
 }
 
-// Cluster implements Identity.
+// Cluster implements partition.Identity.
 func (s *Engine) Cluster(ctx context.Context) (c partition.Cluster, err error) {
 	err = s.read(ctx, "cluster", func(ctx context.Context, conn *Conn) error {
 		c, err = s.cluster(ctx, conn)
@@ -49,7 +49,7 @@ func (s *Engine) cluster(ctx context.Context, conn *Conn) (partition.Cluster, er
 	return c, nil
 }
 
-// Join implements Identity.
+// Join implements partition.Identity.
 func (s *Engine) Join(ctx context.Context, c partition.Cluster) (stands partition.Cluster, err error) {
 	c.PartitionID, c.Name = partition.NewPartitionID(), string(s.name)
 	return s.writeCluster(ctx, "join", c, s.join)
@@ -87,7 +87,7 @@ func (s *Engine) join(ctx context.Context, conn *Conn, c partition.Cluster, text
 	return err
 }
 
-// Accept implements Identity.
+// Accept implements partition.Identity.
 func (s *Engine) Accept(ctx context.Context, c partition.Cluster) (stands partition.Cluster, err error) {
 	return s.writeCluster(ctx, "accept", c, s.accept)
 }
@@ -133,7 +133,7 @@ func (s *Engine) checkAccepted(ctx context.Context, conn *Conn, c partition.Clus
 	return err
 }
 
-// Barrier implements Source.
+// Barrier implements partition.Source.
 func (s *Engine) Barrier(ctx context.Context) error {
 	return s.read(ctx, "barrier", func(ctx context.Context, conn *Conn) error {
 		if s.sql.Barrier == "" {

@@ -34,7 +34,7 @@ func nextStepRows(rows int, took time.Duration) int {
 	return int(min(max(fitting, minStepRows), maxStepRows))
 }
 
-// Reset implements Target. Each chunk starts after the previous: a search from the start would read
+// Reset implements partition.Target. Each chunk starts after the previous: a search from the start would read
 // all removed rows, which the database keeps as long as an older view is open.
 func (s *Engine) Reset(ctx context.Context, origin partition.Origin) error {
 	if origin == s.name {
@@ -78,7 +78,7 @@ func (s *Engine) resetChunk(ctx context.Context, conn *Conn, origin partition.Or
 	return last, len(keys) == rows, err
 }
 
-// Collect implements Target. It reads the entries after Position.Collected in chunks. A chunk is
+// Collect implements partition.Target. It reads the entries after Position.Collected in chunks. A chunk is
 // read before the position is locked, because that lock orders all writers of a master. The chunk
 // stays valid: up to the position entries are only replaced, by entries with revisions beyond the
 // position.

@@ -8,7 +8,7 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// Commit implements Master.
+// Commit implements partition.Master.
 func (s *Engine) Commit(ctx context.Context, b partition.Batch) (partition.Claim, error) {
 	ctx, done, err := s.begin(ctx, "commit")
 	if err != nil {

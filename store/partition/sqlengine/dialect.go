@@ -10,10 +10,10 @@ import (
 // Dialect is the part of a partition that depends on the kind of database, beyond Fragments. Its
 // errors are errors of the driver; Classify turns them into errors of package partition.
 type Dialect interface {
-	Kind() string
+	Kind() string // see partition.Identity
 	// MaxValueBytes is the current limit of a value in bytes.
 	MaxValueBytes() int64
-	Warnings() []string
+	Warnings() []string // see partition.Identity
 	// Prepare opens the pools of connections, creates a missing database and migrates the schema to
 	// the version of this binary. Prepare may be repeated.
 	Prepare(ctx context.Context) error
@@ -22,6 +22,7 @@ type Dialect interface {
 	// Clock is an SQL expression for the database's clock in microseconds.
 	Clock() string
 
+	// Commit makes one attempt to commit a normalized batch.
 	Commit(ctx context.Context, b partition.Batch) (partition.Claim, error)
 	// Get leaves out values of more than most bytes. AnySize: none.
 	Get(ctx context.Context, keys []partition.Key, most int64) ([]partition.Entry, error)
@@ -33,7 +34,9 @@ type Dialect interface {
 	Transient(err error) bool
 	// Answered reports whether the database itself sent the error, so that the outcome is known.
 	Answered(err error) bool
+	// Classify wraps err with an error of package partition, or with ErrDuplicate.
 	Classify(err error) error
+	// Close closes all connections, after Prepare or without it.
 	Close() error
 }
 

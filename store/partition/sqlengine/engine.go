@@ -80,16 +80,16 @@ func New(o Options, sql Fragments, d Dialect) *Engine {
 	return s
 }
 
-// Name implements Identity.
+// Name implements partition.Identity.
 func (s *Engine) Name() string { return string(s.name) }
 
-// Kind implements Identity.
+// Kind implements partition.Identity.
 func (s *Engine) Kind() string { return s.dialect.Kind() }
 
-// MaxValueBytes implements Identity.
+// MaxValueBytes implements partition.Identity.
 func (s *Engine) MaxValueBytes() int64 { return s.dialect.MaxValueBytes() }
 
-// Warnings implements Identity.
+// Warnings implements partition.Identity.
 func (s *Engine) Warnings() []string { return s.dialect.Warnings() }
 
 // checkSizes refuses entries that exceed a limit, before the database is asked.
@@ -101,7 +101,7 @@ func (s *Engine) checkSizes(entries []partition.Entry) error {
 	return nil
 }
 
-// Prepare implements Identity.
+// Prepare implements partition.Identity.
 func (s *Engine) Prepare(ctx context.Context) error {
 	s.preparing.Lock()
 	defer s.preparing.Unlock()
@@ -118,7 +118,7 @@ func (s *Engine) Prepare(ctx context.Context) error {
 	return nil
 }
 
-// Close implements Partition.
+// Close implements partition.Partition.
 func (s *Engine) Close() error {
 	s.end()
 	s.preparing.Lock()

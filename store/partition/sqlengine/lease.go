@@ -18,7 +18,7 @@ const updateLease = `UPDATE {p}lease SET
 
 const selectLease = `SELECT holder, fence, expires_at FROM {p}lease WHERE id = 1`
 
-// Acquire implements Target.
+// Acquire implements partition.Target.
 func (s *Engine) Acquire(ctx context.Context, holder string, ttl time.Duration) (l partition.Lease, err error) {
 	err = s.transact(ctx, "acquire", func(ctx context.Context, conn *Conn) error {
 		_, err := conn.Exec(ctx, s.timed(updateLease), holder, holder, ttl.Microseconds(), holder, 2*ttl.Microseconds())
@@ -41,7 +41,7 @@ func (s *Engine) Acquire(ctx context.Context, holder string, ttl time.Duration) 
 
 const releaseLease = `UPDATE {p}lease SET holder = '', expires_at = 0 WHERE id = 1 AND holder = ? AND fence = ?`
 
-// Release implements Target.
+// Release implements partition.Target.
 func (s *Engine) Release(ctx context.Context, l partition.Lease) error {
 	return s.transact(ctx, "release", func(ctx context.Context, conn *Conn) error {
 		_, err := conn.Exec(ctx, s.statement(releaseLease), l.Holder, l.Fence)

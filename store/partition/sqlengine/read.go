@@ -10,12 +10,12 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// Get implements Reader.
+// Get implements partition.Reader.
 func (s *Engine) Get(ctx context.Context, keys []partition.Key) ([]partition.Entry, error) {
 	return s.get(ctx, keys, AnySize)
 }
 
-// GetSmall implements Reader.
+// GetSmall implements partition.Reader.
 func (s *Engine) GetSmall(ctx context.Context, keys []partition.Key, most int64) ([]partition.Entry, error) {
 	return s.get(ctx, keys, most)
 }
@@ -52,7 +52,7 @@ func (s *Engine) getInProcess(ctx context.Context, keys []partition.Key, most in
 	return entries, nil
 }
 
-// List implements Reader. It reads heads first and then only the values within the budget. A key
+// List implements partition.Reader. It reads heads first and then only the values within the budget. A key
 // that changes between the two is returned as of the second; a key that is deleted in between is
 // left out.
 func (s *Engine) List(ctx context.Context, span partition.Span) (entries []partition.Entry, more bool, err error) {
@@ -160,7 +160,7 @@ func (s *Engine) addValues(ctx context.Context, heads []partition.Entry) ([]part
 const selectNewest = `SELECT ` + HeadColumns + ` FROM {p}entries {by_revision} WHERE origin = ?
 	AND revision <= (SELECT revision FROM {p}positions WHERE origin = ?) ORDER BY origin DESC, revision DESC LIMIT ?`
 
-// Newest implements Reader.
+// Newest implements partition.Reader.
 func (s *Engine) Newest(ctx context.Context, origin partition.Origin, limit int) (newest []partition.Entry, err error) {
 	err = s.read(ctx, "newest", func(ctx context.Context, c *Conn) error {
 		newest, err = s.selectHeads(ctx, c, selectNewest, string(origin), string(origin), int64(limit))
@@ -172,7 +172,7 @@ func (s *Engine) Newest(ctx context.Context, origin partition.Origin, limit int)
 const selectExpired = `SELECT {key}, revision FROM {p}entries {by_expiry}
 	WHERE expires_at <= {now} AND origin = ? AND deleted = 0 ORDER BY expires_at LIMIT ?`
 
-// Expired implements Master.
+// Expired implements partition.Master.
 func (s *Engine) Expired(ctx context.Context, limit int) (keys []partition.Key, err error) {
 	if limit < 1 {
 		return nil, s.wrap("expired", fmt.Errorf("limit %d", limit))
@@ -207,7 +207,7 @@ func positionOf(r Rows, origin partition.Origin) partition.Position {
 		SyncedAt: partition.Instant(r.Int(2)), Collected: partition.Revision(r.Int(3))}
 }
 
-// Positions implements Reader. A statement reads the clock before any row, so Now is never later
+// Positions implements partition.Reader. A statement reads the clock before any row, so Now is never later
 // than the positions. Without positions the result is one row with only the clock.
 func (s *Engine) Positions(ctx context.Context) (p partition.Positions, err error) {
 	err = s.read(ctx, "positions", func(ctx context.Context, c *Conn) error {

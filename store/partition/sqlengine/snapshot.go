@@ -25,7 +25,7 @@ type snapshot struct {
 	last, seen partition.Revision // revisions: of the newest entry, and of the entry read last
 }
 
-// Snapshot implements Source.
+// Snapshot implements partition.Source.
 func (s *Engine) Snapshot(ctx context.Context, origin partition.Origin, after partition.Revision) (partition.Snapshot, error) {
 	ctx, done, err := s.begin(ctx, "snapshot")
 	if err != nil {
@@ -124,10 +124,10 @@ func (n *snapshot) openPipelined(ctx context.Context, origin partition.Origin, a
 	return now, nil
 }
 
-// Position implements Snapshot.
+// Position implements partition.Snapshot.
 func (n *snapshot) Position() partition.Position { return n.position }
 
-// Next implements Snapshot.
+// Next implements partition.Snapshot.
 func (n *snapshot) Next(ctx context.Context, maxEntries int, maxBytes int64) ([]partition.Entry, error) {
 	if n.rows == nil || n.s.life.Err() != nil {
 		return nil, n.s.wrap("next", fmt.Errorf("%w: closed", partition.ErrUnavailable))
@@ -170,7 +170,7 @@ func (n *snapshot) next(maxEntries int, maxBytes int64) ([]partition.Entry, erro
 	return nil, fmt.Errorf("%w: the entries end at %d, before %d", partition.ErrUnavailable, n.seen, n.last)
 }
 
-// Close implements Snapshot. Before the end of the rows Close discards the connection, because
+// Close implements partition.Snapshot. Before the end of the rows Close discards the connection, because
 // reading the remaining rows could take long.
 func (n *snapshot) Close() error {
 	if n.c == nil {

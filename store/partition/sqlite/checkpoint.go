@@ -127,7 +127,7 @@ func (k *checkpointer) postpone(log logState, err error) {
 
 // copyLog copies the log into the file.
 func (k *checkpointer) copyLog(ctx context.Context) error {
-	if err := k.connect(ctx); err != nil {
+	if err := k.ensureConn(ctx); err != nil {
 		return err
 	}
 	if err := k.copyMost(ctx); err != nil {
@@ -159,7 +159,7 @@ func (k *checkpointer) copyMost(ctx context.Context) error {
 // shrinkIdleLog releases the disk space of the log and the memory of the writer after a period of
 // few writes by any process. The positions that an idle sync process stores do not prevent that.
 func (k *checkpointer) shrinkIdleLog(ctx context.Context) error {
-	if err := k.connect(ctx); err != nil {
+	if err := k.ensureConn(ctx); err != nil {
 		return err
 	}
 	log, err := k.conn.checkpoint(lib.SQLITE_CHECKPOINT_NOOP)
@@ -187,7 +187,7 @@ func (k *checkpointer) isLogLarge() bool {
 	return err == nil && info.Size() > smallLog
 }
 
-func (k *checkpointer) connect(ctx context.Context) (err error) {
+func (k *checkpointer) ensureConn(ctx context.Context) (err error) {
 	if k.conn != nil && !k.file.has(ctx, k.conn) {
 		_ = k.conn.Close()
 		k.conn = nil

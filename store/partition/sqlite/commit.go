@@ -41,7 +41,7 @@ func textsOf(names *strings.Replacer) texts {
 const claimText = `UPDATE {p}positions SET revision = revision + ?1
 	WHERE origin = ?2 AND revision >= ?3 AND revision + ?1 < ?4 RETURNING revision - ?1 + 1`
 
-// Commit implements Dialect. The caller's context limits the wait for the file. After that nothing
+// Commit implements sqlengine.Dialect. The caller's context limits the wait for the file. After that nothing
 // waits, and the context is only checked before COMMIT.
 func (d *database) Commit(ctx context.Context, b partition.Batch) (partition.Claim, error) {
 	conn, err := d.Acquire(ctx, sqlengine.Writing)
@@ -123,7 +123,7 @@ func (d *database) selectKeys(ctx context.Context, c *rawConn, what keySelect, k
 	return entries, nil
 }
 
-// UpsertNewer implements Dialect.
+// UpsertNewer implements sqlengine.Dialect.
 func (d *database) UpsertNewer(ctx context.Context, c *sqlengine.Conn, entries []partition.Entry) error {
 	return c.RawConn.(*rawConn).upsertAll(ctx, entries, d.texts.newer)
 }
@@ -186,7 +186,7 @@ const (
 	maxKeysAtOnce = 1 << maxKeysLog
 )
 
-// Get implements Dialect. Lookups never wait, so the context is checked only before them: a watcher
+// Get implements sqlengine.Dialect. Lookups never wait, so the context is checked only before them: a watcher
 // of the context would cost a tenth of a read.
 func (d *database) Get(ctx context.Context, keys []partition.Key, most int64) ([]partition.Entry, error) {
 	if len(keys) == 0 {

@@ -39,7 +39,7 @@ const persistent = lib.SQLITE_PREPARE_PERSISTENT
 // open opens or creates the file at path, and runs the pragmas.
 func open(ctx context.Context, path string, lockTimeout time.Duration, pragmas ...string) (*rawConn, error) {
 	c := &rawConn{tls: libc.NewTLS(), kept: make(map[string]*stmt), lockTimeout: lockTimeout}
-	if err := c.open(path); err != nil {
+	if err := c.openFile(path); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	for _, p := range pragmas {
@@ -50,7 +50,7 @@ func open(ctx context.Context, path string, lockTimeout time.Duration, pragmas .
 	return c, nil
 }
 
-func (c *rawConn) open(path string) error {
+func (c *rawConn) openFile(path string) error {
 	name, err := libc.CString(path)
 	if err != nil {
 		return err
@@ -152,7 +152,7 @@ func (c *rawConn) retryLocked(ctx context.Context, f func() (*stmt, error)) (*st
 // maxLockPause is the longest pause between two attempts on a locked file.
 const maxLockPause = 10 * time.Millisecond
 
-// Exec implements RawConn.
+// Exec implements sqlengine.RawConn.
 func (c *rawConn) Exec(ctx context.Context, s sqlengine.Statement, args ...any) (int64, error) {
 	st, err := c.compiled(ctx, s)
 	if err != nil {
@@ -162,13 +162,13 @@ func (c *rawConn) Exec(ctx context.Context, s sqlengine.Statement, args ...any) 
 	return st.exec(ctx, args)
 }
 
-// CommitTx implements RawConn. It does not wait.
+// CommitTx implements sqlengine.RawConn. It does not wait.
 func (c *rawConn) CommitTx(ctx context.Context) error {
 	_, err := c.Exec(context.WithoutCancel(ctx), sqlengine.Kept("COMMIT"))
 	return err
 }
 
-// RollbackTx implements RawConn.
+// RollbackTx implements sqlengine.RawConn.
 func (c *rawConn) RollbackTx(ctx context.Context) error {
 	_, err := c.Exec(ctx, sqlengine.Kept("ROLLBACK"))
 	if errorCode(err) == lib.SQLITE_ERROR { // no transaction is open
@@ -194,7 +194,7 @@ func (c *rawConn) interruptAt(ctx context.Context) (stop func()) {
 	}
 }
 
-// Abort implements RawConn. Nothing runs between two rows.
+// Abort implements sqlengine.RawConn. Nothing runs between two rows.
 func (*rawConn) Abort() {}
 
 // malloc allocates memory outside of Go's heap.

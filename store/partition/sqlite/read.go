@@ -19,7 +19,7 @@ type rows struct {
 	err   error
 }
 
-// Query implements RawConn.
+// Query implements sqlengine.RawConn.
 func (c *rawConn) Query(ctx context.Context, s sqlengine.Statement, args ...any) (sqlengine.Rows, error) {
 	st, err := c.compiled(ctx, s)
 	if err != nil {
@@ -52,13 +52,13 @@ func (r *rows) Next() bool {
 	return row
 }
 
-// Int implements Rows.
+// Int implements sqlengine.Rows.
 func (r *rows) Int(column int) int64 { return r.st.int(column) }
 
-// Bytes implements Rows.
+// Bytes implements sqlengine.Rows.
 func (r *rows) Bytes(column int) []byte { return r.st.blob(column) }
 
-// Entry implements Rows.
+// Entry implements sqlengine.Rows.
 func (r *rows) Entry(shared *sqlengine.SharedStrings, values bool) partition.Entry {
 	return r.st.entry(shared, values)
 }

@@ -89,24 +89,24 @@ const (
 	maxIdleTime = 10 * time.Second
 )
 
-// Kind implements Dialect.
+// Kind implements sqlengine.Dialect.
 func (d *database) Kind() string { return "sqlite" }
 
-// MaxValueBytes implements Dialect.
+// MaxValueBytes implements sqlengine.Dialect.
 func (d *database) MaxValueBytes() int64 { return maxValueBytes }
 
-// Warnings implements Dialect. Each connection sets synchronous=FULL, so there are none.
+// Warnings implements sqlengine.Dialect. Each connection sets synchronous=FULL, so there are none.
 func (d *database) Warnings() []string { return nil }
 
-// Prepare implements Dialect.
+// Prepare implements sqlengine.Dialect.
 func (d *database) Prepare(ctx context.Context) error {
-	if err := d.connect(ctx); err != nil {
+	if err := d.createPools(ctx); err != nil {
 		return err
 	}
 	return d.migrate(ctx)
 }
 
-func (d *database) connect(ctx context.Context) error {
+func (d *database) createPools(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.ready && d.file.look() == nil {
@@ -123,7 +123,7 @@ func (d *database) connect(ctx context.Context) error {
 	if err := d.file.note(write); err != nil {
 		return errors.Join(err, write.Close())
 	}
-	if d.ready { // the connections to the earlier file are closed when they are lent next
+	if d.ready { // the connections to the earlier file are closed at their next use
 		return write.Close()
 	}
 	d.readers = sqlengine.NewPool(d.maxConns, d.openReader)
@@ -236,7 +236,7 @@ func (d *database) migrate(ctx context.Context) error {
 	return errors.Join(err, db.Close())
 }
 
-// Acquire implements Dialect.
+// Acquire implements sqlengine.Dialect.
 func (d *database) Acquire(ctx context.Context, use sqlengine.Use) (*sqlengine.Conn, error) {
 	p := d.readers
 	switch use {
@@ -302,7 +302,7 @@ func (d *database) releaseWriter(c *rawConn, inTx bool) {
 // Clock is the host's clock.
 func (d *database) Clock() string { return strconv.FormatInt(time.Now().UnixMicro(), 10) }
 
-// Close implements Dialect.
+// Close implements sqlengine.Dialect.
 func (d *database) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -336,17 +336,17 @@ func extendedCode(err error) int {
 	return 0
 }
 
-// Transient implements Dialect. SQLite itself waits for other writers.
+// Transient implements sqlengine.Dialect. SQLite itself waits for other writers.
 func (d *database) Transient(error) bool { return false }
 
-// Answered implements Dialect. After an I/O error of COMMIT the write-ahead log may contain the
+// Answered implements sqlengine.Dialect. After an I/O error of COMMIT the write-ahead log may contain the
 // transaction.
 func (d *database) Answered(err error) bool {
 	code := errorCode(err)
 	return code != 0 && code != sqlite3.SQLITE_IOERR && code != sqlite3.SQLITE_INTERRUPT
 }
 
-// Explain implements Dialect.
+// Classify implements sqlengine.Dialect.
 func (d *database) Classify(err error) error {
 	switch errorCode(err) {
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_IOERR,
