@@ -18,10 +18,9 @@ type batchAnswer struct {
 	refusals int            // operations that were refused
 	seen     sessionTracker // by this answer
 	sender   *sender        // of a stream; nil: gathered results are sent directly
-	begun    bool
-	ending   bool  // nothing follows the gathered results
-	trails   bool  // a trailer with the session follows the body
-	err      error // of sending: the client is gone or does not read
+	ending   bool           // nothing follows the gathered results
+	trails   bool           // a trailer with the session follows the body
+	err      error          // of sending: the client is gone or does not read
 }
 
 func newBatchAnswer(w *response, out []byte, seen sessionTracker) *batchAnswer {
@@ -91,7 +90,7 @@ func (a *batchAnswer) sendIfOver(n int) {
 
 // sendGathered sends the gathered results.
 func (a *batchAnswer) sendGathered() {
-	if !a.begun {
+	if a.w.status == 0 {
 		a.writeHeader()
 	}
 	switch {
@@ -108,7 +107,6 @@ func (a *batchAnswer) sendGathered() {
 // writeHeader sends the header. The header has the session as far as the batch has come; if more results follow, a
 // trailer has the final session.
 func (a *batchAnswer) writeHeader() {
-	a.begun = true
 	h := a.w.Header()
 	if token := a.seen.token(); token != "" {
 		a.w.set(sessionHeader, token)

@@ -43,7 +43,7 @@ var longPast = time.Unix(1, 0)
 // rest of the body is discarded meanwhile.
 func (b *batch) endAnswer(err error) {
 	a := b.answer
-	if err == nil || !a.begun {
+	if err == nil || a.w.status == 0 {
 		a.sender.drain() // an error means that the client is gone
 		return
 	}
@@ -83,7 +83,7 @@ func (b *batch) runWindows(r *lineReader) error {
 
 // breakOffAnswer ends an answer that has begun: the last line is the problem, then the connection breaks.
 func (b *batch) breakOffAnswer(err error) error {
-	if b.answer.begun && b.answer.lines {
+	if b.answer.w.status != 0 && b.answer.lines {
 		b.answer.ending = true
 		b.answer.problemLine(newProblemDocument(b.answer.w, asProblem(err)))
 		b.answer.sendGathered()

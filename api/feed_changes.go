@@ -9,8 +9,6 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/runnelkv/runnel/api/internal/budget"
 	"github.com/runnelkv/runnel/api/internal/negotiate"
 	"github.com/runnelkv/runnel/api/internal/problem"
@@ -139,12 +137,12 @@ func (s *Server) pageChanges(w *response, r *request, f feed) error {
 	}
 	q := r.URL.Query()
 	q.Set("since", d.Next)
-	d.nextPath = changesPath + "?" + q.Encode()
+	d.NextPath = changesPath + "?" + q.Encode()
 	h := w.Header()
 	h["Cache-Control"] = noStore
-	h["Link"] = []string{"<" + d.nextPath + `>; rel="next"`}
+	h["Link"] = []string{"<" + d.NextPath + `>; rel="next"`}
 	h["Runnel-Partition"] = []string{page.Partition}
-	s.feeds.sent.Add(float64(len(page.Entries)))
+	s.metrics.changes.Add(float64(len(page.Entries)))
 	return s.respond(w, r, http.StatusOK, d)
 }
 
@@ -154,8 +152,8 @@ func (s *Server) awaitChanges(w *response, r *request, f feed, page store.Change
 	defer cancel()
 	ctx, stop := context.WithTimeout(ctx, f.wait)
 	defer stop()
-	s.feeds.readers.WithLabelValues("poll").Inc()
-	defer s.feeds.readers.WithLabelValues("poll").Dec()
+	s.metrics.readers.WithLabelValues("poll").Inc()
+	defer s.metrics.readers.WithLabelValues("poll").Dec()
 	watch := s.store.Watch(page.Next, f.options)
 	defer watch.Close()
 	following, err := watch.Next(ctx)
@@ -186,7 +184,7 @@ func (s *Server) Drain() { s.drain() }
 // changesDocument is a page of changes.
 type changesDocument struct {
 	wire.ChangePage
-	nextPath string
+	NextPath string `json:"-" xml:"-"` // for the HTML page
 }
 
 func newChange(e *store.Entry, values bool, f negotiate.Format) *wire.Change {
@@ -194,9 +192,6 @@ func newChange(e *store.Entry, values bool, f negotiate.Format) *wire.Change {
 }
 
 func (d *changesDocument) page() string { return "changes.html" }
-
-// NextPath is for the HTML page.
-func (d *changesDocument) NextPath() string { return d.nextPath }
 
 // writeText writes a line for each change: revision, + or -, and key. Keys contain no line breaks.
 func (d *changesDocument) writeText(b *bytes.Buffer) {
@@ -208,23 +203,4 @@ func (d *changesDocument) writeText(b *bytes.Buffer) {
 		fmt.Fprintf(b, "%d %c %s\n", c.Revision, sign, c.Key)
 	}
 	fmt.Fprintf(b, "next %s\n", d.Next)
-}
-
-// feedMetrics count the readers of changes and the changes sent.
-type feedMetrics struct {
-	readers *prometheus.GaugeVec
-	sent    prometheus.Counter
-}
-
-func newFeedMetrics(registry *prometheus.Registry) *feedMetrics {
-	m := &feedMetrics{
-		readers: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "runnel_changes_readers", Help: "Readers of changes under way, by form: events, ndjson, poll.",
-		}, []string{"form"}),
-		sent: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "runnel_changes_sent_total", Help: "Changes sent to readers.",
-		}),
-	}
-	registry.MustRegister(m.readers, m.sent)
-	return m
 }

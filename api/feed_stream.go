@@ -30,13 +30,13 @@ func (s *Server) streamChanges(w *response, r *request, f feed) error {
 	}
 	ctx, cancel := s.endless(w, r)
 	defer cancel()
-	st := &changeStream{w: w, sent: s.feeds.sent, values: f.options.Values, events: r.variant == negotiate.Events}
+	st := &changeStream{w: w, sent: s.metrics.changes, values: f.options.Values, events: r.variant == negotiate.Events}
 	form := "ndjson"
 	if st.events {
 		form = "events"
 	}
-	s.feeds.readers.WithLabelValues(form).Inc()
-	defer s.feeds.readers.WithLabelValues(form).Dec()
+	s.metrics.readers.WithLabelValues(form).Inc()
+	defer s.metrics.readers.WithLabelValues(form).Dec()
 	if err := st.writeFirst(ctx, &page); err != nil {
 		return nil // the client is gone or does not read
 	}

@@ -41,9 +41,9 @@ func (c classic) list(w *response, r *request) error {
 	}
 	if page.Next != "" {
 		d.Next = cursor{o.Prefix, o.Delimiter, page.Next}.String()
-		d.nextPath = nextPath(c.path, r.query, d.Next)
+		d.NextPath = nextPath(c.path, r.query, d.Next)
 	}
-	setPage(w.Header(), &page, d.nextPath)
+	setPage(w.Header(), &page, d.NextPath)
 	return c.s.respond(w, r, http.StatusOK, d)
 }
 
@@ -117,14 +117,10 @@ type classicList struct {
 	URLs     []string    `json:"keys" xml:"url"`
 	Prefixes []wire.Text `json:"prefixes,omitempty" xml:"prefix"`
 	Next     string      `json:"next,omitempty" xml:"next,omitempty"`
-
-	nextPath string
+	NextPath string      `json:"-" xml:"-"` // for the HTML page
 }
 
 func (d *classicList) page() string { return "bucket.html" }
-
-// NextPath is for the HTML page.
-func (d *classicList) NextPath() string { return d.nextPath }
 
 func (d *classicList) writeText(b *bytes.Buffer) {
 	for _, url := range d.URLs {

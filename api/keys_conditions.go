@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -93,17 +94,12 @@ func (t tag) valid() bool {
 
 // revision returns the revision of an entity tag of any format; 0 if the tag is not ours.
 func (t tag) revision() store.Revision {
-	digits, suffix, _ := strings.Cut(t.opaque, ".")
+	digits, _, _ := strings.Cut(t.opaque, ".")
 	n, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil {
+	if err != nil || strconv.FormatInt(n, 10) != digits || !slices.Contains(suffixes[:], t.opaque[len(digits):]) {
 		return 0
 	}
-	for f, known := range suffixes {
-		if etagOf(store.Revision(n), negotiate.Format(f)) == `"`+t.opaque+`"` && strings.TrimPrefix(known, ".") == suffix {
-			return store.Revision(n)
-		}
-	}
-	return 0
+	return store.Revision(n)
 }
 
 // conditions are the preconditions of a write (RFC 9110, section 13).

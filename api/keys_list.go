@@ -33,15 +33,15 @@ func (s *Server) listKeys(w *response, r *request) error {
 	if err != nil {
 		return err
 	}
-	d := &keysDocument{KeyPage: wire.KeyPage{Keys: make([]*wire.Entry, len(page.Entries)), Prefixes: texts(page.Prefixes)}, prefix: o.Prefix}
+	d := &keysDocument{KeyPage: wire.KeyPage{Keys: make([]*wire.Entry, len(page.Entries)), Prefixes: texts(page.Prefixes)}, Prefix: o.Prefix}
 	for i := range page.Entries {
 		d.Keys[i] = &newListed(&page.Entries[i], o.Values, r.variant.Format).Entry
 	}
 	if page.Next != "" {
 		d.Next = cursor{o.Prefix, o.Delimiter, page.Next}.String()
-		d.nextPath = nextPath("/v1/keys", r.query, d.Next)
+		d.NextPath = nextPath("/v1/keys", r.query, d.Next)
 	}
-	setPage(w.Header(), &page, d.nextPath)
+	setPage(w.Header(), &page, d.NextPath)
 	w.Header()[sessionHeader] = []string{s.sessionToken(o.Session.Merge(page.Seen))}
 	return s.respond(w, r, http.StatusOK, d)
 }
@@ -110,8 +110,8 @@ func setPage(h http.Header, page *store.Page, nextPath string) {
 // keysDocument is a page of keys.
 type keysDocument struct {
 	wire.KeyPage
-	prefix   string
-	nextPath string
+	Prefix   string `json:"-" xml:"-"` // for the HTML page, like NextPath
+	NextPath string `json:"-" xml:"-"`
 }
 
 func texts(names []string) []wire.Text {
@@ -123,10 +123,6 @@ func texts(names []string) []wire.Text {
 }
 
 func (d *keysDocument) page() string { return "keys.html" }
-
-// Prefix and NextPath are for the HTML page.
-func (d *keysDocument) Prefix() string   { return d.prefix }
-func (d *keysDocument) NextPath() string { return d.nextPath }
 
 // writeText writes a line for each key and group. Neither contains line breaks.
 func (d *keysDocument) writeText(b *bytes.Buffer) {

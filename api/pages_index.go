@@ -54,23 +54,17 @@ func (d *indexDocument) writeText(b *bytes.Buffer) {
 //go:embed pages/icon.svg
 var icon []byte
 
-// getIcon is GET /favicon.ico.
-func getIcon(w *response, r *request) error {
-	w.Header()["Content-Type"] = []string{"image/svg+xml"}
-	w.Header()["Cache-Control"] = []string{"public, max-age=86400"}
-	writeWhole(w, r, icon)
-	return nil
-}
-
 // openAPI describes all routes.
 //
 //go:embed openapi.yaml
 var openAPI []byte
 
-// getOpenAPI is GET /openapi.yaml.
-func getOpenAPI(w *response, r *request) error {
-	w.Header()["Content-Type"] = []string{"application/yaml"} // RFC 9512
-	w.Header()["Cache-Control"] = noCache
-	writeWhole(w, r, openAPI)
-	return nil
+// serveFile returns the handler of an embedded file.
+func serveFile(contentType, cacheControl string, file []byte) handler {
+	return func(w *response, r *request) error {
+		w.set("Content-Type", contentType)
+		w.set("Cache-Control", cacheControl)
+		writeWhole(w, r, file)
+		return nil
+	}
 }

@@ -32,22 +32,19 @@ func (s *Server) getProblem(w *response, r *request) error {
 
 // typeDocument explains a problem type.
 type typeDocument struct {
-	XMLName     xml.Name `json:"-" xml:"problem_type"`
-	Type        string   `json:"type" xml:"type"`
-	Slug        string   `json:"slug" xml:"slug"`
-	Status      int      `json:"status" xml:"status"`
-	Title       string   `json:"title" xml:"title"`
-	Explanation string   `json:"explanation" xml:"explanation"`
+	XMLName xml.Name `json:"-" xml:"problem_type"`
+	URI     string   `json:"type" xml:"type"`
+	*problem.Type
 }
 
 func newTypeDocument(k *problem.Type) *typeDocument {
-	return &typeDocument{Type: problemsPath + k.Slug, Slug: k.Slug, Status: k.Status, Title: k.Title, Explanation: k.Explanation}
+	return &typeDocument{URI: problemsPath + k.Slug, Type: k}
 }
 
 func (d *typeDocument) page() string { return "kind.html" }
 
 func (d *typeDocument) writeText(b *bytes.Buffer) {
-	fmt.Fprintf(b, "%s\n%d %s\n\n%s\n", d.Type, d.Status, d.Title, d.Explanation)
+	fmt.Fprintf(b, "%s\n%d %s\n\n%s\n", d.URI, d.Status, d.Title, d.Explanation)
 }
 
 // typeList is the index of problem types.
@@ -56,10 +53,10 @@ type typeList struct {
 	Kinds   []*typeDocument `json:"problems" xml:"problem_type"`
 }
 
-func (d *typeList) page() string { return "problem.Types.html" }
+func (d *typeList) page() string { return "kinds.html" }
 
 func (d *typeList) writeText(b *bytes.Buffer) {
 	for _, k := range d.Kinds {
-		fmt.Fprintf(b, "%d %s: %s\n", k.Status, k.Type, k.Title)
+		fmt.Fprintf(b, "%d %s: %s\n", k.Status, k.URI, k.Title)
 	}
 }

@@ -166,7 +166,7 @@ func retryAfter(d time.Duration) string {
 // problemDocument is the document of RFC 9457.
 type problemDocument struct {
 	wire.Problem
-	explanation string
+	Explanation string `json:"-" xml:"-"` // for the HTML page
 }
 
 func newProblemDocument(w *response, e *problem.Error) *problemDocument {
@@ -176,9 +176,6 @@ func newProblemDocument(w *response, e *problem.Error) *problemDocument {
 }
 
 func (p *problemDocument) page() string { return "problem.html" }
-
-// Explanation is for the HTML page.
-func (p *problemDocument) Explanation() string { return p.explanation }
 
 func (p *problemDocument) writeText(b *bytes.Buffer) {
 	fmt.Fprintf(b, "%d %s\n", p.Status, p.Title)

@@ -142,6 +142,11 @@ func TestProblemsInEveryForm(t *testing.T) {
 func TestEveryProblemIsExplained(t *testing.T) {
 	n := newNode(t)
 	index := n.do(t, "GET", "/problems", "").Body.String()
+	for _, accept := range []string{"text/html", "text/plain", "application/xml"} {
+		if w := n.do(t, "GET", "/problems", "", "Accept", accept); w.Code != 200 || !strings.Contains(w.Body.String(), "/problems/not-found") {
+			t.Errorf("the index as %s: %d %s", accept, w.Code, w.Body)
+		}
+	}
 	seen := map[string]bool{}
 	for _, k := range problem.Types {
 		if seen[k.Slug] || k.Title == "" || len(k.Explanation) < 40 || http.StatusText(k.Status) == "" {

@@ -36,9 +36,7 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	if o.Logger == nil {
-		o.Logger = slog.Default()
-	}
+	o.Logger = cmp.Or(o.Logger, slog.Default())
 	if o.Registry == nil {
 		o.Registry = newRegistry()
 	}
@@ -67,7 +65,6 @@ type Server struct {
 	pages   *pages
 	origins *http.CrossOriginProtection
 	started time.Time
-	feeds   *feedMetrics
 
 	draining context.Context // ends when Drain is called
 	drain    context.CancelFunc
@@ -91,7 +88,6 @@ func New(o Options) *Server {
 	}
 	s.draining, s.drain = context.WithCancel(context.Background())
 	s.metrics = newMetrics(o.Registry, s)
-	s.feeds = newFeedMetrics(o.Registry)
 	o.Registry.MustRegister(o.Collectors...)
 	s.router = s.newRouter()
 	return s
@@ -136,11 +132,11 @@ func (s *Server) newRouter() *mux.Router {
 	at("/healthz", page(s.getHealth))
 	at("/readyz", page(s.getReady, "write"))
 	at("/metrics", methods{"GET": {s.getMetrics, nil, nil}})
-	at("/openapi.yaml", methods{"GET": {getOpenAPI, nil, nil}})
+	at("/openapi.yaml", methods{"GET": {serveFile("application/yaml", "no-cache", openAPI), nil, nil}})
 	at("/problems", page(s.listProblems))
 	below(problemsPath, "slug", page(s.getProblem))
 	at("/", page(s.getIndex))
-	at("/favicon.ico", methods{"GET": {getIcon, nil, nil}})
+	at("/favicon.ico", methods{"GET": {serveFile("image/svg+xml", "public, max-age=86400", icon), nil, nil}})
 	router.NotFoundHandler = s.resource(unmatched, nil)
 	return router
 }

@@ -26,6 +26,8 @@ func newRegistry() *prometheus.Registry {
 type metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+	readers  *prometheus.GaugeVec // of changes, in progress
+	changes  prometheus.Counter   // sent to readers
 	handler  http.Handler
 
 	tallies atomic.Pointer[map[tallyKey]*tally] // of requests and seconds; copied on write
@@ -41,10 +43,14 @@ func newMetrics(registry *prometheus.Registry, s *Server) *metrics {
 			Name: "runnel_http_request_seconds", Help: "Time from a request's header to the end of its answer.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 		}, []string{"route", "method"}),
+		readers: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "runnel_changes_readers", Help: "Readers of changes under way, by form: events, ndjson, poll.",
+		}, []string{"form"}),
+		changes: prometheus.NewCounter(prometheus.CounterOpts{Name: "runnel_changes_sent_total", Help: "Changes sent to readers."}),
 		handler: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 	}
 	m.tallies.Store(&map[tallyKey]*tally{})
-	registry.MustRegister(m.requests, m.seconds, newCollector(s))
+	registry.MustRegister(m.requests, m.seconds, m.readers, m.changes, newCollector(s))
 	return m
 }
 

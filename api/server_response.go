@@ -80,20 +80,18 @@ func (w *response) set(name, value string) {
 func (w *response) trail(name, value string) { w.ResponseWriter.Header()[name] = []string{value} }
 
 func (w *response) WriteHeader(status int) {
-	if w.status == 0 && status >= 200 {
-		w.early = w.unread
-		if w.close || w.early && !w.duplex {
-			w.header["Connection"] = connectionClose
-		}
-	}
-	if w.status != 0 || status < 200 || w.conn == nil {
-		if w.status == 0 && status >= 200 {
-			w.status = status
-		}
+	if w.status != 0 || status < 200 {
 		w.ResponseWriter.WriteHeader(status)
 		return
 	}
-	w.status = status
+	w.status, w.early = status, w.unread
+	if w.close || w.early && !w.duplex {
+		w.header["Connection"] = connectionClose
+	}
+	if w.conn == nil {
+		w.ResponseWriter.WriteHeader(status)
+		return
+	}
 	w.splitHeader()
 	w.ResponseWriter.WriteHeader(status)
 	// Not earlier: a pending body read may make net/http send a 100 first, and the fields do not belong to that.

@@ -2,10 +2,10 @@ package problem
 
 // Type is a problem type (RFC 9457). Its page under /problems/ shows the explanation.
 type Type struct {
-	Slug        string
-	Status      int
-	Title       string
-	Explanation string
+	Slug        string `json:"slug" xml:"slug"`
+	Status      int    `json:"status" xml:"status"`
+	Title       string `json:"title" xml:"title"`
+	Explanation string `json:"explanation" xml:"explanation"`
 }
 
 // The problem types: the only table of error statuses.

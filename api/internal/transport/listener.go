@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"cmp"
 	"log/slog"
 	"net"
 	"sync"
@@ -27,9 +28,7 @@ type Listener struct {
 }
 
 func NewListener(l net.Listener, a Accepting) *Listener {
-	if a.Logger == nil {
-		a.Logger = slog.Default()
-	}
+	a.Logger = cmp.Or(a.Logger, slog.Default())
 	out := &Listener{Listener: l, accepting: a, open: map[*Conn]struct{}{}}
 	out.ended.L = &out.mu
 	return out
