@@ -1,10 +1,8 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"time"
@@ -143,7 +141,7 @@ func (s *Server) pageChanges(w *response, r *request, f feed) error {
 	h["Link"] = []string{"<" + d.NextPath + `>; rel="next"`}
 	h["Runnel-Partition"] = []string{page.Partition}
 	s.metrics.changes.Add(float64(len(page.Entries)))
-	return s.respond(w, r, http.StatusOK, d)
+	return s.respond(w, r, http.StatusOK, "changes", d)
 }
 
 // awaitChanges waits up to f.wait for the next page. Without a change in that time the page stays empty.
@@ -189,18 +187,4 @@ type changesDocument struct {
 
 func newChange(e *store.Entry, values bool, f negotiate.Format) *wire.Change {
 	return &wire.Change{Entry: &newListed(e, values && !e.Deleted, f).Entry, Deleted: e.Deleted}
-}
-
-func (d *changesDocument) page() string { return "changes.html" }
-
-// writeText writes a line for each change: revision, + or -, and key. Keys contain no line breaks.
-func (d *changesDocument) writeText(b *bytes.Buffer) {
-	for _, c := range d.Changes {
-		sign := '+'
-		if c.Deleted {
-			sign = '-'
-		}
-		fmt.Fprintf(b, "%d %c %s\n", c.Revision, sign, c.Key)
-	}
-	fmt.Fprintf(b, "next %s\n", d.Next)
 }

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"encoding/xml"
 	"net/http"
 
@@ -44,7 +43,7 @@ func (c classic) list(w *response, r *request) error {
 		d.NextPath = nextPath(c.path, r.query, d.Next)
 	}
 	setPage(w.Header(), &page, d.NextPath)
-	return c.s.respond(w, r, http.StatusOK, d)
+	return c.s.respond(w, r, http.StatusOK, "bucket", d)
 }
 
 // get is GET of a key.
@@ -76,7 +75,7 @@ func (c classic) put(w *response, r *request) error {
 	setWritten(w, &written.Entry)
 	url := wire.Path(c.path, store.Name(r.key))
 	w.Header()["Location"] = []string{url}
-	return c.s.respond(w, r, status, &classicStored{URL: url})
+	return c.s.respond(w, r, status, "stored", &classicStored{URL: url})
 }
 
 // delete is DELETE of a key. It answers 202, because the deletion spreads lazily.
@@ -107,10 +106,6 @@ type classicStored struct {
 	URL     string   `json:"url" xml:"url"`
 }
 
-func (d *classicStored) page() string { return "stored.html" }
-
-func (d *classicStored) writeText(b *bytes.Buffer) { b.WriteString(d.URL + "\n") }
-
 // classicList is a page of key URLs.
 type classicList struct {
 	XMLName  xml.Name    `json:"-" xml:"keys"`
@@ -118,15 +113,4 @@ type classicList struct {
 	Prefixes []wire.Text `json:"prefixes,omitempty" xml:"prefix"`
 	Next     string      `json:"next,omitempty" xml:"next,omitempty"`
 	NextPath string      `json:"-" xml:"-"` // for the HTML page
-}
-
-func (d *classicList) page() string { return "bucket.html" }
-
-func (d *classicList) writeText(b *bytes.Buffer) {
-	for _, url := range d.URLs {
-		b.WriteString(url + "\n")
-	}
-	for _, name := range d.Prefixes {
-		b.WriteString(string(name) + "\n")
-	}
 }

@@ -1,9 +1,7 @@
 package api
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 
@@ -28,7 +26,7 @@ func (s *Server) deleteKeys(w *response, r *request) error {
 	if err != nil {
 		return err
 	}
-	d := &deletedDocument{}
+	d := &wire.Deletion{}
 	wrote, err := s.deleteAll(r, page.Entries, d)
 	if err != nil {
 		return err
@@ -38,7 +36,7 @@ func (s *Server) deleteKeys(w *response, r *request) error {
 		d.Next = cursor{o.Prefix, "", page.Next}.String()
 	}
 	w.Header()["Cache-Control"] = noStore
-	return s.respond(w, r, http.StatusOK, d)
+	return s.respond(w, r, http.StatusOK, "deleted", d)
 }
 
 // deletionOptions reads which keys to delete. Only all=true deletes all keys.
@@ -66,7 +64,7 @@ func (s *Server) deletionOptions(h http.Header, q url.Values) (o store.ListOptio
 }
 
 // deleteAll deletes entries and counts those that still existed. It returns the session positions.
-func (s *Server) deleteAll(r *request, entries []store.Entry, d *deletedDocument) (wrote store.Vector, err error) {
+func (s *Server) deleteAll(r *request, entries []store.Entry, d *wire.Deletion) (wrote store.Vector, err error) {
 	changes := make([]store.Write, len(entries))
 	tombstones := make([]store.Entry, len(entries))
 	var none conditions
@@ -87,16 +85,4 @@ func (s *Server) deleteAll(r *request, entries []store.Entry, d *deletedDocument
 		}
 	}
 	return wrote, err
-}
-
-// deletedDocument reports the progress of a deletion.
-type deletedDocument struct{ wire.Deletion }
-
-func (d *deletedDocument) page() string { return "deleted.html" }
-
-func (d *deletedDocument) writeText(b *bytes.Buffer) {
-	fmt.Fprintf(b, "deleted %d\n", d.Deleted)
-	if d.Next != "" {
-		fmt.Fprintf(b, "next: %s\n", d.Next)
-	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
 	"github.com/runnelkv/runnel/store/partition/memory"
@@ -37,7 +38,7 @@ func TestKeysOfAPrefixAreDeletedInSteps(t *testing.T) {
 	var deleted []int
 	for query := "prefix=p%2F&limit=10"; query != ""; {
 		w := n.do(t, "DELETE", "/v1/keys?"+query, "")
-		var d deletedDocument
+		var d wire.Deletion
 		if err := json.Unmarshal(w.Body.Bytes(), &d); err != nil || w.Code != 200 {
 			t.Fatalf("%d %s", w.Code, w.Body)
 		}

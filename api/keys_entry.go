@@ -1,10 +1,6 @@
 package api
 
 import (
-	"bytes"
-	"fmt"
-	"time"
-
 	"github.com/runnelkv/runnel/api/internal/negotiate"
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
@@ -46,24 +42,8 @@ func newEntry(e *store.Entry, f negotiate.Format) *entryDocument {
 	return d
 }
 
-func (d *entryDocument) page() string { return "entry.html" }
-
-// Text is the value, for the HTML page.
+// Text is the value, for page and plain text.
 func (d *entryDocument) Text() string { return string(d.raw) }
 
 // Binary reports that the value is not text, for the HTML page.
 func (d *entryDocument) Binary() bool { return d.Value == nil }
-
-// writeText writes the members as header lines, an empty line, and the value.
-func (d *entryDocument) writeText(b *bytes.Buffer) {
-	fmt.Fprintf(b, "key: %s\ncontent_type: %s\nsize: %d\netag: %s\nrevision: %d\norigin: %s\nmodified_at: %s\n",
-		d.Key, d.ContentType, d.Size, d.ETag, d.Revision, d.Origin, d.ModifiedAt.Format(time.RFC3339Nano))
-	if d.ExpiresAt != nil {
-		fmt.Fprintf(b, "expires_at: %s\n", d.ExpiresAt.Format(time.RFC3339Nano))
-	}
-	for _, name := range d.Metadata.Names() {
-		fmt.Fprintf(b, "metadata.%s: %s\n", name, d.Metadata[name])
-	}
-	b.WriteByte('\n')
-	b.Write(d.raw)
-}

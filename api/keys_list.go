@@ -1,9 +1,9 @@
 package api
 
 import (
-	"bytes"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -43,7 +43,7 @@ func (s *Server) listKeys(w *response, r *request) error {
 	}
 	setPage(w.Header(), &page, d.NextPath)
 	w.Header()[sessionHeader] = []string{s.sessionToken(o.Session.Merge(page.Seen))}
-	return s.respond(w, r, http.StatusOK, d)
+	return s.respond(w, r, http.StatusOK, "keys", d)
 }
 
 // newListed returns the document of an entry in a list.
@@ -122,21 +122,14 @@ func texts(names []string) []wire.Text {
 	return out
 }
 
-func (d *keysDocument) page() string { return "keys.html" }
-
-// writeText writes a line for each key and group. Neither contains line breaks.
-func (d *keysDocument) writeText(b *bytes.Buffer) {
-	keys, prefixes := d.Keys, d.Prefixes
-	for len(keys) > 0 || len(prefixes) > 0 {
-		if len(prefixes) == 0 || len(keys) > 0 && keys[0].Key < prefixes[0] {
-			b.WriteString(string(keys[0].Key))
-			keys = keys[1:]
-		} else {
-			b.WriteString(string(prefixes[0]))
-			prefixes = prefixes[1:]
-		}
-		b.WriteByte('\n')
+// Names merges keys and groups in order, for the plain text.
+func (d *keysDocument) Names() []wire.Text {
+	names := slices.Clone(d.Prefixes)
+	for _, e := range d.Keys {
+		names = append(names, e.Key)
 	}
+	slices.Sort(names)
+	return names
 }
 
 // postKey is POST /v1/keys: it stores an entry under a new key, a UUID of version 7. Later keys sort later.
@@ -158,5 +151,5 @@ func (s *Server) postKey(w *response, r *request) error {
 	setWritten(w, &written.Entry)
 	s.setSession(w, p.session, store.Mark{Origin: written.Entry.Origin, Revision: written.Entry.Revision})
 	w.Header()["Location"] = []string{keysPath + id.String()}
-	return s.respond(w, r, http.StatusCreated, newHead(&written.Entry))
+	return s.respond(w, r, http.StatusCreated, "entry", newHead(&written.Entry))
 }

@@ -127,7 +127,7 @@ func (s *Server) writeEntry(w *response, r *request, e *store.Entry) error {
 			return nil
 		}
 	}
-	return s.respond(w, r, http.StatusOK, newEntry(e, r.variant.Format))
+	return s.respond(w, r, http.StatusOK, "entry", newEntry(e, r.variant.Format))
 }
 
 // putKey is PUT /v1/keys/{key}.

@@ -6,8 +6,8 @@ import (
 	"embed"
 	"encoding/base64"
 	"html/template"
-	"path"
 	"strings"
+	texttemplate "text/template"
 
 	"github.com/runnelkv/runnel/api/wire"
 )
@@ -15,10 +15,11 @@ import (
 //go:embed pages
 var pageFiles embed.FS
 
-// pages renders documents as HTML. Pages load nothing: the style is inline, and the policy allows exactly this style by
-// its hash.
+// pages renders documents as HTML and as plain text. Pages load nothing: the style is inline, and the policy allows
+// exactly this style by its hash.
 type pages struct {
-	templates map[string]*template.Template
+	templates map[string]*template.Template     // HTML, by page
+	text      map[string]*texttemplate.Template // plain text, by page
 	style     template.CSS
 	version   string
 	policy    []string // Content-Security-Policy
@@ -31,7 +32,7 @@ func newPages(version string) *pages {
 	}
 	sum := sha256.Sum256(style)
 	p := &pages{
-		templates: map[string]*template.Template{}, style: template.CSS(style), version: version,
+		templates: map[string]*template.Template{}, text: map[string]*texttemplate.Template{}, style: template.CSS(style), version: version,
 		policy: []string{"default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
 			"'; img-src 'self'; base-uri 'self'; form-action 'none'; frame-ancestors 'none'"},
 	}
@@ -39,15 +40,18 @@ func newPages(version string) *pages {
 	if err != nil {
 		panic(err)
 	}
+	functions := template.FuncMap{
+		"path": func(prefix string, name wire.Text) string { return wire.Path(prefix, string(name)) },
+		"here": here,
+	}
 	for _, f := range files {
-		if path.Ext(f.Name()) != ".html" || f.Name() == "layout.html" {
-			continue
+		switch page, extension, _ := strings.Cut(f.Name(), "."); {
+		case extension == "txt":
+			p.text[page] = texttemplate.Must(texttemplate.ParseFS(pageFiles, "pages/"+f.Name()))
+		case extension == "html" && page != "layout":
+			t := template.New("layout.html").Funcs(functions)
+			p.templates[page] = template.Must(t.ParseFS(pageFiles, "pages/layout.html", "pages/"+f.Name()))
 		}
-		t := template.New("layout.html").Funcs(template.FuncMap{
-			"path": func(prefix string, name wire.Text) string { return wire.Path(prefix, string(name)) },
-			"here": here,
-		})
-		p.templates[f.Name()] = template.Must(t.ParseFS(pageFiles, "pages/layout.html", "pages/"+f.Name()))
 	}
 	return p
 }
@@ -61,9 +65,9 @@ func baseOf(url string) string {
 }
 
 // execute renders a document for the path url.
-func (p *pages) execute(b *bytes.Buffer, d document, url string) error {
-	return p.templates[d.page()].Execute(b, struct {
-		Doc     document
+func (p *pages) execute(b *bytes.Buffer, page string, d any, url string) error {
+	return p.templates[page].Execute(b, struct {
+		Doc     any
 		Style   template.CSS
 		Version string
 		Base    string

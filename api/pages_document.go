@@ -12,13 +12,6 @@ import (
 	"github.com/runnelkv/runnel/api/internal/negotiate"
 )
 
-// document is an answer that the server can encode in every format: JSON and XML by struct tags, HTML by template, text
-// by writeText.
-type document interface {
-	page() string // name of the template
-	writeText(b *bytes.Buffer)
-}
-
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // keepBytes is the largest buffer that is kept for reuse.
@@ -31,11 +24,12 @@ func recycleBuffer(b *bytes.Buffer) {
 	}
 }
 
-// respond writes a document in the negotiated variant. It encodes the whole document before it sends anything.
-func (s *Server) respond(w *response, r *request, status int, d document) error {
+// respond writes a document in the negotiated variant: as JSON or XML by the tags of d, otherwise by the templates of
+// page. It encodes the whole document before it sends anything.
+func (s *Server) respond(w *response, r *request, status int, page string, d any) error {
 	b := buffers.Get().(*bytes.Buffer)
 	defer recycleBuffer(b)
-	if err := s.encode(b, d, r); err != nil {
+	if err := s.encode(b, page, d, r); err != nil {
 		return fmt.Errorf("encode %T: %w", d, err)
 	}
 	h := w.header
@@ -53,7 +47,7 @@ func (s *Server) respond(w *response, r *request, status int, d document) error 
 	return nil
 }
 
-func (s *Server) encode(b *bytes.Buffer, d document, r *request) error {
+func (s *Server) encode(b *bytes.Buffer, page string, d any, r *request) error {
 	switch r.variant.Format {
 	case negotiate.FormatJSON, negotiate.FormatNDJSON:
 		return json.NewEncoder(b).Encode(d)
@@ -61,10 +55,9 @@ func (s *Server) encode(b *bytes.Buffer, d document, r *request) error {
 		b.WriteString(xml.Header)
 		return xml.NewEncoder(b).Encode(d)
 	case negotiate.FormatHTML:
-		return s.pages.execute(b, d, r.URL.EscapedPath())
+		return s.pages.execute(b, page, d, r.URL.EscapedPath())
 	case negotiate.FormatText:
-		d.writeText(b)
-		return nil
+		return s.pages.text[page].Execute(b, d)
 	}
 	return fmt.Errorf("no document has form %d", r.variant.Format)
 }

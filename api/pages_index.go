@@ -1,10 +1,8 @@
 package api
 
 import (
-	"bytes"
 	_ "embed"
 	"encoding/xml"
-	"fmt"
 	"net/http"
 
 	"github.com/runnelkv/runnel/api/wire"
@@ -12,7 +10,7 @@ import (
 
 // getIndex is GET /: links to everything.
 func (s *Server) getIndex(w *response, r *request) error {
-	return s.respond(w, r, http.StatusOK, &indexDocument{
+	return s.respond(w, r, http.StatusOK, "index", &indexDocument{
 		Name: "runnel", Node: wire.Text(s.options.Node), Version: wire.Text(s.options.Version), Links: []link{
 			{"keys", "/v1/keys", "the keys, and their values below"},
 			{"status", "/v1/status", "partitions, masters, lag and the sync process"},
@@ -39,14 +37,6 @@ type link struct {
 	Name  string `json:"name" xml:"name,attr"`
 	Path  string `json:"path" xml:"path,attr"`
 	Title string `json:"title" xml:"title,attr"`
-}
-
-func (d *indexDocument) page() string { return "index.html" }
-
-func (d *indexDocument) writeText(b *bytes.Buffer) {
-	for _, l := range d.Links {
-		fmt.Fprintf(b, "%s: %s\n", l.Path, l.Title)
-	}
 }
 
 // icon is shown by browsers beside the title.

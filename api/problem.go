@@ -1,10 +1,8 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"os"
 	"strconv"
@@ -150,7 +148,7 @@ func (s *Server) writeProblem(w *response, r *request, e *problem.Error) {
 	if r.variant, err = negotiate.Choose(r.Header["Accept"], variants); err != nil {
 		r.variant = negotiate.Problems[0] // better a format that the client does not accept than no explanation
 	}
-	if err := s.respond(w, r, e.Type.Status, p); err != nil {
+	if err := s.respond(w, r, e.Type.Status, "problem", p); err != nil {
 		panic(err) // problem documents can always be encoded
 	}
 }
@@ -173,14 +171,4 @@ func newProblemDocument(w *response, e *problem.Error) *problemDocument {
 	p := &problemDocument{e.Document(), e.Type.Explanation}
 	p.Instance, p.Request = w.request.URL.EscapedPath(), w.id
 	return p
-}
-
-func (p *problemDocument) page() string { return "problem.html" }
-
-func (p *problemDocument) writeText(b *bytes.Buffer) {
-	fmt.Fprintf(b, "%d %s\n", p.Status, p.Title)
-	if p.Detail != "" {
-		fmt.Fprintf(b, "%s\n", p.Detail)
-	}
-	fmt.Fprintf(b, "%s\nrequest %s\n", p.Type, p.Request)
 }

@@ -143,7 +143,7 @@ func TestEveryProblemIsExplained(t *testing.T) {
 	n := newNode(t)
 	index := n.do(t, "GET", "/problems", "").Body.String()
 	for _, accept := range []string{"text/html", "text/plain", "application/xml"} {
-		if w := n.do(t, "GET", "/problems", "", "Accept", accept); w.Code != 200 || !strings.Contains(w.Body.String(), "/problems/not-found") {
+		if w := n.do(t, "GET", "/problems", "", "Accept", accept); w.Code != 200 || !strings.Contains(w.Body.String(), "problems/not-found") {
 			t.Errorf("the index as %s: %d %s", accept, w.Code, w.Body)
 		}
 	}

@@ -1,10 +1,10 @@
 package api
 
 import (
-	"bytes"
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -15,7 +15,7 @@ import (
 // getStatus is GET /v1/status.
 func (s *Server) getStatus(w *response, r *request) error {
 	w.Header()["Cache-Control"] = noStore
-	return s.respond(w, r, http.StatusOK, s.status())
+	return s.respond(w, r, http.StatusOK, "status", s.status())
 }
 
 // failed is the state of a reachable partition that refuses copies.
@@ -93,11 +93,10 @@ func timePointer(t time.Time) *time.Time {
 // milliseconds has microsecond precision.
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-func (d *statusDocument) page() string { return "status.html" }
-
-func (d *statusDocument) writeText(b *bytes.Buffer) {
-	fmt.Fprintf(b, "node %s, version %s, cluster %s, epoch %d, masters %s\n\n", d.Node, d.Version, d.ClusterID, d.Epoch, d.Masters)
-	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
+// Table describes the partitions, for the plain text.
+func (d *statusDocument) Table() string {
+	var b strings.Builder
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "PARTITION\tKIND\tROLE\tSTATE\tORIGIN\tREVISION\tLAG\tERROR")
 	for _, p := range d.Partitions {
 		for _, o := range p.Origins {
@@ -108,5 +107,5 @@ func (d *statusDocument) writeText(b *bytes.Buffer) {
 		}
 	}
 	t.Flush()
-	fmt.Fprintf(b, "\nsync: %s\norphans: %d\n", d.Sync.Line(), d.Orphans)
+	return b.String()
 }

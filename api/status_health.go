@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"encoding/xml"
 	"net/http"
 	"time"
@@ -55,13 +54,10 @@ func (s *Server) getReady(w *response, r *request) error {
 
 func (s *Server) respondHealth(w *response, r *request) error {
 	w.Header()["Cache-Control"] = noStore
-	return s.respond(w, r, http.StatusOK, &healthDocument{Status: "ok"})
+	return s.respond(w, r, http.StatusOK, "health", &healthDocument{Status: "ok"})
 }
 
 type healthDocument struct {
 	XMLName xml.Name `json:"-" xml:"health"`
 	Status  string   `json:"status" xml:"status"`
 }
-
-func (d *healthDocument) page() string              { return "health.html" }
-func (d *healthDocument) writeText(b *bytes.Buffer) { b.WriteString(d.Status + "\n") }

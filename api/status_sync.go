@@ -1,8 +1,6 @@
 package api
 
 import (
-	"bytes"
-	"fmt"
 	"net/http"
 
 	"github.com/runnelkv/runnel/api/internal/problem"
@@ -19,19 +17,7 @@ func (s *Server) postSync(w *response, r *request) error {
 		return err
 	}
 	w.Header()["Cache-Control"] = noStore
-	return s.respond(w, r, http.StatusOK, &syncReportDocument{report})
-}
-
-// syncReportDocument is the result of one pass.
-type syncReportDocument struct{ wire.SyncReport }
-
-func (d *syncReportDocument) page() string { return "sync.html" }
-
-func (d *syncReportDocument) writeText(b *bytes.Buffer) {
-	for _, t := range d.Targets {
-		fmt.Fprintf(b, "%s: %s, %d copied, %d remaining %s\n", t.Name, t.State, t.Copied, t.Remaining, t.Error)
-	}
-	fmt.Fprintf(b, "took %.3f ms\n", d.TookMS)
+	return s.respond(w, r, http.StatusOK, "sync", &report)
 }
 
 // newSyncStatus returns the status of the sync process; a nil syncer runs elsewhere.
