@@ -99,29 +99,29 @@ func TestEveryRatioNamesWhatIsMeasured(t *testing.T) {
 	}
 }
 
-// everyMeasurement is one round of everything that a run measures.
+// everyMeasurement returns a round of every measurement of a run.
 func everyMeasurement(points []point, long bool) []*measurement {
-	b := &bench{long: long, settings: settings{keys: 100_000}, stand: &stand{}}
-	for name, shapes := range map[string]map[string]shape{"ceiling": httpShapes(), "plain-mariadb": httpShapes(), "runnel-mariadb": runnelShapes(),
-		"runnel-embedded": runnelShapes(), "redis-webdis": webdisShapes, "etcd": etcdShapes} {
-		b.stand.systems = append(b.stand.systems, &system{name: name, shapes: shapes})
+	b := &bench{long: long, settings: settings{keys: 100_000}, testbed: &testbed{}}
+	for name, templates := range map[string]map[string]requestTemplate{"ceiling": httpTemplates(), "plain-mariadb": httpTemplates(), "runnel-mariadb": runnelTemplates(),
+		"runnel-embedded": runnelTemplates(), "redis-webdis": webdisTemplates, "etcd": etcdTemplates} {
+		b.testbed.systems = append(b.testbed.systems, &system{name: name, templates: templates})
 	}
-	b.stand.systems = append(b.stand.systems, &system{name: "bare-mariadb", direct: map[string]direct{"put": nothing, "get": nothing}})
-	b.noteAll(b.stand.systems, points)
+	b.testbed.systems = append(b.testbed.systems, &system{name: "bare-mariadb", direct: map[string]directOperation{"put": nothing, "get": nothing}})
+	b.noteAll(b.testbed.systems, points)
 	systems := b.mainAsGrown()
 	for _, g := range b.grownSystems() {
-		systems = append(systems, &system{name: g.name, shapes: runnelShapes()})
+		systems = append(systems, &system{name: g.name, templates: runnelTemplates()})
 	}
 	b.noteAll(systems, growthPoints())
-	b.note("runnel-embedded-1e6", residentFilled, report{Value: 1})
-	b.note("runnel-embedded-1e6", residentStarted, report{Value: 1})
+	b.addReport("runnel-embedded-1e6", residentFilled, report{Value: 1})
+	b.addReport("runnel-embedded-1e6", residentStarted, report{Value: 1})
 	for _, name := range []string{"runnel-woken", "runnel-polled", "mariadb-replication"} {
-		b.note(name, lagIdle, rates(1)[0])
-		b.note(name, lagBusy, rates(1)[0])
+		b.addReport(name, lagIdle, rates(1)[0])
+		b.addReport(name, lagBusy, rates(1)[0])
 	}
 	for _, name := range []string{"runnel-mariadb", replicationName(0), replicationName(4), "mariadb-dump"} {
-		b.note(name, catchUp, rates(1)[0])
-		b.note(name, fresh, report{Value: 1})
+		b.addReport(name, catchUp, rates(1)[0])
+		b.addReport(name, fresh, report{Value: 1})
 	}
 	return b.results
 }
@@ -130,7 +130,7 @@ func (b *bench) noteAll(systems []*system, points []point) {
 	for _, s := range systems {
 		for _, p := range points {
 			if s.has(p) {
-				b.note(s.name, p, rates(1)[0])
+				b.addReport(s.name, p, rates(1)[0])
 			}
 		}
 	}
@@ -171,14 +171,14 @@ func TestClientMeasuresThroughRunnel(t *testing.T) {
 	}
 	server := httptest.NewServer(ceiling())
 	defer server.Close()
-	s := &system{name: "ceiling", address: strings.TrimPrefix(server.URL, "http://"), shapes: httpShapes()}
-	b := &bench{stand: &stand{systems: []*system{s}}, client: client{path}, progress: newProgress(io.Discard),
+	s := &system{name: "ceiling", address: strings.TrimPrefix(server.URL, "http://"), templates: httpTemplates()}
+	b := &bench{testbed: &testbed{systems: []*system{s}}, client: client{path}, progress: newProgress(io.Discard),
 		settings: settings{rounds: 2, duration: 100 * time.Millisecond, keys: 1000}}
 	points := []point{{"get", 4, 100}, {"put", 4, 100}, {"delete", 4, 100}, {"get", 2, 65536}, {"list", 2, 100}}
-	if err := b.run(t.Context(), points); err != nil {
+	if err := b.measureMain(t.Context(), points); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.rounds(t.Context(), b.stand.systems, []point{{"get", 1, 1 << 20}}); err == nil && failures(b.results) == 0 {
+	if err := b.measureRounds(t.Context(), b.testbed.systems, []point{{"get", 1, 1 << 20}}); err == nil && failures(b.results) == 0 {
 		t.Error("keys that were never written can be read")
 	}
 	b.results = b.results[:4]
@@ -190,8 +190,8 @@ func TestClientMeasuresThroughRunnel(t *testing.T) {
 			t.Errorf("%s: %+v", m.point, m.Rounds)
 		}
 	}
-	if m := find(b.results, "ceiling", points[2]); m.Rounds[0].Requests != deleted {
-		t.Errorf("%d of %d keys were deleted", m.Rounds[0].Requests, deleted)
+	if m := find(b.results, "ceiling", points[2]); m.Rounds[0].Requests != deletedKeys {
+		t.Errorf("%d of %d keys were deleted", m.Rounds[0].Requests, deletedKeys)
 	}
 }
 
@@ -227,7 +227,7 @@ func nothing(context.Context, int, uint64) error { return nil }
 
 func TestDirectMeasuresEveryClient(t *testing.T) {
 	b := &bench{settings: settings{duration: 100 * time.Millisecond, keys: 1000}}
-	s := &system{direct: map[string]direct{"put": func(context.Context, int, uint64) error { time.Sleep(time.Millisecond); return nil }}}
+	s := &system{direct: map[string]directOperation{"put": func(context.Context, int, uint64) error { time.Sleep(time.Millisecond); return nil }}}
 	r, err := b.measureDirect(t.Context(), s, point{"put", 4, 100})
 	if err != nil || r.Requests < 4 || r.Requests > 400 || r.P50 < time.Millisecond || r.P999 < r.P50 {
 		t.Errorf("%+v, %v", r, err)
@@ -260,11 +260,11 @@ func TestOthersAreAllButOurs(t *testing.T) {
 	now := time.Now()
 	before := usage{at: now, all: time.Second, ours: time.Second}
 	after := usage{at: now.Add(time.Second), all: time.Second + time.Duration(runtime.NumCPU())*time.Second/2, ours: time.Second}
-	if got := before.others(after); got != 0.5 {
+	if got := before.otherShare(after); got != 0.5 {
 		t.Errorf("others used %v", got)
 	}
 	after.ours = after.all
-	if got := before.others(after); got != 0 {
+	if got := before.otherShare(after); got != 0 {
 		t.Errorf("all was ours, others used %v", got)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// What a replica catches up on: entries that are all new to it, in rounds; and everything, when it is new itself.
+// The entries to copy: a replica after an outage lacks missedKeys in each round, a new replica lacks freshKeys.
 const (
 	missedKeys     = 30_000
 	missedKeysLong = 200_000
@@ -21,7 +21,8 @@ var (
 	fresh   = point{"fresh-replica", 1, 100}
 )
 
-// A catchingUp compares a Runnel of two partitions, of which one is on a replica's server, with MariaDB's replication to the same.
+// catchingUp compares a Runnel of two partitions, of which the second is on a replica's server, with MariaDB's
+// replication to that server.
 type catchingUp struct {
 	*bench
 	replicas *replicas
@@ -35,14 +36,15 @@ func (b *bench) missed() int {
 	return missedKeys
 }
 
-// syncOnce runs "runnel sync --once", which makes everything level or fails, and says how long it took from its start to its end.
+// syncOnce runs "runnel sync --once", which levels all partitions or fails, and returns the duration of the
+// process.
 func (c *catchingUp) syncOnce(ctx context.Context, urls []string) (time.Duration, error) {
-	file, err := c.stand.configure("catch-up", urls)
+	file, err := c.testbed.configure("catch-up", urls)
 	if err != nil {
 		return 0, err
 	}
 	began := time.Now()
-	out, err := exec.CommandContext(ctx, c.stand.runnel, "sync", "--once", "--config", file).CombinedOutput()
+	out, err := exec.CommandContext(ctx, c.testbed.runnel, "sync", "--once", "--config", file).CombinedOutput()
 	if err != nil {
 		return 0, fmt.Errorf("runnel sync --once: %w\n%s", err, out)
 	}
@@ -51,10 +53,10 @@ func (c *catchingUp) syncOnce(ctx context.Context, urls []string) (time.Duration
 
 // run measures the missed entries and then the fresh replica.
 func (c *catchingUp) run(ctx context.Context) error {
-	if err := statements(ctx, c.replicas.read[1], "STOP SLAVE"); err != nil { // one replica catches up, the other would take its processors
+	if err := statements(ctx, c.replicas.read[1], "STOP SLAVE"); err != nil { // the second replica would compete for processors
 		return err
 	}
-	c.urls = []string{c.stand.database.url("copy_0"), c.replicas.servers[0].url("copy_1")}
+	c.urls = []string{c.testbed.database.url("copy_0"), c.replicas.servers[0].url("copy_1")}
 	if _, err := c.syncOnce(ctx, c.urls); err != nil { // founds the cluster
 		return err
 	}
@@ -64,7 +66,7 @@ func (c *catchingUp) run(ctx context.Context) error {
 	return c.freshReplica(ctx)
 }
 
-// afterOutage measures how fast a replica gets what was written while nobody synced it.
+// afterOutage measures the rate at which a replica gets the writes of a time without sync.
 func (c *catchingUp) afterOutage(ctx context.Context) error {
 	n := c.missed()
 	c.progress.begin("catching up on %d entries", n)
@@ -77,13 +79,13 @@ func (c *catchingUp) afterOutage(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		c.note("runnel-mariadb", catchUp, report{PerSecond: float64(n) / took.Seconds()})
+		c.addReport("runnel-mariadb", catchUp, report{PerSecond: float64(n) / took.Seconds()})
 		for _, threads := range []int{0, 4} {
 			took, err := c.replayWith(ctx, threads, from, to)
 			if err != nil {
 				return err
 			}
-			c.note(replicationName(threads), catchUp, report{PerSecond: float64(n) / took.Seconds()})
+			c.addReport(replicationName(threads), catchUp, report{PerSecond: float64(n) / took.Seconds()})
 		}
 		c.progress.step(c.expectedMissed(), "catching up: round %d", round+1)
 	}
@@ -92,7 +94,7 @@ func (c *catchingUp) afterOutage(ctx context.Context) error {
 
 func (b *bench) expectedMissed() time.Duration { return time.Duration(b.missed()) * time.Second / 3000 }
 
-// catchUpOnce writes n entries to the master alone, and lets the other partition catch up.
+// catchUpOnce writes n entries to the master alone, and then syncs the second partition.
 func (c *catchingUp) catchUpOnce(ctx context.Context, prefix string, n int) (time.Duration, error) {
 	parts, err := openCluster(ctx, c.urls)
 	if err != nil {
@@ -105,12 +107,13 @@ func (c *catchingUp) catchUpOnce(ctx context.Context, prefix string, n int) (tim
 	}
 	took, err := c.syncOnce(ctx, c.urls)
 	if err == nil {
-		err = parts.await(ctx, last) // it said that it is level
+		err = parts.await(ctx, last) // verifies the exit status
 	}
 	return took, err
 }
 
-// replicationName names MariaDB's replication with its default of one applying thread, or with several.
+// replicationName returns the name of MariaDB's replication with the default of a single applying thread, or with
+// more threads.
 func replicationName(threads int) string {
 	if threads == 0 {
 		return "mariadb-replication"
@@ -125,8 +128,8 @@ func (c *catchingUp) replayWith(ctx context.Context, threads int, from, to strin
 	return c.replicas.replay(ctx, 0, from, to)
 }
 
-// freshReplica measures how long a replica takes that has nothing: Runnel's beside MariaDB's of 1,000-row
-// transactions, and beside a dump that is loaded.
+// freshReplica measures how long an empty replica takes: Runnel's, MariaDB's with transactions of 1,000 rows, and
+// a dump that is loaded.
 func (c *catchingUp) freshReplica(ctx context.Context) error {
 	c.progress.begin("a fresh replica of %d entries", freshKeys)
 	from, to, err := c.replicas.thousands(ctx, "fresh-", freshKeys)
@@ -137,7 +140,7 @@ func (c *catchingUp) freshReplica(ctx context.Context) error {
 		return err
 	}
 	for round := range min(freshRounds, c.settings.rounds) {
-		urls := []string{c.stand.database.url("fresh_0"), c.replicas.servers[0].url(fmt.Sprintf("fresh_1_%d", round))}
+		urls := []string{c.testbed.database.url("fresh_0"), c.replicas.servers[0].url(fmt.Sprintf("fresh_1_%d", round))}
 		for name, measure := range map[string]func() (time.Duration, error){
 			"runnel-mariadb":      func() (time.Duration, error) { return c.syncOnce(ctx, urls) },
 			"mariadb-replication": func() (time.Duration, error) { return c.replayWith(ctx, 0, from, to) },
@@ -147,7 +150,7 @@ func (c *catchingUp) freshReplica(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
-			c.note(name, fresh, report{Value: took.Seconds(), PerSecond: freshKeys / took.Seconds()})
+			c.addReport(name, fresh, report{Value: took.Seconds(), PerSecond: freshKeys / took.Seconds()})
 			c.progress.step(expectedFresh, "a fresh replica: round %d", round+1)
 		}
 	}
@@ -156,9 +159,9 @@ func (c *catchingUp) freshReplica(ctx context.Context) error {
 
 const expectedFresh = 10 * time.Second
 
-// fillMaster makes a Runnel of one partition that holds all entries.
+// fillMaster makes a Runnel of one partition with all entries.
 func (c *catchingUp) fillMaster(ctx context.Context) error {
-	urls := []string{c.stand.database.url("fresh_0")}
+	urls := []string{c.testbed.database.url("fresh_0")}
 	if _, err := c.syncOnce(ctx, urls); err != nil {
 		return err
 	}
@@ -171,7 +174,7 @@ func (c *catchingUp) fillMaster(ctx context.Context) error {
 	return err
 }
 
-// dump copies the primary's table as its manual says, into a database that is dropped again.
+// dump copies the primary's table as MariaDB's manual says into a database, which is dropped afterwards.
 func (c *catchingUp) dump(ctx context.Context) (time.Duration, error) {
 	replica := c.replicas.read[0]
 	if err := statements(ctx, replica, "STOP SLAVE", "DROP DATABASE IF EXISTS dumped", "CREATE DATABASE dumped"); err != nil {

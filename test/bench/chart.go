@@ -5,18 +5,21 @@ import (
 	_ "embed" // for the template
 	"fmt"
 	"html/template"
+	"slices"
 	"strings"
 )
 
-// The chart is SVG from a template, not from a chart library: none of those that are kept up writes both colour schemes into one
-// file, which is what GitHub's two modes need, and bars and lines are little more than what their options would be.
+// The chart is SVG from a template in place of a chart library. No maintained library writes both colour schemes
+// into one file, as GitHub's two modes require, and the bars and lines take little more code than a library's
+// options.
 //
 //go:embed chart.svg.tmpl
 var chartText string
 
 var chartTemplate = template.Must(template.New("chart").Parse(chartText))
 
-// A canvas collects what is drawn. Positions are in pixels from the top left; classes are the template's.
+// canvas collects the elements of the chart. Positions are in pixels from the top left; classes are the
+// template's.
 type canvas struct {
 	Width, Height float64
 	Grid          []line // behind everything
@@ -28,7 +31,7 @@ type canvas struct {
 type rect struct {
 	Class      string
 	X, Y, W, H float64
-	Title      string // shown to whoever points at it
+	Title      string // the tooltip
 }
 
 type line struct {
@@ -71,7 +74,7 @@ const (
 	chartGap    = 46 // between panels
 )
 
-// svg draws rates, ratios and growth below each other, as far as they were measured.
+// svg draws rates, ratios and growth below each other, as far as measured.
 func (r *record) svg() ([]byte, error) {
 	c := &canvas{Width: chartWidth, Height: chartMargin}
 	for _, panel := range []func(*canvas, float64) float64{r.drawRates, r.drawRatios, r.drawGrowth} {
@@ -86,4 +89,56 @@ func (r *record) svg() ([]byte, error) {
 	var b bytes.Buffer
 	err := chartTemplate.Execute(&b, c)
 	return b.Bytes(), err
+}
+
+// plot is a rectangle with axes: x in powers of ten, y from 0.
+type plot struct {
+	c                        *canvas
+	left, right, top, bottom float64
+	first, last              float64 // exponents
+	most                     float64
+}
+
+func (g *plot) x(exponent float64) float64 {
+	return g.left + (g.right-g.left)*(exponent-g.first)/(g.last-g.first)
+}
+
+func (g *plot) y(v float64) float64 { return g.bottom - (g.bottom-g.top)*v/g.most }
+
+func (g *plot) axes() {
+	for v, step := 0.0, roundStep(g.most); v <= g.most; v += step {
+		g.c.line("grid", g.left, g.y(v), g.right, g.y(v))
+		g.c.text("tick end", g.left-8, g.y(v)+4, "%s", thousands(v))
+	}
+	for e := g.first; e <= g.last; e++ {
+		g.c.text("tick middle", g.x(e), g.bottom+16, "10%c", []rune("⁰¹²³⁴⁵⁶⁷⁸⁹")[int(e)])
+	}
+}
+
+// curve draws a line with dots and keeps the name for the legend.
+func (g *plot) curve(class, name string, points []float64) {
+	if len(points) == 0 {
+		return
+	}
+	if len(points) > 2 {
+		g.c.line("curve "+class, points...)
+	}
+	for i := 0; i < len(points); i += 2 {
+		g.c.rect(class, points[i]-3, points[i+1]-3, 6, 6, name)
+	}
+	g.c.text("", g.right+12, points[len(points)-1]+4, "%s", name)
+}
+
+// names moves the curves' names, the last texts, apart where they overlap.
+func (g *plot) names() {
+	var ends []*label
+	for i := range g.c.Texts {
+		if t := &g.c.Texts[i]; t.X == g.right+12 && t.Y > g.top-10 {
+			ends = append(ends, t)
+		}
+	}
+	slices.SortFunc(ends, func(a, b *label) int { return int(a.Y - b.Y) })
+	for i := 1; i < len(ends); i++ {
+		ends[i].Y = max(ends[i].Y, ends[i-1].Y+14)
+	}
 }

@@ -9,7 +9,8 @@ import (
 // chartSystems are those that answer HTTP, ours first.
 var chartSystems = []string{ourMariaDB, ourEmbedded, "ceiling", "redis-webdis", "plain-mariadb", "etcd"}
 
-// drawRates draws a bar for GET and one for PUT of each system, and returns where it ends; at top when there is nothing to draw.
+// drawRates draws a bar for GET and a bar for PUT of each system, and returns the bottom of the panel, or top
+// without data.
 func (r *record) drawRates(c *canvas, top float64) float64 {
 	most := 0.0
 	for _, s := range chartSystems {
@@ -46,7 +47,7 @@ func (r *record) drawRates(c *canvas, top float64) float64 {
 	return y + 12
 }
 
-// legend draws what the colours of ours mean, at the right.
+// legend draws the meaning of the colours at the right.
 func (c *canvas) legend(y float64, classes, names []string) {
 	x := float64(chartWidth - chartMargin)
 	for i := len(names) - 1; i >= 0; i-- {
@@ -56,7 +57,7 @@ func (c *canvas) legend(y float64, classes, names []string) {
 	}
 }
 
-// A scale is an axis from 0 to the right.
+// scale is an axis from 0 to the right.
 type scale struct {
 	c              *canvas
 	from, to, most float64
@@ -66,7 +67,7 @@ func newScale(c *canvas, from, to, most float64) scale { return scale{c, from, t
 
 func (s scale) at(v float64) float64 { return s.from + (s.to-s.from)*min(v, s.most)/s.most }
 
-// grid draws lines at round numbers from one height to another, with the numbers below.
+// grid draws lines at round numbers between two heights, with the numbers below.
 func (s scale) grid(top, bottom float64) {
 	for v, step := 0.0, roundStep(s.most); v <= s.most; v += step {
 		s.c.line("grid", s.at(v), top-4, s.at(v), bottom)
@@ -103,10 +104,10 @@ func thousands(v float64) string {
 	return fmt.Sprintf("%.0f", v)
 }
 
-// most of a target that is drawn: what is better by more ends at the edge.
+// mostOfTarget is the right edge: bars of better figures end there.
 const mostOfTarget = 2.0
 
-// drawRatios draws how much of its target each figure reaches.
+// drawRatios draws each figure as a part of its target.
 func (r *record) drawRatios(c *canvas, top float64) float64 {
 	var aimed []outcome
 	for _, o := range r.Ratios {
@@ -133,7 +134,8 @@ func (r *record) drawRatios(c *canvas, top float64) float64 {
 	return bottom
 }
 
-// draw draws a bar as long as the outcome's part of its target: of one that is to be low, the target's part of it.
+// draw draws a bar as long as the outcome's part of its target. For an upper limit the length is the target's part
+// of the outcome.
 func (o outcome) draw(s scale, y float64) {
 	if !o.Available {
 		s.c.text("tick", s.from+4, y+10, "not available")

@@ -40,7 +40,7 @@ func sampleRecord() *record {
 	return r
 }
 
-// without drops what was measured of a system.
+// without drops the measurements of a system.
 func (r *record) without(system string) *record {
 	var left []*measurement
 	for _, m := range r.Measured {

@@ -14,12 +14,13 @@ import (
 	"time"
 )
 
-// A direct is a system that is measured without HTTP, from this process: what lies below all the others. It does one
-// operation each time it is called, and is called by several at a time.
-type direct func(ctx context.Context, key int, stamp uint64) error
+// directOperation is an operation of a system without HTTP, which this process measures as the layer below all
+// other systems. Calls are concurrent.
+type directOperation func(ctx context.Context, key int, stamp uint64) error
 
-// startBare is MariaDB itself: prepared statements of database/sql, in autocommit, on the plain way's table.
-func (s *stand) startBare(ctx context.Context) (*system, error) {
+// startBare is MariaDB without a server in front: prepared statements of database/sql, in autocommit, on the table
+// of plain.
+func (s *testbed) startBare(ctx context.Context) (*system, error) {
 	db, err := s.openDatabase(ctx, s.database, plainDatabase)
 	if err != nil {
 		return nil, err
@@ -40,18 +41,18 @@ func (s *stand) startBare(ctx context.Context) (*system, error) {
 		_, err := p.put.ExecContext(ctx, fmt.Sprintf(keyPrefix+"%08d", key), fmt.Sprintf("%0100d", stamp))
 		return err
 	}
-	return &system{processes: []*process{s.database.process}, direct: map[string]direct{"get": get, "put": put}}, nil
+	return &system{processes: []*process{s.database.process}, direct: map[string]directOperation{"get": get, "put": put}}, nil
 }
 
-// startDisk is the disk below everything: 100 bytes appended to a file and brought to the disk, by one at a time.
-func (s *stand) startDisk(context.Context) (*system, error) {
+// startDisk is the disk below all systems: 100 bytes appended to a file and synced, by one writer at a time.
+func (s *testbed) startDisk(context.Context) (*system, error) {
 	var mu sync.Mutex
 	file, err := os.Create(filepath.Join(s.dir, "fsync"))
 	if err != nil {
 		return nil, err
 	}
 	block := []byte(strings.Repeat("x", 100))
-	return &system{direct: map[string]direct{"put": func(context.Context, int, uint64) error {
+	return &system{direct: map[string]directOperation{"put": func(context.Context, int, uint64) error {
 		mu.Lock()
 		defer mu.Unlock()
 		_, err := file.Write(block)
@@ -59,7 +60,7 @@ func (s *stand) startDisk(context.Context) (*system, error) {
 	}}}, nil
 }
 
-// measureDirect does what a plan's run does, for a system without HTTP.
+// measureDirect measures a system without HTTP, as a client does by a plan.
 func (b *bench) measureDirect(ctx context.Context, s *system, p point) (report, error) {
 	start := time.Now().Add(b.settings.warmup)
 	end := start.Add(b.settings.duration)

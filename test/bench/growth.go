@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A grown is a Runnel of some size, loaded before it is measured.
+// grown is a Runnel of some size, loaded before the measurement.
 type grown struct {
 	name, kind       string
 	partitions, keys int
@@ -28,7 +28,7 @@ func (b *bench) grownSystems() (all []grown) {
 	}
 	for _, kind := range []string{onMariaDB, embedded} {
 		for _, n := range keys {
-			all = append(all, grown{fmt.Sprintf("runnel-%s-%s", kind, power(n)), kind, 3, n})
+			all = append(all, grown{fmt.Sprintf("runnel-%s-%s", kind, powerOfTen(n)), kind, 3, n})
 		}
 		for _, n := range growthPartitions {
 			all = append(all, grown{fmt.Sprintf("runnel-%s-p%d", kind, n), kind, n, b.settings.keys})
@@ -37,8 +37,8 @@ func (b *bench) grownSystems() (all []grown) {
 	return all
 }
 
-// power writes a power of ten as 1e5, and any other number as it is.
-func power(n int) string {
+// powerOfTen formats a power of ten as 1e5, and any other number in full.
+func powerOfTen(n int) string {
 	s := fmt.Sprint(n)
 	if strings.Trim(s, "0") == "1" {
 		return fmt.Sprintf("1e%d", len(s)-1)
@@ -46,7 +46,8 @@ func power(n int) string {
 	return s
 }
 
-// loadRate is about how many entries a second get from the bench into all partitions. Only the time left is judged by it.
+// loadRate is the approximate rate of entries per second from the bench into all partitions. Only the display of
+// the time left depends on loadRate.
 const loadRate = 30_000
 
 func (g grown) expected() time.Duration {
@@ -60,14 +61,14 @@ func growthPoints() []point {
 
 // growth measures how reads and writes fare with more entries and with more partitions.
 func (b *bench) growth(ctx context.Context) error {
-	defer b.stand.stopGrown()
+	defer b.testbed.stopGrown()
 	if err := b.fillMain(ctx); err != nil {
 		return err
 	}
 	systems := b.mainAsGrown()
 	for _, g := range b.grownSystems() {
 		if err := b.needs(g.kind); err != nil {
-			b.stand.missing[g.name] = err
+			b.testbed.missing[g.name] = err
 			b.progress.step(g.expected(), "")
 			continue
 		}
@@ -83,7 +84,7 @@ func (b *bench) growth(ctx context.Context) error {
 		return err
 	}
 	for _, s := range systems {
-		if s.settle == nil {
+		if s.awaitIdle == nil {
 			continue
 		}
 		b.progress.begin("reading through %s", s.name)
@@ -95,8 +96,8 @@ func (b *bench) growth(ctx context.Context) error {
 	return b.readsFirst(ctx, systems, growthPoints())
 }
 
-// stopGrown ends what growth started, so that nothing of it disturbs what is measured next.
-func (s *stand) stopGrown() {
+// stopGrown ends the processes of the growth phase, so that they do not disturb later phases.
+func (s *testbed) stopGrown() {
 	var group sync.WaitGroup
 	for _, system := range s.grown {
 		group.Go(system.processes[0].stop)
@@ -121,17 +122,18 @@ func (b *bench) expectedGrowth(filled bool) (total time.Duration) {
 	}
 	for _, g := range b.grownSystems() {
 		total += g.expected()
-		systems = append(systems, &system{shapes: runnelShapes()})
+		systems = append(systems, &system{templates: runnelTemplates()})
 	}
 	return total + 2*idleTime + readExpected*time.Duration(len(systems)) + b.expectedOf(systems, growthPoints())
 }
 
-// mainAsGrown are the main systems and the ceiling once more, to be measured in the same rounds as the others.
+// mainAsGrown returns renamed copies of the main systems and the ceiling, to be measured in the same rounds as
+// grown systems.
 func (b *bench) mainAsGrown() (all []*system) {
-	size := power(b.settings.keys)
+	size := powerOfTen(b.settings.keys)
 	for _, pair := range [][2]string{{"ceiling", "ceiling-growth"}, {"runnel-mariadb", "runnel-mariadb-" + size}, {"runnel-embedded", "runnel-embedded-" + size}} {
-		if s := b.stand.find(pair[0]); s != nil {
-			all = append(all, s.as(pair[1]))
+		if s := b.testbed.find(pair[0]); s != nil {
+			all = append(all, s.renamed(pair[1]))
 		}
 	}
 	return all
@@ -139,20 +141,20 @@ func (b *bench) mainAsGrown() (all []*system) {
 
 // needs is the reason why partitions of a kind cannot be had, or nil.
 func (b *bench) needs(kind string) error {
-	if kind == onMariaDB && b.stand.database == nil {
-		return b.stand.missing["runnel-mariadb"]
+	if kind == onMariaDB && b.testbed.database == nil {
+		return b.testbed.missing["runnel-mariadb"]
 	}
 	return nil
 }
 
 // grow starts and loads a system.
 func (b *bench) grow(ctx context.Context, g grown) (*system, error) {
-	s, err := b.stand.startRunnel(ctx, g.name, b.stand.partitions(g.name, g.kind, g.partitions))
+	s, err := b.testbed.startRunnel(ctx, g.name, b.testbed.partitions(g.name, g.kind, g.partitions))
 	if err != nil {
 		return nil, err
 	}
 	s.keys = g.keys
-	b.stand.grown = append(b.stand.grown, s)
+	b.testbed.grown = append(b.testbed.grown, s)
 	return s, b.loadInto(ctx, s)
 }
 
@@ -168,27 +170,27 @@ func (b *bench) loadInto(ctx context.Context, s *system) error {
 		err = c.await(ctx, last)
 	}
 	if err == nil {
-		err = s.settle(ctx)
+		err = s.awaitIdle(ctx)
 	}
 	return err
 }
 
-// idleTime is how long a server rests before its memory is looked at, and idleLooks how often that is done.
+// idleTime is how long an idle server is observed, by idleLooks readings of its memory.
 const (
 	idleTime  = 5 * time.Second
 	idleLooks = 5
 )
 
-// The measurements of memory: after the filling, and after a start on what is there.
+// The measurements of memory: after the filling, and after a restart.
 var (
 	residentFilled  = point{"resident-filled", 0, 100}
 	residentStarted = point{"resident-started", 0, 100}
 )
 
-// idle measures the memory of the embedded server of 10^6 entries that does nothing: as the filling left it, and started anew.
+// idle measures the memory of the idle embedded server with 10^6 entries: after the filling and after a restart.
 func (b *bench) idle(ctx context.Context) error {
 	const name = "runnel-embedded-1e6"
-	s := named(b.stand.grown, name)
+	s := findSystem(b.testbed.grown, name)
 	if s == nil {
 		return nil
 	}
@@ -198,24 +200,24 @@ func (b *bench) idle(ctx context.Context) error {
 	}
 	s.processes[0].stop()
 	b.progress.step(2*idleTime, "")
-	again, err := b.stand.startRunnel(ctx, name+"-again", s.urls)
+	again, err := b.testbed.startRunnel(ctx, name+"-again", s.urls)
 	if err != nil {
 		return err
 	}
-	s.address, s.processes, s.settle = again.address, again.processes, again.settle
-	if err := s.settle(ctx); err != nil {
+	s.address, s.processes, s.awaitIdle = again.address, again.processes, again.awaitIdle
+	if err := s.awaitIdle(ctx); err != nil {
 		return err
 	}
 	return b.look(ctx, s, residentStarted)
 }
 
-// look notes the memory of a resting server, several times.
+// look records the memory of an idle server at intervals.
 func (b *bench) look(ctx context.Context, s *system, p point) error {
 	for range idleLooks {
 		if err := pause(ctx, idleTime/idleLooks); err != nil {
 			return err
 		}
-		b.note(s.name, p, report{Value: float64(s.resident()) / (1 << 20)})
+		b.addReport(s.name, p, report{Value: float64(s.resident()) / (1 << 20)})
 	}
 	return nil
 }

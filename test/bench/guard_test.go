@@ -12,30 +12,32 @@ import (
 	"time"
 )
 
-// documented are the medians that docs/benchmarks shows for runnel-embedded beside the ceiling, in requests a second. Whoever
-// prints better ones there raises them here.
+// documented are the medians in docs/benchmarks for runnel-embedded beside the ceiling, in requests per second. A
+// change that publishes better medians there raises these numbers.
 var documented = map[string]float64{"get": 0.70, "put": 0.19}
 
-// guardShare of what is documented is still no alarm. Half of it is one: a lost factor of two must be seen. All above is left to the
-// noise of a machine that runs other tests at the same time; see guard and guarded for what else is done about that.
+// guardShare is the share of the documented ratio below which the test fails. A lost factor of two must be
+// detected; the rest is left to the noise of a machine that runs tests at the same time. See guard and lostRatios
+// for further measures against noise.
 const guardShare = 0.52
 
 const (
 	guardRounds  = 9
 	guardTime    = 15 * time.Second
 	guardClients = 64
-	// guardWrites is how many writes share what one fsync of the disk takes, if nothing but the disk bounds them: 64 clients
-	// wait for the master's commit, for the barrier and for the commits of two replicas, each with its own.
+	// guardWrites is the number of writes per fsync if only the disk bounds the rate: 64 clients wait for the
+	// master's commit, for the barrier, and for the commits of two replicas, each with an fsync.
 	guardWrites = guardClients / 4
 )
 
 var guardDisk = point{"put", 1, 100} // of the system fsync
 
-// TestServeKeepsItsRatioToTheCeiling fails when GET or PUT lost half of their speed: "runnel serve" on embedded partitions beside
-// gorilla/mux answering from a map, both built without the race detector, in turns. What it measured is in its log.
+// TestServeKeepsItsRatioToTheCeiling fails when GET or PUT has lost half of its speed. "runnel serve" on embedded
+// partitions and gorilla/mux answering from a map, both built without the race detector, are measured alternately.
+// The log shows the measurements.
 func TestServeKeepsItsRatioToTheCeiling(t *testing.T) {
 	s := guardStand(t)
-	b := &bench{stand: s, client: client{s.runnel}, progress: newProgress(io.Discard),
+	b := &bench{testbed: s, client: client{s.runnel}, progress: newProgress(io.Discard),
 		settings: settings{duration: 250 * time.Millisecond, warmup: 50 * time.Millisecond, keys: 5000, seed: 1}}
 	if err := b.fill(t.Context(), 100); err != nil {
 		t.Fatal(err)
@@ -53,11 +55,11 @@ func TestServeKeepsItsRatioToTheCeiling(t *testing.T) {
 }
 
 // guardStand starts the two systems.
-func guardStand(t *testing.T) *stand {
+func guardStand(t *testing.T) *testbed {
 	dir := t.TempDir()
 	build(t, filepath.Join(dir, "runnel"), "../../cmd/runnel")
 	build(t, filepath.Join(dir, "bench"), ".")
-	s := &stand{dir: filepath.Join(dir, "stand"), runnel: filepath.Join(dir, "runnel"), self: filepath.Join(dir, "bench")}
+	s := &testbed{dir: filepath.Join(dir, "stand"), runnel: filepath.Join(dir, "runnel"), self: filepath.Join(dir, "bench")}
 	if err := os.Mkdir(s.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -84,8 +86,8 @@ func build(t *testing.T, path, pkg string) {
 	}
 }
 
-// guard compares the best rounds of both: noise only ever takes from a rate, so that the best are the truest. It ends with the
-// first round after which all is well, so that it is short unless something is wrong.
+// guard compares the best rounds of both systems, because noise only lowers rates. It ends after the first round
+// with good ratios, so that a successful test is short.
 func (b *bench) guard(ctx context.Context, disk *system) error {
 	var err error
 	for round, began := 0, time.Now(); round < guardRounds && time.Since(began) < guardTime; round++ {
@@ -93,25 +95,25 @@ func (b *bench) guard(ctx context.Context, disk *system) error {
 		if diskErr != nil {
 			return diskErr
 		}
-		b.note("fsync", guardDisk, r)
+		b.addReport("fsync", guardDisk, r)
 		for _, p := range []point{{"get", guardClients, 100}, {"put", guardClients, 100}} {
-			if err := b.round(ctx, b.stand.systems, round, p); err != nil {
+			if err := b.measureRound(ctx, b.testbed.systems, round, p); err != nil {
 				return err
 			}
 		}
 		if n := failures(b.results); n > 0 {
 			return fmt.Errorf("%d requests failed", n)
 		}
-		if err = b.guarded(); err == nil && round > 0 {
+		if err = b.lostRatios(); err == nil && round > 0 {
 			return nil
 		}
 	}
 	return err
 }
 
-// guarded tells which ratios are too low so far. On a disk that is slow, or busy with others, as little is expected of writes as it allows:
-// the ceiling has none.
-func (b *bench) guarded() error {
+// lostRatios returns an error that names the ratios that are too low so far. A slow or busy disk lowers the
+// expectation for writes, because the ceiling has no disk.
+func (b *bench) lostRatios() error {
 	allowed := guardWrites * spreadOf(find(b.results, "fsync", guardDisk).Rounds, rate).Median
 	var errs []error
 	for name, ratio := range documented {
@@ -128,19 +130,19 @@ func (b *bench) guarded() error {
 	return errors.Join(errs...)
 }
 
-// TestGuardSeesALostFactorOfTwo: half of what is documented is an alarm, and two thirds are none.
+// TestGuardSeesALostFactorOfTwo: half of the documented ratio fails, and two thirds pass.
 func TestGuardSeesALostFactorOfTwo(t *testing.T) {
 	for share, alarm := range map[float64]bool{0.5: true, 0.67: false, 1.2: false} {
 		b := &bench{}
-		b.note("fsync", guardDisk, rates(1000)[0])
+		b.addReport("fsync", guardDisk, rates(1000)[0])
 		for name, ratio := range documented {
 			p := point{name, guardClients, 100}
 			for _, noise := range []float64{0.3, 1, 0.8} {
-				b.note("ceiling", p, rates(1000)[0])
-				b.note(ourEmbedded, p, rates(1000 * ratio * share * noise)[0])
+				b.addReport("ceiling", p, rates(1000)[0])
+				b.addReport(ourEmbedded, p, rates(1000 * ratio * share * noise)[0])
 			}
 		}
-		if err := b.guarded(); (err != nil) != alarm {
+		if err := b.lostRatios(); (err != nil) != alarm {
 			t.Errorf("at %v of it: %v", share, err)
 		}
 	}
@@ -149,31 +151,31 @@ func TestGuardSeesALostFactorOfTwo(t *testing.T) {
 func TestGuardForgivesADiskThatIsSlow(t *testing.T) {
 	for fsyncs, alarm := range map[float64]bool{2: false, 1000: true} { // enough for 32 and for 16,000 writes a second
 		b := &bench{}
-		b.note("fsync", guardDisk, rates(fsyncs)[0])
+		b.addReport("fsync", guardDisk, rates(fsyncs)[0])
 		for name := range documented {
-			b.note("ceiling", point{name, guardClients, 100}, rates(1000)[0])
+			b.addReport("ceiling", point{name, guardClients, 100}, rates(1000)[0])
 		}
-		b.note(ourEmbedded, point{"get", guardClients, 100}, rates(1000)[0])
-		b.note(ourEmbedded, point{"put", guardClients, 100}, rates(30)[0])
-		if err := b.guarded(); (err != nil) != alarm {
+		b.addReport(ourEmbedded, point{"get", guardClients, 100}, rates(1000)[0])
+		b.addReport(ourEmbedded, point{"put", guardClients, 100}, rates(30)[0])
+		if err := b.lostRatios(); (err != nil) != alarm {
 			t.Errorf("%v fsyncs/s: %v", fsyncs, err)
 		}
 	}
 }
 
-// TestEveryCaseOfRunnelIsAnswered holds the shapes against the real server: each is answered as it should be, or is one that
-// this Runnel says it does not have yet.
+// TestEveryCaseOfRunnelIsAnswered sends each request template to a real server: the answer is valid, or the server
+// reports that it lacks an optional case.
 func TestEveryCaseOfRunnelIsAnswered(t *testing.T) {
 	s := guardStand(t)
 	s.systems = []*system{s.find(ourEmbedded)}
-	b := &bench{stand: s, client: client{s.runnel}, progress: newProgress(io.Discard), settings: settings{rounds: 1, duration: 100 * time.Millisecond, keys: 1000, seed: 1}}
+	b := &bench{testbed: s, client: client{s.runnel}, progress: newProgress(io.Discard), settings: settings{rounds: 1, duration: 100 * time.Millisecond, keys: 1000, seed: 1}}
 	var points []point
-	for name := range runnelShapes() {
-		if name != "delete" { // which writes as many keys as it deletes, and is the ceiling's too
+	for name := range runnelTemplates() {
+		if name != "delete" { // measures a write and a deletion of each key
 			points = append(points, point{name, 2, 100})
 		}
 	}
-	if err := b.run(t.Context(), points); err != nil {
+	if err := b.measureMain(t.Context(), points); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range points {

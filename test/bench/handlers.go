@@ -13,7 +13,7 @@ import (
 	"github.com/gorilla/mux"
 )
 
-// ceiling answers from a map: what no store behind gorilla/mux and net/http can be faster than.
+// ceiling answers from a map, which is the upper limit of any store behind gorilla/mux and net/http.
 func ceiling() http.Handler {
 	var mu sync.RWMutex
 	values := map[string][]byte{}
@@ -54,7 +54,7 @@ func writeValue(w http.ResponseWriter, value []byte, ok bool) {
 	w.Write(value)
 }
 
-// plainConnections is what the plain way keeps open: one for each of 64 clients.
+// plainConnections is the number of open connections of plain, one for each of 64 clients.
 const plainConnections = 64
 
 const (
@@ -67,7 +67,7 @@ const (
 	plainDelete = `DELETE FROM plain WHERE name = ?`
 )
 
-// plainStore runs one prepared statement a request, in autocommit, as a handler does that nobody tuned.
+// plainStore runs a prepared statement per request in autocommit, like a handler without tuning.
 type plainStore struct{ get, put, remove *sql.Stmt }
 
 func newPlain(ctx context.Context, dsn string) (*plainStore, error) {

@@ -15,18 +15,19 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// A follower is a way of replication whose lag is measured: the time from a write's answer until every replica can read it.
+// follower is a kind of replication with a measurable lag: the time from a write's answer until every replica can
+// read the write.
 type follower struct {
 	name     string
 	write    func(ctx context.Context, key string) (mark string, err error)
 	replicas []*sql.DB
-	readable string // asks a replica, beside the replication, whether it has what args name
+	readable string // reads on a replica whether the entry of args exists
 	args     func(key, mark string) []any
-	// slow ones take samples side by side, and are asked less often.
+	// slow followers take concurrent samples and poll less often
 	slow bool
 }
 
-// The cases: alone, and beside 1,000 other writes a second.
+// The cases: without load, and during 1,000 writes per second.
 var (
 	lagIdle = point{"lag", 1, 100}
 	lagBusy = point{"lag-busy", lagWriters, 100}
@@ -40,8 +41,8 @@ const (
 	lagWriters     = 20
 )
 
-// every is the pause between samples, and poll that between questions to a replica.
-func (f *follower) every() (every, poll time.Duration, samples int) {
+// intervals returns the pause between samples, the pause between polls of a replica, and the number of samples.
+func (f *follower) intervals() (every, poll time.Duration, samples int) {
 	if f.slow {
 		return 50 * time.Millisecond, 5 * time.Millisecond, lagSamplesSlow
 	}
@@ -49,11 +50,11 @@ func (f *follower) every() (every, poll time.Duration, samples int) {
 }
 
 func (f *follower) expected() time.Duration {
-	every, _, samples := f.every()
+	every, _, samples := f.intervals()
 	return time.Duration(samples)*every + 2*time.Second
 }
 
-// lag measures f once, while other writes go on in the second case.
+// lag measures f once, in the second case during writes.
 func (f *follower) lag(ctx context.Context, p point) (report, error) {
 	others, stop := context.WithCancel(ctx)
 	group, others := errgroup.WithContext(others)
@@ -74,7 +75,7 @@ func (f *follower) lag(ctx context.Context, p point) (report, error) {
 
 // samples are the times that some writes took to every replica.
 func (f *follower) samples(ctx context.Context) (times []time.Duration, err error) {
-	every, _, n := f.every()
+	every, _, n := f.intervals()
 	var mu sync.Mutex
 	group, ctx := errgroup.WithContext(ctx)
 	if !f.slow {
@@ -95,7 +96,7 @@ func (f *follower) samples(ctx context.Context) (times []time.Duration, err erro
 	return times, group.Wait()
 }
 
-// sample writes one key and returns how long after the answer the last replica can read it.
+// sample writes a key and returns the time from the answer until the last replica can read the key.
 func (f *follower) sample(ctx context.Context, key string) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, lagPatience)
 	defer cancel()
@@ -104,7 +105,7 @@ func (f *follower) sample(ctx context.Context, key string) (time.Duration, error
 		return 0, err
 	}
 	answered := time.Now()
-	_, poll, _ := f.every()
+	_, poll, _ := f.intervals()
 	for _, db := range f.replicas {
 		for {
 			var n int
@@ -122,7 +123,7 @@ func (f *follower) sample(ctx context.Context, key string) (time.Duration, error
 	return time.Since(answered), nil
 }
 
-// writeSteadily writes so many keys a second until ctx ends. It does not catch up on what it could not write in time.
+// writeSteadily writes perSecond keys per second until ctx ends. Missed ticks are not made up for.
 func (f *follower) writeSteadily(ctx context.Context, prefix string, perSecond int) error {
 	tick := time.NewTicker(time.Second / time.Duration(perSecond))
 	defer tick.Stop()
@@ -138,7 +139,7 @@ func (f *follower) writeSteadily(ctx context.Context, prefix string, perSecond i
 	}
 }
 
-// throughRunnel is the replication of a Runnel whose first partition is the master.
+// throughRunnel is the replication of a Runnel with its master on the first partition.
 func throughRunnel(name string, s *system, replicas []*sql.DB, slow bool) *follower {
 	return &follower{name: name, replicas: replicas, slow: slow,
 		write: func(ctx context.Context, key string) (string, error) {

@@ -16,7 +16,8 @@ import (
 	"github.com/runnelkv/runnel/store/partition/sqlite"
 )
 
-// A cluster is the partitions of a Runnel as the bench itself opens them, beside the processes that serve them. The first is the master.
+// cluster is the partitions of a Runnel, opened by the bench in addition to the processes that serve them. The
+// first is the master.
 type cluster []partition.Partition
 
 const (
@@ -60,7 +61,8 @@ func (c cluster) close() error {
 	return errors.Join(errs...)
 }
 
-// load commits n entries of 100 bytes to the master, as a second process on it would, and returns the last revision.
+// load commits n entries of 100 bytes to the master, like a second process on the master, and returns the last
+// revision.
 func (c cluster) load(ctx context.Context, prefix string, n int) (last partition.Revision, err error) {
 	known, err := c[0].Cluster(ctx)
 	if err != nil {

@@ -63,7 +63,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	return o, o.check()
 }
 
-// defaults sets what the command line left open.
+// defaults sets the options that the command line omits.
 func (o *options) defaults() {
 	rounds, duration := 5, time.Second
 	switch {
@@ -74,7 +74,7 @@ func (o *options) defaults() {
 	}
 	o.settings.rounds = cmp.Or(o.settings.rounds, rounds)
 	o.settings.duration = cmp.Or(o.settings.duration, duration)
-	o.settings.steady = time.Second
+	o.settings.writeWarmup = time.Second
 	if o.phases == nil {
 		o.phases = []string{string(mainPhase), string(growthPhase), string(replicationPhase)}
 	}
@@ -95,7 +95,7 @@ func (o *options) check() error {
 	return nil
 }
 
-// has reports whether a phase is to be run.
+// has reports whether the run includes a phase.
 func (o *options) has(p phase) bool { return slices.Contains(o.phases, string(p)) }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -110,7 +110,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	s := &stand{dir: dir, runnel: o.runnel, bufferPool: "1G"}
+	s := &testbed{dir: dir, runnel: o.runnel, bufferPool: "1G"}
 	if o.long {
 		s.bufferPool = "8G"
 	}
@@ -120,9 +120,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return errors.Join(err, o.print(r, stdout))
 }
 
-// measure opens the stand and measures what the options ask for.
-func (o options) measure(ctx context.Context, s *stand, r *record, stderr io.Writer) error {
-	b := &bench{stand: s, client: client{o.runnel}, settings: o.settings, long: o.long, progress: newProgress(stderr)}
+// measure opens the testbed and runs the measurements of the options.
+func (o options) measure(ctx context.Context, s *testbed, r *record, stderr io.Writer) error {
+	b := &bench{testbed: s, client: client{o.runnel}, settings: o.settings, long: o.long, progress: newProgress(stderr)}
 	fmt.Fprintf(stderr, "load before: %s\nstarting the servers\n", r.LoadFrom)
 	if err := s.open(ctx); err != nil {
 		return err
@@ -133,7 +133,7 @@ func (o options) measure(ctx context.Context, s *stand, r *record, stderr io.Wri
 	before := usageNow(s.started)
 	err := o.runPhases(ctx, b, r)
 	r.Keys, r.Rounds, r.Seconds, r.Seed = o.settings.keys, o.settings.rounds, o.settings.duration.Seconds(), o.settings.seed
-	r.Others = before.others(usageNow(s.started))
+	r.Others = before.otherShare(usageNow(s.started))
 	r.Missing = b.reasons()
 	r.Measured, r.Ratios = b.results, outcomes(b.results, o.has, o.long, r.reason)
 	if n := failures(b.results); n > 0 {
@@ -153,7 +153,7 @@ func (o options) runPhases(ctx context.Context, b *bench, r *record) error {
 		expected time.Duration
 		run      func(context.Context) error
 	}{
-		{mainPhase, b.expectedMain(points), func(ctx context.Context) error { return b.run(ctx, points) }},
+		{mainPhase, b.expectedMain(points), func(ctx context.Context) error { return b.measureMain(ctx, points) }},
 		{growthPhase, b.expectedGrowth(o.has(mainPhase)), b.growth},
 		{replicationPhase, b.expectedReplication(), b.replication},
 	}
@@ -170,13 +170,13 @@ func (o options) runPhases(ctx context.Context, b *bench, r *record) error {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
 		if p.name == mainPhase {
-			r.Resident = b.stand.resident()
+			r.Resident = b.testbed.resident()
 		}
 	}
 	return nil
 }
 
-// print writes what was found out.
+// print writes the results.
 func (o options) print(r *record, stdout io.Writer) error {
 	var err error
 	if o.out != "" {
@@ -191,10 +191,10 @@ func (o options) print(r *record, stdout io.Writer) error {
 	return errors.Join(err, writeRatios(stdout, r.Ratios))
 }
 
-// gcPercent is what "runnel serve" sets for itself where GOGC does not say otherwise. The others in Go get the same.
+// gcPercent is GOGC of "runnel serve" unless the environment sets GOGC. All servers in Go get the same.
 const gcPercent = 400
 
-// serve runs one of the bench's own servers until ctx ends.
+// serve runs a server of the bench until ctx ends.
 func serve(ctx context.Context, address string, args []string) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
@@ -215,7 +215,7 @@ func serve(ctx context.Context, address string, args []string) error {
 	return nil
 }
 
-// ready answers /readyz before anything else sees it.
+// ready answers /readyz before the handler next.
 func ready(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/readyz" {

@@ -12,22 +12,22 @@ import (
 
 const databasePassword = "runnel"
 
-// A mariadb is a server that the bench started.
+// mariadb is a MariaDB server of the bench.
 type mariadb struct {
 	process *process
 	address string
 	dsn     string // without a database
 }
 
-// mariadbSettings are the same for all servers. The buffer pool holds all the data; the redo log is large enough that no
-// checkpoint stalls a run (the default of 96 MiB does). A binary log is only where replication reads it.
+// mariadbSettings are common to all servers. The buffer pool holds all data. The redo log is so large that no
+// checkpoint stalls a run, as with the default of 96 MiB. Only servers with replication write a binary log.
 func mariadbSettings(bufferPool string) []string {
 	return []string{"--bind-address=127.0.0.1", "--innodb-flush-log-at-trx-commit=1", "--innodb-buffer-pool-size=" + bufferPool,
 		"--innodb-log-file-size=1G", "--max-allowed-packet=64M", "--max-connections=1000", "--skip-name-resolve", "--performance-schema=OFF"}
 }
 
-// startMariaDB starts a server with the common settings and some of its own.
-func (s *stand) startMariaDB(ctx context.Context, name string, settings ...string) (*mariadb, error) {
+// startMariaDB starts a server with the common settings and additional arguments.
+func (s *testbed) startMariaDB(ctx context.Context, name string, settings ...string) (*mariadb, error) {
 	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/usr/libexec")
 	if _, err := exec.LookPath("mariadbd"); err != nil {
 		return nil, err
@@ -63,8 +63,8 @@ func (m *mariadb) url(database string) string {
 	return fmt.Sprintf("mysql://root:%s@%s/%s", databasePassword, m.address, database)
 }
 
-// open opens connections of the bench's own, which end with the stand, to a database of that name. It creates it first.
-func (s *stand) openDatabase(ctx context.Context, m *mariadb, database string) (*sql.DB, error) {
+// openDatabase creates a database and opens connections of the bench itself, which the testbed closes.
+func (s *testbed) openDatabase(ctx context.Context, m *mariadb, database string) (*sql.DB, error) {
 	root, err := sql.Open("mysql", m.dsn)
 	if err != nil {
 		return nil, err

@@ -13,7 +13,7 @@ func (r *record) markdown() []byte {
 	var b bytes.Buffer
 	b.WriteString("<!-- written by make bench; see test/bench -->\n\n```text\n")
 	r.writeHead(&b)
-	b.Truncate(b.Len() - 1) // its empty line
+	b.Truncate(b.Len() - 1) // the empty line at the end
 	b.WriteString("```\n")
 	r.ratioTable(&b)
 	r.rateTable(&b, "GET and PUT by clients", "values of 100 bytes", r.columns(100, "get", "put"))
@@ -27,7 +27,7 @@ func (r *record) markdown() []byte {
 	return b.Bytes()
 }
 
-// table writes a table in Markdown; the first column is of text, the others are of numbers.
+// table writes a table in Markdown. The first column is text, the rest are numbers.
 func table(b *bytes.Buffer, title, note string, head []string, rows [][]string) {
 	if len(rows) == 0 {
 		return
@@ -57,7 +57,7 @@ func (r *record) ratioTable(b *bytes.Buffer) {
 			rows = append(rows, []string{o.Name, "not available: " + o.Why, "", "", "", ""})
 			continue
 		}
-		row := []string{o.Name, figure(o.Ours.Median) + " " + o.Metric, "", "", o.aim(), ""}
+		row := []string{o.Name, figure(o.Ours.Median) + " " + o.Metric, "", "", o.verdict(), ""}
 		if o.Absolute {
 			row[3] = fmt.Sprintf("(%s–%s)", figure(o.Ours.Lowest), figure(o.Ours.Most))
 		} else {
@@ -146,7 +146,7 @@ func (r *record) growthTable(b *bytes.Buffer) {
 		[]string{"system", "entries", "partitions", "GET/s", "p99 ms", "PUT/s", "p99 ms"}, rows)
 }
 
-// A size names a grown system with its size.
+// size is a grown system and its size.
 type size struct{ system, entries, partitions string }
 
 // sizes are the measured sizes of a kind, in the order of the tables.
@@ -160,7 +160,7 @@ func (r *record) sizes(kind string) (all []size) {
 		add("runnel-"+kind+"-"+n, n, "3")
 	}
 	for _, n := range growthPartitions {
-		add(fmt.Sprintf("runnel-%s-p%d", kind, n), power(r.Keys), fmt.Sprint(n))
+		add(fmt.Sprintf("runnel-%s-p%d", kind, n), powerOfTen(r.Keys), fmt.Sprint(n))
 	}
 	return all
 }

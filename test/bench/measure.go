@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A point is what is measured: a case with a number of clients and a size of values.
+// point is a case with a number of clients and a size of values.
 type point struct {
 	Case       string `json:"case"`
 	Clients    int    `json:"clients"`
@@ -22,7 +22,7 @@ func (p point) String() string {
 	return fmt.Sprintf("%s, %d clients, %d bytes", p.Case, p.Clients, p.ValueBytes)
 }
 
-// A measurement is a point on a system, over all rounds.
+// measurement holds the reports of a point on a system in all rounds.
 type measurement struct {
 	System string `json:"system"`
 	point
@@ -32,13 +32,13 @@ type measurement struct {
 // settings are the size of a run.
 type settings struct {
 	rounds   int
-	duration time.Duration // of one measurement
+	duration time.Duration // of a measurement
 	warmup   time.Duration
-	// steady is the least warm-up of writes whose system still works on them after it has answered: by then
-	// it does as much as it puts off.
-	steady time.Duration
-	keys   int // of 100 bytes
-	seed   uint64
+	// writeWarmup is the minimal warm-up of writes on systems that continue to work after their answers. By then
+	// such a system does as much work as it postpones.
+	writeWarmup time.Duration
+	keys        int // of 100 bytes
+	seed        uint64
 }
 
 // bulk is about how many bytes of values there are of each size but the smallest.
@@ -47,15 +47,15 @@ const bulk = 64 << 20
 // keysOf is how many keys there are with values of a size.
 func (s settings) keysOf(valueBytes int) int { return max(512, min(s.keys, bulk/valueBytes)) }
 
-// deleted is how many keys a DELETE measurement removes, which it first writes.
-const deleted = 10_000
+// deletedKeys is the number of keys that a measurement of DELETE writes and deletes.
+const deletedKeys = 10_000
 
-// A bench runs measurements on a stand.
+// bench runs measurements on a testbed.
 type bench struct {
-	stand    *stand
+	testbed  *testbed
 	client   client
 	settings settings
-	long     bool // measure what takes long, too
+	long     bool // include slow measurements
 	progress *progress
 	results  []*measurement
 	filled   map[int]bool // the sizes of values that the main systems have keys of
@@ -63,39 +63,39 @@ type bench struct {
 
 // plan is the plan of a point on s.
 func (b *bench) plan(s *system, p point) plan {
-	shape := s.shapes[p.Case]
+	template := s.templates[p.Case]
 	keys := b.settings.keysOf(p.ValueBytes)
 	if p.ValueBytes == 100 && s.keys > 0 {
 		keys = s.keys
 	}
 	q := plan{
-		Address: s.address, Method: shape.method, Path: shape.path, Header: shape.header, Body: shape.body, Expect: shape.expect,
+		Address: s.address, Method: template.method, Path: template.path, Header: template.header, Body: template.body, Expect: template.expect,
 		BodyBytes: -1, Connections: p.Clients, Prefix: fmt.Sprintf("v%d-", p.ValueBytes), Keys: keys, Order: "random",
 		ValueBytes: p.ValueBytes, Seed: b.settings.seed, WarmupMS: b.warmup(s, p).Milliseconds(), DurationMS: b.settings.duration.Milliseconds(),
-		Items: shape.items, Item: shape.item, Count: shape.count,
+		Items: template.items, Item: template.item, Count: template.count,
 	}
-	if shape.sized {
+	if template.sized {
 		q.BodyBytes = int64(p.ValueBytes)
 	}
 	return q
 }
 
-// warmup is how long a point is run on s before it is measured.
+// warmup is the time for which a point runs on s before its measurement.
 func (b *bench) warmup(s *system, p point) time.Duration {
-	if s.settle != nil && p.writes() {
-		return max(b.settings.warmup, b.settings.steady)
+	if s.awaitIdle != nil && p.writes() {
+		return max(b.settings.warmup, b.settings.writeWarmup)
 	}
 	return b.settings.warmup
 }
 
-// once makes a plan that goes through all keys, however long that takes.
-func once(p plan) plan {
+// allKeysOnce returns p with a single request for each key, in 20 minutes at most.
+func allKeysOnce(p plan) plan {
 	p.Order, p.WarmupMS, p.DurationMS = "once", 0, (20 * time.Minute).Milliseconds()
 	return p
 }
 
-// strict runs a plan, of which no request may fail.
-func (b *bench) strict(ctx context.Context, s *system, p plan) (report, error) {
+// runStrict runs a plan in which no request may fail.
+func (b *bench) runStrict(ctx context.Context, s *system, p plan) (report, error) {
 	r, err := b.client.run(ctx, s, p)
 	if err == nil && r.Errors > 0 {
 		err = fmt.Errorf("%s: %d requests failed: %v", s.name, r.Errors, r.Samples)
@@ -103,44 +103,44 @@ func (b *bench) strict(ctx context.Context, s *system, p plan) (report, error) {
 	return r, err
 }
 
-// run fills the main systems and measures every point on every one that has it: one size of values after the other, so that
-// none drives another out of a cache.
-func (b *bench) run(ctx context.Context, points []point) error {
+// measureMain fills the main systems and measures every point on every system that has the case. Sizes of values
+// follow each other, so that no size drives another out of a cache.
+func (b *bench) measureMain(ctx context.Context, points []point) error {
 	for _, size := range sizes(points) {
 		if err := b.fill(ctx, size); err != nil {
 			return err
 		}
 		b.progress.step(fillExpected, "")
 		others := func(p point) bool { return p.ValueBytes != size }
-		if err := b.readsFirst(ctx, b.stand.systems, slices.DeleteFunc(slices.Clone(points), others)); err != nil {
+		if err := b.readsFirst(ctx, b.testbed.systems, slices.DeleteFunc(slices.Clone(points), others)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// readsFirst measures the points that read in rounds of their own, so that they do not pay for what the others have changed.
+// readsFirst measures points that only read in separate rounds, so that they do not pay for writes.
 func (b *bench) readsFirst(ctx context.Context, systems []*system, points []point) error {
 	reads := slices.DeleteFunc(slices.Clone(points), point.writes)
 	writes := slices.DeleteFunc(slices.Clone(points), func(p point) bool { return !p.writes() })
-	if err := b.rounds(ctx, systems, reads); err != nil {
+	if err := b.measureRounds(ctx, systems, reads); err != nil {
 		return err
 	}
-	return b.rounds(ctx, systems, writes)
+	return b.measureRounds(ctx, systems, writes)
 }
 
 // expectedMain is about how long the main phase takes.
 func (b *bench) expectedMain(points []point) time.Duration {
-	return b.expectedOf(b.stand.systems, points) + fillExpected*time.Duration(len(sizes(points)))
+	return b.expectedOf(b.testbed.systems, points) + fillExpected*time.Duration(len(sizes(points)))
 }
 
 // reasons are why systems, and cases of systems ("runnel-mariadb get-session"), have no figures.
 func (b *bench) reasons() map[string]string {
 	all := map[string]string{}
-	for name, err := range b.stand.missing {
+	for name, err := range b.testbed.missing {
 		all[name], _, _ = strings.Cut(err.Error(), "\n")
 	}
-	for _, s := range b.stand.systems {
+	for _, s := range b.testbed.systems {
 		for name, why := range s.lacks {
 			all[s.name+" "+name] = why
 		}
@@ -148,8 +148,8 @@ func (b *bench) reasons() map[string]string {
 	return all
 }
 
-// rounds measures points on systems: in each round each once.
-func (b *bench) rounds(ctx context.Context, systems []*system, points []point) error {
+// measureRounds measures each point on each system in every round.
+func (b *bench) measureRounds(ctx context.Context, systems []*system, points []point) error {
 	for _, s := range systems {
 		if err := b.probe(ctx, s, points); err != nil {
 			return err
@@ -158,7 +158,7 @@ func (b *bench) rounds(ctx context.Context, systems []*system, points []point) e
 	for round := range b.settings.rounds {
 		b.progress.begin("round %d of %d", round+1, b.settings.rounds)
 		for _, p := range points {
-			if err := b.round(ctx, systems, round, p); err != nil {
+			if err := b.measureRound(ctx, systems, round, p); err != nil {
 				return err
 			}
 		}
@@ -166,8 +166,8 @@ func (b *bench) rounds(ctx context.Context, systems []*system, points []point) e
 	return nil
 }
 
-// round measures a point on every system once, each time beginning with another.
-func (b *bench) round(ctx context.Context, systems []*system, round int, p point) error {
+// measureRound measures a point on every system. The first system changes from round to round.
+func (b *bench) measureRound(ctx context.Context, systems []*system, round int, p point) error {
 	for i := range systems {
 		s := systems[(i+round)%len(systems)]
 		if !s.has(p) {
@@ -177,7 +177,7 @@ func (b *bench) round(ctx context.Context, systems []*system, round int, p point
 		if err != nil {
 			return err
 		}
-		b.note(s.name, p, r)
+		b.addReport(s.name, p, r)
 		b.progress.step(b.expected(s, p), "round %d of %d: %s", round+1, b.settings.rounds, p)
 	}
 	return nil
@@ -207,18 +207,18 @@ func (b *bench) expectedOf(systems []*system, points []point) (total time.Durati
 	return total
 }
 
-// probe finds out which of the optional cases s does not have yet: one request says it.
+// probe sends a request for each optional case, to find the cases that s lacks.
 func (b *bench) probe(ctx context.Context, s *system, points []point) error {
 	if s.lacks == nil {
 		s.lacks = map[string]string{}
 	}
 	for _, p := range points {
-		if !s.has(p) || !s.shapes[p.Case].optional || s.lacks[p.Case] != "" {
+		if !s.has(p) || !s.templates[p.Case].optional || s.lacks[p.Case] != "" {
 			continue
 		}
 		q := b.plan(s, point{p.Case, 1, p.ValueBytes})
 		q.Requests, q.WarmupMS = 1, 0
-		if err := s.present(ctx, &q); err != nil {
+		if err := s.addSession(ctx, &q); err != nil {
 			s.lacks[p.Case] = err.Error()
 			continue
 		}
@@ -236,8 +236,8 @@ func (b *bench) probe(ctx context.Context, s *system, points []point) error {
 	return nil
 }
 
-// present puts the token of a write just before into the plan's header, where it asks for one.
-func (s *system) present(ctx context.Context, q *plan) error {
+// addSession replaces {session} in the plan's header by the token of a new write.
+func (s *system) addSession(ctx context.Context, q *plan) error {
 	const hole = "{session}"
 	if !slices.ContainsFunc(q.Header, func(h string) bool { return strings.Contains(h, hole) }) {
 		return nil
@@ -257,33 +257,33 @@ func (s *system) present(ctx context.Context, q *plan) error {
 	return nil
 }
 
-// measure measures a point on s, and waits until what it began is done.
+// measure measures a point on s and waits until s is idle.
 func (b *bench) measure(ctx context.Context, s *system, p point) (report, error) {
 	if s.direct != nil {
 		return b.measureDirect(ctx, s, p)
 	}
 	q := b.plan(s, p)
 	if p.Case == "delete" {
-		q.Prefix, q.Keys = "gone-", deleted
+		q.Prefix, q.Keys = "gone-", deletedKeys
 		put := b.plan(s, point{"put", 64, p.ValueBytes})
 		put.Prefix, put.Keys = q.Prefix, q.Keys
-		if _, err := b.strict(ctx, s, once(put)); err != nil {
+		if _, err := b.runStrict(ctx, s, allKeysOnce(put)); err != nil {
 			return report{}, err
 		}
-		q = once(q)
+		q = allKeysOnce(q)
 	}
-	if err := s.present(ctx, &q); err != nil {
+	if err := s.addSession(ctx, &q); err != nil {
 		return report{}, err
 	}
 	r, err := b.client.run(ctx, s, q)
-	if err == nil && s.settle != nil && !strings.HasPrefix(p.Case, "get") {
-		err = s.settle(ctx)
+	if err == nil && s.awaitIdle != nil && !strings.HasPrefix(p.Case, "get") {
+		err = s.awaitIdle(ctx)
 	}
 	return r, err
 }
 
-// note adds what one round measured.
-func (b *bench) note(system string, p point, r report) {
+// addReport adds the report of a round.
+func (b *bench) addReport(system string, p point, r report) {
 	m := find(b.results, system, p)
 	if m == nil {
 		m = &measurement{System: system, point: p}

@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// A record is everything that a run found out.
+// record holds the results of a run.
 type record struct {
 	Command  string            `json:"command"`
 	Began    time.Time         `json:"began"`
@@ -38,12 +38,12 @@ type record struct {
 	Measured []*measurement    `json:"measurements"`
 }
 
-// reason is why a case of a system has no figures, as far as that is known.
+// reason returns why a case of a system has no figures, as far as known.
 func (r *record) reason(system, name string) string {
 	return cmp.Or(r.Missing[system], r.Missing[system+" "+name])
 }
 
-// writeFiles writes everything as JSON, as Markdown, and what can be drawn as SVG.
+// writeFiles writes JSON, Markdown, and an SVG of the measurements that have a chart.
 func (r *record) writeFiles(path string) error {
 	text, err := json.MarshalIndent(r, "", " ")
 	if err != nil {
@@ -54,7 +54,7 @@ func (r *record) writeFiles(path string) error {
 		os.WriteFile(path+".md", r.markdown(), 0o644), os.WriteFile(path+".svg", drawing, 0o644))
 }
 
-// writeHead writes where, when and with what was measured.
+// writeHead writes the machine, the time and the versions.
 func (r *record) writeHead(w io.Writer) {
 	fmt.Fprintf(w, "%s\n%s; load %s before, %s after; %s\n", r.Command, r.Machine, r.LoadFrom, r.LoadTo, r.Began.Format(time.RFC3339))
 	fmt.Fprintf(w, "%d keys, %d rounds of %.1f s, seed %d; took %s\n", r.Keys, r.Rounds, r.Seconds, r.Seed, r.Took)
@@ -82,7 +82,7 @@ func (r *record) sorted() []*measurement {
 	return all
 }
 
-// tableMetrics are what the table tells besides the rate: times to wait, and processor time of each request or key.
+// tableMetrics are the columns beside the rate: latencies, and processor time per request or key.
 var tableMetrics = []metric{p50, p95, p99, p999, cpu, clientCPU}
 
 // writeTable writes a line for each point and system.
@@ -100,7 +100,7 @@ func (r *record) writeTable(w io.Writer) error {
 	return t.Flush()
 }
 
-// writeOthers writes what is no request: memory and replication.
+// writeOthers writes memory and replication, which are no requests.
 func (r *record) writeOthers(w io.Writer) {
 	for _, name := range slices.Sorted(maps.Keys(r.Resident)) {
 		fmt.Fprintf(w, "resident after the main phase: %s: %.0f MiB\n", name, float64(r.Resident[name])/(1<<20))
@@ -149,7 +149,7 @@ func machine() string {
 	return fmt.Sprintf("%d × %s%s, %s/%s", runtime.NumCPU(), model, memory, runtime.GOOS, runtime.GOARCH)
 }
 
-// versions asks every program for its version.
+// versions returns the version of every program.
 func versions(runnel string) map[string]string {
 	gogc := cmp.Or(os.Getenv("GOGC"), fmt.Sprintf("%d", gcPercent))
 	all := map[string]string{"go": runtime.Version() + ", GOGC " + gogc}

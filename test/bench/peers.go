@@ -14,9 +14,9 @@ import (
 	"time"
 )
 
-// startRedis starts redis-server, which is on disk with every write it answers, and webdis before it. It does not rewrite
-// its file meanwhile: with large values that would stop writes for seconds, again and again, and take the disk from the others.
-func (s *stand) startRedis(ctx context.Context) (*system, error) {
+// startRedis starts redis-server, which syncs every write before the answer, and webdis. Rewriting of the
+// append-only file is off: with large values, rewriting would block writes for seconds and compete for the disk.
+func (s *testbed) startRedis(ctx context.Context) (*system, error) {
 	for _, program := range []string{"redis-server", "webdis"} {
 		if _, err := exec.LookPath(program); err != nil {
 			return nil, err
@@ -47,11 +47,11 @@ func (s *stand) startRedis(ctx context.Context) (*system, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &system{address: address, processes: []*process{store, gateway}, shapes: webdisShapes},
+	return &system{address: address, processes: []*process{store, gateway}, templates: webdisTemplates},
 		gateway.await(ctx, answers("http://"+address+"/PING"))
 }
 
-// webdisConfig has a thread for each processor and otherwise what the package comes with, without its log.
+// webdisConfig is the package's configuration with a thread for each processor and without a log.
 func webdisConfig(redis, port string) []byte {
 	redisPort, _ := strconv.Atoi(redis)
 	httpPort, _ := strconv.Atoi(port)
@@ -60,13 +60,13 @@ func webdisConfig(redis, port string) []byte {
 		"threads": 2, "daemonize": false, "database": 0, "verbosity": 0, "logfile": os.DevNull,
 	})
 	if err != nil {
-		panic(err) // it is all numbers and strings
+		panic(err) // all fields are numbers and strings
 	}
 	return text
 }
 
-// startEtcd starts one member, which needs no other to agree.
-func (s *stand) startEtcd(ctx context.Context) (*system, error) {
+// startEtcd starts a cluster of a single member.
+func (s *testbed) startEtcd(ctx context.Context) (*system, error) {
 	if _, err := exec.LookPath("etcd"); err != nil {
 		return nil, err
 	}
@@ -82,12 +82,12 @@ func (s *stand) startEtcd(ctx context.Context) (*system, error) {
 		"--listen-client-urls", "http://"+address, "--advertise-client-urls", "http://"+address,
 		"--listen-peer-urls", "http://"+peer, "--initial-advertise-peer-urls", "http://"+peer, "--initial-cluster", "bench=http://"+peer,
 		"--quota-backend-bytes", strconv.Itoa(8<<30), "--log-level", "error")
-	cmd.Env = append([]string{fmt.Sprintf("GOGC=%d", gcPercent)}, os.Environ()...) // of two the later one counts
+	cmd.Env = append([]string{fmt.Sprintf("GOGC=%d", gcPercent)}, os.Environ()...) // the environment's GOGC overrides
 	p, err := s.start("etcd", cmd)
 	if err != nil {
 		return nil, err
 	}
-	return &system{address: address, processes: []*process{p}, shapes: etcdShapes}, p.await(ctx, answers("http://"+address+"/health"))
+	return &system{address: address, processes: []*process{p}, templates: etcdTemplates}, p.await(ctx, answers("http://"+address+"/health"))
 }
 
 // settleTimeout bounds the wait for replicas to become better.

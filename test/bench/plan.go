@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A plan is one measurement, as "runnel bench --plan" reads it; docs/cli.md and cmd/runnel/bench_plan.go explain it.
+// plan is a measurement in the format of "runnel bench --plan", which docs/cli.md explains.
 type plan struct {
 	Address     string   `json:"address"`
 	Method      string   `json:"method"`
@@ -32,7 +32,7 @@ type plan struct {
 	Count       string   `json:"count,omitempty"`
 }
 
-// A report is what came of a plan, or of another measurement in a round.
+// report is the result of a plan or of another measurement in a round.
 type report struct {
 	Requests  int64            `json:"requests"`
 	Errors    int64            `json:"errors"`
@@ -42,18 +42,18 @@ type report struct {
 	P95       time.Duration    `json:"p95_ns"`
 	P99       time.Duration    `json:"p99_ns"`
 	P999      time.Duration    `json:"p999_ns"`
-	// Value is what was measured where it is no rate: seconds, MiB.
+	// Value is the figure of a measurement without a rate, in seconds or MiB.
 	Value float64 `json:"value,omitempty"`
-	// ServerCPU is what the system's processes used, for each request (of keys in batches: each key) of the measured time, and ClientCPU the same of
-	// the client. Both are from the whole run, scaled to the measured part of it.
+	// ServerCPU and ClientCPU are the processor times of the system's processes and of the client, per request, or
+	// per key of a batch. Both are totals of the run, scaled to its measured part.
 	ServerCPU time.Duration `json:"server_cpu_ns"`
 	ClientCPU time.Duration `json:"client_cpu_ns"`
 }
 
-// A client runs plans with the runnel at path.
+// client runs plans with the runnel binary at path.
 type client struct{ path string }
 
-// run runs p against the server of s and returns what was measured.
+// run runs p against the server of s.
 func (c client) run(ctx context.Context, s *system, p plan) (report, error) {
 	input, err := json.Marshal(p)
 	if err != nil {

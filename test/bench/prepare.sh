@@ -1,7 +1,7 @@
 #!/bin/sh
-# prepare.sh installs what the bench compares Runnel with, where it is not there: MariaDB, redis-server, webdis, etcd. Their packages start
-# services of their own, which would take processor time and ports: a policy-rc.d keeps them from it meanwhile. What cannot be
-# installed is reported as not available by the bench, so nothing here is an error.
+# prepare.sh installs the missing programs that the bench compares with Runnel: MariaDB, redis-server, webdis, etcd. During the
+# installation a policy-rc.d keeps their packages from starting services, which would take processor time and ports. The bench
+# reports a program that could not be installed as not available, so nothing here is an error.
 set -u
 PATH=$PATH:/usr/sbin:/usr/libexec
 

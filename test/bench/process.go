@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -22,7 +23,7 @@ const (
 	clockTick = 10 * time.Millisecond
 )
 
-// A process is a server that the bench started. Only the bench ends it, by its id.
+// process is a server that the bench started. Only the bench ends the process, by its pid.
 type process struct {
 	name   string
 	cmd    *exec.Cmd
@@ -39,7 +40,7 @@ func start(dir, name string, cmd *exec.Cmd) (*process, error) {
 	}
 	defer log.Close()
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that what it starts itself ends with it
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // the group includes child processes
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
@@ -47,7 +48,7 @@ func start(dir, name string, cmd *exec.Cmd) (*process, error) {
 	return p, nil
 }
 
-// stop ends the process and those that it started, in good order, or after a while by force.
+// stop ends the process group with SIGTERM, and after a while with SIGKILL.
 func (p *process) stop() {
 	select {
 	case <-p.exited:
@@ -64,7 +65,7 @@ func (p *process) stop() {
 	}
 }
 
-// await returns when try succeeds, or with the last lines of the log when it does not in time.
+// await repeats try until success. After the timeout the error contains the last lines of the log.
 func (p *process) await(ctx context.Context, try func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -128,11 +129,67 @@ func (p *process) resident() int64 {
 	return pages * int64(os.Getpagesize())
 }
 
-// freeAddress returns an address of this machine that nobody listens on.
+// freeAddress returns an unused address of this machine.
 func freeAddress() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
 	return l.Addr().String(), l.Close()
+}
+
+// usage is the processor time used up to a moment, by the whole machine and by the bench with its children.
+type usage struct {
+	at        time.Time
+	all, ours time.Duration
+}
+
+func usageNow(servers []*process) usage {
+	u := usage{at: time.Now(), all: busy()}
+	for _, p := range servers {
+		u.ours += p.cpu()
+	}
+	u.ours += usedBy(syscall.RUSAGE_SELF) + usedBy(syscall.RUSAGE_CHILDREN)
+	return u
+}
+
+// usedBy returns the processor time of this process, or of its ended children.
+func usedBy(who int) time.Duration {
+	var r syscall.Rusage
+	if syscall.Getrusage(who, &r) != nil {
+		return 0
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+}
+
+// otherShare returns the share of the processors that other programs used between u and later.
+func (u usage) otherShare(later usage) float64 {
+	span := later.at.Sub(u.at) * time.Duration(runtime.NumCPU())
+	if span <= 0 {
+		return 0
+	}
+	return max(0, float64((later.all-u.all)-(later.ours-u.ours))/float64(span))
+}
+
+// busy is the time that all processors together were not idle; 0 where the system does not tell.
+func busy() time.Duration {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	return busyOf(line)
+}
+
+// busyOf adds up the columns of /proc/stat's first line that are neither idle, waiting for a disk, nor counted twice.
+func busyOf(line string) (total time.Duration) {
+	const idle, wait, guest = 4, 5, 9
+	for i, field := range strings.Fields(line) {
+		if i == 0 || i == idle || i == wait || i >= guest {
+			continue
+		}
+		ticks, _ := strconv.ParseInt(field, 10, 64)
+		total += time.Duration(ticks) * clockTick
+	}
+	return total
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A progress tells how far a run is and how long it will still take, judged by how long it was expected to take.
+// progress shows how much of a run is done and the time left, by the expected durations.
 type progress struct {
 	w           io.Writer
 	began       time.Time
@@ -14,7 +14,7 @@ type progress struct {
 	told        time.Time
 }
 
-// progressEvery is how often it tells, unless something new begins.
+// progressEvery is the interval of progress lines, except at the begin of a step.
 const progressEvery = 10 * time.Second
 
 func newProgress(w io.Writer) *progress { return &progress{w: w, began: time.Now()} }
@@ -25,7 +25,7 @@ func (p *progress) begin(format string, args ...any) {
 	fmt.Fprintf(p.w, "%s%s\n", p.left(), fmt.Sprintf(format, args...))
 }
 
-// step notes that what was expected to take d is done, and tells so now and then, unless there is nothing to tell.
+// step counts work with the expected duration d as done, and shows progress at intervals unless format is empty.
 func (p *progress) step(d time.Duration, format string, args ...any) {
 	p.done += d
 	if format != "" && time.Since(p.told) >= progressEvery {
@@ -33,7 +33,7 @@ func (p *progress) step(d time.Duration, format string, args ...any) {
 	}
 }
 
-// left is what stands before a line.
+// left formats the prefix of a line.
 func (p *progress) left() string {
 	elapsed := time.Since(p.began)
 	if p.total == 0 || p.done == 0 {

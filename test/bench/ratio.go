@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// A ratio compares two measurements of one run, or holds one against a limit. Its target is from the issue that asked for this bench.
+// ratio compares two measurements of a run, or a measurement with a limit. Targets are the project's goals.
 type ratio struct {
 	name        string
 	phase       phase  // that measures both
-	ours, other string // systems; without an other ours is the ratio
+	ours, other string // systems; if other is empty, the figure of ours is the ratio
 	ourPoint    point
 	otherPoint  point
 	metric      metric
@@ -41,7 +41,7 @@ var (
 	mebibytes = metric{"MiB", func(r report) float64 { return r.Value }}
 )
 
-// rateOf is the rate of a point by the name of what it counts.
+// rateOf returns the rate metric of a point, named by its unit.
 func rateOf(p point) metric {
 	m := rate
 	switch {
@@ -55,7 +55,7 @@ func rateOf(p point) metric {
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// A spread is a figure over all rounds.
+// spread summarizes a figure over all rounds.
 type spread struct {
 	Median float64 `json:"median"`
 	Lowest float64 `json:"lowest"`
@@ -76,22 +76,22 @@ func spreadOf(rounds []report, m metric) spread {
 	return spread{(all[(n-1)/2] + all[n/2]) / 2, all[0], all[n-1]}
 }
 
-// An outcome is what came of a ratio.
+// outcome is the result of a ratio.
 type outcome struct {
 	Name      string  `json:"name"`
 	Metric    string  `json:"metric"`
 	Ours      spread  `json:"ours"`
 	Other     spread  `json:"other"`
 	Ratio     spread  `json:"ratio"`    // the median of the rounds' own ratios, the lowest and the highest
-	Absolute  bool    `json:"absolute"` // ours itself is held against the target
+	Absolute  bool    `json:"absolute"` // the target bounds ours itself
 	Target    float64 `json:"target"`   // zero: none
 	AtMost    bool    `json:"at_most"`
 	Met       bool    `json:"met"`
 	Available bool    `json:"available"`
-	Why       string  `json:"why,omitempty"` // it is not available
+	Why       string  `json:"why,omitempty"` // if not available
 }
 
-// outcome compares round with round: what disturbs a round disturbs both.
+// outcome compares the systems round by round, because noise in a round affects both.
 func (q ratio) outcome(all []*measurement) outcome {
 	o := outcome{Name: q.name, Metric: q.metric.name, Target: q.target, AtMost: q.atMost, Absolute: q.other == ""}
 	ours := find(all, q.ours, q.ourPoint)
@@ -118,7 +118,7 @@ func (q ratio) outcome(all []*measurement) outcome {
 	return o
 }
 
-// against returns the other's figure and the ratio, if there is one.
+// against returns the figure of other and the ratio, if both exist.
 func (q ratio) against(ours, other *measurement) (figure, quotient spread, ok bool) {
 	if other == nil || failures([]*measurement{other}) > 0 {
 		return figure, quotient, false
@@ -132,7 +132,7 @@ func (q ratio) against(ours, other *measurement) (figure, quotient spread, ok bo
 	return spreadOf(other.Rounds, q.metric), spreadOf(each, rate), len(each) > 0
 }
 
-// outcomes are those of the phases that were run. reason says why a system, or a case of it, has no figures.
+// outcomes returns the outcomes of the phases that ran. reason returns why a case of a system has no figures.
 func outcomes(all []*measurement, ran func(phase) bool, long bool, reason func(system, name string) string) (list []outcome) {
 	for _, q := range ratios(long) {
 		if !ran(q.phase) {
@@ -147,7 +147,7 @@ func outcomes(all []*measurement, ran func(phase) bool, long bool, reason func(s
 	return list
 }
 
-// writeRatios writes one ratio a line: name ours other ratio, and beside it its spread and its target.
+// writeRatios writes a line for each ratio: name, ours, other, ratio, spread and target.
 func writeRatios(w io.Writer, list []outcome) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, o := range list {
@@ -156,17 +156,17 @@ func writeRatios(w io.Writer, list []outcome) error {
 			continue
 		}
 		if o.Absolute {
-			fmt.Fprintf(t, "%s\t%s\t\t\t(%s–%s; %s; %s)\n", o.Name, figure(o.Ours.Median), figure(o.Ours.Lowest), figure(o.Ours.Most), o.aim(), o.Metric)
+			fmt.Fprintf(t, "%s\t%s\t\t\t(%s–%s; %s; %s)\n", o.Name, figure(o.Ours.Median), figure(o.Ours.Lowest), figure(o.Ours.Most), o.verdict(), o.Metric)
 			continue
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%.2f\t(%.2f–%.2f; %s; %s)\n", o.Name, figure(o.Ours.Median), figure(o.Other.Median),
-			o.Ratio.Median, o.Ratio.Lowest, o.Ratio.Most, o.aim(), o.Metric)
+			o.Ratio.Median, o.Ratio.Lowest, o.Ratio.Most, o.verdict(), o.Metric)
 	}
 	return t.Flush()
 }
 
-// aim tells the target, and whether it is met.
-func (o outcome) aim() string {
+// verdict formats the target and whether it is met.
+func (o outcome) verdict() string {
 	switch {
 	case o.Target == 0:
 		return "no target"
@@ -183,7 +183,7 @@ func (o outcome) sign() string {
 	return "≥"
 }
 
-// target is a ratio with two digits, or a limit as it was set.
+// target formats a ratio with two digits, and a limit in full.
 func (o outcome) target() string {
 	if o.Absolute {
 		return strconv.FormatFloat(o.Target, 'f', -1, 64)

@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// replicas are the servers that replication is measured on, each with its own data: a primary with two replicas by MariaDB's own
-// asynchronous replication, and on the same two replicas' servers two of Runnel's three partitions. The third is on the
-// main server, which has no binary log, as Runnel needs none.
+// replicas are the servers for measurements of replication: a primary and two replicas by MariaDB's asynchronous
+// replication. The replicas' servers also hold two of Runnel's three partitions. The third partition is on the
+// main server, which has no binary log, because Runnel needs none.
 type replicas struct {
 	primary *mariadb
 	servers [2]*mariadb
@@ -21,7 +21,7 @@ type replicas struct {
 }
 
 // startReplicas starts the three servers, and the replication between them.
-func (s *stand) startReplicas(ctx context.Context) (*replicas, error) {
+func (s *testbed) startReplicas(ctx context.Context) (*replicas, error) {
 	r := &replicas{}
 	group, starting := errgroup.WithContext(ctx)
 	start := func(m **mariadb, name string, settings ...string) {
@@ -40,8 +40,8 @@ func (s *stand) startReplicas(ctx context.Context) (*replicas, error) {
 	return r, r.connect(ctx, s)
 }
 
-// connect makes the replicas follow the primary, and returns when its table is on both.
-func (r *replicas) connect(ctx context.Context, s *stand) (err error) {
+// connect starts the replication and waits until the table exists on both replicas.
+func (r *replicas) connect(ctx context.Context, s *testbed) (err error) {
 	if r.write, err = s.openDatabase(ctx, r.primary, plainDatabase); err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func (r *replicas) reached(ctx context.Context, replica int, gtid string) error 
 	return err
 }
 
-// replay makes a replica apply the transactions between two positions on an empty table, again, and says how long it takes.
+// replay lets a replica apply the transactions between two positions to an empty table, and returns the duration.
 func (r *replicas) replay(ctx context.Context, replica int, from, to string) (time.Duration, error) {
 	db := r.read[replica]
 	err := statements(ctx, db, "STOP SLAVE", "TRUNCATE TABLE plain", "SET GLOBAL gtid_slave_pos = '"+from+"'")
@@ -105,7 +105,7 @@ func (r *replicas) replay(ctx context.Context, replica int, from, to string) (ti
 	return time.Since(began), err
 }
 
-// singles writes n rows to the primary, each in a transaction of its own, and returns the positions before and after.
+// singles writes n rows to the primary in separate transactions, and returns the positions before and after.
 func (r *replicas) singles(ctx context.Context, prefix string, n int) (from, to string, err error) {
 	const writers = 64
 	if from, err = r.position(ctx); err != nil {

@@ -10,11 +10,11 @@ import (
 // replication measures how fast writes reach replicas beside MariaDB's own replication, and how fast these catch up.
 func (b *bench) replication(ctx context.Context) error {
 	if err := b.needs(onMariaDB); err != nil {
-		b.stand.missing["mariadb-replication"] = err
+		b.testbed.missing["mariadb-replication"] = err
 		return nil
 	}
 	b.progress.begin("starting a primary and two replicas")
-	r, err := b.stand.startReplicas(ctx)
+	r, err := b.testbed.startReplicas(ctx)
 	if err != nil {
 		return err
 	}
@@ -28,21 +28,22 @@ func (b *bench) replication(ctx context.Context) error {
 	return (&catchingUp{bench: b, replicas: r}).run(ctx)
 }
 
-// followers are a Runnel written through the process that also syncs, so that each commit wakes it; the same Runnel
-// written through another process, of which the syncing one learns within its schedule, "@every 1s"; and MariaDB's replication.
+// followers returns three followers: a Runnel written through the process that also syncs, so that each commit
+// wakes the sync; the same Runnel written through a second process, whose writes the sync finds by its schedule,
+// "@every 1s"; and MariaDB's replication.
 func (b *bench) followers(ctx context.Context, r *replicas) ([]*follower, error) {
-	urls := []string{b.stand.database.url("lag_0"), r.servers[0].url("lag_1"), r.servers[1].url("lag_2")}
-	woken, err := b.stand.startRunnel(ctx, "runnel-woken", urls)
+	urls := []string{b.testbed.database.url("lag_0"), r.servers[0].url("lag_1"), r.servers[1].url("lag_2")}
+	woken, err := b.testbed.startRunnel(ctx, "runnel-woken", urls)
 	if err != nil {
 		return nil, err
 	}
-	polled, err := b.stand.startRunnel(ctx, "runnel-polled", urls, "--no-sync")
+	polled, err := b.testbed.startRunnel(ctx, "runnel-polled", urls, "--no-sync")
 	if err != nil {
 		return nil, err
 	}
 	var copies []*sql.DB
 	for i, name := range []string{"lag_1", "lag_2"} {
-		db, err := b.stand.openDatabase(ctx, r.servers[i], name)
+		db, err := b.testbed.openDatabase(ctx, r.servers[i], name)
 		if err != nil {
 			return nil, err
 		}
@@ -51,7 +52,7 @@ func (b *bench) followers(ctx context.Context, r *replicas) ([]*follower, error)
 	return []*follower{throughRunnel("runnel-woken", woken, copies, false), throughRunnel("runnel-polled", polled, copies, true), throughMariaDB(r)}, nil
 }
 
-// lags measures every follower in every round, alone and beside other writes.
+// lags measures every follower in every round, without load and during writes.
 func (b *bench) lags(ctx context.Context, followers []*follower) error {
 	for round := range b.settings.rounds {
 		b.progress.begin("replication: round %d of %d", round+1, b.settings.rounds)
@@ -62,7 +63,7 @@ func (b *bench) lags(ctx context.Context, followers []*follower) error {
 				if err != nil {
 					return errors.Join(err, ctx.Err())
 				}
-				b.note(f.name, p, report)
+				b.addReport(f.name, p, report)
 				b.progress.step(f.expected(), "replication: round %d of %d", round+1, b.settings.rounds)
 			}
 		}

@@ -2,7 +2,7 @@ package main
 
 import "slices"
 
-// A phase is a part of a run that has its own systems and rounds.
+// phase is a part of a run with systems and rounds of its own.
 type phase string
 
 const (
@@ -42,7 +42,7 @@ func stored(name, ours, other string) ratio {
 	return ratio{name: name, phase: mainPhase, ours: ours, other: other, ourPoint: getStored, otherPoint: getMany, metric: rate}
 }
 
-// peerRatios compare with the ceiling and with what one would use instead.
+// peerRatios compare Runnel with the ceiling and with the alternatives.
 func peerRatios() []ratio {
 	return []ratio{
 		at("get-mariadb/ceiling", ourMariaDB, "ceiling", getMany, 0.75),
@@ -63,7 +63,7 @@ func peerRatios() []ratio {
 	}
 }
 
-// caseRatios compare cases with each other, and the slow ends.
+// caseRatios compare cases of Runnel, and bound tail latencies.
 func caseRatios() []ratio {
 	match, alone := point{"put-if-match", 64, 100}, point{"put", 1, 100}
 	tail := func(name, ours string, p point) ratio {
@@ -90,7 +90,7 @@ func atSize(kind, size string, target float64) []ratio {
 	}
 }
 
-// growthRatios compare sizes, and hold the memory against its limit.
+// growthRatios compare sizes, and bound memory.
 func growthRatios() []ratio {
 	return slices.Concat(atSize("mariadb", "1e6", 0), atSize("embedded", "1e6", 0), []ratio{
 		{name: "resident-embedded-1e6-filled", phase: growthPhase, ours: "runnel-embedded-1e6", ourPoint: residentFilled, metric: mebibytes, target: 128, atMost: true},

@@ -13,34 +13,35 @@ import (
 	"time"
 )
 
-// A system is a server, or several behind one address, that is measured.
+// system is a measured server, or several servers behind an address.
 type system struct {
 	name    string
 	address string
 	// processes serve requests: their processor time and memory is the system's.
 	processes []*process
-	shapes    map[string]shape
-	direct    map[string]direct // in place of an address and shapes
-	// lacks are the cases that it turned out not to have, with the reason.
+	templates map[string]requestTemplate
+	direct    map[string]directOperation // in place of an address and shapes
+	// lacks maps missing cases to reasons.
 	lacks map[string]string
 	urls  []string // of Runnel's partitions
-	keys  int      // of 100 bytes, where it is not the settings' number
-	// settle returns when the system does nothing any more on account of earlier requests; nil: it never does.
-	settle func(context.Context) error
+	keys  int      // of 100 bytes, if different from the settings
+	// awaitIdle waits until the system has finished all work of earlier requests. It is nil for systems that never
+	// postpone work.
+	awaitIdle func(context.Context) error
 }
 
 // has reports whether a point can be measured on s.
 func (s *system) has(p point) bool {
 	if s.direct != nil {
-		// One size, and one disk, which knows one writer at a time.
+		// The disk has a single writer and a single size.
 		return s.direct[p.Case] != nil && p.ValueBytes == 100 && (s.name != "fsync" || p.Clients == 1)
 	}
-	_, has := s.shapes[p.Case]
+	_, has := s.templates[p.Case]
 	return has && s.lacks[p.Case] == ""
 }
 
-// as is s under another name, for figures that are not to be mixed with those it has.
-func (s *system) as(name string) *system {
+// renamed returns a copy of s under another name, for figures that must stay apart from those of s.
+func (s *system) renamed(name string) *system {
 	other := *s
 	other.name = name
 	return &other
@@ -60,11 +61,11 @@ func (s *system) resident() (total int64) {
 	return total
 }
 
-// A stand holds everything that a run started.
-type stand struct {
+// testbed holds the systems and processes of a run.
+type testbed struct {
 	dir    string
 	runnel string // path of the binary
-	self   string // of this one, where it is not the one that runs
+	self   string // path of the bench, if not the running program
 	// bufferPool is that of each MariaDB server.
 	bufferPool string
 	database   *mariadb // that most are on
@@ -76,8 +77,8 @@ type stand struct {
 	databases []*sql.DB
 }
 
-// close ends everything and removes the data, so that nobody need wait for what a server would still write.
-func (s *stand) close() error {
+// close ends all processes and removes the data.
+func (s *testbed) close() error {
 	for _, db := range s.databases {
 		db.Close()
 	}
@@ -89,7 +90,7 @@ func (s *stand) close() error {
 	return os.RemoveAll(s.dir)
 }
 
-func (s *stand) start(name string, cmd *exec.Cmd) (*process, error) {
+func (s *testbed) start(name string, cmd *exec.Cmd) (*process, error) {
 	p, err := start(s.dir, name, cmd)
 	if err == nil {
 		s.started = append(s.started, p)
@@ -97,8 +98,8 @@ func (s *stand) start(name string, cmd *exec.Cmd) (*process, error) {
 	return p, err
 }
 
-// open starts every system. One that cannot be had is left out, with its reason.
-func (s *stand) open(ctx context.Context) error {
+// open starts every system. A system that is not available is left out, with the reason.
+func (s *testbed) open(ctx context.Context) error {
 	s.missing = map[string]error{}
 	var dbErr error
 	s.database, dbErr = s.startMariaDB(ctx, "mariadbd")
@@ -134,9 +135,9 @@ func (s *stand) open(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (s *stand) find(name string) *system { return named(s.systems, name) }
+func (s *testbed) find(name string) *system { return findSystem(s.systems, name) }
 
-func named(systems []*system, name string) *system {
+func findSystem(systems []*system, name string) *system {
 	for _, system := range systems {
 		if system.name == name {
 			return system
@@ -145,8 +146,8 @@ func named(systems []*system, name string) *system {
 	return nil
 }
 
-// resident is the memory of every process, by its name.
-func (s *stand) resident() map[string]int64 {
+// resident returns the memory of every process, by name.
+func (s *testbed) resident() map[string]int64 {
 	all := map[string]int64{}
 	for _, p := range s.started {
 		all[p.name] = p.resident()
@@ -154,11 +155,11 @@ func (s *stand) resident() map[string]int64 {
 	return all
 }
 
-func (s *stand) startCeiling(ctx context.Context) (*system, error) {
+func (s *testbed) startCeiling(ctx context.Context) (*system, error) {
 	return s.startSelf(ctx, "ceiling")
 }
 
-func (s *stand) startPlain(ctx context.Context) (*system, error) {
+func (s *testbed) startPlain(ctx context.Context) (*system, error) {
 	if _, err := s.openDatabase(ctx, s.database, plainDatabase); err != nil {
 		return nil, err
 	}
@@ -172,8 +173,8 @@ func (s *stand) startPlain(ctx context.Context) (*system, error) {
 // plainDatabase is the plain way's.
 const plainDatabase = "bench_plain"
 
-// startSelf starts this program again as one of the handlers.
-func (s *stand) startSelf(ctx context.Context, args ...string) (*system, error) {
+// startSelf starts this program as a handler.
+func (s *testbed) startSelf(ctx context.Context, args ...string) (*system, error) {
 	address, err := freeAddress()
 	if err != nil {
 		return nil, err
@@ -188,11 +189,11 @@ func (s *stand) startSelf(ctx context.Context, args ...string) (*system, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &system{address: address, processes: []*process{p}, shapes: httpShapes()}, p.await(ctx, answers("http://"+address+"/readyz"))
+	return &system{address: address, processes: []*process{p}, templates: httpTemplates()}, p.await(ctx, answers("http://"+address+"/readyz"))
 }
 
 // partitions are the URLs of so many partitions of a system: databases on the server, or files.
-func (s *stand) partitions(name, kind string, n int) (urls []string) {
+func (s *testbed) partitions(name, kind string, n int) (urls []string) {
 	for i := range n {
 		if kind == onMariaDB {
 			urls = append(urls, s.database.url(fmt.Sprintf("%s_%d", strings.ReplaceAll(name, "-", "_"), i)))
@@ -209,8 +210,8 @@ const (
 	embedded  = "embedded"
 )
 
-// configure writes a configuration of partitions, which are named in their order, and returns its file.
-func (s *stand) configure(name string, urls []string) (file string, err error) {
+// configure writes a configuration of the partitions, named in order, and returns the path.
+func (s *testbed) configure(name string, urls []string) (file string, err error) {
 	var b strings.Builder
 	for i, url := range urls {
 		fmt.Fprintf(&b, "[[partition]]\nname = \"partition-%d\"\nurl = %q\n", i, url)
@@ -220,7 +221,7 @@ func (s *stand) configure(name string, urls []string) (file string, err error) {
 }
 
 // startRunnel starts "runnel serve" on partitions.
-func (s *stand) startRunnel(ctx context.Context, name string, urls []string, flags ...string) (*system, error) {
+func (s *testbed) startRunnel(ctx context.Context, name string, urls []string, flags ...string) (*system, error) {
 	file, err := s.configure(name, urls)
 	if err != nil {
 		return nil, err
@@ -234,15 +235,15 @@ func (s *stand) startRunnel(ctx context.Context, name string, urls []string, fla
 		return nil, err
 	}
 	url := "http://" + address
-	system := &system{name: name, address: address, processes: []*process{p}, shapes: runnelShapes(), urls: urls,
-		settle: func(ctx context.Context) error { return level(ctx, url) }}
+	system := &system{name: name, address: address, processes: []*process{p}, templates: runnelTemplates(), urls: urls,
+		awaitIdle: func(ctx context.Context) error { return level(ctx, url) }}
 	if strings.HasPrefix(urls[0], "mysql:") && s.database != nil {
 		system.processes = append(system.processes, s.database.process)
 	}
 	return system, errors.Join(p.await(ctx, answers(url+"/readyz?write")), p.await(ctx, answers(url+"/readyz")))
 }
 
-func (s *stand) startRunnelOn(kind string) func(context.Context) (*system, error) {
+func (s *testbed) startRunnelOn(kind string) func(context.Context) (*system, error) {
 	return func(ctx context.Context) (*system, error) {
 		name := "runnel-" + kind
 		return s.startRunnel(ctx, name, s.partitions(name, kind, 3))
