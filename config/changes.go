@@ -12,9 +12,6 @@ type Difference struct {
 	Restart []string    // changed keys that require a restart, such as "http.listen"; never their values
 }
 
-// Empty reports whether nothing changed.
-func (d Difference) Empty() bool { return len(d.Added) == 0 && len(d.Restart) == 0 }
-
 // Changes compares a running configuration with a re-read configuration. Partitions are matched by name, and their
 // keys named as in "partition partition-1: url" and "partition partition-1: removed".
 func Changes(old, new *Config) Difference {

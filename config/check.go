@@ -280,10 +280,3 @@ func checkSchedule(spec string) error {
 func zoned(spec string) bool {
 	return strings.HasPrefix(spec, "TZ=") || strings.HasPrefix(spec, "CRON_TZ=")
 }
-
-// Loopback reports whether only this machine can reach the server.
-func (h HTTP) Loopback() bool {
-	host, _, err := net.SplitHostPort(h.Listen)
-	ip := net.ParseIP(host)
-	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
-}

@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"log/slog"
-	"maps"
 	"net"
 	"net/url"
 	"regexp"
@@ -220,8 +219,3 @@ func (u URL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
 
 // LogValue is String, for slog.
 func (u URL) LogValue() slog.Value { return slog.StringValue(u.String()) }
-
-// Equal reports whether u and v are written alike, password included. [URL.Identity] compares the databases.
-func (u URL) Equal(v URL) bool {
-	return u.String() == v.String() && u.Password.Equal(v.Password) && maps.Equal(u.Params, v.Params)
-}

@@ -69,14 +69,3 @@ func TestSizesKeepTheirUnits(t *testing.T) {
 		}
 	}
 }
-
-func TestLoopbackKnowsWhoCanReachTheServer(t *testing.T) {
-	for listen, want := range map[string]bool{
-		"127.0.0.1:1": true, "127.8.8.8:1": true, "[::1]:1": true, "localhost:1": true,
-		":1": false, "0.0.0.0:1": false, "[::]:1": false, "10.0.0.1:1": false, "host:1": false,
-	} {
-		if got := (config.HTTP{Listen: listen}).Loopback(); got != want {
-			t.Errorf("%s: %v, want %v", listen, got, want)
-		}
-	}
-}
