@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 
 	"github.com/runnelkv/runnel/store/partition"
 )
@@ -18,8 +19,8 @@ import (
 // 256 entries, and 17 % with 4,096.
 type sharedSnapshot struct {
 	after partition.Revision // lowest position of the targets; fixed before the first use
-	lock  chan struct{}      // a mutex, locked with a context; guards the fields below
 
+	mu       sync.Mutex         // held during reads, which are bounded; guards the fields below
 	snap     partition.Snapshot // nil before open, and after ended is set
 	position partition.Position // of snap
 	window   [][]partition.Entry
@@ -48,7 +49,7 @@ func (p *pass) shareSnapshot(j *job, maxDistance int) *sharedSnapshot {
 	key := sharedKey{j.from, j.origin}
 	sh, ok := p.shared[key]
 	if !ok {
-		sh = &sharedSnapshot{after: j.at.Revision, lock: make(chan struct{}, 1)}
+		sh = &sharedSnapshot{after: j.at.Revision}
 		p.shared[key] = sh
 	}
 	if max(j.at.Revision, sh.after)-min(j.at.Revision, sh.after) > partition.Revision(maxDistance) {
@@ -58,23 +59,10 @@ func (p *pass) shareSnapshot(j *job, maxDistance int) *sharedSnapshot {
 	return sh
 }
 
-func (sh *sharedSnapshot) lockContext(ctx context.Context) error {
-	select {
-	case sh.lock <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (sh *sharedSnapshot) unlock() { <-sh.lock }
-
 // open returns the part of the snapshot after the job's position. The first call opens the snapshot.
 func (sh *sharedSnapshot) open(ctx context.Context, j *job) (partition.Snapshot, error) {
-	if err := sh.lockContext(ctx); err != nil {
-		return nil, err
-	}
-	defer sh.unlock()
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
 	if sh.snap == nil && sh.ended == nil {
 		snap, err := j.from.Snapshot(ctx, j.origin, sh.after)
 		if err != nil {
@@ -90,7 +78,7 @@ func (sh *sharedSnapshot) open(ctx context.Context, j *job) (partition.Snapshot,
 	return &sharedCursor{shared: sh, after: j.at.Revision}, nil
 }
 
-// read reads the next chunk into the window. The lock is held.
+// read reads the next chunk into the window. mu is held.
 func (sh *sharedSnapshot) read(ctx context.Context, maxEntries int, maxBytes int64) error {
 	entries, err := sh.snap.Next(ctx, maxEntries, maxBytes)
 	switch {
@@ -132,10 +120,8 @@ func (c *sharedCursor) Position() partition.Position { return c.shared.position 
 // Next implements partition.Snapshot. The limits apply to a chunk that this call reads.
 func (c *sharedCursor) Next(ctx context.Context, maxEntries int, maxBytes int64) ([]partition.Entry, error) {
 	sh := c.shared
-	if err := sh.lockContext(ctx); err != nil {
-		return nil, err
-	}
-	defer sh.unlock()
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
 	for {
 		switch {
 		case c.next < sh.first:
@@ -167,8 +153,8 @@ func (c *sharedCursor) take() []partition.Entry {
 // Close implements partition.Snapshot. The last Close ends the shared snapshot.
 func (c *sharedCursor) Close() error {
 	sh := c.shared
-	sh.lock <- struct{}{} // held only during bounded reads
-	defer sh.unlock()
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
 	if c.closed {
 		return nil
 	}
