@@ -101,7 +101,7 @@ type Partition struct {
 // Webhook is an endpoint that receives changes.
 type Webhook struct {
 	URL    string `toml:"url" json:"url"`       // http or https
-	Prefix string `toml:"prefix" json:"prefix"` // of the keys whose changes are sent; "" for all
+	Prefix string `toml:"prefix" json:"prefix"` // only changes of keys with this prefix are sent; "" for all
 	Secret Secret `toml:"secret" json:"secret"` // signs the requests
 }
 

@@ -56,7 +56,7 @@ func (d *decoder) value(key string, value any, field reflect.Value) {
 	case *URL:
 		d.url(key, value, dst)
 	case *[]string:
-		d.list(key, value, dst)
+		d.stringList(key, value, dst)
 	case *[]Partition:
 		decodeTables(d, key, value, dst, basePartition())
 	case *[]Webhook:
@@ -119,7 +119,7 @@ func tablesOf(value any) ([]any, bool) {
 	return items, ok
 }
 
-func (d *decoder) list(key string, value any, dst *[]string) {
+func (d *decoder) stringList(key string, value any, dst *[]string) {
 	items, ok := value.([]any)
 	if !ok {
 		d.wrongType(key, value, "a list of strings")

@@ -54,7 +54,7 @@ type scanner struct {
 func (s *scanner) document() {
 	table := ""
 	for s.skip(); s.source != ""; s.skip() {
-		if s.next("[") {
+		if s.accept("[") {
 			table = s.header()
 		} else {
 			s.assignment(table)
@@ -64,7 +64,7 @@ func (s *scanner) document() {
 
 // header reads the rest of "[a.b]" or "[[a.b]]" and returns the path of the opened table.
 func (s *scanner) header() string {
-	line, array := s.line, s.next("[")
+	line, array := s.line, s.accept("[")
 	path := ""
 	parts := s.key()
 	for i, part := range parts {
@@ -72,17 +72,17 @@ func (s *scanner) header() string {
 			break
 		}
 		path = join(path, part)
-		s.note(path, line)
+		s.addKey(path, line)
 		if array && i == len(parts)-1 {
 			s.tables[path]++
 		}
 		if n := s.tables[path]; n > 0 {
 			path = element(path, n-1)
-			s.note(path, line)
+			s.addKey(path, line)
 		}
 	}
-	s.next("]")
-	s.next("]")
+	s.accept("]")
+	s.accept("]")
 	return path
 }
 
@@ -93,7 +93,7 @@ func (s *scanner) assignment(table string) {
 			break
 		}
 		path = join(path, part)
-		s.note(path, line)
+		s.addKey(path, line)
 	}
 	s.take(1) // the equals sign
 	s.value(path)
@@ -102,12 +102,12 @@ func (s *scanner) assignment(table string) {
 func (s *scanner) value(path string) {
 	s.skip()
 	switch {
-	case s.next("["):
+	case s.accept("["):
 		for i := 0; !s.closed("]"); i++ {
-			s.note(element(path, i), s.line)
+			s.addKey(element(path, i), s.line)
 			s.value(element(path, i))
 		}
-	case s.next("{"):
+	case s.accept("{"):
 		for !s.closed("}") {
 			s.assignment(path)
 		}
@@ -122,9 +122,9 @@ func (s *scanner) value(path string) {
 func (s *scanner) closed(end string) bool {
 	before := len(s.source)
 	s.skip()
-	s.next(",")
+	s.accept(",")
 	s.skip()
-	if s.source == "" || s.next(end) {
+	if s.source == "" || s.accept(end) {
 		return true
 	}
 	if len(s.source) == before && strings.ContainsRune("]}", rune(s.source[0])) {
@@ -143,7 +143,7 @@ func (s *scanner) key() (parts []string) {
 			parts = append(parts, s.takeUntil(".=] \t\r\n"))
 		}
 		s.skip()
-		if !s.next(".") {
+		if !s.accept(".") {
 			break
 		}
 	}
@@ -189,7 +189,7 @@ func (s *scanner) skip() {
 	}
 }
 
-func (s *scanner) next(token string) bool {
+func (s *scanner) accept(token string) bool {
 	if !strings.HasPrefix(s.source, token) {
 		return false
 	}
@@ -212,8 +212,8 @@ func (s *scanner) take(n int) string {
 	return taken
 }
 
-// note records the first line of a path, and ends the scan when a bound is exceeded.
-func (s *scanner) note(path string, line int) {
+// addKey records the first line of a path, and ends the scan when a bound is exceeded.
+func (s *scanner) addKey(path string, line int) {
 	switch {
 	case s.beyond != "":
 	case len(path) > maxPathBytes:

@@ -12,7 +12,7 @@ func checkLines(t *testing.T, source string) {
 	t.Helper()
 	index, _, _ := indexLines(source) // ends for every source
 	r := &report{}
-	document := r.read(source)
+	document := r.parse(source)
 	if r.err() != nil {
 		return
 	}

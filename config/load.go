@@ -29,7 +29,7 @@ func Load(path string, env Lookup) (*Config, error) {
 // source names.
 func Parse(file string, source []byte, env Lookup) (*Config, error) {
 	r := &report{file: file}
-	document := r.read(string(source))
+	document := r.parse(string(source))
 	if err := r.err(); err != nil {
 		return nil, err
 	}
@@ -46,8 +46,8 @@ func Parse(file string, source []byte, env Lookup) (*Config, error) {
 	return c, nil
 }
 
-// read parses the source as TOML, or reports why the source is not TOML.
-func (r *report) read(source string) (document map[string]any) {
+// parse parses the source as TOML, or reports why the source is not TOML.
+func (r *report) parse(source string) (document map[string]any) {
 	number := 0
 	for line := range strings.Lines(source) {
 		if number++; !utf8.ValidString(line) { // the library accepts a mark of UTF-16, and reads UTF-8 nevertheless

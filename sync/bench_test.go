@@ -74,7 +74,7 @@ func BenchmarkWokenPass(b *testing.B) {
 				}
 				began := cpuTime()
 				p := s.startPass(ctx, onCommit)
-				if err := p.wait(ctx); err != nil {
+				if err := p.waitAll(ctx); err != nil {
 					b.Fatal(err)
 				}
 				s.background.Wait()

@@ -43,7 +43,7 @@ func (v *survey) newMark() *mark {
 		}
 		for i := range v.observations {
 			o := &v.observations[i]
-			p := o.position(origin)
+			p := o.positionOf(origin)
 			own := o.replica.Name() == string(origin)
 			if !o.fresh || (!own && !p.Whole()) {
 				return nil
@@ -103,7 +103,7 @@ func (s *Syncer) collect(ctx context.Context, v *survey) {
 func (s *Syncer) collectOn(ctx context.Context, o *observation, due revisions) error {
 	r := o.replica
 	for origin, upTo := range due {
-		if o.position(origin).Collected >= upTo {
+		if o.positionOf(origin).Collected >= upTo {
 			continue
 		}
 		var n int

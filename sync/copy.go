@@ -123,7 +123,7 @@ func (s *Syncer) openSnapshot(ctx context.Context, j *job) (partition.Snapshot, 
 	bound, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
 	if j.shared != nil {
-		snap, err := j.shared.open(bound, j)
+		snap, err := j.shared.openCursor(bound, j)
 		if !errors.Is(err, errDetached) {
 			return snap, j.sourceError(err)
 		}

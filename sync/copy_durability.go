@@ -28,9 +28,9 @@ func (s *Syncer) durabilityOf(o partition.Origin) *durability {
 	return d
 }
 
-// wait returns once everything of the origin up to head is durable. The caller
+// ensure returns once everything of the origin up to head is durable. The caller
 // has read head from the origin.
-func (d *durability) wait(ctx context.Context, origin *replica, head partition.Revision) error {
+func (d *durability) ensure(ctx context.Context, origin *replica, head partition.Revision) error {
 	bound, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
 	select {

@@ -59,8 +59,8 @@ func (p *pass) shareSnapshot(j *job, maxDistance int) *sharedSnapshot {
 	return sh
 }
 
-// open returns the part of the snapshot after the job's position. The first call opens the snapshot.
-func (sh *sharedSnapshot) open(ctx context.Context, j *job) (partition.Snapshot, error) {
+// openCursor returns the part of the snapshot after the job's position. The first call opens the snapshot.
+func (sh *sharedSnapshot) openCursor(ctx context.Context, j *job) (partition.Snapshot, error) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if sh.snap == nil && sh.ended == nil {
@@ -78,8 +78,8 @@ func (sh *sharedSnapshot) open(ctx context.Context, j *job) (partition.Snapshot,
 	return &sharedCursor{shared: sh, after: j.at.Revision}, nil
 }
 
-// read reads the next chunk into the window. mu is held.
-func (sh *sharedSnapshot) read(ctx context.Context, maxEntries int, maxBytes int64) error {
+// readChunk reads the next chunk into the window. mu is held.
+func (sh *sharedSnapshot) readChunk(ctx context.Context, maxEntries int, maxBytes int64) error {
 	entries, err := sh.snap.Next(ctx, maxEntries, maxBytes)
 	switch {
 	case errors.Is(err, io.EOF):
@@ -124,6 +124,8 @@ func (c *sharedCursor) Next(ctx context.Context, maxEntries int, maxBytes int64)
 	defer sh.mu.Unlock()
 	for {
 		switch {
+		case ctx.Err() != nil: // must not end the snapshot for the remaining targets
+			return nil, ctx.Err()
 		case c.next < sh.first:
 			return nil, errDetached
 		case c.next < sh.first+len(sh.window):
@@ -133,7 +135,7 @@ func (c *sharedCursor) Next(ctx context.Context, maxEntries int, maxBytes int64)
 		case sh.ended != nil:
 			return nil, sh.ended
 		default:
-			if err := sh.read(ctx, maxEntries, maxBytes); err != nil {
+			if err := sh.readChunk(ctx, maxEntries, maxBytes); err != nil {
 				return nil, err
 			}
 		}

@@ -156,7 +156,7 @@ func TestReadingUnderWayTakesNoCopyBack(t *testing.T) {
 	var at partition.Revision
 	c.handles["p1"].read = func() {
 		at = w.write("p0", "a", "2").Revision
-		if err := c.startPass(t.Context(), onCommit).wait(t.Context()); err != nil {
+		if err := c.startPass(t.Context(), onCommit).waitAll(t.Context()); err != nil {
 			t.Error(err)
 		}
 	}

@@ -48,7 +48,7 @@ func (t *transfer) publish(ctx context.Context) error {
 		_, err := t.j.to.readPositions(ctx)
 		return err
 	}
-	t.j.to.advance(t.j.stream, at.Follow(partition.Copy{Origin: t.j.origin, To: t.at, Goal: t.goal, SyncedAt: t.syncedAt}))
+	t.j.to.notePosition(t.j.stream, at.Follow(partition.Copy{Origin: t.j.origin, To: t.at, Goal: t.goal, SyncedAt: t.syncedAt}))
 	return nil
 }
 
@@ -116,7 +116,7 @@ func (t *transfer) applyChunks(ctx context.Context, chunks <-chan chunk) error {
 		return err
 	}
 	if t.j.isDirect() && t.s.cluster.Committed(t.j.from.Name()) < t.head { // an answered commit is a barrier itself
-		if err := t.j.durability.wait(ctx, t.j.from, t.head); err != nil {
+		if err := t.j.durability.ensure(ctx, t.j.from, t.head); err != nil {
 			return t.j.sourceError(err)
 		}
 	}
@@ -157,7 +157,7 @@ func (t *transfer) noteApplied(entries []partition.Entry, to partition.Revision)
 	}
 	t.s.mu.Lock()
 	defer t.s.mu.Unlock()
-	t.j.stream.add(Totals{Entries: int64(len(entries)), Bytes: bytes, Batches: 1})
+	t.j.stream.addTotals(Totals{Entries: int64(len(entries)), Bytes: bytes, Batches: 1})
 	t.j.stream.noteNewest(entries, t.at, to)
 	t.j.stream.toGo = distance(to, t.goal)
 }

@@ -30,8 +30,8 @@ type pass struct {
 	shared  map[sharedKey]*sharedSnapshot
 }
 
-// wait returns once everything that the pass started or joined has ended.
-func (p *pass) wait(ctx context.Context) error {
+// waitAll returns once everything that the pass started or joined has ended.
+func (p *pass) waitAll(ctx context.Context) error {
 	for _, done := range p.pending {
 		select {
 		case <-done:
@@ -42,7 +42,7 @@ func (p *pass) wait(ctx context.Context) error {
 	return nil
 }
 
-func (p *pass) join(done <-chan struct{}) {
+func (p *pass) joinRunning(done <-chan struct{}) {
 	p.pending, p.joined = append(p.pending, done), true
 }
 
@@ -57,7 +57,7 @@ func (s *Syncer) startPass(ctx context.Context, reason passReason) *pass {
 	s.lastPass = began
 	s.expireRetries(began)
 	if v.late != nil {
-		p.join(v.late)
+		p.joinRunning(v.late)
 	}
 	var jobs []*job
 	for i := range v.observations {
@@ -98,7 +98,7 @@ func (s *Syncer) claimStream(p *pass, to *observation, origin partition.Origin, 
 	st := to.replica.stream(origin)
 	if st.busy {
 		st.missed = max(st.missed, 1)
-		p.join(st.done)
+		p.joinRunning(st.done)
 		return nil
 	}
 	defer func() { st.toGo = p.survey.toGo(to, origin) }()
@@ -142,7 +142,7 @@ func (s *Syncer) runJob(ctx context.Context, p *pass, j *job) {
 	switch {
 	case ctx.Err() != nil:
 	case err == nil:
-		st.retry.reset()
+		st.retry.clear()
 		st.setStateLocked(state, nil)
 	default:
 		j.to.stale = true
@@ -206,7 +206,7 @@ func (v *survey) plan(to *observation, o partition.Origin, reason passReason) (*
 	case lost != nil:
 		return nil, Waiting, fmt.Errorf("%s has lost writes: %w", o, lost)
 	}
-	at := to.position(o)
+	at := to.positionOf(o)
 	from := v.source(to, o)
 	if from == nil && at.Whole() {
 		return nil, Level, nil
@@ -215,7 +215,7 @@ func (v *survey) plan(to *observation, o partition.Origin, reason passReason) (*
 		return nil, Waiting, fmt.Errorf("%s cannot be reached, and no other partition holds any of its changes", o)
 	}
 	j := &job{to: to.replica, from: from.replica, origin: o, at: at}
-	head := from.position(o)
+	head := from.positionOf(o)
 	if j.isDirect() {
 		j.originHead = head.Revision
 	}

@@ -27,9 +27,9 @@ type observation struct {
 	fresh   bool                // read during this pass
 }
 
-// position returns the partition's position for an origin; zero if the partition
+// positionOf returns the partition's position for an origin; zero if the partition
 // holds nothing of that origin.
-func (o *observation) position(origin partition.Origin) partition.Position {
+func (o *observation) positionOf(origin partition.Origin) partition.Position {
 	p := o.at.Origins[origin]
 	p.Origin = origin
 	return p
@@ -121,7 +121,7 @@ func (s *Syncer) collectObservations(replicas []*replica, wanted map[*replica]in
 func (v *survey) mergeCommitted(committed map[*replica]partition.Revision) {
 	for i := range v.observations {
 		o := &v.observations[i]
-		own := o.position(partition.Origin(o.replica.Name()))
+		own := o.positionOf(partition.Origin(o.replica.Name()))
 		if committed[o.replica] <= own.Revision {
 			continue
 		}
@@ -157,9 +157,9 @@ func (s *Syncer) compareHeads(ctx context.Context, v *survey) {
 		}
 		highest, holder := v.highest(o)
 		if own.fresh {
-			s.durabilityOf(o).capAt(own.position(o).Revision)
+			s.durabilityOf(o).capAt(own.positionOf(o).Revision)
 		}
-		if highest <= own.position(o).Revision {
+		if highest <= own.positionOf(o).Revision {
 			continue
 		}
 		if at, err := own.replica.readPositions(ctx); err != nil {
@@ -167,7 +167,7 @@ func (s *Syncer) compareHeads(ctx context.Context, v *survey) {
 		} else {
 			own.at = at
 		}
-		if head := own.position(o).Revision; own.ok && highest > head {
+		if head := own.positionOf(o).Revision; own.ok && highest > head {
 			v.behind[o] = fmt.Errorf("its newest revision is %d, but %s has seen %d of it", head, holder.Name(), highest)
 		}
 	}
@@ -178,7 +178,7 @@ func (s *Syncer) compareHeads(ctx context.Context, v *survey) {
 func (v *survey) highest(o partition.Origin) (highest partition.Revision, holder *replica) {
 	for i := range v.observations {
 		if other := &v.observations[i]; other.replica.Name() != string(o) {
-			if p := other.position(o); p.Seen() > highest {
+			if p := other.positionOf(o); p.Seen() > highest {
 				highest, holder = p.Seen(), other.replica
 			}
 		}
@@ -190,10 +190,10 @@ func (v *survey) highest(o partition.Origin) (highest partition.Revision, holder
 func (v *survey) toGo(to *observation, o partition.Origin) int64 {
 	var newest partition.Revision
 	for i := range v.observations {
-		at := v.observations[i].position(o)
+		at := v.observations[i].positionOf(o)
 		newest = max(newest, at.Revision, at.Goal)
 	}
-	return distance(to.position(o).Revision, newest)
+	return distance(to.positionOf(o).Revision, newest)
 }
 
 // distance returns how many revisions lie between two; revisions of epochs older than that of to
@@ -214,7 +214,7 @@ func (v *survey) source(to *observation, o partition.Origin) *observation {
 		if from.replica.Name() == string(o) {
 			return from
 		}
-		if p := from.position(o); p.Revision > 0 && (best == nil || isAhead(p, best.position(o))) {
+		if p := from.positionOf(o); p.Revision > 0 && (best == nil || isAhead(p, best.positionOf(o))) {
 			best = from
 		}
 	}

@@ -97,7 +97,7 @@ func TestBarrierServesOnlyWhatWasThereBeforeIt(t *testing.T) {
 		var group sync.WaitGroup
 		for _, head := range []partition.Revision{10, 10, 5, 20} {
 			group.Go(func() {
-				if err := d.wait(t.Context(), c.replicas[0], head); err != nil {
+				if err := d.ensure(t.Context(), c.replicas[0], head); err != nil {
 					t.Error(err)
 				}
 			})

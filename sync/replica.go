@@ -97,13 +97,13 @@ func (s *Syncer) setFault(r *replica, err error) {
 // Syncer.mu is held.
 func (s *Syncer) recovered(r *replica) {
 	r.err = nil
-	r.retry.reset()
+	r.retry.clear()
 	for _, st := range r.streams {
-		st.retry.reset()
+		st.retry.clear()
 	}
 	for _, other := range s.replicas {
 		if st, ok := other.streams[partition.Origin(r.Name())]; ok {
-			st.retry.reset()
+			st.retry.clear()
 		}
 	}
 }
@@ -157,9 +157,9 @@ func (r *replica) notePositions(number int64, at partition.Positions) {
 	r.knownRead, r.known, r.read, r.stale = number, at, true, false
 }
 
-// advance records a position that a copy has just moved, and passes it to the store,
+// notePosition records a position that a copy has just moved, and passes it to the store,
 // so that no reading is necessary.
-func (r *replica) advance(st *stream, at partition.Position) {
+func (r *replica) notePosition(st *stream, at partition.Position) {
 	r.s.mu.Lock()
 	origins := maps.Clone(r.known.Origins) // surveys share the map
 	origins[at.Origin] = at

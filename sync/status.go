@@ -41,7 +41,7 @@ type Totals struct {
 	Errors  int64 // failed copies
 }
 
-func (t *Totals) add(o Totals) {
+func (t *Totals) addTotals(o Totals) {
 	t.Entries += o.Entries
 	t.Bytes += o.Bytes
 	t.Batches += o.Batches
@@ -102,7 +102,7 @@ func (s *Syncer) Status() Status {
 func (r *replica) status() TargetStatus {
 	t := TargetStatus{Name: r.Name(), State: Level, Collected: r.collected, Swept: r.swept, Standby: r.lease.standby}
 	for o, st := range r.streams {
-		t.add(st.Totals)
+		t.addTotals(st.Totals)
 		t.ToGo += st.toGo
 		t.Origins = append(t.Origins, OriginStatus{o, st.state, r.known.Origins[o].Revision, st.toGo})
 		if worse[st.state] > worse[t.State] {

@@ -118,7 +118,7 @@ func (t *retryTimer) extend(longest time.Duration) {
 	t.until = time.Now().Add(min(t.backoff.NextBackOff(), longest))
 }
 
-func (t *retryTimer) reset() { *t = retryTimer{} }
+func (t *retryTimer) clear() { *t = retryTimer{} }
 
 // expire clears a delay that is over, but keeps the length of the next delay.
 func (t *retryTimer) expire(now time.Time) {

@@ -138,7 +138,7 @@ func (s *Syncer) Pass(ctx context.Context) (Report, error) {
 			return Report{}, ctx.Err()
 		}
 		p := <-answer
-		if err := p.wait(ctx); err != nil {
+		if err := p.waitAll(ctx); err != nil {
 			return Report{}, err
 		}
 		first = cmp.Or(first, p)
@@ -156,11 +156,11 @@ func (s *Syncer) standalonePass(ctx context.Context) (Report, error) {
 	defer cancel()
 	p := s.startPass(ctx, standalone)
 	s.startMark(p.survey)
-	if err := p.wait(ctx); err != nil {
+	if err := p.waitAll(ctx); err != nil {
 		return Report{}, err
 	}
 	if s.options.SweepEvery >= 0 && s.sweep(ctx, p.survey) > 0 {
-		if err := s.startPass(ctx, standalone).wait(ctx); err != nil { // copies the tombstones
+		if err := s.startPass(ctx, standalone).waitAll(ctx); err != nil { // copies the tombstones
 			return Report{}, err
 		}
 	}

@@ -45,7 +45,7 @@ func (w *worker) deliver(ctx context.Context, at progress) error {
 		case errors.Is(err, store.ErrResync):
 			return w.startResync(ctx)
 		case errors.Is(err, context.DeadlineExceeded) && time.Since(recorded) >= recordEvery:
-			err = w.record(ctx, func(p *progress) { p.Token = watch.Token().String() })
+			err = w.recordProgress(ctx, func(p *progress) { p.Token = watch.Token().String() })
 			recorded = time.Now()
 		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, store.ErrNoPartition):
 			continue
@@ -87,7 +87,7 @@ const (
 // yet have been collected.
 func (w *worker) startResync(ctx context.Context) error {
 	w.setStatus(func(s *Status) { s.Resyncs++ }, "the webhook was away for too long and is sent everything anew", nil)
-	return w.record(ctx, func(p *progress) { p.Token, p.Resync = "", true })
+	return w.recordProgress(ctx, func(p *progress) { p.Token, p.Resync = "", true })
 }
 
 // deliverPage posts a page until the endpoint accepts it, and records the progress. With resync,
@@ -102,7 +102,7 @@ func (w *worker) deliverPage(ctx context.Context, page *store.ChangePage, resync
 	}
 	w.setStatus(func(s *Status) { s.Sent += int64(len(page.Entries)) }, "the webhook accepts requests", nil)
 	began := time.Now()
-	if err := w.record(ctx, func(p *progress) { p.Token, p.Resync = page.Next.String(), resync }); err != nil {
+	if err := w.recordProgress(ctx, func(p *progress) { p.Token, p.Resync = page.Next.String(), resync }); err != nil {
 		return err
 	}
 	w.renewed = began

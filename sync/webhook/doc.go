@@ -5,7 +5,7 @@
 // worker's progress (a change token) and the name of the sending process are an entry of the space
 // [System] in the store. The entry is a lease: of all processes with that endpoint, one sends, and
 // only the holder moves the progress. After a crash another process takes over, and
-// sends again the page whose acceptance was not yet recorded.
+// repeats the last page if its acceptance was not recorded.
 //
 // A worker that was away for so long that tombstones of its changes were collected sends
 // everything anew, marked as a resync.

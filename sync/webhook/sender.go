@@ -27,7 +27,7 @@ type Feed interface {
 // Endpoint is the address of a webhook, and the changes it receives.
 type Endpoint struct {
 	URL    string
-	Prefix string // of the keys whose changes are sent; "" for all
+	Prefix string // only changes of keys with this prefix are sent; "" for all
 	Secret []byte // signs the requests; see Sign
 }
 
@@ -82,7 +82,7 @@ func New(f Feed, endpoints []Endpoint, o Options) *Sender {
 func (s *Sender) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	for _, w := range s.workers {
-		group.Go(func() { w.run(ctx) })
+		group.Go(func() { w.serve(ctx) })
 	}
 	group.Wait()
 	return nil

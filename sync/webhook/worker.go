@@ -29,8 +29,8 @@ var (
 	errReadOnly  = errors.New("the progress was only read")
 )
 
-// run acquires the lease and delivers, or stands by, until ctx ends.
-func (w *worker) run(ctx context.Context) {
+// serve acquires the lease and delivers, or stands by, until ctx ends.
+func (w *worker) serve(ctx context.Context) {
 	for first := true; ctx.Err() == nil; {
 		at, err := w.acquire(ctx, first)
 		standby := errors.Is(err, errLeaseHeld) || errors.Is(err, errIdle)
@@ -98,8 +98,8 @@ func (w *worker) checkPending(ctx context.Context, token string) error {
 	return nil
 }
 
-// record changes the progress and renews the lease. errLeaseHeld: the lease is lost.
-func (w *worker) record(ctx context.Context, set func(*progress)) error {
+// recordProgress changes the progress and renews the lease. errLeaseHeld: the lease is lost.
+func (w *worker) recordProgress(ctx context.Context, set func(*progress)) error {
 	_, err := w.update(ctx, func(p *progress, at store.Instant) error {
 		if p.Holder != w.options.Holder {
 			return errLeaseHeld
@@ -155,7 +155,7 @@ func (w *worker) release(ctx context.Context) {
 func (w *worker) whileLeased(ctx context.Context, f func(context.Context) error) error {
 	renewed := time.Now()
 	if renewed.Sub(w.renewed) > w.options.TTL/3 {
-		if err := w.record(ctx, func(*progress) {}); err != nil {
+		if err := w.recordProgress(ctx, func(*progress) {}); err != nil {
 			return err
 		}
 	}
@@ -165,7 +165,7 @@ func (w *worker) whileLeased(ctx context.Context, f func(context.Context) error)
 	group.Go(func() {
 		for sleep(ctx, w.options.TTL/3); ctx.Err() == nil; sleep(ctx, w.options.TTL/3) {
 			began := time.Now()
-			err := w.record(ctx, func(*progress) {})
+			err := w.recordProgress(ctx, func(*progress) {})
 			if err == nil {
 				renewed = began
 			}
