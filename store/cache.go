@@ -176,9 +176,9 @@ func (f *fillToken) includes(v Vector) bool {
 	return true
 }
 
-// fill caches an entry that a backend has answered, unless the entry may lack changes that
+// fillEntry caches an entry that a backend has answered, unless the entry may lack changes that
 // the cache's state includes.
-func (c *cache) fill(f fillToken, e *Entry) {
+func (c *cache) fillEntry(f fillToken, e *Entry) {
 	if f.observed == nil || e.Deleted || weight(e) > c.largest {
 		return
 	}

@@ -64,7 +64,7 @@ func (s *Store) getFrom(ctx context.Context, b *backend, k Key, q *readRequest, 
 	if !ok || e.Deleted || e.ExpiresAt != 0 && !e.Live(s.nowAt(q.origin, began)) {
 		return r, ErrNotFound, nil
 	}
-	s.cache.fill(token, &e)
+	s.cache.fillEntry(token, &e)
 	r.Entry = e
 	return r, nil, nil
 }

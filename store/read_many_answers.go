@@ -64,7 +64,7 @@ func (s *Store) readOriginFrom(ctx context.Context, b *backend, kr keyRequest, w
 		e := &a.entries[i]
 		a.at[e.Key] = i
 		if token.observed != nil && e.Live(a.now) && e.Intact() {
-			s.cache.fill(token, e)
+			s.cache.fillEntry(token, e)
 		}
 	}
 	if q.tooStale(a.read.Staleness) {

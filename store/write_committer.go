@@ -52,7 +52,7 @@ func (c *committer) submit(us ...*writeRequest) {
 	for _, u := range us {
 		err := refusal
 		if err == nil {
-			err = c.enqueue(u)
+			err = c.queueRequest(u)
 		}
 		if err != nil {
 			u.setOutcome(err)
@@ -64,8 +64,8 @@ func (c *committer) submit(us ...*writeRequest) {
 	}
 }
 
-// enqueue queues a request if there is room. c.mu is held.
-func (c *committer) enqueue(u *writeRequest) error {
+// queueRequest queues a request if there is room. c.mu is held.
+func (c *committer) queueRequest(u *writeRequest) error {
 	o := &c.master.options
 	queueBytes := max(64*o.BatchBytes, 4*o.MaxValueBytes)
 	switch {

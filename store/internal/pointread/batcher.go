@@ -41,7 +41,7 @@ const maxLookups = 128
 // lookup is a point read on its way through a batcher. Whichever goroutine sets settled
 // first decides the outcome: a worker or the sweep writes the answer and then sends done;
 // a caller that leaves gets no answer. Only after a worker has answered may the lookup be
-// reused, because then only the caller refers to it.
+// reused, because then no other goroutine refers to the lookup.
 type lookup struct {
 	key      partition.Key
 	until    time.Time     // the caller's deadline
@@ -84,7 +84,7 @@ func New(s Source, workers int, timeout time.Duration) *Batcher {
 	return r
 }
 
-// Lookup reads an entry, which may be a tombstone or expired, with its value. If the source
+// Lookup reads an entry, which may be a tombstone or expired, with the value. If the source
 // does not answer within wait plus 50 ms, the error is ErrUnavailable and a
 // context.DeadlineExceeded; the statement continues.
 func (r *Batcher) Lookup(ctx context.Context, k partition.Key, wait time.Duration) (e partition.Entry, found bool, err error) {
@@ -203,7 +203,7 @@ func (r *Batcher) Run(ctx context.Context) {
 	}
 }
 
-// worker runs statements of a batcher, one after the other, and reuses its buffers.
+// worker runs statements of a batcher in sequence and reuses the buffers.
 type worker struct {
 	r       *Batcher
 	timeout *timeout.Reusable
@@ -245,7 +245,7 @@ func (w *worker) answerBatch() {
 	w.endFlight()
 	for i := range entries {
 		for l := w.firstLookup(entries[i].Key, w.batch); l != nil; {
-			next := l.nextSame // once l is finished its caller may reuse it
+			next := l.nextSame // once l is finished the caller may reuse l
 			w.finishLookup(l, &entries[i], nil)
 			l = next
 		}

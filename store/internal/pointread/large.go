@@ -8,7 +8,7 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// largeReads reads the large values of a source, each in a statement of its own, while the
+// largeReads reads the large values of a source, each in a separate statement, while the
 // batcher's workers continue with small values. It runs at most as many statements at once
 // as the batcher has workers, which bounds the bytes in flight.
 type largeReads struct {
@@ -20,7 +20,7 @@ type largeReads struct {
 	work    sync.WaitGroup
 }
 
-// largeRead is a statement shared by all callers that ask for its key before it starts.
+// largeRead is a statement shared by all callers that ask for the key before the start.
 type largeRead struct {
 	waiters int
 	done    chan struct{} // closed once the fields below are set
@@ -33,7 +33,7 @@ func newLargeReads(statements int) *largeReads {
 	return &largeReads{slots: make(chan struct{}, statements), pending: make(map[partition.Key]*largeRead)}
 }
 
-// getLarge reads an entry with its value of any size.
+// getLarge reads an entry with a value of any size.
 func (r *Batcher) getLarge(ctx context.Context, k partition.Key, until time.Time) (partition.Entry, bool, error) {
 	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()

@@ -6,7 +6,8 @@ import (
 )
 
 // Reusable bounds each of a series of operations. The operations share a context
-// and a timer until one of them exceeds the timeout. It is used by one goroutine.
+// and a timer until an operation exceeds the timeout. A Reusable is used by a single
+// goroutine.
 type Reusable struct {
 	parent  context.Context
 	timeout time.Duration
@@ -15,7 +16,7 @@ type Reusable struct {
 	timer   *time.Timer
 }
 
-// New makes a Reusable whose contexts derive from parent.
+// New makes a Reusable with contexts derived from parent.
 func New(parent context.Context, timeout time.Duration) *Reusable {
 	return &Reusable{parent: parent, timeout: timeout}
 }
@@ -40,7 +41,7 @@ func (t *Reusable) Finish() {
 	}
 }
 
-// Stop cancels the context. A later Next makes a new one.
+// Stop cancels the context. A later Next makes a new context.
 func (t *Reusable) Stop() {
 	if t.ctx != nil {
 		t.timer.Stop()
