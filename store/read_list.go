@@ -128,7 +128,7 @@ func (s *Store) stalenessLater(b *backend, c *clusterMap) func() time.Duration {
 }
 
 // Union reads a page of the names that any reachable partition holds; of each key the
-// newest entry. Page.Partition is empty.
+// newest entry. Page.Partition is empty. ErrNoPartition: no partition can answer.
 func (s *Store) Union(ctx context.Context, o ListOptions) (Page, error) {
 	backends := *s.backends.Load()
 	pages := make([]Page, len(backends))

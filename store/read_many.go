@@ -55,9 +55,7 @@ func (s *Store) getSome(ctx context.Context, keys []Key, o *ReadOptions, each fu
 		return len(keys)
 	}
 	st := manyStep{s: s, c: c, o: o, keys: keys, each: each}
-	if s.cache != nil && o.Consistency == InSession {
-		st.readCachedPrefix()
-	} else if s.cache != nil {
+	if s.cache != nil {
 		st.readCache()
 	}
 	st.readMissing(ctx)
@@ -83,39 +81,28 @@ type cachedRead struct {
 	ok   bool
 }
 
-// readCache looks all keys up in the cache.
+// readCache looks the keys up in the cache. In a session only the first keys, up to the
+// first miss, are answered from the cache: the statements after it read the keys of each
+// master as of a single moment, and a cached entry between them could be older than an
+// answer before it.
 func (st *manyStep) readCache() {
-	requests := st.newRequests()
-	st.cached = make([]cachedRead, len(st.keys))
-	for i, k := range st.keys {
-		r := &st.cached[i]
-		r.read, r.ok = requests[st.c.Slots[SlotOf(k)]].readCached(k)
+	inSession := st.o.Consistency == InSession
+	if !inSession {
+		st.cached = make([]cachedRead, len(st.keys))
 	}
-}
-
-// readCachedPrefix answers the first keys from the cache, up to the first miss. The
-// statements after it read the keys of each master as of a single moment; a cached entry
-// between them could be older than an answer before it.
-func (st *manyStep) readCachedPrefix() {
-	for st.done < len(st.keys) {
-		k := st.keys[st.done]
+	for i, k := range st.keys {
 		q := st.s.newReadRequest(st.c, Origin(st.c.master(k)), *st.o)
 		r, ok := q.readCached(k)
-		if !ok {
+		switch {
+		case !inSession:
+			st.cached[i] = cachedRead{r, ok}
+		case !ok:
 			return
+		default:
+			st.each(i, r, nil)
+			st.done++
 		}
-		st.each(st.done, r, nil)
-		st.done++
 	}
-}
-
-// newRequests makes a read request for each master.
-func (st *manyStep) newRequests() []readRequest {
-	requests := make([]readRequest, len(st.c.Masters))
-	for i, name := range st.c.Masters {
-		requests[i] = st.s.newReadRequest(st.c, Origin(name), *st.o)
-	}
-	return requests
 }
 
 // isCached reports whether the cache has answered the i-th key.
@@ -144,10 +131,10 @@ func (st *manyStep) readMissing(ctx context.Context) {
 		maxValue = manySmall / n
 	}
 	st.answers = make([]*originAnswers, len(st.c.Masters))
-	requests := st.newRequests()
 	for i, keys := range missing {
 		if len(keys) > 0 {
-			st.answers[i] = st.s.readOrigin(ctx, keyRequest{&requests[i], keys, maxValue})
+			q := st.s.newReadRequest(st.c, Origin(st.c.Masters[i]), *st.o)
+			st.answers[i] = st.s.readOrigin(ctx, keyRequest{&q, keys, maxValue})
 			st.answers[i].budget = manyBytes / masters
 		}
 	}

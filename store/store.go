@@ -143,7 +143,7 @@ func (s *Store) superviseBackend(ctx context.Context, b *backend) {
 }
 
 // Add adds a partition to the store, which may be running. The partition joins the cluster
-// and serves reads once the sync process has filled it.
+// and serves reads once the sync process has filled it. ErrClosed: Run has ended.
 func (s *Store) Add(p partition.Partition) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -13,8 +13,8 @@ import (
 // are distinct. fn does no I/O and may run more than once. An error of fn aborts this
 // Update alone and is returned unchanged.
 //
-// ErrDifferentMasters: the keys have more than one master. ErrMasterUnavailable: nothing
-// was stored. ErrOutcomeUnknown: the update is stored completely or not at all. When ctx
+// ErrDifferentMasters: the keys have more than one master. ErrMasterUnavailable, or a
+// *TooLargeError: nothing was stored. ErrOutcomeUnknown: the update is stored completely or not at all. When ctx
 // ends before a commit has begun, nothing is stored and the error is that of ctx.
 func (s *Store) Update(ctx context.Context, keys []Key, o UpdateOptions, fn func(*Tx) error) error {
 	u := s.requests.Get().(*writeRequest)
@@ -41,7 +41,7 @@ type PutResult struct {
 
 // Put writes an entry unconditionally. Of e only Key, ContentType, Metadata and Value
 // count. Put is the fastest write: it needs no function and reads no value. Its errors are
-// those of Update, and *TooLargeError.
+// those of Update.
 func (s *Store) Put(ctx context.Context, e Entry) (PutResult, error) {
 	u := s.requests.Get().(*writeRequest)
 	defer s.releaseRequest(u)
