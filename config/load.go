@@ -51,25 +51,27 @@ func (r *report) parse(source string) (document map[string]any) {
 	number := 0
 	for line := range strings.Lines(source) {
 		if number++; !utf8.ValidString(line) { // the library accepts a mark of UTF-16, and reads UTF-8 nevertheless
-			r.problems = append(r.problems, Problem{File: r.file, Line: number, Message: "is not UTF-8 text"})
-			return nil
+			return r.reject(number, "", "is not UTF-8 text")
 		}
 	}
 	lines, beyond, line := indexLines(source)
 	if beyond != "" {
-		r.problems = append(r.problems, Problem{File: r.file, Line: line, Message: beyond})
-		return nil
+		return r.reject(line, "", beyond)
 	}
 	_, err := toml.Decode(source, &document)
 	if err == nil {
 		r.lines = lines
 		return document
 	}
-	problem := Problem{File: r.file, Message: "is not TOML"}
 	if syntax, ok := errors.AsType[toml.ParseError](err); ok {
-		problem.Line, problem.Key, problem.Message = syntax.Position.Line, syntax.LastKey, withoutText(syntax.Message, source, syntax.Position.Line)
+		return r.reject(syntax.Position.Line, syntax.LastKey, withoutText(syntax.Message, source, syntax.Position.Line))
 	}
-	r.problems = append(r.problems, problem)
+	return r.reject(0, "", "is not TOML")
+}
+
+// reject reports a problem of the whole document, and returns no document.
+func (r *report) reject(line int, key, message string) map[string]any {
+	r.problems = append(r.problems, Problem{File: r.file, Line: line, Key: key, Message: message})
 	return nil
 }
 

@@ -3,7 +3,7 @@
 // A [Sender] serves every [Endpoint] with a worker of its own. A worker follows the store's
 // feed and posts pages of changes in order, each until the endpoint answers 2xx. The
 // worker's progress (a change token) and the name of the sending process are an entry of the space
-// [System] in the store. The entry is a lease: of all processes with that endpoint, one sends, and
+// "sys" in the store. The entry is a lease: of all processes with that endpoint, one sends, and
 // only the holder moves the progress. After a crash another process takes over, and
 // repeats the last page if its acceptance was not recorded.
 //

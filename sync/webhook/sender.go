@@ -64,8 +64,8 @@ type Sender struct {
 	workers []*worker
 }
 
-// System is the space of the entries that the sync process itself keeps in the store.
-const System store.Space = "sys"
+// systemSpace is the space of the entries that the sync process itself keeps in the store.
+const systemSpace store.Space = "sys"
 
 // New returns a Sender, which does nothing before Run.
 func New(f Feed, endpoints []Endpoint, o Options) *Sender {
@@ -73,7 +73,7 @@ func New(f Feed, endpoints []Endpoint, o Options) *Sender {
 	client := newClient(s.options.Timeout)
 	for _, e := range endpoints {
 		id := fmt.Sprintf("%016x", xxh3.HashString(e.URL+"\x00"+e.Prefix))
-		s.workers = append(s.workers, &worker{Endpoint: e, Sender: s, client: client, key: System.Key("webhook/" + id)})
+		s.workers = append(s.workers, &worker{Endpoint: e, Sender: s, client: client, key: systemSpace.Key("webhook/" + id)})
 	}
 	return s
 }
