@@ -80,7 +80,7 @@ func hasLines(h http.Header) (bool, error) {
 	return false, e
 }
 
-// batch runs the operations of one request.
+// batch runs the operations of a request.
 type batch struct {
 	server  *Server
 	request *request

@@ -42,7 +42,7 @@ func prefersMinimal(h http.Header) bool {
 
 // answerWrite adds the result of a put or a delete.
 func (a *batchAnswer) answerWrite(o *op, e *store.Entry, created bool) {
-	a.seen.add(store.Mark{Origin: e.Origin, Revision: e.Revision})
+	a.seen.record(store.Mark{Origin: e.Origin, Revision: e.Revision})
 	a.done++
 	if a.minimal {
 		a.index++
@@ -54,7 +54,7 @@ func (a *batchAnswer) answerWrite(o *op, e *store.Entry, created bool) {
 
 // answerRefusal adds the result of an operation that failed or was refused.
 func (a *batchAnswer) answerRefusal(o *op, err error) {
-	a.seen.add(revealedBy(err))
+	a.seen.record(revealedBy(err))
 	a.refusals++
 	a.problemResult(o, &store.Read{}, err)
 	a.sendIfOver(wholeAnswer)
@@ -66,7 +66,7 @@ func (a *batchAnswer) answerRead(o *op, r *store.Read, err error) {
 		a.index++ // the client does not read, and gets change nothing
 		return
 	}
-	a.seen.add(r.Seen)
+	a.seen.record(r.Seen)
 	if err != nil {
 		a.refusals++
 		a.problemResult(o, r, err)
@@ -109,7 +109,7 @@ func (a *batchAnswer) sendGathered() {
 func (a *batchAnswer) writeHeader() {
 	h := a.w.Header()
 	if token := a.seen.token(); token != "" {
-		a.w.set(sessionHeader, token)
+		a.w.setField(sessionHeader, token)
 	}
 	if !a.ending {
 		a.trails = announceSession(h, &a.w.request)

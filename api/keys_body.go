@@ -148,8 +148,8 @@ func isMediaType(s string) bool {
 	return ok && wire.IsToken(typ) && wire.IsToken(subtype)
 }
 
-// readEntry reads the entry to store under the key of the request.
-func (s *Server) readEntry(w *response, r *request) (e store.Entry, err error) {
+// decodeEntry reads the entry to store under the key of the request.
+func (s *Server) decodeEntry(w *response, r *request) (e store.Entry, err error) {
 	e.Key = r.key
 	if e.Metadata, err = readMetadata(r.Header); err != nil {
 		return e, err

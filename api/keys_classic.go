@@ -17,8 +17,8 @@ type classic struct {
 
 func (c classic) canonical() bool { return c.path == canonicalPath }
 
-// list is GET of the path itself: the URLs of keys on one node, or on all reachable nodes together.
-func (c classic) list(w *response, r *request) error {
+// listKeys is GET of the path itself: the URLs of keys on one node, or on all reachable nodes together.
+func (c classic) listKeys(w *response, r *request) error {
 	o, err := c.s.listOptions(nil, r.query)
 	if err != nil {
 		return err
@@ -46,28 +46,28 @@ func (c classic) list(w *response, r *request) error {
 	return c.s.respond(w, r, http.StatusOK, "bucket", d)
 }
 
-// get is GET of a key.
-func (c classic) get(w *response, r *request) error {
+// getKey is GET of a key.
+func (c classic) getKey(w *response, r *request) error {
 	// Reads one node and not the cache, so that a canonical write, which reached every node, is seen through every
 	// process.
 	o := store.ReadOptions{Consistency: store.Quorum, Copies: 1}
 	if c.canonical() {
 		o = store.ReadOptions{Consistency: store.FromMaster}
 	}
-	read, err := c.s.get(w, r, o)
+	read, err := c.s.readEntry(w, r, o)
 	if err != nil {
 		return err
 	}
 	return c.s.writeEntry(w, r, &read.Entry)
 }
 
-// put is PUT and POST of a key. It always answers 201, with the key's URL in Location and in the body.
-func (c classic) put(w *response, r *request) error {
+// putKey is PUT and POST of a key. It always answers 201, with the key's URL in Location and in the body.
+func (c classic) putKey(w *response, r *request) error {
 	p, err := c.s.readPut(w, r)
 	if err != nil {
 		return err
 	}
-	written, err := c.s.put(r.Context(), p)
+	written, err := c.s.putEntry(r.Context(), p)
 	if err != nil {
 		return err
 	}
@@ -78,9 +78,9 @@ func (c classic) put(w *response, r *request) error {
 	return c.s.respond(w, r, status, "stored", &classicStored{URL: url})
 }
 
-// delete is DELETE of a key. It answers 202, because the deletion spreads lazily.
-func (c classic) delete(w *response, r *request) error {
-	tombstone, err := c.s.delete(w, r)
+// deleteKey is DELETE of a key. It answers 202, because the deletion spreads lazily.
+func (c classic) deleteKey(w *response, r *request) error {
+	tombstone, err := c.s.deleteEntry(w, r)
 	if err != nil {
 		return err
 	}

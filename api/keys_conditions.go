@@ -141,7 +141,7 @@ func (c *conditions) empty() bool {
 // evaluate reports whether the key exists, and returns a *conditionError if the conditions do not hold.
 func (c *conditions) evaluate(v *store.Tx, key store.Key) (exists bool, err error) {
 	current, exists := v.Get(key)
-	if err := c.check(&current, exists); err != nil {
+	if err := c.verify(&current, exists); err != nil {
 		return exists, &conditionError{err, v.Seen(key)}
 	}
 	return exists, nil
@@ -164,9 +164,9 @@ func revealedBy(err error) store.Mark {
 	return store.Mark{}
 }
 
-// check returns an error if the conditions do not hold for the current entry. Entity tags of every format match the
+// verify returns an error if the conditions do not hold for the current entry. Entity tags of every format match the
 // revision.
-func (c *conditions) check(e *store.Entry, exists bool) error {
+func (c *conditions) verify(e *store.Entry, exists bool) error {
 	switch {
 	case c.match.given && !(exists && (c.match.any || c.match.matchRevision(e.Revision, false))):
 		return problem.New(problem.Precondition, "If-Match does not hold: %s.", describeEntry(e, exists))

@@ -29,7 +29,7 @@ func (s *Server) copies(q url.Values) (int, error) {
 // case: errors here do not fail the request, and the copying continues if the client leaves.
 func (s *Server) copyEntry(w *response, r *request, e store.Entry, copies int) bool {
 	held, err := s.store.Copy(context.WithoutCancel(r.Context()), e, copies)
-	w.set("Runnel-Copies", strconv.Itoa(held))
+	w.setField("Runnel-Copies", strconv.Itoa(held))
 	enough := held >= copies && err == nil
 	if !enough {
 		s.options.Logger.Debug("a write has fewer copies than it asked for", "request", w.id,

@@ -144,7 +144,7 @@ func (s *Server) postKey(w *response, r *request) error {
 		return err
 	}
 	p.conditions = conditions{} // conditions would refer to the list, which has no entity tag
-	written, err := s.put(r.Context(), p)
+	written, err := s.putEntry(r.Context(), p)
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ import (
 
 // streamKeys writes the whole list as NDJSON, page by page in constant memory, up to the limit if there is one. After
 // an error the last line is a problem and the connection breaks, so that an incomplete list is not mistaken for a
-// complete one.
+// complete list.
 func (s *Server) streamKeys(w *response, r *request, o store.ListOptions) error {
 	limit := o.Limit
 	if limit == 0 {

@@ -24,7 +24,7 @@ func (s *Server) getKey(w *response, r *request) error {
 	if err != nil {
 		return err
 	}
-	read, err := s.get(w, r, o)
+	read, err := s.readEntry(w, r, o)
 	if err != nil {
 		return err
 	}
@@ -48,9 +48,9 @@ func (s *Server) getKey(w *response, r *request) error {
 	return s.writeEntry(w, r, &e)
 }
 
-// get reads the entry of the request's key. It sets the headers that name the partition and its staleness, also when
-// the key does not exist.
-func (s *Server) get(w *response, r *request, o store.ReadOptions) (store.Read, error) {
+// readEntry reads the entry of the request's key. It sets the headers that name the partition and its staleness, also
+// when the key does not exist.
+func (s *Server) readEntry(w *response, r *request, o store.ReadOptions) (store.Read, error) {
 	if n := s.budget.Expected(string(r.key)); n > 0 {
 		if err := w.held.Grow(r.Context(), n); err != nil {
 			return store.Read{}, err
@@ -64,9 +64,9 @@ func (s *Server) get(w *response, r *request, o store.ReadOptions) (store.Read, 
 	h := w.header
 	if read.Partition != "" {
 		s.setSession(w, o.Session, read.Seen)
-		w.set("Runnel-Partition", read.Partition)
+		w.setField("Runnel-Partition", read.Partition)
 		if read.Staleness > 0 {
-			w.set("Runnel-Staleness", seconds(read.Staleness))
+			w.setField("Runnel-Staleness", seconds(read.Staleness))
 		} else {
 			setStaleness(h, read.Staleness)
 		}
@@ -103,11 +103,11 @@ func setValidators(w *response, e *store.Entry, f negotiate.Format) {
 	date := appendHTTPDate(b[:0], modified)
 	all := string(appendETag(date, e.Revision, f)) // one allocation for all three headers
 	etag := all[len(date):]
-	w.set("Etag", etag)
-	w.set("Last-Modified", all[:len(date)])
-	w.set("Runnel-Revision", etag[1:len(etag)-1-len(suffixes[f])])
+	w.setField("Etag", etag)
+	w.setField("Last-Modified", all[:len(date)])
+	w.setField("Runnel-Revision", etag[1:len(etag)-1-len(suffixes[f])])
 	if e.ExpiresAt != 0 {
-		w.set("Runnel-Expires-At", e.ExpiresAt.Time().Format(time.RFC3339Nano))
+		w.setField("Runnel-Expires-At", e.ExpiresAt.Time().Format(time.RFC3339Nano))
 	}
 }
 
@@ -140,13 +140,13 @@ func (s *Server) putKey(w *response, r *request) error {
 	if err != nil {
 		return err
 	}
-	written, err := s.put(r.Context(), p)
+	written, err := s.putEntry(r.Context(), p)
 	if err != nil {
 		return err
 	}
 	status := http.StatusNoContent
 	if written.Created {
-		w.set("Location", wire.Path(keysPath, store.Name(r.key)))
+		w.setField("Location", wire.Path(keysPath, store.Name(r.key)))
 		status = http.StatusCreated
 	}
 	if copies > 0 && !s.copyEntry(w, r, written.Entry, copies) {
@@ -158,7 +158,7 @@ func (s *Server) putKey(w *response, r *request) error {
 	return nil
 }
 
-// putRequest is a decoded write of one key.
+// putRequest is a decoded write of a key.
 type putRequest struct {
 	entry      store.Entry
 	ttl        time.Duration // 0: no expiry
@@ -176,7 +176,7 @@ func (s *Server) readPut(w *response, r *request) (p putRequest, err error) {
 	if err != nil {
 		return p, err
 	}
-	p.entry, err = s.readEntry(w, r)
+	p.entry, err = s.decodeEntry(w, r)
 	p.entry.ExpiresAt = expires
 	return p, err
 }
@@ -194,8 +194,8 @@ func (s *Server) readWriteOptions(r *request) (p putRequest, err error) {
 	return p, err
 }
 
-// put stores an entry, without reading the current entry if possible.
-func (s *Server) put(ctx context.Context, p putRequest) (store.PutResult, error) {
+// putEntry stores an entry, without reading the current entry if possible.
+func (s *Server) putEntry(ctx context.Context, p putRequest) (store.PutResult, error) {
 	s.budget.Learn(string(p.entry.Key), int64(len(p.entry.Value)))
 	if p.unconditional() {
 		return s.store.Put(ctx, p.entry)
@@ -228,7 +228,7 @@ func (p *putRequest) putFunc(written *store.PutResult) func(*store.Tx) error {
 // setWritten sets the headers of a committed entry. Its origin is its master.
 func setWritten(w *response, e *store.Entry) {
 	setValidators(w, e, negotiate.FormatRaw)
-	w.set("Runnel-Partition", string(e.Origin))
+	w.setField("Runnel-Partition", string(e.Origin))
 	w.header["Runnel-Staleness"] = notStale
 }
 
@@ -238,7 +238,7 @@ func (s *Server) deleteKey(w *response, r *request) error {
 	if err != nil {
 		return err
 	}
-	tombstone, err := s.delete(w, r)
+	tombstone, err := s.deleteEntry(w, r)
 	if err != nil {
 		return err
 	}
@@ -248,9 +248,9 @@ func (s *Server) deleteKey(w *response, r *request) error {
 	return nil
 }
 
-// delete deletes the request's key on its master if the preconditions hold, and returns the tombstone. The error is
+// deleteEntry deletes the request's key on its master if the preconditions hold, and returns the tombstone. The error is
 // store.ErrNotFound if the key does not exist.
-func (s *Server) delete(w *response, r *request) (tombstone store.Entry, err error) {
+func (s *Server) deleteEntry(w *response, r *request) (tombstone store.Entry, err error) {
 	c, err := readConditions(r.Header)
 	if err != nil {
 		return tombstone, err
@@ -271,7 +271,7 @@ func (c *conditions) deleteFunc(key store.Key, tombstone *store.Entry) func(*sto
 		if !exists { // even if the preconditions hold (RFC 9110, section 13.2.1)
 			return &conditionError{store.ErrNotFound, v.Seen(key)}
 		}
-		if err := c.check(&current, exists); err != nil {
+		if err := c.verify(&current, exists); err != nil {
 			return &conditionError{err, v.Seen(key)}
 		}
 		*tombstone, _ = v.Delete(key)

@@ -48,7 +48,7 @@ func writeValue(w *response, r *request, e *store.Entry) error {
 	if contentType == "" {
 		contentType = defaultContentType // net/http would guess a missing type
 	}
-	w.set("Content-Type", contentType)
+	w.setField("Content-Type", contentType)
 	if r.Header["Range"] != nil && r.Method == http.MethodGet && ifRange(r.Header, e) {
 		return writeRange(w, r, e)
 	}
@@ -57,7 +57,7 @@ func writeValue(w *response, r *request, e *store.Entry) error {
 }
 
 func writeWhole(w *response, r *request, value []byte) {
-	w.set("Content-Length", strconv.Itoa(len(value)))
+	w.setField("Content-Length", strconv.Itoa(len(value)))
 	w.WriteHeader(http.StatusOK)
 	if r.Method != http.MethodHead {
 		w.writeBody(value)

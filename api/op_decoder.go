@@ -11,7 +11,7 @@ import (
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// op is one operation of a batch or a transaction.
+// op is an operation of a batch or a transaction.
 type op struct {
 	name       string // "put", "get", "delete"; "" if missing
 	putRequest        // entry.Key is set for every operation

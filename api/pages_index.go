@@ -52,8 +52,8 @@ var openAPI []byte
 // serveFile returns the handler of an embedded file.
 func serveFile(contentType, cacheControl string, file []byte) handler {
 	return func(w *response, r *request) error {
-		w.set("Content-Type", contentType)
-		w.set("Cache-Control", cacheControl)
+		w.setField("Content-Type", contentType)
+		w.setField("Cache-Control", cacheControl)
 		writeWhole(w, r, file)
 		return nil
 	}

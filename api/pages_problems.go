@@ -10,11 +10,11 @@ import (
 
 // listProblems is GET /problems.
 func (s *Server) listProblems(w *response, r *request) error {
-	d := &typeList{Kinds: make([]*typeDocument, len(problem.Types))}
+	d := &typeList{Types: make([]*typeDocument, len(problem.Types))}
 	for i, k := range problem.Types {
-		d.Kinds[i] = newTypeDocument(k)
+		d.Types[i] = newTypeDocument(k)
 	}
-	return s.respond(w, r, http.StatusOK, "kinds", d)
+	return s.respond(w, r, http.StatusOK, "problem_types", d)
 }
 
 // getProblem is GET /problems/{slug}, the type URI of problems.
@@ -22,7 +22,7 @@ func (s *Server) getProblem(w *response, r *request) error {
 	slug := strings.TrimPrefix(r.URL.Path, problemsPath)
 	for _, k := range problem.Types {
 		if k.Slug == slug {
-			return s.respond(w, r, http.StatusOK, "kind", newTypeDocument(k))
+			return s.respond(w, r, http.StatusOK, "problem_type", newTypeDocument(k))
 		}
 	}
 	return problem.New(problem.UnknownRoute, "There is no problem of this name; /problems lists them all.")
@@ -42,5 +42,5 @@ func newTypeDocument(k *problem.Type) *typeDocument {
 // typeList is the index of problem types.
 type typeList struct {
 	XMLName xml.Name        `json:"-" xml:"problem_types"`
-	Kinds   []*typeDocument `json:"problems" xml:"problem_type"`
+	Types   []*typeDocument `json:"problems" xml:"problem_type"`
 }

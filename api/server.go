@@ -45,12 +45,15 @@ func (o Options) withDefaults() Options {
 }
 
 // Accepting bounds the connections of a server.
-type Accepting = transport.Accepting
+type Accepting struct {
+	Max    int          // open connections; 0: unbounded
+	Logger *slog.Logger // for failures to accept; nil: slog.Default()
+}
 
 // Serve serves HTTP, without TLS, on a listener until the listener is closed. The server's handler must be a Server,
 // perhaps wrapped. Serve costs less for each request than server.Serve.
 func Serve(server *http.Server, l net.Listener, a Accepting) error {
-	return transport.Serve(server, l, a)
+	return transport.Serve(server, l, transport.Accepting(a))
 }
 
 // Server is the http.Handler of the whole API. Create it with New.
@@ -123,9 +126,9 @@ func (s *Server) newRouter() *mux.Router {
 	})
 	at(changesPath, methods{"GET": {s.getChanges, []string{"since", "prefix", "values", "wait", "limit"}, negotiate.Changes}})
 	for _, c := range []classic{{s: s, path: bucketPath}, {s: s, path: canonicalPath}} {
-		at(c.path, methods{"GET": {c.list, []string{"prefix", "delimiter", "after", "limit"}, negotiate.Classic}})
-		put := method{c.put, nil, negotiate.Classic}
-		ofKey(c.path, methods{"GET": {c.get, nil, negotiate.Classic}, "PUT": put, "POST": put, "DELETE": {c.delete, nil, nil}})
+		at(c.path, methods{"GET": {c.listKeys, []string{"prefix", "delimiter", "after", "limit"}, negotiate.Classic}})
+		put := method{c.putKey, nil, negotiate.Classic}
+		ofKey(c.path, methods{"GET": {c.getKey, nil, negotiate.Classic}, "PUT": put, "POST": put, "DELETE": {c.deleteKey, nil, nil}})
 	}
 	at("/v1/status", page(s.getStatus))
 	at("/v1/sync", methods{"POST": {s.postSync, nil, negotiate.Documents}})

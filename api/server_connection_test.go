@@ -176,7 +176,7 @@ func TestFieldsWaitForNetHTTP(t *testing.T) {
 	w := newResponse()
 	w.ResponseWriter = &headerWriter{discard{http.Header{}}, func() { c.Write([]byte(interim)) }}
 	w.conn, w.header = c, w.own
-	w.set("Etag", `"1"`)
+	w.setField("Etag", `"1"`)
 	w.WriteHeader(http.StatusNoContent)
 	c.Write([]byte(final))
 	if got := sent.String(); got != interim+final+"Etag: \"1\"\r\n" {

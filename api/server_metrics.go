@@ -54,7 +54,7 @@ func newMetrics(registry *prometheus.Registry, s *Server) *metrics {
 	return m
 }
 
-// tally holds the counters of one route, method and status, to avoid the vectors' hashing of labels for each request.
+// tally holds the counters of a route, method and status, to avoid the vectors' hashing of labels for each request.
 type tally struct {
 	requests prometheus.Counter
 	seconds  prometheus.Observer
@@ -69,13 +69,13 @@ func (m *metrics) observe(w *response, method string, took time.Duration) {
 	key := tallyKey{w.route, knownMethod(method), w.status}
 	t := (*m.tallies.Load())[key]
 	if t == nil {
-		t = m.add(key)
+		t = m.addTally(key)
 	}
 	t.requests.Inc()
 	t.seconds.Observe(took.Seconds())
 }
 
-func (m *metrics) add(key tallyKey) *tally {
+func (m *metrics) addTally(key tallyKey) *tally {
 	m.adding.Lock()
 	defer m.adding.Unlock()
 	tallies := maps.Clone(*m.tallies.Load())

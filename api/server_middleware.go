@@ -33,7 +33,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rw.startRequest(w, r)
 	rw.held.Budget, rw.limits = s.budget, &s.options.Limits
 	rw.id = s.requestID(r)
-	rw.set("X-Request-Id", rw.id)
+	rw.setField("X-Request-Id", rw.id)
 	rw.header["X-Content-Type-Options"] = nosniff
 	rw.header["Cross-Origin-Resource-Policy"] = sameOrigin
 

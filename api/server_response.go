@@ -65,8 +65,8 @@ func (w *response) forgetRequest() {
 
 func (w *response) Header() http.Header { return w.header }
 
-// set sets a header field to one value. The name must be canonical.
-func (w *response) set(name, value string) {
+// setField sets a header field to one value. The name must be canonical.
+func (w *response) setField(name, value string) {
 	if w.conn == nil || w.used == len(w.values) {
 		w.header[name] = []string{value}
 		return

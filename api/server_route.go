@@ -25,7 +25,7 @@ type request struct {
 	variant negotiate.Variant // negotiated for the answer
 }
 
-// method is one method of a resource.
+// method is a method of a resource.
 type method struct {
 	handle   handler
 	params   []string            // allowed in the query
@@ -76,7 +76,7 @@ func (re *resource) serve(w *response, r *request) error {
 	if err := re.server.origins.Check(r.Request); err != nil {
 		return problem.New(problem.CrossOrigin, "The request comes from a page of another site.")
 	}
-	if err := re.read(r, &m); err != nil {
+	if err := re.parse(r, &m); err != nil {
 		return err
 	}
 	err := m.handle(w, r)
@@ -87,8 +87,8 @@ func (re *resource) serve(w *response, r *request) error {
 	return err
 }
 
-// read parses key and parameters and negotiates the variant. On the classic paths an invalid name is an unknown key.
-func (re *resource) read(r *request, m *method) (err error) {
+// parse parses key and parameters and negotiates the variant. On the classic paths an invalid name is an unknown key.
+func (re *resource) parse(r *request, m *method) (err error) {
 	if re.keyed != "" {
 		if r.key, err = re.server.keyOf(r, re.keyed); err != nil {
 			if isClassic(r.URL.Path) && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
@@ -122,7 +122,7 @@ func (s *Server) keyOf(r *request, prefix string) (store.Key, error) {
 	return store.User.Key(name), nil
 }
 
-// isClassic reports whether a path is a classic one.
+// isClassic reports whether a path belongs to the classic resources.
 func isClassic(path string) bool {
 	return strings.HasPrefix(path, bucketPath) || strings.HasPrefix(path, canonicalPath)
 }

@@ -15,7 +15,7 @@ func (n *node) byTheRouter(w http.ResponseWriter, r *http.Request) {
 	rw := newResponse()
 	rw.startRequest(w, r)
 	rw.id = "same"
-	rw.set("X-Request-Id", rw.id)
+	rw.setField("X-Request-Id", rw.id)
 	rw.header["X-Content-Type-Options"] = nosniff
 	rw.header["Cross-Origin-Resource-Policy"] = sameOrigin
 	n.router.ServeHTTP(rw, r)

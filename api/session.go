@@ -42,7 +42,7 @@ func (s *Server) readSession(h http.Header) (store.Vector, error) {
 
 // setSession sets the token of the session, with seen added.
 func (s *Server) setSession(w *response, session store.Vector, seen store.Mark) {
-	w.set(sessionHeader, session.TokenWith(store.SessionToken, s.store.Tag(), seen))
+	w.setField(sessionHeader, session.TokenWith(store.SessionToken, s.store.Tag(), seen))
 }
 
 // sessionToken returns the token of a session.
@@ -54,10 +54,10 @@ func (s *Server) sessionToken(v store.Vector) string {
 type sessionTracker struct {
 	tag     func() store.ClusterTag // of the store
 	session store.Vector            // of the request
-	marks   []store.Mark            // one for each origin
+	marks   []store.Mark            // a mark for each origin
 }
 
-func (s *sessionTracker) add(m store.Mark) {
+func (s *sessionTracker) record(m store.Mark) {
 	for i := range s.marks {
 		if s.marks[i].Origin == m.Origin {
 			s.marks[i].Revision = max(s.marks[i].Revision, m.Revision)
@@ -81,7 +81,7 @@ func (s *sessionTracker) token() string {
 	return s.vector().Token(store.SessionToken, tag)
 }
 
-// inSession reports whether the request has a session: then later results must not be older than earlier ones.
+// inSession reports whether the request has a session: then no result may be older than the results before.
 func inSession(h http.Header, o *store.ReadOptions) bool {
 	return h[sessionHeader] != nil || o.Consistency == store.InSession
 }

@@ -28,7 +28,7 @@ func (s *Server) cookieSession(h http.Header) store.Vector {
 	return store.Vector{}
 }
 
-// setCookie sets the session of a page as a cookie, if there is one.
+// setCookie sets the session of a page as a cookie, if the page has a session.
 func setCookie(h, asked http.Header) {
 	token := h[sessionHeader]
 	if len(token) != 1 || !negotiate.AcceptsHTML(asked["Accept"]) {

@@ -37,14 +37,14 @@ type Reader interface {
 
 // Writer writes on the masters of the keys.
 type Writer interface {
-	// Put stores an entry without reading the current one.
+	// Put stores an entry without reading the current entry.
 	Put(ctx context.Context, e store.Entry) (store.PutResult, error)
 	// Update runs fn with the current entries of keys and commits what fn wrote. fn may run more than once.
 	Update(ctx context.Context, keys []store.Key, o store.UpdateOptions, fn func(*store.Tx) error) error
 	// UpdateEach makes many independent changes in shared commits. Results and errors are in the elements.
 	UpdateEach(ctx context.Context, changes []store.Write)
 	// Copy copies a committed entry to further partitions until want partitions hold it (store.EveryReachable: all
-	// reachable ones). It returns the number of partitions that hold the entry.
+	// reachable partitions). It returns the number of partitions that hold the entry.
 	Copy(ctx context.Context, e store.Entry, want int) (held int, err error)
 	// Master returns the name of the key's master.
 	Master(key store.Key) string

@@ -88,7 +88,7 @@ type transaction struct {
 	results   []opResult // of the operations that ran
 }
 
-// compare is one condition of a transaction.
+// compare is a condition of a transaction.
 type compare struct {
 	key    store.Key
 	etag   tags
@@ -157,7 +157,7 @@ func (t *transaction) update(v *store.Tx) error {
 	ops := t.chosen()
 	t.results = t.results[:0]
 	for i := range ops {
-		done, err := ops[i].apply(v)
+		done, err := ops[i].applyIn(v)
 		if err != nil {
 			return err
 		}
@@ -173,8 +173,8 @@ func (t *transaction) chosen() []op {
 	return t.otherwise
 }
 
-// apply runs an operation inside an Update.
-func (o *op) apply(v *store.Tx) (done opResult, err error) {
+// applyIn runs an operation inside an Update.
+func (o *op) applyIn(v *store.Tx) (done opResult, err error) {
 	done.entry, done.found = v.Get(o.entry.Key)
 	switch o.name {
 	case "get":
@@ -233,7 +233,7 @@ func (d *opDecoder) transaction(body []byte) (*transaction, error) {
 	return t, d.End()
 }
 
-// readMember decodes one member of a transaction.
+// readMember decodes a member of a transaction.
 func (d *opDecoder) readMember(t *transaction, name jsontext.Value) error {
 	switch string(name) {
 	case `"if"`:

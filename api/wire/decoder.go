@@ -64,7 +64,7 @@ func (d *Decoder) Read(o *Operation) error {
 		value, err := d.ReadValue()
 		if err == nil && o.Err == nil && value.Kind() != 'n' {
 			o.Given |= which
-			o.Err = d.set(o, which, value)
+			o.Err = d.setMember(o, which, value)
 		}
 		return err
 	})
@@ -75,7 +75,7 @@ func (d *Decoder) Read(o *Operation) error {
 		o.Name = "put"
 	}
 	if o.Err == nil {
-		o.Err = d.check(o)
+		o.Err = d.validate(o)
 	}
 	return nil
 }
@@ -161,8 +161,8 @@ func (d *Decoder) named(quoted []byte) Member {
 	return which
 }
 
-// set stores one member. On success it returns an untyped nil, which callers may store.
-func (d *Decoder) set(o *Operation, m Member, value jsontext.Value) error {
+// setMember stores one member. On success it returns an untyped nil, which callers may store.
+func (d *Decoder) setMember(o *Operation, m Member, value jsontext.Value) error {
 	switch {
 	case m == MemberMetadata:
 		return o.setMetadata(value)
@@ -253,8 +253,8 @@ func (o *Operation) setMetadata(value jsontext.Value) error {
 	return nil
 }
 
-// check validates the combination of members.
-func (d *Decoder) check(o *Operation) error {
+// validate validates the combination of members.
+func (d *Decoder) validate(o *Operation) error {
 	foreign := o.Given &^ membersOf[o.Name]
 	switch {
 	case o.Name == "":

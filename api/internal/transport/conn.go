@@ -106,9 +106,9 @@ const longAgo = int64(time.Hour)
 // step bounds how far a deadline is extended at a time, so that later, nearer deadlines seldom move the deadline back.
 const step = 5 * time.Second
 
-// set records a requested deadline. The underlying deadline moves only if it is later than t; a deadline long ago is
+// request records a requested deadline. The underlying deadline moves only if it is later than t; a deadline long ago is
 // passed on only if reads or writes are in progress.
-func (d *deadline) set(t time.Time, arm func(time.Time) error) error {
+func (d *deadline) request(t time.Time, arm func(time.Time) error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.wanted = 0; !t.IsZero() {
@@ -169,10 +169,12 @@ func (c *Conn) SetDeadline(t time.Time) error {
 
 func (c *Conn) SetReadDeadline(t time.Time) error {
 	c.watch.cancelRead(!t.IsZero() && t.UnixNano() < longAgo)
-	return c.reading.set(t, c.Conn.SetReadDeadline)
+	return c.reading.request(t, c.Conn.SetReadDeadline)
 }
 
-func (c *Conn) SetWriteDeadline(t time.Time) error { return c.writing.set(t, c.Conn.SetWriteDeadline) }
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	return c.writing.request(t, c.Conn.SetWriteDeadline)
+}
 
 func (c *Conn) Read(p []byte) (int, error) {
 	if cap(p) == 1 && c.watch.delayRead() {
@@ -195,7 +197,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 
 func (c *Conn) Write(p []byte) (int, error) {
 	if len(c.fields) == 0 {
-		return c.write(p)
+		return c.writeAll(p)
 	}
 	end := bytes.IndexByte(p, '\n') + 1
 	if end == 0 || !bytes.HasPrefix(p, statusLine) {
@@ -205,7 +207,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 	b.Write(p[:end])
 	b.Write(c.fields)
 	b.Write(p[end:])
-	_, err := c.write(b.Bytes())
+	_, err := c.writeAll(b.Bytes())
 	b.Reset()
 	buffers.Put(b)
 	c.fields = c.fields[:0]
@@ -221,7 +223,7 @@ var (
 	errNoStatusLine = errors.New("net/http writes something other than a status line first")
 )
 
-func (c *Conn) write(p []byte) (int, error) {
+func (c *Conn) writeAll(p []byte) (int, error) {
 	if !c.writing.enter(c.Conn.SetWriteDeadline) {
 		return 0, os.ErrDeadlineExceeded
 	}
