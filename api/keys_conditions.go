@@ -52,21 +52,17 @@ func readTags(h http.Header, name string) (tags, error) {
 		return tags{given: true, any: true}, nil
 	}
 	t := tags{given: true}
-	for rest := strings.TrimLeft(value, " \t,"); ; {
-		var one tag
-		var ok bool
-		if one, rest, ok = cutTag(rest); !ok {
+	rest := strings.TrimLeft(value, " \t,")
+	for {
+		one, after, ok := cutTag(rest)
+		if !ok {
 			return tags{}, problem.Header(name, "%s takes * or a list of entity tags in double quotes, as ETag gives them.", name)
 		}
 		t.list = append(t.list, one)
-		if rest = strings.TrimLeft(rest, " \t"); rest == "" {
-			return t, nil
-		}
-		if rest[0] != ',' {
+		if rest = strings.TrimLeft(after, " \t"); rest != "" && rest[0] != ',' {
 			return tags{}, problem.Header(name, "%s has something other than a comma between two entity tags.", name)
 		}
-		rest = strings.TrimLeft(rest[1:], " \t,") // empty elements are allowed
-		if rest == "" {
+		if rest = strings.TrimLeft(rest, " \t,"); rest == "" { // empty elements are allowed
 			return t, nil
 		}
 	}

@@ -22,22 +22,18 @@ func (s *Server) readSession(h http.Header) (store.Vector, error) {
 		}
 		return store.Vector{}, nil
 	}
-	if len(values) == 1 {
-		v, of, err := store.ParseToken(store.SessionToken, values[0])
-		if mine := s.store.Tag(); err == nil && of != mine && mine != 0 && of != 0 {
-			return store.Vector{}, problem.New(problem.SessionLost, "This %s is of another cluster. Drop it: send none, to begin a new session.", sessionHeader)
-		}
-		if err == nil && s.store.Lost(v) {
-			return store.Vector{}, problem.New(problem.SessionLost, "This %s has seen writes that a restore from a backup has undone. Drop it: send none, to begin a new session.", sessionHeader)
-		}
-		if err == nil && of == 0 { // from a server that did not know its cluster yet
-			return store.Vector{}, nil
-		}
-		if err == nil {
-			return v, nil
-		}
+	v, of, err := store.ParseToken(store.SessionToken, values[0])
+	switch mine := s.store.Tag(); {
+	case err != nil || len(values) > 1:
+		return store.Vector{}, problem.Header(sessionHeader, "%s takes the token that an answer gave, once and unchanged.", sessionHeader)
+	case of != mine && mine != 0 && of != 0:
+		return store.Vector{}, problem.New(problem.SessionLost, "This %s is of another cluster. Drop it: send none, to begin a new session.", sessionHeader)
+	case s.store.Lost(v):
+		return store.Vector{}, problem.New(problem.SessionLost, "This %s has seen writes that a restore from a backup has undone. Drop it: send none, to begin a new session.", sessionHeader)
+	case of == 0: // from a server that did not know its cluster yet
+		return store.Vector{}, nil
 	}
-	return store.Vector{}, problem.Header(sessionHeader, "%s takes the token that an answer gave, once and unchanged.", sessionHeader)
+	return v, nil
 }
 
 // setSession sets the token of the session, with seen added.
@@ -118,7 +114,7 @@ func (s *Server) readOptions(h http.Header, q url.Values) (o store.ReadOptions, 
 	case o.Consistency == store.Bounded:
 		o.MaxStaleness, err = maxStaleness(q)
 	case o.Consistency == store.Quorum:
-		o.Copies, err = copies(q)
+		o.Copies, err = quorumSize(q)
 	}
 	return o, err
 }
@@ -151,8 +147,8 @@ func maxStaleness(q url.Values) (time.Duration, error) {
 	return d, nil
 }
 
-// copies parses the parameter r. The store checks the number of partitions.
-func copies(q url.Values) (int, error) {
+// quorumSize parses the parameter r. The store checks the number of partitions.
+func quorumSize(q url.Values) (int, error) {
 	switch r := q.Get("r"); {
 	case r == "all":
 		return store.AllCopies, nil

@@ -90,7 +90,7 @@ func timePointer(t time.Time) *time.Time {
 	return &t
 }
 
-// milliseconds has microsecond precision.
+// milliseconds converts a duration, with microsecond precision.
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // Table describes the partitions, for the plain text.
