@@ -45,8 +45,9 @@ type backend struct {
 
 	mu sync.Mutex // guards the fields below
 	backendState
-	lineages   map[string]lineage // by replica
-	lastLogged string             // the change of state that was logged last
+	lineages      map[string]lineage // by replica
+	lastLogged    string             // the change of state that was logged last
+	refusalLogged time.Time          // when refused commits were logged last
 }
 
 // backendState is the outcome of the last attempts to use a backend.

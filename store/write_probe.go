@@ -45,13 +45,30 @@ func (b *backend) noteCommit(err error) {
 		b.proof.refusal.Store(&refusal)
 	}
 	switch {
-	case (before == nil) == (err == nil), b.err != nil, b.behind != nil: // unchanged, or another state was logged
+	case b.err != nil, b.behind != nil: // another state was logged
 	case err == nil:
 		b.logOnce(slog.LevelInfo, logPartitionAnswers, nil)
 	default:
-		b.logOnce(slog.LevelWarn, "master takes no writes", err)
-		b.requestWriteCheck()
+		b.logRefusal(err)
+		if before == nil {
+			b.requestWriteCheck()
+		}
 	}
+}
+
+// refusalLogEvery is the least time between two log lines of refused commits. A disk that is nearly
+// full refuses large values and takes small ones, so that the state may change with each commit.
+const refusalLogEvery = 10 * time.Second
+
+// logRefusal logs that commits are refused, unless this state is logged already, or was lately.
+// b.mu is held.
+func (b *backend) logRefusal(err error) {
+	const text = "master takes no writes"
+	if b.lastLogged == text || time.Since(b.refusalLogged) < refusalLogEvery {
+		return
+	}
+	b.refusalLogged = time.Now()
+	b.logOnce(slog.LevelWarn, text, err)
 }
 
 // commitRefusal is the error of the last commit, nil when it succeeded.

@@ -67,6 +67,36 @@ func TestMasterThatRefusesCommitsIsNotWritable(t *testing.T) {
 	}
 }
 
+// TestMasterThatRefusesSomeCommitsDoesNotFloodTheLog: a refusal that stays is logged all the same.
+func TestMasterThatRefusesSomeCommitsDoesNotFloodTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		o := options()
+		o.Poll = time.Second
+		o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		r := newRig(t, 2, o)
+		put := func(refusal error) {
+			failCommits(r.parts[0], refusal)
+			if _, err := r.Put(t.Context(), store.Entry{Key: store.User.Key("a")}); (err == nil) != (refusal == nil) {
+				t.Fatalf("a write where commits end with %v: %v", refusal, err)
+			}
+			synctest.Wait()
+		}
+		for range 50 {
+			put(partition.ErrUnavailable)
+			put(nil)
+		}
+		if n := strings.Count(log.String(), "master takes no writes"); n != 1 {
+			t.Errorf("%d log lines, want 1:\n%s", n, log.String())
+		}
+		put(partition.ErrUnavailable)
+		time.Sleep(time.Minute)
+		if n := strings.Count(log.String(), "master takes no writes"); n != 2 {
+			t.Errorf("%d log lines of the refusal that stays, want 2:\n%s", n, log.String())
+		}
+	})
+}
+
 func TestIdleMasterThatRefusesCommitsIsFoundOut(t *testing.T) {
 	for name, fail := range map[string]func() error{
 		"refused": func() error { return partition.ErrUnavailable },
