@@ -33,6 +33,7 @@ type backend struct {
 	newestCommitted    atomic.Int64                      // newest revision committed by this process, capped by the counter as read
 	newestSeen         atomic.Int64                      // newest revision of this origin ever committed here or held by a replica
 	newestAnswered     atomic.Int64                      // revision of the last successful commit; 0: unknown
+	durableUpTo        atomic.Int64                      // revision up to which a barrier has made this origin durable
 	joins              atomic.Int64                      // attempts to join
 	failedWait         atomic.Pointer[failedWait]        // of a session that waited for the replicas of this master
 	isReadingPositions atomic.Bool                       // on behalf of a waiting session

@@ -209,7 +209,7 @@ func (src *changeSource) mayContinue(t ChangeToken) error {
 // would be issued again, to a write that no reader with this token would ever receive.
 func (src *changeSource) ensureDurable(ctx context.Context, r Revision) error {
 	o := Origin(src.backend.Name())
-	if r <= src.s.tail.durableUpTo(o) {
+	if r <= Revision(src.backend.durableUpTo.Load()) {
 		return nil
 	}
 	for _, b := range *src.s.backends.Load() {
@@ -223,6 +223,6 @@ func (src *changeSource) ensureDurable(ctx context.Context, r Revision) error {
 	if err := src.backend.Barrier(bound); err != nil {
 		return err
 	}
-	src.s.tail.noteDurable(o, r)
+	raiseTo(&src.backend.durableUpTo, r)
 	return nil
 }

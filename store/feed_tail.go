@@ -33,7 +33,6 @@ type tail struct {
 	entries  int          // in rounds
 	bytes    int64        // in rounds
 	closed   bool
-	barriers map[Origin]Revision // up to where a barrier made an origin durable
 }
 
 // Bounds of the rounds that a tail keeps, and of a single round.
@@ -48,7 +47,7 @@ const (
 const linger = 30 * time.Second
 
 func newTail(s *Store) *tail {
-	return &tail{s: s, wakeCh: make(chan struct{}, 1), barriers: make(map[Origin]Revision)}
+	return &tail{s: s, wakeCh: make(chan struct{}, 1)}
 }
 
 // wakeIfWatched makes the tail read, if there are watchers. It never blocks.
@@ -246,17 +245,4 @@ func (t *tail) head() (at ChangeToken, caughtUp bool, changed <-chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.at, t.caughtUp, t.changed.nextBroadcast()
-}
-
-// durableUpTo is the revision up to which a barrier has made an origin durable.
-func (t *tail) durableUpTo(o Origin) Revision {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.barriers[o]
-}
-
-func (t *tail) noteDurable(o Origin, r Revision) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.barriers[o] = max(t.barriers[o], r)
 }
