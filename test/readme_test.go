@@ -386,3 +386,19 @@ func TestDocsNameTypesThatExist(t *testing.T) {
 		}
 	}
 }
+
+// TestDocsWalksNameRealPlaces: each walk of CONTRIBUTING.md that says "`file`: `name`" names something of that file.
+func TestDocsWalksNameRealPlaces(t *testing.T) {
+	places := regexp.MustCompile("`([a-z_/]+\\.go)`: `([A-Za-z]+)`").FindAllStringSubmatch(docPages(t)["../CONTRIBUTING.md"], -1)
+	if len(places) < 10 {
+		t.Errorf("only %d places found", len(places))
+	}
+	for _, m := range places {
+		text, err := os.ReadFile(filepath.Join("..", m[1]))
+		if err != nil {
+			t.Error(err)
+		} else if !regexp.MustCompile(`\b` + m[2] + `\b`).Match(text) {
+			t.Errorf("CONTRIBUTING.md names %s in %s, which has no such name", m[2], m[1])
+		}
+	}
+}
