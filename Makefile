@@ -1,17 +1,17 @@
-# Runnel. "make" builds it, "make help" lists what else there is.
+# "make" builds runnel, "make help" lists all targets.
 
 GO         ?= go
 # Without git the version is the changelog's newest, or "devel" before the first release.
 VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || sed -n 's/^\#\# \[\([0-9][^]]*\)\].*/v\1/p' CHANGELOG.md | head -n 1)
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
-# It ends with the number, names and reasons of the tests that were skipped.
+# Its output ends with the number, names and reasons of the skipped tests.
 GOTESTSUM   = gotest.tools/gotestsum@v1.13.0
 FUZZTIME   ?= 10s
 # The race detector needs a C compiler, which "make servers" installs.
 RACE        = $(shell command -v gcc >/dev/null && echo -race)
 
-# Two packages at a time: most of a package's time goes into waiting for the
-# servers and their disk, and several of them want 256 MiB each.
+# Two packages at a time: a package mostly waits for database servers and the
+# disk, and several packages need 256 MiB each.
 TEST = $(GO) run $(GOTESTSUM) --format pkgname-and-test-fails -- $(RACE) -p 2
 
 .PHONY: build setup run test test-short test-faults test-long test-clean servers fuzz bench bench-quick bench-long bench-build bench-micro lint house notices help
@@ -41,8 +41,8 @@ test-long: servers ## run every test at full length (RUNNEL_TEST_LONG=1)
 test-clean: ## remove the shared servers and the images that tests keep
 	sh test/servers/clean.sh
 
-# The tests of a server that cannot be had are skipped, by name, and counted.
-servers: ## install what the servers need, make their images, start the shared ones
+# Tests of a server that is not available are skipped and counted.
+servers: ## install the servers' packages, make their images, start the shared servers
 	sh test/servers/prepare.sh
 	-$(GO) test -timeout 10m -count=1 -run '^TestSharedServerIsFoundAgain$$' ./test/servers
 
@@ -58,7 +58,7 @@ bench-quick: bench-build ## print the main ratios beside their targets (under 3 
 bench-long: bench-build ## the same as bench with 10^7 entries too, into bin/bench-long.* (more than an hour)
 	bin/bench -long -out bin/bench-long
 
-# Built, not run by "go run", which would not pass an interrupt on to it.
+# "go run" would not pass an interrupt on to the bench.
 bench-build: build
 	@sh test/bench/prepare.sh
 	@$(GO) build -o bin/bench ./test/bench

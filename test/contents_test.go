@@ -115,8 +115,9 @@ func openDirectly(t testing.TB, file string) (parts []partition.Partition) {
 	return parts
 }
 
+// openSection opens a partition's database, with a minute for each operation.
 func openSection(section config.Partition) (partition.Partition, error) {
-	o, u := sqlengine.Options{Name: section.Name, Timeout: 30 * time.Second}, section.URL
+	o, u := sqlengine.Options{Name: section.Name, Timeout: time.Minute}, section.URL
 	if u.Scheme == config.SQLite {
 		return sqlite.Open(u.Path, o)
 	}

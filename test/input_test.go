@@ -8,13 +8,11 @@ import (
 	"io"
 	"io/fs"
 	"maps"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -22,9 +20,6 @@ import (
 	"github.com/runnelkv/runnel/config"
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
-	"github.com/runnelkv/runnel/store/partition/mysql"
-	"github.com/runnelkv/runnel/store/partition/sqlengine"
-	"github.com/runnelkv/runnel/store/partition/sqlite"
 	"github.com/runnelkv/runnel/test/runnel"
 	"github.com/runnelkv/runnel/test/servers"
 )
@@ -263,14 +258,7 @@ func openPartition(t testing.TB, name, url string) partition.Partition {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := sqlengine.Options{Name: name, Timeout: time.Minute}
-	var p partition.Partition
-	if u.Scheme == config.SQLite {
-		p, err = sqlite.Open(u.Path, o)
-	} else {
-		p, err = mysql.Open(mysql.Config{Addr: net.JoinHostPort(u.Host, strconv.Itoa(u.Port)),
-			User: u.User, Password: u.Password.Reveal(), Database: u.Database, Params: u.Params}, o)
-	}
+	p, err := openSection(config.Partition{Name: name, URL: u})
 	if err != nil {
 		t.Fatal(err)
 	}

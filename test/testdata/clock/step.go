@@ -1,5 +1,3 @@
-// This file is compiled into runnel by a test: the clock of the host, as this process
-// sees it, is off by the seconds that the file of RUNNEL_TEST_CLOCK_STEP says.
 package main
 
 import (
@@ -10,7 +8,7 @@ import (
 	_ "unsafe" // for go:linkname
 )
 
-// vdsoClockgettimeSym is the function that the Go runtime reads clocks with.
+// vdsoClockgettimeSym is the address of the function by which the Go runtime reads clocks.
 //
 //go:linkname vdsoClockgettimeSym runtime.vdsoClockgettimeSym
 var vdsoClockgettimeSym uintptr
