@@ -28,10 +28,23 @@ const (
 // Operation is an operation of a batch or a transaction. In a batch an operation may carry conditions, in a transaction
 // not.
 type Operation struct {
-	Op    Op
-	Key   string
-	Value []byte     // of a put
-	Put   PutOptions // of a put, without Copies; of a delete its conditions only
+	Op      Op
+	Key     string
+	Value   []byte     // of a put
+	Options PutOptions // of a put, without Copies; a delete uses Options.If only
+}
+
+// GetOp returns an operation that reads a key.
+func GetOp(key string) Operation { return Operation{Op: OpGet, Key: key} }
+
+// PutOp returns an operation that stores a value.
+func PutOp(key string, value []byte, o PutOptions) Operation {
+	return Operation{Op: OpPut, Key: key, Value: value, Options: o}
+}
+
+// DeleteOp returns an operation that deletes a key.
+func DeleteOp(key string, only Conditions) Operation {
+	return Operation{Op: OpDelete, Key: key, Options: PutOptions{If: only}}
 }
 
 // MarshalJSON encodes the operation as the API reads it.
@@ -47,11 +60,11 @@ func (o Operation) MarshalJSON() ([]byte, error) {
 		Metadata    map[string]string `json:"metadata,omitempty"`
 		IfMatch     string            `json:"if_match,omitempty"`
 		IfNoneMatch string            `json:"if_none_match,omitempty"`
-	}{Op: o.Op, Key: o.Key, IfMatch: o.Put.If.IfMatch, IfNoneMatch: o.Put.If.IfNoneMatch}
+	}{Op: o.Op, Key: o.Key, IfMatch: o.Options.If.IfMatch, IfNoneMatch: o.Options.If.IfNoneMatch}
 	if o.Op == OpPut {
-		out.ContentType, out.Metadata, out.ExpiresAt = o.Put.ContentType, o.Put.Metadata, o.Put.ExpiresAt
-		if o.Put.TTL != 0 {
-			out.TTL = o.Put.TTL.String()
+		out.ContentType, out.Metadata, out.ExpiresAt = o.Options.ContentType, o.Options.Metadata, o.Options.ExpiresAt
+		if o.Options.TTL != 0 {
+			out.TTL = o.Options.TTL.String()
 		}
 		if text := string(o.Value); utf8.ValidString(text) {
 			out.Value = &text
@@ -83,7 +96,7 @@ func (c *Client) Batch(ctx context.Context, operations []Operation, o ReadOption
 	b := &batch{operations: operations, results: make([]Result, len(operations)), idempotent: true}
 	for i, op := range operations {
 		b.pending = append(b.pending, i)
-		b.idempotent = b.idempotent && op.Put.If.isZero()
+		b.idempotent = b.idempotent && op.Options.If.isZero()
 	}
 	retry := c.newRetry()
 	for len(b.pending) > 0 {

@@ -133,7 +133,7 @@ func TestListsAndDeletionsGoOverEveryKey(t *testing.T) {
 	c, ctx := newClient(t, client.Options{Session: client.NewSession("")}), t.Context()
 	var operations []client.Operation
 	for i := range 2345 {
-		operations = append(operations, client.Operation{Op: client.OpPut, Key: fmt.Sprintf("d%d/k%04d", i%3, i), Value: []byte{byte(i)}})
+		operations = append(operations, client.PutOp(fmt.Sprintf("d%d/k%04d", i%3, i), []byte{byte(i)}, client.PutOptions{}))
 	}
 	results, err := c.Batch(ctx, operations, client.ReadOptions{})
 	if err != nil || len(results) != len(operations) {
@@ -184,10 +184,10 @@ func TestListsAndDeletionsGoOverEveryKey(t *testing.T) {
 func TestBatchAndTransactionResults(t *testing.T) {
 	c, ctx := newClient(t, client.Options{}), t.Context()
 	results, err := c.Batch(ctx, []client.Operation{
-		{Op: client.OpPut, Key: "a", Value: []byte("\xff"), Put: client.PutOptions{Metadata: map[string]string{"x": "y"}, TTL: time.Hour}},
-		{Op: client.OpGet, Key: "a"},
-		{Op: client.OpPut, Key: "a", Put: client.PutOptions{If: client.Conditions{IfNoneMatch: "*"}}},
-		{Op: client.OpDelete, Key: "b"},
+		client.PutOp("a", []byte("\xff"), client.PutOptions{Metadata: map[string]string{"x": "y"}, TTL: time.Hour}),
+		client.GetOp("a"),
+		client.PutOp("a", nil, client.PutOptions{If: client.Conditions{IfNoneMatch: "*"}}),
+		client.DeleteOp("b", client.Conditions{}),
 	}, client.ReadOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -200,8 +200,8 @@ func TestBatchAndTransactionResults(t *testing.T) {
 	}
 	txn := client.Txn{
 		If:   []client.TxnCondition{{Key: "a", ETag: results[0].ETag}, {Key: "b", Absent: true}},
-		Then: []client.Operation{{Op: client.OpPut, Key: "b", Value: []byte("2")}, {Op: client.OpGet, Key: "b"}},
-		Else: []client.Operation{{Op: client.OpDelete, Key: "a"}},
+		Then: []client.Operation{client.PutOp("b", []byte("2"), client.PutOptions{}), client.GetOp("b")},
+		Else: []client.Operation{client.DeleteOp("a", client.Conditions{})},
 	}
 	r, err := c.Txn(ctx, txn)
 	if err != nil || !r.Succeeded || len(r.Results) != 2 || string(r.Results[1].Entry.Value) != "2" {
@@ -234,7 +234,7 @@ func TestBatchRepeatsInTheOrderOfAKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	put := func(key, value string) client.Operation {
-		return client.Operation{Op: client.OpPut, Key: key, Value: []byte(value)}
+		return client.PutOp(key, []byte(value), client.PutOptions{})
 	}
 	results, err := c.Batch(t.Context(), []client.Operation{put("b", "0"), put("a", "1"), put("b", "2"), put("a", "3")}, client.ReadOptions{})
 	if err != nil || results[1].Err != nil {
@@ -309,7 +309,7 @@ func TestSessionCoversStreamsToTheirTrailer(t *testing.T) {
 		t.Fatal(err)
 	}
 	moved("a put")
-	if _, err := c.Batch(ctx, []client.Operation{{Op: client.OpPut, Key: "b"}, {Op: client.OpPut, Key: "c"}}, client.ReadOptions{}); err != nil {
+	if _, err := c.Batch(ctx, []client.Operation{client.PutOp("b", nil, client.PutOptions{}), client.PutOp("c", nil, client.PutOptions{})}, client.ReadOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	moved("a batch")

@@ -81,7 +81,7 @@ func ExampleClient_List() {
 	ctx := context.Background()
 	var operations []client.Operation
 	for _, key := range []string{"photos/2026/a.jpg", "photos/2026/b.jpg", "photos/index.html"} {
-		operations = append(operations, client.Operation{Op: client.OpPut, Key: key})
+		operations = append(operations, client.PutOp(key, nil, client.PutOptions{}))
 	}
 	results, err := c.Batch(ctx, operations, client.ReadOptions{})
 	if err != nil {
@@ -115,8 +115,8 @@ func ExampleClient_Txn() {
 	result, err := c.Txn(ctx, client.Txn{
 		If: []client.TxnCondition{{Key: "{cart7}/open", ETag: put.ETag}, {Key: "{cart7}/paid", Absent: true}},
 		Then: []client.Operation{
-			{Op: client.OpDelete, Key: "{cart7}/open"},
-			{Op: client.OpPut, Key: "{cart7}/paid", Value: []byte("3 apples")},
+			client.DeleteOp("{cart7}/open", client.Conditions{}),
+			client.PutOp("{cart7}/paid", []byte("3 apples"), client.PutOptions{}),
 		},
 	})
 	if err != nil {

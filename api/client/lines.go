@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"iter"
 )
 
 // maxLineBytes bounds a line of NDJSON in a response.
@@ -13,31 +12,41 @@ const maxLineBytes = 1 << 30
 
 var errLongLine = errors.New("a line of the response is longer than 1 GiB")
 
-// readLines yields the lines of a body without their newlines, and closes the body. The caller may keep a line. The
-// last pair holds the error, if any.
-func readLines(body io.ReadCloser) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
-		defer body.Close()
-		r := bufio.NewReaderSize(body, 64<<10)
-		for {
-			var line []byte
-			part, err := r.ReadSlice('\n')
-			for line = append(line, part...); err == bufio.ErrBufferFull; line = append(line, part...) {
-				if len(line) > maxLineBytes {
-					err = errLongLine
-					break
-				}
-				part, err = r.ReadSlice('\n')
-			}
-			if err != nil && (err != io.EOF || len(line) == 0) {
-				if err != io.EOF {
-					yield(nil, err)
-				}
-				return
-			}
-			if line = bytes.TrimSpace(line); len(line) > 0 && !yield(line, nil) {
-				return
-			}
+// eachLine passes the lines of a body without their newlines to f, which may keep them, until f wants no more or fails.
+// Empty lines are skipped. eachLine closes the body.
+func eachLine(body io.ReadCloser, f func(line []byte) (more bool, err error)) error {
+	defer body.Close()
+	r := bufio.NewReaderSize(body, 64<<10)
+	for more := true; more; {
+		line, err := readLine(r)
+		if err == io.EOF {
+			return nil
 		}
+		if err == nil && len(line) > 0 {
+			more, err = f(line)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readLine returns the next line without surrounding space. The last line may lack a newline; behind the last line the
+// error is io.EOF.
+func readLine(r *bufio.Reader) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := r.ReadSlice('\n')
+		line = append(line, part...)
+		switch {
+		case err == bufio.ErrBufferFull && len(line) <= maxLineBytes:
+			continue
+		case err == bufio.ErrBufferFull:
+			return nil, errLongLine
+		case err == io.EOF && len(line) > 0:
+			err = nil
+		}
+		return bytes.TrimSpace(line), err
 	}
 }

@@ -138,26 +138,18 @@ func (s *listStream) readStream(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for line, err := range readLines(resp.Body) {
-		if err == nil {
-			err = s.yieldLine(line)
-		}
-		if err != nil || s.stopped {
-			return err
-		}
-	}
-	return nil
+	return eachLine(resp.Body, s.yieldLine)
 }
 
 // yieldLine yields the key of a line, unless the key was yielded before.
-func (s *listStream) yieldLine(line []byte) error {
+func (s *listStream) yieldLine(line []byte) (more bool, err error) {
 	item, err := parseItem(line)
 	if err != nil || item.Key <= s.last {
-		return err
+		return err == nil, err
 	}
 	s.last = item.Key
 	s.stopped = !s.yield(item, nil)
-	return nil
+	return !s.stopped, nil
 }
 
 // parseItem reads the key of a listed entry. A line with a problem instead returns that *Error.

@@ -14,7 +14,7 @@ func TestStreamGivesNoKeyTwice(t *testing.T) {
 		return true
 	}}
 	for _, key := range []string{"A", "a", "b", "b", "c"} {
-		if err := s.yieldLine(fmt.Appendf(nil, `{"key":%q}`, key)); err != nil {
+		if _, err := s.yieldLine(fmt.Appendf(nil, `{"key":%q}`, key)); err != nil {
 			t.Fatal(err)
 		}
 	}

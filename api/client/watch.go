@@ -98,28 +98,20 @@ func (s *watchStream) readStream(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for line, err := range readLines(resp.Body) {
-		if err == nil {
-			err = s.yieldLine(line)
-		}
-		if err != nil || s.stopped {
-			return err
-		}
-	}
-	return nil
+	return eachLine(resp.Body, s.yieldLine)
 }
 
 // yieldLine yields a line, and then moves Since behind the line.
-func (s *watchStream) yieldLine(line []byte) error {
+func (s *watchStream) yieldLine(line []byte) (more bool, err error) {
 	var in struct {
 		Change
 		wire.Problem
 	}
 	if err := json.Unmarshal(line, &in); err != nil {
-		return &ConnectionError{Err: malformed("change", err)}
+		return false, &ConnectionError{Err: malformed("change", err)}
 	}
 	if in.Key == "" && in.Status != 0 {
-		return &Error{Problem: in.Problem}
+		return false, &Error{Problem: in.Problem}
 	}
 	in.Raw = line
 	s.stopped = !s.yield(in.Change, nil)
@@ -127,5 +119,5 @@ func (s *watchStream) yieldLine(line []byte) error {
 	if in.Token != "" {
 		s.o.Since = in.Token
 	}
-	return nil
+	return !s.stopped, nil
 }

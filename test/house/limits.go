@@ -19,7 +19,6 @@ var proseLimits = rates{1, 1, 18, 6}
 var proseCeilings = map[string]rates{
 	"api":                           {13.9, 2.2, 31.6, 14.7},
 	"api/wire":                      {10.4, 1.8, 36.3, 8.7},
-	"cmd/runnel":                    {11.8, 1.5, 30, 16},
 	"config":                        {11.4, 1.8, 27.6, 13.2},
 	"docs":                          {7.8, 1.9, 25.3, 13.2},
 	"store":                         {15.2, 4.4, 34.4, 19.5},
@@ -37,7 +36,6 @@ const sharedCeiling = 4.1
 // folderCeilings holds the folders beyond folderLimit.
 var folderCeilings = map[string]int{
 	"api":             90,
-	"cmd/runnel":      71,
 	"store/partition": 69,
 	"store":           68,
 	"test":            38,

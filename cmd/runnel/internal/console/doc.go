@@ -1,4 +1,4 @@
-// Package console holds the parts of the command line that its commands share: the standard streams, progress bars,
+// Package console holds the parts of the command line that all commands share: the standard streams, progress bars,
 // questions, exit statuses, text that is safe for a terminal, and files that are replaced as a whole.
 //
 // Results go to standard output, everything else to standard error. Text from a server or a file may hold characters

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/term"
 )
 
-// Streams are the standard streams of a command, its clock, and a test for terminals.
+// Streams are the standard streams of a command, the clock, and a test for terminals.
 type Streams struct {
 	In         io.Reader
 	Out, Err   io.Writer
@@ -40,7 +40,7 @@ func (s *Streams) Display() io.Writer {
 }
 
 // Input returns standard input as a reader that ctx interrupts; a plain Read of a terminal or a pipe cannot be
-// interrupted. The goroutine that reads standard input may stay in its last Read until the process ends.
+// interrupted. The goroutine that reads standard input may stay in the last Read until the process ends.
 func (s *Streams) Input(ctx context.Context) io.ReadCloser {
 	pr, pw := io.Pipe()
 	stop := context.AfterFunc(ctx, func() { pr.CloseWithError(ctx.Err()); pw.CloseWithError(ctx.Err()) })

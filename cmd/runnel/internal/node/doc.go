@@ -3,5 +3,5 @@
 //
 // [Serve] is 'runnel serve' and [RunSync] is 'runnel sync'. Both start the store first and stop it last, so that
 // accepted writes are completed and leases are released. SIGHUP reads the configuration file again: new partitions join
-// the running store, other changes wait for a restart.
+// the running store, and all changed keys wait for a restart.
 package node

@@ -24,7 +24,7 @@ func (n *node) reloadOnSignals(ctx context.Context) error {
 	}
 }
 
-// reload adds new partitions to the running store, and logs the other changes, which wait for a restart. A faulty file
+// reload adds new partitions to the running store, and logs the changed keys, which wait for a restart. A faulty file
 // changes nothing.
 func (n *node) reload() {
 	if n.file == "" {

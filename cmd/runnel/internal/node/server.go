@@ -71,8 +71,8 @@ func (n *node) newServer() *http.Server {
 // databases and files leave.
 func (n *node) maxConnections() int {
 	const (
-		others = 64    // logs, listeners, webhooks and other files
-		most   = 16384 // far more than a process can serve
+		reserved = 64    // logs, listeners, webhooks and other files
+		most     = 16384 // far more than a process can serve
 	)
 	if n.config.HTTP.MaxConnections > 0 {
 		return n.config.HTTP.MaxConnections
@@ -81,7 +81,7 @@ func (n *node) maxConnections() int {
 	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files) != nil {
 		return most
 	}
-	needed := others
+	needed := reserved
 	for _, p := range n.config.Partitions {
 		needed += p.MaxConnections
 		if p.URL.Scheme == config.SQLite {
@@ -92,7 +92,7 @@ func (n *node) maxConnections() int {
 	return min(most, max(limit-needed, limit/4))
 }
 
-// hosts returns the names of the server: requests for other names are refused.
+// hosts returns the names of the server: requests for foreign names are refused.
 func hosts(c config.HTTP) []string {
 	host, _, _ := net.SplitHostPort(c.Listen) // package config has checked the address
 	return append([]string{host}, c.Hosts...)

@@ -158,7 +158,7 @@ func (t *transfer) storeBatch(ctx context.Context, entries []loaded, batch []int
 	operations := make([]client.Operation, len(batch))
 	for n, i := range batch {
 		e := &entries[i]
-		operations[n] = client.Operation{Op: client.OpPut, Key: e.key, Value: e.inline, Put: e.put}
+		operations[n] = client.PutOp(e.key, e.inline, e.put)
 	}
 	results, err := t.c.Batch(ctx, operations, client.ReadOptions{})
 	for n, i := range batch {
