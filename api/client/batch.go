@@ -47,33 +47,39 @@ func DeleteOp(key string, only Conditions) Operation {
 	return Operation{Op: OpDelete, Key: key, Options: PutOptions{If: only}}
 }
 
-// MarshalJSON encodes the operation as the API reads it.
-func (o Operation) MarshalJSON() ([]byte, error) {
-	out := struct {
-		Op          Op                `json:"op"`
-		Key         string            `json:"key"`
-		Value       *string           `json:"value,omitempty"`
-		ValueBase64 []byte            `json:"value_base64,omitempty"`
-		ContentType string            `json:"content_type,omitempty"`
-		TTL         string            `json:"ttl,omitempty"`
-		ExpiresAt   time.Time         `json:"expires_at,omitzero"`
-		Metadata    map[string]string `json:"metadata,omitempty"`
-		IfMatch     string            `json:"if_match,omitempty"`
-		IfNoneMatch string            `json:"if_none_match,omitempty"`
-	}{Op: o.Op, Key: o.Key, IfMatch: o.Options.If.IfMatch, IfNoneMatch: o.Options.If.IfNoneMatch}
-	if o.Op == OpPut {
-		out.ContentType, out.Metadata, out.ExpiresAt = o.Options.ContentType, o.Options.Metadata, o.Options.ExpiresAt
-		if o.Options.TTL != 0 {
-			out.TTL = o.Options.TTL.String()
-		}
-		if text := string(o.Value); utf8.ValidString(text) {
-			out.Value = &text
-		} else {
-			out.ValueBase64 = o.Value
-		}
-	}
-	return json.Marshal(out)
+// operationLine is an operation in JSON.
+type operationLine struct {
+	Op          Op                `json:"op"`
+	Key         string            `json:"key"`
+	Value       *string           `json:"value,omitempty"`
+	ValueBase64 []byte            `json:"value_base64,omitempty"`
+	ContentType string            `json:"content_type,omitempty"`
+	TTL         string            `json:"ttl,omitempty"`
+	ExpiresAt   time.Time         `json:"expires_at,omitzero"`
+	Metadata    map[string]string `json:"metadata,omitempty"`
+	IfMatch     string            `json:"if_match,omitempty"`
+	IfNoneMatch string            `json:"if_none_match,omitempty"`
 }
+
+func (o *Operation) line() operationLine {
+	line := operationLine{Op: o.Op, Key: o.Key, IfMatch: o.Options.If.IfMatch, IfNoneMatch: o.Options.If.IfNoneMatch}
+	if o.Op != OpPut {
+		return line
+	}
+	line.ContentType, line.Metadata, line.ExpiresAt = o.Options.ContentType, o.Options.Metadata, o.Options.ExpiresAt
+	if o.Options.TTL != 0 {
+		line.TTL = o.Options.TTL.String()
+	}
+	if text := string(o.Value); utf8.ValidString(text) {
+		line.Value = &text
+	} else {
+		line.ValueBase64 = o.Value
+	}
+	return line
+}
+
+// MarshalJSON encodes the operation as the API reads it.
+func (o Operation) MarshalJSON() ([]byte, error) { return json.Marshal(o.line()) }
 
 // Result is the result of an operation.
 type Result struct {
@@ -85,13 +91,14 @@ type Result struct {
 }
 
 // Batch does operations on single keys and returns a result for each, in their order. A batch is not atomic. An
-// operation sees the effects of earlier operations on its key. Once a batch has written something its gets are answered by
-// masters, before that by any replica that o and the session allow.
+// operation sees the effects of earlier operations on its key. Once a batch has written something its gets are answered
+// by masters, before that by any replica that o and the session allow.
 //
 // If no operation has conditions, Batch repeats operations that failed for a reason that may pass, together with the
-// later operations on the same keys, for up to Options.RetryFor; a repeated delete whose first attempt succeeded reports
-// ErrNotFound. The error is that of a request that failed as a
-// whole; otherwise look at the Err of each result.
+// later operations on the same keys, for up to Options.RetryFor. A repeated delete reports ErrNotFound if the first
+// attempt has deleted the key.
+//
+// The error is that of a request that failed as a whole; otherwise look at the Err of each result.
 func (c *Client) Batch(ctx context.Context, operations []Operation, o ReadOptions) ([]Result, error) {
 	b := &batch{operations: operations, results: make([]Result, len(operations)), idempotent: true}
 	for i, op := range operations {
@@ -152,7 +159,7 @@ func (c *Client) sendBatch(ctx context.Context, b *batch, o ReadOptions) error {
 	lines := json.NewEncoder(&body)
 	lines.SetEscapeHTML(false)
 	for _, i := range b.pending {
-		if err := lines.Encode(b.operations[i]); err != nil {
+		if err := lines.Encode(b.operations[i].line()); err != nil {
 			return fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
 	}
