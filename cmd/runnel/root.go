@@ -13,14 +13,11 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/runnelkv/runnel/api/client"
 	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
-const (
-	defaultServer  = "http://127.0.0.1:8080"
-	defaultTimeout = 30 * time.Second
-	defaultRetry   = 5 * time.Second
-)
+const defaultServer = "http://127.0.0.1:8080"
 
 // globalFlags are the flags that every command accepts.
 type globalFlags struct {
@@ -136,8 +133,8 @@ func addGlobalFlags(p *program, root *cobra.Command) {
 	f := root.PersistentFlags()
 	f.StringVar(&p.flags.server, "server", "", "the `URL` of the server (default $RUNNEL_SERVER or "+defaultServer+")")
 	f.StringVar(&p.flags.key, "key", "", "the API `key` (default $RUNNEL_KEY, which ps does not show)")
-	f.DurationVar(&p.flags.timeout, "timeout", defaultTimeout, "give up when no byte was sent or received for this long")
-	f.DurationVar(&p.flags.retry, "retry", defaultRetry, "repeat requests for this long where that is safe; 0 sends each once")
+	f.DurationVar(&p.flags.timeout, "timeout", client.DefaultTimeout, "give up when no byte was sent or received for this long")
+	f.DurationVar(&p.flags.retry, "retry", client.DefaultRetryFor, "repeat requests for this long where that is safe; 0 sends each once")
 	f.BoolVarP(&p.flags.verbose, "verbose", "v", false, "print each request with its id on standard error")
 }
 
