@@ -10,7 +10,7 @@ import (
 	"os"
 )
 
-// arrow says that one file of a package uses a name or a method that another file of the package declares.
+// arrow says that a file uses a name or a method that is declared in another file of the same package.
 type arrow struct{ from, to string }
 
 // newImporter returns an importer of every package that the module depends on. The go command compiles those that are not
@@ -47,6 +47,12 @@ func (t *tree) arrows(p goPackage, imports types.Importer) (map[arrow]bool, erro
 		}
 	}
 	return found, nil
+}
+
+// arrowRate returns the arrows of a package per file.
+func (t *tree) arrowRate(p goPackage, imports types.Importer) (float64, error) {
+	found, err := t.arrows(p, imports)
+	return float64(len(found)) / float64(max(1, len(p.GoFiles))), err
 }
 
 // isPackageLevel reports whether an object is declared at package level or is a method.

@@ -82,7 +82,7 @@ func (t *tree) printPackages(w io.Writer) error {
 	}
 	total := 0
 	for _, p := range t.packages {
-		arrows, err := t.arrows(p, imports)
+		rate, err := t.arrowRate(p, imports)
 		if err != nil {
 			return err
 		}
@@ -95,8 +95,7 @@ func (t *tree) printPackages(w io.Writer) error {
 			longest = max(longest, f.lines)
 		}
 		total += lines
-		files := max(1, len(p.GoFiles))
-		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%.1f\t\n", t.folder(p), len(p.GoFiles), lines, len(functions), longest, float64(len(arrows))/float64(files))
+		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%.1f\t\n", t.folder(p), len(p.GoFiles), lines, len(functions), longest, rate)
 	}
 	fmt.Fprintf(table, "all\t\t%d\t\t\t\t\n", total)
 	return table.Flush()
@@ -113,7 +112,7 @@ func (t *tree) printFolders(w io.Writer) {
 	}
 }
 
-// crowded names the folders with more files than their ceiling, or than folderLimit without one.
+// crowded names the folders with more files than their ceiling, or than folderLimit without a ceiling.
 func (t *tree) crowded(ceilings map[string]int) (faults []string) {
 	for name, size := range t.folderSizes() {
 		if limit := max(folderLimit, ceilings[name]); size > limit {

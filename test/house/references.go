@@ -21,7 +21,7 @@ func (t *tree) danglingReferences() (faults []string, err error) {
 	known := t.knownNames()
 	check := func(file, text string) {
 		for _, name := range sourceName.FindAllString(text, -1) {
-			elsewhere := strings.Contains(name, "://") || strings.HasPrefix(name, "bin/") // what make writes
+			elsewhere := strings.Contains(name, "://") || strings.HasPrefix(name, "bin/") // the output of make
 			if !elsewhere && !known[name] && !known[path.Join(path.Dir(file), name)] {
 				faults = append(faults, fmt.Sprintf("%s refers to %s, which is not in the tree", file, name))
 			}

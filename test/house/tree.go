@@ -44,7 +44,7 @@ func readTree(root string) (*tree, error) {
 	return t, err
 }
 
-// addFile is the step of a walk. Hidden folders other than .ci and the output folder bin do not belong to the tree.
+// addFile is the step of a walk. Hidden folders except .ci, and the output folder bin, do not belong to the tree.
 func (t *tree) addFile(path string, d fs.DirEntry, err error) error {
 	if err != nil {
 		return err

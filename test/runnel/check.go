@@ -72,7 +72,7 @@ func Rounds(short, long int) int {
 	return short
 }
 
-// NewRandom logs its seed. RUNNEL_TEST_SEED replaces the random seed.
+// NewRandom logs the seed. RUNNEL_TEST_SEED sets the seed.
 func NewRandom(t testing.TB) *rand.Rand {
 	t.Helper()
 	seed, err := strconv.ParseUint(os.Getenv("RUNNEL_TEST_SEED"), 10, 64)

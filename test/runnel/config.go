@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// WriteConfig writes a configuration file and returns its path. The file holds the preamble and a partition for each URL,
-// named partition-0, partition-1, …
+// WriteConfig writes a configuration file and returns the path. The file holds the preamble and a partition for
+// each URL, named partition-0, partition-1, …
 func WriteConfig(t testing.TB, preamble string, urls ...string) string {
 	t.Helper()
 	var b strings.Builder

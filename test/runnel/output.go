@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// Output collects the output of a process. Its methods are safe for concurrent use.
+// Output collects the output of a process. All methods are safe for concurrent use.
 type Output struct {
 	mu  sync.Mutex
 	buf bytes.Buffer

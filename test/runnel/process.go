@@ -55,7 +55,8 @@ func Main(m *testing.M) int {
 	return code
 }
 
-// Run runs a command to its end, for five minutes at most. The error of a failed command contains its standard error.
+// Run runs a command to the end, for five minutes at most. The error of a failed command contains its standard
+// error.
 func Run(t testing.TB, args ...string) (stdout string, err error) {
 	t.Helper()
 	path, err := Binary()
@@ -94,7 +95,7 @@ func Start(t testing.TB, args ...string) *Process {
 	return StartProgram(t, path, args...)
 }
 
-// StartProgram is Start with the binary at path. The binary may read the step of its clock from path + ".step".
+// StartProgram is Start with the binary at path. The binary may read the step of the clock from path + ".step".
 func StartProgram(t testing.TB, path string, args ...string) *Process {
 	t.Helper()
 	p := &Process{cmd: exec.Command(path, args...), Log: &Output{}, Exited: make(chan struct{})}
@@ -183,7 +184,7 @@ func (p *Process) Kill() {
 func (p *Process) dump(t testing.TB) {
 	before := len(p.Log.String())
 	if p.cmd.Process.Signal(syscall.SIGQUIT) != nil {
-		return // it has ended
+		return // the process has ended
 	}
 	select {
 	case <-p.Exited:
@@ -193,7 +194,8 @@ func (p *Process) dump(t testing.TB) {
 	t.Logf("its goroutines:\n%s", stacks[:min(len(stacks), 64<<10)])
 }
 
-// Stop ends the process with SIGTERM and returns the error of its exit. The test fails if the process takes a minute.
+// Stop ends the process with SIGTERM and returns the error of the exit. The test fails if the process takes a
+// minute.
 func (p *Process) Stop(t testing.TB) error {
 	t.Helper()
 	p.cmd.Process.Signal(syscall.SIGTERM)
