@@ -63,6 +63,7 @@ func (w *response) forgetRequest() {
 	*w = response{own: w.own, fields: w.fields}
 }
 
+// Header returns the fields of the answer. Names must be canonical.
 func (w *response) Header() http.Header { return w.header }
 
 // setField sets a header field to one value. The name must be canonical.
@@ -79,6 +80,7 @@ func (w *response) setField(name, value string) {
 // trail sets a trailer, which the header must have announced.
 func (w *response) trail(name, value string) { w.ResponseWriter.Header()[name] = []string{value} }
 
+// WriteHeader sends the header: the fields of direct straight to the connection, the rest through net/http.
 func (w *response) WriteHeader(status int) {
 	if w.status != 0 || status < 200 {
 		w.ResponseWriter.WriteHeader(status)
@@ -98,6 +100,7 @@ func (w *response) WriteHeader(status int) {
 	w.fields = w.conn.SendFields(w.fields)
 }
 
+// Write sends a part of the body, after the header.
 func (w *response) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)

@@ -78,6 +78,7 @@ type Error struct {
 	Detail string
 }
 
+// Error returns the detail, a sentence.
 func (e *Error) Error() string { return e.Detail }
 
 func refuse(member, format string, args ...any) *Error {

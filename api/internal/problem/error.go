@@ -17,6 +17,7 @@ type Error struct {
 	Retry   time.Duration // suggested to the client; 0: the default of the status
 }
 
+// Error returns the slug and the detail.
 func (e *Error) Error() string { return e.Type.Slug + ": " + e.Detail }
 
 // New returns an error with a detail for the client, a sentence.

@@ -8,16 +8,20 @@ import (
 // Span is a range of bytes, both ends inclusive.
 type Span struct{ First, Last int64 }
 
+// Length returns the number of bytes.
 func (s Span) Length() int64 { return s.Last - s.First + 1 }
 
+// ContentRange returns the header Content-Range of an answer with the span of a value of size bytes.
 func (s Span) ContentRange(size int64) string {
 	return "bytes " + s.String() + "/" + strconv.FormatInt(size, 10)
 }
 
+// String returns the span as first-last.
 func (s Span) String() string {
 	return strconv.FormatInt(s.First, 10) + "-" + strconv.FormatInt(s.Last, 10)
 }
 
+// Header returns a Range header that names the spans.
 func Header(spans []Span) string {
 	parts := make([]string, len(spans))
 	for i, s := range spans {

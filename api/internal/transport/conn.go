@@ -46,6 +46,7 @@ func Of(r *http.Request) *Conn {
 	return c
 }
 
+// NewConn wraps a connection that no Listener has accepted.
 func NewConn(c net.Conn) *Conn {
 	out := &Conn{Conn: c, watch: watch{ended: make(chan struct{}, 1)}}
 	out.waiting.Store(time.Now().UnixNano())
@@ -106,8 +107,8 @@ const longAgo = int64(time.Hour)
 // step bounds how far a deadline is extended at a time, so that later, nearer deadlines seldom move the deadline back.
 const step = 5 * time.Second
 
-// request records a requested deadline. The underlying deadline moves only if it is later than t; a deadline long ago is
-// passed on only if reads or writes are in progress.
+// request records a requested deadline. The underlying deadline moves only if there is none or it is later than t; a
+// deadline long ago is passed on only if reads or writes are in progress.
 func (d *deadline) request(t time.Time, arm func(time.Time) error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -163,19 +164,23 @@ func (d *deadline) rearm(now time.Time, arm func(time.Time) error) bool {
 	return arm(time.Unix(0, d.armed)) == nil
 }
 
+// SetDeadline implements net.Conn.
 func (c *Conn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
+// SetReadDeadline records the deadline, and cancels a delayed read if the deadline is long ago.
 func (c *Conn) SetReadDeadline(t time.Time) error {
 	c.watch.cancelRead(!t.IsZero() && t.UnixNano() < longAgo)
 	return c.reading.request(t, c.Conn.SetReadDeadline)
 }
 
+// SetWriteDeadline records the deadline.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
 	return c.writing.request(t, c.Conn.SetWriteDeadline)
 }
 
+// Read implements net.Conn. A read into a single byte is the read by which net/http watches the client; it is delayed.
 func (c *Conn) Read(p []byte) (int, error) {
 	if cap(p) == 1 && c.watch.delayRead() {
 		return 0, os.ErrDeadlineExceeded
@@ -195,6 +200,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	}
 }
 
+// Write implements net.Conn and inserts the fields of SendFields. The next bytes must then be a status line.
 func (c *Conn) Write(p []byte) (int, error) {
 	if len(c.fields) == 0 {
 		return c.writeAll(p)
@@ -237,6 +243,7 @@ func (c *Conn) writeAll(p []byte) (int, error) {
 	}
 }
 
+// Close closes the connection and makes room for another one in its Listener.
 func (c *Conn) Close() error {
 	err := c.Conn.Close()
 	if c.listener != nil {

@@ -27,6 +27,7 @@ type Listener struct {
 	closed bool
 }
 
+// NewListener returns a listener that bounds the connections accepted by l.
 func NewListener(l net.Listener, a Accepting) *Listener {
 	a.Logger = cmp.Or(a.Logger, slog.Default())
 	out := &Listener{Listener: l, accepting: a, open: map[*Conn]struct{}{}}
@@ -34,6 +35,7 @@ func NewListener(l net.Listener, a Accepting) *Listener {
 	return out
 }
 
+// Accept returns the next connection, a *Conn. It waits while all connections are in use and none can be replaced.
 func (l *Listener) Accept() (net.Conn, error) {
 	accepted, err := l.Listener.Accept()
 	if err != nil {
