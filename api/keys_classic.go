@@ -4,6 +4,7 @@ import (
 	"encoding/xml"
 	"net/http"
 
+	"github.com/runnelkv/runnel/api/internal/cursor"
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 )
@@ -39,7 +40,7 @@ func (c classic) listKeys(w *response, r *request) error {
 		d.Prefixes = append(d.Prefixes, wire.Text(name))
 	}
 	if page.Next != "" {
-		d.Next = cursor{o.Prefix, o.Delimiter, page.Next}.String()
+		d.Next = cursor.Cursor{Prefix: o.Prefix, Delimiter: o.Delimiter, After: page.Next}.String()
 		d.NextPath = nextPath(c.path, r.query, d.Next)
 	}
 	setPage(w.Header(), &page, d.NextPath)

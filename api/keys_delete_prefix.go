@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/runnelkv/runnel/api/internal/cursor"
 	"github.com/runnelkv/runnel/api/internal/problem"
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
@@ -33,7 +34,7 @@ func (s *Server) deleteKeys(w *response, r *request) error {
 	}
 	w.Header()[sessionHeader] = []string{s.sessionToken(o.Session.Merge(page.Seen).Merge(wrote))}
 	if page.Next != "" {
-		d.Next = cursor{o.Prefix, "", page.Next}.String()
+		d.Next = cursor.Cursor{Prefix: o.Prefix, After: page.Next}.String()
 	}
 	w.Header()["Cache-Control"] = noStore
 	return s.respond(w, r, http.StatusOK, "deleted", d)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/runnelkv/runnel/api/internal/cursor"
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
@@ -66,12 +67,12 @@ func TestDeletionThatIsNotMeantIsRefused(t *testing.T) {
 	n := newNode(t)
 	n.put(t, "a/b")
 	n.put(t, "a/c")
-	grouped := cursor{"a", "/", "a/"}.String()
-	everything := cursor{"", "", "a"}.String()
+	grouped := cursor.Cursor{Prefix: "a", Delimiter: "/", After: "a/"}.String()
+	everything := cursor.Cursor{After: "a"}.String()
 	for _, query := range []string{
 		"", "prefix=", "all=false", "all=1", "prefix=a&all=true", "prefix=a&limit=0", "prefix=a&limit=1001", "prefix=a&limit=x", "prefix=%FF",
 		"prefix=a&prefix=b", "prefix=a&delimiter=/", "prefix=a&consistency=any", "after=x", "prefix=a&after=" + grouped, "after=" + grouped,
-		"prefix=b&after=" + cursor{"a", "", "a"}.String(), "after=" + everything, "prefix=a&values=true",
+		"prefix=b&after=" + cursor.Cursor{Prefix: "a", After: "a"}.String(), "after=" + everything, "prefix=a&values=true",
 	} {
 		if w := n.do(t, "DELETE", "/v1/keys?"+query, ""); w.Code != 400 {
 			t.Errorf("%s: %d %s", query, w.Code, w.Body)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"github.com/runnelkv/runnel/api/internal/etag"
 	"github.com/runnelkv/runnel/api/internal/negotiate"
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
@@ -18,7 +19,7 @@ func newHead(e *store.Entry) *entryDocument {
 		Key:         wire.Text(store.Name(e.Key)),
 		ContentType: wire.Text(e.ContentType),
 		Size:        e.Size,
-		ETag:        etagOf(e.Revision, negotiate.FormatRaw),
+		ETag:        etag.Of(e.Revision, negotiate.FormatRaw),
 		Revision:    int64(e.Revision),
 		Origin:      wire.Text(e.Origin),
 		ModifiedAt:  e.ModifiedAt.Time(),

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/runnelkv/runnel/api/internal/budget"
+	"github.com/runnelkv/runnel/api/internal/cursor"
 	"github.com/runnelkv/runnel/api/internal/negotiate"
 	"github.com/runnelkv/runnel/api/internal/problem"
 	"github.com/runnelkv/runnel/api/wire"
@@ -38,7 +39,7 @@ func (s *Server) listKeys(w *response, r *request) error {
 		d.Keys[i] = &newListed(&page.Entries[i], o.Values, r.variant.Format).Entry
 	}
 	if page.Next != "" {
-		d.Next = cursor{o.Prefix, o.Delimiter, page.Next}.String()
+		d.Next = cursor.Cursor{Prefix: o.Prefix, Delimiter: o.Delimiter, After: page.Next}.String()
 		d.NextPath = nextPath("/v1/keys", r.query, d.Next)
 	}
 	setPage(w.Header(), &page, d.NextPath)
@@ -73,14 +74,14 @@ func (s *Server) listOptions(h http.Header, q url.Values) (o store.ListOptions, 
 	if o.Limit, err = pageLimit(q); err != nil || !q.Has("after") {
 		return o, err
 	}
-	c, ok := parseCursor(q.Get("after"))
+	c, ok := cursor.Parse(q.Get("after"))
 	switch {
 	case !ok:
 		return o, problem.New(problem.InvalidCursor, "The parameter after is not a cursor that a list gave.")
-	case q.Has("prefix") && o.Prefix != c.prefix, q.Has("delimiter") && o.Delimiter != c.delimiter:
+	case q.Has("prefix") && o.Prefix != c.Prefix, q.Has("delimiter") && o.Delimiter != c.Delimiter:
 		return o, problem.New(problem.InvalidCursor, "The cursor belongs to a list with another prefix or delimiter.")
 	}
-	o.Prefix, o.Delimiter, o.After = c.prefix, c.delimiter, c.after
+	o.Prefix, o.Delimiter, o.After = c.Prefix, c.Delimiter, c.After
 	return o, nil
 }
 

@@ -234,26 +234,6 @@ func TestBrokenStreamSaysSo(t *testing.T) {
 	}
 }
 
-func FuzzCursor(f *testing.F) {
-	f.Add("", "", "", "")
-	f.Add("a/", "/", "a/b", cursor{"a/", "/", "a/b"}.String())
-	f.Fuzz(func(t *testing.T, prefix, delimiter, after, raw string) {
-		if c, ok := parseCursor(raw); ok && c.String() != raw {
-			t.Errorf("%q is read as %+v, which is %q", raw, c, c.String())
-		}
-		if len(prefix)+len(delimiter)+len(after) > 3*512 {
-			return
-		}
-		c := cursor{prefix, delimiter, after}
-		if got, ok := parseCursor(c.String()); !ok || got != c {
-			t.Errorf("%+v comes back as %+v, %v", c, got, ok)
-		}
-		if u := url.QueryEscape(c.String()); u != c.String() {
-			t.Errorf("%s needs escaping", c)
-		}
-	})
-}
-
 func FuzzKeyPath(f *testing.F) {
 	for _, s := range []string{"a", "a/b", "..", "%2F", "a//b", "\x00", "é", "a b?#", "\xff"} {
 		f.Add(s)

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/runnelkv/runnel/api/internal/budget"
+	"github.com/runnelkv/runnel/api/internal/etag"
 	"github.com/runnelkv/runnel/api/internal/negotiate"
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
@@ -101,11 +103,12 @@ func setValidators(w *response, e *store.Entry, f negotiate.Format) {
 		modified = now // the master's clock is ahead, but the date must not be later than the answer (RFC 9110, section 8.8.2.1)
 	}
 	date := appendHTTPDate(b[:0], modified)
-	all := string(appendETag(date, e.Revision, f)) // one allocation for all three headers
-	etag := all[len(date):]
-	w.setField("Etag", etag)
+	all := string(etag.Append(date, e.Revision, f)) // one allocation for all three headers
+	tag := all[len(date):]
+	revision, _, _ := strings.Cut(tag[1:len(tag)-1], ".")
+	w.setField("Etag", tag)
 	w.setField("Last-Modified", all[:len(date)])
-	w.setField("Runnel-Revision", etag[1:len(etag)-1-len(suffixes[f])])
+	w.setField("Runnel-Revision", revision)
 	if e.ExpiresAt != 0 {
 		w.setField("Runnel-Expires-At", e.ExpiresAt.Time().Format(time.RFC3339Nano))
 	}

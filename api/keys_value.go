@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/runnelkv/runnel/api/internal/etag"
 	"github.com/runnelkv/runnel/api/internal/negotiate"
 	"github.com/runnelkv/runnel/api/internal/problem"
 	"github.com/runnelkv/runnel/api/internal/ranges"
@@ -95,5 +96,5 @@ func writeRange(w *response, r *request, e *store.Entry) error {
 // two writes can share a second, so a date is not a strong validator (RFC 9110, sections 8.8.2.2 and 13.1.5).
 func ifRange(h http.Header, e *store.Entry) bool {
 	given := h["If-Range"]
-	return len(given) == 0 || len(given) == 1 && given[0] == etagOf(e.Revision, negotiate.FormatRaw)
+	return len(given) == 0 || len(given) == 1 && given[0] == etag.Of(e.Revision, negotiate.FormatRaw)
 }

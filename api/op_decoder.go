@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/runnelkv/runnel/api/internal/etag"
 	"github.com/runnelkv/runnel/api/internal/problem"
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
@@ -127,8 +128,8 @@ func (d *opDecoder) keyOf(text []byte) (store.Key, error) {
 }
 
 // itemTags parses a member like the header of the same meaning.
-func itemTags(member string, text []byte) (tags, error) {
-	t, err := readTags(http.Header{member: {string(text)}}, member)
+func itemTags(member string, text []byte) (etag.Tags, error) {
+	t, err := etag.Parse(http.Header{member: {string(text)}}, member)
 	if err != nil {
 		return t, problem.Item(member, "%s", err.(*problem.Error).Detail)
 	}

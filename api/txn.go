@@ -6,6 +6,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/runnelkv/runnel/api/internal/etag"
 	"github.com/runnelkv/runnel/api/internal/negotiate"
 	"github.com/runnelkv/runnel/api/internal/problem"
 	"github.com/runnelkv/runnel/api/wire"
@@ -91,7 +92,7 @@ type transaction struct {
 // compare is a condition of a transaction.
 type compare struct {
 	key    store.Key
-	etag   tags
+	etag   etag.Tags
 	absent bool // the key must not exist; if false and without etag, the key must exist
 }
 
@@ -100,8 +101,8 @@ func (q *compare) holds(v *store.Tx) bool {
 	switch {
 	case q.absent:
 		return !exists
-	case q.etag.given:
-		return exists && q.etag.matchRevision(e.Revision, false)
+	case q.etag.Given:
+		return exists && q.etag.MatchRevision(e.Revision, false)
 	}
 	return exists
 }
@@ -326,7 +327,7 @@ func (d *opDecoder) setCompare(q *compare, quoted string, value jsontext.Value) 
 		q.key, err = d.keyOf(text)
 		return err
 	}
-	if q.etag, err = itemTags("etag", text); err == nil && len(q.etag.list) != 1 {
+	if q.etag, err = itemTags("etag", text); err == nil && len(q.etag.List) != 1 {
 		err = problem.Item("etag", "The member etag is one entity tag, as ETag gives it, with its quotes.")
 	}
 	return err

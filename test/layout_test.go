@@ -45,7 +45,9 @@ var arrows = map[string][]string{
 	"api/internal/digest":           {"api/internal/problem"},
 	"api/internal/negotiate":        {"api/internal/problem"},
 	"api/internal/ranges":           {},
-	"api":                           {"api/wire", "api/internal/transport", "api/internal/problem", "api/internal/budget", "api/internal/digest", "api/internal/negotiate", "api/internal/ranges", "store", "store/partition", "store/lock", "store/ledger", "store/file"},
+	"api/internal/cursor":           {"store"},
+	"api/internal/etag":             {"api/internal/negotiate", "api/internal/problem", "store"},
+	"api":                           {"api/wire", "api/internal/transport", "api/internal/problem", "api/internal/budget", "api/internal/digest", "api/internal/negotiate", "api/internal/ranges", "api/internal/cursor", "api/internal/etag", "store", "store/partition", "store/lock", "store/ledger", "store/file"},
 	"api/client":                    {"api/wire"},
 	"test":                          {"*"},
 }

@@ -1,4 +1,4 @@
-package api
+package cursor
 
 import (
 	"encoding/base64"
@@ -8,20 +8,20 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-// cursor is a position in a list, with the filters of the list.
-type cursor struct {
-	prefix    string
-	delimiter string
-	after     string // the last name or group
+// Cursor is a position in a list, with the filters of the list.
+type Cursor struct {
+	Prefix    string
+	Delimiter string
+	After     string // the last name or group
 }
 
 // cursorVersion is the first byte of an encoded cursor. A new encoding gets a new number; old cursors stay valid.
 const cursorVersion = 1
 
 // String encodes the cursor as base64url: version, the three strings with their lengths, and a CRC-32.
-func (c cursor) String() string {
+func (c Cursor) String() string {
 	b := []byte{cursorVersion}
-	for _, s := range [...]string{c.prefix, c.delimiter, c.after} {
+	for _, s := range [...]string{c.Prefix, c.Delimiter, c.After} {
 		b = binary.AppendUvarint(b, uint64(len(s)))
 		b = append(b, s...)
 	}
@@ -32,25 +32,25 @@ func (c cursor) String() string {
 // maxCursorBytes exceeds the length of every encoded cursor.
 const maxCursorBytes = 4 * store.MaxKeyBytes
 
-// parseCursor decodes exactly the strings that String returns.
-func parseCursor(s string) (cursor, bool) {
+// Parse decodes exactly the strings that String returns.
+func Parse(s string) (Cursor, bool) {
 	if len(s) > maxCursorBytes+maxCursorBytes/2 {
-		return cursor{}, false
+		return Cursor{}, false
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
 	if err != nil || len(b) < 5 || b[0] != cursorVersion {
-		return cursor{}, false
+		return Cursor{}, false
 	}
 	body, sum := b[:len(b)-4], binary.BigEndian.Uint32(b[len(b)-4:])
 	if crc32.ChecksumIEEE(body) != sum {
-		return cursor{}, false
+		return Cursor{}, false
 	}
-	var c cursor
+	var c Cursor
 	rest := body[1:]
-	for _, part := range [...]*string{&c.prefix, &c.delimiter, &c.after} {
+	for _, part := range [...]*string{&c.Prefix, &c.Delimiter, &c.After} {
 		n, used := binary.Uvarint(rest)
 		if used <= 0 || n > uint64(len(rest)-used) {
-			return cursor{}, false
+			return Cursor{}, false
 		}
 		*part, rest = string(rest[used:used+int(n)]), rest[used+int(n):]
 	}
