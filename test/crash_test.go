@@ -47,14 +47,14 @@ func threeOnMariaDB(t testing.TB) []string {
 	return []string{server.Database(t), server.Database(t), server.Database(t)}
 }
 
-// crashes is a loop of them.
+// crashes is the state of a loop of crashes.
 type crashes struct {
 	file    string
 	rng     *rand.Rand
 	history *history
 
 	kills    int
-	advanced int // rounds in which some replica got further
+	advanced int // rounds in which a replica advanced
 	copied   partition.Revision
 }
 
@@ -67,7 +67,7 @@ func (c *crashes) runRound(t *testing.T) {
 	}
 	node := runnel.ServeUnready(t, args...)
 	victims := []*runnel.Process{node}
-	if apart { // at once: with two masters only sync makes a new cluster ready
+	if apart { // at once, because a new cluster with two masters needs a sync to become ready
 		victims = append(victims, runnel.Start(t, "sync", "--config", c.file))
 	}
 	node.AwaitOK(t, "/readyz?write")

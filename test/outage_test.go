@@ -41,7 +41,7 @@ const (
 	freshWithin = 5 * time.Second
 )
 
-// outage is a way in which a server goes away and comes back.
+// outage is a way of taking a server away and back.
 type outage struct {
 	name      string
 	away, end func(*servers.Server)
@@ -52,7 +52,7 @@ var outages = []outage{
 	{"paused", (*servers.Server).Pause, (*servers.Server).Unpause},
 }
 
-// TestOutageOfAReplica takes a replica's server away: everything else goes on.
+// TestOutageOfAReplica takes a replica's server away: everything else continues.
 func TestOutageOfAReplica(t *testing.T) {
 	t.Parallel()
 	server := servers.NewMySQL(t)
@@ -211,7 +211,7 @@ type outageTest struct {
 	node        *runnel.Process
 	file        string
 	replicaLeft partition.Partition
-	history     *history // by the node, to writers
+	history     *history // of the writes and the node's answers
 }
 
 // put writes a key, which must be acknowledged.
@@ -350,7 +350,7 @@ func (h *history) awaitWrite(t testing.TB, url string) {
 	})
 }
 
-// awaitState waits until the status says so of a partition.
+// awaitState waits until the status shows a partition in the state.
 func (n *outageTest) awaitState(t testing.TB, name, state string) {
 	t.Helper()
 	runnel.Eventually(t, 30*time.Second, name+" is "+state, func() error {

@@ -15,7 +15,7 @@ const (
 	freshRounds    = 3 // at most: each takes long
 )
 
-// The measurements: entries a second of those missed, and seconds until a fresh replica has them all.
+// The measurements: the rate of copied entries per second, and the seconds until a fresh replica is complete.
 var (
 	catchUp = point{"catch-up", 1, 100}
 	fresh   = point{"fresh-replica", 1, 100}

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// chartSystems are those that answer HTTP, ours first.
+// chartSystems are the systems with HTTP, Runnel first.
 var chartSystems = []string{ourMariaDB, ourEmbedded, "ceiling", "redis-webdis", "plain-mariadb", "etcd"}
 
 // drawRates draws a bar for GET and a bar for PUT of each system, and returns the bottom of the panel, or top
@@ -82,7 +82,7 @@ func (s scale) bar(class string, y float64, v spread, title string) {
 	s.c.text("", s.at(v.Most)+6, y+10, "%s", thousands(v.Median))
 }
 
-// roundStep is 1, 2 or 5 times a power of ten, of which four to nine fit.
+// roundStep returns the step between grid lines: 1, 2 or 5 times a power of ten, so that four to nine lines fit.
 func roundStep(most float64) float64 {
 	step := math.Pow(10, math.Floor(math.Log10(most)))
 	for _, f := range []float64{0.1, 0.2, 0.5, 1} {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// sampleRecord is a run with every figure, made up.
+// sampleRecord returns a record with an invented value for every figure.
 func sampleRecord() *record {
 	random := rand.New(rand.NewPCG(5, 5))
 	all := everyMeasurement(fullPoints(), true)

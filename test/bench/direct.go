@@ -18,8 +18,8 @@ import (
 // other systems. Calls are concurrent.
 type directOperation func(ctx context.Context, key int, stamp uint64) error
 
-// startBare is MariaDB without a server in front: prepared statements of database/sql, in autocommit, on the table
-// of plain.
+// startBare starts the system of MariaDB without a server in front: prepared statements of database/sql, in
+// autocommit, on the table of plain.
 func (s *testbed) startBare(ctx context.Context) (*system, error) {
 	db, err := s.openDatabase(ctx, s.database, plainDatabase)
 	if err != nil {
@@ -44,7 +44,8 @@ func (s *testbed) startBare(ctx context.Context) (*system, error) {
 	return &system{processes: []*process{s.database.process}, direct: map[string]directOperation{"get": get, "put": put}}, nil
 }
 
-// startDisk is the disk below all systems: 100 bytes appended to a file and synced, by one writer at a time.
+// startDisk starts the system of the disk below all others: 100 bytes appended to a file and synced, by a single
+// writer.
 func (s *testbed) startDisk(context.Context) (*system, error) {
 	var mu sync.Mutex
 	file, err := os.Create(filepath.Join(s.dir, "fsync"))

@@ -50,8 +50,8 @@ func (b *bench) readThrough(ctx context.Context, s *system) error {
 	return nil
 }
 
-// readExpected is about how long that takes.
+// readExpected is the approximate duration of readThrough.
 const readExpected = 12 * time.Second
 
-// roomForKeys is more than a cache has room for.
+// roomForKeys exceeds the number of entries for which a cache has room.
 const roomForKeys = 300_000

@@ -14,7 +14,8 @@ type grown struct {
 	partitions, keys int
 }
 
-// The sizes and numbers of partitions. The main systems hold settings.keys entries in 3 partitions, which stands between.
+// The sizes and numbers of partitions. The main systems, with settings.keys entries in 3 partitions, lie in
+// between.
 var (
 	growthKeys       = []int{10_000, 1_000_000}
 	growthLong       = 10_000_000
@@ -54,12 +55,12 @@ func (g grown) expected() time.Duration {
 	return 2*time.Second + time.Duration(g.keys*g.partitions/3)*time.Second/loadRate
 }
 
-// growthPoints are measured at each size.
+// growthPoints returns the points to measure at each size.
 func growthPoints() []point {
 	return []point{{"get", 64, 100}, {"get-stored", 64, 100}, {"put", 64, 100}}
 }
 
-// growth measures how reads and writes fare with more entries and with more partitions.
+// growth measures reads and writes with more entries and with more partitions.
 func (b *bench) growth(ctx context.Context) error {
 	defer b.testbed.stopGrown()
 	if err := b.fillMain(ctx); err != nil {
@@ -114,7 +115,7 @@ func (b *bench) fillMain(ctx context.Context) error {
 	return b.fill(ctx, 100)
 }
 
-// expectedGrowth is about how long the growth phase takes.
+// expectedGrowth returns the approximate duration of the growth phase.
 func (b *bench) expectedGrowth(filled bool) (total time.Duration) {
 	systems := b.mainAsGrown()
 	if !filled {
@@ -139,7 +140,7 @@ func (b *bench) mainAsGrown() (all []*system) {
 	return all
 }
 
-// needs is the reason why partitions of a kind cannot be had, or nil.
+// needs returns the reason why partitions of a kind are not available, or nil.
 func (b *bench) needs(kind string) error {
 	if kind == onMariaDB && b.testbed.database == nil {
 		return b.testbed.missing["runnel-mariadb"]
@@ -158,7 +159,7 @@ func (b *bench) grow(ctx context.Context, g grown) (*system, error) {
 	return s, b.loadInto(ctx, s)
 }
 
-// loadInto writes all keys of s and returns when every partition has them.
+// loadInto writes all keys of s and waits until every partition has them.
 func (b *bench) loadInto(ctx context.Context, s *system) error {
 	c, err := openCluster(ctx, s.urls)
 	if err != nil {

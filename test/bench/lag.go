@@ -73,7 +73,7 @@ func (f *follower) lag(ctx context.Context, p point) (report, error) {
 	return r, err
 }
 
-// samples are the times that some writes took to every replica.
+// samples returns the times from writes' answers until every replica can read them.
 func (f *follower) samples(ctx context.Context) (times []time.Duration, err error) {
 	every, _, n := f.intervals()
 	var mu sync.Mutex
@@ -90,7 +90,7 @@ func (f *follower) samples(ctx context.Context) (times []time.Duration, err erro
 			return err
 		})
 		if err := pause(ctx, every); err != nil {
-			break // group tells why
+			break // group.Wait returns the reason
 		}
 	}
 	return times, group.Wait()
@@ -139,7 +139,7 @@ func (f *follower) writeSteadily(ctx context.Context, prefix string, perSecond i
 	}
 }
 
-// throughRunnel is the replication of a Runnel with its master on the first partition.
+// throughRunnel follows a Runnel with its master on the first partition.
 func throughRunnel(name string, s *system, replicas []*sql.DB, slow bool) *follower {
 	return &follower{name: name, replicas: replicas, slow: slow,
 		write: func(ctx context.Context, key string) (string, error) {
@@ -151,7 +151,7 @@ func throughRunnel(name string, s *system, replicas []*sql.DB, slow bool) *follo
 	}
 }
 
-// throughMariaDB is MariaDB's own replication.
+// throughMariaDB follows MariaDB's own replication.
 func throughMariaDB(r *replicas) *follower {
 	return &follower{name: "mariadb-replication", replicas: r.read[:],
 		write: func(ctx context.Context, key string) (string, error) {

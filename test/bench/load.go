@@ -79,7 +79,7 @@ func (c cluster) load(ctx context.Context, prefix string, n int) (last partition
 	return last, nil
 }
 
-// loaded are the entries of some keys, in the form that the client's own writes have.
+// loaded returns the entries of some keys, equal to entries that the client writes.
 func loaded(prefix string, from, to int) (entries []partition.Entry) {
 	for i := from; i < to; i++ {
 		value := []byte(strings.Repeat(fmt.Sprintf("%010d", i), 10))

@@ -27,7 +27,7 @@ func main() {
 	}
 }
 
-// options are the command line.
+// options hold the command line.
 type options struct {
 	quick    bool
 	long     bool
@@ -142,7 +142,7 @@ func (o options) measure(ctx context.Context, s *testbed, r *record, stderr io.W
 	return err
 }
 
-// runPhases runs those that the options ask for, in their order.
+// runPhases runs the selected phases in order.
 func (o options) runPhases(ctx context.Context, b *bench, r *record) error {
 	points := fullPoints()
 	if o.quick {

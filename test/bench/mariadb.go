@@ -20,7 +20,8 @@ type mariadb struct {
 }
 
 // mariadbSettings are common to all servers. The buffer pool holds all data. The redo log is so large that no
-// checkpoint stalls a run, as with the default of 96 MiB. Only servers with replication write a binary log.
+// checkpoint stalls a run; with the default of 96 MiB checkpoints do. Only servers with replication write a binary
+// log.
 func mariadbSettings(bufferPool string) []string {
 	return []string{"--bind-address=127.0.0.1", "--innodb-flush-log-at-trx-commit=1", "--innodb-buffer-pool-size=" + bufferPool,
 		"--innodb-log-file-size=1G", "--max-allowed-packet=64M", "--max-connections=1000", "--skip-name-resolve", "--performance-schema=OFF"}
@@ -58,7 +59,7 @@ func (s *testbed) startMariaDB(ctx context.Context, name string, settings ...str
 
 func portOf(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
 
-// url is a partition's, in the database of that name.
+// url returns the URL of a partition in the database.
 func (m *mariadb) url(database string) string {
 	return fmt.Sprintf("mysql://root:%s@%s/%s", databasePassword, m.address, database)
 }

@@ -71,7 +71,7 @@ func (r *record) ratioTable(b *bytes.Buffer) {
 	table(b, "Ratios and targets", "", []string{"figure", "ours", "other", "ratio (lowest–highest)", "target"}, rows)
 }
 
-// columns are the points of cases with a size of values that were measured with any number of clients, in that order.
+// columns returns the measured points of cases with a size of values, ordered by the number of clients.
 func (r *record) columns(valueBytes int, cases ...string) (points []point) {
 	for _, name := range cases {
 		var some []point
@@ -86,7 +86,7 @@ func (r *record) columns(valueBytes int, cases ...string) (points []point) {
 	return points
 }
 
-// mainSystems are in the order of the tables.
+// mainSystems is the order of the tables.
 var mainSystems = []string{ourMariaDB, ourEmbedded, "ceiling", "plain-mariadb", "bare-mariadb", "redis-webdis", "etcd", "fsync"}
 
 // rateTable has a row for each system and a column for each point.
@@ -149,7 +149,7 @@ func (r *record) growthTable(b *bytes.Buffer) {
 // size is a grown system and its size.
 type size struct{ system, entries, partitions string }
 
-// sizes are the measured sizes of a kind, in the order of the tables.
+// sizes returns the measured sizes of a kind, in the order of the tables.
 func (r *record) sizes(kind string) (all []size) {
 	add := func(system, entries, partitions string) {
 		if find(r.Measured, system, getMany) != nil {
@@ -199,7 +199,7 @@ func (r *record) memoryTable(b *bytes.Buffer) {
 	table(b, "Resident memory", "of each process, right after the measurements with 256 clients and large values, unless it says idle", []string{"process", "MiB"}, rows)
 }
 
-// everything is the whole table of requests, folded away.
+// everything writes the complete table of requests, collapsed.
 func (r *record) everything(b *bytes.Buffer) {
 	if len(r.sorted()) == 0 {
 		return

@@ -29,7 +29,7 @@ type measurement struct {
 	Rounds []report `json:"rounds"`
 }
 
-// settings are the size of a run.
+// settings bound a run.
 type settings struct {
 	rounds   int
 	duration time.Duration // of a measurement
@@ -41,10 +41,10 @@ type settings struct {
 	seed        uint64
 }
 
-// bulk is about how many bytes of values there are of each size but the smallest.
+// bulk is the approximate total of value bytes per size, except the smallest size.
 const bulk = 64 << 20
 
-// keysOf is how many keys there are with values of a size.
+// keysOf returns the number of keys with values of a size.
 func (s settings) keysOf(valueBytes int) int { return max(512, min(s.keys, bulk/valueBytes)) }
 
 // deletedKeys is the number of keys that a measurement of DELETE writes and deletes.
@@ -58,10 +58,10 @@ type bench struct {
 	long     bool // include slow measurements
 	progress *progress
 	results  []*measurement
-	filled   map[int]bool // the sizes of values that the main systems have keys of
+	filled   map[int]bool // the sizes of values with which the main systems are filled
 }
 
-// plan is the plan of a point on s.
+// plan returns the plan of a point on s.
 func (b *bench) plan(s *system, p point) plan {
 	template := s.templates[p.Case]
 	keys := b.settings.keysOf(p.ValueBytes)
@@ -129,12 +129,12 @@ func (b *bench) readsFirst(ctx context.Context, systems []*system, points []poin
 	return b.measureRounds(ctx, systems, writes)
 }
 
-// expectedMain is about how long the main phase takes.
+// expectedMain returns the approximate duration of the main phase.
 func (b *bench) expectedMain(points []point) time.Duration {
 	return b.expectedOf(b.testbed.systems, points) + fillExpected*time.Duration(len(sizes(points)))
 }
 
-// reasons are why systems, and cases of systems ("runnel-mariadb get-session"), have no figures.
+// reasons maps systems, and cases of systems ("runnel-mariadb get-session"), without figures to the reasons.
 func (b *bench) reasons() map[string]string {
 	all := map[string]string{}
 	for name, err := range b.testbed.missing {
@@ -183,7 +183,7 @@ func (b *bench) measureRound(ctx context.Context, systems []*system, round int, 
 	return nil
 }
 
-// expected is about how long measuring a point on a system takes.
+// expected returns the approximate duration of a measurement.
 func (b *bench) expected(s *system, p point) time.Duration {
 	d := b.warmup(s, p) + b.settings.duration + 200*time.Millisecond
 	switch {
@@ -195,7 +195,7 @@ func (b *bench) expected(s *system, p point) time.Duration {
 	return d
 }
 
-// expectedOf is about how long all rounds of points take on systems.
+// expectedOf returns the approximate duration of all rounds of points on systems.
 func (b *bench) expectedOf(systems []*system, points []point) (total time.Duration) {
 	for _, s := range systems {
 		for _, p := range points {
@@ -301,7 +301,7 @@ func find(all []*measurement, system string, p point) *measurement {
 	return nil
 }
 
-// failures is how many requests failed in all measurements.
+// failures counts the failed requests of all measurements.
 func failures(all []*measurement) (n int64) {
 	for _, m := range all {
 		for _, r := range m.Rounds {
@@ -311,7 +311,7 @@ func failures(all []*measurement) (n int64) {
 	return n
 }
 
-// sizes are the sizes of values in points, ascending.
+// sizes returns the sizes of values in points, ascending.
 func sizes(points []point) []int {
 	var all []int
 	for _, p := range points {
@@ -321,18 +321,19 @@ func sizes(points []point) []int {
 	return slices.Compact(all)
 }
 
-// batchClients send batches: 64 would have a second of work queued up, and few answers in the time of a measurement.
+// batchClients is the number of clients that send batches. With 64 clients a second of work would be queued, and
+// few answers would fall in a measurement.
 const batchClients = 8
 
 var batchGet = point{"batch-get", batchClients, 100}
 
-// quickPoints are those that the main ratios need.
+// quickPoints returns the points of the main ratios.
 func quickPoints() []point {
 	return []point{{"get", 64, 100}, {"get-stored", 64, 100}, {"put", 64, 100}, {"put-if-match", 64, 100}, batchGet, {"put", 1, 100}}
 }
 
-// fullPoints are reads and writes with all numbers of clients and all sizes of values, and everything else with 64 clients
-// and small values: a whole cross product would take hours and tell little more.
+// fullPoints returns reads and writes with all numbers of clients and all sizes of values, and the rest with 64
+// clients and small values. The whole cross product would take hours and add little.
 func fullPoints() []point {
 	var points []point
 	for _, clients := range []int{1, 8, 64, 256} {

@@ -73,7 +73,7 @@ func (m *measurement) requests() bool {
 	return m.Clients > 0 && m.point != lagIdle && m.point != lagBusy && m.point != catchUp && m.point != fresh
 }
 
-// sorted are the measurements of requests by size, case and number of clients.
+// sorted returns the measurements of requests by size, case and number of clients.
 func (r *record) sorted() []*measurement {
 	all := slices.DeleteFunc(slices.Clone(r.Measured), func(m *measurement) bool { return !m.requests() })
 	slices.SortStableFunc(all, func(a, b *measurement) int {
@@ -125,7 +125,7 @@ func (s spread) String() string {
 	return fmt.Sprintf("%s (%s–%s)", figure(s.Median), figure(s.Lowest), figure(s.Most))
 }
 
-// load is the machine's load now.
+// load returns the machine's load average.
 func load() string {
 	text, err := os.ReadFile("/proc/loadavg")
 	if err != nil {

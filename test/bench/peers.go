@@ -115,7 +115,7 @@ func level(ctx context.Context, url string) error {
 	}
 }
 
-// lag is how many revisions the partitions of a runnel are behind, all together.
+// lag returns the number of revisions by which the partitions of a runnel are behind, added up.
 func lag(ctx context.Context, url string) (total int64, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/v1/status", nil)
 	if err != nil {

@@ -80,7 +80,8 @@ func (c client) run(ctx context.Context, s *system, p plan) (report, error) {
 	return r, nil
 }
 
-// perItem turns the rate and the processor time of requests into those of their items. Times to wait stay the requests'.
+// perItem divides the rate and the processor time of requests by the number of items. Latencies remain those of
+// requests.
 func (r *report) perItem(items int) {
 	if items > 0 {
 		r.PerSecond *= float64(items)

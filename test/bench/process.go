@@ -105,7 +105,7 @@ func answers(url string) func(context.Context) error {
 	}
 }
 
-// cpu is the processor time that the process has used.
+// cpu returns the processor time that the process has used.
 func (p *process) cpu() time.Duration {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
 	_, rest, _ := strings.Cut(string(text), ") ") // behind the name, which may hold anything
@@ -118,7 +118,7 @@ func (p *process) cpu() time.Duration {
 	return time.Duration(user+system) * clockTick
 }
 
-// resident is the memory of the process, in bytes.
+// resident returns the memory of the process, in bytes.
 func (p *process) resident() int64 {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.cmd.Process.Pid))
 	fields := strings.Fields(string(text))
@@ -171,7 +171,7 @@ func (u usage) otherShare(later usage) float64 {
 	return max(0, float64((later.all-u.all)-(later.ours-u.ours))/float64(span))
 }
 
-// busy is the time that all processors together were not idle; 0 where the system does not tell.
+// busy returns the time for which processors were not idle, added up, or 0 if unknown.
 func busy() time.Duration {
 	text, err := os.ReadFile("/proc/stat")
 	if err != nil {

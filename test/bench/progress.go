@@ -19,7 +19,7 @@ const progressEvery = 10 * time.Second
 
 func newProgress(w io.Writer) *progress { return &progress{w: w, began: time.Now()} }
 
-// begin tells that something new begins.
+// begin shows the begin of a step.
 func (p *progress) begin(format string, args ...any) {
 	p.told = time.Now()
 	fmt.Fprintf(p.w, "%s%s\n", p.left(), fmt.Sprintf(format, args...))

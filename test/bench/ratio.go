@@ -191,7 +191,7 @@ func (o outcome) target() string {
 	return fmt.Sprintf("%.2f", o.Target)
 }
 
-// figure writes a number with three digits or all those before the point.
+// figure formats a number with three significant digits, and all digits before the point.
 func figure(v float64) string {
 	switch {
 	case v >= 100:

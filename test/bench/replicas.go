@@ -74,7 +74,7 @@ func statements(ctx context.Context, db *sql.DB, all ...string) error {
 	return nil
 }
 
-// position is the primary's last transaction.
+// position returns the primary's last transaction.
 func (r *replicas) position(ctx context.Context) (gtid string, err error) {
 	err = r.write.QueryRowContext(ctx, "SELECT @@GLOBAL.gtid_binlog_pos").Scan(&gtid)
 	return gtid, err

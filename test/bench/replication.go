@@ -71,7 +71,7 @@ func (b *bench) lags(ctx context.Context, followers []*follower) error {
 	return nil
 }
 
-// expectedReplication is about how long all of this takes.
+// expectedReplication returns the approximate duration of the replication phase.
 func (b *bench) expectedReplication() time.Duration {
 	fast, slow := (&follower{}).expected(), (&follower{slow: true}).expected()
 	rounds := time.Duration(b.settings.rounds)

@@ -11,7 +11,7 @@ const (
 	replicationPhase phase = "replication"
 )
 
-// ratios are all that this bench measures, most of them with a target.
+// ratios returns all ratios of this bench, most of them with a target.
 func ratios(long bool) []ratio {
 	all := slices.Concat(peerRatios(), caseRatios(), growthRatios(), replicationRatios())
 	if !long {
@@ -81,7 +81,8 @@ func caseRatios() []ratio {
 	}
 }
 
-// atSize compares reads of many entries with those of 10^5: as they come, and past the cache, which holds less than 10^6.
+// atSize compares reads of many entries with reads of 10^5 entries: through the cache, which holds less than 10^6
+// entries, and past the cache.
 func atSize(kind, size string, target float64) []ratio {
 	ours, other := "runnel-"+kind+"-"+size, "runnel-"+kind+"-1e5"
 	return []ratio{

@@ -17,10 +17,10 @@ import (
 type system struct {
 	name    string
 	address string
-	// processes serve requests: their processor time and memory is the system's.
+	// processes serve requests. Their processor time and memory count as the system's.
 	processes []*process
 	templates map[string]requestTemplate
-	direct    map[string]directOperation // in place of an address and shapes
+	direct    map[string]directOperation // replaces address and templates
 	// lacks maps missing cases to reasons.
 	lacks map[string]string
 	urls  []string // of Runnel's partitions
@@ -66,14 +66,14 @@ type testbed struct {
 	dir    string
 	runnel string // path of the binary
 	self   string // path of the bench, if not the running program
-	// bufferPool is that of each MariaDB server.
+	// bufferPool is the buffer pool of each MariaDB server, as in "256M".
 	bufferPool string
-	database   *mariadb // that most are on
+	database   *mariadb // of most systems
 	systems    []*system
-	grown      []*system        // those of the growth phase
-	missing    map[string]error // systems that cannot be had
+	grown      []*system        // systems of the growth phase
+	missing    map[string]error // systems that are not available
 	started    []*process
-	// databases are this program's own connections.
+	// databases are the bench's own connections.
 	databases []*sql.DB
 }
 
@@ -170,7 +170,7 @@ func (s *testbed) startPlain(ctx context.Context) (*system, error) {
 	return system, err
 }
 
-// plainDatabase is the plain way's.
+// plainDatabase is the database of plain.
 const plainDatabase = "bench_plain"
 
 // startSelf starts this program as a handler.
@@ -192,7 +192,7 @@ func (s *testbed) startSelf(ctx context.Context, args ...string) (*system, error
 	return &system{address: address, processes: []*process{p}, templates: httpTemplates()}, p.await(ctx, answers("http://"+address+"/readyz"))
 }
 
-// partitions are the URLs of so many partitions of a system: databases on the server, or files.
+// partitions returns the URLs of n partitions of a system: databases on the server, or files.
 func (s *testbed) partitions(name, kind string, n int) (urls []string) {
 	for i := range n {
 		if kind == onMariaDB {

@@ -19,8 +19,7 @@ import (
 	"github.com/runnelkv/runnel/test/servers"
 )
 
-// linearConfig has two masters, and gives up on a partition sooner than clients
-// give up on a server.
+// linearConfig has two masters and a store.timeout below clientTimeout, so that servers give up before clients do.
 const linearConfig = `[store]
 masters = ["partition-0", "partition-1"]
 timeout = "1s"
@@ -179,7 +178,7 @@ func newCable(t testing.TB, to string) *cable {
 	return c
 }
 
-// through is a partition's URL by way of the cable.
+// through returns a partition's URL with the address of the cable.
 func (c *cable) through(t testing.TB, partition string) string {
 	t.Helper()
 	u, err := url.Parse(partition)
@@ -241,7 +240,7 @@ type workload struct {
 	registers, leases, transactions *record
 	sessions, fresh                 *observations
 	done                            atomic.Int64
-	generation                      atomic.Int64 // of keys: an order of a few hundred operations is soon found
+	generation                      atomic.Int64 // of keys: the search for an order is fast up to a few hundred operations
 	transport                       *http.Transport
 	clients                         sync.WaitGroup
 	stopping                        <-chan struct{}
@@ -249,7 +248,7 @@ type workload struct {
 }
 
 const (
-	linearClients    = 4 // of each sort
+	linearClients    = 4 // of each kind
 	linearPartitions = 3
 	linearGroups     = 4 // at a time
 	linearGeneration = 400
@@ -267,7 +266,7 @@ func newWorkload(t testing.TB) *workload {
 	return w
 }
 
-// stop returns when no client is under way any more.
+// stop stops all clients and waits for them.
 func (w *workload) stop() { w.cancel(); w.clients.Wait(); w.transport.CloseIdleConnections() }
 
 // run repeats a step of a client until the workload stops.
@@ -299,7 +298,7 @@ func (w *workload) pauseAfter(f outcome) {
 	}
 }
 
-// runLeases has a client of leases, on so many keys at a time.
+// runLeases starts a client of leases on so many keys at a time.
 func (w *workload) runLeases(c client, keys int) {
 	g := newRecordingClient(c, w.leases, whole)
 	group := func() string {
@@ -334,7 +333,7 @@ func startWorkload(t testing.TB, random *rand.Rand, server func(*rand.Rand) stri
 	return w
 }
 
-// awaitMore waits until so many more operations were answered.
+// awaitMore waits until n more operations have been answered.
 func (w *workload) awaitMore(t testing.TB, n int64) {
 	t.Helper()
 	n += w.done.Load()

@@ -106,7 +106,7 @@ func (r *record) newValue() string {
 	return "v" + strconv.Itoa(r.values)
 }
 
-// cell is a key in the model.
+// cell is the state of a key in the model.
 type cell struct {
 	value    string // "" if no entry exists
 	revision int64  // 0 until a response contains it
