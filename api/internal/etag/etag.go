@@ -67,7 +67,7 @@ func Parse(h http.Header, name string) (Tags, error) {
 	}
 }
 
-// cutTag cuts one entity tag from the start of s.
+// cutTag cuts an entity tag from the start of s.
 func cutTag(s string) (t tag, rest string, ok bool) {
 	s, t.weak = strings.CutPrefix(s, "W/")
 	if s == "" || s[0] != '"' {
