@@ -27,14 +27,14 @@ const (
 // client finds a lease until its time is over, and no client finds the lease much later.
 func TestLeasesExpire(t *testing.T) {
 	t.Parallel()
-	file := runnel.WriteConfig(t, linearConfig, runnel.ThreeFiles(t)...)
+	file := runnel.WriteConfig(t, clusterConfig, runnel.ThreeFiles(t)...)
 	nodes := []*runnel.Process{runnel.ServeUnready(t, "--config", file), runnel.ServeUnready(t, "--config", file)}
 	for _, n := range nodes {
 		n.AwaitOK(t, "/readyz?write")
 	}
 	w, random := newWorkload(t), runnel.NewRandom(t)
 	w.leases.lag = 1500 * time.Millisecond // a reading of a clock is given up sooner
-	for i := range 2 * linearClients {
+	for i := range 2 * clientsPerKind {
 		c := client{id: i, random: rand.New(rand.NewPCG(random.Uint64(), uint64(i))), http: &http.Client{Transport: w.transport, Timeout: clientTimeout},
 			server: func(random *rand.Rand) string { return nodes[random.IntN(2)].URL }}
 		w.runLeases(c, []int{leaseKeys, 10 * leaseKeys}[i%2]) // many are left alone until they are gone for sure

@@ -19,8 +19,8 @@ import (
 	"github.com/runnelkv/runnel/test/servers"
 )
 
-// linearConfig has two masters and a store.timeout below clientTimeout, so that servers give up before clients do.
-const linearConfig = `[store]
+// clusterConfig has two masters and a store.timeout below clientTimeout, so that servers give up before clients do.
+const clusterConfig = `[store]
 masters = ["partition-0", "partition-1"]
 timeout = "1s"
 [sync]
@@ -35,7 +35,7 @@ batch_entries = 50
 // allowed.
 func TestHistoriesHoldThroughFaults(t *testing.T) {
 	for name, start := range map[string]func(*testing.T) *cluster{
-		"SQLite": linearOnSQLite, "MariaDB": linearOnMariaDB, "MySQL": linearOnMySQL} {
+		"SQLite": clusterOnSQLite, "MariaDB": clusterOnMariaDB, "MySQL": clusterOnMySQL} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := start(t)
@@ -102,27 +102,27 @@ func (c *cluster) start(syncFile string) {
 // server returns the URL of a random node, which may be down.
 func (c *cluster) server(random *rand.Rand) string { return c.nodes[random.IntN(2)].Load().URL }
 
-func linearOnSQLite(t *testing.T) *cluster {
-	file := runnel.WriteConfig(t, linearConfig, runnel.ThreeFiles(t)...)
+func clusterOnSQLite(t *testing.T) *cluster {
+	file := runnel.WriteConfig(t, clusterConfig, runnel.ThreeFiles(t)...)
 	c := &cluster{t: t, files: [2]string{file, file}}
 	c.start(file)
 	return c
 }
 
-// linearOnMariaDB has both masters on a MariaDB server of the test, which is paused and killed.
-func linearOnMariaDB(t *testing.T) *cluster {
+// clusterOnMariaDB has both masters on a MariaDB server of the test, which is paused and killed.
+func clusterOnMariaDB(t *testing.T) *cluster {
 	server := servers.NewMariaDB(t)
-	return linearOnServer(t, server, faultsOf(server))
+	return clusterOnServer(t, server, faultsOf(server))
 }
 
-// linearOnMySQL uses the shared MySQL server when time is short, because a start of MySQL takes as long as the
+// clusterOnMySQL uses the shared MySQL server when time is short, because a start of MySQL takes as long as the
 // rest of the test.
-func linearOnMySQL(t *testing.T) *cluster {
+func clusterOnMySQL(t *testing.T) *cluster {
 	if runnel.Rounds(0, 1) == 0 {
-		return linearOnServer(t, servers.MySQL(t), nil)
+		return clusterOnServer(t, servers.MySQL(t), nil)
 	}
 	server := servers.NewMySQL(t)
-	return linearOnServer(t, server, faultsOf(server))
+	return clusterOnServer(t, server, faultsOf(server))
 }
 
 func faultsOf(server *servers.Server) []fault {
@@ -132,18 +132,18 @@ func faultsOf(server *servers.Server) []fault {
 	}
 }
 
-// linearOnServer has both masters on a database server, which each node reaches by a cable of its own, and a
+// clusterOnServer has both masters on a database server, which each node reaches by a cable of its own, and a
 // replica in a file.
-func linearOnServer(t *testing.T, server *servers.Server, faults []fault) *cluster {
+func clusterOnServer(t *testing.T, server *servers.Server, faults []fault) *cluster {
 	urls := []string{server.Database(t), server.Database(t), "sqlite:" + filepath.Join(t.TempDir(), "2.db")}
 	c := &cluster{t: t}
 	var cables [2]*cable
 	for i := range c.files {
 		cables[i] = newCable(t, server.Address())
-		c.files[i] = runnel.WriteConfig(t, linearConfig, cables[i].through(t, urls[0]), cables[i].through(t, urls[1]), urls[2])
+		c.files[i] = runnel.WriteConfig(t, clusterConfig, cables[i].through(t, urls[0]), cables[i].through(t, urls[1]), urls[2])
 	}
 	c.faults = append(faults, fault{func(i int) func() { cables[i].cut(); return cables[i].mend }, time.Second})
-	c.start(runnel.WriteConfig(t, linearConfig, urls...))
+	c.start(runnel.WriteConfig(t, clusterConfig, urls...))
 	return c
 }
 
@@ -248,17 +248,17 @@ type workload struct {
 }
 
 const (
-	linearClients    = 4 // of each kind
-	linearPartitions = 3
-	linearGroups     = 4 // at a time
-	linearGeneration = 400
-	leaseKeys        = 8
-	leaseGeneration  = 10 * time.Second
+	clientsPerKind          = 4 // of each kind
+	clusterPartitions       = 3
+	concurrentGroups        = 4 // at a time
+	operationsPerGeneration = 400
+	leaseKeys               = 8
+	leaseGeneration         = 10 * time.Second
 )
 
 func newWorkload(t testing.TB) *workload {
 	w := &workload{registers: newRecord(), leases: newRecord(), transactions: newRecord(), sessions: &observations{record: newRecord()}, fresh: &observations{record: newRecord()}}
-	w.transport = &http.Transport{MaxIdleConnsPerHost: 5 * linearClients}
+	w.transport = &http.Transport{MaxIdleConnsPerHost: 5 * clientsPerKind}
 	var ctx context.Context
 	ctx, w.cancel = context.WithCancel(context.Background())
 	w.stopping = ctx.Done()
@@ -280,7 +280,7 @@ func (w *workload) run(step func() outcome) {
 			}
 			f := step()
 			if f == outcomeOK {
-				w.generation.Store(w.done.Add(1) / linearGeneration)
+				w.generation.Store(w.done.Add(1) / operationsPerGeneration)
 			}
 			w.pauseAfter(f)
 		}
@@ -310,25 +310,25 @@ func (w *workload) runLeases(c client, keys int) {
 func startWorkload(t testing.TB, random *rand.Rand, server func(*rand.Rand) string) *workload {
 	w := newWorkload(t)
 	seed := random.Uint64()
-	for i := range linearClients {
+	for i := range clientsPerKind {
 		one := func(sort int) client {
-			return client{id: i, random: rand.New(rand.NewPCG(seed, uint64(sort*linearClients+i))), server: server,
+			return client{id: i, random: rand.New(rand.NewPCG(seed, uint64(sort*clientsPerKind+i))), server: server,
 				http: &http.Client{Transport: w.transport, Timeout: clientTimeout}}
 		}
 		registers := newRecordingClient(one(0), w.registers, whole)
 		w.run(func() outcome {
 			return registers.performSome(func() string {
-				return fmt.Sprintf("register/%d/%d", w.generation.Load(), registers.random.IntN(linearGroups))
+				return fmt.Sprintf("register/%d/%d", w.generation.Load(), registers.random.IntN(concurrentGroups))
 			}, registers.randomRegister)
 		})
 		w.runLeases(one(3), leaseKeys)
 		transactions := newRecordingClient(one(1), w.transactions, func(group string, key int) string { return fmt.Sprintf("{%s}/%d", group, key) })
 		w.run(func() outcome {
-			group := fmt.Sprintf("accounts-%d-%d", w.generation.Load(), transactions.random.IntN(linearGroups))
+			group := fmt.Sprintf("accounts-%d-%d", w.generation.Load(), transactions.random.IntN(concurrentGroups))
 			return transactions.perform(group, transactions.randomTransaction(group))
 		})
 		w.run((&sessionClient{client: one(2), observations: w.sessions}).randomStep)
-		w.run((&freshClient{client: one(4), observations: w.fresh, partitions: linearPartitions}).randomStep)
+		w.run((&freshClient{client: one(4), observations: w.fresh, partitions: clusterPartitions}).randomStep)
 	}
 	return w
 }
@@ -356,6 +356,6 @@ func (w *workload) check(t testing.TB) {
 	w.transactions.logCounts(t, "transactions")
 	w.transactions.mustBeLinearizable(t, "transactions")
 	w.sessions.mustBeConsistent(t)
-	w.fresh.mustBeFresh(t, linearPartitions)
+	w.fresh.mustBeFresh(t, clusterPartitions)
 	t.Logf("checked in %v", time.Since(began).Round(time.Millisecond))
 }
