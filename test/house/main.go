@@ -114,9 +114,10 @@ func (t *tree) printFolders(w io.Writer) {
 
 // crowded names the folders with more files than their ceiling, or than folderLimit without a ceiling.
 func (t *tree) crowded(ceilings map[string]int) (faults []string) {
-	for name, size := range t.folderSizes() {
-		if limit := max(folderLimit, ceilings[name]); size > limit {
-			faults = append(faults, fmt.Sprintf("%s has %d files, over %d", name, size, limit))
+	sizes := t.folderSizes()
+	for _, name := range slices.Sorted(maps.Keys(sizes)) {
+		if limit := max(folderLimit, ceilings[name]); sizes[name] > limit {
+			faults = append(faults, fmt.Sprintf("%s has %d files, over %d", name, sizes[name], limit))
 		}
 	}
 	return faults
