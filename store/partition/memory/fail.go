@@ -37,7 +37,7 @@ const (
 // caller's goroutine before any lock is taken, so the hook may block or call the partition. An
 // error of the hook (for example ErrUnavailable) fails the operation without any effect. At
 // OpCommitted and OpApplied the operation has taken effect and fails with ErrOutcomeUnknown.
-// Other handles of the database are unaffected.
+// Further handles of the database are unaffected.
 func (m *Partition) Fail(hook func(op string) error) {
 	if hook == nil {
 		m.fail.Store(nil)
@@ -56,8 +56,8 @@ func (m *Partition) Plant(entries ...partition.Entry) {
 	}
 }
 
-// Backup copies the contents of the database. restore puts them back while other processes use
-// the database, as an operator does when restoring a backup.
+// Backup copies the contents of the database. restore puts the copy back, without closing any
+// handle, as an operator does when restoring a backup.
 func (m *Partition) Backup() (restore func()) {
 	m.db.mu.Lock()
 	defer m.db.mu.Unlock()

@@ -7,7 +7,7 @@ import (
 import "slices"
 
 // keyIndex holds keys in the order of their bytes. New keys are sorted only before the next read,
-// so that many writes between two reads cost one merge.
+// so that many writes between two reads cost a single merge.
 type keyIndex struct {
 	sorted []partition.Key
 	fresh  []partition.Key

@@ -99,11 +99,19 @@ func appendRow(text []byte, e *partition.Entry, from valueSource, whole bool) []
 	}
 	text = appendBytes(text, e.ContentType)
 	if whole {
-		text = appendMetadata(append(text, ','), e.Metadata)
+		if text = append(text, ','); len(e.Metadata) == 0 {
+			text = append(text, "NULL"...)
+		} else {
+			text = appendBytes(text, e.Metadata)
+		}
 	}
 	text = appendTime(append(text, ','), e.ModifiedAt, from)
 	if whole {
-		text = appendExpiry(append(text, ','), e.ExpiresAt)
+		if text = append(text, ','); e.ExpiresAt == 0 {
+			text = append(text, "NULL"...)
+		} else {
+			text = appendInt(text, e.ExpiresAt)
+		}
 	}
 	text = append(text, ',')
 	text = appendInt(text, int64(e.Checksum))
@@ -132,20 +140,6 @@ func appendTime(text []byte, t partition.Instant, from valueSource) []byte {
 		return append(text, nowVariable...)
 	case fromServer:
 		return append(text, "LAST_INSERT_ID("+nowVariable+")"...)
-	}
-	return appendInt(text, t)
-}
-
-func appendMetadata(text, metadata []byte) []byte {
-	if len(metadata) == 0 {
-		return append(text, "NULL"...)
-	}
-	return appendBytes(text, metadata)
-}
-
-func appendExpiry(text []byte, t partition.Instant) []byte {
-	if t == 0 {
-		return append(text, "NULL"...)
 	}
 	return appendInt(text, t)
 }

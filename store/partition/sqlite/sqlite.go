@@ -359,15 +359,9 @@ func (d *database) Classify(err error) error {
 	case sqlite3.SQLITE_TOOBIG:
 		return fmt.Errorf("%w: %w", partition.ErrTooLarge, err)
 	case sqlite3.SQLITE_CONSTRAINT:
-		if isDuplicate(err) {
+		if code := extendedCode(err); code == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY || code == sqlite3.SQLITE_CONSTRAINT_UNIQUE {
 			return fmt.Errorf("%w: %w", sqlengine.ErrDuplicate, err)
 		}
 	}
 	return err
-}
-
-// isDuplicate reports a violation of a unique key, as opposed to other constraints.
-func isDuplicate(err error) bool {
-	code := extendedCode(err)
-	return code == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY || code == sqlite3.SQLITE_CONSTRAINT_UNIQUE
 }
