@@ -18,26 +18,32 @@ func (s *Engine) Commit(ctx context.Context, b partition.Batch) (partition.Claim
 	if b, err = s.normalize(b); err != nil {
 		return partition.Claim{}, s.wrap("commit", err)
 	}
-	var undecided error
-	if decide := b.Decide; decide != nil {
-		b.Decide = func(c partition.Claim) (entries []partition.Entry, err error) {
-			if entries, undecided = decide(c); undecided != nil {
-				return nil, undecided
-			}
-			return entries, s.checkSizes(entries)
-		}
+	var undecided *error // an error of Decide is returned unchanged
+	if b.Decide != nil {
+		b.Decide, undecided = s.checkDecide(b.Decide)
 	}
 	for attempt := 1; ; attempt++ {
 		claim, err := s.dialect.Commit(ctx, b)
 		switch {
 		case err == nil:
 			return claim, nil
-		case undecided != nil:
-			return partition.Claim{}, undecided
+		case undecided != nil && *undecided != nil:
+			return partition.Claim{}, *undecided
 		case !s.shouldRetry(ctx, attempt, err):
 			return partition.Claim{}, s.wrap("commit", err)
 		}
 	}
+}
+
+// checkDecide adds a check of sizes to decide. failed is the last error of decide itself.
+func (s *Engine) checkDecide(decide func(partition.Claim) ([]partition.Entry, error)) (checked func(partition.Claim) ([]partition.Entry, error), failed *error) {
+	failed = new(error)
+	return func(c partition.Claim) (entries []partition.Entry, err error) {
+		if entries, *failed = decide(c); *failed != nil {
+			return nil, *failed
+		}
+		return entries, s.checkSizes(entries)
+	}, failed
 }
 
 // normalize refuses a batch that cannot succeed, before the database is asked.
