@@ -44,14 +44,14 @@ func TestUpkeepIsBounded(t *testing.T) {
 func TestSlowDiskShortensSteps(t *testing.T) {
 	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
 		address := server.Database(t)
-		p := mysqltest.Prepared(t, mysqltest.Config(t, address), sqlengine.Options{Name: "b", Timeout: 2 * time.Second})
+		p := mysqltest.Prepared(t, mysqltest.Config(t, address), sqlengine.Options{Name: "b", Timeout: 5 * time.Second})
 		partitiontest.Join(t, p)
 		raw := servers.Open(t, address)
 		slow := "CREATE TRIGGER slow BEFORE DELETE ON entries FOR EACH ROW DO SLEEP(0.01)"
 		if _, err := raw.ExecContext(t.Context(), slow); err != nil {
 			t.Fatal(err)
 		}
-		const n = 400
+		const n = 600 // beyond the timeout in a single step
 		at := partition.Revision(0)
 		fill := func() {
 			c := partition.Copy{Origin: "a", From: at, To: at + n, Goal: at + n, SyncedAt: 1}
