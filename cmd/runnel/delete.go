@@ -38,7 +38,7 @@ be deleted or not. An interrupted command does not restore deleted keys.`,
 				return console.UsageError("give KEY, --prefix or --all")
 			}
 			if many {
-				if err := d.validate(args, ifMatch); err != nil {
+				if err := d.checkArguments(args, ifMatch); err != nil {
 					return err
 				}
 			} else if d.yes {
@@ -73,8 +73,8 @@ type prefixDeletion struct {
 	yes    bool
 }
 
-// validate rejects ambiguous command lines.
-func (d *prefixDeletion) validate(args []string, ifMatch string) error {
+// checkArguments rejects ambiguous command lines.
+func (d *prefixDeletion) checkArguments(args []string, ifMatch string) error {
 	switch {
 	case len(args) > 0:
 		return console.UsageError("give only one of KEY, --prefix and --all")

@@ -132,7 +132,7 @@ func (r *responseReader) skipBytes(n int64) error {
 // skipChunks drops a chunked body with its trailer and returns the size of the body.
 func (r *responseReader) skipChunks() (total int64, err error) {
 	for {
-		line, err := r.readLine()
+		line, err := r.takeLine()
 		if err != nil {
 			return total, err
 		}
@@ -147,7 +147,7 @@ func (r *responseReader) skipChunks() (total int64, err error) {
 		if err := r.skipBytes(n); err != nil {
 			return total, err
 		}
-		if end, err := r.readLine(); err != nil || len(end) > 0 {
+		if end, err := r.takeLine(); err != nil || len(end) > 0 {
 			return total, cmp.Or(err, errFraming)
 		}
 		total += n
@@ -157,15 +157,15 @@ func (r *responseReader) skipChunks() (total int64, err error) {
 // skipTrailer drops the lines up to the empty line, and the empty line.
 func (r *responseReader) skipTrailer() error {
 	for {
-		line, err := r.readLine()
+		line, err := r.takeLine()
 		if err != nil || len(line) == 0 {
 			return err
 		}
 	}
 }
 
-// readLine returns the next line, which is valid until the next read.
-func (r *responseReader) readLine() ([]byte, error) {
+// takeLine returns the next line, which is valid until the next read.
+func (r *responseReader) takeLine() ([]byte, error) {
 	for {
 		if i := bytes.Index(r.buffer[r.from:r.to], []byte("\r\n")); i >= 0 {
 			line := r.buffer[r.from : r.from+i]

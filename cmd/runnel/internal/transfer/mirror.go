@@ -47,7 +47,7 @@ func (m *mirror) deleteRest(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(m.o.Parallel)
 	for _, d := range candidates {
-		g.Go(func() error { return m.deleteKey(gctx, d) })
+		g.Go(func() error { return m.deleteUnchanged(gctx, d) })
 	}
 	err = g.Wait()
 	fmt.Fprintf(m.Err, "deleted %d keys that have no file\n", m.deleted.Load())
@@ -78,7 +78,7 @@ func (m *mirror) listCandidates(ctx context.Context) ([]deleteCandidate, error) 
 	return keys, nil
 }
 
-func (m *mirror) deleteKey(ctx context.Context, d deleteCandidate) error {
+func (m *mirror) deleteUnchanged(ctx context.Context, d deleteCandidate) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
