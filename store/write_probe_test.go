@@ -91,6 +91,7 @@ func TestMasterThatRefusesSomeCommitsDoesNotFloodTheLog(t *testing.T) {
 		}
 		put(partition.ErrUnavailable)
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if n := strings.Count(log.String(), "master takes no writes"); n != 2 {
 			t.Errorf("%d log lines of the refusal that stays, want 2:\n%s", n, log.String())
 		}
