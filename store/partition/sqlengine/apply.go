@@ -129,7 +129,7 @@ func (s *Engine) movePosition(ctx context.Context, conn *Conn, c partition.Copy)
 	}
 	_, err = conn.Exec(ctx, s.statement(insertPosition), string(p.Origin), int64(p.Revision), int64(p.Goal), int64(p.SyncedAt), int64(p.Collected))
 	if errors.Is(s.classify(err), ErrDuplicate) {
-		return fmt.Errorf("%w: %s has just begun", partition.ErrPositionMoved, c.Origin)
+		return fmt.Errorf("%w: another process has begun to copy %s", partition.ErrPositionMoved, c.Origin)
 	}
 	return err
 }

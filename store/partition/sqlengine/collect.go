@@ -62,7 +62,7 @@ func (s *Engine) Reset(ctx context.Context, origin partition.Origin) error {
 func (s *Engine) resetChunk(ctx context.Context, conn *Conn, origin partition.Origin, after partition.Revision, rows int) (last partition.Revision, more bool, err error) {
 	_, err = conn.Exec(ctx, s.statement(insertPosition), string(origin), 0, 0, 0, 0)
 	if errors.Is(s.classify(err), ErrDuplicate) {
-		return 0, false, fmt.Errorf("%w: somebody else fills %s already", partition.ErrPositionMoved, origin)
+		return 0, false, fmt.Errorf("%w: another process copies %s already", partition.ErrPositionMoved, origin)
 	}
 	if err != nil {
 		return 0, false, err
