@@ -70,6 +70,7 @@ type Conn struct {
 	reading, writing deadline
 	watch            watch
 	fields           []byte // to insert into the next answer; owned by the handler
+	buffer           []byte // net/http's, which the first read fills
 	received         []byte // the last read, in net/http's buffer; usable by the handler until it reads the body
 }
 
@@ -180,9 +181,14 @@ func (c *Conn) SetWriteDeadline(t time.Time) error {
 	return c.writing.request(t, c.Conn.SetWriteDeadline)
 }
 
-// Read implements net.Conn. A read into a single byte is the read by which net/http watches the client; it is delayed.
+// Read implements net.Conn. The read by which net/http watches the client is delayed: a read into a single byte that
+// is not the last of net/http's buffer.
 func (c *Conn) Read(p []byte) (int, error) {
-	if cap(p) == 1 && c.watch.delayRead() {
+	if c.buffer == nil && cap(p) > 1 {
+		c.buffer = p[:cap(p)]
+	}
+	watching := cap(p) == 1 && (c.buffer == nil || &p[:1][0] != &c.buffer[len(c.buffer)-1])
+	if watching && c.watch.delayRead() {
 		return 0, os.ErrDeadlineExceeded
 	}
 	if !c.reading.enter(c.Conn.SetReadDeadline) {
@@ -191,7 +197,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	defer c.reading.leave()
 	for {
 		n, err := c.Conn.Read(p)
-		if cap(p) > 1 { // the single-byte read runs beside the handler, which may use c.received
+		if !watching { // the watching read runs beside the handler, which may use c.received
 			c.received = p[:n]
 		}
 		if n > 0 || err == nil || !c.reading.expiredEarly(err, c.Conn.SetReadDeadline) {

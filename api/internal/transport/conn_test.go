@@ -135,6 +135,24 @@ func TestWatchSeesTheClientLeave(t *testing.T) {
 	})
 }
 
+// TestLastByteOfTheBufferIsNotDelayed: when a request has filled net/http's buffer up to its last byte, the next read
+// is for that byte, and no read that watches the client.
+func TestLastByteOfTheBufferIsNotDelayed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		c, began := NewConn(near), time.Now()
+		go far.Write(make([]byte, 4096))
+		buffer := make([]byte, 4096)
+		for _, piece := range [][]byte{buffer[:4095], buffer[4095:]} {
+			if n, err := c.Read(piece); n != len(piece) || err != nil || time.Since(began) != 0 {
+				t.Errorf("%d of %d bytes, %v after %v", n, len(piece), err, time.Since(began))
+			}
+		}
+		far.Close()
+		c.Close()
+	})
+}
+
 // TestWatchEndsOnce: however the cancellation of a read coincides with its start or with the client's next byte,
 // exactly a single read ends and no byte is lost.
 func TestWatchEndsOnce(t *testing.T) {
