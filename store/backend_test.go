@@ -100,3 +100,20 @@ func TestValuesFitPartitionsThatWereNotReached(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestStatusKnowsWhatWasCommitted: once a write has been answered, the status shows the write's revision at the
+// master and the replicas behind it, even if no partition has been asked for its positions since.
+func TestStatusKnowsWhatWasCommitted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := options()
+		o.Poll = time.Hour
+		r := newRig(t, 2, o)
+		e := r.put(t, "a", "1")
+		for _, p := range r.Status().Partitions {
+			at := p.Origins[0]
+			if isMaster := p.Name == string(e.Origin); isMaster != (at.Revision == e.Revision) || isMaster == (at.LagRevisions == 1) {
+				t.Errorf("%s is at %d and lags by %d after a write of revision %d", p.Name, at.Revision, at.LagRevisions, e.Revision)
+			}
+		}
+	})
+}

@@ -138,19 +138,27 @@ func stateOf(err error) State {
 
 func (s *Store) originStatus(b *backend, o Origin) OriginStatus {
 	at, _ := b.position(o)
-	st := OriginStatus{Origin: o, Readable: b.isUp() && b.isComplete(o), Revision: at.Revision, Age: s.staleness(b, o)}
+	st := OriginStatus{Origin: o, Readable: b.isUp() && b.isComplete(o), Revision: b.knownRevision(o), Age: s.staleness(b, o)}
 	if at.Filled() && st.Age >= 0 && b.Name() != string(o) {
 		st.SyncedAt = time.Now().Add(-st.Age)
 	}
-	head := at.Revision
+	head := st.Revision
 	for _, other := range *s.backends.Load() {
-		if p, ok := other.position(o); ok {
-			head = max(head, p.Revision)
-		}
+		head = max(head, other.knownRevision(o))
 	}
-	st.LagRevisions = int64(head - max(at.Revision, partition.Floor(head.Epoch())))
+	st.LagRevisions = int64(head - max(st.Revision, partition.Floor(head.Epoch())))
 	if st.LagRevisions > 0 || b.isLagging(o) || st.Age < 0 {
 		st.Lag = st.Age
 	}
 	return st
+}
+
+// knownRevision returns the revision up to which the partition is known to hold o's changes. A master is known to hold
+// what this process has committed there since its positions were read.
+func (b *backend) knownRevision(o Origin) Revision {
+	at, _ := b.position(o)
+	if b.Name() == string(o) {
+		return max(at.Revision, Revision(b.newestCommitted.Load()))
+	}
+	return at.Revision
 }
