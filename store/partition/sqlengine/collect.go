@@ -22,7 +22,7 @@ const (
 // A step of Reset or Collect handles the number of entries that takes about stepTime: a slow disk
 // makes the steps smaller, so that none exceeds the timeout.
 const (
-	firstStepRows = 100
+	firstStepRows = 20
 	minStepRows   = 5
 	maxStepRows   = 1000
 	stepTime      = 250 * time.Millisecond
