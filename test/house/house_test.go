@@ -6,7 +6,6 @@ import (
 	"go/token"
 	"maps"
 	"math"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -41,20 +40,10 @@ func TestProseNamesItsNouns(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, place := range slices.Sorted(maps.Keys(counts)) {
-		for _, fault := range counts[place].excess(proseCeiling(place)) {
+		for _, fault := range counts[place].excess(proseLimits) {
 			t.Errorf("%s: %s", place, fault)
 		}
 	}
-}
-
-// proseCeiling returns the row of a place or of the nearest folder above, else the limits.
-func proseCeiling(place string) rates {
-	for ; place != "."; place = path.Dir(place) {
-		if row, ok := proseCeilings[place]; ok {
-			return row
-		}
-	}
-	return proseLimits
 }
 
 func TestProseCountsPlantedWords(t *testing.T) {
