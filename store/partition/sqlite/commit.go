@@ -11,25 +11,36 @@ import (
 	"github.com/runnelkv/runnel/store/partition/sqlengine"
 )
 
+// An update that assigns the column deleted also deletes and inserts the row of by_live, which is as dear as
+// a third of the rest, even if the value stays. So the column is assigned only where the value changes.
 const (
 	onConflict = ` ON CONFLICT ({key}) DO UPDATE SET origin = excluded.origin, revision = excluded.revision,
-		deleted = excluded.deleted, content_type = excluded.content_type, metadata = excluded.metadata,
+		content_type = excluded.content_type, metadata = excluded.metadata,
 		modified_at = excluded.modified_at, expires_at = excluded.expires_at, checksum = excluded.checksum,
 		size = excluded.size, value = excluded.value`
-	onlyNewer = ` WHERE excluded.revision > {p}entries.revision`
+	setDeleted  = `, deleted = excluded.deleted WHERE TRUE`
+	sameDeleted = ` WHERE {p}entries.deleted = excluded.deleted`
+	onlyNewer   = ` AND excluded.revision > {p}entries.revision`
 )
+
+// upsertTexts are the two statements of an upsert: the second is for a row that the first leaves alone, as
+// its value of deleted changes.
+type upsertTexts struct{ same, any string }
 
 // texts are the statements of the hot paths, with names replaced.
 type texts struct {
 	claim         string
-	upsert, newer string
+	upsert, newer upsertTexts
 
 	fullRows, smallRows, heads [maxKeysLog + 1]string // indexed by the binary logarithm of the number of keys
 }
 
 func textsOf(names *strings.Replacer) texts {
 	insert := sqlengine.InsertEntries + sqlengine.Placeholders(sqlengine.ColumnCount) + onConflict
-	t := texts{claim: names.Replace(claimText), upsert: names.Replace(insert), newer: names.Replace(insert + onlyNewer)}
+	upsert := func(condition string) upsertTexts {
+		return upsertTexts{names.Replace(insert + sameDeleted + condition), names.Replace(insert + setDeleted + condition)}
+	}
+	t := texts{claim: names.Replace(claimText), upsert: upsert(""), newer: upsert(onlyNewer)}
 	for i := range t.fullRows {
 		t.fullRows[i] = names.Replace(sqlengine.SelectEntriesIn) + sqlengine.Placeholders(1<<i)
 		t.smallRows[i] = names.Replace(sqlengine.SelectSmall+"?"+sqlengine.SelectSmallIn) + sqlengine.Placeholders(1<<i)
@@ -128,28 +139,36 @@ func (d *database) UpsertNewer(ctx context.Context, c *sqlengine.Conn, entries [
 	return c.RawConn.(*rawConn).upsertAll(ctx, entries, d.texts.newer)
 }
 
-// upsertAll runs an upsert for each entry. Statements of 32 rows were not faster.
-func (c *rawConn) upsertAll(ctx context.Context, entries []partition.Entry, upsert string) error {
-	st, err := c.compiled(ctx, sqlengine.Kept(upsert))
+// upsertAll upserts each entry. Statements of 32 rows were not faster.
+func (c *rawConn) upsertAll(ctx context.Context, entries []partition.Entry, texts upsertTexts) error {
+	same, err := c.compiled(ctx, sqlengine.Kept(texts.same))
 	for i := 0; i < len(entries) && err == nil; i++ {
-		if err = ctx.Err(); err == nil {
-			err = st.upsert(&entries[i])
+		if err = ctx.Err(); err != nil {
+			break
+		}
+		var written bool
+		if written, err = same.upsert(&entries[i]); err != nil || written {
+			continue
+		}
+		var any *stmt
+		if any, err = c.compiled(ctx, sqlengine.Kept(texts.any)); err == nil {
+			_, err = any.upsert(&entries[i])
 		}
 	}
 	return err
 }
 
-func (st *stmt) upsert(e *partition.Entry) error {
-	err := st.reserve(1 + len(e.Key) + len(e.Origin) + len(e.ContentType) + len(e.Metadata) + len(e.Value))
+func (st *stmt) upsert(e *partition.Entry) (written bool, err error) {
+	err = st.reserve(1 + len(e.Key) + len(e.Origin) + len(e.ContentType) + len(e.Metadata) + len(e.Value))
 	if err == nil {
 		err = st.bindEntry(e)
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer st.reset()
 	_, err = st.step()
-	return err
+	return err == nil && st.changed() > 0, err
 }
 
 // bindEntry binds the columns of e as arguments.

@@ -182,8 +182,11 @@ func (st *stmt) exec(ctx context.Context, args []any) (int64, error) {
 	if err != nil {
 		return 0, errors.Join(ctx.Err(), err)
 	}
-	return lib.Xsqlite3_changes64(st.c.tls, st.c.db), nil
+	return st.changed(), nil
 }
+
+// changed returns how many rows the statement that ended last has written.
+func (st *stmt) changed() int64 { return lib.Xsqlite3_changes64(st.c.tls, st.c.db) }
 
 func (st *stmt) int(i int) int64 { return lib.Xsqlite3_column_int64(st.c.tls, st.handle, int32(i)) }
 
