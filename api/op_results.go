@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -153,10 +154,13 @@ func (rs *resultWriter) appendJSON(name string, d any) {
 func appendQuote[S ~string | ~[]byte](b []byte, s S) ([]byte, error) {
 	begin := len(b)
 	b, err := jsontext.AppendQuote(b, s)
-	for raw, escaped := range map[string]string{"\u2028": `\u2028`, "\u2029": `\u2029`} {
-		if bytes.Contains(b[begin:], []byte(raw)) {
-			b = append(b[:begin], bytes.ReplaceAll(b[begin:], []byte(raw), []byte(escaped))...)
-		}
+	if bytes.Contains(b[begin:], separatorPrefix) {
+		b = append(b[:begin], separatorEscapes.Replace(string(b[begin:]))...)
 	}
 	return b, err
 }
+
+var (
+	separatorPrefix  = []byte("\u2028"[:2]) // U+2029 begins alike
+	separatorEscapes = strings.NewReplacer("\u2028", `\u2028`, "\u2029", `\u2029`)
+)
