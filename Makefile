@@ -14,7 +14,7 @@ RACE        = $(shell command -v gcc >/dev/null && echo -race)
 # disk, and several packages need 256 MiB each.
 TEST = $(GO) run $(GOTESTSUM) --format pkgname-and-test-fails -- $(RACE) -p 2
 
-.PHONY: build setup run test test-short test-faults test-long test-clean servers fuzz bench bench-quick bench-long bench-build bench-micro lint house notices help
+.PHONY: build setup run test test-short test-faults test-long test-https model test-clean servers fuzz bench bench-quick bench-long bench-build bench-micro lint scan house notices help
 
 build: setup ## build bin/runnel
 	$(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/runnel ./cmd/runnel
@@ -37,6 +37,15 @@ test-faults: servers ## run the tests of crashes, outages and pauses, once more 
 
 test-long: servers ## run every test at full length (RUNNEL_TEST_LONG=1)
 	RUNNEL_TEST_LONG=1 $(TEST) -timeout 55m -count=1 ./...
+
+test-https: ## run the tests of the API over TLS, with HTTP/1.1 and with HTTP/2
+	RUNNEL_TEST_HTTP=https $(TEST) -timeout 10m -count=1 ./api/...
+	RUNNEL_TEST_HTTP=h2 $(TEST) -timeout 10m -count=1 ./api/...
+
+MODEL_TIME ?= 150s
+model: ## simulate the moves of mastership, 100,000 seeds of 3 and of 5 partitions (at most MODEL_TIME each)
+	$(GO) run ./test/model -partitions 3 -seeds 100000 -within $(MODEL_TIME)
+	$(GO) run ./test/model -partitions 5 -seeds 100000 -within $(MODEL_TIME)
 
 test-clean: ## remove the shared servers and the images that tests keep
 	sh test/servers/clean.sh
@@ -70,6 +79,9 @@ lint: ## check formatting, go vet and staticcheck
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt -w: $$unformatted" >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
+
+scan: build ## compare the binary with the database of vulnerabilities, where that can be had
+	GO='$(GO)' .ci/vulnerabilities bin/runnel
 
 house: ## print the measures of the source tree: its language, files and functions
 	@$(GO) run ./test/house

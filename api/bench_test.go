@@ -1,4 +1,4 @@
-package api
+package api_test
 
 import (
 	"bytes"
@@ -18,13 +18,16 @@ import (
 
 	"github.com/gorilla/mux"
 
+	"github.com/runnelkv/runnel/api"
+	"github.com/runnelkv/runnel/api/internal/apitest"
 	"github.com/runnelkv/runnel/api/internal/transport"
 	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/access"
 )
 
 // quickStore answers at once from memory, so that benchmarks measure the API alone.
 type quickStore struct {
-	Store
+	api.Store
 	read    store.Read
 	created bool
 }
@@ -41,7 +44,7 @@ func (*quickStore) Tag() store.ClusterTag { return 0xfedcba98 }
 
 func (*quickStore) CheckName(name string) error { return store.CheckName(name, store.MaxKeyBytes) }
 
-func (*quickStore) MaxValueBytes() int64 { return maxTestValue }
+func (*quickStore) MaxValueBytes() int64 { return apitest.MaxTestValue }
 
 func (q *quickStore) Get(_ context.Context, k store.Key, _ store.ReadOptions) (store.Read, error) {
 	if k != q.read.Entry.Key {
@@ -55,8 +58,24 @@ func (q *quickStore) Put(_ context.Context, e store.Entry) (store.PutResult, err
 	return store.PutResult{Entry: e, Created: q.created}, nil
 }
 
-func newQuickServer(s *quickStore) *Server {
-	return New(Options{Store: s, Logger: slog.New(slog.DiscardHandler)})
+func newQuickServer(s *quickStore) *api.Server {
+	return api.New(api.Options{Store: s, Logger: slog.New(slog.DiscardHandler)})
+}
+
+// newKeyedServer returns a server that needs a key with two prefixes, and the header of this key.
+func newKeyedServer(t testing.TB, s *quickStore) (server *api.Server, authorization string) {
+	t.Helper()
+	k, token, err := access.New(access.Key{Name: "bench", Grants: access.Spec{Prefixes: []access.Prefix{
+		{Prefix: "orders/", Access: access.Read}, {Prefix: "users/", Access: access.Write},
+	}}}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := access.NewRegistry(nil, access.Static{Keys: []access.Key{k}}, access.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return api.New(api.Options{Store: s, Keys: keys, Logger: slog.New(slog.DiscardHandler)}), "Bearer " + token.Reveal()
 }
 
 // newCeiling is the upper bound that test/bench compares with: gorilla/mux answering from a map.
@@ -105,11 +124,12 @@ func newAnswerer(h http.Handler, method, target, body string, headers ...string)
 
 func (a *answerer) answer() {
 	a.body.Reset(a.sent)
-	a.handler.ServeHTTP(&discard{http.Header{}}, a.request)
+	a.handler.ServeHTTP(&apitest.Discard{Fields: http.Header{}}, a.request)
 }
 
 func BenchmarkAnswer(b *testing.B) {
 	ours := newQuickServer(newQuickStore())
+	keyed, key := newKeyedServer(b, newQuickStore())
 	value := strings.Repeat("x", 100)
 	for _, c := range []struct {
 		name string
@@ -117,9 +137,11 @@ func BenchmarkAnswer(b *testing.B) {
 	}{
 		{"GET/ceiling", newAnswerer(newCeiling(), "GET", "/v1/keys/users", "")},
 		{"GET/ours", newAnswerer(ours, "GET", "/v1/keys/users/7", "")},
+		{"GET/key", newAnswerer(keyed, "GET", "/v1/keys/users/7", "", "Authorization", key)},
 		{"GET/unknown", newAnswerer(ours, "GET", "/v1/keys/users/8", "")},
 		{"PUT/ceiling", newAnswerer(newCeiling(), "PUT", "/v1/keys/users", value, "Content-Type", "text/plain")},
 		{"PUT/ours", newAnswerer(ours, "PUT", "/v1/keys/users/7", value, "Content-Type", "text/plain")},
+		{"PUT/key", newAnswerer(keyed, "PUT", "/v1/keys/users/7", value, "Content-Type", "text/plain", "Authorization", key)},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
@@ -135,6 +157,10 @@ func BenchmarkServed(b *testing.B) {
 	get := "GET /v1/keys/users%s HTTP/1.1\r\nHost: localhost\r\n\r\n"
 	put := "PUT /v1/keys/users%s HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n\r\n" + strings.Repeat("x", 100)
 	ours := newQuickServer(newQuickStore())
+	keyed, key := newKeyedServer(b, newQuickStore())
+	withKey := func(request string) string {
+		return strings.Replace(request, "\r\n", "\r\nAuthorization: "+key+"\r\n", 1)
+	}
 	for _, c := range []struct {
 		name    string
 		handler http.Handler
@@ -143,13 +169,15 @@ func BenchmarkServed(b *testing.B) {
 	}{
 		{"GET/ceiling", newCeiling(), false, fmt.Sprintf(get, "")},
 		{"GET/ours", ours, true, fmt.Sprintf(get, "/7")},
+		{"GET/key", keyed, true, withKey(fmt.Sprintf(get, "/7"))},
 		{"PUT/ceiling", newCeiling(), false, fmt.Sprintf(put, "")},
 		{"PUT/ours", ours, true, fmt.Sprintf(put, "/7")},
+		{"PUT/key", keyed, true, withKey(fmt.Sprintf(put, "/7"))},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			server := httptest.NewUnstartedServer(c.handler)
 			if c.limited {
-				Limits{}.Apply(server.Config)
+				api.Limits{}.Apply(server.Config)
 				transport.Prepare(server.Config)
 				server.Listener = transport.NewListener(server.Listener, transport.Accepting{})
 			}
@@ -208,10 +236,3 @@ func cpuTime() time.Duration {
 	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
-
-// discard is a ResponseWriter that keeps nothing.
-type discard struct{ header http.Header }
-
-func (d *discard) Header() http.Header         { return d.header }
-func (d *discard) Write(p []byte) (int, error) { return len(p), nil }
-func (d *discard) WriteHeader(int)             {}

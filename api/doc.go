@@ -2,12 +2,15 @@
 //
 // Each request passes the middleware of [Server] (request id, recovery, metrics, access log) and its route. The route
 // checks method, key and parameters and negotiates the format of the answer; then the handler calls one method of the
-// [Store] and answers, or returns an error. Errors become answers in problem.go alone, with the statuses of the table
-// in internal/problem.
+// [Store] and answers, or returns an error.
 //
-// The names of the files tell the themes: server_ (requests in general), keys_, op_ (the operations of batches and
-// transactions), batch_, txn, feed_ (changes), session, status_, and pages_ (documents and their HTML). Packages under
-// internal hold the parts that know nothing of the store or of a Server.
+// Package api composes the server: options, middleware, the table of routes, metrics, and the pages about the server
+// itself. The packages below internal hold the rest:
+//
+//   - exchange: the request, the response, the route, sessions, and the problems that answer errors.
+//   - keys, batch, feed and status: the handlers, a package for each theme.
+//   - write, document and pages: a decoded write, the documents of entries, and their HTML.
+//   - problem, negotiate, etag, cursor, ranges, digest, budget, cors and transport: parts that know nothing of a route.
 //
 // The package promises: keys are percent-decoded exactly once and never cleaned; bodies are bounded, and stored whole
 // or not at all; everything on a page is escaped; answers reveal no internals, which are logged under the X-Request-Id

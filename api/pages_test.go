@@ -1,4 +1,4 @@
-package api
+package api_test
 
 import (
 	"crypto/sha256"
@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/runnelkv/runnel/api/internal/apitest"
+	"github.com/runnelkv/runnel/api/internal/exchange"
 	"github.com/runnelkv/runnel/api/wire"
 )
 
@@ -24,26 +26,26 @@ var hostile = []string{
 var live = regexp.MustCompile(`(?i)<script|<img|<x>|onerror=alert\(1\)>|href="javascript:|'onmouseover='`)
 
 func TestHostileKeysAndValuesAreEscaped(t *testing.T) {
-	n := newNode(t)
+	n := apitest.New(t)
 	for _, s := range hostile {
-		if w := n.do(t, "PUT", wire.Path(keysPath, s), s, "Content-Type", "text/x-"+"y; a=<script>", "Runnel-Meta-M", "<script>"); w.Code != 201 {
+		if w := n.Do(t, "PUT", wire.Path(exchange.KeysPath, s), s, "Content-Type", "text/x-"+"y; a=<script>", "Runnel-Meta-M", "<script>"); w.Code != 201 {
 			t.Fatalf("PUT %q: %d %s", s, w.Code, w.Body)
 		}
 	}
 	targets := []string{"/v1/keys", "/v1/keys?delimiter=%3Cscript%3E", "/v1/keys?prefix=%3Cscript%3E", "/bucket/", "/canonicalbucket/", "/v1/keys?limit=1", "/v1/status",
 		"/v1/keys/none%3Cscript%3E", "/v1/keys?limit=%3Cscript%3E", "/v1/keys?%3Cscript%3E", "/%3Cscript%3E", "/problems/%3Cscript%3E", "/bucket/%00%3Cscript%3E"}
 	for _, s := range hostile {
-		targets = append(targets, wire.Path(keysPath, s), wire.Path(bucketPath, s), wire.Path(canonicalPath, s))
+		targets = append(targets, wire.Path(exchange.KeysPath, s), wire.Path(exchange.BucketPath, s), wire.Path(exchange.CanonicalPath, s))
 	}
 	for _, target := range targets {
-		w := n.do(t, "GET", target, "", "Accept", "text/html")
+		w := n.Do(t, "GET", target, "", "Accept", "text/html")
 		if found := live.FindString(w.Body.String()); found != "" {
 			t.Errorf("%s holds %q:\n%s", target, found, w.Body)
 		}
 		if policy := w.Header().Get("Content-Security-Policy"); !strings.Contains(policy, "default-src 'none'") {
 			t.Errorf("%s: policy %q", target, policy)
 		}
-		asXML := n.do(t, "GET", target, "", "Accept", "application/xml")
+		asXML := n.Do(t, "GET", target, "", "Accept", "application/xml")
 		for d := xml.NewDecoder(asXML.Body); ; {
 			token, err := d.Token()
 			if err == io.EOF {
@@ -57,7 +59,7 @@ func TestHostileKeysAndValuesAreEscaped(t *testing.T) {
 				t.Errorf("%s as XML holds <%s>", target, e.Name.Local)
 			}
 		}
-		asJSON := n.do(t, "GET", target, "", "Accept", "application/json").Body.Bytes()
+		asJSON := n.Do(t, "GET", target, "", "Accept", "application/json").Body.Bytes()
 		if !json.Valid(asJSON) || strings.Contains(string(asJSON), "<script") {
 			t.Errorf("%s as JSON: %s", target, asJSON)
 		}
@@ -65,17 +67,17 @@ func TestHostileKeysAndValuesAreEscaped(t *testing.T) {
 }
 
 func TestRawValuesCannotActAsThisOrigin(t *testing.T) {
-	n := newNode(t)
-	n.do(t, "PUT", "/v1/keys/page", "<script>alert(1)</script>", "Content-Type", "text/html")
+	n := apitest.New(t)
+	n.Do(t, "PUT", "/v1/keys/page", "<script>alert(1)</script>", "Content-Type", "text/html")
 	for contentType, want := range map[string]bool{"TEXT/HTML": true, "application/xhtml+xml": true, "image/svg+xml": true, "text/xml": true, "text/plain": false} {
-		n.do(t, "PUT", "/v1/keys/kind", "v", "Content-Type", contentType)
-		policy := n.do(t, "GET", "/v1/keys/kind", "", "Accept", "*/*").Header().Get("Content-Security-Policy")
+		n.Do(t, "PUT", "/v1/keys/kind", "v", "Content-Type", contentType)
+		policy := n.Do(t, "GET", "/v1/keys/kind", "", "Accept", "*/*").Header().Get("Content-Security-Policy")
 		if !strings.HasPrefix(policy, "sandbox") || strings.Contains(policy, "default-src 'self'") != want {
 			t.Errorf("%s has the policy %q", contentType, policy)
 		}
 	}
 	for _, accept := range []string{"", "text/html"} {
-		w := n.do(t, "GET", "/v1/keys/page", "", "Accept", accept)
+		w := n.Do(t, "GET", "/v1/keys/page", "", "Accept", accept)
 		if w.Body.String() != "<script>alert(1)</script>" || !strings.HasPrefix(w.Header().Get("Content-Security-Policy"), "sandbox; default-src 'self' data:;") || w.Header().Get("Content-Type") != "text/html" {
 			t.Errorf("Accept %q: %v %s", accept, w.Header(), w.Body)
 		}
@@ -83,8 +85,8 @@ func TestRawValuesCannotActAsThisOrigin(t *testing.T) {
 }
 
 func TestPolicyAllowsTheStyleOfThePage(t *testing.T) {
-	n := newNode(t)
-	w := n.do(t, "GET", "/", "", "Accept", "text/html")
+	n := apitest.New(t)
+	w := n.Do(t, "GET", "/", "", "Accept", "text/html")
 	_, rest, _ := strings.Cut(w.Body.String(), "<style>")
 	style, _, ok := strings.Cut(rest, "</style>")
 	sum := sha256.Sum256([]byte(style))
@@ -99,12 +101,12 @@ func TestPolicyAllowsTheStyleOfThePage(t *testing.T) {
 // TestPagesLinkBelowAnyPathPrefix follows every link of every page as a browser would
 // that sees the server below the prefix of a proxy.
 func TestPagesLinkBelowAnyPathPrefix(t *testing.T) {
-	n := newNode(t)
-	n.put(t, "a", "b/c//d", "..", "x y")
+	n := apitest.New(t)
+	n.Put(t, "a", "b/c//d", "..", "x y")
 	link := regexp.MustCompile(`(?:href)="([^"]+)"`)
 	for _, target := range []string{"/", "/v1/keys", "/v1/keys?delimiter=/", "/v1/keys?limit=1", "/v1/keys/a", "/v1/keys/b/c//d", "/v1/changes",
 		"/v1/status", "/problems", "/problems/not-found", "/v1/keys/none", "/bucket/", "/bucket/a"} {
-		page := n.do(t, "GET", target, "", "Accept", "text/html").Body.String()
+		page := n.Do(t, "GET", target, "", "Accept", "text/html").Body.String()
 		seen, err := url.Parse("https://example.org/some/prefix" + target)
 		if err != nil {
 			t.Fatal(err)
@@ -123,7 +125,7 @@ func TestPagesLinkBelowAnyPathPrefix(t *testing.T) {
 			local, below := strings.CutPrefix(to.String(), "https://example.org/some/prefix")
 			if !below {
 				t.Errorf("%s: %s leads to %s", target, l[1], to)
-			} else if w := n.do(t, "GET", local, ""); w.Code != 200 && w.Code != 404 || w.Code == 404 && strings.Contains(w.Body.String(), "unknown-route") {
+			} else if w := n.Do(t, "GET", local, ""); w.Code != 200 && w.Code != 404 || w.Code == 404 && strings.Contains(w.Body.String(), "unknown-route") {
 				t.Errorf("%s: %s is %d", target, local, w.Code)
 			}
 		}

@@ -1,18 +1,19 @@
-package api
+package api_test
 
 import (
 	"encoding/json"
 	"strings"
 	"testing"
 
+	"github.com/runnelkv/runnel/api/internal/apitest"
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 )
 
 func TestBadInputIsNamedAndNothingIsStored(t *testing.T) {
-	n := newNode(t)
+	n := apitest.New(t)
 	long := strings.Repeat("k", 513)
-	emptySession := store.Vector{}.Token(store.SessionToken, n.store.Tag())
+	emptySession := store.Vector{}.Token(store.SessionToken, n.Store.Tag())
 	for _, c := range []struct {
 		name, method, target, slug string
 		member                     string // parameter or header that must be named
@@ -65,7 +66,7 @@ func TestBadInputIsNamedAndNothingIsStored(t *testing.T) {
 		{"session of a read", "GET", "/v1/keys/k", "invalid-header", "Runnel-Session", []string{"Runnel-Session", "s2AAAA"}},
 		{"session empty", "GET", "/v1/keys/k", "invalid-header", "Runnel-Session", []string{"Runnel-Session", ""}},
 		{"session twice", "GET", "/v1/keys/k", "invalid-header", "Runnel-Session", []string{"Runnel-Session", emptySession, "Runnel-Session", emptySession}},
-		{"session of the change feed", "GET", "/v1/keys/k", "invalid-header", "Runnel-Session", []string{"Runnel-Session", store.Vector{}.Token(store.ChangesToken, n.store.Tag())}},
+		{"session of the change feed", "GET", "/v1/keys/k", "invalid-header", "Runnel-Session", []string{"Runnel-Session", store.Vector{}.Token(store.ChangesToken, n.Store.Tag())}},
 		{"session of a write", "PUT", "/v1/keys/k", "invalid-header", "Runnel-Session", []string{"Runnel-Session", "x"}},
 		{"session of a delete", "DELETE", "/v1/keys/k", "invalid-header", "Runnel-Session", []string{"Runnel-Session", "x"}},
 		{"session of a list", "GET", "/v1/keys", "invalid-header", "Runnel-Session", []string{"Runnel-Session", emptySession + "A"}},
@@ -111,9 +112,9 @@ func TestBadInputIsNamedAndNothingIsStored(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			body := "v"
 			if len(c.headers) > 0 && c.headers[0] == "X-Test-Body" {
-				body = strings.Repeat("v", maxTestValue+1)
+				body = strings.Repeat("v", apitest.MaxTestValue+1)
 			}
-			w := n.do(t, c.method, c.target, body, c.headers...)
+			w := n.Do(t, c.method, c.target, body, c.headers...)
 			var p wire.Problem
 			if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil {
 				t.Fatalf("%d %s: %v", w.Code, w.Body, err)
@@ -124,7 +125,7 @@ func TestBadInputIsNamedAndNothingIsStored(t *testing.T) {
 			if c.member != "" && p.Parameter != c.member && p.Header != c.member {
 				t.Errorf("%s does not name %s", w.Body, c.member)
 			}
-			if c.slug == "too-large" && p.MaxBytes != maxTestValue {
+			if c.slug == "too-large" && p.MaxBytes != apitest.MaxTestValue {
 				t.Errorf("max_bytes is %d", p.MaxBytes)
 			}
 			if c.slug == "method-not-allowed" && w.Header().Get("Allow") == "" {
@@ -132,14 +133,14 @@ func TestBadInputIsNamedAndNothingIsStored(t *testing.T) {
 			}
 		})
 	}
-	if c := count(t, n); c != 0 {
+	if c := apitest.Count(t, n); c != 0 {
 		t.Errorf("%d keys were stored", c)
 	}
 }
 
 func TestOptions(t *testing.T) {
-	n := newNode(t)
-	if w := n.do(t, "OPTIONS", "/v1/keys/k", ""); w.Code != 204 || w.Header().Get("Allow") != "DELETE, GET, HEAD, OPTIONS, POST, PUT" {
+	n := apitest.New(t)
+	if w := n.Do(t, "OPTIONS", "/v1/keys/k", ""); w.Code != 204 || w.Header().Get("Allow") != "DELETE, GET, HEAD, OPTIONS, POST, PUT" {
 		t.Errorf("OPTIONS: %d %v", w.Code, w.Header())
 	}
 }

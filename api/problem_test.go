@@ -1,4 +1,4 @@
-package api
+package api_test
 
 import (
 	"bytes"
@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/runnelkv/runnel/api"
+	"github.com/runnelkv/runnel/api/internal/apitest"
 	"github.com/runnelkv/runnel/api/internal/problem"
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
@@ -33,8 +35,10 @@ func TestStoreErrorsHaveTheirProblems(t *testing.T) {
 		{fmt.Errorf("get: %w", store.ErrNotFound), "not-found", 404, ""},
 		{&store.TooLargeError{Limit: 7}, "too-large", 413, ""},
 		{fmt.Errorf("commit: %w", partition.ErrTooLarge), "too-large", 413, ""},
+		{fmt.Errorf("commit: %w", &store.QuotaError{Prefix: "a/", Unit: "keys", Limit: 7}), "quota-exceeded", 507, ""},
 		{store.ErrDifferentMasters, "different-masters", 422, ""},
 		{&store.MasterError{Master: "p0", RetryAfter: 1500 * time.Millisecond, Err: secret}, "master-unavailable", 503, "2"},
+		{&store.MasterError{Master: "p0", Err: fmt.Errorf("%w: %w", partition.ErrUnavailable, partition.ErrNoSpace)}, "insufficient-storage", 507, ""},
 		{fmt.Errorf("x: %w", store.ErrMasterUnavailable), "master-unavailable", 503, "1"},
 		{&store.MasterError{Master: "p0", Err: store.ErrOutcomeUnknown}, "outcome-unknown", 503, "1"},
 		{fmt.Errorf("%w: %w", store.ErrNoPartition, secret), "no-partition", 503, "1"},
@@ -44,7 +48,7 @@ func TestStoreErrorsHaveTheirProblems(t *testing.T) {
 		{secret, "internal", 500, ""},
 		{context.Canceled, "internal", 500, ""}, // but not because the client went
 	} {
-		n := newBroken(c.err)
+		n := apitest.NewBroken(c.err)
 		w := httptest.NewRecorder()
 		n.ServeHTTP(w, httptest.NewRequest("GET", "/v1/keys/k", nil))
 		var p wire.Problem
@@ -63,30 +67,9 @@ func TestStoreErrorsHaveTheirProblems(t *testing.T) {
 	}
 }
 
-// broken is a store of which every read fails, or panics.
-type broken struct {
-	Store
-	err error
-}
-
-func (b broken) CheckName(string) error { return nil }
-
-func (b broken) Get(context.Context, store.Key, store.ReadOptions) (store.Read, error) {
-	if b.err == nil {
-		panic("a mistake at 10.0.0.5")
-	}
-	return store.Read{}, b.err
-}
-
-func (b broken) Status() store.Status { return store.Status{} }
-
-func newBroken(err error) *Server {
-	return New(Options{Store: broken{err: err}, Logger: slog.New(slog.DiscardHandler)})
-}
-
 func TestPanicIsAnsweredAndLogged(t *testing.T) {
 	var log bytes.Buffer
-	s := New(Options{Store: broken{}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	s := apitest.NewBroken(nil, func(o *api.Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest("GET", "/v1/keys/k", nil)
 	r.Header.Set("X-Request-Id", "mine-7")
@@ -94,14 +77,14 @@ func TestPanicIsAnsweredAndLogged(t *testing.T) {
 	if w.Code != 500 || strings.Contains(w.Body.String(), "10.0.0.5") || w.Header().Get("X-Request-Id") != "mine-7" {
 		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
 	}
-	if !strings.Contains(log.String(), "a mistake at 10.0.0.5") || !strings.Contains(log.String(), "mine-7") || !strings.Contains(log.String(), "problem_test.go") {
+	if !strings.Contains(log.String(), "a mistake at 10.0.0.5") || !strings.Contains(log.String(), "mine-7") || !strings.Contains(log.String(), "broken") {
 		t.Errorf("log: %s", log.String())
 	}
 }
 
 func TestLeavingClientIsNoError(t *testing.T) {
 	var log bytes.Buffer
-	s := New(Options{Store: broken{err: context.Canceled}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	s := apitest.NewBroken(context.Canceled, func(o *api.Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	defer func() {
@@ -116,7 +99,7 @@ func TestLeavingClientIsNoError(t *testing.T) {
 }
 
 func TestProblemsInEveryForm(t *testing.T) {
-	n := newNode(t)
+	n := apitest.New(t)
 	for accept, want := range map[string]string{
 		"":                                      "application/problem+json",
 		"image/png":                             "application/problem+json",
@@ -128,22 +111,22 @@ func TestProblemsInEveryForm(t *testing.T) {
 		"application/problem+json, */*":         "application/problem+json",
 		"application/x-ndjson, text/html;q=0.1": "text/html; charset=utf-8",
 	} {
-		w := n.do(t, "GET", "/v1/keys/none", "", "Accept", accept)
+		w := n.Do(t, "GET", "/v1/keys/none", "", "Accept", accept)
 		if w.Code != 404 || w.Header().Get("Content-Type") != want || !strings.Contains(w.Body.String(), "No such key") || w.Header().Get("ETag") != "" {
 			t.Errorf("%s: %d %v %s", accept, w.Code, w.Header(), w.Body)
 		}
 	}
 	var p wire.Problem
-	if err := xml.Unmarshal(n.do(t, "PUT", "/v1/keys/%00", "v", "Accept", "application/xml").Body.Bytes(), &p); err != nil || p.Status != 400 || p.XMLName.Space != "urn:ietf:rfc:7807" {
+	if err := xml.Unmarshal(n.Do(t, "PUT", "/v1/keys/%00", "v", "Accept", "application/xml").Body.Bytes(), &p); err != nil || p.Status != 400 || p.XMLName.Space != "urn:ietf:rfc:7807" {
 		t.Errorf("%+v %v", p, err)
 	}
 }
 
 func TestEveryProblemIsExplained(t *testing.T) {
-	n := newNode(t)
-	index := n.do(t, "GET", "/problems", "").Body.String()
+	n := apitest.New(t)
+	index := n.Do(t, "GET", "/problems", "").Body.String()
 	for _, accept := range []string{"text/html", "text/plain", "application/xml"} {
-		if w := n.do(t, "GET", "/problems", "", "Accept", accept); w.Code != 200 || !strings.Contains(w.Body.String(), "problems/not-found") {
+		if w := n.Do(t, "GET", "/problems", "", "Accept", accept); w.Code != 200 || !strings.Contains(w.Body.String(), "problems/not-found") {
 			t.Errorf("the index as %s: %d %s", accept, w.Code, w.Body)
 		}
 	}
@@ -154,7 +137,7 @@ func TestEveryProblemIsExplained(t *testing.T) {
 		}
 		seen[k.Slug] = true
 		for _, accept := range []string{"application/json", "text/html", "text/plain", "application/xml"} {
-			w := n.do(t, "GET", "/problems/"+k.Slug, "", "Accept", accept)
+			w := n.Do(t, "GET", "/problems/"+k.Slug, "", "Accept", accept)
 			if w.Code != 200 || !strings.Contains(w.Body.String(), k.Slug) {
 				t.Errorf("%s as %s: %d %s", k.Slug, accept, w.Code, w.Body)
 			}
@@ -163,33 +146,33 @@ func TestEveryProblemIsExplained(t *testing.T) {
 			t.Errorf("the index lacks %s", k.Slug)
 		}
 	}
-	if w := n.do(t, "GET", "/problems/nothing", ""); w.Code != 404 {
+	if w := n.Do(t, "GET", "/problems/nothing", ""); w.Code != 404 {
 		t.Errorf("unknown slug: %d", w.Code)
 	}
 }
 
 func TestMasterAway(t *testing.T) {
-	n := newNode(t)
-	n.put(t, "k")
-	n.partitions[0].Fail(func(op string) error { return partition.ErrUnavailable })
+	n := apitest.New(t)
+	n.Put(t, "k")
+	n.Partitions[0].Fail(func(op string) error { return partition.ErrUnavailable })
 	for _, c := range [][]string{{"PUT", "/v1/keys/k"}, {"PUT", "/v1/keys/k?ttl=1s"}, {"DELETE", "/v1/keys/k"}, {"POST", "/v1/keys"}, {"PUT", "/bucket/k"}, {"PUT", "/canonicalbucket/k"}, {"GET", "/v1/keys/k?consistency=master"}, {"GET", "/canonicalbucket/k"}} {
-		w := n.do(t, c[0], c[1], "v", "Accept", "application/json")
+		w := n.Do(t, c[0], c[1], "v", "Accept", "application/json")
 		if w.Code != 503 || !strings.Contains(w.Body.String(), "/problems/master-unavailable") || w.Header().Get("Retry-After") == "" {
 			t.Errorf("%s: %d %v %s", c, w.Code, w.Header(), w.Body)
 		}
 	}
-	eventually(t, "not ready to write", func() bool { return n.do(t, "GET", "/readyz?write", "").Code == 503 })
+	apitest.Eventually(t, "not ready to write", func() bool { return n.Do(t, "GET", "/readyz?write", "").Code == 503 })
 }
 
 func TestOutcomeUnknown(t *testing.T) {
-	n := newNode(t)
-	n.partitions[0].Fail(func(op string) error {
+	n := apitest.New(t)
+	n.Partitions[0].Fail(func(op string) error {
 		if op == memory.OpCommitted {
 			return partition.ErrUnavailable
 		}
 		return nil
 	})
-	if w := n.do(t, "PUT", "/v1/keys/k", "v"); w.Code != 503 || !strings.Contains(w.Body.String(), "/problems/outcome-unknown") || w.Header().Get("Retry-After") == "" {
+	if w := n.Do(t, "PUT", "/v1/keys/k", "v"); w.Code != 503 || !strings.Contains(w.Body.String(), "/problems/outcome-unknown") || w.Header().Get("Retry-After") == "" {
 		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
 	}
 }

@@ -3,36 +3,57 @@ package api
 import (
 	"cmp"
 	"context"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
-	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/mux"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/runnelkv/runnel/api/audit"
 	"github.com/runnelkv/runnel/api/internal/budget"
-	"github.com/runnelkv/runnel/api/internal/negotiate"
+	"github.com/runnelkv/runnel/api/internal/cors"
+	"github.com/runnelkv/runnel/api/internal/exchange"
+	"github.com/runnelkv/runnel/api/internal/pages"
+	"github.com/runnelkv/runnel/api/internal/signin"
+	"github.com/runnelkv/runnel/api/internal/status"
 	"github.com/runnelkv/runnel/api/internal/transport"
 )
 
 // Options configures a Server. Only Store is required.
 type Options struct {
-	Store    Store
-	Syncer   Syncer               // nil: the sync process runs elsewhere
-	Node     string               // name of this process, for the status
-	Version  string               // of the program, for the status and the pages
-	Logger   *slog.Logger         // default slog.Default()
-	Access   *slog.Logger         // one record for each request; nil: none
-	Registry *prometheus.Registry // default: a new registry with the metrics of the process
+	Store   Store
+	Syncer  Syncer       // nil: the sync process runs elsewhere
+	Node    string       // name of this process, for the status
+	Version string       // of the program, for the status and the pages
+	Logger  *slog.Logger // default slog.Default()
+	Access  *slog.Logger // one record for each request; nil: none
+	// CombinedLog receives a line for each request, in the combined format of Apache and nginx; nil: none.
+	CombinedLog io.Writer
+	Audit       *audit.Log // records acts; nil: none
+	// AuditRequired refuses requests with 503 while the audit log cannot be written.
+	AuditRequired bool
+	Registry      *prometheus.Registry // default: a new registry with the metrics of the process
 	// Collectors are additional metrics for the registry.
 	Collectors []prometheus.Collector
-	Limits     Limits
-	Memory     int64    // bytes that bodies and values of all requests may take; 0: a quarter of the process's memory limit
-	Hosts      []string // names to answer for, beside localhost and IP addresses; nil: all names
+	Keys       Keys // authenticate requests; nil: every request may do everything
+	// Certificates are ids of Keys by the URI or DNS name of a client's verified certificate, for requests without a key.
+	Certificates map[string]string
+	// SignInSecret seals the sign-in cookies of browsers: at least 32 bytes. nil: a random secret, so that the
+	// cookies end with the process.
+	SignInSecret []byte
+	Limits       Limits
+	Memory       int64 // bytes that bodies and values of all requests may take; 0: a quarter of the process's memory limit
+	Rates        Rates
+	Proxies      []netip.Prefix // networks of the trusted proxies: their X-Forwarded-For and X-Forwarded-Proto count
+	Hosts        []string       // names to answer for, beside localhost and IP addresses; nil: all names
+	Origins      []string       // of pages that may use the API from elsewhere, such as https://app.example.org
 }
 
 func (o Options) withDefaults() Options {
@@ -46,116 +67,79 @@ func (o Options) withDefaults() Options {
 
 // Accepting bounds the connections of a server.
 type Accepting struct {
-	Max    int          // open connections; 0: unbounded
-	Logger *slog.Logger // for failures to accept; nil: slog.Default()
+	Max     int          // open connections; 0: unbounded
+	MaxIdle int          // connections that wait for their next request; 0: unbounded
+	Logger  *slog.Logger // for failures to accept; nil: slog.Default()
 }
 
-// Serve serves HTTP, without TLS, on a listener until the listener is closed. The server's handler must be a Server,
-// perhaps wrapped. Serve costs less for each request than server.Serve.
+// Serve serves HTTP, or HTTPS if the server has a TLSConfig, on a listener until the listener is closed. Requests to a
+// Server cost less than with server.Serve.
 func Serve(server *http.Server, l net.Listener, a Accepting) error {
+	if _, ok := server.Handler.(*Server); !ok { // a Server does so itself
+		server.Handler = transport.StartRequests(server.Handler)
+	}
 	return transport.Serve(server, l, transport.Accepting(a))
 }
 
 // Server is the http.Handler of the whole API. Create it with New.
 type Server struct {
-	store   Store
-	syncer  Syncer
+	shared  *exchange.Shared
 	options Options
 	router  *mux.Router
-	keys    *resource // the router's resource at keysPath
+	keys    *exchange.Resource // the router's resource of single keys
 	metrics *metrics
-	budget  *budget.Budget
-	pages   *pages
-	origins *http.CrossOriginProtection
-	started time.Time
-
-	draining context.Context // ends when Drain is called
-	drain    context.CancelFunc
+	leave   context.CancelFunc
+	clients *clients
+	drain   context.CancelFunc
 
 	requestPrefix string        // of generated request ids
 	requests      atomic.Uint64 // generated request ids
+	logFailures   sync.Once     // logs the first failure of the access log
 }
 
 // New returns a Server. It registers the server's metrics, so each registry serves only one Server.
 func New(o Options) *Server {
 	o = o.withDefaults()
+	draining, drain := context.WithCancel(context.Background())
+	leaving, leave := context.WithCancel(draining)
 	s := &Server{
-		store:         o.Store,
-		syncer:        o.Syncer,
+		shared: &exchange.Shared{
+			Store: o.Store, Budget: budget.New(o.Memory), Pages: pages.New(), Logger: o.Logger, Keys: o.Keys, Certificates: o.Certificates, Version: o.Version,
+			Timeouts: exchange.Timeouts{Body: o.Limits.Body, Write: o.Limits.Write}, Leaving: leaving, Draining: draining, CORS: cors.New(o.Origins),
+		},
 		options:       o,
-		budget:        budget.New(o.Memory),
-		pages:         newPages(o.Version),
-		origins:       http.NewCrossOriginProtection(),
-		started:       time.Now(),
+		metrics:       newMetrics(o.Registry),
+		leave:         leave,
+		clients:       newClients(o.Proxies, o.Rates),
+		drain:         drain,
 		requestPrefix: strconv.FormatInt(time.Now().UnixMicro(), 36) + "-",
 	}
-	s.draining, s.drain = context.WithCancel(context.Background())
-	s.metrics = newMetrics(o.Registry, s)
+	s.shared.Audit.Log, s.shared.Audit.Required, s.shared.Audit.Client = o.Audit, o.AuditRequired, s.clients.name
+	s.shared.AdmitKey, s.shared.NoteFailure, s.shared.IsSecure = s.clients.admitKey, s.clients.noteFailure, s.clients.secure
+	s.shared.AdmitStream = s.admitStream
+	s.shared.SignIn = newSealer(o.SignInSecret)
+	state := status.New(s.shared, status.Options{Store: o.Store, Syncer: o.Syncer, Node: o.Node, Version: o.Version})
+	o.Registry.MustRegister(status.NewFigures(state))
 	o.Registry.MustRegister(o.Collectors...)
-	s.router = s.newRouter()
+	s.router = s.newRouter(state)
 	return s
 }
 
-// newRouter returns all routes. Routes are tried in order, so the keys come first.
-func (s *Server) newRouter() *mux.Router {
-	router := mux.NewRouter().SkipClean(true).UseEncodedPath()
-	type methods = map[string]method
-	at := func(path string, m methods) { router.Path(path).Name(path).Handler(s.resource(path, m)) }
-	below := func(prefix, variable string, m methods) *resource {
-		re := s.resource(prefix+"{"+variable+"}", m)
-		router.PathPrefix(prefix).Name(re.name).Handler(re)
-		return re
+// newSealer panics if the secret is too short, a mistake of the program.
+func newSealer(secret []byte) *signin.Sealer {
+	sealer, err := signin.New(secret)
+	if err != nil {
+		panic(err)
 	}
-	ofKey := func(prefix string, m methods) *resource {
-		re := below(prefix, "key", m)
-		re.keyed = prefix
-		return re
-	}
-	page := func(h handler, params ...string) methods { return methods{"GET": {h, params, negotiate.Documents}} }
-
-	s.keys = ofKey(keysPath, methods{
-		"GET": {s.getKey, append([]string{"entry"}, readParams...), nil}, "PUT": {s.putKey, []string{"ttl", "expires_at", "copies"}, nil},
-		"POST": {s.touchKey, []string{"ttl"}, nil}, "DELETE": {s.deleteKey, nil, nil},
-	})
-	at("/v1/batch", methods{"POST": {s.postBatch, readParams, nil}})
-	at("/v1/txn", methods{"POST": {s.postTxn, nil, []negotiate.Variant{negotiate.JSON}}})
-	at("/v1/keys", methods{
-		"GET":    {s.listKeys, []string{"prefix", "delimiter", "after", "limit", "values", "consistency", "max_staleness"}, negotiate.Lists},
-		"POST":   {s.postKey, []string{"ttl"}, negotiate.Documents},
-		"DELETE": {s.deleteKeys, []string{"prefix", "after", "limit", "all"}, negotiate.Documents},
-	})
-	at(changesPath, methods{"GET": {s.getChanges, []string{"since", "prefix", "values", "wait", "limit"}, negotiate.Changes}})
-	for _, c := range []classic{{s: s, path: bucketPath}, {s: s, path: canonicalPath}} {
-		at(c.path, methods{"GET": {c.listKeys, []string{"prefix", "delimiter", "after", "limit"}, negotiate.Classic}})
-		put := method{c.putKey, nil, negotiate.Classic}
-		ofKey(c.path, methods{"GET": {c.getKey, nil, negotiate.Classic}, "PUT": put, "POST": put, "DELETE": {c.deleteKey, nil, nil}})
-	}
-	at("/v1/status", page(s.getStatus))
-	at("/v1/sync", methods{"POST": {s.postSync, nil, negotiate.Documents}})
-	at("/healthz", page(s.getHealth))
-	at("/readyz", page(s.getReady, "write"))
-	at("/metrics", methods{"GET": {s.getMetrics, nil, nil}})
-	at("/openapi.yaml", methods{"GET": {serveFile("application/yaml", "no-cache", openAPI), nil, nil}})
-	at("/problems", page(s.listProblems))
-	below(problemsPath, "slug", page(s.getProblem))
-	at("/", page(s.getIndex))
-	at("/favicon.ico", methods{"GET": {serveFile("image/svg+xml", "public, max-age=86400", icon), nil, nil}})
-	router.NotFoundHandler = s.resource(unmatched, nil)
-	return router
+	return sealer
 }
 
-// unmatched is the route name for requests without a route.
-const unmatched = "unmatched"
+// Leave makes /readyz fail, so that load balancers send no new clients. All requests are served as before.
+func (s *Server) Leave() { s.leave() }
 
-// route returns the resource of a plain key path directly and leaves all other paths to the router. The shortcut saves
-// a regular expression, two context values and two copies of the request. A path with an escaped form of its own
-// (RawPath) goes to the router.
-func (s *Server) route(r *http.Request) http.Handler {
-	if r.URL.RawPath == "" && strings.HasPrefix(r.URL.Path, keysPath) {
-		return s.keys
-	}
-	return s.router
-}
+// Drain prepares for shutdown: /readyz fails, and streams and long polls end. Readers of changes resume on another node
+// with their tokens; other streams end with a problem.
+func (s *Server) Drain() { s.drain() }
 
 // Limits bounds the time and the header size of clients. A zero field means its default.
 type Limits struct {
@@ -185,4 +169,5 @@ func (l Limits) Apply(server *http.Server) {
 	server.WriteTimeout = l.Body + l.Write
 	server.IdleTimeout = l.Idle
 	server.MaxHeaderBytes = l.HeaderBytes
+	server.DisableGeneralOptionsHandler = true // it answers without the checks and the header of this package
 }

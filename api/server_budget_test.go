@@ -1,4 +1,4 @@
-package api
+package api_test
 
 import (
 	"bytes"
@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/runnelkv/runnel/api"
+	"github.com/runnelkv/runnel/api/internal/apitest"
 	"github.com/runnelkv/runnel/api/internal/budget"
 	"github.com/runnelkv/runnel/store"
 )
@@ -29,10 +31,10 @@ func unheld(b *budget.Budget) (n int64) {
 // TestBudgetIsKept: under all concurrent requests, however they end, every request gets an answer and the budget is
 // restored.
 func TestBudgetIsKept(t *testing.T) {
-	n := newNode(t, func(o *Options) { o.Memory = 4 << 20 })
-	server := n.serve(t, Limits{})
+	n := apitest.New(t, func(o *api.Options) { o.Memory = 4 << 20 })
+	server := n.Serve(t, api.Limits{})
 	large := strings.Repeat("v", 300<<10)
-	n.do(t, "PUT", "/v1/keys/large", large)
+	n.Do(t, "PUT", "/v1/keys/large", large)
 	overloaded := 0
 	var mu sync.Mutex
 	var clients sync.WaitGroup
@@ -60,7 +62,7 @@ func TestBudgetIsKept(t *testing.T) {
 			add("POST", "/v1/batch", "["+strings.Replace(strings.TrimSpace(line), "\n", ",", 1)+"]", "application/json", "", false)
 			add("POST", "/v1/txn", `{"then":[{"op":"put","key":"t","value":"`+large+`"}]}`, "application/json", "", false)
 			for _, r := range requests {
-				answer, err := http.DefaultClient.Do(r)
+				answer, err := server.Client().Do(r)
 				if err != nil {
 					t.Errorf("%s %s: %v", r.Method, r.URL, err)
 					continue
@@ -82,61 +84,58 @@ func TestBudgetIsKept(t *testing.T) {
 	}
 	clients.Wait()
 	t.Logf("%d were refused", overloaded)
-	eventually(t, "everything is given back", func() bool { return unheld(n.budget) == n.budget.Total() })
+	apitest.Eventually(t, "everything is given back", func() bool { return unheld(n.Budget()) == n.Budget().Total() })
 }
 
 // TestUnfinishedBodiesAreCounted: stalled uploads hold at most the budget, the next upload is refused before its body
 // is read, and small requests succeed meanwhile.
 func TestUnfinishedBodiesAreCounted(t *testing.T) {
-	n := newNode(t, func(o *Options) { o.Memory = 24 << 20 })
-	server := n.serve(t, Limits{})
+	n := apitest.New(t, func(o *api.Options) { o.Memory = 24 << 20 })
+	server := n.Serve(t, api.Limits{})
 	begin := func() net.Conn {
-		c, err := net.Dial("tcp", server.Listener.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := apitest.Dial(t, server)
 		t.Cleanup(func() { c.Close() })
 		c.SetDeadline(time.Now().Add(20 * time.Second))
 		fmt.Fprintf(c, "PUT /v1/keys/k HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", 4<<20)
 		return c
 	}
 	first, second := begin(), begin()
-	eventually(t, "both are being read", func() bool { return unheld(n.budget) == 0 })
-	answer, body := sendAllThenRead(t, server.Listener.Addr().String(), fmt.Sprintf("PUT /v1/keys/k HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", largeBody))
+	apitest.Eventually(t, "both are being read", func() bool { return unheld(n.Budget()) == 0 })
+	answer, body := apitest.SendAllThenRead(t, server, fmt.Sprintf("PUT /v1/keys/k HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", apitest.LargeBody))
 	if answer.StatusCode != 413 { // a value over the limit is never told to retry
 		t.Errorf("%d %s", answer.StatusCode, body)
 	}
-	if r := n.do(t, "PUT", "/v1/keys/more", strings.Repeat("v", 1<<20)); r.Code != 503 || !strings.Contains(r.Body.String(), "overloaded") {
+	if r := n.Do(t, "PUT", "/v1/keys/more", strings.Repeat("v", 1<<20)); r.Code != 503 || !strings.Contains(r.Body.String(), "overloaded") {
 		t.Errorf("another one: %d %s", r.Code, r.Body)
 	}
-	if r := n.do(t, "PUT", "/v1/keys/small", "v"); r.Code != 201 {
+	if r := n.Do(t, "PUT", "/v1/keys/small", "v"); r.Code != 201 {
 		t.Errorf("a small one: %d %s", r.Code, r.Body)
 	}
 	first.Close()
 	io.WriteString(second, strings.Repeat("v", 4<<20))
-	eventually(t, "everything is given back", func() bool { return unheld(n.budget) == n.budget.Total() })
-	if r := n.do(t, "PUT", "/v1/keys/more", strings.Repeat("v", 1<<20)); r.Code != 201 {
+	apitest.Eventually(t, "everything is given back", func() bool { return unheld(n.Budget()) == n.Budget().Total() })
+	if r := n.Do(t, "PUT", "/v1/keys/more", strings.Repeat("v", 1<<20)); r.Code != 201 {
 		t.Errorf("afterwards: %d %s", r.Code, r.Body)
 	}
 }
 
 // TestLargeReadsAreReservedBefore: the next read of a large value reserves memory before the read.
 func TestLargeReadsAreReservedBefore(t *testing.T) {
-	n := newNode(t, func(o *Options) { o.Memory = 4 << 20 })
-	n.do(t, "PUT", "/v1/keys/large", strings.Repeat("v", 1<<20))
-	if got := n.budget.Expected(string(store.User.Key("large"))); got != 1<<20 {
+	n := apitest.New(t, func(o *api.Options) { o.Memory = 4 << 20 })
+	n.Do(t, "PUT", "/v1/keys/large", strings.Repeat("v", 1<<20))
+	if got := n.Budget().Expected(string(store.User.Key("large"))); got != 1<<20 {
 		t.Errorf("%d are expected", got)
 	}
-	all := budget.Hold{Budget: n.budget}
+	all := budget.Hold{Budget: n.Budget()}
 	if err := all.Grow(t.Context(), 4<<20); err != nil {
 		t.Fatal(err)
 	}
-	if r := n.do(t, "GET", "/v1/keys/large?consistency=master", ""); r.Code != 503 || !strings.Contains(r.Body.String(), "overloaded") {
+	if r := n.Do(t, "GET", "/v1/keys/large?consistency=master", ""); r.Code != 503 || !strings.Contains(r.Body.String(), "overloaded") {
 		t.Errorf("%d %.300s", r.Code, r.Body)
 	}
 	all.Release()
-	n.do(t, "PUT", "/v1/keys/large", "small")
-	if got := n.budget.Expected(string(store.User.Key("large"))); got != 0 {
+	n.Do(t, "PUT", "/v1/keys/large", "small")
+	if got := n.Budget().Expected(string(store.User.Key("large"))); got != 0 {
 		t.Errorf("then %d", got)
 	}
 }

@@ -1,9 +1,9 @@
-package api
+package api_test
 
 import (
 	"bufio"
-	"bytes"
 	stdcmp "cmp"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -15,15 +15,18 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/runnelkv/runnel/api"
+	"github.com/runnelkv/runnel/api/internal/apitest"
+	"github.com/runnelkv/runnel/api/internal/exchange"
 	"github.com/runnelkv/runnel/api/internal/transport"
 	"github.com/runnelkv/runnel/store"
 )
 
 // answersBy sends each request over a connection of its own and returns comparable answers.
-func answersBy(t *testing.T, n *node, wrapped bool, requests []string) (answers []map[string]any) {
-	n.requests.Store(36 * 36 * 36 * 36) // all request ids have the same length
+func answersBy(t *testing.T, n *apitest.Node, wrapped bool, requests []string) (answers []map[string]any) {
+	n.CountRequestsFrom(36 * 36 * 36 * 36) // all request ids have the same length
 	server := httptest.NewUnstartedServer(n)
-	Limits{}.Apply(server.Config)
+	api.Limits{}.Apply(server.Config)
 	if wrapped {
 		transport.Prepare(server.Config)
 		server.Listener = transport.NewListener(server.Listener, transport.Accepting{})
@@ -31,10 +34,7 @@ func answersBy(t *testing.T, n *node, wrapped bool, requests []string) (answers 
 	server.Start()
 	defer server.Close()
 	for _, request := range requests {
-		conn, err := net.Dial("tcp", server.Listener.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
+		conn := apitest.Dial(t, server)
 		conn.SetDeadline(time.Now().Add(10 * time.Second))
 		go io.WriteString(conn, request)
 		reader, method := bufio.NewReader(conn), request[:strings.Index(request, " ")]
@@ -67,13 +67,13 @@ func answersBy(t *testing.T, n *node, wrapped bool, requests []string) (answers 
 
 // TestHeadersAreTheSameOnEveryConnection: fields that bypass net/http arrive unchanged.
 func TestHeadersAreTheSameOnEveryConnection(t *testing.T) {
-	n := newNode(t)
-	n.do(t, "PUT", "/v1/keys/a", "value", "Content-Type", "text/plain", "Runnel-Meta-Odd", "  tab\tand \"é\" ", "Runnel-Meta-Two", "2")
-	n.do(t, "PUT", "/v1/keys/large", strings.Repeat("large", 100_000))
-	n.do(t, "PUT", "/v1/keys/empty", "")
-	n.do(t, "PUT", "/v1/keys/binary", "\xff\x00")
-	etag := n.do(t, "GET", "/v1/keys/a", "").Header().Get("Etag")
-	eventually(t, "spread", func() bool { return n.do(t, "GET", "/v1/keys/a", "").Code == 200 })
+	n := apitest.New(t)
+	n.Do(t, "PUT", "/v1/keys/a", "value", "Content-Type", "text/plain", "Runnel-Meta-Odd", "  tab\tand \"é\" ", "Runnel-Meta-Two", "2")
+	n.Do(t, "PUT", "/v1/keys/large", strings.Repeat("large", 100_000))
+	n.Do(t, "PUT", "/v1/keys/empty", "")
+	n.Do(t, "PUT", "/v1/keys/binary", "\xff\x00")
+	etag := n.Do(t, "GET", "/v1/keys/a", "").Header().Get("Etag")
+	apitest.Eventually(t, "spread", func() bool { return n.Do(t, "GET", "/v1/keys/a", "").Code == 200 })
 	master := "?consistency=master"
 	line := func(method, target string, headers ...string) string {
 		return method + " " + target + " HTTP/1.1\r\nHost: x\r\n" + strings.Join(append(headers, ""), "\r\n") + "\r\n"
@@ -120,7 +120,7 @@ func TestWrittenHeadersAreTheSame(t *testing.T) {
 	put := "PUT /v1/keys/new HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
 	requests := []string{put, put, strings.Replace(put, "keys/new", "keys/a%2F%2Fb", 1), strings.Replace(put, "PUT /v1/keys/new", "POST /v1/keys?ttl=1h", 1),
 		"DELETE /v1/keys/new HTTP/1.1\r\nHost: x\r\n\r\n", "DELETE /v1/keys/new HTTP/1.1\r\nHost: x\r\n\r\n", strings.Replace(put, "v1/keys", "bucket", 1)}
-	plain, ours := answersBy(t, newNode(t), false, requests), answersBy(t, newNode(t), true, requests)
+	plain, ours := answersBy(t, apitest.New(t), false, requests), answersBy(t, apitest.New(t), true, requests)
 	if len(plain) != len(requests) || len(ours) != len(requests) {
 		t.Fatalf("%d requests, %d and %d answers", len(requests), len(plain), len(ours))
 	}
@@ -132,12 +132,12 @@ func TestWrittenHeadersAreTheSame(t *testing.T) {
 					h[varies] = []string{"given"}
 				}
 			}
-			if h[sessionHeader] != nil { // of two clusters
-				v, _, err := store.ParseToken(store.SessionToken, h.Get(sessionHeader))
+			if h[exchange.SessionHeader] != nil { // of two clusters
+				v, _, err := store.ParseToken(store.SessionToken, h.Get(exchange.SessionHeader))
 				if err != nil {
 					t.Error(err)
 				}
-				h.Set(sessionHeader, v.Token(store.SessionToken, 0))
+				h.Set(exchange.SessionHeader, v.Token(store.SessionToken, 0))
 			}
 		}
 		if diff := cmp.Diff(a, b); diff != "" || plain[i]["status"] != ours[i]["status"] {
@@ -146,59 +146,12 @@ func TestWrittenHeadersAreTheSame(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoFieldValueGoesThroughNetHTTP(t *testing.T) {
-	for _, s := range []string{"", " a", "a ", "a\r\nSet-Cookie: b", "a\x00", "a\x7f", "\ta"} {
-		if isFieldValue(s) {
-			t.Errorf("%q would be sent as it is", s)
-		}
-	}
-	for _, s := range []string{"a", "a b", "é", `"1"`} {
-		if !isFieldValue(s) {
-			t.Errorf("%q would be left out", s)
-		}
-	}
-}
-
-// headerWriter calls back when the header is written.
-type headerWriter struct {
-	discard
-	written func()
-}
-
-func (w *headerWriter) WriteHeader(int) { w.written() }
-
-// TestFieldsWaitForNetHTTP: until net/http knows of the answer, another goroutine may send an interim answer, whose
-// status line the fields must not follow.
-func TestFieldsWaitForNetHTTP(t *testing.T) {
-	const interim, final = "HTTP/1.1 100 Continue\r\n", "HTTP/1.1 204 No Content\r\n"
-	sent := &recorderConn{}
-	c := &transport.Conn{Conn: sent}
-	w := newResponse()
-	w.ResponseWriter = &headerWriter{discard{http.Header{}}, func() { c.Write([]byte(interim)) }}
-	w.conn, w.header = c, w.own
-	w.setField("Etag", `"1"`)
-	w.WriteHeader(http.StatusNoContent)
-	c.Write([]byte(final))
-	if got := sent.String(); got != interim+final+"Etag: \"1\"\r\n" {
-		t.Errorf("sent %q", got)
-	}
-}
-
-// recorderConn records writes.
-type recorderConn struct {
-	net.Conn
-	bytes.Buffer
-}
-
-func (c *recorderConn) Read(p []byte) (int, error)  { return c.Buffer.Read(p) }
-func (c *recorderConn) Write(p []byte) (int, error) { return c.Buffer.Write(p) }
-
 // TestSilentConnectionsMakeRoom: when all connections are in use, a connection without a request ends in favour of a
 // new connection. Connections with requests and streams are kept.
 func TestSilentConnectionsMakeRoom(t *testing.T) {
-	n := newNode(t)
+	n := apitest.New(t)
 	server := httptest.NewUnstartedServer(n)
-	Limits{}.Apply(server.Config)
+	api.Limits{}.Apply(server.Config)
 	transport.Prepare(server.Config)
 	const limit = 8
 	l := transport.NewListener(server.Listener, transport.Accepting{Max: limit})
@@ -206,10 +159,7 @@ func TestSilentConnectionsMakeRoom(t *testing.T) {
 	server.Start()
 	t.Cleanup(server.Close)
 	connect := func(sent string) (net.Conn, *bufio.Reader) {
-		c, err := net.Dial("tcp", server.Listener.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := apitest.Dial(t, server)
 		t.Cleanup(func() { c.Close() })
 		c.SetDeadline(time.Now().Add(10 * time.Second))
 		io.WriteString(c, sent)
@@ -235,7 +185,7 @@ func TestSilentConnectionsMakeRoom(t *testing.T) {
 	if open := l.Open(); open > limit {
 		t.Errorf("%d connections are open", open)
 	}
-	n.put(t, "k")
+	n.Put(t, "k")
 	for {
 		line, err := stream.ReadString('\n')
 		if err != nil {
@@ -244,5 +194,68 @@ func TestSilentConnectionsMakeRoom(t *testing.T) {
 		if strings.Contains(line, `"key":"k"`) {
 			break
 		}
+	}
+}
+
+// TestIdleConnectionsAreBounded: of many clients that keep their connections, few stay; the others are told with their
+// answers. A connection with a request is kept.
+func TestIdleConnectionsAreBounded(t *testing.T) {
+	for _, protocol := range []string{"plain", "tls", "h2"} {
+		t.Run(protocol, func(t *testing.T) {
+			n := apitest.New(t)
+			server := httptest.NewUnstartedServer(n)
+			api.Limits{}.Apply(server.Config)
+			transport.Prepare(server.Config)
+			const limit = 4
+			l := transport.NewListener(server.Listener, transport.Accepting{MaxIdle: limit})
+			server.Listener, server.EnableHTTP2 = l, protocol == "h2"
+			if protocol == "plain" {
+				server.Start()
+			} else {
+				server.StartTLS()
+			}
+			t.Cleanup(server.Close)
+			send := func(path, accept string) io.ReadCloser {
+				client := &http.Transport{ForceAttemptHTTP2: protocol == "h2", TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+				t.Cleanup(client.CloseIdleConnections)
+				request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+path, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				request.Header.Set("Accept", accept)
+				answer, err := client.RoundTrip(request)
+				if err != nil || answer.StatusCode != http.StatusOK || answer.ProtoMajor == 2 != (protocol == "h2") {
+					t.Fatalf("%v, %v", answer, err)
+				}
+				return answer.Body
+			}
+			n.Put(t, "k")
+			stream := send("/v1/changes", "text/event-stream")
+			defer stream.Close()
+			get := func() {
+				if _, err := io.Copy(io.Discard, send("/v1/keys/k", "*/*")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 3 * limit {
+				get()
+			}
+			apitest.Eventually(t, "the others have left", func() bool {
+				if l.Open() <= limit+1 {
+					return true
+				}
+				get() // requests at the same time may exceed the bound until the next request
+				return false
+			})
+			n.Put(t, "later")
+			for lines := bufio.NewScanner(stream); ; {
+				if !lines.Scan() {
+					t.Fatalf("the stream has ended: %v", lines.Err())
+				}
+				if strings.Contains(lines.Text(), `"key":"later"`) {
+					break
+				}
+			}
+		})
 	}
 }

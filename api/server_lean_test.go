@@ -1,9 +1,10 @@
-package api
+package api_test
 
 import (
 	"net/http"
 	"testing"
 
+	"github.com/runnelkv/runnel/api/internal/apitest"
 	"github.com/runnelkv/runnel/api/internal/transport"
 )
 
@@ -15,6 +16,7 @@ func TestAnswersStayLean(t *testing.T) {
 	}
 	replaced, made := newQuickStore(), newQuickStore()
 	made.created = true
+	keyed, key := newKeyedServer(t, replaced)
 	for _, c := range []struct {
 		name  string
 		a     *answerer
@@ -23,15 +25,17 @@ func TestAnswersStayLean(t *testing.T) {
 	}{
 		{"GET 200", newAnswerer(newQuickServer(replaced), "GET", "/v1/keys/users/7", ""), 15, 6},
 		{"GET 200 JSON", newAnswerer(newQuickServer(replaced), "GET", "/v1/keys/users/7", "", "Accept", "application/json"), 21, 14},
+		{"GET 200 with a key", newAnswerer(keyed, "GET", "/v1/keys/users/7", "", "Authorization", key), 15, 6},
+		{"PUT 204 with a key", newAnswerer(keyed, "PUT", "/v1/keys/users/7", "value", "Content-Type", "text/plain", "Authorization", key), 12, 6},
 		{"GET 304", newAnswerer(newQuickServer(replaced), "GET", "/v1/keys/users/7", "", "If-None-Match", `"2199023255552"`), 13, 6},
 		{"GET 404", newAnswerer(newQuickServer(replaced), "GET", "/v1/keys/users/8", ""), 19, 15},
 		{"PUT 204", newAnswerer(newQuickServer(replaced), "PUT", "/v1/keys/users/7", "value", "Content-Type", "text/plain"), 12, 6},
 		{"PUT 201", newAnswerer(newQuickServer(made), "PUT", "/v1/keys/users/7", "value", "Content-Type", "text/plain"), 14, 7},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := &discard{http.Header{}}
+			w := &apitest.Discard{Fields: http.Header{}}
 			answer := func() {
-				clear(w.header)
+				clear(w.Fields)
 				c.a.body.Reset(c.a.sent)
 				c.a.handler.ServeHTTP(w, c.a.request)
 			}

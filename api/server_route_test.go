@@ -1,25 +1,17 @@
-package api
+package api_test
 
 import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/gorilla/mux"
-)
 
-// byTheRouter answers as the router alone does, without the short cut to keys.
-func (n *node) byTheRouter(w http.ResponseWriter, r *http.Request) {
-	rw := newResponse()
-	rw.startRequest(w, r)
-	rw.id = "same"
-	rw.setField("X-Request-Id", rw.id)
-	rw.header["X-Content-Type-Options"] = nosniff
-	rw.header["Cross-Origin-Resource-Policy"] = sameOrigin
-	n.router.ServeHTTP(rw, r)
-}
+	"github.com/runnelkv/runnel/api/internal/apitest"
+)
 
 // requestTargets are paths of keys, and similar paths, as request lines contain them.
 var requestTargets = []string{
@@ -35,8 +27,8 @@ var requestTargets = []string{
 // TestKeysAreRoutedAsByTheRouter: the shortcut for keys answers like the router, and applies only where the router
 // would find the same resource.
 func TestKeysAreRoutedAsByTheRouter(t *testing.T) {
-	n := newNode(t)
-	n.do(t, "PUT", "/v1/keys/a", "value")
+	n := apitest.New(t)
+	n.Do(t, "PUT", "/v1/keys/a", "value")
 	for _, target := range requestTargets {
 		u, err := url.ParseRequestURI(target)
 		if err != nil {
@@ -52,12 +44,12 @@ func TestKeysAreRoutedAsByTheRouter(t *testing.T) {
 				return r
 			}
 			var match mux.RouteMatch
-			if got := n.route(request()); got != http.Handler(n.router) && (!n.router.Match(request(), &match) || match.Handler != got) {
-				t.Errorf("%s %s: the router would not come to %v", method, target, got.(*resource).name)
+			if got := n.RouteOf(request()); got != http.Handler(n.Router()) && (!n.Router().Match(request(), &match) || match.Handler != got) {
+				t.Errorf("%s %s: the router would not come to %v", method, target, got)
 			}
 			ours, routers := httptest.NewRecorder(), httptest.NewRecorder()
 			n.ServeHTTP(ours, request())
-			n.byTheRouter(routers, request())
+			n.ServeByTheRouter(routers, request())
 			if diff := cmp.Diff(answerOf(routers), answerOf(ours)); diff != "" {
 				t.Errorf("%s %s: the router (-) against the short cut (+):\n%s", method, target, diff)
 			}
@@ -65,18 +57,22 @@ func TestKeysAreRoutedAsByTheRouter(t *testing.T) {
 	}
 }
 
+var latency = regexp.MustCompile(`"latency_ms": ?[0-9.]+`)
+
 // answerOf returns the parts of an answer that do not vary between reads.
 func answerOf(w *httptest.ResponseRecorder) map[string]any {
 	h := w.Header().Clone()
 	h.Del("Runnel-Partition")
 	h.Del("Runnel-Staleness")
-	return map[string]any{"status": w.Code, "header": h, "body": w.Body.String()}
+	body := latency.ReplaceAllString(w.Body.String(), "")
+	h.Del("Content-Length")
+	return map[string]any{"status": w.Code, "header": h, "body": body}
 }
 
 // TestPlainKeysSpareTheRouter: the short cut is there.
 func TestPlainKeysSpareTheRouter(t *testing.T) {
-	n := newNode(t)
-	if n.route(httptest.NewRequest("GET", "/v1/keys/a/b", nil)) != http.Handler(n.keys) {
+	n := apitest.New(t)
+	if n.RouteOf(httptest.NewRequest("GET", "/v1/keys/a/b", nil)) != n.KeysResource() {
 		t.Error("a plain path goes through the router")
 	}
 }

@@ -2,10 +2,10 @@ package api
 
 import (
 	"context"
-	"time"
 
-	"github.com/runnelkv/runnel/api/wire"
+	"github.com/runnelkv/runnel/api/internal/status"
 	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/access"
 )
 
 // Store is the part of *store.Store that the API uses.
@@ -21,8 +21,7 @@ type Store interface {
 	Lost(session store.Vector) bool
 	// MaxValueBytes is the largest accepted value, in bytes.
 	MaxValueBytes() int64
-	// Status returns the known state of the partitions without asking them.
-	Status() store.Status
+	status.Store
 }
 
 // Reader reads from any partition that satisfies the options.
@@ -52,21 +51,38 @@ type Writer interface {
 
 var _ Store = (*store.Store)(nil)
 
-// Syncer controls the sync process of this process.
-type Syncer interface {
-	// Trigger makes a pass, or joins the pass in progress, and reports the result.
-	Trigger(ctx context.Context) (wire.SyncReport, error)
-	// SyncStatus returns the state of the passes so far.
-	SyncStatus() SyncStatus
+// Feed reads changes. Its tokens are valid on every node.
+type Feed interface {
+	// ChangesNow returns the token after the latest change.
+	ChangesNow(ctx context.Context) (store.ChangeToken, error)
+	// Changes reads a page of changes after a token without waiting. The error is store.ErrForeignToken for a token of
+	// another cluster, and store.ErrResync if changes after the token are lost.
+	Changes(ctx context.Context, since store.ChangeToken, o store.ChangeOptions) (store.ChangePage, error)
+	// Watch returns a reader that waits for changes. The caller closes it.
+	Watch(since store.ChangeToken, o store.ChangeOptions) *store.Watch
 }
 
-// SyncStatus is the state of the sync process.
-type SyncStatus struct {
-	Running  bool // passes are made by this process, or by another while this process stands by
-	Standby  bool // another process holds the lease
-	LastPass time.Time
-	NextPass time.Time     // when the schedule's next pass is due; zero: no pass is due
-	Took     time.Duration // duration of the last pass
-	Passes   int64         // since the process started
-	Targets  []wire.SyncTarget
+// Keys authenticate requests, without asking a database. *access.Registry implements Keys.
+type Keys interface {
+	// Authenticate returns the sender of a request with the token; the token is "" if the request has no credentials,
+	// and any text if it has credentials of a different kind. The error is access.ErrUnauthenticated, or
+	// access.ErrNotReady while the keys could not be read. With ErrNotReady there may be an identity, for the status alone.
+	Authenticate(token string) (*access.Identity, error)
+	// BySecret returns the holder of the secret with this hash, for a request that has proved by a sealed cookie to
+	// come from the holder.
+	BySecret(id string, secret access.Hash) (*access.Identity, error)
+	// ByID returns the holder of a key for a request that has proved by a certificate to come from the holder.
+	ByID(id string) (*access.Identity, error)
+	// Current reports whether an identity is still valid with the same grants. Long answers ask each second.
+	Current(i *access.Identity) bool
+	// Ready reports whether every key can be judged now.
+	Ready() bool
 }
+
+var _ Keys = (*access.Registry)(nil)
+
+// Syncer controls the sync process of this process.
+type Syncer = status.Syncer
+
+// SyncStatus is the state of the sync process.
+type SyncStatus = status.SyncStatus

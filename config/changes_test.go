@@ -1,6 +1,8 @@
 package config_test
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -39,6 +41,7 @@ func TestChangesTellsWhatJoinsAndWhatNeedsARestart(t *testing.T) {
 			"store.masters = ['a']\n" + added + running, "p",
 			config.Difference{Added: []config.Partition{c}},
 		},
+		"a quota":    {running + "[[quota]]\nmax_keys = 1\n", "p", config.Difference{Quotas: true}},
 		"a password": {running, "q", config.Difference{Restart: []string{"partition b: url"}}},
 		"much": {
 			"log.level = 'debug'\n[sync]\nlease = '16s'\n" + strings.NewReplacer(":1", ":2", `"a"`, `"c"`, "a.db", "c.db").Replace(running), "p",
@@ -55,5 +58,18 @@ func TestChangesTellsWhatJoinsAndWhatNeedsARestart(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestChangesLeavesOutThePasswordOfAFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "password")
+	read := func(password string) *config.Config {
+		if err := os.WriteFile(file, []byte(password), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return parse(t, "[[partition]]\nname = 'b'\nurl = 'mysql://u@h/b'\npassword_file = '"+file+"'\n", env())
+	}
+	if got := config.Changes(read("p"), read("q")); got.Restart != nil {
+		t.Errorf("a new password waits for a restart: %q", got.Restart)
 	}
 }

@@ -4,11 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/robfig/cron/v3"
 )
@@ -33,11 +36,20 @@ func (c *checker) config(cfg *Config) {
 	c.http(cfg.HTTP)
 	c.store(cfg.Store)
 	c.sync(cfg.Sync)
+	c.admin(cfg.Admin)
 	c.log(cfg.Log)
+	c.limits(cfg.Limits)
+	if cfg.Audit.File == "" && (cfg.Audit.Reads || cfg.Audit.Required) {
+		c.rule("audit.file", "is missing: the section has no effect without a file")
+	}
 	c.partitions(cfg.Partitions)
 	c.masters(cfg.Store.Masters, cfg.Partitions)
 	c.local(cfg.Store, cfg.Partitions)
 	c.webhooks(cfg.Webhooks)
+	c.auth(cfg.Auth)
+	c.keys(cfg.Keys)
+	c.certificates(cfg.Certificates)
+	c.quotas(cfg.Quotas)
 }
 
 func (c *checker) http(h HTTP) {
@@ -47,6 +59,11 @@ func (c *checker) http(h HTTP) {
 			c.rule(element("http.hosts", i), "is neither a host name nor an address; write it without a port")
 		}
 	}
+	for i, origin := range h.CORSOrigins {
+		if err := checkOrigin(origin); err != nil {
+			c.rule(element("http.cors_origins", i), fmt.Sprintf("%q: %v", origin, err))
+		}
+	}
 	c.duration("http.read_header_timeout", h.ReadHeaderTimeout, 10*time.Millisecond, time.Hour)
 	c.duration("http.read_timeout", h.ReadTimeout, 10*time.Millisecond, 24*time.Hour)
 	c.duration("http.write_timeout", h.WriteTimeout, 10*time.Millisecond, 24*time.Hour)
@@ -54,7 +71,93 @@ func (c *checker) http(h HTTP) {
 	c.duration("http.shutdown_timeout", h.ShutdownTimeout, 10*time.Millisecond, time.Hour)
 	c.size("http.max_header_bytes", h.MaxHeaderBytes, 4*KiB, MiB)
 	c.count("http.max_connections", h.MaxConnections, 0, 1_000_000)
+	c.count("http.max_idle_connections", h.MaxIdleConnections, 1, 1_000_000)
 	c.size("http.request_memory", h.RequestMemory, 0, 1024*GiB)
+	c.duration("http.drain", h.Drain, 0, 10*time.Minute)
+	c.proxies(h.TrustedProxies)
+	c.tls(h.TLS)
+}
+
+// checkOrigin rejects a text that no browser sends as the Origin of a page: the server compares bytes.
+func checkOrigin(text string) error {
+	const form = `must be an exact origin, such as "https://app.example.org" or "http://localhost:3000"`
+	u, err := url.Parse(text)
+	switch {
+	case text == "*":
+		return errors.New("lets the pages of every site in: list exact origins")
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || !isHost(u.Hostname()):
+		return errors.New(form)
+	case u.Scheme+"://"+u.Host != text:
+		return errors.New(form + ", without a path, a user or a query")
+	case text != strings.ToLower(text):
+		return errors.New("browsers write an origin in lower case")
+	}
+	defaults := map[string]string{"http": "80", "https": "443"}
+	switch port := u.Port(); {
+	case strings.HasSuffix(u.Host, ":"), port == defaults[u.Scheme]:
+		return fmt.Errorf("browsers write no port for %s", u.Scheme)
+	case port != "" && !isPort(port):
+		return errors.New("its port must be a number in 1..65535, without leading zeros")
+	}
+	return nil
+}
+
+func isPort(text string) bool {
+	n, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && n > 0 && text[0] != '0'
+}
+
+func (c *checker) tls(t TLS) {
+	if !slices.Contains([]ClientAuth{ClientNone, ClientRequest, ClientRequire}, t.ClientAuth) {
+		c.rule("http.tls.client_auth", `must be "none", "request" or "require"`)
+		return
+	}
+	asked := t.ClientAuth != ClientNone
+	switch {
+	case t.Cert == "" && t.Key != "":
+		c.rule("http.tls.cert", "is missing: http.tls.key is of no use alone")
+	case t.Cert != "" && t.Key == "":
+		c.rule("http.tls.key", "is missing: the private key of http.tls.cert")
+	case t.Cert == "" && asked:
+		c.rule("http.tls.client_auth", "needs http.tls.cert and http.tls.key")
+	case asked && t.ClientCA == "":
+		c.rule("http.tls.client_ca", "is missing: the authorities that sign the certificates of clients")
+	case !asked && t.ClientCA != "":
+		c.rule("http.tls.client_ca", `has no effect with client_auth = "none"`)
+	}
+}
+
+var keyID = regexp.MustCompile(`^[a-z2-7]{10}$`)
+
+func (c *checker) certificates(certificates []Certificate) {
+	seen := map[string]bool{}
+	for i, cert := range certificates {
+		key := element("certificate", i)
+		switch {
+		case cert.SAN == "" || len(cert.SAN) > 512:
+			c.rule(key+".san", "must be a URI or a DNS name of 1..512 bytes")
+		case seen[cert.SAN]:
+			c.rule(key+".san", "has a section already")
+		}
+		seen[cert.SAN] = true
+		if !keyID.MatchString(cert.Key) {
+			c.rule(key+".key", "must be the id of an API key, as 'runnel key list' prints it")
+		}
+	}
+}
+
+func (c *checker) proxies(texts []string) {
+	for i, text := range texts {
+		if _, err := parseNetwork(text); err != nil {
+			c.rule(element("http.trusted_proxies", i), err.Error())
+		}
+	}
+}
+
+func (c *checker) admin(a Admin) {
+	if a.Listen != "" {
+		c.address("admin.listen", a.Listen)
+	}
 }
 
 var tablePrefix = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]{0,31})?$`)
@@ -72,6 +175,7 @@ func (c *checker) store(s Store) {
 		c.rule("store.table_prefix", "must be at most 32 letters, digits or '_', and begin with no digit")
 	}
 	c.duration("store.timeout", s.Timeout, 10*time.Millisecond, 10*time.Minute)
+	c.size("store.min_free_disk", s.MinFreeDisk, 0, 1024*GiB)
 	c.count("store.commit_batch_entries", s.CommitBatchEntries, 1, 10_000)
 	c.size("store.commit_batch_bytes", s.CommitBatchBytes, 64*KiB, GiB)
 	c.size("store.cache_bytes", s.CacheBytes, 0, 1024*GiB)
@@ -96,6 +200,17 @@ func (c *checker) log(l Log) {
 	if !slices.Contains([]Format{FormatText, FormatJSON}, l.Format) {
 		c.rule("log.format", `must be "text" or "json"`)
 	}
+	if !slices.Contains([]AccessFormat{AccessCombined, AccessJSON}, l.AccessFormat) {
+		c.rule("log.access_format", `must be "combined" or "json"`)
+	}
+}
+
+func (c *checker) limits(l Limits) {
+	c.count("limits.requests_per_address", l.RequestsPerAddress, 0, 1_000_000)
+	c.count("limits.requests_per_key", l.RequestsPerKey, 0, 1_000_000)
+	c.count("limits.streams_per_address", l.StreamsPerAddress, 0, 1_000_000)
+	c.count("limits.streams_per_key", l.StreamsPerKey, 0, 1_000_000)
+	c.count("limits.failures_per_address", l.FailuresPerAddress, 0, 1_000_000)
 }
 
 const maxPartitions = 256
@@ -107,8 +222,7 @@ func (c *checker) partitions(partitions []Partition) {
 	switch {
 	case len(partitions) == 0:
 		c.rule("partition", "there must be at least one: a section [[partition]] with name and url")
-	case len(partitions) > maxPartitions:
-		c.rule("partition", fmt.Sprintf("there are %d, over the limit of %d", len(partitions), maxPartitions))
+	case !c.atMost("partition", len(partitions), maxPartitions):
 		return // distinct compares each pair
 	}
 	c.distinct(partitions)
@@ -213,6 +327,25 @@ func (c *checker) duration(key string, v, low, high time.Duration) {
 
 func (c *checker) count(key string, v, low, high int) {
 	c.inRange(key, v >= low && v <= high, [3]string{strconv.Itoa(v), strconv.Itoa(low), strconv.Itoa(high)})
+}
+
+// atMost reports whether there are no more tables of a kind than the limit.
+func (c *checker) atMost(key string, n, limit int) bool {
+	if n > limit {
+		c.rule(key, fmt.Sprintf("there are %d, over the limit of %d", n, limit))
+	}
+	return n <= limit
+}
+
+const maxPrefixBytes = 512 // like the longest key
+
+// keyPrefix reports whether keys can begin with a prefix.
+func (c *checker) keyPrefix(key, prefix string) bool {
+	ok := len(prefix) <= maxPrefixBytes && utf8.ValidString(prefix) && !strings.ContainsFunc(prefix, unicode.IsControl)
+	if !ok {
+		c.rule(key, fmt.Sprintf("must be at most %d bytes of valid UTF-8 without control characters, like the keys", maxPrefixBytes))
+	}
+	return ok
 }
 
 // inRange receives a value and the limits as texts.

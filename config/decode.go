@@ -61,6 +61,18 @@ func (d *decoder) value(key string, value any, field reflect.Value) {
 		decodeTables(d, key, value, dst, basePartition())
 	case *[]Webhook:
 		decodeTables(d, key, value, dst, Webhook{})
+	case *[]Certificate:
+		decodeTables(d, key, value, dst, Certificate{})
+	case *[]Quota:
+		decodeTables(d, key, value, dst, Quota{})
+	case *[]Key:
+		decodeTables(d, key, value, dst, Key{})
+	case *[]PrefixAccess:
+		decodeTables(d, key, value, dst, PrefixAccess{})
+	case *Grants:
+		d.grants(key, value, dst)
+	case *time.Time:
+		d.time(key, value, dst)
 	case *Secret:
 		if text, ok := d.text(key, value, "a string"); ok {
 			*dst = NewSecret(text)
@@ -92,7 +104,7 @@ func (d *decoder) other(key string, value any, field reflect.Value) {
 func decodeTables[T any](d *decoder, key string, value any, dst *[]T, base T) {
 	tables, ok := tablesOf(value)
 	if !ok {
-		d.wrongType(key, value, "an array of tables: write [["+key+"]]")
+		d.wrongType(key, value, "an array of tables"+tablesHint(key))
 		return
 	}
 	*dst = make([]T, len(tables))
@@ -104,6 +116,14 @@ func decodeTables[T any](d *decoder, key string, value any, dst *[]T, base T) {
 		}
 		d.wrongType(element(key, i), item, "a table")
 	}
+}
+
+// tablesHint says how to write a section that is an array of tables.
+func tablesHint(key string) string {
+	if strings.Contains(key, ".") {
+		return ""
+	}
+	return ": write [[" + key + "]]"
 }
 
 // tablesOf accepts both forms that the library returns: for [[name]] and for name = [{…}].
@@ -173,6 +193,31 @@ func (d *decoder) duration(key string, value any, dst *time.Duration) {
 		return
 	}
 	*dst = duration
+}
+
+// time decodes a date and time with its offset from UTC. Without an offset the time would depend on the machine.
+func (d *decoder) time(key string, value any, dst *time.Time) {
+	const want = "a date and time with its offset from UTC, such as 2027-12-31T18:00:00Z"
+	t, ok := value.(time.Time)
+	switch {
+	case !ok:
+		d.wrongType(key, value, want)
+	case strings.HasSuffix(t.Location().String(), "-local"): // as the library marks times without an offset
+		d.addf(key, "must be %s", want)
+	default:
+		*dst = t.UTC()
+	}
+}
+
+// grants decodes a table of grants, or "none".
+func (d *decoder) grants(key string, value any, dst *Grants) {
+	if table, ok := value.(map[string]any); ok {
+		d.table(key, table, reflect.ValueOf(dst).Elem())
+		return
+	}
+	if value != "none" {
+		d.wrongType(key, value, `"none", or a table with roles, rights and prefixes`)
+	}
 }
 
 func (d *decoder) level(key string, value any, dst *slog.Level) {

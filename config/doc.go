@@ -3,7 +3,7 @@
 //
 // A file passes these steps, and each step reports all problems that it finds:
 //
-//	source → line index (bounds) → TOML library (syntax) → fields (types, ${ENV}) → password files → rules (ranges, duplicates)
+//	source → line index (bounds) → TOML library (syntax) → fields (types, ${ENV}) → files of passwords and certificates → rules (ranges, duplicates)
 //
 // Only a syntax error ends parsing early, because the rest of the file has no certain meaning. A later step does not
 // check a key again that has a problem.

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/runnelkv/runnel/test/certs"
 )
 
 // keyTypes returns every key of a file, such as "http.listen" or "partition.url", with its Go type.
@@ -24,11 +26,19 @@ func keyTypes() map[string]reflect.Type {
 		if table.Kind() == reflect.Slice {
 			table = table.Elem()
 		}
-		for j, name := range namesOf(table) {
-			keys[section+"."+name] = table.Field(j).Type
-		}
+		addKeys(keys, section, table)
 	}
 	return keys
+}
+
+func addKeys(keys map[string]reflect.Type, section string, table reflect.Type) {
+	for i, name := range namesOf(table) {
+		if kind := table.Field(i).Type; kind == reflect.TypeFor[TLS]() {
+			addKeys(keys, section+"."+name, kind)
+		} else {
+			keys[section+"."+name] = kind
+		}
+	}
 }
 
 func sortedKeys() []string { return slices.Sorted(maps.Keys(keyTypes())) }
@@ -53,11 +63,13 @@ var commentedOut = regexp.MustCompile(`(?m)^# (\[\[|[a-z_]+ = )`)
 func wholeExample() string { return commentedOut.ReplaceAllString(Example, "$1") }
 
 func TestExampleLoadsWithAllItShows(t *testing.T) {
-	secret := filepath.Join(t.TempDir(), "db")
-	if err := os.WriteFile(secret, []byte("from the file\n"), 0o600); err != nil {
-		t.Fatal(err)
+	dir := t.TempDir()
+	for name, secret := range map[string]string{"db": "from the file\n", "hook": "a secret of a webhook"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(secret), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	source := strings.ReplaceAll(wholeExample(), "/run/secrets/db", secret)
+	source := strings.NewReplacer("/run/secrets", dir, "/etc/ssl/hook-ca.pem", certs.NewAuthority(t).File).Replace(wholeExample())
 	c, err := Parse("example.toml", []byte(source), func(name string) (string, bool) {
 		return "from " + name, name == "DB_PASSWORD" || name == "HOOK_SECRET"
 	})
@@ -77,7 +89,7 @@ func TestExampleLoadsWithAllItShows(t *testing.T) {
 // shown returns each key of the example with the text of the first value.
 func shown() map[string]string {
 	texts, section := map[string]string{}, ""
-	header := regexp.MustCompile(`^\[+([a-z]+)\]+$`)
+	header := regexp.MustCompile(`^\[+([a-z.]+)\]+$`)
 	for line := range strings.Lines(wholeExample()) {
 		line = strings.TrimSpace(line)
 		if match := header.FindStringSubmatch(line); match != nil {
@@ -129,6 +141,13 @@ func limits() map[string]string {
 	ranges := map[string]string{
 		"http.listen":             "host:port",
 		"http.hosts":              "host names",
+		"http.cors_origins":       "exact origins",
+		"http.trusted_proxies":    "addresses and networks",
+		"admin.listen":            "host:port",
+		"http.tls.cert":           "path",
+		"http.tls.key":            "path",
+		"http.tls.client_ca":      "path",
+		"http.tls.client_auth":    "`none` `request` `require`",
 		"store.masters":           "names of partitions",
 		"store.read":              "`random` `nearest` `local`",
 		"store.local":             "name of a partition",
@@ -137,12 +156,33 @@ func limits() map[string]string {
 		"sync.schedule":           "cron",
 		"log.level":               "`debug` `info` `warn` `error`",
 		"log.format":              "`text` `json`",
+		"log.access":              "path",
+		"log.access_format":       "`combined` `json`",
+		"audit.file":              "path",
+		"audit.reads":             "`true` `false`",
+		"audit.required":          "`true` `false`",
 		"partition.name":          "1..64 of `A-Za-z0-9_.-`",
 		"partition.url":           "`mysql://` `sqlite:`",
 		"partition.password_file": "path",
 		"webhook.url":             "`http://` `https://`",
 		"webhook.prefix":          "0..512 bytes",
 		"webhook.secret":          "at least 16 bytes",
+		"webhook.ca":              "path",
+		"webhook.secret_file":     "path",
+		"auth.anonymous":          "`\"none\"` or a table",
+		"quota.prefix":            "0..512 bytes",
+		"quota.max_keys":          "0..1000000000",
+		"quota.max_bytes":         "0..1048576GiB",
+		"auth.secret_file":        "path",
+		"certificate.san":         "1..512 bytes",
+		"certificate.key":         "10 of `a-z2-7`",
+		"key.id":                  "10 of `a-z2-7`",
+		"key.name":                "1..128 printable characters",
+		"key.hash":                "64 hexadecimal digits",
+		"key.roles":               "`read` `write` `admin` `monitor`",
+		"key.rights":              "`mint` `force`",
+		"key.prefixes":            "at most 64",
+		"key.expires":             "with its offset from UTC",
 	}
 	for key, limits := range c.ranges {
 		if section, name, _ := strings.Cut(key, "]."); strings.HasPrefix(section, "partition[") {
@@ -165,6 +205,12 @@ func docType(kind reflect.Type) string {
 		return "boolean"
 	case reflect.TypeFor[[]string]():
 		return "list of strings"
+	case reflect.TypeFor[[]PrefixAccess]():
+		return "list of tables"
+	case reflect.TypeFor[Grants]():
+		return "string or table"
+	case reflect.TypeFor[time.Time]():
+		return "date and time"
 	}
 	return "string"
 }
@@ -172,9 +218,11 @@ func docType(kind reflect.Type) string {
 // docDefault returns the default that the example shows; some keys have none.
 func docDefault(key string) string {
 	switch key {
-	case "partition.name", "partition.url", "webhook.url", "webhook.secret":
+	case "partition.name", "partition.url", "webhook.url", "key.id", "key.name", "key.hash", "certificate.san", "certificate.key":
 		return "required"
-	case "partition.password_file", "webhook.prefix":
+	case "quota.prefix", "quota.max_keys", "quota.max_bytes":
+		return "none"
+	case "partition.password_file", "webhook.prefix", "webhook.secret", "webhook.secret_file", "webhook.ca", "key.roles", "key.rights", "key.prefixes", "key.expires":
 		return "none"
 	case "store.masters":
 		return "the first partition"

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/BurntSushi/toml"
@@ -228,15 +227,3 @@ func (s *scanner) addKey(path string, line int) {
 	}
 	s.source = ""
 }
-
-// join returns the path of a key inside a table.
-func join(table, name string) string {
-	name = toml.Key{name}.String()
-	if table == "" {
-		return name
-	}
-	return table + "." + name
-}
-
-// element returns the path of the i-th element of an array.
-func element(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }

@@ -18,17 +18,28 @@ const maxFileBytes = 1 << 20
 // Load reads the file at path; env is usually [os.LookupEnv]. The error is [Problems] if the content is faulty, and
 // wraps the operating system's error if the file cannot be read. A file of more than 1 MiB is refused.
 func Load(path string, env Lookup) (*Config, error) {
-	source, err := readFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("read config: %w", err)
-	}
-	return Parse(path, source, env)
+	_, c, err := load(path, env)
+	return c, err
 }
 
-// Parse is Load for a source in memory; file is the name that problems give. Parse reads the password files that the
-// source names.
+// load is Load, and returns the report with the lines of the keys.
+func load(path string, env Lookup) (*report, *Config, error) {
+	source, err := readFile(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read config: %w", err)
+	}
+	r := &report{file: path}
+	c, err := r.readSource(source, env)
+	return r, c, err
+}
+
+// Parse is Load for a source in memory; file is the name that problems give. Parse reads the files of
+// passwords and certificates that the source names.
 func Parse(file string, source []byte, env Lookup) (*Config, error) {
-	r := &report{file: file}
+	return (&report{file: file}).readSource(source, env)
+}
+
+func (r *report) readSource(source []byte, env Lookup) (*Config, error) {
 	document := r.parse(string(source))
 	if err := r.err(); err != nil {
 		return nil, err
@@ -36,6 +47,14 @@ func Parse(file string, source []byte, env Lookup) (*Config, error) {
 	c := base()
 	(&decoder{report: r, env: env}).table("", document, reflect.ValueOf(c).Elem())
 	r.readPasswords(c.Partitions)
+	r.readCertificates(c.HTTP.TLS)
+	r.readAuthorities(c.Webhooks)
+	r.readWebhookSecrets(c.Webhooks)
+	if file := c.Auth.SecretFile; file != "" {
+		if _, err := ReadSecret(file); err != nil {
+			r.addf("auth.secret_file", "%v", err)
+		}
+	}
 	if c.Store.Masters == nil && len(c.Partitions) > 0 {
 		c.Store.Masters = []string{c.Partitions[0].Name}
 	}
@@ -110,6 +129,50 @@ func (r *report) readPasswords(partitions []Partition) {
 	}
 }
 
+// readCertificates reports files of certificates that cannot be used.
+func (r *report) readCertificates(t TLS) {
+	if t.Cert != "" && t.Key != "" {
+		if _, err := t.ReadCert(); err != nil {
+			r.addf("http.tls.cert", "%v", err)
+		}
+	}
+	if t.ClientCA != "" {
+		if _, err := ReadAuthorities(t.ClientCA); err != nil {
+			r.addf("http.tls.client_ca", "%v", err)
+		}
+	}
+}
+
+// readAuthorities reports files of authorities that cannot be used.
+func (r *report) readAuthorities(hooks []Webhook) {
+	for i, h := range hooks {
+		if h.CA == "" {
+			continue
+		}
+		if _, err := ReadAuthorities(h.CA); err != nil {
+			r.addf(element("webhook", i)+".ca", "%v", err)
+		}
+	}
+}
+
+// readWebhookSecrets puts the secret of each secret_file into its webhook.
+func (r *report) readWebhookSecrets(hooks []Webhook) {
+	for i := range hooks {
+		h, key := &hooks[i], element("webhook", i)+".secret_file"
+		switch {
+		case h.SecretFile == "":
+		case h.Secret.IsSet():
+			r.addf(key, "the section already holds a secret; keep one of the two")
+		default:
+			secret, err := ReadWebhookSecret(h.SecretFile)
+			if err != nil {
+				r.addf(key, "%v", err)
+			}
+			h.Secret = secret
+		}
+	}
+}
+
 // ReadPassword returns the first line of a regular file of at most 1 MiB, without the line end; an empty line is an error.
 func ReadPassword(path string) (Secret, error) {
 	content, err := readFile(path)
@@ -122,6 +185,20 @@ func ReadPassword(path string) (Secret, error) {
 		return Secret{}, fmt.Errorf("the first line of %s is empty", path)
 	}
 	return NewSecret(line), nil
+}
+
+// ReadSecret is ReadPassword for the secret of the sign-in cookies, of at least 32 bytes.
+func ReadSecret(path string) (Secret, error) { return readSecret(path, minSignInSecret) }
+
+// ReadWebhookSecret is ReadPassword for the secret of a webhook, of at least 16 bytes.
+func ReadWebhookSecret(path string) (Secret, error) { return readSecret(path, minWebhookSecret) }
+
+func readSecret(path string, least int) (Secret, error) {
+	secret, err := ReadPassword(path)
+	if n := len(secret.Reveal()); err == nil && n < least {
+		return Secret{}, fmt.Errorf("the first line of %s has %d bytes, a secret has at least %d: make one with 'openssl rand -hex 32'", path, n, least)
+	}
+	return secret, err
 }
 
 // readFile reads a regular file of at most maxFileBytes: a pipe or device could block the caller for ever.

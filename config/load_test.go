@@ -136,6 +136,20 @@ func TestPasswordFileMustHoldAPassword(t *testing.T) {
 	}
 }
 
+func TestSecretFileMustHoldALongSecret(t *testing.T) {
+	short, long := write(t, "short", strings.Repeat("a", 31)+"\nmore than enough in the second line\n"), write(t, "long", strings.Repeat("a", 32)+"\n")
+	for path, want := range map[string]string{
+		long:      "",
+		short:     "f:1: auth.secret_file: the first line of " + short + " has 31 bytes",
+		"/none/x": "f:1: auth.secret_file: ",
+	} {
+		_, err := config.Parse("f", []byte("auth.secret_file = '"+path+"'\n"+good), nil)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.HasPrefix(err.Error(), want)) {
+			t.Errorf("file %s: %v, want %s", path, err, want)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add("[http]\nmax_header_bytes = '64KiB'\nread_timeout = '1m'\n[log]\nlevel = 'info'\n" + good)
 	f.Add("http.listen = 'h:1'\npartition = [{name = 'a', url = 'sqlite:a'},\n{name = 'b', url = 'mysql://u:p@h/d?tls=true'}]")

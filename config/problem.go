@@ -4,7 +4,10 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+
+	"github.com/BurntSushi/toml"
 )
 
 // Problem is a fault of a configuration.
@@ -31,6 +34,18 @@ func (p Problem) String() string {
 	}
 	return b.String() + p.Message
 }
+
+// join returns the path of a key inside a table.
+func join(table, name string) string {
+	name = toml.Key{name}.String()
+	if table == "" {
+		return name
+	}
+	return table + "." + name
+}
+
+// element returns the path of the i-th element of an array.
+func element(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
 
 // Problems are all faults of a configuration, in the order of lines: the error of [Parse], [Load] and
 // [Config.Validate], never empty there.
@@ -66,11 +81,24 @@ func (r *report) faulty(key string) bool {
 	})
 }
 
+// faultyBelow reports whether key, or a key inside this section or array, has a problem.
+func (r *report) faultyBelow(key string) bool {
+	return slices.ContainsFunc(r.problems, func(p Problem) bool {
+		rest, found := strings.CutPrefix(p.Key, key)
+		return found && (rest == "" || rest[0] == '.' || rest[0] == '[')
+	})
+}
+
 // err returns the problems sorted by line, or nil.
 func (r *report) err() error {
 	if len(r.problems) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(r.problems, func(a, b Problem) int { return cmp.Compare(a.Line, b.Line) })
+	r.sort()
 	return r.problems
+}
+
+// sort sorts the problems by line.
+func (r *report) sort() {
+	slices.SortStableFunc(r.problems, func(a, b Problem) int { return cmp.Compare(a.Line, b.Line) })
 }

@@ -16,9 +16,9 @@ import (
 const good = "[[partition]]\nname = 'p'\nurl = 'sqlite:p.db'\n"
 
 const (
-	unknownHTTP = "unknown key; known here: listen, hosts, read_header_timeout, read_timeout, write_timeout, idle_timeout, " +
-		"shutdown_timeout, max_header_bytes, max_connections, request_memory"
-	unknownTop       = "unknown key; known here: http, store, sync, log, partition, webhook"
+	unknownHTTP = "unknown key; known here: listen, hosts, cors_origins, read_header_timeout, read_timeout, write_timeout, idle_timeout, " +
+		"drain, shutdown_timeout, max_header_bytes, max_connections, max_idle_connections, request_memory, trusted_proxies, tls"
+	unknownTop       = "unknown key; known here: http, store, sync, admin, log, audit, limits, auth, partition, webhook, key, quota, certificate"
 	unknownPartition = "unknown key; known here: name, url, password_file, max_connections"
 	badSize          = `must be a whole number of bytes, or one with a unit, such as "16MiB" or "8MB" ` +
 		`(B, KB, MB, GB are powers of 1000; KiB, MiB, GiB of 1024)`
@@ -30,7 +30,7 @@ const (
 	badName    = "must be 1..64 letters, digits, '_', '.' or '-', beginning with a letter or digit"
 	badPrefix  = "must be at most 32 letters, digits or '_', and begin with no digit"
 	badDB      = "must name a database of 1..64 letters, digits, '_', '-' or '$'"
-	badParam   = "takes no parameter but tls=true, false, skip-verify or preferred, and with tls=true ca=FILE"
+	badParam   = "takes no parameter but tls=true, false, skip-verify or preferred, and with tls=true ca=FILE, cert=FILE and key=FILE"
 	badHost    = "names no host, or one that is neither a host name nor an address"
 	badListen  = `must be "host:port", such as "127.0.0.1:8080" or "[::1]:8080"`
 	badNames   = "is neither a host name nor an address; write it without a port"
@@ -156,7 +156,7 @@ func TestValidateJudgesAConfigMadeInGo(t *testing.T) {
 		t.Errorf("Default: %v", err)
 	}
 	c := config.Default("data")
-	c.Log = config.Log{Level: 3, Format: config.FormatJSON}
+	c.Log.Level, c.Log.Format = 3, config.FormatJSON
 	c.HTTP.Listen, c.Partitions[1].Name, c.Partitions[2].URL = "nowhere", "partition-0", config.URL{Scheme: "redis"}
 	want := "http.listen: " + badListen + `
 log.level: must be "debug", "info", "warn" or "error"` + "\npartition[2].url: " + badURL +

@@ -4,6 +4,12 @@ import "log/slog"
 
 const redacted = "REDACTED"
 
+// The least lengths, in bytes, of the secrets of the sign-in cookies and of a webhook.
+const (
+	minSignInSecret  = 32
+	minWebhookSecret = 16
+)
+
 // Secret is a string that no formatting shows. The zero Secret is unset. The text is behind a pointer, because fmt
 // prints unexported fields of an enclosing struct without calling their methods.
 type Secret struct{ text *string }

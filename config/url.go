@@ -28,7 +28,7 @@ type URL struct {
 	Host     string            // a name or an address, without brackets; or the path of a socket
 	Port     int               // 3306 when the url names none, 0 for a socket
 	Database string            // with the prefix "test_" when RUNNEL_ENV=test
-	Params   map[string]string // nil when there are none; "tls": true, false, skip-verify or preferred; "ca": a file of authorities, with tls=true
+	Params   map[string]string // nil when there are none; "tls": true, false, skip-verify or preferred; with tls=true the files "ca", "cert" and "key"
 	Path     string            // SQLite only: the file, as written; relative to the working directory
 }
 
@@ -149,17 +149,30 @@ func (u URL) mysqlFaults() (faults []string) {
 	if !databaseName.MatchString(u.Database) {
 		faults = append(faults, "must name a database of 1..64 letters, digits, '_', '-' or '$'")
 	}
-	for name, value := range u.Params {
-		fine := slices.Contains([]string{"true", "false", "skip-verify", "preferred"}, value)
-		if name == "ca" {
-			fine = value != "" && u.Params["tls"] == "true"
-		}
-		if !fine || name != "tls" && name != "ca" {
-			faults = append(faults, "takes no parameter but tls=true, false, skip-verify or preferred, and with tls=true ca=FILE")
-			break
-		}
+	if !u.hasFineParams() {
+		faults = append(faults, "takes no parameter but tls=true, false, skip-verify or preferred, and with tls=true ca=FILE, cert=FILE and key=FILE")
 	}
 	return faults
+}
+
+// hasFineParams reports whether all parameters are known, and files are named with tls=true only; a certificate needs its
+// key.
+func (u URL) hasFineParams() bool {
+	for name, value := range u.Params {
+		switch name {
+		case "tls":
+			if !slices.Contains([]string{"true", "false", "skip-verify", "preferred"}, value) {
+				return false
+			}
+		case "ca", "cert", "key":
+			if value == "" || u.Params["tls"] != "true" {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	return (u.Params["cert"] == "") == (u.Params["key"] == "")
 }
 
 func (u URL) sqliteFaults() []string {

@@ -3,19 +3,13 @@ package config
 import (
 	"fmt"
 	"net/url"
-	"unicode/utf8"
+	"strings"
 )
 
-const (
-	maxWebhooks    = 64
-	minSecretBytes = 16
-	maxPrefixBytes = 512
-)
+const maxWebhooks = 64
 
 func (c *checker) webhooks(hooks []Webhook) {
-	if len(hooks) > maxWebhooks {
-		c.rule("webhook", fmt.Sprintf("there are %d, over the limit of %d", len(hooks), maxWebhooks))
-	}
+	c.atMost("webhook", len(hooks), maxWebhooks)
 	type place struct{ url, prefix string }
 	seen := map[place]bool{}
 	for i, h := range hooks {
@@ -23,14 +17,16 @@ func (c *checker) webhooks(hooks []Webhook) {
 		if fault := webhookFault(h.URL); fault != "" {
 			c.rule(key+".url", fault)
 		}
-		if len(h.Prefix) > maxPrefixBytes || !utf8.ValidString(h.Prefix) {
-			c.rule(key+".prefix", fmt.Sprintf("must be at most %d bytes of valid UTF-8", maxPrefixBytes))
-		}
+		c.keyPrefix(key+".prefix", h.Prefix)
 		switch n := len(h.Secret.Reveal()); {
+		case h.SecretFile != "": // was checked when the file was read
 		case n == 0:
-			c.rule(key+".secret", "is missing")
-		case n < minSecretBytes:
-			c.rule(key+".secret", fmt.Sprintf("must be at least %d bytes long", minSecretBytes))
+			c.rule(key+".secret", "is missing, and so is secret_file")
+		case n < minWebhookSecret:
+			c.rule(key+".secret", fmt.Sprintf("must be at least %d bytes long", minWebhookSecret))
+		}
+		if h.CA != "" && !strings.HasPrefix(h.URL, "https:") {
+			c.rule(key+".ca", "has no effect without https")
 		}
 		if at := (place{h.URL, h.Prefix}); h.URL != "" && seen[at] {
 			c.rule(key+".url", "receives this prefix by another webhook too")

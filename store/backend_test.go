@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/internal/storetest"
 	"github.com/runnelkv/runnel/store/partition"
 	"github.com/runnelkv/runnel/store/partition/memory"
 	"github.com/runnelkv/runnel/store/partition/mysql"
@@ -15,33 +16,33 @@ import (
 
 func TestPartitionThatBecomesUsableIsAnnounced(t *testing.T) {
 	var reached atomic.Int64
-	o := options()
+	o := storetest.Options()
 	o.OnReach = func() { reached.Add(1) }
-	r := newRig(t, 2, o)
-	eventually(t, "announcement of both partitions", func() bool { return reached.Load() == 2 })
+	r := storetest.New(t, 2, o)
+	storetest.Eventually(t, "announcement of both partitions", func() bool { return reached.Load() == 2 })
 
-	r.parts[1].Fail(func(string) error { return partition.ErrUnavailable })
-	eventually(t, "unreachable partition", func() bool { return r.Status().Partitions[1].Err != nil })
+	r.Parts[1].Fail(func(string) error { return partition.ErrUnavailable })
+	storetest.Eventually(t, "unreachable partition", func() bool { return r.Status().Partitions[1].Err != nil })
 	if n := reached.Load(); n != 2 {
 		t.Errorf("%d announcements while a partition went away, want none beside the first 2", n)
 	}
-	r.parts[1].Fail(nil)
-	eventually(t, "announcement of the return", func() bool { return reached.Load() == 3 })
+	r.Parts[1].Fail(nil)
+	storetest.Eventually(t, "announcement of the return", func() bool { return reached.Load() == 3 })
 }
 
 // TestCommittedIsTheLastCommitThatWasAnswered, and 0 once the partition was seen to hold
 // less.
 func TestCommittedIsTheLastCommitThatWasAnswered(t *testing.T) {
-	r := newRig(t, 2, options())
+	r := storetest.New(t, 2, storetest.Options())
 	if got := r.Committed("p0"); got != 0 {
 		t.Errorf("%d before the first commit", got)
 	}
-	r.put(t, "a", "1")
-	before, err := r.parts[0].Positions(t.Context())
+	r.MustPut(t, "a", "1")
+	before, err := r.Parts[0].Positions(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := r.put(t, "b", "1")
+	e := r.MustPut(t, "b", "1")
 	if got := r.Committed("p0"); got != e.Revision {
 		t.Errorf("%d, not %d", got, e.Revision)
 	}
@@ -49,9 +50,9 @@ func TestCommittedIsTheLastCommitThatWasAnswered(t *testing.T) {
 	if got := r.Committed("p0"); got != 0 {
 		t.Errorf("%d after p0 was seen at %d", got, before.Origins["p0"].Revision)
 	}
-	r.parts[0].Fail(func(string) error { return partition.ErrOutcomeUnknown })
+	r.Parts[0].Fail(func(string) error { return partition.ErrOutcomeUnknown })
 	_, _ = r.Put(t.Context(), store.Entry{Key: store.User.Key("c")}) // committed or not
-	r.parts[0].Fail(nil)
+	r.Parts[0].Fail(nil)
 	if got := r.Committed("p0"); got != 0 {
 		t.Errorf("%d after an outcome that is unknown", got)
 	}
@@ -62,17 +63,17 @@ func TestCommittedIsTheLastCommitThatWasAnswered(t *testing.T) {
 
 func TestLagIsZeroWhenLevelAndTheAgeOfTheProofIsApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := options()
+		o := storetest.Options()
 		o.Poll = time.Second
-		r := newRig(t, 2, o)
-		r.put(t, "a", "1")
-		r.level(t)
+		r := storetest.New(t, 2, o)
+		r.MustPut(t, "a", "1")
+		r.Level(t)
 		time.Sleep(10 * time.Second)
 		at := r.Status().Partitions[1].Origins[0]
 		if at.LagRevisions != 0 || at.Lag != 0 || at.Age < 10*time.Second || at.Age > 13*time.Second {
 			t.Errorf("level 10 s ago: %+v", at)
 		}
-		r.put(t, "a", "2")
+		r.MustPut(t, "a", "2")
 		time.Sleep(2 * time.Second)
 		if at := r.Status().Partitions[1].Origins[0]; at.LagRevisions != 1 || at.Lag != at.Age || at.Lag < 12*time.Second {
 			t.Errorf("a write later: %+v", at)
@@ -105,10 +106,10 @@ func TestValuesFitPartitionsThatWereNotReached(t *testing.T) {
 // master and the replicas behind it, even if no partition has been asked for its positions since.
 func TestStatusKnowsWhatWasCommitted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := options()
+		o := storetest.Options()
 		o.Poll = time.Hour
-		r := newRig(t, 2, o)
-		e := r.put(t, "a", "1")
+		r := storetest.New(t, 2, o)
+		e := r.MustPut(t, "a", "1")
 		for _, p := range r.Status().Partitions {
 			at := p.Origins[0]
 			if isMaster := p.Name == string(e.Origin); isMaster != (at.Revision == e.Revision) || isMaster == (at.LagRevisions == 1) {

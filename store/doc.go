@@ -38,8 +38,9 @@
 // always lower bounds. The sync process copies entries between partitions; the store copies
 // only for [Store.Copy] and [Store.Restore].
 //
-// Files by prefix: write_ leads from Update and Put to the commit, read_ from Get and List to
-// a partition's answer, feed_ to the change feed; cache_ is the cache of replicas' answers,
-// cluster_ the cluster map, joins and restores, backend_ a partition with its health and
-// positions.
+// The parts have packages of their own below internal: backend holds the partitions with
+// their health, positions and clocks; cluster owns the cluster map; commit groups the writes
+// of a master; routing chooses the partitions that may answer a read; cache keeps answers of
+// replicas; quota bounds the use of prefixes; feed reads the changes; catchup copies on request; version has vectors and tokens.
+// This package composes them, and has the reads (files read_*) and the writes.
 package store

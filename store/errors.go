@@ -5,27 +5,32 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/runnelkv/runnel/store/internal/pointread"
+	"github.com/runnelkv/runnel/store/internal/backend"
+	"github.com/runnelkv/runnel/store/internal/commit"
+	"github.com/runnelkv/runnel/store/internal/quota"
+	"github.com/runnelkv/runnel/store/internal/routing"
 	"github.com/runnelkv/runnel/store/partition"
 )
 
 var (
 	// ErrNotFound: the partition that answered holds no live entry of the key.
 	ErrNotFound = errors.New("not found")
-	// ErrDifferentMasters: the keys of one Update have more than one master.
-	ErrDifferentMasters = errors.New("keys have different masters")
 	// ErrNoPartition: no partition can answer the read now.
-	ErrNoPartition = errors.New("no partition can answer")
+	ErrNoPartition = backend.ErrNoPartition
 	// ErrMasterUnavailable: the key's master takes no writes now; nothing was
 	// stored. The error is a *MasterError.
-	ErrMasterUnavailable = errors.New("master unavailable")
+	ErrMasterUnavailable = backend.ErrMasterUnavailable
+	// ErrMoving: the key's slot is moving to another master, for longer than two seconds. It is the cause of a *MasterError.
+	ErrMoving = backend.ErrMoving
+	// ErrUnknownPartition: no partition of that name is configured.
+	ErrUnknownPartition = backend.ErrUnknownPartition
+	// ErrDifferentMasters: the keys of one Update have more than one master.
+	ErrDifferentMasters = errors.New("keys have different masters")
 	// ErrOutcomeUnknown: the connection to the master died during the commit. The
 	// write is stored completely or not at all; which of the two is unknown.
 	ErrOutcomeUnknown = partition.ErrOutcomeUnknown
-	// ErrUnknownPartition: no partition of that name is configured.
-	ErrUnknownPartition = errors.New("unknown partition")
 	// ErrClosed: the store is shutting down.
-	ErrClosed = pointread.ErrClosed
+	ErrClosed = backend.ErrClosed
 )
 
 // KeyError says why a name is not a valid key. Nothing was read or written.
@@ -35,58 +40,27 @@ type KeyError struct {
 
 func (e *KeyError) Error() string { return "the key " + e.Reason }
 
-// TooLargeError says that a value exceeds the size limit of the store.
-type TooLargeError struct {
-	Limit int64 // bytes of the largest value that is accepted
-}
+// MasterError is ErrMasterUnavailable with the name of the Master and the cause, Err. A retry may
+// succeed after the duration RetryAfter.
+type MasterError = backend.MasterError
 
-func (e *TooLargeError) Error() string {
-	return fmt.Sprintf("the value is larger than %d bytes", e.Limit)
-}
+// TooLargeError says that a value exceeds the size limit of the store. Limit is the size of the largest value that is
+// accepted, in bytes.
+type TooLargeError = commit.TooLargeError
 
-// MasterError is ErrMasterUnavailable with the master's name and the cause. A retry may
-// succeed after RetryAfter.
-type MasterError struct {
-	Master     string
-	RetryAfter time.Duration
-	Err        error // the cause
-}
-
-func (e *MasterError) Error() string {
-	return fmt.Sprintf("master %s unavailable: %v", e.Master, e.Err)
-}
-
-// Is makes errors.Is(err, ErrMasterUnavailable) hold.
-func (e *MasterError) Is(target error) bool { return target == ErrMasterUnavailable }
-
-func (e *MasterError) Unwrap() error { return e.Err }
+// QuotaError says that a write exceeds the quota of the Prefix: Limit keys or bytes (Unit), of which
+// Used are in use. The write would have added Growth. Nothing was stored.
+type QuotaError = quota.Error
 
 // SessionError: no partition that answers holds everything the session has seen, and the
-// key's master does not answer or has lost a part.
-type SessionError struct {
-	Master     string
-	RetryAfter time.Duration
-	Err        error // why the master could not be asked
-}
+// key's Master does not answer or has lost a part; Err says why the master could not be asked.
+// A retry may succeed after the duration RetryAfter.
+type SessionError = routing.SessionError
 
-func (e *SessionError) Error() string {
-	return fmt.Sprintf("no partition that answers has reached the session: %v", e.Err)
-}
-
-func (e *SessionError) Unwrap() error { return e.Err }
-
-// StalenessError: no partition that answers is known to be as fresh as the read demands.
-type StalenessError struct {
-	Max        time.Duration
-	RetryAfter time.Duration
-	Err        error // why the master could not be asked
-}
-
-func (e *StalenessError) Error() string {
-	return fmt.Sprintf("no partition that answers is at most %v stale: %v", e.Max, e.Err)
-}
-
-func (e *StalenessError) Unwrap() error { return e.Err }
+// StalenessError: no partition that answers is known to be as fresh as the read demands, at
+// most Max stale; Err says why the master could not be asked. A retry may succeed after the
+// duration RetryAfter.
+type StalenessError = routing.StalenessError
 
 // CopiesError: fewer partitions answered than a Quorum needs. If Asked exceeds Configured,
 // there are too few partitions.

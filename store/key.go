@@ -5,8 +5,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/zeebo/xxh3"
-
+	"github.com/runnelkv/runnel/store/internal/cluster"
 	"github.com/runnelkv/runnel/store/partition"
 )
 
@@ -57,23 +56,10 @@ func CheckName(name string, maxBytes int) error {
 }
 
 // Slots is the fixed number of slots that keys hash to.
-const Slots = 1024
+const Slots = cluster.Slots
 
-// Slot is a share of the key space. Each slot belongs to a master.
-type Slot uint16
+// Slot is a share of the key space, a number below Slots. Each slot belongs to a master.
+type Slot = cluster.Slot
 
-// SlotOf is the slot of a key: the xxh3 hash of its route.
-func SlotOf(k Key) Slot { return Slot(xxh3.HashString(route(Name(k))) % Slots) }
-
-// route is the part of a name that is hashed: the tag in the first {…}, so that keys that
-// share a tag share a master; the whole name if there is no tag or the tag is empty.
-func route(name string) string {
-	_, rest, ok := strings.Cut(name, "{")
-	if !ok {
-		return name
-	}
-	if tag, _, ok := strings.Cut(rest, "}"); ok && tag != "" {
-		return tag
-	}
-	return name
-}
+// SlotOf is the slot of a key. Keys that share a {tag} share a slot.
+func SlotOf(k Key) Slot { return cluster.SlotOf(k) }

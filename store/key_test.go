@@ -2,7 +2,7 @@ package store
 
 import (
 	"errors"
-	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -28,35 +28,17 @@ func TestCheckName(t *testing.T) {
 	}
 }
 
-func TestRoute(t *testing.T) {
-	for name, want := range map[string]string{
-		"a": "a", "{t}a": "t", "x{t}y{u}": "t", "{}a": "{}a", "{t": "{t", "a}{b}": "b",
-	} {
-		if got := route(name); got != want {
-			t.Errorf("route(%q) = %q; want %q", name, got, want)
-		}
+func TestParseSlots(t *testing.T) {
+	got, err := ParseSlots("600,0-3,2")
+	if err != nil || !slices.Equal(got, []Slot{0, 1, 2, 3, 600}) {
+		t.Errorf("%v, %v", got, err)
 	}
-}
-
-// TestAssignMovesOnlyTheNewMastersShare adds a master to n masters: no slot may move
-// between the old masters, and the shares must be nearly even.
-func TestAssignMovesOnlyTheNewMastersShare(t *testing.T) {
-	var masters []string
-	for n := 1; n <= 8; n++ {
-		before := assignSlots(masters)
-		masters = append(masters, fmt.Sprint("partition-", n-1))
-		after := assignSlots(masters)
-		moved := 0
-		for slot := range after {
-			if n > 1 && before[slot] != after[slot] {
-				moved++
-				if int(after[slot]) != n-1 {
-					t.Fatalf("slot %d moved from %d to %d when %d came", slot, before[slot], after[slot], n-1)
-				}
-			}
-		}
-		if share := Slots / n; n > 1 && (moved < share*2/3 || moved > share*4/3) {
-			t.Errorf("master %d took %d slots; its share is %d", n, moved, share)
+	if got, err := ParseSlots(""); err != nil || got != nil {
+		t.Errorf("no slots: %v, %v", got, err)
+	}
+	for _, text := range []string{"x", "-1", "1-", "3-2", "1024", "0-1024", "1,,2", "1 2"} {
+		if got, err := ParseSlots(text); err == nil || !strings.Contains(err.Error(), "numbers from 0 to 1023") {
+			t.Errorf("%q: %v, %v", text, got, err)
 		}
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/runnelkv/runnel/store/internal/backend"
+	"github.com/runnelkv/runnel/store/internal/routing"
 	"github.com/runnelkv/runnel/store/partition"
 )
 
@@ -26,6 +28,8 @@ type Options struct {
 	Local         string                // for ReadLocal: the name of the partition
 	SessionWait   time.Duration         // how long a session waits for a replica, default 250 ms; negative: sessions do not wait
 	CacheBytes    int64                 // approximate memory of the cache of replicas' answers, default 0: no cache
+	Quotas        []Quota               // of the keys of users; their prefixes are distinct
+	MeasureEvery  time.Duration         // how often the use of the quotas is measured, default 1 min
 	Init          bool                  // found a cluster even if configured partitions cannot be reached
 	Logger        *slog.Logger          // default slog.Default()
 	OnCommit      func()                // called after each commit that wrote an entry; must not block
@@ -52,6 +56,7 @@ func (o Options) withDefaults() Options {
 	o.Read = cmp.Or(o.Read, ReadRandom)
 	o.SessionWait = cmp.Or(o.SessionWait, 250*time.Millisecond)
 	o.Poll = cmp.Or(o.Poll, time.Second)
+	o.MeasureEvery = cmp.Or(o.MeasureEvery, time.Minute)
 	o.Logger = cmp.Or(o.Logger, slog.Default())
 	if o.OnCommit == nil {
 		o.OnCommit = func() {}
@@ -70,7 +75,16 @@ func (o Options) checkRead() error {
 		if slices.ContainsFunc(o.Partitions, func(p partition.Partition) bool { return p.Name() == o.Local }) {
 			return nil
 		}
-		return fmt.Errorf("local partition %q: %w", o.Local, ErrUnknownPartition)
+		return fmt.Errorf("local partition %q: %w", o.Local, backend.ErrUnknownPartition)
 	}
 	return fmt.Errorf("unknown read choice %q", o.Read)
+}
+
+// routing is the part of the options that chooses the partitions for reads.
+func (o *Options) routing(background func(func()) bool) routing.Options {
+	r := routing.Options{Timeout: o.Timeout, Poll: o.Poll, SessionWait: o.SessionWait, Nearest: o.Read == ReadNearest, Background: background}
+	if o.Read == ReadLocal {
+		r.Local = o.Local
+	}
+	return r
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/internal/storetest"
 	"github.com/runnelkv/runnel/store/partition"
 	"github.com/runnelkv/runnel/store/partition/memory"
 )
@@ -20,10 +21,10 @@ func TestNoReadGoesByTheClockOfThisHost(t *testing.T) {
 	for _, off := range []time.Duration{-time.Hour, time.Hour} {
 		t.Run(off.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := &rig{parts: []*memory.Partition{memoryOff("p0", off), memoryOff("p1", -off)}}
-				o := options()
+				r := &storetest.Rig{Parts: []*memory.Partition{memoryOff("p0", off), memoryOff("p1", -off)}}
+				o := storetest.Options()
 				o.Poll = time.Second
-				r.start(t, o)
+				r.Start(t, o)
 				key, began := store.User.Key("a"), time.Now()
 				if err := r.Update(t.Context(), []store.Key{key}, store.UpdateOptions{}, func(v *store.Tx) error {
 					v.Put(store.Entry{Key: key, Value: []byte("1"), ExpiresAt: v.Now().Add(10 * time.Second)})
@@ -32,13 +33,13 @@ func TestNoReadGoesByTheClockOfThisHost(t *testing.T) {
 					t.Fatal(err)
 				}
 				done := time.Now()
-				r.level(t)
+				r.Level(t)
 				time.Sleep(time.Until(began.Add(10*time.Second - time.Millisecond)))
-				r.wantShown(t, key, true)
+				wantShown(t, r, key, true)
 				time.Sleep(time.Until(done.Add(10*time.Second + time.Millisecond)))
-				r.wantShown(t, key, false)
+				wantShown(t, r, key, false)
 				time.Sleep(2 * time.Hour)
-				r.wantShown(t, key, false)
+				wantShown(t, r, key, false)
 			})
 		})
 	}
@@ -48,15 +49,15 @@ func TestNoReadGoesByTheClockOfThisHost(t *testing.T) {
 // from before a renewal. That entry has expired by now, but the key was never absent.
 func TestEntryRenewedWhileItIsReadIsNotGone(t *testing.T) {
 	key := store.User.Key("a")
-	for way, shows := range map[string]func(*testing.T, *rig) bool{
-		"Get": func(t *testing.T, r *rig) bool {
+	for way, shows := range map[string]func(*testing.T, *storetest.Rig) bool{
+		"Get": func(t *testing.T, r *storetest.Rig) bool {
 			_, err := r.Get(t.Context(), key, store.ReadOptions{Consistency: store.FromMaster})
 			return err == nil
 		},
-		"GetMany": func(t *testing.T, r *rig) bool {
-			return r.getMany(t, []store.Key{key}, store.ReadOptions{Consistency: store.FromMaster})[0].err == nil
+		"GetMany": func(t *testing.T, r *storetest.Rig) bool {
+			return getMany(t, r, []store.Key{key}, store.ReadOptions{Consistency: store.FromMaster})[0].err == nil
 		},
-		"List": func(t *testing.T, r *rig) bool {
+		"List": func(t *testing.T, r *storetest.Rig) bool {
 			page, err := r.List(t.Context(), store.ListOptions{Space: store.User})
 			return err == nil && len(page.Entries) == 1
 		},
@@ -64,9 +65,9 @@ func TestEntryRenewedWhileItIsReadIsNotGone(t *testing.T) {
 		t.Run(way, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := &late{Partition: memory.New("p0")}
-				r, o := &rig{}, options()
+				r, o := &storetest.Rig{}, storetest.Options()
 				o.Poll, o.Timeout, o.Partitions = time.Second, time.Minute, []partition.Partition{p}
-				r.start(t, o)
+				r.Start(t, o)
 				renew := func() {
 					if err := r.Update(t.Context(), []store.Key{key}, store.UpdateOptions{}, func(v *store.Tx) error {
 						v.Put(store.Entry{Key: key, Value: []byte("1"), ExpiresAt: v.Now().Add(10 * time.Second)})
@@ -121,7 +122,7 @@ func memoryOff(name string, off time.Duration) *memory.Partition {
 }
 
 // wantShown checks every kind of read of an entry.
-func (r *rig) wantShown(t *testing.T, key store.Key, want bool) {
+func wantShown(t *testing.T, r *storetest.Rig, key store.Key, want bool) {
 	t.Helper()
 	check := func(way string, shown bool) {
 		t.Helper()
@@ -130,18 +131,18 @@ func (r *rig) wantShown(t *testing.T, key store.Key, want bool) {
 		}
 	}
 	options := []store.ReadOptions{{Consistency: store.FromMaster}, {Consistency: store.Quorum, Copies: store.AllCopies}}
-	for _, p := range r.parts {
+	for _, p := range r.Parts {
 		options = append(options, store.ReadOptions{Partition: p.Name()})
 	}
 	for _, o := range options {
 		way := string(o.Consistency) + o.Partition
 		_, err := r.Get(t.Context(), key, o)
 		check("Get of "+way, !errors.Is(err, store.ErrNotFound))
-		check("GetMany of "+way, !errors.Is(r.getMany(t, []store.Key{key}, o)[0].err, store.ErrNotFound))
+		check("GetMany of "+way, !errors.Is(getMany(t, r, []store.Key{key}, o)[0].err, store.ErrNotFound))
 		page, err := r.List(t.Context(), store.ListOptions{Space: store.User, ReadOptions: o})
 		check("List of "+way, err == nil && len(page.Entries) > 0)
 	}
-	all, _ := r.readAll(t, store.ChangeToken{}, userChanges)
+	all, _ := r.ReadAll(t, store.ChangeToken{}, store.ChangeOptions{Space: store.User, Values: true, Limit: store.MaxLimit})
 	check("Changes", len(all) == 1 && !all[0].Deleted)
 	if err := r.Update(t.Context(), []store.Key{key}, store.UpdateOptions{}, func(v *store.Tx) error {
 		_, found := v.Get(key)
@@ -150,7 +151,7 @@ func (r *rig) wantShown(t *testing.T, key store.Key, want bool) {
 	}); err != nil {
 		t.Error(err)
 	}
-	keys, err := r.parts[0].Expired(t.Context(), 10)
+	keys, err := r.Parts[0].Expired(t.Context(), partition.ExpirySpan{Origin: "p0", Limit: 10})
 	check("what is to be swept", err == nil && len(keys) == 0)
 }
 
@@ -158,19 +159,19 @@ func (r *rig) wantShown(t *testing.T, key store.Key, want bool) {
 // tombstones was emptied. Its state is Filling, and it serves no reads of that origin until
 // it is complete again.
 func TestPartitionThatIsFilledAfreshServesNoReads(t *testing.T) {
-	o := options()
+	o := storetest.Options()
 	o.Read, o.Local = store.ReadLocal, "p1"
-	r := newRig(t, 2, o, "p0", "p1")
-	eventually(t, "both masters", func() bool {
+	r := storetest.New(t, 2, o, "p0", "p1")
+	storetest.Eventually(t, "both masters", func() bool {
 		st := r.Status().Partitions
 		return st[0].Writable && st[1].Writable
 	})
 	var a store.Entry
 	for name := 'a'; a.Origin != "p0"; name++ {
-		a = r.put(t, string(name), "1")
+		a = r.MustPut(t, string(name), "1")
 	}
-	r.level(t)
-	p1 := r.parts[1]
+	r.Level(t)
+	p1 := r.Parts[1]
 	want := func(when, from string, state store.State) {
 		t.Helper()
 		at, err := p1.Positions(t.Context())
@@ -197,6 +198,6 @@ func TestPartitionThatIsFilledAfreshServesNoReads(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("amid the filling", "p0", store.Filling)
-	r.level(t)
+	r.Level(t)
 	want("whole again", "p1", store.Ready)
 }

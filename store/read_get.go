@@ -3,34 +3,128 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
-	"log/slog"
-	"sync"
+	"slices"
 	"time"
 
+	"github.com/runnelkv/runnel/store/internal/backend"
+	"github.com/runnelkv/runnel/store/internal/cluster"
+	"github.com/runnelkv/runnel/store/internal/routing"
 	"github.com/runnelkv/runnel/store/partition"
 )
-
-var errDamaged = errors.New("the stored value does not match its checksum")
 
 // Get reads an entry. ErrNotFound: the partition that answered, which Read names, has no
 // live entry of the key. ErrNoPartition: no partition can answer. ErrMasterUnavailable:
 // only the master was asked. A *SessionError, *StalenessError or *CopiesError: no partition
 // that answers satisfies the options.
 func (s *Store) Get(ctx context.Context, k Key, o ReadOptions) (r Read, err error) {
-	c := s.cluster.Load()
+	c := s.cluster.Map()
 	if c == nil {
-		return Read{}, ErrNoPartition
+		return Read{}, backend.ErrNoPartition
 	}
-	if o.Consistency == Quorum && o.Partition == "" {
+	switch {
+	case o.Partition != "":
+	case o.Consistency == Quorum:
 		return s.getQuorum(ctx, c, k, o)
+	case o.Consistency == FromMaster:
+		return s.getFromMaster(ctx, c, k, o)
 	}
-	q := s.newReadRequest(c, Origin(c.master(k)), o)
-	if r, ok := q.readCached(k); ok {
-		return r, nil
+	r, err = s.getBy(ctx, c, k, o)
+	if o.Consistency == Bounded && o.Partition == "" && r.Partition == c.Master(k) {
+		if now, err := s.confirmMasters(ctx, c, k); err != nil || now != c { // the answer may be older than the partition's position says
+			return s.getFromMaster(ctx, now, k, o)
+		}
+	}
+	return r, err
+}
+
+// getFromMaster reads from the key's master. While the entry is read, the master confirms that it still is the master.
+func (s *Store) getFromMaster(ctx context.Context, c *cluster.Map, k Key, o ReadOptions) (r Read, err error) {
+	type confirmed struct {
+		c   *cluster.Map
+		err error
+	}
+	confirming := make(chan confirmed, 1)
+	go func() {
+		now, err := s.confirmMasters(ctx, c, k)
+		confirming <- confirmed{now, err}
+	}()
+	r, err = s.getBy(ctx, c, k, o)
+	switch now := <-confirming; {
+	case now.err != nil:
+		return Read{}, now.err
+	case now.c != c:
+		return s.getBy(ctx, now.c, k, o)
+	}
+	return r, err
+}
+
+// confirmMasters returns the map by which the masters of the keys, or all masters if there are no keys, have confirmed during
+// the call that they are masters: c, or a later map.
+func (s *Store) confirmMasters(ctx context.Context, c *cluster.Map, keys ...Key) (*cluster.Map, error) {
+	isServed := func(c *cluster.Map) bool {
+		if len(keys) == 0 {
+			return c.IsConfirmed() && !c.HasMoveUnderWay()
+		}
+		return c.IsConfirmed() && !slices.ContainsFunc(keys, c.IsMoving)
+	}
+	for {
+		var err error = &backend.MasterError{Master: masterOf(c, keys), RetryAfter: s.options.Poll, Err: backend.ErrMoving}
+		if isServed(c) {
+			err = s.confirmBy(ctx, c, keys)
+		}
+		if !errors.Is(err, partition.ErrStaleEpoch) && !errors.Is(err, backend.ErrMoving) {
+			return c, err
+		}
+		next := s.cluster.AwaitMaster(ctx, c, isServed)
+		if next == nil {
+			return c, err
+		}
+		c = next
+	}
+}
+
+// masterOf is the master to name in an error about keys, or about all.
+func masterOf(c *cluster.Map, keys []Key) string {
+	if len(keys) == 0 {
+		return c.Masters[0]
+	}
+	return c.Master(keys[0])
+}
+
+// confirmBy asks the masters by the map c.
+func (s *Store) confirmBy(ctx context.Context, c *cluster.Map, keys []Key) error {
+	names := c.Masters
+	if len(keys) > 0 {
+		names = nil
+		for _, k := range keys {
+			if name := c.Master(k); !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	for _, name := range names {
+		b := s.backends.Named(name)
+		if b == nil {
+			return &backend.MasterError{Master: name, RetryAfter: s.options.Poll, Err: backend.ErrUnknownPartition}
+		}
+		if !b.IsReadable() {
+			return b.Unavailable(nil)
+		}
+		if err := b.ConfirmEpoch(ctx, c.EpochOf(name)); err != nil {
+			return b.Unavailable(err)
+		}
+	}
+	return nil
+}
+
+// getBy reads by the map c.
+func (s *Store) getBy(ctx context.Context, c *cluster.Map, k Key, o ReadOptions) (r Read, err error) {
+	q := s.router.NewRequest(c, Origin(c.Master(k)), o.demand(), k)
+	if h, ok := q.ReadCached(k); ok {
+		return readOf(h), nil
 	}
 	found := ErrNotFound
-	err = s.tryCandidates(ctx, &q, func(b *backend, wait time.Duration) (err error) {
+	err = q.TryCandidates(ctx, func(b *backend.Backend, wait time.Duration) (err error) {
 		r, found, err = s.getFrom(ctx, b, k, &q, wait)
 		return err
 	})
@@ -40,110 +134,36 @@ func (s *Store) Get(ctx context.Context, k Key, o ReadOptions) (r Read, err erro
 	return r, found
 }
 
+// readOf is the answer of a Get from the cache.
+func readOf(h routing.CacheHit) Read {
+	return Read{Entry: *h.Entry, Partition: h.Source, Staleness: h.Staleness, Seen: Mark{Origin: h.Entry.Origin, Revision: h.Entry.Revision}}
+}
+
 // getFrom reads an entry from a backend. found is ErrNotFound if the backend has no live
 // entry of the key.
-func (s *Store) getFrom(ctx context.Context, b *backend, k Key, q *readRequest, wait time.Duration) (r Read, found, err error) {
-	synced, token, began := b.syncedAt(q.origin), q.newFillToken(b), time.Now()
-	e, ok, err := b.getIntact(ctx, k, wait)
-	if err == nil && !ok && q.strict {
+func (s *Store) getFrom(ctx context.Context, b *backend.Backend, k Key, q *routing.Request, wait time.Duration) (r Read, found, err error) {
+	proof, known, began := q.Prove(b), q.KnownForCache(b), time.Now()
+	e, ok, err := b.GetIntact(ctx, k, wait)
+	if err == nil && !ok && q.IsStrict() {
 		var again bool
-		if again, err = s.mustReadAgain(ctx, b, q); again {
-			e, ok, err = b.getIntact(ctx, k, wait)
+		if again, err = q.MustReadAgain(ctx, b); again {
+			e, ok, err = b.GetIntact(ctx, k, wait)
 		}
 	}
 	if err != nil {
 		return Read{}, nil, err
 	}
-	r = Read{Partition: b.Name(), Staleness: s.age(b, q.origin, synced)}
-	if q.tooStale(r.Staleness) {
-		return Read{}, nil, errTooFarBehind
+	r = Read{Partition: b.Name(), Staleness: proof.Staleness()}
+	if q.TooStale(r.Staleness) {
+		return Read{}, nil, routing.ErrTooFarBehind
 	}
 	if ok {
-		r.Seen = Mark{e.Origin, e.Revision}
+		r.Seen = Mark{Origin: e.Origin, Revision: e.Revision}
 	}
-	if !ok || e.Deleted || e.ExpiresAt != 0 && !e.Live(s.nowAt(q.origin, began)) {
+	if !ok || e.Deleted || e.ExpiresAt != 0 && !e.Live(s.backends.NowAt(e.Origin, began)) {
 		return r, ErrNotFound, nil
 	}
-	s.cache.fillEntry(token, &e)
+	s.cache.FillEntry(known, &e)
 	r.Entry = e
 	return r, nil, nil
-}
-
-// getIntact reads an entry through the batcher. A damaged value is reported, and an error.
-func (b *backend) getIntact(ctx context.Context, k Key, wait time.Duration) (Entry, bool, error) {
-	e, found, err := b.batcher.Lookup(ctx, k, wait)
-	if err == nil && found && !e.Intact() {
-		b.damages.logDamage(&e)
-		return Entry{}, false, fmt.Errorf("%s of %s: %w", k, b.Name(), errDamaged)
-	}
-	return e, found, err
-}
-
-// damageLog logs each damaged entry of a backend once, however often it is read.
-type damageLog struct {
-	log *slog.Logger // names the partition
-
-	mu       sync.Mutex // guards reported
-	reported map[Key]Revision
-}
-
-// maxDamages bounds the entries that are remembered. Beyond it some are logged again.
-const maxDamages = 10_000
-
-func (d *damageLog) logDamage(e *Entry) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if revision, ok := d.reported[e.Key]; ok && revision == e.Revision {
-		return
-	}
-	if len(d.reported) >= maxDamages || d.reported == nil {
-		d.reported = make(map[Key]Revision)
-	}
-	d.reported[e.Key] = e.Revision
-	d.log.Error("damaged entry: the stored value does not match its checksum; other copies are read in its place",
-		"key", string(e.Key), "revision", int64(e.Revision))
-}
-
-// now is a lower bound of the origin's clock, which alone decides the expiry of its
-// entries: nothing expires too early.
-func (s *Store) now(o Origin) Instant {
-	if b := s.backend(string(o)); b != nil {
-		return b.clock()
-	}
-	return partition.InstantOf(time.Now())
-}
-
-// nowAt is now at an earlier moment of this process. Expiry is decided as of the moment at
-// which a read began: an entry may have been renewed in time while its answer was in
-// transit.
-func (s *Store) nowAt(o Origin, at time.Time) Instant { return s.now(o).Add(-time.Since(at)) }
-
-// staleness bounds the staleness of a backend's answers about an origin. It is zero for the
-// origin's own backend unless that has lost writes, and negative while unknown.
-func (s *Store) staleness(b *backend, o Origin) time.Duration { return s.age(b, o, b.syncedAt(o)) }
-
-// age is staleness by a syncedAt that was loaded before the backend was read.
-func (s *Store) age(b *backend, o Origin, synced Instant) time.Duration {
-	if b.Name() != string(o) {
-		return s.since(o, synced)
-	}
-	if b.isComplete(o) {
-		return 0
-	}
-	return -1
-}
-
-// since bounds the time since the origin's clock showed an instant. It is negative for the
-// zero instant, for an instant that the clock cannot have reached because it was set back,
-// and while the clock was never read; the clock of this host is no substitute.
-func (s *Store) since(o Origin, then Instant) time.Duration {
-	b := s.backend(string(o))
-	if then == 0 || b == nil {
-		return -1
-	}
-	k := b.observed.Load()
-	if k == nil {
-		return -1
-	}
-	return k.clock.age(then)
 }

@@ -10,6 +10,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/runnelkv/runnel/store/internal/backend"
+	"github.com/runnelkv/runnel/store/internal/cluster"
+	"github.com/runnelkv/runnel/store/internal/routing"
+	"github.com/runnelkv/runnel/store/internal/version"
 	"github.com/runnelkv/runnel/store/partition"
 )
 
@@ -22,22 +26,29 @@ const (
 // List reads a page of a space's names from a single partition, or, where no single one
 // satisfies the options, from all masters. Its errors are those of Get, except ErrNotFound.
 func (s *Store) List(ctx context.Context, o ListOptions) (Page, error) {
-	c := s.cluster.Load()
+	c := s.cluster.Map()
 	if c == nil {
-		return Page{}, ErrNoPartition
+		return Page{}, backend.ErrNoPartition
 	}
-	if o.Consistency == FromMaster && o.Partition == "" && len(c.Masters) > 1 {
-		return s.listMasters(ctx, c, o)
+	if o.Consistency == FromMaster && o.Partition == "" {
+		var err error
+		if c, err = s.confirmMasters(ctx, c); err != nil {
+			return Page{}, err
+		}
+		if len(c.Masters) > 1 {
+			return s.listMasters(ctx, c, o)
+		}
 	}
-	q := s.newReadRequest(c, Origin(c.Masters[0]), o.ReadOptions)
-	q.allOrigins = true
+	q := s.router.NewListRequest(c, o.demand())
 	var page Page
-	err := s.tryCandidates(ctx, &q, func(b *backend, _ time.Duration) (err error) {
+	err := q.TryCandidates(ctx, func(b *backend.Backend, _ time.Duration) (err error) {
 		page, err = s.listOne(ctx, b, o, &q)
 		return err
 	})
-	if err != nil && q.strict && len(c.Masters) > 1 && ctx.Err() == nil {
-		return s.listMasters(ctx, c, o)
+	if err != nil && q.IsStrict() && len(c.Masters) > 1 && ctx.Err() == nil {
+		if c, err = s.confirmMasters(ctx, c); err == nil {
+			return s.listMasters(ctx, c, o)
+		}
 	}
 	if err != nil {
 		return Page{}, err
@@ -47,37 +58,36 @@ func (s *Store) List(ctx context.Context, o ListOptions) (Page, error) {
 
 // listOne reads a page from a backend. A strict read checks the backend again after the
 // page was read, because only then is the absence of a key proven.
-func (s *Store) listOne(ctx context.Context, b *backend, o ListOptions, q *readRequest) (Page, error) {
-	staleness := s.stalenessLater(b, q.c)
+func (s *Store) listOne(ctx context.Context, b *backend.Backend, o ListOptions, q *routing.Request) (Page, error) {
+	proof := q.Prove(b)
 	page, err := s.listWithPositions(ctx, b, o, nil)
 	if err != nil {
 		return Page{}, err
 	}
-	page.Partition, page.Staleness = b.Name(), staleness()
-	if q.strict && !(q.isComplete(b) && q.hasReached(b)) || q.tooStale(page.Staleness) {
-		return Page{}, errTooFarBehind
+	page.Partition, page.Staleness = b.Name(), proof.Staleness()
+	if q.IsStrict() && !(q.IsComplete(b) && q.HasReached(b)) || q.TooStale(page.Staleness) {
+		return Page{}, routing.ErrTooFarBehind
 	}
 	return page, nil
 }
 
 // listMasters reads a page from all masters, from each only the keys that belong to it.
-func (s *Store) listMasters(ctx context.Context, c *clusterMap, o ListOptions) (Page, error) {
+func (s *Store) listMasters(ctx context.Context, c *cluster.Map, o ListOptions) (Page, error) {
 	pages := make([]Page, len(c.Masters))
 	errs := make([]error, len(c.Masters))
 	var group sync.WaitGroup
 	for i, name := range c.Masters {
-		b := s.backend(name)
-		q := s.newReadRequest(c, Origin(name), o.ReadOptions)
-		if b == nil || !b.isReadable.Load() || b.mayLackWrites.Load() {
-			return Page{}, q.readError()
+		b := s.backends.Named(name)
+		q := s.router.NewRequest(c, Origin(name), o.demand())
+		if b == nil || !b.IsReadable() || b.MayLackWrites() {
+			return Page{}, q.ReadError()
 		}
 		group.Go(func() {
-			if errs[i] = s.ensureQualifies(ctx, b, &q); errs[i] == nil {
-				pages[i], errs[i] = s.listWithPositions(ctx, b, o, func(k Key) bool { return c.master(k) == name })
+			if errs[i] = q.EnsureQualifies(ctx, b); errs[i] == nil {
+				pages[i], errs[i] = s.listWithPositions(ctx, b, o, func(k Key) bool { return c.Master(k) == name })
 			}
 			if errs[i] != nil {
-				q.failure, q.tried = errs[i], 1
-				errs[i] = q.readError()
+				errs[i] = q.FailedWith(errs[i])
 			}
 		})
 	}
@@ -92,58 +102,38 @@ func (s *Store) listMasters(ctx context.Context, c *clusterMap, o ListOptions) (
 
 // listWithPositions reads a page and sets Seen. Deleted keys do not appear, so the page
 // reflects every change up to the positions that are read after it.
-func (s *Store) listWithPositions(ctx context.Context, b *backend, o ListOptions, belongs func(Key) bool) (Page, error) {
+func (s *Store) listWithPositions(ctx context.Context, b *backend.Backend, o ListOptions, belongs func(Key) bool) (Page, error) {
 	page, err := s.listFrom(ctx, b, o, belongs)
 	if err != nil {
 		return Page{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
-	p, err := b.readPositions(ctx)
+	p, err := b.ReadPositions(ctx)
 	if err != nil {
 		return Page{}, err
 	}
-	page.Seen = page.Seen.Merge(vectorOf(p))
+	page.Seen = page.Seen.Merge(version.OfPositions(p))
 	return page, nil
-}
-
-// stalenessLater returns a function that bounds the staleness, at the time of its call, of
-// a reading that begins now. It is the staleness of the stalest origin, negative while any
-// is unknown.
-func (s *Store) stalenessLater(b *backend, c *clusterMap) func() time.Duration {
-	synced := make([]Instant, len(c.Masters))
-	for i, name := range c.Masters {
-		synced[i] = b.syncedAt(Origin(name))
-	}
-	return func() (d time.Duration) {
-		for i, name := range c.Masters {
-			age := s.age(b, Origin(name), synced[i])
-			if age < 0 {
-				return age
-			}
-			d = max(d, age)
-		}
-		return d
-	}
 }
 
 // Union reads a page of the names that any reachable partition holds; of each key the
 // newest entry. Page.Partition is empty. ErrNoPartition: no partition can answer.
 func (s *Store) Union(ctx context.Context, o ListOptions) (Page, error) {
-	backends := *s.backends.Load()
+	backends := s.backends.All()
 	pages := make([]Page, len(backends))
 	errs := make([]error, len(backends))
 	var group sync.WaitGroup
 	for i, b := range backends {
-		st := b.state()
-		errs[i] = cmp.Or(st.err, st.behind)
-		if b.isReadable.Load() && !b.mayLackWrites.Load() {
+		st := b.State()
+		errs[i] = cmp.Or(st.Err, st.Behind)
+		if b.IsReadable() && !b.MayLackWrites() {
 			group.Go(func() { pages[i], errs[i] = s.listFrom(ctx, b, o, nil) })
 		}
 	}
 	group.Wait()
 	if !slices.Contains(errs, nil) {
-		return Page{}, fmt.Errorf("%w: %w", ErrNoPartition, errors.Join(errs...))
+		return Page{}, fmt.Errorf("%w: %w", backend.ErrNoPartition, errors.Join(errs...))
 	}
 	return mergePages(pages, cmp.Or(o.Limit, DefaultLimit)), nil
 }
@@ -190,10 +180,10 @@ func mergePages(pages []Page, limit int) (page Page) {
 
 // listFrom reads a page from a backend, in several spans if groups are skipped or entries
 // are left out. belongs selects the keys; nil selects all.
-func (s *Store) listFrom(ctx context.Context, b *backend, o ListOptions, belongs func(Key) bool) (Page, error) {
+func (s *Store) listFrom(ctx context.Context, b *backend.Backend, o ListOptions, belongs func(Key) bool) (Page, error) {
 	l := pageReader{s: s, backend: b, o: o, belongs: belongs, limit: min(cmp.Or(max(o.Limit, 0), DefaultLimit), MaxLimit)}
 	l.from = o.Space.Key(max(o.Prefix, firstAfter(o)))
-	l.to = prefixEnd(o.Space.Key(o.Prefix))
+	l.to = partition.PrefixEnd(o.Space.Key(o.Prefix))
 	more := true
 	for more && l.room() > 0 {
 		var err error
@@ -204,7 +194,7 @@ func (s *Store) listFrom(ctx context.Context, b *backend, o ListOptions, belongs
 	if more {
 		l.page.Next = l.last
 	}
-	l.page.Seen = VectorOf(l.seen...)
+	l.page.Seen = version.Of(l.seen...)
 	return l.page, nil
 }
 
@@ -216,25 +206,15 @@ func firstAfter(o ListOptions) string {
 	case o.After == "":
 		return ""
 	case ok && o.Delimiter != "" && strings.Index(rest, o.Delimiter) == len(rest)-len(o.Delimiter) && len(rest) >= len(o.Delimiter):
-		return string(prefixEnd(Key(o.After)))
+		return string(partition.PrefixEnd(Key(o.After)))
 	}
 	return o.After + "\x00"
-}
-
-// prefixEnd is the first key after all keys that begin with prefix, "" if there is none.
-func prefixEnd(prefix Key) Key {
-	for i := len(prefix) - 1; i >= 0; i-- {
-		if prefix[i] != 0xff {
-			return prefix[:i] + Key([]byte{prefix[i] + 1})
-		}
-	}
-	return ""
 }
 
 // pageReader reads a page from a backend.
 type pageReader struct {
 	s       *Store
-	backend *backend
+	backend *backend.Backend
 	o       ListOptions
 	belongs func(Key) bool // nil: all
 	limit   int
@@ -242,7 +222,7 @@ type pageReader struct {
 	to      Key
 	bytes   int64 // of the page's values
 	page    Page
-	seen    marks
+	seen    version.Marks
 	last    string // the last name or group of the page
 }
 
@@ -273,11 +253,11 @@ func (l *pageReader) readSpan(ctx context.Context) (more bool, err error) {
 		if e.Key < l.from || l.belongs != nil && !l.belongs(e.Key) {
 			continue // in a group that is listed already, or another master's
 		}
-		live := e.Live(l.s.nowAt(e.Origin, began))
+		live := e.Live(l.s.backends.NowAt(e.Origin, began))
 		if live && l.room() == 0 {
 			return true, nil
 		}
-		l.seen.addMark(Mark{e.Origin, e.Revision})
+		l.seen.Add(Mark{Origin: e.Origin, Revision: e.Revision})
 		if !live {
 			continue
 		}
@@ -298,13 +278,13 @@ func (l *pageReader) addEntry(ctx context.Context, e *Entry) error {
 		if group, _, ok := strings.Cut(name[len(l.o.Prefix):], l.o.Delimiter); ok {
 			l.last = name[:len(l.o.Prefix)+len(group)+len(l.o.Delimiter)]
 			l.page.Prefixes = append(l.page.Prefixes, l.last)
-			l.from = prefixEnd(l.o.Space.Key(l.last))
+			l.from = partition.PrefixEnd(l.o.Space.Key(l.last))
 			return nil
 		}
 	}
 	if l.o.Values && !e.Intact() {
 		if l.o.Partition != "" {
-			return fmt.Errorf("%s of %s: %w", e.Key, l.backend.Name(), errDamaged)
+			return fmt.Errorf("%s of %s: %w", e.Key, l.backend.Name(), backend.ErrDamaged)
 		}
 		r, err := l.s.Get(ctx, e.Key, l.o.ReadOptions) // from another backend
 		if errors.Is(err, ErrNotFound) {

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/internal/storetest"
 	"github.com/runnelkv/runnel/store/partition"
 )
 
@@ -21,13 +22,13 @@ func TestListAgreesWithAModel(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
-	r := newRig(t, 2, options())
+	r := storetest.New(t, 2, storetest.Options())
 	var names []string
 	for range 400 {
 		name := strings.Trim(strings.Repeat("a/", rnd.IntN(3)), "") + fmt.Sprint(rnd.IntN(30)) + strings.Repeat("/", rnd.IntN(3)) + string(rune('a'+rnd.IntN(3)))
 		if !slices.Contains(names, name) {
 			names = append(names, name)
-			r.put(t, name, name)
+			r.MustPut(t, name, name)
 		}
 	}
 	for _, name := range names[:len(names)/4] { // with tombstones in between
@@ -37,7 +38,7 @@ func TestListAgreesWithAModel(t *testing.T) {
 		}
 	}
 	names = names[len(names)/4:]
-	r.level(t)
+	r.Level(t)
 	for range 200 {
 		o := store.ListOptions{
 			Space:     store.User,
@@ -103,11 +104,11 @@ func walk(t *testing.T, list func(context.Context, store.ListOptions) (store.Pag
 // TestListFromMastersIsCurrent lists new writes of several masters that no replica holds
 // yet.
 func TestListFromMastersIsCurrent(t *testing.T) {
-	r := newRig(t, 3, options(), "p0", "p1")
+	r := storetest.New(t, 3, storetest.Options(), "p0", "p1")
 	var names []string
 	for i := range 100 {
 		names = append(names, fmt.Sprintf("%c/%d", 'a'+i%7, i))
-		r.put(t, names[i], names[i])
+		r.MustPut(t, names[i], names[i])
 	}
 	o := store.ListOptions{ReadOptions: store.ReadOptions{Consistency: store.FromMaster}, Space: store.User, Limit: 9, Values: true}
 	if got, want := walk(t, r.List, o), model(names, "", ""); !cmp.Equal(got, want) {
@@ -117,16 +118,16 @@ func TestListFromMastersIsCurrent(t *testing.T) {
 	if got, want := walk(t, r.List, o), model(names, "", "/"); !cmp.Equal(got, want) {
 		t.Error(cmp.Diff(want, got))
 	}
-	r.parts[1].Fail(func(string) error { return partition.ErrUnavailable })
+	r.Parts[1].Fail(func(string) error { return partition.ErrUnavailable })
 	if _, err := r.List(t.Context(), o); !errors.Is(err, store.ErrMasterUnavailable) {
 		t.Errorf("with a master away: %v", err)
 	}
 }
 
 func TestLastPageThatIsFullSaysSo(t *testing.T) {
-	r := newRig(t, 1, options())
-	r.put(t, "a", "1")
-	r.put(t, "b/1", "1")
+	r := storetest.New(t, 1, storetest.Options())
+	r.MustPut(t, "a", "1")
+	r.MustPut(t, "b/1", "1")
 	for _, o := range []store.ListOptions{{Limit: 2}, {Limit: 2, Delimiter: "/"}} {
 		o.Space = store.User
 		if page, err := r.List(t.Context(), o); err != nil || page.Next != "" {
@@ -140,12 +141,12 @@ func TestLastPageThatIsFullSaysSo(t *testing.T) {
 }
 
 func TestUnionShowsWhatAnyPartitionHolds(t *testing.T) {
-	r := newRig(t, 3, options())
-	r.put(t, "a", "1")
-	r.put(t, "b", "1")
-	r.level(t)
-	r.put(t, "b", "2")
-	r.put(t, "c", "1")
+	r := storetest.New(t, 3, storetest.Options())
+	r.MustPut(t, "a", "1")
+	r.MustPut(t, "b", "1")
+	r.Level(t)
+	r.MustPut(t, "b", "2")
+	r.MustPut(t, "c", "1")
 	page, err := r.Union(t.Context(), store.ListOptions{Space: store.User, Values: true})
 	if err != nil {
 		t.Fatal(err)

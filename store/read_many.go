@@ -2,8 +2,12 @@ package store
 
 import (
 	"context"
+	"errors"
 
+	"github.com/runnelkv/runnel/store/internal/backend"
+	"github.com/runnelkv/runnel/store/internal/cluster"
 	"github.com/runnelkv/runnel/store/internal/pointread"
+	"github.com/runnelkv/runnel/store/partition"
 )
 
 // Bounds of a step of GetMany. The first step reads manyFirst keys; later steps read as
@@ -47,12 +51,21 @@ func (s *Store) GetMany(ctx context.Context, keys []Key, o ReadOptions, each fun
 // getSome answers the first keys, if possible all, and returns their number. o.Session is
 // the session after the answers so far.
 func (s *Store) getSome(ctx context.Context, keys []Key, o *ReadOptions, each func(int, Read, error)) int {
-	c := s.cluster.Load()
+	c := s.cluster.Map()
 	if c == nil {
 		for i := range keys {
-			each(i, Read{}, ErrNoPartition)
+			each(i, Read{}, backend.ErrNoPartition)
 		}
 		return len(keys)
+	}
+	if o.Consistency == FromMaster && o.Partition == "" {
+		var err error
+		if c, err = s.confirmMasters(ctx, c, keys...); errors.Is(err, backend.ErrMoving) || errors.Is(err, partition.ErrStaleEpoch) {
+			for i := range keys {
+				each(i, Read{}, err)
+			}
+			return len(keys)
+		}
 	}
 	st := manyStep{s: s, c: c, o: o, keys: keys, each: each}
 	if s.cache != nil {
@@ -65,7 +78,7 @@ func (s *Store) getSome(ctx context.Context, keys []Key, o *ReadOptions, each fu
 // manyStep is a step of GetMany: some consecutive keys.
 type manyStep struct {
 	s    *Store
-	c    *clusterMap
+	c    *cluster.Map
 	o    *ReadOptions
 	keys []Key
 	each func(int, Read, error)
@@ -91,15 +104,16 @@ func (st *manyStep) readCache() {
 		st.cached = make([]cachedRead, len(st.keys))
 	}
 	for i, k := range st.keys {
-		q := st.s.newReadRequest(st.c, Origin(st.c.master(k)), *st.o)
-		r, ok := q.readCached(k)
+		q := st.s.router.NewRequest(st.c, Origin(st.c.Master(k)), st.o.demand(), k)
+		h, ok := q.ReadCached(k)
 		switch {
-		case !inSession:
-			st.cached[i] = cachedRead{r, ok}
-		case !ok:
+		case !ok && inSession:
 			return
+		case !ok:
+		case !inSession:
+			st.cached[i] = cachedRead{readOf(h), true}
 		default:
-			st.each(i, r, nil)
+			st.each(i, readOf(h), nil)
 			st.done++
 		}
 	}
@@ -116,7 +130,7 @@ func (st *manyStep) readMissing(ctx context.Context) {
 		if st.isCached(i) {
 			continue
 		}
-		master := st.c.Slots[SlotOf(st.keys[i])]
+		master := st.c.Slots[cluster.SlotOf(st.keys[i])]
 		if len(missing[master]) == 0 {
 			masters++
 		}
@@ -133,7 +147,7 @@ func (st *manyStep) readMissing(ctx context.Context) {
 	st.answers = make([]*originAnswers, len(st.c.Masters))
 	for i, keys := range missing {
 		if len(keys) > 0 {
-			q := st.s.newReadRequest(st.c, Origin(st.c.Masters[i]), *st.o)
+			q := st.s.router.NewRequest(st.c, Origin(st.c.Masters[i]), st.o.demand(), keys...)
 			st.answers[i] = st.s.readOrigin(ctx, keyRequest{&q, keys, maxValue})
 			st.answers[i].budget = manyBytes / masters
 		}
@@ -153,7 +167,7 @@ func (st *manyStep) answerInOrder(ctx context.Context) int {
 		keys := st.keys[st.done:]
 		var r Read
 		var err error
-		r, age, err = st.answers[st.c.Slots[SlotOf(keys[0])]].answerFirst(ctx, keys, st.o)
+		r, age, err = st.answers[st.c.Slots[cluster.SlotOf(keys[0])]].answerFirst(ctx, keys, st.o)
 		st.each(st.done, r, err)
 	}
 	return st.done

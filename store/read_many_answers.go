@@ -5,13 +5,15 @@ import (
 	"errors"
 	"time"
 
+	"github.com/runnelkv/runnel/store/internal/backend"
 	"github.com/runnelkv/runnel/store/internal/pointread"
+	"github.com/runnelkv/runnel/store/internal/routing"
 )
 
 // keyRequest describes a single statement on a backend: keys of the same origin, with
 // values of at most maxValue bytes.
 type keyRequest struct {
-	q        *readRequest
+	q        *routing.Request
 	keys     []Key
 	maxValue int64
 }
@@ -19,10 +21,11 @@ type keyRequest struct {
 // originAnswers holds a backend's entries for some keys of one origin, read at a single
 // moment. Of large values only the heads are read until their keys are answered.
 type originAnswers struct {
-	q       *readRequest
-	backend *backend
-	read    Read // without an entry
-	now     Instant
+	s       *Store
+	q       *routing.Request
+	backend *backend.Backend
+	read    Read      // without an entry
+	began   time.Time // of the reading
 	entries []Entry
 	at      map[Key]int // indexes in entries
 	err     error
@@ -33,7 +36,7 @@ type originAnswers struct {
 
 // readOrigin reads the keys from the first candidate that answers.
 func (s *Store) readOrigin(ctx context.Context, kr keyRequest) (a *originAnswers) {
-	err := s.tryCandidates(ctx, kr.q, func(b *backend, wait time.Duration) (err error) {
+	err := kr.q.TryCandidates(ctx, func(b *backend.Backend, wait time.Duration) (err error) {
 		a, err = s.readOriginFrom(ctx, b, kr, wait)
 		return err
 	})
@@ -43,34 +46,39 @@ func (s *Store) readOrigin(ctx context.Context, kr keyRequest) (a *originAnswers
 	return a
 }
 
-func (s *Store) readOriginFrom(ctx context.Context, b *backend, kr keyRequest, wait time.Duration) (*originAnswers, error) {
+func (s *Store) readOriginFrom(ctx context.Context, b *backend.Backend, kr keyRequest, wait time.Duration) (*originAnswers, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	q := kr.q
-	synced, token, began := b.syncedAt(q.origin), q.newFillToken(b), time.Now()
+	proof, known, began := q.Prove(b), q.KnownForCache(b), time.Now()
 	entries, err := b.ReadKeys(ctx, kr.keys, kr.maxValue)
-	if err == nil && q.strict && len(entries) < len(kr.keys) {
+	if err == nil && q.IsStrict() && len(entries) < len(kr.keys) {
 		var again bool
-		if again, err = s.mustReadAgain(ctx, b, q); again {
+		if again, err = q.MustReadAgain(ctx, b); again {
 			entries, err = b.ReadKeys(ctx, kr.keys, kr.maxValue)
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	a := &originAnswers{q: q, backend: b, entries: entries, at: make(map[Key]int, len(entries)), now: s.nowAt(q.origin, began)}
-	a.read = Read{Partition: b.Name(), Staleness: s.age(b, q.origin, synced)}
+	a := &originAnswers{s: s, q: q, backend: b, entries: entries, at: make(map[Key]int, len(entries)), began: began}
+	a.read = Read{Partition: b.Name(), Staleness: proof.Staleness()}
 	for i := range a.entries {
 		e := &a.entries[i]
 		a.at[e.Key] = i
-		if token.observed != nil && e.Live(a.now) && e.Intact() {
-			s.cache.fillEntry(token, e)
+		if !known.IsZero() && a.isLive(e) && e.Intact() {
+			s.cache.FillEntry(known, e)
 		}
 	}
-	if q.tooStale(a.read.Staleness) {
-		return nil, errTooFarBehind
+	if q.TooStale(a.read.Staleness) {
+		return nil, routing.ErrTooFarBehind
 	}
 	return a, nil
+}
+
+// isLive decides by the clock of the entry's origin, as of the moment of the reading.
+func (a *originAnswers) isLive(e *Entry) bool {
+	return !e.Deleted && (e.ExpiresAt == 0 || e.Live(a.s.backends.NowAt(e.Origin, a.began)))
 }
 
 // answerAge compares the moment of an answer with that of the remaining answers.
@@ -91,7 +99,7 @@ func (a *originAnswers) answerFirst(ctx context.Context, keys []Key, o *ReadOpti
 	if !found {
 		return a.read, sameMoment, ErrNotFound
 	}
-	if e := &a.entries[i]; !pointread.IsHead(e) || !e.Live(a.now) {
+	if e := &a.entries[i]; !pointread.IsHead(e) || !a.isLive(e) {
 		return a.toRead(ctx, e, sameMoment, o)
 	}
 	return a.answerLarge(ctx, keys, o)
@@ -100,12 +108,12 @@ func (a *originAnswers) answerFirst(ctx context.Context, keys []Key, o *ReadOpti
 // toRead makes an answer of an entry. A damaged entry is read from another backend.
 func (a *originAnswers) toRead(ctx context.Context, e *Entry, age answerAge, o *ReadOptions) (Read, answerAge, error) {
 	r := a.read
-	r.Seen = Mark{e.Origin, e.Revision}
-	if !e.Live(a.now) {
+	r.Seen = Mark{Origin: e.Origin, Revision: e.Revision}
+	if !a.isLive(e) {
 		return r, age, ErrNotFound
 	}
 	if !e.Intact() {
-		r, err := a.q.s.Get(ctx, e.Key, *o)
+		r, err := a.s.Get(ctx, e.Key, *o)
 		return r, laterMoment, err
 	}
 	r.Entry = *e
@@ -119,7 +127,7 @@ func (a *originAnswers) answerLarge(ctx context.Context, keys []Key, o *ReadOpti
 	e, found, err := a.readWhole(ctx, keys)
 	switch {
 	case err != nil:
-		r, err := a.q.s.Get(ctx, head.Key, *o)
+		r, err := a.s.Get(ctx, head.Key, *o)
 		return r, otherBackend, err
 	case !found || e.Revision < head.Revision:
 		return a.answerLost(ctx, head, o)
@@ -133,10 +141,10 @@ func (a *originAnswers) answerLarge(ctx context.Context, keys []Key, o *ReadOpti
 // database was emptied or replaced. A backend that has the entry is preferred.
 func (a *originAnswers) answerLost(ctx context.Context, head *Entry, o *ReadOptions) (Read, answerAge, error) {
 	since := *o
-	since.Session = o.Session.With(Mark{head.Origin, head.Revision})
-	r, err := a.q.s.Get(ctx, head.Key, since)
+	since.Session = o.Session.With(Mark{Origin: head.Origin, Revision: head.Revision})
+	r, err := a.s.Get(ctx, head.Key, since)
 	if err != nil && !errors.Is(err, ErrNotFound) {
-		r, err = a.q.s.Get(ctx, head.Key, *o)
+		r, err = a.s.Get(ctx, head.Key, *o)
 	}
 	return r, otherBackend, err
 }
@@ -148,7 +156,7 @@ func (a *originAnswers) readWhole(ctx context.Context, keys []Key) (e Entry, fou
 	}
 	for _, some := range [...][]Key{keys, keys[:1]} { // the value may have grown: alone, any size is read
 		a.large = nil
-		a.large, err = a.q.s.readOriginFrom(ctx, a.backend, a.largeRequest(some), min(readPatience, a.q.s.options.Timeout))
+		a.large, err = a.s.readOriginFrom(ctx, a.backend, a.largeRequest(some), a.s.router.Patience())
 		if err != nil {
 			return e, false, err
 		}
@@ -179,7 +187,7 @@ func (a *originAnswers) largeRequest(keys []Key) keyRequest {
 	in := make(map[Key]bool)
 	for _, k := range keys {
 		i, found := a.at[k]
-		if !found || in[k] || !pointread.IsHead(&a.entries[i]) || !a.entries[i].Live(a.now) {
+		if !found || in[k] || !pointread.IsHead(&a.entries[i]) || !a.isLive(&a.entries[i]) {
 			continue
 		}
 		largest := max(kr.maxValue, a.entries[i].Size)

@@ -10,10 +10,10 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/internal/storetest"
 	"github.com/runnelkv/runnel/store/partition"
 	"github.com/runnelkv/runnel/store/partition/memory"
 )
@@ -46,17 +46,17 @@ func (p *watched) GetSmall(ctx context.Context, keys []store.Key, most int64) ([
 }
 
 // newWatched is a rig of watched partitions.
-func newWatched(t *testing.T, n int, o store.Options, masters ...string) (*rig, []*watched) {
+func newWatched(t *testing.T, n int, o store.Options, masters ...string) (*storetest.Rig, []*watched) {
 	t.Helper()
 	var parts []*watched
 	for i := range n {
 		parts = append(parts, &watched{Partition: memory.New(fmt.Sprintf("p%d", i))})
 		o.Partitions = append(o.Partitions, parts[i])
 	}
-	r := &rig{}
-	r.start(t, o, masters...)
+	r := &storetest.Rig{}
+	r.Start(t, o, masters...)
 	for _, p := range parts {
-		r.parts = append(r.parts, p.Partition)
+		r.Parts = append(r.Parts, p.Partition)
 	}
 	return r, parts
 }
@@ -119,12 +119,12 @@ func TestGetManyHoldsNoMoreThanItSays(t *testing.T) {
 	bySize := slices.Clone(large)
 	slices.SortFunc(bySize, func(a, b string) int { return sizes[b] - sizes[a] })
 	for _, masters := range [][]string{{"p0"}, {"p0", "p1"}} {
-		r, parts := newWatched(t, 2, options(), masters...)
-		eventually(t, "masters", func() bool {
+		r, parts := newWatched(t, 2, storetest.Options(), masters...)
+		storetest.Eventually(t, "masters", func() bool {
 			return !slices.ContainsFunc(r.Status().Partitions[:len(masters)], func(p store.PartitionStatus) bool { return !p.Writable })
 		})
 		for _, name := range mixed {
-			r.put(t, name, value[:max(sizes[name], 10)])
+			r.MustPut(t, name, value[:max(sizes[name], 10)])
 		}
 		for order, names := range map[string][]string{
 			"large after small": append(slices.Clone(small), large...), "small after large": append(slices.Clone(large), small...),
@@ -140,7 +140,7 @@ func TestGetManyHoldsNoMoreThanItSays(t *testing.T) {
 					for _, e := range read {
 						if e.Value == nil && len(read) > 100 && grow.CompareAndSwap(true, false) {
 							for _, name := range bySize[200:] {
-								r.put(t, name, value[:1<<20])
+								r.MustPut(t, name, value[:1<<20])
 								sizes[name] = 1 << 20
 							}
 						}
@@ -177,31 +177,30 @@ func TestGetManyShowsWhatALargeValueBecame(t *testing.T) {
 			"larger": large(after, 6<<20), "smaller": after, "other": large(after, 200<<10), "gone": "",
 		} {
 			for _, dies := range []bool{false, true} {
-				o := options()
+				o := storetest.Options()
 				o.Poll, o.Read, o.Local = time.Hour, store.ReadLocal, "p1" // no polls
 				r, parts := newWatched(t, 3, o)
 				keys := []store.Key{store.User.Key("first"), store.User.Key("large"), store.User.Key("last")}
 				for i := range 61 {
 					keys = append(keys, store.User.Key(fmt.Sprint("more", i)))
 				}
-				r.put(t, "first", before)
-				r.put(t, "large", large(before, 200<<10))
-				r.put(t, "last", before)
-				r.level(t)
+				r.MustPut(t, "first", before)
+				r.MustPut(t, "large", large(before, 200<<10))
+				r.MustPut(t, "last", before)
+				r.Level(t)
 				from := parts[1]
 				if consistency == store.FromMaster {
 					from = parts[0]
 				}
 				change := func() {
-					r.put(t, "last", after)
+					r.MustPut(t, "last", after)
 					if becomes == "" {
-						r.remove(t, "large")
+						r.Remove(t, "large")
 					} else {
-						r.put(t, "large", becomes)
+						r.MustPut(t, "large", becomes)
 					}
 					if from == parts[1] {
-						c := &cacheRig{rig: r, t: t}
-						c.must(from.Apply(t.Context(), c.next()))
+						storetest.CopyAll(t, t.Context(), r.Parts[0], r.Parts[1], "p0")
 					}
 				}
 				step := 0
@@ -213,7 +212,7 @@ func TestGetManyShowsWhatALargeValueBecame(t *testing.T) {
 						from.Fail(func(string) error { return partition.ErrUnavailable })
 					}
 				})
-				got := r.getMany(t, keys, store.ReadOptions{Consistency: consistency})
+				got := getMany(t, r, keys, store.ReadOptions{Consistency: consistency})
 				which := fmt.Sprintf("%s, %s, dies %v: ", consistency, name, dies)
 				if string(got[0].read.Entry.Value) != before || step < 2 {
 					t.Errorf("%sthe first is %.20q, %v, after %d readings", which, got[0].read.Entry.Value, got[0].err, step)
@@ -252,22 +251,22 @@ func TestGetManyReadsLargeValuesElsewhere(t *testing.T) {
 		},
 	} {
 		for _, consistency := range []store.Consistency{store.InSession, store.Any} {
-			o := options()
+			o := storetest.Options()
 			o.Poll, o.Read, o.Local = time.Hour, store.ReadLocal, "p1"
 			r, parts := newWatched(t, 3, o)
 			var keys []store.Key
 			for i := range 64 {
-				r.put(t, fmt.Sprint(i), value[i%3:])
+				r.MustPut(t, fmt.Sprint(i), value[i%3:])
 				keys = append(keys, store.User.Key(fmt.Sprint(i)))
 			}
-			r.level(t)
+			r.Level(t)
 			step := 0
 			parts[1].see(func([]store.Key, []store.Entry) {
 				if step++; step == 1 {
 					fail(t, parts[1])
 				}
 			})
-			for i, got := range r.getMany(t, keys, store.ReadOptions{Consistency: consistency}) {
+			for i, got := range getMany(t, r, keys, store.ReadOptions{Consistency: consistency}) {
 				if got.err != nil || string(got.read.Entry.Value) != value[i%3:] {
 					t.Errorf("%s, %s: %d is %d bytes, %v", name, consistency, i, len(got.read.Entry.Value), got.err)
 				}
@@ -275,42 +274,6 @@ func TestGetManyReadsLargeValuesElsewhere(t *testing.T) {
 			if step == 0 {
 				t.Errorf("%s: it was never asked", name)
 			}
-		}
-	}
-}
-
-// TestGetManyInSessionMixesNoMoments: a cached entry is not returned after an answer of a
-// later read.
-func TestGetManyInSessionMixesNoMoments(t *testing.T) { synctest.Test(t, testMomentsOfASession) }
-
-func testMomentsOfASession(t *testing.T) {
-	o := options()
-	o.Poll = time.Hour
-	r := newCacheRig(t, o)
-	for range 2 { // no time passes from here on, so the cache does not poll
-		r.get("a")
-		synctest.Wait()
-	}
-	for _, name := range []string{"a", "b", "c"} {
-		r.putElsewhere(name, "2")
-	}
-	r.sync(false)
-	read := func(names string, o store.ReadOptions) (values string) {
-		var keys []store.Key
-		for _, name := range names {
-			keys = append(keys, store.User.Key(string(name)))
-		}
-		for _, got := range r.getMany(t, keys, o) {
-			values += string(got.read.Entry.Value)
-		}
-		return values
-	}
-	if got := read("aca", store.ReadOptions{}); got != "121" {
-		t.Fatalf("without a session a, c, a are %s", got)
-	}
-	for _, names := range []string{"aca", "aba"} { // c is cached, b is not
-		if got := read(names, store.ReadOptions{Consistency: store.InSession}); got != "122" && got != "222" {
-			t.Errorf("in a session, %s are %s", names, got)
 		}
 	}
 }

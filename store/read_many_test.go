@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/internal/storetest"
 	"github.com/runnelkv/runnel/store/partition"
 	"github.com/runnelkv/runnel/store/partition/memory"
 )
@@ -21,7 +22,7 @@ type many struct {
 	err  error
 }
 
-func (r *rig) getMany(t *testing.T, keys []store.Key, o store.ReadOptions) []many {
+func getMany(t *testing.T, r *storetest.Rig, keys []store.Key, o store.ReadOptions) []many {
 	t.Helper()
 	var all []many
 	r.GetMany(t.Context(), keys, o, func(i int, read store.Read, err error) {
@@ -40,9 +41,9 @@ func (r *rig) getMany(t *testing.T, keys []store.Key, o store.ReadOptions) []man
 // expired or repeated.
 func TestGetManyAnswersAsGet(t *testing.T) {
 	for _, masters := range [][]string{{"p0"}, {"p0", "p1", "p2"}} {
-		r := newRig(t, 3, options(), masters...)
+		r := storetest.New(t, 3, storetest.Options(), masters...)
 		for _, m := range masters {
-			eventually(t, "writable "+m, func() bool {
+			storetest.Eventually(t, "writable "+m, func() bool {
 				for _, p := range r.Status().Partitions {
 					if p.Name == m {
 						return p.Writable
@@ -57,9 +58,9 @@ func TestGetManyAnswersAsGet(t *testing.T) {
 			keys = append(keys, store.User.Key(name), store.User.Key(fmt.Sprint(rand.IntN(1000))))
 			switch i % 4 {
 			case 0, 1:
-				r.put(t, name, strings.Repeat(name, i%50))
+				r.MustPut(t, name, strings.Repeat(name, i%50))
 			case 2:
-				r.put(t, name, "gone")
+				r.MustPut(t, name, "gone")
 				if err := r.Update(t.Context(), keys[2*i:2*i+1], store.UpdateOptions{WithoutValues: true}, func(v *store.Tx) error {
 					v.Delete(keys[2*i])
 					return nil
@@ -70,9 +71,9 @@ func TestGetManyAnswersAsGet(t *testing.T) {
 		}
 		for _, o := range []store.ReadOptions{{Consistency: store.FromMaster}, {}} {
 			if o.Consistency == "" {
-				r.level(t)
+				r.Level(t)
 			}
-			for i, got := range r.getMany(t, keys, o) {
+			for i, got := range getMany(t, r, keys, o) {
 				want, err := r.Get(t.Context(), keys[i], o)
 				if !errors.Is(got.err, err) && got.err != err || string(got.read.Entry.Value) != string(want.Entry.Value) ||
 					got.read.Entry.Revision != want.Entry.Revision || got.read.Partition == "" {
@@ -85,41 +86,41 @@ func TestGetManyAnswersAsGet(t *testing.T) {
 
 // TestGetManyTakesFewStatements: GetMany also bounds the bytes of values in a statement.
 func TestGetManyTakesFewStatements(t *testing.T) {
-	r := newRig(t, 1, options())
+	r := storetest.New(t, 1, storetest.Options())
 	var keys []store.Key
 	for i := range 3000 {
 		keys = append(keys, store.User.Key(fmt.Sprint(i)))
 	}
 	var gets atomic.Int64
-	r.parts[0].Fail(func(op string) error {
+	r.Parts[0].Fail(func(op string) error {
 		if op == memory.OpGet {
 			gets.Add(1)
 		}
 		return nil
 	})
-	r.put(t, "7", "x")
-	r.getMany(t, keys, store.ReadOptions{})
+	r.MustPut(t, "7", "x")
+	getMany(t, r, keys, store.ReadOptions{})
 	if n := gets.Swap(0); n > 13 {
 		t.Errorf("%d statements for 3000 small entries", n)
 	}
 	for i := range 200 {
-		r.put(t, fmt.Sprint(i), strings.Repeat("v", 1<<20))
+		r.MustPut(t, fmt.Sprint(i), strings.Repeat("v", 1<<20))
 	}
-	r.getMany(t, keys[:200], store.ReadOptions{})
+	getMany(t, r, keys[:200], store.ReadOptions{})
 	if n := gets.Load(); n < 15 {
 		t.Errorf("%d statements for 200 MiB", n)
 	}
 }
 
 func TestGetManyReadsWhileOnePartitionLives(t *testing.T) {
-	o := options()
+	o := storetest.Options()
 	o.Poll = time.Hour // no polls
-	r := newRig(t, 3, o)
+	r := storetest.New(t, 3, o)
 	keys := []store.Key{store.User.Key("a"), store.User.Key("b")}
-	r.put(t, "a", "1")
-	r.level(t)
+	r.MustPut(t, "a", "1")
+	r.Level(t)
 	var dead atomic.Int64
-	for _, p := range r.parts[:2] {
+	for _, p := range r.Parts[:2] {
 		p.Fail(func(op string) error {
 			if op == memory.OpGet {
 				dead.Add(1)
@@ -129,7 +130,7 @@ func TestGetManyReadsWhileOnePartitionLives(t *testing.T) {
 		})
 	}
 	for range 20 {
-		got := r.getMany(t, keys, store.ReadOptions{})
+		got := getMany(t, r, keys, store.ReadOptions{})
 		if got[0].err != nil || got[0].read.Partition != "p2" || !errors.Is(got[1].err, store.ErrNotFound) {
 			t.Fatalf("%+v", got)
 		}
@@ -137,13 +138,13 @@ func TestGetManyReadsWhileOnePartitionLives(t *testing.T) {
 	if dead.Load() == 0 {
 		t.Error("the dead partitions were never asked, so nothing was shown")
 	}
-	for _, got := range r.getMany(t, keys, store.ReadOptions{Consistency: store.FromMaster}) {
+	for _, got := range getMany(t, r, keys, store.ReadOptions{Consistency: store.FromMaster}) {
 		if !errors.Is(got.err, store.ErrMasterUnavailable) {
 			t.Errorf("%+v", got)
 		}
 	}
-	r.parts[2].Fail(func(string) error { return partition.ErrUnavailable })
-	for _, got := range r.getMany(t, keys, store.ReadOptions{}) {
+	r.Parts[2].Fail(func(string) error { return partition.ErrUnavailable })
+	for _, got := range getMany(t, r, keys, store.ReadOptions{}) {
 		if !errors.Is(got.err, store.ErrNoPartition) {
 			t.Errorf("%+v", got)
 		}
@@ -151,14 +152,14 @@ func TestGetManyReadsWhileOnePartitionLives(t *testing.T) {
 }
 
 func TestGetManyServesNoDamagedCopy(t *testing.T) {
-	r := newRig(t, 2, options())
-	e := r.put(t, "a", "right")
-	r.put(t, "b", "beside")
-	r.level(t)
+	r := storetest.New(t, 2, storetest.Options())
+	e := r.MustPut(t, "a", "right")
+	r.MustPut(t, "b", "beside")
+	r.Level(t)
 	e.Value = []byte("wrong")
-	r.parts[1].Plant(e)
+	r.Parts[1].Plant(e)
 	for range 50 {
-		got := r.getMany(t, []store.Key{e.Key, store.User.Key("b")}, store.ReadOptions{})
+		got := getMany(t, r, []store.Key{e.Key, store.User.Key("b")}, store.ReadOptions{})
 		if got[0].err != nil || string(got[0].read.Entry.Value) != "right" || string(got[1].read.Entry.Value) != "beside" {
 			t.Fatalf("%+v", got)
 		}
@@ -175,10 +176,10 @@ func changes(prefix string, n int) []store.Write {
 }
 
 func TestUpdateEachSharesCommitsAndKeepsTheOrderOfAKey(t *testing.T) {
-	o := options()
+	o := storetest.Options()
 	var commits atomic.Int64
 	o.OnCommit = func() { commits.Add(1) }
-	r := newRig(t, 1, o)
+	r := storetest.New(t, 1, o)
 	cs := changes("", 2000)
 	errMine := errors.New("mine")
 	for i := range cs {
@@ -226,10 +227,10 @@ func TestUpdateEachSharesCommitsAndKeepsTheOrderOfAKey(t *testing.T) {
 }
 
 func TestUpdateEachFailsOneByOne(t *testing.T) {
-	o := options()
+	o := storetest.Options()
 	o.MaxValueBytes = 1000
 	o.QueueEntries = 50
-	r := newRig(t, 2, o)
+	r := storetest.New(t, 2, o)
 	cs := changes("", 3)
 	cs[1].Entry.Value = make([]byte, 1001)
 	r.UpdateEach(t.Context(), cs)
@@ -243,7 +244,7 @@ func TestUpdateEachFailsOneByOne(t *testing.T) {
 			t.Errorf("change %d of 60 with room for 50: %v", i, c.Err)
 		}
 	}
-	r.parts[0].Fail(func(op string) error {
+	r.Parts[0].Fail(func(op string) error {
 		if op == memory.OpCommitted {
 			return partition.ErrUnavailable
 		}
@@ -256,8 +257,8 @@ func TestUpdateEachFailsOneByOne(t *testing.T) {
 			t.Errorf("%v", c.Err)
 		}
 	}
-	r.parts[0].Fail(func(string) error { return partition.ErrUnavailable })
-	eventually(t, "no master", func() bool {
+	r.Parts[0].Fail(func(string) error { return partition.ErrUnavailable })
+	storetest.Eventually(t, "no master", func() bool {
 		cs := changes("away", 2)
 		r.UpdateEach(t.Context(), cs)
 		return errors.Is(cs[0].Err, store.ErrMasterUnavailable) && errors.Is(cs[1].Err, store.ErrMasterUnavailable)
@@ -268,11 +269,11 @@ func TestUpdateEachFailsOneByOne(t *testing.T) {
 // TestUpdateEachIsWithdrawnOnlyBeforeItsCommit: when ctx ends, writes that a commit has
 // taken get its outcome, and the others are never made.
 func TestUpdateEachIsWithdrawnOnlyBeforeItsCommit(t *testing.T) {
-	o := options()
+	o := storetest.Options()
 	o.BatchEntries = 10
-	r := newRig(t, 1, o)
+	r := storetest.New(t, 1, o)
 	ctx, cancel := context.WithCancel(t.Context())
-	r.parts[0].Fail(func(op string) error {
+	r.Parts[0].Fail(func(op string) error {
 		if op == memory.OpCommit {
 			cancel()
 			<-time.After(20 * time.Millisecond) // the cancellation happens now
@@ -281,7 +282,7 @@ func TestUpdateEachIsWithdrawnOnlyBeforeItsCommit(t *testing.T) {
 	})
 	cs := changes("", 100)
 	r.UpdateEach(ctx, cs)
-	r.parts[0].Fail(nil)
+	r.Parts[0].Fail(nil)
 	done := 0
 	for _, c := range cs {
 		_, err := r.Get(t.Context(), c.Entry.Key, store.ReadOptions{})
@@ -302,9 +303,9 @@ func TestUpdateEachIsWithdrawnOnlyBeforeItsCommit(t *testing.T) {
 // TestUnknownOutcomeIsNotTriedAgain: a function must not run again over its own writes,
 // whatever else the error wraps.
 func TestUnknownOutcomeIsNotTriedAgain(t *testing.T) {
-	r := newRig(t, 1, options())
-	r.put(t, "a", "1")
-	r.parts[0].Fail(func(op string) error {
+	r := storetest.New(t, 1, storetest.Options())
+	r.MustPut(t, "a", "1")
+	r.Parts[0].Fail(func(op string) error {
 		if op == memory.OpCommitted {
 			return partition.ErrUnavailable
 		}
@@ -326,15 +327,15 @@ func TestUnknownOutcomeIsNotTriedAgain(t *testing.T) {
 // TestCopyWaitsNoLongerThanAnOperation: a partition that hangs costs its timeout. A
 // replacement is asked only if the failure comes in time.
 func TestCopyWaitsNoLongerThanAnOperation(t *testing.T) {
-	o := options()
+	o := storetest.Options()
 	o.Timeout = 200 * time.Millisecond
-	r := newRig(t, 3, o)
-	r.put(t, "a", "1")
-	r.level(t)
-	e := r.put(t, "a", "2")
+	r := storetest.New(t, 3, o)
+	r.MustPut(t, "a", "1")
+	r.Level(t)
+	e := r.MustPut(t, "a", "2")
 	hang := make(chan struct{})
 	defer close(hang)
-	for _, p := range r.parts[1:] {
+	for _, p := range r.Parts[1:] {
 		p.Fail(func(op string) error {
 			if op == memory.OpApply {
 				select {
@@ -349,8 +350,8 @@ func TestCopyWaitsNoLongerThanAnOperation(t *testing.T) {
 	if held != 1 || err == nil {
 		t.Errorf("%d copies, %v", held, err)
 	}
-	r.parts[1].Fail(nil)
-	r.parts[2].Fail(nil)
+	r.Parts[1].Fail(nil)
+	r.Parts[2].Fail(nil)
 	if held, err := r.Copy(t.Context(), e, 3); held != 3 || err != nil {
 		t.Errorf("%d copies, %v", held, err)
 	}

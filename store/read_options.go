@@ -1,6 +1,10 @@
 package store
 
-import "time"
+import (
+	"time"
+
+	"github.com/runnelkv/runnel/store/internal/routing"
+)
 
 // Consistency is the demand of a read on the partition that answers.
 type Consistency string
@@ -26,6 +30,14 @@ type ReadOptions struct {
 	MaxStaleness time.Duration // for Bounded
 	Copies       int           // for Quorum: a number, or one of the constants below
 	Partition    string        // only this partition, regardless of its state and the session; for verification and operators
+}
+
+// demand is o without the number of copies.
+func (o *ReadOptions) demand() routing.Demand {
+	return routing.Demand{
+		Session: o.Session, Bounded: o.Consistency == Bounded, MaxStaleness: o.MaxStaleness,
+		FromMaster: o.Consistency == FromMaster, Partition: o.Partition,
+	}
 }
 
 // Values of ReadOptions.Copies besides a number of partitions.

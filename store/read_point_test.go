@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/internal/storetest"
 	"github.com/runnelkv/runnel/store/partition"
 	"github.com/runnelkv/runnel/store/partition/memory"
 )
@@ -23,11 +24,11 @@ import (
 func TestHangingPartitionIsGivenUpAfterThePatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const latest = 1100 * time.Millisecond
-		o := options()
+		o := storetest.Options()
 		o.Poll, o.Timeout = time.Hour, 5*time.Second
-		r := newRig(t, 2, o)
-		e := r.put(t, "a", "1")
-		r.level(t)
+		r := storetest.New(t, 2, o)
+		e := r.MustPut(t, "a", "1")
+		r.Level(t)
 		release := make(chan struct{})
 		hang := func(op string) error {
 			if op == memory.OpGet {
@@ -35,7 +36,7 @@ func TestHangingPartitionIsGivenUpAfterThePatience(t *testing.T) {
 			}
 			return nil
 		}
-		r.parts[1].Fail(hang)
+		r.Parts[1].Fail(hang)
 		var group sync.WaitGroup
 		for range 40 {
 			group.Go(func() {
@@ -47,7 +48,7 @@ func TestHangingPartitionIsGivenUpAfterThePatience(t *testing.T) {
 			})
 		}
 		group.Wait()
-		r.parts[0].Fail(hang)
+		r.Parts[0].Fail(hang)
 		for _, c := range []store.Consistency{store.Any, store.FromMaster} {
 			began := time.Now()
 			_, err := r.Get(t.Context(), e.Key, store.ReadOptions{Consistency: c})
@@ -75,12 +76,12 @@ func TestHangingPartitionIsGivenUpAfterThePatience(t *testing.T) {
 func TestEveryReadGetsItsOwnAnswer(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	r := newRig(t, 1, options())
+	r := storetest.New(t, 1, storetest.Options())
 	const keys = 40
 	for i := range keys / 2 {
-		r.put(t, fmt.Sprint(i), fmt.Sprint("value of ", i))
+		r.MustPut(t, fmt.Sprint(i), fmt.Sprint("value of ", i))
 	}
-	r.parts[0].Fail(func(op string) error {
+	r.Parts[0].Fail(func(op string) error {
 		if op == memory.OpGet && rand.IntN(4) == 0 {
 			<-time.After(time.Duration(rand.IntN(300)) * time.Microsecond)
 		}
@@ -114,7 +115,7 @@ func TestEveryReadGetsItsOwnAnswer(t *testing.T) {
 // TestReadsAndWritesAllocateLittle guards the allocations of reads and writes between the
 // API and a partition. The statement's share is that of a lone read.
 func TestReadsAndWritesAllocateLittle(t *testing.T) {
-	o := options()
+	o := storetest.Options()
 	o.Poll = time.Hour
 	still := &still{Partition: memory.New("p0"), entries: []store.Entry{{Key: "k/a", Revision: 1, Checksum: partition.Checksum(nil)}}}
 	o.Partitions = []partition.Partition{still}
@@ -196,7 +197,7 @@ func (p *largeGate) GetSmall(ctx context.Context, keys []store.Key, most int64) 
 // there are readers, and small values are read beside them.
 func TestSmallReadsNeverWaitForLargeOnes(t *testing.T) {
 	gate := &largeGate{Partition: memory.New("p0"), begun: make(chan store.Key, 100), goOn: make(chan struct{})}
-	o := options()
+	o := storetest.Options()
 	o.Partitions, o.Readers, o.Timeout, o.MaxValueBytes = []partition.Partition{gate}, 2, time.Minute, 16<<20
 	s, err := store.Open(o)
 	if err != nil {
@@ -207,13 +208,13 @@ func TestSmallReadsNeverWaitForLargeOnes(t *testing.T) {
 	running.Go(func() { _ = s.Run(ctx) })
 	defer running.Wait()
 	defer cancel()
-	r := &rig{Store: s}
-	eventually(t, "a writable master", func() bool { return s.Status().Partitions[0].Writable })
+	r := &storetest.Rig{Store: s}
+	storetest.Eventually(t, "a writable master", func() bool { return s.Status().Partitions[0].Writable })
 	large := strings.Repeat("v", 2<<20)
 	for i := range 4 {
-		r.put(t, fmt.Sprint("large", i), large)
+		r.MustPut(t, fmt.Sprint("large", i), large)
 	}
-	r.put(t, "small", "1")
+	r.MustPut(t, "small", "1")
 	var reads sync.WaitGroup
 	get := func(name string, want string) {
 		got, err := s.Get(t.Context(), store.User.Key(name), store.ReadOptions{Consistency: store.FromMaster})
@@ -255,12 +256,12 @@ func TestSmallReadsNeverWaitForLargeOnes(t *testing.T) {
 // readPatience, but less than the timeout.
 func TestSlowReadIsAnsweredWhenNoneIsFaster(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := options()
+		o := storetest.Options()
 		o.Timeout = 10 * time.Second
-		r := newRig(t, 2, o)
-		r.put(t, "a", "1")
-		r.level(t)
-		for _, p := range r.parts {
+		r := storetest.New(t, 2, o)
+		r.MustPut(t, "a", "1")
+		r.Level(t)
+		for _, p := range r.Parts {
 			p.Fail(func(op string) error {
 				if op == memory.OpGet {
 					<-time.After(1200 * time.Millisecond) // like a large value over a slow line

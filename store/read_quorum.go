@@ -5,12 +5,16 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/runnelkv/runnel/store/internal/backend"
+	"github.com/runnelkv/runnel/store/internal/cluster"
+	"github.com/runnelkv/runnel/store/internal/routing"
 )
 
 // quorumSize is the number of backends that a Quorum asks; *CopiesError if there are fewer.
-func (q *readRequest) quorumSize() (int, error) {
-	n := len(q.backends)
-	switch asked := q.o.Copies; {
+func (s *Store) quorumSize(o *ReadOptions) (int, error) {
+	n := len(s.backends.All())
+	switch asked := o.Copies; {
 	case asked == AllCopies:
 		return n, nil
 	case asked == MajorityOfCopies:
@@ -25,26 +29,24 @@ func (q *readRequest) quorumSize() (int, error) {
 // getQuorum asks as many backends as ReadOptions.Copies says, concurrently, replaces those
 // that fail, and returns the newest answer. A backend that is behind does not count as
 // failed.
-func (s *Store) getQuorum(ctx context.Context, c *clusterMap, k Key, o ReadOptions) (Read, error) {
-	request := s.newReadRequest(c, Origin(c.master(k)), o)
-	q := &request
-	n, err := q.quorumSize()
+func (s *Store) getQuorum(ctx context.Context, c *cluster.Map, k Key, o ReadOptions) (Read, error) {
+	n, err := s.quorumSize(&o)
 	if err != nil {
 		return Read{}, err
 	}
-	q.o.Session, q.strict = Vector{}, false // a single backend may be behind the session
-	qr := &quorumRead{candidates: s.candidatesFor(q)}
-	q.o.Session = o.Session
+	q := s.router.NewRequest(c, Origin(c.Master(k)), o.demand(), k)
+	single := q.WithoutSession() // a single backend may be behind the session
+	qr := &quorumRead{inSession: &q, single: &single, candidates: single.Candidates()}
 	var group sync.WaitGroup
 	for range n {
-		group.Go(func() { s.collectAnswer(ctx, qr, k, q) })
+		group.Go(func() { s.collectAnswer(ctx, qr, k) })
 	}
 	group.Wait()
 	if ctx.Err() != nil {
 		return Read{}, ctx.Err()
 	}
 	if len(qr.answers) < n {
-		return Read{}, &CopiesError{Asked: n, Answered: len(qr.answers), Configured: len(q.backends), RetryAfter: s.options.Poll, Err: qr.failure}
+		return Read{}, &CopiesError{Asked: n, Answered: len(qr.answers), Configured: len(s.backends.All()), RetryAfter: s.options.Poll, Err: qr.failure}
 	}
 	best := qr.newest()
 	if !qr.reached { // add the answer of a backend that has reached the session
@@ -60,8 +62,11 @@ func (s *Store) getQuorum(ctx context.Context, c *clusterMap, k Key, o ReadOptio
 
 // quorumRead is a Quorum in progress.
 type quorumRead struct {
+	inSession *routing.Request // by a backend that has reached the session
+	single    *routing.Request // by any other
+
 	mu         sync.Mutex // guards the fields below
-	candidates candidates
+	candidates routing.Candidates
 	answers    []quorumAnswer
 	reached    bool // a backend that answered had reached the session
 	failure    error
@@ -74,12 +79,13 @@ type quorumAnswer struct {
 }
 
 // collectAnswer adds the answer of the next candidate that gives one.
-func (s *Store) collectAnswer(ctx context.Context, qr *quorumRead, k Key, q *readRequest) {
+func (s *Store) collectAnswer(ctx context.Context, qr *quorumRead, k Key) {
 	for b, wait := qr.nextCandidate(s); b != nil; b, wait = qr.nextCandidate(s) {
-		reached := q.hasReached(b)
-		single := *q
-		single.strict = reached && !q.o.Session.IsZero() // verifies that a row is absent
-		r, found, err := s.getFrom(ctx, b, k, &single, wait)
+		q, reached := qr.single, qr.inSession.HasReached(b)
+		if reached {
+			q = qr.inSession // verifies that a row is absent
+		}
+		r, found, err := s.getFrom(ctx, b, k, q, wait)
 		if qr.addAnswer(quorumAnswer{r, found}, reached, err) || ctx.Err() != nil {
 			return
 		}
@@ -87,15 +93,15 @@ func (s *Store) collectAnswer(ctx context.Context, qr *quorumRead, k Key, q *rea
 }
 
 // nextCandidate is the next backend to ask, and the time it may take: the last gets the whole timeout.
-func (qr *quorumRead) nextCandidate(s *Store) (*backend, time.Duration) {
+func (qr *quorumRead) nextCandidate(s *Store) (*backend.Backend, time.Duration) {
 	qr.mu.Lock()
 	defer qr.mu.Unlock()
-	b := qr.candidates.nextBackend()
+	b := qr.candidates.Next()
 	following := qr.candidates
-	if following.nextBackend() == nil {
+	if following.Next() == nil {
 		return b, s.options.Timeout
 	}
-	return b, min(readPatience, s.options.Timeout)
+	return b, s.router.Patience()
 }
 
 func (qr *quorumRead) addAnswer(a quorumAnswer, reached bool, err error) bool {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/internal/storetest"
 	"github.com/runnelkv/runnel/store/partition"
 	"github.com/runnelkv/runnel/store/partition/memory"
 )
@@ -21,7 +22,7 @@ import (
 type sessionRig struct {
 	*testing.T
 	*rand.Rand
-	parts     []*memory.Partition
+	Parts     []*memory.Partition
 	processes []*store.Store
 	history   map[store.Key][]store.Entry // every state, oldest first
 	log       []string
@@ -32,25 +33,25 @@ const sessionKeys = 8
 func newSessionRig(t *testing.T, seed uint64) *sessionRig {
 	r := &sessionRig{T: t, Rand: rand.New(rand.NewPCG(seed, 1)), history: map[store.Key][]store.Entry{}}
 	for i := range 4 {
-		r.parts = append(r.parts, memory.New(fmt.Sprint("p", i)))
+		r.Parts = append(r.Parts, memory.New(fmt.Sprint("p", i)))
 	}
-	o := options()
+	o := storetest.Options()
 	o.Poll, o.SessionWait, o.CacheBytes = 20*time.Millisecond, time.Millisecond, 1<<20
 	for range 2 {
-		one := &rig{}
-		for _, p := range r.parts {
-			one.parts = append(one.parts, p.Reopen())
+		one := &storetest.Rig{}
+		for _, p := range r.Parts {
+			one.Parts = append(one.Parts, p.Reopen())
 		}
-		one.start(t, o, "p0", "p1")
+		one.Start(t, o, "p0", "p1")
 		r.processes = append(r.processes, one.Store)
 	}
-	for _, p := range r.parts { // complete, though empty
+	for _, p := range r.Parts { // complete, though empty
 		for _, origin := range []store.Origin{"p0", "p1"} {
 			r.copy(p, origin, 1000)
 		}
 	}
 	for _, s := range r.processes {
-		eventually(t, "readable partitions", func() bool {
+		storetest.Eventually(t, "readable partitions", func() bool {
 			return !slices.ContainsFunc(s.Status().Partitions, func(p store.PartitionStatus) bool { return !p.Readable })
 		})
 	}
@@ -99,7 +100,7 @@ func (r *sessionRig) copy(target *memory.Partition, o store.Origin, n int) {
 		return
 	}
 	at := r.positions(target).Origins[o]
-	source := r.parts[slices.IndexFunc(r.parts, func(p *memory.Partition) bool { return p.Name() == string(o) })]
+	source := r.Parts[slices.IndexFunc(r.Parts, func(p *memory.Partition) bool { return p.Name() == string(o) })]
 	snap, err := source.Snapshot(r.Context(), o, at.Revision)
 	r.must(err)
 	defer snap.Close()
@@ -134,7 +135,7 @@ func (r *sessionRig) collect(but *memory.Partition) {
 			continue
 		}
 		least := store.Revision(1 << 62)
-		for _, p := range r.parts {
+		for _, p := range r.Parts {
 			at := r.positions(p).Origins[o]
 			if at.Revision < at.Goal || at.SyncedAt == 0 && p.Name() != string(o) {
 				return
@@ -144,7 +145,7 @@ func (r *sessionRig) collect(but *memory.Partition) {
 			}
 		}
 		r.note("collect %s up to %d", o, least&0xffff)
-		for _, p := range r.parts {
+		for _, p := range r.Parts {
 			if p != but {
 				_, err := p.Collect(r.Context(), o, least)
 				r.must(err)
@@ -258,7 +259,7 @@ func TestSessionsNeverGoBack(t *testing.T) {
 			clients := []*client{{newest: map[store.Key]store.Revision{}}, {newest: map[store.Key]store.Revision{}}}
 			for range 400 {
 				c, s := clients[r.IntN(len(clients))], r.processes[r.IntN(len(r.processes))]
-				p := r.parts[r.IntN(len(r.parts))]
+				p := r.Parts[r.IntN(len(r.Parts))]
 				switch n := r.IntN(100); {
 				case n < 25:
 					r.write(c, s)
@@ -277,7 +278,7 @@ func TestSessionsNeverGoBack(t *testing.T) {
 				case n < 98:
 					r.collect(nil)
 				default:
-					r.collect(r.parts[2+r.IntN(2)])
+					r.collect(r.Parts[2+r.IntN(2)])
 				}
 			}
 		})
@@ -288,33 +289,33 @@ func TestSessionsNeverGoBack(t *testing.T) {
 // tombstones is filled afresh. Entries that it lacks meanwhile are not reported absent to a
 // session, even if this process knows an earlier position of the replica.
 func TestSessionDoesNotBelieveAPartitionThatIsEmptied(t *testing.T) {
-	for what, read := range map[string]func(*rig, store.ReadOptions) (int, error){
-		"Get": func(r *rig, o store.ReadOptions) (int, error) {
+	for what, read := range map[string]func(*storetest.Rig, store.ReadOptions) (int, error){
+		"Get": func(r *storetest.Rig, o store.ReadOptions) (int, error) {
 			_, err := r.Get(t.Context(), store.User.Key("a"), o)
 			return 1, err
 		},
-		"GetMany": func(r *rig, o store.ReadOptions) (n int, err error) {
+		"GetMany": func(r *storetest.Rig, o store.ReadOptions) (n int, err error) {
 			r.GetMany(t.Context(), []store.Key{store.User.Key("a")}, o, func(_ int, _ store.Read, e error) { n, err = 1, e })
 			return n, err
 		},
-		"quorum": func(r *rig, o store.ReadOptions) (int, error) {
+		"quorum": func(r *storetest.Rig, o store.ReadOptions) (int, error) {
 			o.Consistency, o.Copies = store.Quorum, 1
 			_, err := r.Get(t.Context(), store.User.Key("a"), o)
 			return 1, err
 		},
-		"List": func(r *rig, o store.ReadOptions) (int, error) {
+		"List": func(r *storetest.Rig, o store.ReadOptions) (int, error) {
 			page, err := r.List(t.Context(), store.ListOptions{Space: store.User, Prefix: "a", ReadOptions: o})
 			return len(page.Entries), err
 		},
 	} {
 		t.Run(what, func(t *testing.T) {
-			o := options()
+			o := storetest.Options()
 			o.Poll, o.SessionWait, o.Read, o.Local = time.Hour, -1, store.ReadLocal, "p1"
-			r := newRig(t, 2, o)
-			e := r.put(t, "a", "1")
-			r.level(t)
+			r := storetest.New(t, 2, o)
+			e := r.MustPut(t, "a", "1")
+			r.Level(t)
 			for _, name := range []string{"b", "c", "d"} {
-				r.put(t, name, "1")
+				r.MustPut(t, name, "1")
 			}
 			must := func(err error) {
 				t.Helper()
@@ -322,14 +323,14 @@ func TestSessionDoesNotBelieveAPartitionThatIsEmptied(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			before, err := r.parts[1].Positions(t.Context())
+			before, err := r.Parts[1].Positions(t.Context())
 			must(err)
-			must(r.parts[1].Reset(t.Context(), "p0"))
+			must(r.Parts[1].Reset(t.Context(), "p0"))
 			in := store.ReadOptions{Session: store.VectorOf(store.Mark{Origin: e.Origin, Revision: e.Revision})}
 			if n, err := read(r, in); err != nil || n != 1 {
 				t.Errorf("emptied: %d found, %v", n, err)
 			}
-			must(r.parts[1].Apply(t.Context(), partition.Copy{Origin: "p0", To: e.Revision + 1, Goal: e.Revision + 3}))
+			must(r.Parts[1].Apply(t.Context(), partition.Copy{Origin: "p0", To: e.Revision + 1, Goal: e.Revision + 3}))
 			r.Observe("p1", before) // as a sync process may that has read them earlier
 			if n, err := read(r, in); err != nil || n != 1 {
 				t.Errorf("being filled: %d found, %v", n, err)
@@ -342,20 +343,20 @@ func TestSessionDoesNotBelieveAPartitionThatIsEmptied(t *testing.T) {
 // the master. With the master away too, the session gets an error, while reads with Any
 // succeed.
 func TestSessionIsServedByTheMasterOrRefused(t *testing.T) {
-	o := options()
+	o := storetest.Options()
 	o.SessionWait = 10 * time.Millisecond
-	r := newRig(t, 3, o)
-	r.put(t, "a", "1")
-	r.level(t)
-	e := r.put(t, "a", "2")
+	r := storetest.New(t, 3, o)
+	r.MustPut(t, "a", "1")
+	r.Level(t)
+	e := r.MustPut(t, "a", "2")
 	in := store.ReadOptions{Session: store.VectorOf(store.Mark{Origin: e.Origin, Revision: e.Revision})}
 	for range 20 {
 		if got, err := r.Get(t.Context(), e.Key, in); err != nil || got.Partition != "p0" || got.Entry.Revision != e.Revision {
 			t.Fatalf("Get: %+v, %v", got, err)
 		}
 	}
-	r.parts[0].Fail(func(string) error { return partition.ErrUnavailable })
-	eventually(t, "unreachable master", func() bool { return r.Status().Partitions[0].State == store.Unreachable })
+	r.Parts[0].Fail(func(string) error { return partition.ErrUnavailable })
+	storetest.Eventually(t, "unreachable master", func() bool { return r.Status().Partitions[0].State == store.Unreachable })
 	var refused *store.SessionError
 	if got, err := r.Get(t.Context(), e.Key, in); !errors.As(err, &refused) || refused.Master != "p0" || refused.RetryAfter <= 0 {
 		t.Errorf("Get with the master away: %+v, %v", got, err)
@@ -371,13 +372,13 @@ func TestSessionIsServedByTheMasterOrRefused(t *testing.T) {
 // TestSessionWaitsForAReplica: a replica that catches up while the session waits answers,
 // even if the sync process of another process made the copy.
 func TestSessionWaitsForAReplica(t *testing.T) {
-	o := options()
+	o := storetest.Options()
 	o.Poll, o.SessionWait = time.Hour, 30*time.Second
-	r := newRig(t, 2, o)
-	r.put(t, "a", "1")
-	r.level(t)
-	e := r.put(t, "a", "2")
-	r.parts[0].Fail(func(op string) error {
+	r := storetest.New(t, 2, o)
+	r.MustPut(t, "a", "1")
+	r.Level(t)
+	e := r.MustPut(t, "a", "2")
+	r.Parts[0].Fail(func(op string) error {
 		if op == memory.OpGet {
 			return partition.ErrUnavailable
 		}
@@ -392,7 +393,7 @@ func TestSessionWaitsForAReplica(t *testing.T) {
 		answered <- err
 	}()
 	asked := make(chan struct{}, 100)
-	r.parts[1].Fail(func(op string) error {
+	r.Parts[1].Fail(func(op string) error {
 		if op == memory.OpPositions {
 			select {
 			case asked <- struct{}{}:
@@ -402,7 +403,7 @@ func TestSessionWaitsForAReplica(t *testing.T) {
 		return nil
 	})
 	<-asked // the session waits, and reads positions
-	copyAll(t, t.Context(), r.parts[0], r.parts[1], "p0")
+	storetest.CopyAll(t, t.Context(), r.Parts[0], r.Parts[1], "p0")
 	if err := <-answered; err != nil {
 		t.Error(err)
 	}
@@ -412,12 +413,12 @@ func TestSessionWaitsForAReplica(t *testing.T) {
 // session waits, and the master answers the next ones at once.
 func TestSessionsDoNotWaitInVainAgainAndAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := options()
+		o := storetest.Options()
 		o.Poll, o.SessionWait = time.Minute, time.Second
-		r := newRig(t, 2, o)
-		r.put(t, "a", "1")
-		r.level(t)
-		e := r.put(t, "a", "2")
+		r := storetest.New(t, 2, o)
+		r.MustPut(t, "a", "1")
+		r.Level(t)
+		e := r.MustPut(t, "a", "2")
 		in := store.ReadOptions{Session: store.VectorOf(store.Mark{Origin: e.Origin, Revision: e.Revision})}
 		began := time.Now()
 		for range 50 {
@@ -429,9 +430,8 @@ func TestSessionsDoNotWaitInVainAgainAndAgain(t *testing.T) {
 		if took := time.Since(began); took != o.SessionWait {
 			t.Errorf("50 reads took %v, which is not one wait of %v", took, o.SessionWait)
 		}
-		time.Sleep(time.Millisecond) // in the bubble's time: observations are ordered by the time of their reading
-		r.level(t)
-		e = r.put(t, "a", "3")
+		r.Level(t)
+		e = r.MustPut(t, "a", "3")
 		in.Session = store.VectorOf(store.Mark{Origin: e.Origin, Revision: e.Revision})
 		began = time.Now()
 		for range 50 {
@@ -448,8 +448,8 @@ func TestSessionsDoNotWaitInVainAgainAndAgain(t *testing.T) {
 // TestLostWritesAreNotServedToTheirSession: a master that was replaced by an older state of
 // itself does not answer sessions that have seen later writes.
 func TestLostWritesAreNotServedToTheirSession(t *testing.T) {
-	r := newRig(t, 1, options())
-	e := r.put(t, "a", "1")
+	r := storetest.New(t, 1, storetest.Options())
+	e := r.MustPut(t, "a", "1")
 	seen := store.VectorOf(store.Mark{Origin: e.Origin, Revision: e.Revision + 1})
 	var refused *store.SessionError
 	for _, c := range []store.Consistency{store.Any, store.FromMaster} {
@@ -462,11 +462,11 @@ func TestLostWritesAreNotServedToTheirSession(t *testing.T) {
 // TestBoundedReadsAreAsFreshAsTheyAsk: freshness follows from proven positions, not from
 // contact.
 func TestBoundedReadsAreAsFreshAsTheyAsk(t *testing.T) {
-	o := options()
+	o := storetest.Options()
 	o.SessionWait = -1
-	r := newRig(t, 3, o)
-	e := r.put(t, "a", "1")
-	r.level(t)
+	r := storetest.New(t, 3, o)
+	e := r.MustPut(t, "a", "1")
+	r.Level(t)
 	synced := time.Now()
 	in := func(max time.Duration) store.ReadOptions {
 		return store.ReadOptions{Consistency: store.Bounded, MaxStaleness: max}
@@ -482,14 +482,14 @@ func TestBoundedReadsAreAsFreshAsTheyAsk(t *testing.T) {
 	if len(asked) != 3 {
 		t.Errorf("only %v were asked within an hour", asked)
 	}
-	eventually(t, "some staleness", func() bool { return time.Since(synced) > 30*time.Millisecond })
+	storetest.Eventually(t, "some staleness", func() bool { return time.Since(synced) > 30*time.Millisecond })
 	for range 20 { // polls alone make the replicas no fresher
 		if got, err := r.Get(t.Context(), e.Key, in(20*time.Millisecond)); err != nil || got.Partition != "p0" {
 			t.Fatalf("within 20 ms: %+v, %v", got, err)
 		}
 	}
-	r.parts[0].Fail(func(string) error { return partition.ErrUnavailable })
-	eventually(t, "unreachable master", func() bool { return r.Status().Partitions[0].State == store.Unreachable })
+	r.Parts[0].Fail(func(string) error { return partition.ErrUnavailable })
+	storetest.Eventually(t, "unreachable master", func() bool { return r.Status().Partitions[0].State == store.Unreachable })
 	var stale *store.StalenessError
 	if got, err := r.Get(t.Context(), e.Key, in(20*time.Millisecond)); !errors.As(err, &stale) {
 		t.Errorf("with the master away: %+v, %v", got, err)
@@ -500,10 +500,10 @@ func TestBoundedReadsAreAsFreshAsTheyAsk(t *testing.T) {
 }
 
 func TestQuorumAnswersWithTheNewest(t *testing.T) {
-	r := newRig(t, 3, options())
-	r.put(t, "a", "1")
-	r.level(t)
-	e := r.put(t, "a", "2")
+	r := storetest.New(t, 3, storetest.Options())
+	r.MustPut(t, "a", "1")
+	r.Level(t)
+	e := r.MustPut(t, "a", "2")
 	in := func(copies int) store.ReadOptions {
 		return store.ReadOptions{Consistency: store.Quorum, Copies: copies}
 	}
@@ -512,7 +512,7 @@ func TestQuorumAnswersWithTheNewest(t *testing.T) {
 			t.Fatalf("all: %+v, %v", got, err)
 		}
 	}
-	r.parts[2].Fail(func(op string) error {
+	r.Parts[2].Fail(func(op string) error {
 		if op == memory.OpGet {
 			return partition.ErrUnavailable
 		}
@@ -546,18 +546,18 @@ func TestReadsPreferTheNearestOrTheLocal(t *testing.T) {
 			return nil
 		}
 		for _, choice := range []store.ReadChoice{store.ReadNearest, store.ReadLocal} {
-			o := options()
+			o := storetest.Options()
 			o.Read, o.Local = choice, "p2"
-			r := &rig{}
+			r := &storetest.Rig{}
 			for i := range 3 {
-				r.parts = append(r.parts, memory.New(fmt.Sprint("p", i)))
+				r.Parts = append(r.Parts, memory.New(fmt.Sprint("p", i)))
 				if choice == store.ReadNearest && i != 2 || choice == store.ReadLocal && i == 2 {
-					r.parts[i].Fail(slow)
+					r.Parts[i].Fail(slow)
 				}
 			}
-			r.start(t, o)
-			e := r.put(t, "a", "1")
-			r.level(t)
+			r.Start(t, o)
+			e := r.MustPut(t, "a", "1")
+			r.Level(t)
 			preferred := func() bool {
 				for range 10 {
 					if got, err := r.Get(t.Context(), e.Key, store.ReadOptions{}); err != nil || got.Partition != "p2" {
@@ -566,8 +566,8 @@ func TestReadsPreferTheNearestOrTheLocal(t *testing.T) {
 				}
 				return true
 			}
-			eventually(t, string(choice)+" reads from p2", preferred)
-			r.parts[2].Fail(func(string) error { return partition.ErrUnavailable })
+			storetest.Eventually(t, string(choice)+" reads from p2", preferred)
+			r.Parts[2].Fail(func(string) error { return partition.ErrUnavailable })
 			if got, err := r.Get(t.Context(), e.Key, store.ReadOptions{}); err != nil || got.Partition == "p2" {
 				t.Errorf("%s, with p2 away: %+v, %v", choice, got, err)
 			}

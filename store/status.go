@@ -5,6 +5,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/runnelkv/runnel/store/internal/backend"
+	"github.com/runnelkv/runnel/store/internal/cache"
+	"github.com/runnelkv/runnel/store/internal/cluster"
 	"github.com/runnelkv/runnel/store/partition"
 )
 
@@ -30,21 +33,23 @@ type Status struct {
 	Masters    []string
 	Partitions []PartitionStatus // in the order of the configuration
 	Cache      CacheStats
+	Quotas     []QuotaStatus // in the order of SetQuotas
 }
 
 // PartitionStatus is the known state of a partition.
 type PartitionStatus struct {
 	Name     string
-	Kind     string // "sqlite", "mysql", "mariadb", "memory"
+	Schema   partition.Schema // zero: not reached yet
+	Kind     string           // "sqlite", "mysql", "mariadb", "memory"
 	Master   bool
 	State    State
-	Err      error         // why State is not Ready; nil for Ready, Filling and CatchingUp
-	Latency  time.Duration // of recent operations, smoothed
-	ReadAt   time.Time     // when its positions were last read
-	Readable bool          // serves reads of every origin
-	Writable bool          // takes writes as a master
-	Warnings []string      // settings of the server that put durability at risk, or limit values
-	Origins  []OriginStatus
+	Err      error          // why State is not Ready; nil for Ready, Filling and CatchingUp
+	Latency  time.Duration  // of recent operations, smoothed
+	ReadAt   time.Time      // when its positions were last read
+	Readable bool           // serves reads of every origin
+	Writable bool           // takes writes as a master
+	Warnings []string       // settings of the server that put durability at risk, or limit values
+	Origins  []OriginStatus // of the masters, in their order, then of former masters
 }
 
 // OriginStatus is a partition's progress with an origin.
@@ -60,24 +65,28 @@ type OriginStatus struct {
 
 // Status returns the known state. It does not query any partition.
 func (s *Store) Status() (st Status) {
-	st.Cache = s.CacheStats()
-	if c := s.cluster.Load(); c != nil {
+	st.Cache, st.Quotas = s.cache.Stats(), s.quotas.Status()
+	c := s.cluster.Map()
+	if c != nil {
 		st.ClusterID, st.Epoch, st.Masters = c.ID, c.Epoch, c.Masters
 	}
-	for _, b := range *s.backends.Load() {
-		st.Partitions = append(st.Partitions, s.statusOf(b, st.Masters))
+	for _, b := range s.backends.All() {
+		st.Partitions = append(st.Partitions, s.statusOf(b, c))
 	}
 	return st
 }
 
 // Readable reports whether every key can be read from some partition.
 func (st Status) Readable() bool {
-	for i := range st.Masters {
+	if len(st.Masters) == 0 || len(st.Partitions) == 0 {
+		return false
+	}
+	for i := range st.Partitions[0].Origins {
 		if !slices.ContainsFunc(st.Partitions, func(p PartitionStatus) bool { return p.Origins[i].Readable }) {
 			return false
 		}
 	}
-	return len(st.Masters) > 0
+	return true
 }
 
 // Writable reports whether some keys can be written.
@@ -85,35 +94,40 @@ func (st Status) Writable() bool {
 	return slices.ContainsFunc(st.Partitions, func(p PartitionStatus) bool { return p.Writable })
 }
 
-func (s *Store) statusOf(b *backend, masters []string) PartitionStatus {
-	state := b.state()
+func (s *Store) statusOf(b *backend.Backend, c *cluster.Map) PartitionStatus {
+	state := b.State()
+	var masters []string
+	var origins []Origin
+	if c != nil {
+		masters, origins = c.Masters, c.Origins()
+	}
 	ps := PartitionStatus{
 		Name:    b.Name(),
+		Schema:  b.KnownSchema(),
 		Kind:    b.Kind(),
 		Master:  slices.Contains(masters, b.Name()),
-		Err:     state.err,
-		Latency: time.Duration(b.latency.Load()),
+		Err:     state.Err,
+		Latency: b.Latency(),
 	}
-	if state.isPrepared {
-		ps.Warnings = b.warnings()
+	if state.IsPrepared {
+		ps.Warnings = b.AllWarnings()
 	}
-	if k := b.observed.Load(); k != nil {
-		ps.ReadAt = k.readAt
+	if k := b.Observed(); k != nil {
+		ps.ReadAt = k.ReadAt
 	}
-	ps.Readable, ps.Writable = len(masters) > 0, ps.Master && b.isWritable.Load()
+	ps.Readable, ps.Writable = len(masters) > 0, ps.Master && b.IsWritable()
 	complete, catchingUp := true, false
-	for _, name := range masters {
-		o := Origin(name)
-		st := s.originStatus(b, o)
+	for _, o := range origins {
+		st := s.originStatus(b, c, o)
 		ps.Origins = append(ps.Origins, st)
 		ps.Readable = ps.Readable && st.Readable
-		complete, catchingUp = complete && b.isComplete(o), catchingUp || b.isLagging(o)
+		complete, catchingUp = complete && b.IsComplete(o), catchingUp || b.IsLagging(o)
 	}
-	switch refusal := b.commitRefusal(); {
+	switch refusal := b.CommitRefusal(); {
 	case ps.Err != nil:
 		ps.State = stateOf(ps.Err)
-	case state.behind != nil:
-		ps.State, ps.Err = Behind, state.behind
+	case state.Behind != nil:
+		ps.State, ps.Err = Behind, state.Behind
 	case refusal != nil && ps.Master:
 		ps.State, ps.Err, ps.Writable = ReadOnly, refusal, false
 	case !complete:
@@ -128,7 +142,7 @@ func (s *Store) statusOf(b *backend, masters []string) PartitionStatus {
 
 func stateOf(err error) State {
 	switch {
-	case errors.Is(err, errNotReached):
+	case errors.Is(err, backend.ErrNotReached):
 		return Starting
 	case errors.Is(err, partition.ErrRefused):
 		return Refused
@@ -136,29 +150,29 @@ func stateOf(err error) State {
 	return Unreachable
 }
 
-func (s *Store) originStatus(b *backend, o Origin) OriginStatus {
-	at, _ := b.position(o)
-	st := OriginStatus{Origin: o, Readable: b.isUp() && b.isComplete(o), Revision: b.knownRevision(o), Age: s.staleness(b, o)}
+func (s *Store) originStatus(b *backend.Backend, c *cluster.Map, o Origin) OriginStatus {
+	at, _ := b.Position(o)
+	st := OriginStatus{Origin: o, Readable: b.IsUp() && b.IsComplete(o), Revision: b.KnownRevision(o), Age: s.backends.Staleness(b, o)}
+	if !slices.Contains(c.Masters, string(o)) && at.Whole() && at.Revision >= c.GaveAway(o) {
+		st.Age = 0 // a former master writes no more
+	}
 	if at.Filled() && st.Age >= 0 && b.Name() != string(o) {
 		st.SyncedAt = time.Now().Add(-st.Age)
 	}
 	head := st.Revision
-	for _, other := range *s.backends.Load() {
-		head = max(head, other.knownRevision(o))
+	for _, other := range s.backends.All() {
+		head = max(head, other.KnownRevision(o))
 	}
 	st.LagRevisions = int64(head - max(st.Revision, partition.Floor(head.Epoch())))
-	if st.LagRevisions > 0 || b.isLagging(o) || st.Age < 0 {
+	if st.LagRevisions > 0 || b.IsLagging(o) || st.Age < 0 {
 		st.Lag = st.Age
 	}
 	return st
 }
 
-// knownRevision returns the revision up to which the partition is known to hold o's changes. A master is known to hold
-// what this process has committed there since its positions were read.
-func (b *backend) knownRevision(o Origin) Revision {
-	at, _ := b.position(o)
-	if b.Name() == string(o) {
-		return max(at.Revision, Revision(b.newestCommitted.Load()))
-	}
-	return at.Revision
-}
+// CacheStats counts the Hits and Misses of reads that could use the cache, and the Entries and Bytes in it, which are
+// estimates. MaxBytes is 0 if there is no cache.
+type CacheStats = cache.Stats
+
+// CacheStats returns the current statistics of the cache.
+func (s *Store) CacheStats() CacheStats { return s.cache.Stats() }

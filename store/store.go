@@ -7,99 +7,124 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
+	"github.com/runnelkv/runnel/store/internal/backend"
+	"github.com/runnelkv/runnel/store/internal/cache"
+	"github.com/runnelkv/runnel/store/internal/catchup"
+	"github.com/runnelkv/runnel/store/internal/cluster"
+	"github.com/runnelkv/runnel/store/internal/commit"
+	"github.com/runnelkv/runnel/store/internal/feed"
+	"github.com/runnelkv/runnel/store/internal/quota"
+	"github.com/runnelkv/runnel/store/internal/routing"
 	"github.com/runnelkv/runnel/store/partition"
 )
 
 // Store is the core over a set of partitions. Its methods are safe for concurrent use.
 // Reads and writes are answered while Run is running.
 type Store struct {
-	options          Options
-	backends         atomic.Pointer[[]*backend] // replaced as a whole by Add
-	cluster          atomic.Pointer[clusterMap] // nil until the first partition has joined
-	tail             *tail                      // reads the feed for all watchers
-	positionsChanged notifier                   // of any backend
-	cache            *cache                     // of replicas' answers, or nil
-	requests         sync.Pool                  // of *writeRequest
+	options    Options
+	backends   *backend.Set
+	cluster    *cluster.Register
+	router     *routing.Router
+	cache      *cache.Cache // of replicas' answers, or nil
+	feed       *feed.Feed
+	copier     *catchup.Copier
+	quotas     *quota.Book
+	committers atomic.Pointer[[]*commit.Committer] // by backend; replaced as a whole by Add
+	requests   commit.Pool
 
-	joining sync.Mutex // serialises joins: the first one founds or finds the cluster
-
-	mu     sync.Mutex     // guards the fields below
-	start  func(*backend) // starts a backend's goroutines; nil while Run is not running
-	closed bool           // Add fails
-	work   sync.WaitGroup // the backends' goroutines
+	mu     sync.Mutex              // guards the fields below
+	start  func(*commit.Committer) // starts the goroutines of a committer and its backend; nil while Run is not running
+	closed bool                    // Add fails
+	work   sync.WaitGroup          // the goroutines
 }
 
 // Open makes a store of the partitions, without connecting to any. The caller closes it.
 func Open(o Options) (*Store, error) {
-	s := &Store{options: o.withDefaults()}
-	s.tail = newTail(s)
-	s.requests.New = func() any { return &writeRequest{alone: newGroup(1)} }
-	onCommit := s.options.OnCommit
-	s.options.OnCommit = func() {
-		onCommit()
-		s.tail.wakeIfWatched()
-	}
 	if len(o.Partitions) == 0 {
 		return nil, errors.New("a store needs at least one partition")
 	}
+	s := &Store{options: o.withDefaults()}
 	if len(s.options.Masters) == 0 {
 		s.options.Masters = []string{o.Partitions[0].Name()}
 	}
 	if err := s.options.checkRead(); err != nil {
 		return nil, err
 	}
-	var err error
-	if s.cache, err = newCache(s.options.CacheBytes, s.tail.wake); err != nil {
+	if err := s.assemble(); err != nil {
 		return nil, err
 	}
-	backends := make([]*backend, 0, len(o.Partitions))
 	for _, p := range o.Partitions {
-		if slices.ContainsFunc(backends, func(b *backend) bool { return b.Name() == p.Name() }) {
-			return nil, fmt.Errorf("two partitions are named %s", p.Name())
+		if err := s.addBackend(p); err != nil {
+			return nil, err
 		}
-		backends = append(backends, s.newBackend(p))
 	}
-	s.backends.Store(&backends)
 	for _, name := range s.options.Masters {
-		if s.backend(name) == nil {
-			return nil, fmt.Errorf("master %s: %w", name, ErrUnknownPartition)
+		if s.backends.Named(name) == nil {
+			return nil, fmt.Errorf("master %s: %w", name, backend.ErrUnknownPartition)
 		}
 	}
 	return s, nil
 }
 
-func (s *Store) newBackend(p partition.Partition) *backend {
-	return newBackend(p, s.options, hooks{
-		onPositions: func() {
-			s.tail.wakeIfWatched()
-			if s.cache.active() {
-				s.tail.wake()
-			}
-			s.positionsChanged.broadcast()
+// assemble makes the parts of the store.
+func (s *Store) assemble() (err error) {
+	o := &s.options
+	s.backends = backend.NewSet(backend.Options{
+		Timeout: o.Timeout, Poll: o.Poll, Readers: o.Readers, MaxValueBytes: o.MaxValueBytes, Logger: o.Logger, OnReach: o.OnReach,
+		OnPositions: func(name string, p *partition.Positions) {
+			s.cache.ObservePositions(name, p)
+			s.feed.NotePositions()
 		},
-		onReplicaPosition: func(o Origin, r Revision) {
-			if b := s.backend(string(o)); b != nil {
-				raiseTo(&b.newestSeen, r)
-			}
-		},
-		cache: s.cache,
+		OnLoss: func() { s.cache.Invalidate() },
 	})
+	s.cluster = cluster.New(s.backends, cluster.Options{
+		Masters: o.Masters, Init: o.Init, Timeout: o.Timeout, Poll: o.Poll, BatchEntries: o.BatchEntries, BatchBytes: o.BatchBytes, Logger: o.Logger,
+	})
+	if s.cache, err = cache.New(o.CacheBytes, func() { s.feed.Wake() }); err != nil {
+		return err
+	}
+	s.feed = feed.New(s.backends, s.cluster, s.cache, o.Timeout, o.Poll)
+	s.router = routing.New(s.backends, s.cache, o.routing(s.background))
+	s.copier = catchup.New(s.backends, o.Timeout)
+	s.quotas = quota.NewBook()
+	s.SetQuotas(o.Quotas)
+	s.committers.Store(new([]*commit.Committer))
+	return nil
+}
+
+// addBackend adds a partition and its committer.
+func (s *Store) addBackend(p partition.Partition) error {
+	b, err := s.backends.Add(p)
+	if err != nil {
+		return err
+	}
+	o := &s.options
+	c := commit.New(b, commit.Options{
+		BatchEntries: o.BatchEntries, BatchBytes: o.BatchBytes, QueueEntries: o.QueueEntries, MaxValueBytes: o.MaxValueBytes,
+		Timeout: o.Timeout, Cache: s.cache, Quotas: s.quotas,
+		OnCommit: func() {
+			o.OnCommit()
+			s.feed.NoteCommit()
+		},
+	})
+	committers := append(slices.Clone(*s.committers.Load()), c)
+	s.committers.Store(&committers)
+	return nil
 }
 
 // Run connects to the partitions and serves until ctx ends. Then it commits every accepted
-// write and returns. It fails at once if the cluster contradicts the options.
+// write and returns.
 func (s *Store) Run(ctx context.Context) error {
-	if err := s.Connect(ctx); err != nil && errors.Is(err, errMastersDiffer) {
-		return err
-	}
+	_ = s.Connect(ctx) // Status shows the errors, and the partitions are tried again
 	s.mu.Lock()
-	s.start = func(b *backend) { s.startBackend(ctx, b) }
-	for _, b := range *s.backends.Load() {
-		s.start(b)
+	s.start = func(c *commit.Committer) { s.startCommitter(ctx, c) }
+	for _, c := range *s.committers.Load() {
+		s.start(c)
 	}
-	s.work.Go(func() { s.tail.followLoop(ctx) })
+	s.work.Go(func() { s.feed.FollowLoop(ctx) })
+	s.work.Go(func() { s.measureLoop(ctx) })
+	s.work.Go(func() { s.cluster.ContinueLoop(ctx) })
 	s.mu.Unlock()
 
 	<-ctx.Done()
@@ -110,36 +135,25 @@ func (s *Store) Run(ctx context.Context) error {
 	return nil
 }
 
-func (s *Store) startBackend(ctx context.Context, b *backend) {
-	s.work.Go(func() { s.superviseBackend(ctx, b) })
-	s.work.Go(func() { b.committer.commitLoop(ctx) })
-	s.work.Go(func() { s.proveWritableLoop(ctx, b) })
+func (s *Store) startCommitter(ctx context.Context, c *commit.Committer) {
+	b := c.Master
+	s.work.Go(func() { s.cluster.SuperviseLoop(ctx, b) })
+	s.work.Go(func() { c.CommitLoop(ctx) })
+	s.work.Go(func() { s.cluster.ProveWritableLoop(ctx, b) })
 	for range s.options.Readers {
-		s.work.Go(func() { b.batcher.Run(ctx) })
+		s.work.Go(func() { b.RunReader(ctx) })
 	}
 }
 
-// superviseBackend keeps a backend joined, and its health and positions up to date, until
-// ctx ends. While only an operator can help it looks less often.
-func (s *Store) superviseBackend(ctx context.Context, b *backend) {
-	timer := time.NewTimer(s.options.Poll)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-		}
-		b.prepare(ctx)
-		s.joinBackend(ctx, b)
-		b.pollPositions(ctx)
-		s.compareHead(ctx, b)
-		interval := s.options.Poll
-		if errors.Is(b.state().err, partition.ErrRefused) {
-			interval *= 5
-		}
-		timer.Reset(interval)
+// background runs f in a goroutine that Run waits for. false: Run is not running.
+func (s *Store) background(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.start == nil {
+		return false
 	}
+	s.work.Go(f)
+	return true
 }
 
 // Add adds a partition to the store, which may be running. The partition joins the cluster
@@ -150,14 +164,12 @@ func (s *Store) Add(p partition.Partition) error {
 	if s.closed {
 		return ErrClosed
 	}
-	if s.backend(p.Name()) != nil {
-		return fmt.Errorf("a partition named %s exists already", p.Name())
+	if err := s.addBackend(p); err != nil {
+		return err
 	}
-	b := s.newBackend(p)
-	backends := append(slices.Clone(*s.backends.Load()), b)
-	s.backends.Store(&backends)
 	if s.start != nil {
-		s.start(b)
+		committers := *s.committers.Load()
+		s.start(committers[len(committers)-1])
 	}
 	return nil
 }
@@ -165,7 +177,7 @@ func (s *Store) Add(p partition.Partition) error {
 // Close closes the partitions. Run must have returned.
 func (s *Store) Close() error {
 	var errs []error
-	for _, b := range slices.Backward(*s.backends.Load()) {
+	for _, b := range slices.Backward(s.backends.All()) {
 		errs = append(errs, b.Close())
 	}
 	return errors.Join(errs...)
@@ -178,20 +190,10 @@ func (s *Store) CheckName(name string) error { return CheckName(name, s.options.
 // that was not reached yet counts with the default settings of its kind of server.
 func (s *Store) MaxValueBytes() int64 {
 	limit := s.options.MaxValueBytes
-	for _, b := range *s.backends.Load() {
+	for _, b := range s.backends.All() {
 		limit = min(limit, b.MaxValueBytes())
 	}
 	return limit
-}
-
-// backend returns the backend of the named partition, or nil.
-func (s *Store) backend(name string) *backend {
-	for _, b := range *s.backends.Load() {
-		if b.Name() == name {
-			return b
-		}
-	}
-	return nil
 }
 
 // Replica is a configured partition as the sync process sees it.
@@ -204,11 +206,11 @@ type Replica struct {
 // Replicas returns every configured partition, masters too, in the order of the
 // configuration.
 func (s *Store) Replicas() []Replica {
-	backends := *s.backends.Load()
+	backends := s.backends.All()
 	replicas := make([]Replica, len(backends))
 	for i, b := range backends {
-		st := b.state()
-		replicas[i] = Replica{Partition: b, Err: st.err, SetBack: st.behind}
+		st := b.State()
+		replicas[i] = Replica{Partition: b, Err: st.Err, SetBack: st.Behind}
 	}
 	return replicas
 }
@@ -217,22 +219,22 @@ func (s *Store) Replicas() []Replica {
 // revision and all before it are durable. It is 0 if no commit is known, or the partition
 // was seen to hold less since.
 func (s *Store) Committed(name string) Revision {
-	if b := s.backend(name); b != nil {
-		return Revision(b.newestAnswered.Load())
+	if b := s.backends.Named(name); b != nil {
+		return b.NewestAnswered()
 	}
 	return 0
 }
 
 // Advance takes a position of a partition that the sync process has just moved.
 func (s *Store) Advance(name string, at partition.Position) {
-	if b := s.backend(name); b != nil {
-		b.advancePosition(at)
+	if b := s.backends.Named(name); b != nil {
+		b.AdvancePosition(at)
 	}
 }
 
 // Observe takes positions of a partition that the sync process has just read.
 func (s *Store) Observe(name string, p partition.Positions) {
-	if b := s.backend(name); b != nil {
-		b.observeForeign(p)
+	if b := s.backends.Named(name); b != nil {
+		b.ObserveForeign(p)
 	}
 }

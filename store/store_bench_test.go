@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/internal/storetest"
 	"github.com/runnelkv/runnel/store/partition"
 	"github.com/runnelkv/runnel/store/partition/memory"
 	"github.com/runnelkv/runnel/store/partition/sqlengine"
@@ -106,7 +107,7 @@ func benchSQLite(b *testing.B) *store.Store {
 }
 
 func benchStore(b *testing.B, ps ...partition.Partition) *store.Store {
-	o := options()
+	o := storetest.Options()
 	o.Poll, o.Partitions = time.Second, ps
 	s, err := store.Open(o)
 	if err != nil {

@@ -107,7 +107,7 @@ func (s *Syncer) collectOn(ctx context.Context, o *observation, due revisions) e
 			continue
 		}
 		var n int
-		err := r.whileLeased(ctx, func(ctx context.Context) (err error) {
+		err := r.lease.While(ctx, func(ctx context.Context) (err error) {
 			n, err = r.Collect(ctx, origin, upTo)
 			return err
 		})

@@ -4,19 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/sync/internal/durability"
+	"github.com/runnelkv/runnel/sync/internal/snapshot"
 )
 
 // job is a copy of an origin to a target.
 type job struct {
 	stream       *stream
-	durability   *durability
-	shared       *sharedSnapshot // nil: the job opens a snapshot of its own
+	durability   *durability.Tracker // of the source's own changes
+	shared       *snapshot.Shared    // nil: the job opens a snapshot of its own
 	to           *replica
 	from         *replica
 	origin       partition.Origin
 	at           partition.Position // the target's
+	row          partition.Cluster  // the target's cluster row, of the epoch of the snapshot or later
 	confirmAt    partition.Instant  // not zero: only confirm that the target was level at this moment
 	originHead   partition.Revision // the origin's head in the survey, which no replica exceeds; zero: the source is a replica
 	copiedBefore int64              // entries that the stream had copied before the job
@@ -55,7 +59,7 @@ func (s *Syncer) copy(ctx context.Context, j *job) (State, error) {
 	if j.confirmAt != 0 {
 		return Level, s.confirmLevel(ctx, j)
 	}
-	if _, err := j.to.leaseFence(ctx); err != nil {
+	if _, err := j.to.lease.Fence(ctx); err != nil {
 		return "", err
 	}
 	snap, err := s.openForCopy(ctx, j)
@@ -113,18 +117,39 @@ func (s *Syncer) openForCopy(ctx context.Context, j *job) (partition.Snapshot, e
 	if err := s.checkLineage(ctx, j, snap.Position()); err != nil {
 		return nil, err
 	}
-	if err := s.resetTarget(ctx, j, Refilling); err != nil {
+	if err := s.emptyTarget(ctx, j); err != nil {
 		return nil, err
 	}
 	return s.openSnapshot(ctx, j)
 }
 
+// errOlderMap: the target does not know the source's cluster map yet.
+var errOlderMap = errors.New("the target does not know the cluster map of the source yet")
+
+// openSnapshot opens a snapshot whose epoch the target knows. So no partition holds entries of an epoch that
+// its cluster row does not show.
 func (s *Syncer) openSnapshot(ctx context.Context, j *job) (partition.Snapshot, error) {
+	snap, err := s.openAny(ctx, j)
+	if err != nil {
+		return nil, err
+	}
+	epoch, _ := snap.Heads()
+	if j.row, err = j.to.clusterRow(ctx, epoch); err == nil && j.row.Epoch < epoch {
+		err = fmt.Errorf("%w: epoch %d of %s, and epoch %d here", errOlderMap, epoch, j.from.Name(), j.row.Epoch)
+	}
+	if err != nil {
+		_ = snap.Close() // nothing was read from it
+		return nil, err
+	}
+	return snap, nil
+}
+
+func (s *Syncer) openAny(ctx context.Context, j *job) (partition.Snapshot, error) {
 	bound, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
 	if j.shared != nil {
-		snap, err := j.shared.openCursor(bound, j)
-		if !errors.Is(err, errDetached) {
+		snap, err := j.shared.Open(bound, j.at.Revision)
+		if !errors.Is(err, snapshot.ErrDetached) {
 			return snap, j.sourceError(err)
 		}
 		j.shared = nil
@@ -134,6 +159,36 @@ func (s *Syncer) openSnapshot(ctx context.Context, j *job) (partition.Snapshot, 
 }
 
 var errTooOld = errors.New("the target is older than the collected tombstones; it can be refilled once the origin is reachable")
+
+// emptyTarget resets a target that has missed collected tombstones of the job's origin. Once slots have moved, every
+// origin's entries go, except the target's own: the tombstones may have been those of another origin's keys. The job's
+// origin is the last, so that an interruption is noticed.
+func (s *Syncer) emptyTarget(ctx context.Context, j *job) error {
+	if len(j.row.Moves) == 0 {
+		return s.resetTarget(ctx, j, Refilling)
+	}
+	own := partition.Origin(j.to.Name())
+	if j.row.GaveAway(own) > 0 {
+		return fmt.Errorf("%w: it missed collected deletions, perhaps of its own entries, whose slots other masters own by now: empty it, and it is filled afresh", partition.ErrRefused)
+	}
+	if slices.Contains(j.row.Masters, j.to.Name()) {
+		return fmt.Errorf("%w: it missed collected deletions, and is the master of keys that former masters have written: let 'runnel move' take its slots, then empty it", partition.ErrRefused)
+	}
+	all, err := j.to.readPositions(ctx)
+	if err != nil {
+		return err
+	}
+	for o := range all.Origins {
+		if o == own || o == j.origin {
+			continue
+		}
+		err := j.to.lease.While(ctx, func(ctx context.Context) error { return j.to.Reset(ctx, o) })
+		if err != nil && !errors.Is(err, partition.ErrPositionMoved) { // if moved, a new fill has begun
+			return fmt.Errorf("reset %s on %s: %w", o, j.to.Name(), err)
+		}
+	}
+	return s.resetTarget(ctx, j, Refilling)
+}
 
 // resetTarget removes all entries of the origin from the target, unless the target's position,
 // read under the lease, has moved.
@@ -146,13 +201,13 @@ func (s *Syncer) resetTarget(ctx context.Context, j *job, state State) error {
 		return fmt.Errorf("reset %s on %s: %w", j.origin, j.to.Name(), partition.ErrPositionMoved)
 	}
 	j.stream.setState(state, nil)
-	err = j.to.whileLeased(ctx, func(ctx context.Context) error {
+	err = j.to.lease.While(ctx, func(ctx context.Context) error {
 		return j.to.Reset(ctx, j.origin)
 	})
 	if err != nil {
 		return fmt.Errorf("reset %s on %s: %w", j.origin, j.to.Name(), err)
 	}
-	j.at = partition.Position{Origin: j.origin}
+	j.at = partition.Position{Origin: j.origin, Goal: at.Goal}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	j.to.stale, j.stream.newest = true, nil
@@ -164,7 +219,7 @@ func (s *Syncer) resetTarget(ctx context.Context, j *job, state State) error {
 
 // applyLeased applies a chunk under the target's lease.
 func (s *Syncer) applyLeased(ctx context.Context, j *job, c partition.Copy) error {
-	fence, err := j.to.leaseFence(ctx)
+	fence, err := j.to.lease.Fence(ctx)
 	if err != nil {
 		return err
 	}
@@ -173,7 +228,7 @@ func (s *Syncer) applyLeased(ctx context.Context, j *job, c partition.Copy) erro
 	defer cancel()
 	err = j.to.Apply(bound, c)
 	if errors.Is(err, partition.ErrLeaseLost) {
-		j.to.forgetLease(fence)
+		j.to.lease.Forget(fence)
 	}
 	return err
 }

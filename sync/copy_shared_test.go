@@ -93,8 +93,8 @@ func TestSlowTargetLeavesItsShare(t *testing.T) {
 		})
 		snapshots := c.handles["p0"].count(memory.OpSnapshot)
 		var at partition.Revision
-		for i := range 30 * windowChunks {
-			at = w.write("p0", fmt.Sprint(i%(20*windowChunks)), "v").Revision
+		for i := range 120 { // 40 chunks of 2 keys, 10 times what the targets share
+			at = w.write("p0", fmt.Sprint(i%80), "v").Revision
 		}
 		c.woken()
 		if got := w.position("p1", "p0").Revision; got != at {

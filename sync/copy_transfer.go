@@ -22,6 +22,10 @@ type transfer struct {
 	// collected is the revision up to which the source has collected tombstones. The first chunk of
 	// a fill records it, so that an interrupted fill continues unless more were collected since.
 	collected partition.Revision
+	// goals are positions of further origins that the target needs, because their entries may have replaced, at the source,
+	// entries that the target lacks. The first chunk records them.
+	goals   map[partition.Origin]partition.Revision
+	isJoint bool // there are goals
 }
 
 func newTransfer(s *Syncer, j *job, snap partition.Snapshot) *transfer {
@@ -37,14 +41,32 @@ func newTransfer(s *Syncer, j *job, snap partition.Snapshot) *transfer {
 	if !j.at.Filled() && head.Collected > j.at.Collected {
 		t.collected = head.Collected
 	}
+	t.goals = j.jointGoals(snap)
+	t.isJoint = len(t.goals) > 0
 	return t
 }
 
+// jointGoals returns the heads of the other origins at the source, if the target is below the revision up to which the
+// job's origin has given slots away: later masters may have written keys of these slots. Above, nil.
+func (j *job) jointGoals(snap partition.Snapshot) map[partition.Origin]partition.Revision {
+	if j.at.Revision >= j.row.GaveAway(j.origin) {
+		return nil
+	}
+	goals := make(map[partition.Origin]partition.Revision)
+	_, heads := snap.Heads()
+	for o, at := range heads {
+		if o != j.origin && string(o) != j.to.Name() && at.Seen() > 0 {
+			goals[o] = at.Seen()
+		}
+	}
+	return goals
+}
+
 // publish passes the target's new position to reads and to the next pass. After a
-// fill the position is read from the target.
+// fill, and if goals were raised, the positions are read from the target.
 func (t *transfer) publish(ctx context.Context) error {
 	at := t.j.at
-	if !at.Filled() {
+	if !at.Filled() || t.isJoint {
 		_, err := t.j.to.readPositions(ctx)
 		return err
 	}
@@ -109,14 +131,18 @@ func send(ctx context.Context, chunks chan<- chunk, c chunk) error {
 	}
 }
 
-// applyChunks checks the lineage, waits until the snapshot is durable on the origin, and
-// applies the chunks.
+// applyChunks checks the lineage, waits until everything that the source itself has written is durable, and applies the
+// chunks.
 func (t *transfer) applyChunks(ctx context.Context, chunks <-chan chunk) error {
 	if err := t.s.checkLineage(ctx, t.j, t.snap.Position()); err != nil {
 		return err
 	}
-	if t.j.isDirect() && t.s.cluster.Committed(t.j.from.Name()) < t.head { // an answered commit is a barrier itself
-		if err := t.j.durability.ensure(ctx, t.j.from, t.head); err != nil {
+	own := t.goals[partition.Origin(t.j.from.Name())]
+	if t.j.isDirect() {
+		own = t.head
+	}
+	if own > 0 && t.s.cluster.Committed(t.j.from.Name()) < own { // an answered commit is a barrier itself
+		if err := t.j.durability.Ensure(ctx, t.j.from, own); err != nil {
 			return t.j.sourceError(err)
 		}
 	}
@@ -137,7 +163,7 @@ func (t *transfer) applyChunk(ctx context.Context, c chunk) error {
 	if !c.last {
 		to = c.entries[len(c.entries)-1].Revision
 	}
-	next := partition.Copy{Origin: t.j.origin, From: t.at, To: to, Goal: t.goal, Collected: t.collected, Entries: c.entries}
+	next := partition.Copy{Origin: t.j.origin, From: t.at, To: to, Goal: t.goal, Goals: t.goals, Collected: t.collected, Entries: c.entries}
 	if c.last {
 		next.SyncedAt = t.syncedAt
 	}
@@ -145,7 +171,7 @@ func (t *transfer) applyChunk(ctx context.Context, c chunk) error {
 		return err
 	}
 	t.noteApplied(c.entries, to)
-	t.at, t.collected = to, 0
+	t.at, t.collected, t.goals = to, 0, nil
 	return nil
 }
 

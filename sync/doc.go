@@ -25,7 +25,10 @@
 //     if the source itself has reached that goal.
 //   - Absence from another partition never deletes an entry. A target that may have
 //     missed collected tombstones is emptied of that origin and refilled, from
-//     the origin only.
+//     the origin only; once slots have moved, of every origin except the target's own.
+//   - A partition holds no entries of an epoch that its cluster row does not show. A target
+//     below the revision at which an origin last gave slots away is complete only once
+//     it holds the source's heads of all other origins (partition.Copy.Goals).
 //   - Tombstones are collected only after every configured partition was seen to be
 //     complete and beyond them, and beyond everything older of all origins.
 //   - An origin that holds less of its own changes than another partition has lost
@@ -34,4 +37,7 @@
 // The lease merely keeps two processes from doing the same work twice; the process without
 // the lease stands by and takes over. None of the promises depends on the lease, with one
 // exception: two processes that both refill a target from one origin should not overlap.
+//
+// A newcomer reads sync.go (the types), pass_schedule.go (when passes begin), pass.go and pass_survey.go (which copies a pass
+// starts), copy.go and copy_transfer.go (a copy).
 package sync

@@ -90,14 +90,20 @@ func (h *handle) Commit(ctx context.Context, b partition.Batch) (partition.Claim
 
 // sweptEarly checks that a sweep has replaced only expired entries. w.mu is held.
 func (w *world) sweptEarly(c partition.Claim, tombstone partition.Entry) {
-	entries := w.history[tombstone.Origin]
-	for i := len(entries) - 2; i >= 0; i-- {
-		if e := entries[i]; e.Key == tombstone.Key {
-			if c.Now != 0 && e.Live(c.Now) {
-				w.t.Errorf("%s of %d is swept, which lives until %d, at %d", e.Key, e.Revision, e.ExpiresAt, c.Now)
+	var last partition.Entry // before the tombstone
+	for _, entries := range w.history {
+		for _, e := range entries {
+			if e.Key == tombstone.Key && e.Revision < tombstone.Revision && e.Revision > last.Revision {
+				last = e
 			}
-			return
 		}
+	}
+	now := c.Now
+	if base := w.bases[string(last.Origin)]; last.Origin != tombstone.Origin && base != nil {
+		now = min(now, partition.InstantOf(w.now().Add(w.clock[base.Name()])))
+	}
+	if last.Revision > 0 && c.Now != 0 && last.Live(now) {
+		w.t.Errorf("%s of %s %d is swept, which lives until %d, at %d", last.Key, last.Origin, last.Revision, last.ExpiresAt, now)
 	}
 }
 
@@ -150,8 +156,15 @@ func (h *handle) Apply(ctx context.Context, c partition.Copy) error {
 		time.Sleep(h.cost(len(c.Entries)))
 	}
 	h.ledger.mu.Lock()
-	if highest := max(c.To, c.Goal); highest > h.ledger.durable[c.Origin] {
-		h.ledger.early = append(h.ledger.early, fmt.Sprintf("%s to %s %d", h.Name(), c.Origin, highest))
+	goals := maps.Clone(c.Goals)
+	if goals == nil {
+		goals = make(map[partition.Origin]partition.Revision)
+	}
+	goals[c.Origin] = max(c.To, c.Goal)
+	for o, highest := range goals {
+		if highest > h.ledger.durable[o] {
+			h.ledger.early = append(h.ledger.early, fmt.Sprintf("%s to %s %d", h.Name(), o, highest))
+		}
 	}
 	h.ledger.mu.Unlock()
 	return h.w.fault.apply(ctx, h.Partition, c)

@@ -37,6 +37,7 @@ type world struct {
 	bases   map[string]*memory.Partition
 	names   []string
 	ledger  *ledger
+	cluster partition.Cluster // the newest map
 
 	now   func() time.Time         // the right time
 	clock map[string]time.Duration // how wrong the clocks of partitions are
@@ -63,6 +64,7 @@ func newWorld(t reporter, masters, n int) *world {
 	for i := range masters {
 		w.masters = append(w.masters, fmt.Sprintf("p%d", i))
 	}
+	w.cluster = partition.Cluster{ID: "c", Epoch: 1, Masters: w.masters, Slots: make([]uint16, store.Slots)}
 	for range n {
 		w.add()
 	}
@@ -73,8 +75,12 @@ func newWorld(t reporter, masters, n int) *world {
 func (w *world) add() string {
 	name := fmt.Sprintf("p%d", len(w.names))
 	m := memory.New(name, memory.Clock(func() time.Time { return w.now().Add(w.clock[name]) }))
-	c := partition.Cluster{ID: "c", Epoch: 1, Masters: w.masters, Slots: make([]uint16, store.Slots)}
-	if _, err := m.Join(context.Background(), c); err != nil {
+	founding := w.cluster // later maps are accepted
+	founding.Epoch, founding.Epochs, founding.Moves = 1, nil, nil
+	if _, err := m.Join(context.Background(), founding); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := m.Finish(context.Background()); err != nil { // a binary that knows no moves is shut out
 		w.t.Fatal(err)
 	}
 	w.bases[name] = m
@@ -105,7 +111,8 @@ func (w *world) delete(master, key string) partition.Entry {
 func (w *world) commit(master string, e partition.Entry) partition.Entry {
 	w.mu.Lock() // so that history is in order
 	defer w.mu.Unlock()
-	c, err := w.bases[master].Commit(context.Background(), partition.Batch{Epoch: 1, Revisions: 1, Write: []partition.Entry{e}})
+	epoch := w.position(master, master).Revision.Epoch() // that of the counter
+	c, err := w.bases[master].Commit(context.Background(), partition.Batch{Epoch: epoch, Revisions: 1, Write: []partition.Entry{e}})
 	if err != nil {
 		w.t.Error(err)
 	}
@@ -138,7 +145,7 @@ func (w *world) rows(name string) map[partition.Key]partition.Entry {
 func (w *world) full(name string) map[partition.Key]partition.Entry {
 	w.t.Helper()
 	rows := make(map[partition.Key]partition.Entry)
-	for _, o := range w.masters {
+	for _, o := range w.names {
 		snap, err := w.bases[name].Snapshot(context.Background(), partition.Origin(o), 0)
 		if err != nil {
 			w.t.Fatal(err)
@@ -167,7 +174,9 @@ func (w *world) checkEqual() {
 	want := make(map[partition.Key]partition.Entry)
 	for _, entries := range w.history {
 		for _, e := range entries {
-			want[e.Key] = e
+			if e.Revision > want[e.Key].Revision {
+				want[e.Key] = e
+			}
 		}
 	}
 	for _, name := range w.names {
@@ -191,11 +200,39 @@ func (w *world) checkEqual() {
 	}
 }
 
+// isWhole reports whether a partition is complete for every origin that has written.
+func (w *world) isWhole(name string) bool {
+	for o := range w.history {
+		if string(o) != name && !w.position(name, string(o)).Whole() {
+			return false
+		}
+	}
+	return true
+}
+
+// isCollected reports whether the newest entry of a key that a partition has passed is a tombstone that
+// is collected there.
+func (w *world) isCollected(name string, k partition.Key) bool {
+	var last partition.Entry
+	for o, entries := range w.history {
+		at := w.position(name, string(o)).Revision
+		for _, e := range entries {
+			if e.Key == k && e.Revision <= at && e.Revision > last.Revision {
+				last = e
+			}
+		}
+	}
+	return last.Deleted && last.Revision <= w.position(name, string(last.Origin)).Collected
+}
+
 // checkPositions checks that a partition that is complete at r holds, for every key changed at or
-// before r, that change or a newer change.
+// before r, that change or a newer change. Once slots have moved, the partition must be complete for all origins.
 func (w *world) checkPositions() {
 	w.t.Helper()
 	for _, name := range w.names {
+		if len(w.cluster.Moves) > 0 && !w.isWhole(name) {
+			continue
+		}
 		rows := w.rows(name)
 		for o, entries := range w.history {
 			p := w.position(name, string(o))
@@ -210,7 +247,7 @@ func (w *world) checkPositions() {
 			}
 			for k, e := range last {
 				row, held := rows[k]
-				if !held && e.Deleted && e.Revision <= p.Collected {
+				if !held && w.isCollected(name, k) {
 					continue
 				}
 				if !held || row.Revision < e.Revision {

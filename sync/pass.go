@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/sync/internal/durability"
+	"github.com/runnelkv/runnel/sync/internal/snapshot"
 )
 
 // passReason is the occasion of a pass. Later reasons include the work of onSchedule.
@@ -27,7 +29,7 @@ type pass struct {
 	pending []<-chan struct{}  // copies and readings of which the pass waits for the end
 	joined  bool               // some of pending were running before the pass
 	left    int                // running copies that the pass started; guarded by Syncer.mu
-	shared  map[sharedKey]*sharedSnapshot
+	shared  map[sharedKey]*snapshot.Shared
 }
 
 // waitAll returns once everything that the pass started or joined has ended.
@@ -50,7 +52,7 @@ func (p *pass) joinRunning(done <-chan struct{}) {
 func (s *Syncer) startPass(ctx context.Context, reason passReason) *pass {
 	began := time.Now()
 	v := s.survey(ctx, reason)
-	p := &pass{survey: v, began: began, before: make(map[*replica]int64), shared: make(map[sharedKey]*sharedSnapshot)}
+	p := &pass{survey: v, began: began, before: make(map[*replica]int64), shared: make(map[sharedKey]*snapshot.Shared)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.passes++
@@ -117,12 +119,46 @@ func (s *Syncer) claimStream(p *pass, to *observation, origin partition.Origin, 
 		st.setStateLocked(state, err)
 		return nil
 	}
-	j.stream, j.durability, j.shared = st, s.durabilityOf(origin), p.shareSnapshot(j, s.options.BatchEntries)
+	j.stream, j.durability, j.shared = st, s.durabilityOf(partition.Origin(j.from.Name())), p.shareSnapshot(j, s.options.BatchEntries)
 	j.copiedBefore = st.Entries
 	p.left++
 	st.busy, st.notBefore, st.done = true, time.Time{}, make(chan struct{})
 	p.pending = append(p.pending, st.done)
 	return j
+}
+
+// durabilityOf returns the durability of an origin, creating it on first use.
+func (s *Syncer) durabilityOf(o partition.Origin) *durability.Tracker {
+	d, ok := s.durabilities[o]
+	if !ok {
+		d = durability.New(s.options.Timeout)
+		s.durabilities[o] = d
+	}
+	return d
+}
+
+// sharedKey identifies copies that can share a snapshot.
+type sharedKey struct {
+	from   *replica
+	origin partition.Origin
+}
+
+// shareSnapshot returns the snapshot that a job can share with the jobs of the pass at
+// most maxDistance revisions away; nil if there is none.
+func (p *pass) shareSnapshot(j *job, maxDistance int) *snapshot.Shared {
+	if j.confirmAt != 0 || j.at.Revision == 0 {
+		return nil
+	}
+	key := sharedKey{j.from, j.origin}
+	shared, ok := p.shared[key]
+	if !ok {
+		shared = snapshot.NewShared(j.from, j.origin, j.at.Revision)
+		p.shared[key] = shared
+	}
+	if !shared.Admit(j.at.Revision, maxDistance) {
+		return nil
+	}
+	return shared
 }
 
 // runJob runs a job on its stream and records the outcome.
@@ -144,6 +180,9 @@ func (s *Syncer) runJob(ctx context.Context, p *pass, j *job) {
 	case err == nil:
 		st.retry.clear()
 		st.setStateLocked(state, nil)
+	case errors.Is(err, errOlderMap): // the store teaches the map at the next poll
+		st.retry.extend(backoffMin)
+		st.setStateLocked(state, err)
 	default:
 		j.to.stale = true
 		st.Errors++
@@ -157,7 +196,7 @@ func (s *Syncer) runJob(ctx context.Context, p *pass, j *job) {
 // its shared snapshot, the position is read again and the copy repeated, up to three times.
 func (s *Syncer) copyWithRetries(ctx context.Context, j *job) (State, error) {
 	state, err := s.copy(ctx, j)
-	for tries := 0; (errors.Is(err, partition.ErrPositionMoved) || errors.Is(err, errDetached)) && tries < 3; tries++ {
+	for tries := 0; (errors.Is(err, partition.ErrPositionMoved) || errors.Is(err, snapshot.ErrDetached)) && tries < 3; tries++ {
 		if j.at, err = j.rereadPosition(ctx); err == nil {
 			j.confirmAt, j.shared = 0, nil
 			state, err = s.copy(ctx, j)
@@ -166,7 +205,7 @@ func (s *Syncer) copyWithRetries(ctx context.Context, j *job) (State, error) {
 	switch {
 	case errors.Is(err, partition.ErrLeaseHeld), errors.Is(err, partition.ErrLeaseLost), errors.Is(err, partition.ErrPositionMoved):
 		return s.standbyState(j), nil
-	case err != nil && errors.As(err, new(*sourceError)):
+	case errors.Is(err, errOlderMap), err != nil && errors.As(err, new(*sourceError)):
 		return Waiting, err
 	case err != nil:
 		return copyFailureState(err), err

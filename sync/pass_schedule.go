@@ -1,9 +1,11 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/robfig/cron/v3"
@@ -141,4 +143,76 @@ func (s *Syncer) nextTime(next time.Time) time.Time {
 		}
 	}
 	return next
+}
+
+// Trigger requests a pass from a running Run and returns at once.
+func (s *Syncer) Trigger() { notify(s.triggerCh) }
+
+// Pass makes a pass over all partitions, waits until every copy has ended or
+// failed, and reports the state of each target. While Run is active, Run makes
+// the pass, and copies that were already running are waited for too. Otherwise Pass also sweeps
+// expired entries, collects tombstones, and releases the leases at the end.
+// The error is ctx's.
+func (s *Syncer) Pass(ctx context.Context) (Report, error) {
+	answer := make(chan *pass, 1)
+	var first *pass
+	for range 2 { // a copy that was already running may read an older snapshot
+		select {
+		case s.running <- struct{}{}:
+			defer func() { <-s.running }()
+			return s.standalonePass(ctx)
+		case s.passRequests <- answer:
+		case <-ctx.Done():
+			return Report{}, ctx.Err()
+		}
+		p := <-answer
+		if err := p.waitAll(ctx); err != nil {
+			return Report{}, err
+		}
+		first = cmp.Or(first, p)
+		if !p.joined {
+			break
+		}
+	}
+	return s.report(first), nil
+}
+
+func (s *Syncer) standalonePass(ctx context.Context) (Report, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer s.releaseLeases(ctx)
+	defer s.background.Wait()
+	defer cancel()
+	p := s.startPass(ctx, standalone)
+	s.startMark(p.survey)
+	if err := p.waitAll(ctx); err != nil {
+		return Report{}, err
+	}
+	if s.options.SweepEvery >= 0 && s.sweep(ctx, p.survey) > 0 {
+		if err := s.startPass(ctx, standalone).waitAll(ctx); err != nil { // copies the tombstones
+			return Report{}, err
+		}
+	}
+	if v := s.survey(ctx, standalone); s.options.CollectEvery >= 0 {
+		s.collect(ctx, v)
+	}
+	return s.report(p), ctx.Err()
+}
+
+// releaseLeases releases all leases, so that another process need not wait until
+// they expire. The end of ctx does not stop it.
+func (s *Syncer) releaseLeases(ctx context.Context) {
+	s.mu.Lock()
+	replicas := s.replicas
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(s.options.Timeout, 2*time.Second))
+	defer cancel()
+	var group sync.WaitGroup
+	for _, r := range replicas {
+		group.Go(func() {
+			if err := r.lease.Release(ctx); err != nil {
+				s.log.Info("lease not released, it expires", "partition", r.Name(), "error", err)
+			}
+		})
+	}
+	group.Wait()
 }

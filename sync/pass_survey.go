@@ -157,7 +157,7 @@ func (s *Syncer) compareHeads(ctx context.Context, v *survey) {
 		}
 		highest, holder := v.highest(o)
 		if own.fresh {
-			s.durabilityOf(o).capAt(own.positionOf(o).Revision)
+			s.durabilityOf(o).CapAt(own.positionOf(o).Revision)
 		}
 		if highest <= own.positionOf(o).Revision {
 			continue

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 
 	"github.com/runnelkv/runnel/store/partition"
 	"github.com/runnelkv/runnel/store/partition/memory"
@@ -78,37 +77,6 @@ func TestSkippedBarrierIsNoticed(t *testing.T) {
 	if w.ledger.err() == nil {
 		t.Fatalf("position %d was applied without a barrier, and the test did not see it", at)
 	}
-}
-
-func TestBarrierServesOnlyWhatWasThereBeforeIt(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 1, 1)
-		c := w.site()
-		barriers, release := 0, make(chan struct{})
-		c.handles["p0"].Fail(func(op string) error {
-			if op == memory.OpBarrier {
-				barriers++
-				<-release
-			}
-			return nil
-		})
-		c.refreshReplicas()
-		d := c.durabilityOf("p0")
-		var group sync.WaitGroup
-		for _, head := range []partition.Revision{10, 10, 5, 20} {
-			group.Go(func() {
-				if err := d.ensure(t.Context(), c.replicas[0], head); err != nil {
-					t.Error(err)
-				}
-			})
-			synctest.Wait()
-		}
-		close(release)
-		group.Wait()
-		if barriers != 2 {
-			t.Errorf("%d barriers", barriers)
-		}
-	})
 }
 
 func TestBarrierThatFailsStopsTheCopy(t *testing.T) {

@@ -1,17 +1,20 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/sync/internal/lease"
 )
 
 // replica is a configured partition and the syncer's knowledge of it. Syncer.mu
@@ -19,7 +22,7 @@ import (
 type replica struct {
 	partition.Partition
 	s     *Syncer
-	lease lease
+	lease *lease.Lease
 
 	fault      error               // the store's reason not to use the partition
 	setBack    error               // the store's reason not to copy the partition's own changes
@@ -32,6 +35,7 @@ type replica struct {
 	read       bool                // known was read at least once
 	stale      bool                // known may be outdated
 	streams    map[partition.Origin]*stream
+	row        partition.Cluster // as last read; the epoch only grows. Zero: not read
 
 	collected int64 // tombstones removed
 	swept     int64 // expired entries replaced by tombstones
@@ -60,6 +64,29 @@ func (r *replica) entries() (sum int64) {
 	return sum
 }
 
+// status summarizes the replica's streams. Syncer.mu is held.
+func (r *replica) status() TargetStatus {
+	t := TargetStatus{Name: r.Name(), State: Level, Collected: r.collected, Swept: r.swept, Standby: r.lease.IsStandby()}
+	for o, st := range r.streams {
+		t.addTotals(st.Totals)
+		t.ToGo += st.toGo
+		t.Origins = append(t.Origins, OriginStatus{o, st.state, r.known.Origins[o].Revision, st.toGo})
+		if worse[st.state] > worse[t.State] {
+			t.State, t.Err, t.NextTry = st.state, st.err, st.retry.until
+		}
+	}
+	slices.SortFunc(t.Origins, func(a, b OriginStatus) int { return cmp.Compare(a.Origin, b.Origin) })
+	switch {
+	case r.fault != nil:
+		t.State, t.Err, t.NextTry = readFailureState(r.fault), r.fault, time.Time{}
+	case r.err != nil:
+		t.State, t.Err, t.NextTry = readFailureState(r.err), r.err, r.retry.until
+	case !r.read:
+		t.State = Pending
+	}
+	return t
+}
+
 // refreshReplicas adopts the store's list of partitions, keeping the state of those that stay.
 func (s *Syncer) refreshReplicas() []*replica {
 	now := s.cluster.Replicas()
@@ -81,7 +108,8 @@ func (s *Syncer) replicaOf(n store.Replica) *replica {
 			return r
 		}
 	}
-	return &replica{Partition: n.Partition, s: s, streams: make(map[partition.Origin]*stream)}
+	right := lease.New(n.Partition, lease.Options{Holder: s.options.Holder, TTL: s.options.LeaseTTL, Timeout: s.options.Timeout})
+	return &replica{Partition: n.Partition, s: s, lease: right, streams: make(map[partition.Origin]*stream)}
 }
 
 // setFault records the store's verdict on the replica. A replica that has become
@@ -90,8 +118,8 @@ func (s *Syncer) setFault(r *replica, err error) {
 	if r.fault != nil && err == nil {
 		s.recovered(r)
 	}
-	if err != nil {
-		r.stale = true
+	if err != nil { // an empty database may take the place of this one
+		r.stale, r.row = true, partition.Cluster{}
 	}
 	r.fault = err
 }
@@ -154,7 +182,7 @@ func (r *replica) notePositions(number int64, at partition.Positions) {
 	}
 	for o, st := range r.streams {
 		if st.movedDuring >= number {
-			at.Origins[o] = r.known.Origins[o]
+			at.Origins[o] = withGoalOf(r.known.Origins[o], at.Origins[o])
 		}
 	}
 	r.knownRead, r.known, r.read, r.stale = number, at, true, false
@@ -165,11 +193,40 @@ func (r *replica) notePositions(number int64, at partition.Positions) {
 func (r *replica) notePosition(st *stream, at partition.Position) {
 	r.s.mu.Lock()
 	origins := maps.Clone(r.known.Origins) // surveys share the map
+	at = withGoalOf(at, origins[at.Origin])
 	origins[at.Origin] = at
 	r.known.Origins = origins
 	st.movedDuring = r.readsBegun
 	r.s.mu.Unlock()
 	r.s.cluster.Advance(r.Name(), at)
+}
+
+// withGoalOf returns a position with the higher of two goals: copies of other origins raise a goal, and nothing lowers one.
+func withGoalOf(p, other partition.Position) partition.Position {
+	p.Goal = max(p.Goal, other.Goal)
+	return p
+}
+
+// clusterRow returns the replica's cluster row, which is read again if it may be of an earlier epoch than needed. In the
+// first epoch nothing is read.
+func (r *replica) clusterRow(ctx context.Context, needed int64) (partition.Cluster, error) {
+	r.s.mu.Lock()
+	row := r.row
+	r.s.mu.Unlock()
+	if needed <= max(row.Epoch, 1) {
+		row.Epoch = max(row.Epoch, needed)
+		return row, nil
+	}
+	bound, cancel := context.WithTimeout(ctx, r.s.options.Timeout)
+	defer cancel()
+	row, err := r.Cluster(bound)
+	if err != nil {
+		return row, fmt.Errorf("read the cluster map of %s: %w", r.Name(), err)
+	}
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	r.row = row
+	return row, nil
 }
 
 func (r *replica) noteFailure(err error) {
@@ -178,7 +235,7 @@ func (r *replica) noteFailure(err error) {
 	if r.err == nil {
 		r.s.log.Warn("sync cannot reach the partition", "partition", r.Name(), "error", err)
 	}
-	r.err, r.stale = err, true
+	r.err, r.stale, r.row = err, true, partition.Cluster{}
 	r.retry.extend(r.s.options.BackoffMax)
 }
 

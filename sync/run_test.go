@@ -247,9 +247,13 @@ func TestLeaseThatIsLostStopsTheCopyUntilTheNextPass(t *testing.T) {
 	w.write("p0", "a", "1")
 	c.handles["p1"].Fail(func(op string) error {
 		if op == memory.OpApply { // while the process was paused, another took over
-			held := c.replicas[1].lease.held
-			_ = w.bases["p1"].Release(t.Context(), held)
-			_, err := w.bases["p1"].Acquire(t.Context(), "other", 15*time.Second)
+			held, err := w.bases["p1"].Acquire(t.Context(), c.options.Holder, 15*time.Second)
+			if err == nil {
+				err = w.bases["p1"].Release(t.Context(), held)
+			}
+			if err == nil {
+				_, err = w.bases["p1"].Acquire(t.Context(), "other", 15*time.Second)
+			}
 			return err
 		}
 		return nil

@@ -1,7 +1,6 @@
 package sync
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -81,44 +80,6 @@ type OriginStatus struct {
 	State    State
 	Revision partition.Revision // the target's position, as last read
 	ToGo     int64              // as in TargetStatus
-}
-
-// Status returns the current status.
-func (s *Syncer) Status() Status {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	st := Status{Holder: s.options.Holder, Passes: s.passes, LastPass: s.lastPass, LastTook: s.lastTook}
-	if s.passes > 0 {
-		st.NextPass = following(s.options.Schedule, s.lastPass)
-	}
-	for _, r := range s.replicas {
-		st.Targets = append(st.Targets, r.status())
-		st.Active = st.Active || r.lease.held.Fence != 0
-	}
-	return st
-}
-
-// status summarizes the replica's streams. Syncer.mu is held.
-func (r *replica) status() TargetStatus {
-	t := TargetStatus{Name: r.Name(), State: Level, Collected: r.collected, Swept: r.swept, Standby: r.lease.standby}
-	for o, st := range r.streams {
-		t.addTotals(st.Totals)
-		t.ToGo += st.toGo
-		t.Origins = append(t.Origins, OriginStatus{o, st.state, r.known.Origins[o].Revision, st.toGo})
-		if worse[st.state] > worse[t.State] {
-			t.State, t.Err, t.NextTry = st.state, st.err, st.retry.until
-		}
-	}
-	slices.SortFunc(t.Origins, func(a, b OriginStatus) int { return cmp.Compare(a.Origin, b.Origin) })
-	switch {
-	case r.fault != nil:
-		t.State, t.Err, t.NextTry = readFailureState(r.fault), r.fault, time.Time{}
-	case r.err != nil:
-		t.State, t.Err, t.NextTry = readFailureState(r.err), r.err, r.retry.until
-	case !r.read:
-		t.State = Pending
-	}
-	return t
 }
 
 // Report describes every partition at the end of a pass.

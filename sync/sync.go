@@ -2,7 +2,6 @@ package sync
 
 import (
 	"cmp"
-	"context"
 	"log/slog"
 	"sync"
 	"time"
@@ -11,6 +10,8 @@ import (
 
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/sync/internal/durability"
+	"github.com/runnelkv/runnel/sync/internal/lease"
 )
 
 // Cluster is the part of the store that the syncer needs.
@@ -41,7 +42,7 @@ type Options struct {
 	CopyTimeout  time.Duration // of reading or applying a chunk, default 1 min
 	BackoffMax   time.Duration // longest delay before a failed operation is retried, default 30 s
 	LeaseTTL     time.Duration // how long a target waits for a process that died, default 15 s
-	Holder       string        // names this process in leases, unique; default from NewHolder
+	Holder       string        // names this process in leases, unique; default: host, process and a random part
 
 	SweepEvery     time.Duration // between two sweeps of expired entries, default 10 s; negative: never
 	CollectEvery   time.Duration // between two collections of tombstones, default 1 min; negative: never
@@ -61,7 +62,7 @@ func (o Options) withDefaults() Options {
 	o.LeaseTTL = cmp.Or(o.LeaseTTL, 15*time.Second)
 	o.SweepEvery = cmp.Or(o.SweepEvery, 10*time.Second)
 	o.CollectEvery = cmp.Or(o.CollectEvery, time.Minute)
-	o.Holder = cmp.Or(o.Holder, NewHolder())
+	o.Holder = cmp.Or(o.Holder, lease.NewHolder())
 	o.Logger = cmp.Or(o.Logger, slog.Default())
 	return o
 }
@@ -73,13 +74,13 @@ type Syncer struct {
 	options Options
 	log     *slog.Logger
 
-	running      chan struct{}                    // holds a token while Run or a standalone Pass works
-	passRequests chan chan *pass                  // passes that Pass requests from Run
-	triggerCh    chan struct{}                    // requests a pass; the sender does not wait
-	retryCh      chan struct{}                    // work that an earlier pass left out is possible now
-	streamDone   chan struct{}                    // a copy has ended: Run must compute its next wake-up again
-	background   sync.WaitGroup                   // running copies, late readings, sweeps and collections
-	durabilities map[partition.Origin]*durability // used only by the goroutine that makes passes
+	running      chan struct{}                            // holds a token while Run or a standalone Pass works
+	passRequests chan chan *pass                          // passes that Pass requests from Run
+	triggerCh    chan struct{}                            // requests a pass; the sender does not wait
+	retryCh      chan struct{}                            // work that an earlier pass left out is possible now
+	streamDone   chan struct{}                            // a copy has ended: Run must compute its next wake-up again
+	background   sync.WaitGroup                           // running copies, late readings, sweeps and collections
+	durabilities map[partition.Origin]*durability.Tracker // used only by the goroutine that makes passes
 
 	mu         sync.Mutex // guards the fields below, and the fields of replicas and streams
 	replicas   []*replica // in the order of the configuration
@@ -105,12 +106,9 @@ func New(c Cluster, o Options) *Syncer {
 		triggerCh:    make(chan struct{}, 1),
 		retryCh:      make(chan struct{}, 1),
 		streamDone:   make(chan struct{}, 1),
-		durabilities: make(map[partition.Origin]*durability),
+		durabilities: make(map[partition.Origin]*durability.Tracker),
 	}
 }
-
-// Trigger requests a pass from a running Run and returns at once.
-func (s *Syncer) Trigger() { notify(s.triggerCh) }
 
 // notify sends without waiting. A notification that is already queued counts for both.
 func notify(c chan<- struct{}) {
@@ -120,52 +118,17 @@ func notify(c chan<- struct{}) {
 	}
 }
 
-// Pass makes a pass over all partitions, waits until every copy has ended or
-// failed, and reports the state of each target. While Run is active, Run makes
-// the pass, and copies that were already running are waited for too. Otherwise Pass also sweeps
-// expired entries, collects tombstones, and releases the leases at the end.
-// The error is ctx's.
-func (s *Syncer) Pass(ctx context.Context) (Report, error) {
-	answer := make(chan *pass, 1)
-	var first *pass
-	for range 2 { // a copy that was already running may read an older snapshot
-		select {
-		case s.running <- struct{}{}:
-			defer func() { <-s.running }()
-			return s.standalonePass(ctx)
-		case s.passRequests <- answer:
-		case <-ctx.Done():
-			return Report{}, ctx.Err()
-		}
-		p := <-answer
-		if err := p.waitAll(ctx); err != nil {
-			return Report{}, err
-		}
-		first = cmp.Or(first, p)
-		if !p.joined {
-			break
-		}
+// Status returns the current status.
+func (s *Syncer) Status() Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := Status{Holder: s.options.Holder, Passes: s.passes, LastPass: s.lastPass, LastTook: s.lastTook}
+	if s.passes > 0 {
+		st.NextPass = following(s.options.Schedule, s.lastPass)
 	}
-	return s.report(first), nil
-}
-
-func (s *Syncer) standalonePass(ctx context.Context) (Report, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer s.releaseLeases(ctx)
-	defer s.background.Wait()
-	defer cancel()
-	p := s.startPass(ctx, standalone)
-	s.startMark(p.survey)
-	if err := p.waitAll(ctx); err != nil {
-		return Report{}, err
+	for _, r := range s.replicas {
+		st.Targets = append(st.Targets, r.status())
+		st.Active = st.Active || r.lease.IsHeld()
 	}
-	if s.options.SweepEvery >= 0 && s.sweep(ctx, p.survey) > 0 {
-		if err := s.startPass(ctx, standalone).waitAll(ctx); err != nil { // copies the tombstones
-			return Report{}, err
-		}
-	}
-	if v := s.survey(ctx, standalone); s.options.CollectEvery >= 0 {
-		s.collect(ctx, v)
-	}
-	return s.report(p), ctx.Err()
+	return st
 }

@@ -3,25 +3,15 @@ package test
 import (
 	"bytes"
 	"cmp"
-	"context"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"net"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/runnelkv/runnel/config"
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
-	"github.com/runnelkv/runnel/store/partition/mysql"
-	"github.com/runnelkv/runnel/store/partition/sqlengine"
-	"github.com/runnelkv/runnel/store/partition/sqlite"
 	"github.com/runnelkv/runnel/test/runnel"
 )
 
@@ -41,8 +31,8 @@ type holding struct {
 // The result can therefore be checked while sync runs: no copy may be ahead of its origin.
 func readContents(t testing.TB, file string) contents {
 	t.Helper()
-	parts := openDirectly(t, file)
-	defer closeDirectly(t, parts)
+	parts := runnel.OpenPartitions(t, file)
+	defer runnel.ClosePartitions(t, parts)
 	all := contents{copies: make(map[partition.Origin]map[string]holding)}
 	var err error
 	if all.cluster, err = parts[0].Cluster(t.Context()); err != nil {
@@ -70,70 +60,8 @@ func boolInt(b bool) int {
 
 func readHolding(t testing.TB, p partition.Partition, origin partition.Origin) holding {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	snap, err := p.Snapshot(ctx, origin, 0)
-	if err != nil {
-		t.Fatalf("read %s: %v", p.Name(), err)
-	}
-	defer snap.Close()
-	h := holding{position: snap.Position(), entries: make(map[partition.Key]partition.Entry)}
-	for {
-		entries, err := snap.Next(ctx, 1000, 16<<20)
-		for _, e := range entries {
-			if _, twice := h.entries[e.Key]; twice {
-				t.Fatalf("%s holds %q twice", p.Name(), e.Key)
-			}
-			h.entries[e.Key] = e
-		}
-		if errors.Is(err, io.EOF) {
-			return h
-		}
-		if err != nil {
-			t.Fatalf("read %s: %v", p.Name(), err)
-		}
-	}
-}
-
-// openDirectly opens the partitions of a configuration.
-func openDirectly(t testing.TB, file string) (parts []partition.Partition) {
-	t.Helper()
-	c, err := config.Load(file, os.LookupEnv)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, section := range c.Partitions {
-		p, err := openSection(section)
-		if err == nil {
-			err = p.Prepare(t.Context())
-		}
-		if err != nil {
-			t.Fatalf("open %s: %v", section.Name, err)
-		}
-		parts = append(parts, p)
-	}
-	return parts
-}
-
-// openSection opens a partition's database, with a minute for each operation.
-func openSection(section config.Partition) (partition.Partition, error) {
-	o, u := sqlengine.Options{Name: section.Name, Timeout: time.Minute}, section.URL
-	if u.Scheme == config.SQLite {
-		return sqlite.Open(u.Path, o)
-	}
-	return mysql.Open(mysql.Config{
-		Addr: net.JoinHostPort(u.Host, strconv.Itoa(u.Port)), User: u.User, Password: u.Password.Reveal(),
-		Database: u.Database, Params: u.Params,
-	}, o)
-}
-
-func closeDirectly(t testing.TB, parts []partition.Partition) {
-	t.Helper()
-	for _, p := range parts {
-		if err := p.Close(); err != nil {
-			t.Errorf("close %s: %v", p.Name(), err)
-		}
-	}
+	position, entries := runnel.ReadEntries(t, p, origin)
+	return holding{position, entries}
 }
 
 // inconsistencies returns the contradictions between positions and rows, by invariants 1 and 2 of

@@ -197,8 +197,8 @@ func exitStatus(err error) int {
 // openNamed opens a partition of a configuration directly, until t ends.
 func openNamed(t testing.TB, file, name string) partition.Partition {
 	t.Helper()
-	parts := openDirectly(t, file)
-	t.Cleanup(func() { closeDirectly(t, parts) })
+	parts := runnel.OpenPartitions(t, file)
+	t.Cleanup(func() { runnel.ClosePartitions(t, parts) })
 	i := slices.IndexFunc(parts, func(p partition.Partition) bool { return p.Name() == name })
 	if i < 0 {
 		t.Fatalf("no partition is named %s", name)
@@ -306,7 +306,7 @@ func (n *outageTest) checkWritesRefused(t testing.TB) (slowest time.Duration) {
 	return slowest
 }
 
-// refusal sends a request that must be refused with 503, and returns the problem, Retry-After in seconds, and the
+// refusal sends a request that must be refused with 503 or 507, and returns the problem, Retry-After in seconds, and the
 // duration.
 func (n *outageTest) refusal(t testing.TB, r *http.Request) (problem string, retryAfter int, took time.Duration) {
 	t.Helper()
@@ -318,8 +318,8 @@ func (n *outageTest) refusal(t testing.TB, r *http.Request) (problem string, ret
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("%s %s: %s, want 503: %s %v", r.Method, r.URL, resp.Status, body, err)
+	if err != nil || resp.StatusCode != http.StatusServiceUnavailable && resp.StatusCode != http.StatusInsufficientStorage {
+		t.Errorf("%s %s: %s, want 503 or 507: %s %v", r.Method, r.URL, resp.Status, body, err)
 	}
 	retryAfter, _ = strconv.Atoi(resp.Header.Get("Retry-After"))
 	return runnel.ProblemOf(body), retryAfter, time.Since(began)

@@ -2,6 +2,7 @@ package client
 
 import (
 	"cmp"
+	"crypto/tls"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -20,8 +21,11 @@ const (
 
 // Options configure a Client. The zero value is useful.
 type Options struct {
-	// APIKey is sent as a bearer token; empty for none.
+	// APIKey is sent as a bearer token; empty for none. A key needs a URL with https, or a server on this machine.
 	APIKey string
+	// TLS configures connections with https; nil for the authorities of the system and no certificate of the client.
+	// See LoadTLS. Not used with a Transport.
+	TLS *tls.Config
 	// Timeout ends an attempt when no byte has been sent or received for this long, however large the value is.
 	// 0 means DefaultTimeout.
 	Timeout time.Duration
@@ -60,11 +64,15 @@ type Client struct {
 }
 
 // New returns a client for the server at a URL such as http://127.0.0.1:8080, possibly with a path. It connects to
-// nothing yet. A URL of another form is ErrInvalid; the error does not repeat the URL, which may hold a password.
+// nothing yet. A URL of another form is ErrInvalid; the error does not repeat the URL, which may hold a password. A key
+// that would travel unencrypted to another machine is ErrPlainKey.
 func New(server string, o Options) (*Client, error) {
 	u, err := url.Parse(server)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
 		return nil, fmt.Errorf("%w: the server's URL is not like http://HOST:PORT", ErrInvalid)
+	}
+	if o.APIKey != "" && sendsPlainKey(u) {
+		return nil, ErrPlainKey
 	}
 	o.Timeout = cmp.Or(o.Timeout, DefaultTimeout)
 	o.RetryFor = cmp.Or(o.RetryFor, DefaultRetryFor)
@@ -73,6 +81,9 @@ func New(server string, o Options) (*Client, error) {
 		t := http.DefaultTransport.(*http.Transport).Clone()
 		t.MaxIdleConns, t.MaxIdleConnsPerHost = MaxConnections, MaxConnections
 		t.DisableCompression = true // values are exchanged as they are stored
+		if o.TLS != nil {
+			t.TLSClientConfig = o.TLS.Clone()
+		}
 		o.Transport = t
 	}
 	u.User = nil

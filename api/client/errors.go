@@ -2,6 +2,7 @@ package client
 
 import (
 	"cmp"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,6 +25,8 @@ import (
 var (
 	// ErrInvalid: the arguments cannot be sent. No request was made.
 	ErrInvalid = errors.New("invalid request")
+	// ErrPlainKey: the API key would travel unencrypted to another machine. No request was made.
+	ErrPlainKey = errors.New("an API key is sent over https only, or to a server on this machine")
 	// ErrNotFound: the replica that answered, or for a write the master, has no entry of the key.
 	ErrNotFound = errors.New("not found")
 	// ErrPreconditionFailed: a condition did not hold; nothing was stored.
@@ -64,12 +67,13 @@ func (e *Error) Slug() string {
 	return path.Base(e.Type)
 }
 
-// Error returns a text like "412 precondition-failed: detail".
+// Error returns a line like "412 precondition-failed: detail".
 func (e *Error) Error() string {
 	s := fmt.Sprintf("%d %s", e.Status, cmp.Or(e.Slug(), strings.ToLower(http.StatusText(e.Status))))
 	if text := cmp.Or(string(e.Detail), e.Title); text != "" {
 		s += ": " + text
 	}
+	s = strings.NewReplacer("\r\n", " ", "\n", " ", "\r", " ").Replace(s)
 	if e.MaxBytes <= 0 {
 		return s
 	}
@@ -185,6 +189,9 @@ func (c *Client) newConnectionError(cause, err error) *ConnectionError {
 	}
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
+	}
+	if _, untrusted := errors.AsType[*tls.CertificateVerificationError](err); untrusted {
+		return &ConnectionError{Err: fmt.Errorf("the server cannot prove that it is %s: %w", c.name, err), Unsent: true}
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
 		return &ConnectionError{Err: fmt.Errorf("the server cannot be reached: %w", err), Unsent: true}

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net/http"
 	"time"
@@ -73,6 +74,9 @@ func mayRepeat(err error, idempotent bool) bool {
 			return idempotent
 		}
 		return e.invitesRetry()
+	}
+	if _, untrusted := errors.AsType[*tls.CertificateVerificationError](err); untrusted {
+		return false
 	}
 	if e, ok := errors.AsType[*ConnectionError](err); ok {
 		return e.Unsent || idempotent && !errors.Is(err, ErrTimeout)

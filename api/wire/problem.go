@@ -23,5 +23,15 @@ type ProblemMembers struct {
 	Header    string   `json:"header,omitempty" xml:"header,omitempty"`       // the invalid header
 	MaxBytes  int64    `json:"max_bytes,omitempty" xml:"max_bytes,omitempty"`
 	Master    string   `json:"master,omitempty" xml:"master,omitempty"` // the unavailable master
+	Reason    string   `json:"reason,omitempty" xml:"reason,omitempty"` // "moving": the keys are moving to another master
 	Available []string `json:"available,omitempty" xml:"available>type,omitempty"`
+	Quota     *Quota   `json:"quota,omitempty" xml:"quota,omitempty"` // that the write would exceed
+}
+
+// Quota is the quota that a write would exceed.
+type Quota struct {
+	Prefix Text   `json:"prefix" xml:"prefix"`
+	Unit   string `json:"unit" xml:"unit"` // keys, or bytes of values
+	Limit  int64  `json:"limit" xml:"limit"`
+	Used   int64  `json:"used" xml:"used"`
 }

@@ -14,9 +14,98 @@ type Status struct {
 	ClusterID  string            `json:"cluster_id" xml:"cluster_id"`
 	Epoch      int64             `json:"epoch" xml:"epoch"`
 	Masters    []Text            `json:"masters" xml:"masters>master"`
+	ClusterMap *ClusterMap       `json:"cluster_map,omitempty" xml:"cluster_map,omitempty"` // nil: no partition was reached yet
 	Partitions []PartitionStatus `json:"partitions" xml:"partitions>partition"`
 	Sync       SyncStatus        `json:"sync" xml:"sync"`
 	Orphans    int64             `json:"orphans" xml:"orphans"`
+	Quotas     []QuotaStatus     `json:"quotas,omitempty" xml:"quotas>quota,omitempty"` // in the order of the configuration
+}
+
+// ClusterMap says which partitions are masters of how many slots.
+type ClusterMap struct {
+	Epoch     int64    `json:"epoch" xml:"epoch"`
+	Confirmed bool     `json:"confirmed" xml:"confirmed"` // a majority of the voters is known to have accepted the map
+	Masters   []Master `json:"masters" xml:"masters>master"`
+	Voters    []Text   `json:"voters" xml:"voters>voter"` // empty before the first change
+	Move      *Move    `json:"move,omitempty" xml:"move,omitempty"`
+}
+
+// Master is a master with its number of slots, without those that are moving.
+type Master struct {
+	Name  Text  `json:"name" xml:"name"`
+	Slots int   `json:"slots" xml:"slots"`
+	Epoch int64 `json:"epoch" xml:"epoch"` // since which it is master
+}
+
+// Lines describes the map for people.
+func (m *ClusterMap) Lines() []string {
+	var lines []string
+	for _, o := range m.Masters {
+		lines = append(lines, fmt.Sprintf("master %s: %d slots, since epoch %d", o.Name, o.Slots, o.Epoch))
+	}
+	if m.Move != nil {
+		lines = append(lines, "moving: "+m.Move.Line())
+	}
+	for i, name := range m.Voters {
+		if i == 0 {
+			lines = append(lines, "voters: "+string(name))
+		} else {
+			lines[len(lines)-1] += ", " + string(name)
+		}
+	}
+	if !m.Confirmed {
+		lines = append(lines, "a majority of the voters has not confirmed the cluster map")
+	}
+	return lines
+}
+
+// MoveReport is the answer to POST /v1/move: the moves that were made, or that a plan has.
+type MoveReport struct {
+	XMLName xml.Name `json:"-" xml:"move"`
+	Moves   []Move   `json:"moves" xml:"moves>move"`
+}
+
+// Move is a move of slots from a master to another.
+type Move struct {
+	From     Text     `json:"from" xml:"from"`
+	To       Text     `json:"to" xml:"to"`
+	Slots    int      `json:"slots" xml:"slots"`
+	WaitedMS *float64 `json:"waited_ms,omitempty" xml:"waited_ms,omitempty"` // how long writes to the slots waited; nil: the move was not made
+}
+
+// Line describes the move for people.
+func (m Move) Line() string {
+	line := fmt.Sprintf("%s to %s, %d slots", m.From, m.To, m.Slots)
+	if m.WaitedMS != nil {
+		line += fmt.Sprintf(": done; writes to these slots waited for %.3f ms", *m.WaitedMS)
+	}
+	return line
+}
+
+// QuotaStatus is the use of a quota, as the answering process knows it.
+type QuotaStatus struct {
+	Prefix     Text       `json:"prefix" xml:"prefix"`
+	Keys       int64      `json:"keys" xml:"keys"`
+	Bytes      int64      `json:"bytes" xml:"bytes"`
+	MaxKeys    int64      `json:"max_keys,omitempty" xml:"max_keys,omitempty"`       // 0: no limit
+	MaxBytes   int64      `json:"max_bytes,omitempty" xml:"max_bytes,omitempty"`     // 0: no limit
+	MeasuredAt *time.Time `json:"measured_at,omitempty" xml:"measured_at,omitempty"` // nil: only writes of the process are known
+}
+
+// Line describes the use for people.
+func (q QuotaStatus) Line() string {
+	line := fmt.Sprintf("%q: ", string(q.Prefix)) + ofLimit(q.Keys, q.MaxKeys) + " keys, " + ofLimit(q.Bytes, q.MaxBytes) + " bytes"
+	if q.MeasuredAt == nil {
+		line += ", not measured yet"
+	}
+	return line
+}
+
+func ofLimit(used, limit int64) string {
+	if limit == 0 {
+		return fmt.Sprint(used)
+	}
+	return fmt.Sprintf("%d of %d", used, limit)
 }
 
 // PartitionStatus is the state of a partition.
@@ -26,7 +115,9 @@ type PartitionStatus struct {
 	Role      string         `json:"role" xml:"role"` // master, replica
 	State     string         `json:"state" xml:"state"`
 	Error     Text           `json:"error,omitempty" xml:"error,omitempty"`
-	LatencyMS float64        `json:"latency_ms" xml:"latency_ms"` // smoothed, of recent operations
+	LatencyMS float64        `json:"latency_ms" xml:"latency_ms"`                   // smoothed, of recent operations
+	Schema    int            `json:"schema,omitempty" xml:"schema,omitempty"`       // version of the tables
+	Migration int            `json:"migration,omitempty" xml:"migration,omitempty"` // version that 'runnel migrate' brings the tables to
 	Readable  bool           `json:"readable" xml:"readable"`
 	Writable  bool           `json:"writable" xml:"writable"`
 	Warnings  []Text         `json:"warnings,omitempty" xml:"warnings>warning,omitempty"`

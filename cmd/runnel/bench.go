@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -55,7 +56,7 @@ func newBench(p *program) *cobra.Command {
 		Short: "Measure a running server",
 		Long:  benchLong,
 		Example: `  runnel bench
-  runnel bench --server http://127.0.0.1:9000 --connections 256 --duration 30s
+  runnel bench --server https://127.0.0.1:9000 --cacert ca.pem --connections 256 --duration 30s
   runnel bench --cases get,put --value-bytes 1024 --json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -90,6 +91,10 @@ func (p *program) benchPlan(ctx context.Context) error {
 	}
 	if err := plan.Check(); err != nil {
 		return console.UsageError("the plan on standard input: %v", err)
+	}
+	var err error
+	if plan.TLS, err = p.tls(); err != nil {
+		return err
 	}
 	report, err := load.Run(ctx, plan)
 	if err != nil {
@@ -159,22 +164,25 @@ func (p *program) benchBase(f benchFlags) (load.Plan, error) {
 		return load.Plan{}, err
 	}
 	u, err := url.Parse(p.server())
-	if err != nil || u.Scheme != "http" || strings.Trim(u.Path, "/") != "" {
-		return load.Plan{}, console.UsageError("bench measures a server at http://HOST:PORT, not %s", c.Server())
+	if err != nil || strings.Trim(u.Path, "/") != "" {
+		return load.Plan{}, console.UsageError("bench measures a server at http://HOST:PORT or https://HOST:PORT, not %s", c.Server())
 	}
 	if !regexp.MustCompile(`^[A-Za-z0-9/_-]{0,64}$`).MatchString(f.prefix) {
 		return load.Plan{}, console.UsageError("--prefix %q is not made of at most 64 of A-Z a-z 0-9 / _ -", f.prefix)
 	}
-	port := u.Port()
-	if port == "" {
-		port = "80"
+	settings, err := p.tls()
+	if err != nil {
+		return load.Plan{}, err
 	}
+	port := cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
 	base := load.Plan{
-		Address: net.JoinHostPort(u.Hostname(), port), Connections: f.connections,
+		Address: net.JoinHostPort(u.Hostname(), port), HTTPS: u.Scheme == "https", TLS: settings, Connections: f.connections,
 		Prefix: f.prefix + strings.ToLower(rand.Text()[:10]) + "/", Keys: f.keys, Order: "random", ValueBytes: f.valueBytes, Seed: f.seed,
 		WarmupMS: int(f.warmup.Milliseconds()), DurationMS: int(f.duration.Milliseconds()), Requests: f.requests,
 	}
-	if key := p.apiKey(); key != "" {
+	if key, err := p.apiKey(); err != nil {
+		return load.Plan{}, err
+	} else if key != "" {
 		base.Header = []string{"Authorization: Bearer " + key}
 	}
 	return base, nil

@@ -2,8 +2,12 @@ package main
 
 import (
 	"encoding/json"
+	"encoding/pem"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -35,6 +39,27 @@ func TestBenchMeasuresAndRemovesItsKeys(t *testing.T) {
 	}
 }
 
+func TestBenchMeasuresOverTLS(t *testing.T) {
+	f := newFake(t)
+	f.status = `{}`
+	secure := httptest.NewTLSServer(f)
+	t.Cleanup(secure.Close)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"bench", "--server", secure.URL, "--keys", "5", "-n", "1", "--requests", "5", "--warmup", "0", "--cases", "get", "--cacert", ca}
+	if o := (cli{}).run(t, nil, args...); o.code != console.ExitOK || !strings.Contains(o.stdout, "get") {
+		t.Errorf("%+v", o)
+	}
+	plan := `{"address":"` + secure.Listener.Addr().String() + `","https":true,"method":"GET","path":"/healthz","expect":[200,404],"body_bytes":-1,` +
+		`"connections":1,"keys":1,"order":"random","duration_ms":10000,"requests":5}`
+	o := cli{stdin: plan}.run(t, nil, "bench", "--plan", "--cacert", ca)
+	if o.code != console.ExitOK || !strings.Contains(o.stdout, `"requests":5,"errors":0`) {
+		t.Errorf("%+v", o)
+	}
+}
+
 func TestBenchReadsWhenReplicasAreLevel(t *testing.T) {
 	f := newFake(t)
 	lags := []string{"7", "3", "null"} // in the successive status documents
@@ -59,7 +84,7 @@ func TestBenchReadsWhenReplicasAreLevel(t *testing.T) {
 
 func TestBenchRefusesWhatItCannotMeasure(t *testing.T) {
 	for _, args := range [][]string{
-		{"--cases", "nope"}, {"--keys", "0"}, {"--prefix", "a b"}, {"-n", "0"}, {"--server", "https://127.0.0.1:1"}, {"--plan"},
+		{"--cases", "nope"}, {"--keys", "0"}, {"--prefix", "a b"}, {"-n", "0"}, {"--server", "ftp://127.0.0.1:1"}, {"--plan"},
 	} {
 		o := cli{}.run(t, nil, append([]string{"bench"}, args...)...)
 		if o.code != console.ExitUsage || o.stdout != "" {

@@ -249,3 +249,40 @@ func TestFileThatHoldsNoSessionIsRefused(t *testing.T) {
 		t.Error("a directory was taken for a session")
 	}
 }
+
+// TestKeyComesFromAFile, and is refused where it would travel unencrypted.
+func TestKeyComesFromAFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(file, []byte("secret\nmore\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		env  map[string]string
+		args string
+		want string
+	}{
+		{nil, "--key-file " + file, "Bearer secret"},
+		{map[string]string{"RUNNEL_KEY_FILE": file}, "", "Bearer secret"},
+		{map[string]string{"RUNNEL_KEY_FILE": file, "RUNNEL_KEY": "mine"}, "", "Bearer mine"},
+		{map[string]string{"RUNNEL_KEY": "mine"}, "--key-file " + file, "Bearer secret"},
+		{map[string]string{"RUNNEL_KEY_FILE": "absent"}, "--key given", "Bearer given"},
+	} {
+		f := newFake(t)
+		got := ""
+		f.before = func(_ http.ResponseWriter, r *http.Request, _ string) bool {
+			got = r.Header.Get("Authorization")
+			return false
+		}
+		(cli{env: test.env}).run(t, f, strings.Fields("get k "+test.args)...)
+		if got != test.want {
+			t.Errorf("%v %s: %q, want %q", test.env, test.args, got, test.want)
+		}
+	}
+	for _, args := range []string{
+		"--key-file absent", "--key k --server http://runnel.example.org", "--cert-key " + file, "--cacert " + file, "--cert " + file,
+	} {
+		if o := (cli{}).run(t, newFake(t), strings.Fields("get k "+args)...); o.code != console.ExitUsage || strings.Contains(o.stderr, "secret") {
+			t.Errorf("%s: %+v", args, o)
+		}
+	}
+}

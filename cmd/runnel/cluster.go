@@ -1,11 +1,18 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"github.com/runnelkv/runnel/cmd/runnel/internal/archive"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/migrate"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/moves"
 	"github.com/runnelkv/runnel/cmd/runnel/internal/node"
+	"github.com/runnelkv/runnel/config"
 	"github.com/runnelkv/runnel/store"
 )
 
@@ -52,45 +59,211 @@ func newInit(p *program) *cobra.Command {
 	return cmd
 }
 
-const restoreLong = `Begin a new epoch after databases were set back in time by a backup or a snapshot of a virtual machine. Stop every other
-runnel process before, and start them afterwards. Every configured partition must be reachable.
+const restoreLong = `Restore backups that 'runnel backup' has written, or begin a new epoch after databases were set back in time by other
+means. Stop every other runnel process before, and start them afterwards.
 
-Each partition records the last valid revision of each master. Later revisions, which clients may have seen, are recognised
-from then on: their ETags match nothing, their sessions are refused with 410 session-lost, and the change feed answers their
-tokens with 410 resync. No revision is assigned twice.
+With FILE, a full backup and the incremental backups that follow it are copied to an empty partition: with --partition
+to that partition, with --new-cluster to every master, while all other partitions are empty too. An interrupted restore
+continues when it is repeated; until it is complete, no process uses the database. A replica then catches up from where
+the backup ends. A master needs a new epoch: restore every master that you want to restore, then run 'runnel restore'
+without FILE. --new-cluster does that itself.
+
+Without FILE, a new epoch begins. Every configured partition must be reachable. Each partition records the last valid
+revision of each master. Later revisions, which clients may have seen, are recognised from then on: their ETags match
+nothing, their sessions are refused with 410 session-lost, and the change feed answers their tokens with 410 resync. No
+revision is assigned twice.
 
 A master that is behind its replicas first receives their newer entries. To go back in time on purpose, restore all
 partitions, or empty the partitions that you do not restore.`
 
 func newRestore(p *program) *cobra.Command {
 	var f configFlags
+	var o archive.RestoreOptions
 	cmd := &cobra.Command{
-		Use:     "restore",
-		Short:   "Begin a new epoch after databases were set back in time",
-		Long:    restoreLong,
-		Example: "  runnel restore --config /etc/runnel.toml",
+		Use:   "restore [FILE|-]...",
+		Short: "Restore backups, or begin a new epoch after databases were set back in time",
+		Long:  restoreLong,
+		Example: `  runnel restore --config /etc/runnel.toml
+  runnel restore --config /etc/runnel.toml --partition replica-1 monday.backup tuesday.backup
+  runnel restore --config /etc/runnel.toml --new-cluster monday.backup`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Files = args
+			switch targeted := o.NewCluster || o.Partition != ""; {
+			case targeted && len(args) == 0:
+				return console.UsageError("--partition and --new-cluster need the FILE of a backup")
+			case len(args) > 0 && !targeted:
+				return console.UsageError("name the target: --partition NAME, or --new-cluster")
+			case len(args) > 0:
+				return p.restoreFiles(cmd.Context(), f, o)
+			}
+			return p.beginEpoch(cmd.Context(), f)
+		},
+	}
+	f.addTo(cmd)
+	cmd.Flags().StringVar(&o.Partition, "partition", "", "restore FILE to the empty partition `NAME`")
+	cmd.Flags().BoolVar(&o.NewCluster, "new-cluster", false, "restore FILE to all masters, while all partitions are empty, and begin a new epoch")
+	cmd.MarkFlagsMutuallyExclusive("partition", "new-cluster")
+	return cmd
+}
+
+const migrateLong = `Change the tables of the partitions for this binary, while servers run. A binary works on the tables of its own schema and
+of the schema before, so an upgrade takes three steps:
+
+1. Replace the binary of each process, one after another. Starting changes no tables that are in use.
+2. 'runnel migrate --run' makes the missing changes, partition by partition. Processes of the schema before continue
+   during the changes and afterwards.
+3. 'runnel migrate --finish', after the last old process has stopped, shuts older binaries out. From then on there is no
+   way back to the older binary.
+
+Each may be interrupted and repeated. Two of them never change a partition at the same time.`
+
+func newMigrate(p *program) *cobra.Command {
+	var f configFlags
+	var plan, run, finish bool
+	cmd := &cobra.Command{
+		Use:     "migrate",
+		Short:   "Change the tables of the partitions for a newer binary",
+		Long:    migrateLong,
+		Example: "  runnel migrate --plan --config /etc/runnel.toml\n  runnel migrate --run --config /etc/runnel.toml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := f.readConfig()
+			if err == nil {
+				err = f.checkData(c)
+			}
 			if err != nil {
 				return err
 			}
-			s, err := node.OpenStore(c, node.NewLogger(p.Err, c.Log), store.Options{})
+			parts, closeAll, err := node.OpenPartitions(c, node.NewLogger(p.Err, c.Log))
 			if err != nil {
 				return err
 			}
-			defer s.Close()
-			done, err := s.Restore(cmd.Context(), c.Sync.Lease)
-			if err != nil {
-				return err
+			switch {
+			case run:
+				err = migrate.Run(cmd.Context(), p.Out, p.Err, parts)
+			case finish:
+				err = migrate.Finish(cmd.Context(), p.Out, parts)
+			default:
+				err = migrate.Plan(cmd.Context(), p.Out, parts)
 			}
-			for _, e := range done.Ends {
-				fmt.Fprintf(p.Out, "%s: %d entries copied back; revisions up to %d are valid\n", e.Origin, done.Back[string(e.Origin)], e.Cut)
-			}
-			fmt.Fprintf(p.Out, "epoch %d begins\n", done.Epoch)
-			return nil
+			return errors.Join(err, closeAll())
+		},
+	}
+	f.addTo(cmd)
+	cmd.Flags().BoolVar(&plan, "plan", false, "print the schema of each partition and the missing changes (the default)")
+	cmd.Flags().BoolVar(&run, "run", false, "make the missing changes")
+	cmd.Flags().BoolVar(&finish, "finish", false, "shut out binaries of older schemas")
+	cmd.MarkFlagsMutuallyExclusive("plan", "run", "finish")
+	return cmd
+}
+
+const planLong = `Print the cluster map: the masters with their slots, the voters, and a move under way; then how the configured masters
+differ from the map. The configuration's masters count only when the cluster is created: later, 'runnel move' changes the
+masters.`
+
+func newPlan(p *program) *cobra.Command {
+	var f configFlags
+	cmd := &cobra.Command{
+		Use:     "plan",
+		Short:   "Print the cluster map, and how the configured masters differ from it",
+		Long:    planLong,
+		Example: "  runnel plan --config /etc/runnel.toml",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return p.withStore(cmd.Context(), f, func(s *store.Store, c *config.Config) error {
+				return moves.Describe(p.Out, s, c.Store.Masters)
+			})
 		},
 	}
 	f.addTo(cmd)
 	return cmd
+}
+
+const moveLong = `Change the masters while servers run, without losing a write.
+
+  --to NAME               makes a partition a master with its share of the slots
+  --from NAME             takes all slots from a master and gives them to the remaining masters
+  --from NAME --to NAME   moves all slots, or those of --slots, from a master to another partition
+
+The new master must be filled and nearly level. Both masters and a majority of the voters must be reachable; the first move
+makes all configured partitions voters, and needs every one of them. Writes to the moving slots wait for a moment, all other
+writes go on. A move that cannot be completed within ten seconds is aborted. If this command is killed, a running server
+completes the move, or aborts it.
+
+All processes must be of this schema, and older binaries shut out: see 'runnel migrate --finish'.`
+
+func newMove(p *program) *cobra.Command {
+	var f configFlags
+	var q store.MoveRequest
+	var slots string
+	var plan bool
+	cmd := &cobra.Command{
+		Use:     "move",
+		Short:   "Change the masters while servers run",
+		Long:    moveLong,
+		Example: "  runnel move --to partition-1 --config /etc/runnel.toml\n  runnel move --from partition-0 --to partition-1 --slots 0-511 --plan",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if q.Slots, err = store.ParseSlots(slots); err != nil {
+				return console.UsageError("--slots: %v", err)
+			}
+			if q.From == "" && q.To == "" || q.Slots != nil && (q.From == "" || q.To == "") {
+				return console.UsageError("name the masters: --from, --to or both; --slots needs both")
+			}
+			return p.withStore(cmd.Context(), f, func(s *store.Store, _ *config.Config) error {
+				if plan {
+					return moves.Print(p.Out, s, q)
+				}
+				return moves.Run(cmd.Context(), p.Out, p.Err, s, q)
+			})
+		},
+	}
+	f.addTo(cmd)
+	cmd.Flags().StringVar(&q.From, "from", "", "the master `NAME` that gives slots away")
+	cmd.Flags().StringVar(&q.To, "to", "", "the partition `NAME` that becomes their master")
+	cmd.Flags().StringVar(&slots, "slots", "", "`SLOTS` to move, such as 0-511,600 (default all of --from)")
+	cmd.Flags().BoolVar(&plan, "plan", false, "print the moves and make none")
+	return cmd
+}
+
+// withStore calls f with the store of a configuration, after trying to reach each partition.
+func (p *program) withStore(ctx context.Context, flags configFlags, f func(*store.Store, *config.Config) error) error {
+	c, err := flags.readConfig()
+	if err == nil {
+		err = flags.checkData(c)
+	}
+	if err != nil {
+		return err
+	}
+	log := node.NewLogger(p.Err, c.Log)
+	s, err := node.OpenStore(c, log, store.Options{})
+	if err != nil {
+		return err
+	}
+	if err := s.Connect(ctx); err != nil {
+		log.Warn("not every partition can be used", "error", err)
+	}
+	return errors.Join(f(s, c), s.Close())
+}
+
+// beginEpoch begins a new epoch and prints the last valid revisions of the earlier epochs.
+func (p *program) beginEpoch(ctx context.Context, flags configFlags) error {
+	c, err := flags.readConfig()
+	if err != nil {
+		return err
+	}
+	s, err := node.OpenStore(c, node.NewLogger(p.Err, c.Log), store.Options{})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	done, err := s.Restore(ctx, c.Sync.Lease)
+	if err != nil {
+		return err
+	}
+	for _, e := range done.Ends {
+		fmt.Fprintf(p.Out, "%s: %d entries copied back; revisions up to %d are valid\n", e.Origin, done.Back[string(e.Origin)], e.Cut)
+	}
+	fmt.Fprintf(p.Out, "epoch %d begins\n", done.Epoch)
+	return nil
 }

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/keys"
 	"github.com/runnelkv/runnel/config"
 )
 
@@ -27,23 +29,30 @@ func newConfigCheck(p *program) *cobra.Command {
 		Short: "List every problem of a configuration file",
 		Long: `Read a configuration file as 'runnel serve' would, without connecting to anything, and print every problem on a line of
 its own, as file:line: key: problem. The environment variables and password files that the file names are read as well.
+For a valid file, warnings name the requests that are answered without an API key, the origins whose pages may use the
+API, prefixes that may match too much, and connections to other machines that are not encrypted or not verified, such as
+those to a database with tls=preferred.
 
-Exit status: 0 the file is valid; 1 the file cannot be read; 2 the file is invalid.`,
+Exit status: 0 the file is valid, with or without warnings; 1 the file cannot be read; 2 the file is invalid.`,
 		Example: "  runnel config check /etc/runnel.toml",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := config.Load(args[0], os.LookupEnv)
+			c, warnings, err := config.Review(args[0], os.LookupEnv)
 			var problems config.Problems
 			if errors.As(err, &problems) {
 				for _, problem := range problems {
-					fmt.Fprintln(p.Err, problem)
+					fmt.Fprintln(p.Err, console.Line(problem.String()))
 				}
 				return &console.ExitError{Code: console.ExitUsage, Err: console.ErrSilent}
 			}
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(p.Out, "%s is right: %d partitions, masters %v\n", args[0], len(c.Partitions), c.Store.Masters)
+			for _, warning := range warnings {
+				warning.Message = "warning: " + warning.Message
+				fmt.Fprintln(p.Err, console.Line(warning.String()))
+			}
+			_, err = fmt.Fprintf(p.Out, "%s is right: %d partitions, masters %v\n", console.Line(args[0]), len(c.Partitions), c.Store.Masters)
 			return err
 		},
 	}
@@ -60,6 +69,25 @@ func newConfigExample(p *program) *cobra.Command {
 			return err
 		},
 	}
+}
+
+// newKey returns the commands for API keys.
+func newKey(p *program) *cobra.Command {
+	var f configFlags
+	return keys.New(keys.Options{
+		Streams:  p.Streams,
+		AddFlags: f.addTo,
+		Config: func(mayCreate bool) (*config.Config, error) {
+			c, err := f.readConfig()
+			if err != nil {
+				return nil, err
+			}
+			if mayCreate {
+				return c, f.prepareData()
+			}
+			return c, f.checkData(c)
+		},
+	})
 }
 
 // configFlags name the configuration of a server command.
@@ -86,6 +114,14 @@ func (f configFlags) readConfig() (*config.Config, error) {
 		return nil, &console.ExitError{Code: console.ExitUsage, Err: err}
 	}
 	return c, nil
+}
+
+// dataFlag returns the flag that names the directory to a shell, with a space before; "" for the default.
+func (f configFlags) dataFlag() string {
+	if f.data == "data" {
+		return ""
+	}
+	return " --data '" + strings.ReplaceAll(f.data, "'", `'\''`) + "'"
 }
 
 // checkData rejects a --data directory without a store: only 'runnel serve' creates stores.

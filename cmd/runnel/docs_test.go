@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/doctor"
 )
 
 // docSections returns the sections of docs/cli.md by their headings.
@@ -82,20 +84,22 @@ func TestDocsNameOnlyFlagsThatExist(t *testing.T) {
 		if !strings.HasPrefix(heading, "runnel ") || err != nil {
 			continue
 		}
-		if len(c.Commands()) > 0 {
-			c = c.Commands()[0]
-		}
+		of := append(c.Commands(), c)
 		for _, m := range flag.FindAllStringSubmatch(body, -1) {
-			name := m[2]
-			known := c.Flag(name) != nil
-			if len(name) == 1 {
-				known = c.Flags().ShorthandLookup(name) != nil
-			}
-			if !known {
-				t.Errorf("docs/cli.md: %s has no flag %s", heading, name)
+			has := func(c *cobra.Command) bool { return hasFlag(c, m[2]) }
+			if !slices.ContainsFunc(of, has) {
+				t.Errorf("docs/cli.md: %s has no flag %s", heading, m[2])
 			}
 		}
 	}
+}
+
+// hasFlag reports whether a command has a flag of this name or, for a single letter, shorthand.
+func hasFlag(c *cobra.Command, name string) bool {
+	if len(name) == 1 {
+		return c.Flags().ShorthandLookup(name) != nil
+	}
+	return c.Flag(name) != nil
 }
 
 func TestEveryCommandExplainsItself(t *testing.T) {
@@ -143,5 +147,41 @@ func TestUsageErrorsExitWithTwo(t *testing.T) {
 		if o := (cli{}).run(t, nil, args...); o.code != console.ExitOK || o.stdout == "" || o.stderr != "" {
 			t.Errorf("%q: %+v", args, o)
 		}
+	}
+}
+
+// TestTheFirstKeyNeedsNoServer creates, lists and revokes a key in an empty directory.
+func TestTheFirstKeyNeedsNoServer(t *testing.T) {
+	data := t.TempDir() + "/data"
+	if o := (cli{}).run(t, nil, "key", "list", "--data", data); o.code != console.ExitUsage {
+		t.Errorf("list without a store: %+v", o)
+	}
+	if o := (cli{}).run(t, nil, "key", "create", "ops", "--role", "admin", "--data", data); o.code != console.ExitOK || !strings.HasPrefix(o.stdout, "rnl_") {
+		t.Fatalf("create: %+v", o)
+	}
+	if o := (cli{}).run(t, nil, "key", "revoke", "ops", "--last", "--data", data); o.code != console.ExitOK {
+		t.Errorf("revoke: %+v", o)
+	}
+	if o := (cli{}).run(t, nil, "key", "revoke", "ops", "--last", "--data", data); o.code != console.ExitFailed || !strings.Contains(o.stderr, "no stored key") {
+		t.Errorf("a second revocation: %+v", o)
+	}
+	if o := (cli{}).run(t, nil, "key", "list", "--server", "http://127.0.0.1:1"); o.code != console.ExitUsage {
+		t.Errorf("a server: %+v", o)
+	}
+}
+
+// TestHardeningListIsThatOfDoctor compares the table in docs/security.md with the checks of runnel doctor.
+func TestHardeningListIsThatOfDoctor(t *testing.T) {
+	text, err := os.ReadFile("../../docs/security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(text), "\n## Hardening list\n")
+	var names []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\|").FindAllStringSubmatch(list, -1) {
+		names = append(names, row[1])
+	}
+	if got, want := strings.Join(names, " "), strings.Join(doctor.Checks(), " "); got != want {
+		t.Errorf("docs/security.md lists the checks\n%s\nrunnel doctor has\n%s", got, want)
 	}
 }

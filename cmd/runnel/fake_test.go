@@ -474,6 +474,7 @@ type cli struct {
 	stdin    string
 	env      map[string]string
 	terminal bool
+	noBars   bool // standard error is no terminal
 }
 
 // run runs a command line against f, which may be nil.
@@ -488,6 +489,9 @@ func (c cli) run(t *testing.T, f *fakeServer, args ...string) outcome {
 	p := &program{
 		Streams: testStreams(strings.NewReader(c.stdin), &stdout, &stderr, c.terminal),
 		getenv:  func(name string) string { return env[name] },
+	}
+	if c.noBars {
+		p.IsTerminal = func(stream any) bool { return c.terminal && stream != p.Err }
 	}
 	ctx := c.ctx
 	if ctx == nil {

@@ -22,7 +22,8 @@ func newGet(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get KEY",
 		Short: "Print the value of a key",
-		Long: `Print the value of KEY, byte for byte.
+		Long: `Print the value of KEY, byte for byte; on a terminal, characters that would control
+the terminal are printed as codes.
 
 With --json print the whole entry instead: value (value_base64 if the value is
 not UTF-8), media type, ETag, revision, times and metadata.

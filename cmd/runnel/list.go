@@ -83,7 +83,7 @@ func newList(p *program) *cobra.Command {
 }
 
 func (p *program) printList(ctx context.Context, c *client.Client, prefix string, o listOptions) error {
-	out := newLinePrinter(p.Display(), o)
+	out := newLinePrinter(&p.Streams, o)
 	q := client.ListOptions{Prefix: prefix, Delimiter: o.delimiter, Values: o.values, Limit: o.limit, Read: o.read.options()}
 	for item, err := range c.List(ctx, q) {
 		if err == nil {
@@ -106,9 +106,9 @@ type linePrinter struct {
 // printBytes is the size of the output buffer of a list.
 const printBytes = 32 << 10
 
-func newLinePrinter(w io.Writer, o listOptions) *linePrinter {
-	l := &linePrinter{w: w}
-	form := plainLine
+func newLinePrinter(s *console.Streams, o listOptions) *linePrinter {
+	l := &linePrinter{w: s.Out}
+	form := func(b *bytes.Buffer, k client.Item) error { return plainLine(b, s.Name(k.Key)) }
 	switch {
 	case o.json || o.values:
 		form = jsonLine
@@ -130,8 +130,8 @@ func (l *linePrinter) writeBuffer() error {
 	return err
 }
 
-func plainLine(b *bytes.Buffer, k client.Item) error {
-	b.WriteString(k.Key)
+func plainLine(b *bytes.Buffer, name string) error {
+	b.WriteString(name)
 	return b.WriteByte('\n')
 }
 
@@ -153,7 +153,7 @@ const longFormat = "%9s  %-20s  %-20s  %-28s  %-18s  %s\n"
 
 func longLine(b *bytes.Buffer, k client.Item) error {
 	if k.IsPrefix() {
-		_, err := fmt.Fprintf(b, longFormat, "-", "-", "-", "prefix", "-", k.Key)
+		_, err := fmt.Fprintf(b, longFormat, "-", "-", "-", "prefix", "-", console.Line(k.Key))
 		return err
 	}
 	e, err := k.Entry()
@@ -161,7 +161,7 @@ func longLine(b *bytes.Buffer, k client.Item) error {
 		return err
 	}
 	size := humanize.IBytes(uint64(max(0, e.Size)))
-	_, err = fmt.Fprintf(b, longFormat, size, instant(e.ModifiedAt), instant(e.ExpiresAt), e.ContentType, e.ETag, e.Key)
+	_, err = fmt.Fprintf(b, longFormat, size, instant(e.ModifiedAt), instant(e.ExpiresAt), console.Line(e.ContentType), console.Line(e.ETag), console.Line(e.Key))
 	return err
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/runnelkv/runnel/api/client"
 	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/session"
 )
 
 func main() {
@@ -28,23 +30,19 @@ type program struct {
 	getenv func(string) string
 
 	flags   globalFlags
-	session *sessionFile // of the running command; nil for none
-	started bool         // a command's own code has started, so errors are no longer usage errors
+	session *session.File // of the running command; nil for none
+	started bool          // a command's own code has started, so errors are no longer usage errors
 }
 
 // execute runs a command line and returns the exit status. Only execute prints errors, each once.
 func (p *program) execute(ctx context.Context, args []string) int {
-	terminal, out := p.IsTerminal, &checkedOutput{w: p.Out}
-	p.IsTerminal = func(stream any) bool {
-		if stream == out {
-			stream = out.w
-		}
-		return terminal(stream)
-	}
+	out := &checkedOutput{w: p.Out}
 	p.Out = out
+	p.Protect()
 	root := newRoot(p)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
+	err = cmp.Or(err, p.Flush())
 	if out.err != nil {
 		err = &console.ExitError{Code: console.ExitFailed, Err: out.err}
 	}
@@ -60,7 +58,7 @@ func (p *program) execute(ctx context.Context, args []string) int {
 		code = console.ExitUsage
 	}
 	if !errors.Is(err, console.ErrSilent) {
-		fmt.Fprintf(p.Err, "runnel: %s\n", console.Visible(p.describe(err)))
+		fmt.Fprintf(p.Err, "runnel: %s\n", p.describe(err))
 	}
 	if code == console.ExitUsage && !p.started {
 		fmt.Fprintf(p.Err, "see '%s --help'\n", cmd.CommandPath())
@@ -76,9 +74,9 @@ func (p *program) describe(err error) string {
 			lines = append(lines, line)
 		}
 	}
-	text := strings.Join(lines, "\n")
+	text := strings.Join(lines, "\n  ") // no line that the program did not begin
 	if e, ok := errors.AsType[*client.Error](err); ok && p.flags.verbose && e.Request != "" {
-		return fmt.Sprintf("%s (request %s)", text, e.Request)
+		return fmt.Sprintf("%s (request %s)", text, console.Line(e.Request))
 	}
 	return text
 }
@@ -88,6 +86,9 @@ type checkedOutput struct {
 	w   io.Writer
 	err error // of the first write that failed
 }
+
+// Unwrap returns the writer behind the checks.
+func (o *checkedOutput) Unwrap() io.Writer { return o.w }
 
 func (o *checkedOutput) Write(p []byte) (int, error) {
 	n, err := o.w.Write(p)

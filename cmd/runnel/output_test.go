@@ -6,14 +6,18 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+	"pgregory.net/rapid"
+
+	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 	"github.com/runnelkv/runnel/cmd/runnel/internal/node"
 	"github.com/runnelkv/runnel/config"
@@ -22,54 +26,136 @@ import (
 // hostile holds characters that a terminal obeys: an escape sequence, C1 characters as UTF-8 and as bytes, and bidi overrides.
 const hostile = "a\x1b]0;owned\x07\u009b31m\u202eb\u2066\x9bc\r\x7f"
 
-func TestTerminalIsShownNoControlCharacters(t *testing.T) {
-	quoted, err := json.Marshal(hostile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := strings.ReplaceAll(string(quoted), `\ufffd`, "\x9b")
-	text = strings.ReplaceAll(text, `\u007f`, "\x7f")
-	f := newFake(t)
-	f.before = func(w http.ResponseWriter, r *http.Request, _ string) bool {
+// hostileText draws text of characters that a terminal obeys, and of lines that look like the program's own.
+func hostileText(t *rapid.T) string {
+	parts := []string{"a", "é", " ", "\n", "\nFORGED", "\r", "\t", "\v", "\x1b[2J", "\x1b]0;owned\x07", "\u009b31m", "\u202e", "\u2066", "\u2028", "\x9b", "\xc2", "\x7f", "\x00", "%1b"}
+	return strings.Join(rapid.SliceOfN(rapid.SampledFrom(parts), 1, 8).Draw(t, "text"), "")
+}
+
+// hostileServer answers every request with the text, wherever an answer has text.
+func hostileServer(f *fakeServer, text string) {
+	encoded, _ := json.Marshal(text) // a string is always encoded
+	quoted := strings.ReplaceAll(string(encoded), `\ufffd`, "\x9b")
+	quoted = strings.ReplaceAll(quoted, `\u007f`, "\x7f")
+	f.before = func(w http.ResponseWriter, r *http.Request, key string) bool {
+		w.Header().Set("Connection", "close") // every command has connections of its own
+		w.Header().Set("X-Request-Id", strings.Map(func(r rune) rune {
+			if r < ' ' || r == 0x7f {
+				return -1 // clients refuse such a header
+			}
+			return r
+		}, text))
 		switch {
 		case r.URL.Path == "/v1/changes":
-			io.WriteString(w, `{"key":`+text+`,"revision":1,"next":"t"}`+"\n"+`{"status":410,"title":`+text+`,"type":"/problems/resync"}`+"\n")
+			io.WriteString(w, `{"key":`+quoted+`,"revision":1,"next":"t"}`+"\n"+`{"status":410,"title":`+quoted+`,"type":"/problems/resync"}`+"\n")
 		case r.URL.Path == "/v1/status":
-			io.WriteString(w, `{"node":`+text+`,"partitions":[{"name":`+text+`,"state":"ready","error":`+text+`}]}`)
-		case r.Header.Get("Accept") == "application/json":
-			io.WriteString(w, `{"keys":[{"key":`+text+`}],"prefixes":[`+text+`]}`)
-		case r.URL.Path == "/v1/keys":
-			io.WriteString(w, `{"key":`+text+`,"content_type":`+text+`,"etag":`+text+`}`+"\n")
+			io.WriteString(w, `{"node":`+quoted+`,"version":`+quoted+`,"masters":[`+quoted+`],"partitions":[{"name":`+quoted+`,"kind":`+quoted+`,"role":`+quoted+
+				`,"state":"ready","error":`+quoted+`,"warnings":[`+quoted+`],"origins":[{"origin":`+quoted+`}]}]}`)
+		case r.URL.Path == "/v1/sync":
+			io.WriteString(w, `{"targets":[{"name":`+quoted+`,"state":`+quoted+`,"error":`+quoted+`}]}`)
+		case r.URL.Path == "/v1/txn":
+			io.WriteString(w, `{"succeeded":false,"results":[{"key":`+quoted+`,"value":`+quoted+`}]}`)
+		case r.Method == http.MethodGet && key == "value":
+			w.Header().Set("Content-Type", "text/plain")
+			w.Header().Set("ETag", `"1"`)
+			w.Header().Set("Runnel-Revision", "1")
+			io.WriteString(w, text)
+		case r.Header.Get("Accept") == "application/json" && key == "":
+			io.WriteString(w, `{"keys":[{"key":`+quoted+`}],"prefixes":[`+quoted+`]}`)
+		case r.Method == http.MethodGet && r.URL.Path == "/v1/keys":
+			io.WriteString(w, `{"key":`+quoted+`,"content_type":`+quoted+`,"etag":`+quoted+`,"value":`+quoted+`}`+"\n")
 		default:
 			w.Header().Set("Content-Type", "application/problem+json")
 			w.WriteHeader(400)
-			io.WriteString(w, `{"type":"/problems/x","detail":`+text+`}`)
+			io.WriteString(w, `{"type":"/problems/`+strings.Trim(quoted, `"`)+`","detail":`+quoted+`}`)
 		}
 		return true
 	}
-	for _, args := range [][]string{
-		{"list"}, {"list", "-l"}, {"list", "--json"}, {"list", "-d", "/"}, {"watch"}, {"watch", "--json"}, {"status"}, {"status", "--json"},
-		{"get", "k"}, {"put", "k", "v"}, {"delete", "k"}, {"delete", "--prefix", "a"},
-	} {
+}
+
+// hostileCommands are command lines that print text of a server, of the files in dir, and of their arguments.
+func hostileCommands(t *rapid.T, dir, text string) [][]string {
+	lines, tree, toml := filepath.Join(dir, "lines"), filepath.Join(dir, "tree"), filepath.Join(dir, "toml")
+	quoted, _ := json.Marshal(text) // a string is always encoded
+	name := strings.NewReplacer("/", "", "\x00", "").Replace(text) + "x"
+	if err := errors.Join(os.RemoveAll(tree), os.Mkdir(tree, 0o700), os.WriteFile(filepath.Join(tree, name), []byte(text), 0o600),
+		os.WriteFile(lines, []byte(`{"key":`+string(quoted)+`,"value":`+string(quoted)+"}\n"+text+"\n"), 0o600),
+		os.WriteFile(toml, []byte("[http]\n"+string(quoted)+" = 1\nlisten = "+string(quoted)+"\n[[partition]]\nname = "+string(quoted)+"\nurl = "+string(quoted)+"\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	commands := [][]string{
+		{"list"}, {"list", "-l"}, {"list", "--json"}, {"list", "-d", "/"}, {"watch"}, {"watch", "--json"}, {"status"}, {"status", "--json"}, {"get", "k"}, {"get", "value"},
+		{"get", "k", "--json"}, {"put", "k", "v"}, {"touch", "k", "--ttl", "1h"}, {"delete", "k"}, {"delete", "--prefix", "a"}, {"txn", lines}, {"sync", "--now"}, {"list", "--verbose"},
+		{"import", lines}, {"import", lines, "--dry-run"}, {"import", tree}, {"import", tree, "--dry-run"}, {"import", tree, "--delete", "--dry-run"}, {"export"},
+		{"export", filepath.Join(tree, name)}, {"backup", "verify", lines}, {"backup", "verify", filepath.Join(tree, name)}, {"restore", "-c", toml, lines}, {"migrate", "-c", toml}, {"doctor", "-c", toml}, {"key", "list", "-c", toml},
+		{"config", "check", toml}, {"serve", "-c", toml}, {"sync", "-c", toml}, {"init", "-c", toml}, {"restore", "-c", toml},
+		{"sync", "--once", "--data", filepath.Join(dir, name)}, {"get", "k", "--session", tree + "/" + name}, {"bench", "--prefix", text},
+	}
+	var leaves func(c *cobra.Command)
+	leaves = func(c *cobra.Command) {
+		for _, child := range c.Commands() {
+			leaves(child)
+		}
+		path := strings.Fields(c.CommandPath())[1:]
+		commands = append(commands, slices.Concat(path, []string{text}), slices.Concat(path, []string{"--" + text, text}))
+	}
+	leaves(testTree())
+	return commands
+}
+
+// TestNoCommandPassesHostileTextOn runs all commands at random on a terminal, with hostile text in its arguments, files and answers.
+func TestNoCommandPassesHostileTextOn(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	f := newFake(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		text := hostileText(rt)
+		hostileServer(f, text)
+		for range 8 {
+			args := rapid.SampledFrom(hostileCommands(rt, dir, text)).Draw(rt, "arguments")
+			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond) // a watch has no end
+			o := cli{ctx: ctx, terminal: true, noBars: true, stdin: text}.run(t, f, args...)
+			cancel()
+			all := o.stdout + o.stderr
+			if strings.ContainsFunc(all, console.IsHidden) {
+				rt.Errorf("%q: %q", args, all)
+			}
+			if forged := strings.Contains("\n"+all, "\nFORGED"); forged && args[len(args)-1] != "value" {
+				rt.Errorf("%q prints a line of its input: %q", args, all)
+			}
+		}
+	})
+}
+
+func TestTerminalShowsTheCodesOfControlCharacters(t *testing.T) {
+	f := newFake(t)
+	hostileServer(f, hostile)
+	for _, args := range [][]string{{"list"}, {"list", "-l"}, {"list", "--json"}, {"watch"}, {"status"}, {"get", "k"}, {"get", "value"}, {"put", "k", "v"}, {"sync", "--now"}} {
 		o := cli{terminal: true}.run(t, f, args...)
-		all := o.stdout + o.stderr
-		if strings.ContainsFunc(all, console.IsHidden) || !strings.Contains(all, `\u001b]0;owned`) || !strings.Contains(all, `\u202e`) {
+		if all := o.stdout + o.stderr; !strings.Contains(all, `\u001b]0;owned`) || !strings.Contains(all, `\u202e`) {
 			t.Errorf("%v: %q", args, all)
 		}
 	}
-	if o := (cli{}).run(t, f, "list"); !strings.Contains(o.stdout, "a\x1b]0;owned\x07\u009b31m") {
-		t.Errorf("into a pipe keys go as they are: %q", o.stdout)
+	for _, args := range [][]string{{"list"}, {"get", "value"}} {
+		if o := (cli{}).run(t, f, args...); !strings.Contains(o.stdout, "a\x1b]0;owned\x07\u009b31m") {
+			t.Errorf("into a pipe, the text of %v goes as it is: %q", args, o.stdout)
+		}
 	}
 }
 
-func TestJSONLogsHoldNoHiddenCharacters(t *testing.T) {
-	for _, format := range []config.Format{config.FormatJSON, config.FormatText} {
-		var b bytes.Buffer
-		node.NewLogger(&b, config.Log{Format: format}).Info("x", "key", hostile)
-		if strings.ContainsFunc(b.String(), console.IsHidden) || format == config.FormatJSON && !json.Valid(b.Bytes()) {
-			t.Errorf("%s: %q", format, b.String())
+// TestLogLinesHoldNoHiddenCharacters logs hostile text in every place that a line has.
+func TestLogLinesHoldNoHiddenCharacters(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		text := hostileText(rt)
+		for _, format := range []config.Format{config.FormatJSON, config.FormatText} {
+			var b bytes.Buffer
+			log := node.NewLogger(&b, config.Log{Format: format}).With(text, text).WithGroup(text)
+			log.Info(text, text, text, "error", errors.New(text), "any", []string{text}, "bytes", []byte(text), "text", wire.Text(text))
+			if strings.ContainsFunc(b.String(), console.IsHidden) || strings.Count(b.String(), "\n") != 1 || format == config.FormatJSON && !json.Valid(b.Bytes()) {
+				rt.Errorf("%s: %q", format, b.String())
+			}
 		}
-	}
+	})
 }
 
 func TestAnswersOfOtherServicesAreNoSuccess(t *testing.T) {
@@ -217,7 +303,7 @@ func TestServeNeedsADirectoryForItsData(t *testing.T) {
 func TestBannerReadsFromTheMaster(t *testing.T) {
 	var out bytes.Buffer
 	p := &program{Streams: console.Streams{Out: &out}}
-	p.printBanner(serveFlags{configFlags: configFlags{data: "d"}}, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80})
+	p.printBanner(serveFlags{configFlags: configFlags{data: "d"}}, "http://127.0.0.1:8080")
 	if text := out.String(); !strings.Contains(text, "/v1/keys/greeting?consistency=master'") || strings.Count(text, "any partition answers a read") != 1 {
 		t.Errorf("%s", text)
 	}

@@ -23,6 +23,10 @@ const defaultServer = "http://127.0.0.1:8080"
 type globalFlags struct {
 	server  string
 	key     string
+	keyFile string
+	caCert  string
+	cert    string
+	certKey string
 	timeout time.Duration
 	retry   time.Duration
 	verbose bool
@@ -37,8 +41,9 @@ Results go to standard output, everything else to standard error.
 Exit status: 0 success; 1 failure, or no such key; 2 the command line or the
 configuration is wrong.
 
-Environment: RUNNEL_SERVER is the URL of the server and RUNNEL_KEY the API key,
-unless --server and --key are given.`
+Environment: RUNNEL_SERVER is the URL of the server, RUNNEL_KEY the API key,
+RUNNEL_KEY_FILE a file with the key, and RUNNEL_CACERT the authorities of the
+server, unless --server, --key, --key-file and --cacert are given.`
 
 // newRoot builds the whole command tree over p.
 func newRoot(p *program) *cobra.Command {
@@ -61,7 +66,7 @@ func newRoot(p *program) *cobra.Command {
 		&cobra.Group{ID: groupServer, Title: "Run a server:"},
 		&cobra.Group{ID: groupClient, Title: "Use a server:"},
 	)
-	addGroup(root, groupServer, newServe(p), newSync(p), newInit(p), newRestore(p), newConfig(p))
+	addGroup(root, groupServer, newServe(p), newSync(p), newInit(p), newBackup(p), newRestore(p), newMigrate(p), newPlan(p), newMove(p), newDoctor(p), newKey(p), newConfig(p))
 	addGroup(root, groupClient,
 		newGet(p), newPut(p), newTouch(p), newDelete(p), newList(p), newWatch(p), newStatus(p), newTxn(p), newImport(p), newExport(p), newBench(p))
 	root.AddCommand(newVersion(p))
@@ -89,7 +94,7 @@ func newHelp(root *cobra.Command) *cobra.Command {
 func flagError(_ *cobra.Command, err error) error {
 	invalid, ok := errors.AsType[*pflag.InvalidValueError](err)
 	if !ok {
-		return err
+		return console.UsageError("%s", console.Line(err.Error())) // with text of the command line
 	}
 	forms := map[string]string{
 		"duration": "a duration like 500ms, 30s or 12h", "int": "a whole number", "int64": "a whole number", "uint64": "a whole number from 0",
@@ -109,7 +114,7 @@ func rejectClientFlags(cmd *cobra.Command) error {
 	if top.GroupID != groupServer || cmd.Flags().Lookup("now") != nil && cmd.Flags().Changed("now") {
 		return nil
 	}
-	for _, name := range []string{"server", "key", "timeout", "retry", "verbose"} {
+	for _, name := range []string{"server", "key", "key-file", "cacert", "cert", "cert-key", "timeout", "retry", "verbose"} {
 		if cmd.Flags().Changed(name) {
 			return console.UsageError("--%s is about requests to a server, and '%s' sends none", name, cmd.CommandPath())
 		}
@@ -133,6 +138,10 @@ func addGlobalFlags(p *program, root *cobra.Command) {
 	f := root.PersistentFlags()
 	f.StringVar(&p.flags.server, "server", "", "the `URL` of the server (default $RUNNEL_SERVER or "+defaultServer+")")
 	f.StringVar(&p.flags.key, "key", "", "the API `key` (default $RUNNEL_KEY, which ps does not show)")
+	f.StringVar(&p.flags.keyFile, "key-file", "", "the `FILE` with the API key in its first line (default $RUNNEL_KEY_FILE)")
+	f.StringVar(&p.flags.caCert, "cacert", "", "the PEM `FILE` of the authorities that sign the server's certificate (default $RUNNEL_CACERT, else those of the system)")
+	f.StringVar(&p.flags.cert, "cert", "", "the PEM `FILE` of a certificate to show to the server")
+	f.StringVar(&p.flags.certKey, "cert-key", "", "the PEM `FILE` of the certificate's key (default the file of --cert)")
 	f.DurationVar(&p.flags.timeout, "timeout", client.DefaultTimeout, "give up when no byte was sent or received for this long")
 	f.DurationVar(&p.flags.retry, "retry", client.DefaultRetryFor, "repeat requests for this long where that is safe; 0 sends each once")
 	f.BoolVarP(&p.flags.verbose, "verbose", "v", false, "print each request with its id on standard error")
@@ -152,7 +161,7 @@ func wrapCommands(p *program, c *cobra.Command) {
 				return err
 			}
 			err := body(cmd, args)
-			if unsaved := p.session.save(); unsaved != nil {
+			if unsaved := p.session.Save(); unsaved != nil {
 				return errors.Join(err, unsaved)
 			}
 			return err

@@ -16,6 +16,7 @@ import (
 
 	"github.com/runnelkv/runnel/api/client"
 	"github.com/runnelkv/runnel/api/wire"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
 func newStatus(p *program) *cobra.Command {
@@ -55,7 +56,7 @@ func (p *program) printStatus(ctx context.Context, c *client.Client, asJSON bool
 	if !asJSON {
 		text = p.statusTable(s)
 	}
-	if _, err := io.WriteString(p.Display(), text); err != nil {
+	if _, err := io.WriteString(p.Out, text); err != nil {
 		return err
 	}
 	return unhealthy(s)
@@ -85,17 +86,28 @@ func (p *program) statusTable(s *client.Status) string {
 	}
 	t.Flush()
 	for _, part := range s.Partitions {
+		if part.Migration > 0 {
+			fmt.Fprintf(&b, "%s: schema %d, and 'runnel migrate' brings %d\n", part.Name, part.Schema, part.Migration)
+		}
 		for _, w := range part.Warnings {
-			fmt.Fprintf(&b, "%s: warning: %s\n", part.Name, w)
+			fmt.Fprintln(&b, console.Line(fmt.Sprintf("%s: warning: %s", part.Name, w)))
 		}
 	}
 	var masters []string
 	for _, name := range s.Masters {
 		masters = append(masters, string(name))
 	}
-	fmt.Fprintf(&b, "\nnode %s, version %s, epoch %d, masters: %s\n", cmp.Or(s.Node, "-"), cmp.Or(s.Version, "-"), s.Epoch,
-		cmp.Or(strings.Join(masters, ", "), "-"))
+	fmt.Fprintf(&b, "\n%s\n", console.Line(fmt.Sprintf("node %s, version %s, epoch %d, masters: %s", cmp.Or(s.Node, "-"), cmp.Or(s.Version, "-"), s.Epoch,
+		cmp.Or(strings.Join(masters, ", "), "-"))))
+	if s.ClusterMap != nil {
+		for _, line := range s.ClusterMap.Lines() {
+			fmt.Fprintln(&b, console.Line(line))
+		}
+	}
 	fmt.Fprintf(&b, "sync: %s\n", p.syncLine(&s.Sync))
+	for _, q := range s.Quotas {
+		fmt.Fprintf(&b, "quota %s\n", q.Line())
+	}
 	if s.Orphans > 0 {
 		fmt.Fprintf(&b, "orphans: %d\n", s.Orphans)
 	}
@@ -108,8 +120,8 @@ func (p *program) statusRows(w io.Writer, part wire.PartitionStatus) {
 	if part.LatencyMS > 0 {
 		latency = fmt.Sprintf("%.1f ms", part.LatencyMS)
 	}
-	own := fmt.Sprintf("%s\t%s\t%s\t%s\t%s", part.Name, part.Kind, part.Role, part.State, latency)
-	failure := cmp.Or(part.Error, "-")
+	own := tableCells(part.Name, part.Kind, part.Role, part.State, latency)
+	failure := tableCells(cmp.Or(part.Error, "-"))
 	if len(part.Origins) == 0 {
 		fmt.Fprintf(w, "%s\t-\t-\t-\t-\t-\t%s\n", own, failure)
 	}
@@ -121,9 +133,18 @@ func (p *program) statusRows(w io.Writer, part wire.PartitionStatus) {
 		if o.SyncedAt == nil && o.Origin == part.Name {
 			synced = "-" // a master is not synced with itself
 		}
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\t%s\t%s\n", own, o.Origin, o.Revision, o.LagRevisions, lag, synced, failure)
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\t%s\t%s\n", own, tableCells(o.Origin), o.Revision, o.LagRevisions, lag, synced, failure)
 		own, failure = "\t\t\t\t", ""
 	}
+}
+
+// tableCells returns values as neighbouring cells of a table, each in its line and column.
+func tableCells(values ...any) string {
+	cells := make([]string, len(values))
+	for i, v := range values {
+		cells[i] = console.Line(fmt.Sprint(v))
+	}
+	return strings.Join(cells, "\t")
 }
 
 func (p *program) syncLine(s *wire.SyncStatus) string {

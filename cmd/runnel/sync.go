@@ -98,8 +98,10 @@ func (p *program) syncOnce(ctx context.Context, c *config.Config, f onceFlags) e
 	if f.quiet && ok {
 		return nil
 	}
-	if _, err := fmt.Fprint(p.Out, report); err != nil {
-		return err
+	for _, target := range report.Targets {
+		if _, err := fmt.Fprintln(p.Out, console.Line(target.String())); err != nil {
+			return err
+		}
 	}
 	if !ok {
 		return &console.ExitError{Code: console.ExitFailed, Err: console.ErrSilent}
@@ -124,7 +126,7 @@ func (p *program) syncNow(ctx context.Context) error {
 		if t.Error != "" {
 			line += ": " + string(t.Error)
 		}
-		if _, err := fmt.Fprintln(p.Display(), line); err != nil {
+		if _, err := fmt.Fprintln(p.Out, console.Line(line)); err != nil {
 			return err
 		}
 	}

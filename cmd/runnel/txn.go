@@ -52,7 +52,7 @@ func (p *program) runTxn(ctx context.Context, c *client.Client, document value) 
 	if err != nil {
 		return err
 	}
-	if _, err := io.WriteString(p.Display(), indent(result.Raw)); err != nil || result.Succeeded {
+	if _, err := io.WriteString(p.Out, indent(result.Raw)); err != nil || result.Succeeded {
 		return err
 	}
 	return errors.New("the conditions did not hold")

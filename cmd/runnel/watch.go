@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -16,6 +15,9 @@ import (
 	"github.com/runnelkv/runnel/api/client"
 	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
+
+// saveInterval is the least time between two writes of a token file.
+const saveInterval = time.Second
 
 type watchOptions struct {
 	since  string
@@ -50,7 +52,7 @@ last printed change in FILE, and continues from there next time.
 			if err != nil {
 				return err
 			}
-			w := &watcher{out: p.Display(), errs: p.Err, o: o}
+			w := &watcher{streams: &p.Streams, o: o}
 			if len(args) > 0 {
 				w.prefix = args[0]
 			}
@@ -70,12 +72,12 @@ last printed change in FILE, and continues from there next time.
 
 // watcher prints changes and writes the token of the last change to a file.
 type watcher struct {
-	out, errs io.Writer
-	o         watchOptions
-	prefix    string
-	since     string // the token of the last change printed
-	kept      string // the token in the file
-	saved     time.Time
+	streams *console.Streams
+	o       watchOptions
+	prefix  string
+	since   string // the token of the last change printed
+	kept    string // the token in the file
+	saved   time.Time
 }
 
 // readToken sets since from the flags, or from the token file.
@@ -102,7 +104,7 @@ func (w *watcher) watch(ctx context.Context, c *client.Client) error {
 	reconnecting := func(err error) {
 		unkept = w.keepToken()
 		if err != nil {
-			fmt.Fprintf(w.errs, "runnel: %s; trying again\n", console.Visible(err.Error()))
+			fmt.Fprintf(w.streams.Err, "runnel: %s; trying again\n", console.Line(err.Error()))
 		}
 	}
 	for change, err := range c.Watch(ctx, client.WatchOptions{Prefix: w.prefix, Since: w.since, Values: w.o.values, OnReconnect: reconnecting}) {
@@ -138,10 +140,10 @@ func (w *watcher) print(c client.Change) error {
 		if c.Deleted {
 			sign = '-'
 		}
-		line = fmt.Appendf(nil, "%d %c %s\n", c.Revision, sign, c.Key)
+		line = fmt.Appendf(nil, "%d %c %s\n", c.Revision, sign, w.streams.Name(c.Key))
 	}
 	if c.Key != "" {
-		if _, err := w.out.Write(line); err != nil {
+		if _, err := w.streams.Out.Write(line); err != nil {
 			return err
 		}
 	}

@@ -16,8 +16,9 @@ import (
 	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 )
 
-const statusJSON = `{"node":"n1","version":"v1","epoch":2,"masters":["p0","p1"],"surprise":{"x":1},"partitions":[
- {"name":"p0","kind":"sqlite","role":"master","state":"ready","latency_ms":0.25,"readable":true,"writable":true,"origins":[
+const statusJSON = `{"node":"n1","version":"v1","epoch":2,"masters":["p0","p1"],
+ "cluster_map":{"epoch":2,"confirmed":false,"masters":[{"name":"p0","slots":500,"epoch":1},{"name":"p1","slots":512,"epoch":2}],"voters":["p0","p1"],"move":{"from":"p0","to":"p1","slots":12}},"surprise":{"x":1},"partitions":[
+ {"name":"p0","kind":"sqlite","role":"master","state":"ready","latency_ms":0.25,"schema":3,"migration":4,"readable":true,"writable":true,"origins":[
   {"origin":"p0","revision":2199023255554,"lag_revisions":0,"lag_seconds":0,"synced_at":"2026-03-01T11:59:58Z"},
   {"origin":"p1","revision":7,"lag_revisions":3,"lag_seconds":1.5,"synced_at":"2026-03-01T11:59:00Z"}]},
  {"name":"p1","kind":"mysql","role":"master","state":"unreachable","error":"connection refused"}],
@@ -31,8 +32,14 @@ func TestStatusTable(t *testing.T) {
 p0         sqlite  master  ready        0.2 ms   p0      2199023255554  0       0.0 s  2 seconds ago  -
                                                  p1      7              3       1.5 s  1 minute ago   
 p1         mysql   master  unreachable  -        -       -              -       -      -              connection refused
+p0: schema 3, and 'runnel migrate' brings 4
 
 node n1, version v1, epoch 2, masters: p0, p1
+master p0: 500 slots, since epoch 1
+master p1: 512 slots, since epoch 2
+moving: p0 to p1, 12 slots
+voters: p0, p1
+a majority of the voters has not confirmed the cluster map
 sync: running, 12 passes, last 1 second ago, took 3.2 ms
 orphans: 1
 `

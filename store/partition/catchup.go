@@ -18,45 +18,104 @@ const (
 // position only if the position is still where the caller read it. The origin's revisions up to
 // durable are known to be durable; a barrier on the origin makes later revisions durable.
 //
-// ErrTooFar: at is not Whole, or one transaction is not enough; nothing has changed. ErrSetBack:
+// ErrTooFar: at is not Whole, one transaction is not enough, the target does not know the origin's cluster
+// map yet, or later masters may have written keys that the target lacks of the origin (see
+// Cluster.GaveAway); nothing has changed. ErrSetBack:
 // see CheckLineage. Other errors are those of Snapshot, Barrier and Apply.
 func CatchUp(ctx context.Context, origin, target Partition, at Position, durable Revision) (Position, error) {
 	if !at.Whole() {
 		return at, fmt.Errorf("%w: it is being filled, or amid a catch-up to %d", ErrTooFar, at.Goal)
 	}
-	newest, err := target.Newest(ctx, at.Origin, LineageEntries)
-	if err != nil {
+	c, err := gapCopy(ctx, origin, target, at, durable)
+	if err == nil && len(c.Goals) > 0 {
+		err = fmt.Errorf("%w: it is at %d, and slots were given away since", ErrTooFar, at.Revision)
+	}
+	return applyGap(ctx, target, at, c, err)
+}
+
+// CatchUpJointly is CatchUp also for a target that is amid a catch-up, or lacks entries of slots that were given away. It may
+// raise goals of other origins (Copy.Goals), so the caller must read the target's positions again.
+func CatchUpJointly(ctx context.Context, origin, target Partition, at Position, durable Revision) (Position, error) {
+	c, err := gapCopy(ctx, origin, target, at, durable)
+	return applyGap(ctx, target, at, c, err)
+}
+
+// applyGap applies the result of gapCopy.
+func applyGap(ctx context.Context, target Target, at Position, c Copy, err error) (Position, error) {
+	if err == nil && c.To > at.Revision {
+		err = target.Apply(ctx, c)
+	}
+	if err != nil || c.To <= at.Revision {
 		return at, err
 	}
+	return at.Follow(c), nil
+}
+
+// gapCopy reads what a replica at the position at lacks, and makes it durable. If it lacks nothing, To is 0.
+func gapCopy(ctx context.Context, origin, target Partition, at Position, durable Revision) (c Copy, err error) {
+	if !at.Filled() {
+		return c, fmt.Errorf("%w: it is being filled", ErrTooFar)
+	}
+	newest, err := target.Newest(ctx, at.Origin, LineageEntries)
+	if err != nil {
+		return c, err
+	}
 	if err := CheckLineage(ctx, origin, at.Origin, newest); err != nil {
-		return at, err
+		return c, err
 	}
 	snap, err := origin.Snapshot(ctx, at.Origin, at.Revision)
 	if err != nil {
-		return at, err
+		return c, err
 	}
 	defer func() { _ = snap.Close() }() // nothing was written
 	head := snap.Position()
 	switch {
 	case at.MissesTombstonesOf(head):
-		return at, fmt.Errorf("%w: it is at %d, and tombstones up to %d are collected", ErrTooFar, at.Revision, head.Collected)
+		return c, fmt.Errorf("%w: it is at %d, and tombstones up to %d are collected", ErrTooFar, at.Revision, head.Collected)
 	case head.Revision <= at.Revision:
-		return at, nil
+		return c, nil
+	}
+	goals, err := goalsOf(ctx, target, at, snap)
+	if err != nil {
+		return c, err
 	}
 	entries, err := gap(ctx, snap)
 	if err != nil {
-		return at, err
+		return c, err
 	}
 	if durable < head.Revision {
 		if err := origin.Barrier(ctx); err != nil {
-			return at, err
+			return c, err
 		}
 	}
-	c := Copy{Origin: at.Origin, From: at.Revision, To: head.Revision, Goal: head.Revision, SyncedAt: head.SyncedAt, Entries: entries}
-	if err := target.Apply(ctx, c); err != nil {
-		return at, err
+	return Copy{Origin: at.Origin, From: at.Revision, To: head.Revision, Goal: head.Revision, Goals: goals, SyncedAt: head.SyncedAt, Entries: entries}, nil
+}
+
+// firstEpoch is the epoch in which a cluster is founded. No slot has moved before the next.
+const firstEpoch = 1
+
+// goalsOf returns the goals of a copy from the snapshot of an origin, by the target's cluster map: the heads of the other
+// origins if the target is below the revision at which the origin gave slots away. ErrTooFar: the target
+// does not know the map of the snapshot yet.
+func goalsOf(ctx context.Context, target Identity, at Position, snap Snapshot) (map[Origin]Revision, error) {
+	epoch, heads := snap.Heads()
+	if epoch <= firstEpoch {
+		return nil, nil
 	}
-	return at.Follow(c), nil
+	c, err := target.Cluster(ctx)
+	if err == nil && c.Epoch < epoch {
+		err = fmt.Errorf("%w: its cluster map is of epoch %d, before %d", ErrTooFar, c.Epoch, epoch)
+	}
+	if err != nil || at.Revision >= c.GaveAway(at.Origin) {
+		return nil, err
+	}
+	goals := make(map[Origin]Revision)
+	for o, p := range heads {
+		if o != at.Origin && string(o) != target.Name() && p.Seen() > 0 {
+			goals[o] = p.Seen()
+		}
+	}
+	return goals, nil
 }
 
 // gap reads a snapshot to its end, or fails with ErrTooFar.

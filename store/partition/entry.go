@@ -10,6 +10,16 @@ import (
 // for example "k/users/7". Package store builds and validates them.
 type Key string
 
+// PrefixEnd is the first key after all keys that begin with prefix, "" if there is none.
+func PrefixEnd(prefix Key) Key {
+	for i := len(prefix) - 1; i >= 0; i-- {
+		if prefix[i] != 0xff {
+			return prefix[:i] + Key([]byte{prefix[i] + 1})
+		}
+	}
+	return ""
+}
+
 // Origin is the name of the master that wrote an entry, which is the name of a partition.
 type Origin string
 

@@ -22,6 +22,8 @@ var (
 	// ErrPositionMoved: the position differs from Copy.From or Batch.After, because another process
 	// has applied a copy or committed. Read the position and try again.
 	ErrPositionMoved = errors.New("position moved")
+	// ErrOutvoted: the partition has promised this ballot or a higher one.
+	ErrOutvoted = errors.New("outvoted")
 	// ErrLeaseLost: the fence of a Copy differs from the fence of the current lease.
 	ErrLeaseLost = errors.New("lease lost")
 	// ErrLeaseHeld: another holder has the lease, and the lease has not expired.
@@ -33,6 +35,8 @@ var (
 	ErrRefused = errors.New("refused")
 	// ErrTooFar: a replica lacks too much for one transaction; see CatchUp.
 	ErrTooFar = errors.New("too far behind")
+	// ErrNoSpace, together with ErrUnavailable: the database has no room for the entries.
+	ErrNoSpace = errors.New("no space left")
 	// ErrTooLarge: an entry exceeds a limit of the database.
 	ErrTooLarge = errors.New("too large for the partition")
 )

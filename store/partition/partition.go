@@ -1,9 +1,8 @@
 package partition
 
 import (
+	"cmp"
 	"context"
-	"fmt"
-	"slices"
 	"time"
 )
 
@@ -12,6 +11,7 @@ import (
 // nor changes slices that it was given or has returned.
 type Partition interface {
 	Identity
+	Migrator
 	Master
 	Reader
 	Source
@@ -28,25 +28,45 @@ type Identity interface {
 	// Kind is "memory", "sqlite", "mysql" or "mariadb". Before Prepare has succeeded, both kinds of
 	// servers return "mysql".
 	Kind() string
-	// Prepare connects, creates a missing database and missing tables, and migrates older tables.
-	// Prepare may be repeated and may run in several processes at once. ErrRefused says what an
-	// operator must do (for example which GRANT is missing); ErrUnavailable is temporary.
+	// Prepare connects, and creates a missing database and missing tables. Older tables are
+	// completed while the partition belongs to no cluster, and otherwise stay as they are: another
+	// binary may use them. Prepare may be repeated and may run in several processes at once.
+	// ErrRefused says what an operator must do (for example which GRANT is missing, or that the
+	// tables need a newer binary); ErrUnavailable is temporary.
 	Prepare(ctx context.Context) error
 	// Cluster returns the cluster row, or ErrNoCluster.
 	Cluster(ctx context.Context) (Cluster, error)
 	// Join writes the cluster row unless a row exists, and returns the row as it is then. The
 	// caller compares the row to see whether the partition belongs to the cluster. The partition
-	// chooses PartitionID. If c.Masters contains the partition's name, Join creates the partition's
-	// own row of positions at Floor(c.Epoch).
+	// chooses PartitionID, and the row begins without ballots. If c.Masters contains the partition's
+	// name, Join creates the partition's own row of positions at Floor(c.EpochOf(name)). If
+	// c.NeedsBallots, Join shuts out binaries that know no ballots, as Finish does: the cluster has
+	// shut them out before.
 	Join(ctx context.Context, c Cluster) (Cluster, error)
-	// Accept replaces epoch, map and ends of the cluster row by those of a later epoch of the same
-	// cluster. If c.Masters contains the partition's name, Accept also raises the partition's
-	// counter to Floor(c.Epoch), so that no claim of an earlier epoch succeeds afterwards. A row of
-	// c.Epoch or later stays unchanged. Accept returns the row as it is then.
+	// Promise raises Promised to ballot, durably, and returns the row as it is then.
 	//
-	// ErrRefused, without any change: the row belongs to another cluster, the partition holds
-	// revisions that are lost by c.Ends, or the partition is the origin of an end and lacks
-	// revisions up to the cut. ErrNoCluster: there is no row.
+	// ErrOutvoted, together with the row: Promised is ballot or higher. ErrRefused: see
+	// Schema.CheckBallots, or a backup is being restored to the partition. ErrNoCluster: there is no
+	// row.
+	Promise(ctx context.Context, ballot int64) (Cluster, error)
+	// Accept proposes the map of c, with all that is changed by it, in a single transaction, and
+	// returns the row as it is then, durably.
+	//
+	// With the ballot c.Accepted, the row takes the map, whatever the map's epoch, and promises the
+	// ballot; c.Chosen, if equal, says that the map is chosen. A row that has promised a higher
+	// ballot keeps its map. A row that has accepted this ballot only learns that it is chosen. Without
+	// a ballot (0), the row takes the map of a later epoch, unless the row has promised a ballot.
+	//
+	// If the row takes the map and c.Masters contains the partition's name, Accept also raises the
+	// partition's counter to Floor(c.EpochOf(name)), and creates a missing row of the counter: no
+	// claim of an earlier epoch succeeds afterwards. The counter is never lowered.
+	//
+	// ErrRefused, without any change: the row belongs to another cluster; the partition holds
+	// revisions that are lost by c.Ends; the partition is the origin of an end and lacks revisions up
+	// to the cut; the partition is to be a master and lacks own entries, below the Goal of its own
+	// row; the ballot belongs to another map; the epoch is lower than that of a chosen map, or the
+	// same with another map; see Schema.CheckBallots if c.NeedsBallots. ErrNoCluster: there is no row.
+	// ErrPositionMoved, without any change: another process has begun to copy own entries.
 	Accept(ctx context.Context, c Cluster) (Cluster, error)
 	// MaxValueBytes is the size of the largest value that the partition can store (MySQL: by
 	// max_allowed_packet). Before Prepare has succeeded, the size is that of a server with default
@@ -55,44 +75,6 @@ type Identity interface {
 	// Warnings describe the settings of the server that let a crash of its machine take back or
 	// damage acknowledged writes.
 	Warnings() []string
-}
-
-// Cluster is the only row of a partition's cluster table.
-type Cluster struct {
-	ID          string   // of the cluster: 128 random bits in hex, the same in every partition
-	PartitionID string   // of this database: 128 random bits in hex
-	Name        string   // the partition's name when it joined
-	Epoch       int64    // from 1; grows with every change of mastership
-	Masters     []string // names of the masters; Slots refers to their order
-	Slots       []uint16 // slot → index into Masters; len is the number of slots
-	Ends        []End    // in the order in which origins entered a later epoch
-}
-
-// End is the end of an origin's revisions below a later epoch. Revisions beyond the cut
-// are lost: no partition holds them, but sessions, tokens and tags can name them.
-type End struct {
-	Origin Origin   `json:"origin"`
-	Cut    Revision `json:"cut"`
-	Below  Revision `json:"below"` // Floor of the new epoch
-}
-
-// Lost reports whether the origin once used the revision but the revision is lost.
-func (c *Cluster) Lost(o Origin, r Revision) bool {
-	return slices.ContainsFunc(c.Ends, func(e End) bool { return e.Origin == o && e.Cut < r && r < e.Below })
-}
-
-// CheckPosition fails with ErrRefused if the ends contradict a partition, called name, that is at
-// revision at of origin o.
-func (c *Cluster) CheckPosition(name string, o Origin, at Revision) error {
-	if c.Lost(o, at) {
-		return fmt.Errorf("%w: it holds writes of %s up to %d, which a restore did not count since this partition was away: export what is needed of it, then empty it, and it is filled afresh", ErrRefused, o, at)
-	}
-	for _, e := range c.Ends {
-		if e.Origin == o && name == string(o) && at < e.Cut {
-			return fmt.Errorf("%w: its newest revision is %d, but %d counts: it has lost writes, which 'runnel restore' takes back from the others", ErrRefused, at, e.Cut)
-		}
-	}
-	return nil
 }
 
 // Master is the part of a partition that accepts writes.
@@ -106,9 +88,31 @@ type Master interface {
 	// Batch.After. ErrUnavailable, ErrTooLarge: without effect. ErrOutcomeUnknown: the commit may
 	// have taken effect. Commit returns an error of b.Decide unchanged, after a rollback.
 	Commit(ctx context.Context, b Batch) (Claim, error)
-	// Expired lists the keys of entries that have expired by the partition's clock, the earliest
-	// first, at most limit. Only entries of the partition's own origin count, and no tombstones.
-	Expired(ctx context.Context, limit int) ([]Key, error)
+	// Counter reads the last claimed revision of the partition's own origin, 0 without an own row of
+	// positions. Counter is the cheapest way to learn the epoch of the counter.
+	Counter(ctx context.Context) (Revision, error)
+	// Expired lists the entries of an origin that have expired by the partition's clock, in the order
+	// of their expiry and keys. Tombstones do not count.
+	Expired(ctx context.Context, s ExpirySpan) ([]ExpiredKey, error)
+}
+
+// ExpirySpan is a range of an origin's entries in the order of their expiry and keys.
+type ExpirySpan struct {
+	Origin Origin
+	After  ExpiredKey // exclusive; zero: from the start
+	Until  Instant    // only entries that expire at Until or before; zero: no such bound
+	Limit  int        // at least 1
+}
+
+// ExpiredKey is the key of an entry that expires at At.
+type ExpiredKey struct {
+	At  Instant
+	Key Key
+}
+
+// Compare orders keys by their expiry and bytes.
+func (k ExpiredKey) Compare(other ExpiredKey) int {
+	return cmp.Or(cmp.Compare(k.At, other.At), cmp.Compare(k.Key, other.Key))
 }
 
 // Batch is a group commit.
@@ -156,7 +160,10 @@ type Reader interface {
 	// List reads the entries of a span in the order of their keys, without tombstones. more says
 	// that further entries may follow.
 	List(ctx context.Context, s Span) (entries []Entry, more bool, err error)
-	// Positions reads the clock and all positions as of the same moment.
+	// Usage measures the live entries of the partition's own origin among the first Limit rows of a
+	// span. Values and Bytes of the span are ignored. The figures are as of the same moment.
+	Usage(ctx context.Context, s Span) (Usage, error)
+	// Positions reads the clock, the epoch and all positions as of the same moment.
 	Positions(ctx context.Context) (Positions, error)
 	// Newest reads the newest entries of an origin up to the partition's position, in descending
 	// order of revisions, at most limit. Tombstones are included, values are not.
@@ -172,9 +179,20 @@ type Span struct {
 	Bytes  int64 // with Values: sum of value sizes after which the result ends; 0: DefaultSpanBytes
 }
 
+// Usage is the use of a span by the live entries of a partition's own origin.
+type Usage struct {
+	Keys  int64 // number of entries
+	Bytes int64 // sum of the sizes of their values
+	Last  Key   // last row that was read; further rows may follow. "": the span has no further rows
+	// Revision is the partition's own counter: every commit up to it is in the figures, and no later
+	// commit.
+	Revision Revision
+}
+
 // Positions are the positions of a partition as of a moment of its clock.
 type Positions struct {
 	Now     Instant
+	Epoch   int64 // of the cluster row as of the same moment; 0: there is no row
 	Origins map[Origin]Position
 }
 
@@ -183,6 +201,9 @@ type Source interface {
 	// Snapshot opens a consistent view of an origin's entries after a revision, up to the
 	// partition's position. The caller closes the snapshot.
 	Snapshot(ctx context.Context, origin Origin, after Revision) (Snapshot, error)
+	// View opens a consistent view of the whole partition. The caller closes the view.
+	// ErrNoCluster: the database was never joined to a cluster.
+	View(ctx context.Context) (View, error)
 	// Barrier makes a small durable commit. When Barrier returns, every commit that was visible
 	// before the call is durable. docs/architecture.md gives the reason.
 	Barrier(ctx context.Context) error
@@ -194,6 +215,9 @@ type Snapshot interface {
 	// Position is the source's position for the origin as of the snapshot. If the source is the
 	// origin, SyncedAt is the source's clock, read before the view was opened.
 	Position() Position
+	// Heads returns the epoch of the source's cluster row (0: there is no row) and the source's
+	// positions for all origins, as of the snapshot.
+	Heads() (epoch int64, heads map[Origin]Position)
 	// Next returns the next entries, tombstones included: at least one, at most maxEntries, and no
 	// more after the entry with which the values bring the sum to maxBytes. After the last entry Next
 	// returns io.EOF.
@@ -203,12 +227,12 @@ type Snapshot interface {
 
 // Target is the part of a partition that copies are written to.
 type Target interface {
-	// Apply writes entries and position of c in a single transaction. Only a newer entry replaces an
-	// entry. ErrPositionMoved and ErrLeaseLost: nothing has changed.
+	// Apply writes entries, position and goals of c in a single transaction. Only a newer entry
+	// replaces an entry. ErrPositionMoved and ErrLeaseLost: nothing has changed.
 	Apply(ctx context.Context, c Copy) error
-	// Reset removes all entries of origin and its position, so that the origin can be copied from
-	// the start. The position is removed first: the partition serves no reads of the origin until
-	// the origin has been copied completely. For the partition's own origin Reset fails with
+	// Reset removes all entries of origin and sets its position to zero, so that the origin can be
+	// copied from the start. Only Position.Goal stays. The position is set first: the partition serves
+	// no reads of the origin until the origin has been copied completely. For the partition's own origin Reset fails with
 	// ErrRefused. ErrPositionMoved: another process has begun to copy the origin; its work is kept.
 	Reset(ctx context.Context, origin Origin) error
 	// Collect removes the tombstones of origin up to the revision upTo, in bounded transactions
@@ -226,11 +250,15 @@ type Target interface {
 
 // Copy is one step of copying an origin to a target.
 type Copy struct {
-	Origin   Origin
-	From     Revision // required position of the target; 0: none yet
-	To       Revision // position afterwards; To ≥ From
-	Goal     Revision // Position.Goal afterwards; Goal ≥ To
-	SyncedAt Instant  // Position.SyncedAt afterwards, unless the target's is later; zero: unchanged
+	Origin Origin
+	From   Revision // required position of the target; 0: none yet
+	To     Revision // position afterwards; To ≥ From
+	Goal   Revision // Position.Goal afterwards, unless the target's is higher; Goal ≥ To
+	// Goals are lower bounds of Position.Goal of further origins afterwards: what the target lacks of
+	// Origin may have been replaced, at the source, by their entries. The target's own origin is
+	// passed over. An origin without a position gets a position at revision 0.
+	Goals    map[Origin]Revision
+	SyncedAt Instant // Position.SyncedAt afterwards, unless the target's is later; zero: unchanged
 	// Collected is Position.Collected afterwards, unless the target's is higher. A source has no
 	// tombstones up to Collected, so a target that is copied from the start lacks them too.
 	Collected Revision

@@ -53,7 +53,7 @@ func (p Position) MissesTombstonesOf(source Position) bool {
 
 // Follow is the position of a replica at p after applying c.
 func (p Position) Follow(c Copy) Position {
-	p.Origin, p.Revision, p.Goal = c.Origin, c.To, c.Goal
+	p.Origin, p.Revision, p.Goal = c.Origin, c.To, max(p.Goal, c.Goal)
 	p.SyncedAt, p.Collected = max(p.SyncedAt, c.SyncedAt), max(p.Collected, c.Collected)
 	return p
 }

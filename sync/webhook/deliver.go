@@ -5,6 +5,8 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -163,14 +165,26 @@ func deliveryOf(page *store.ChangePage, resync bool) delivery {
 	return d
 }
 
-// newClient returns a client that follows no redirects, which would send changes elsewhere.
-func newClient(timeout time.Duration) *http.Client {
+// newClient returns a client that follows no redirects, which would send changes elsewhere. authorities may be nil.
+func newClient(timeout time.Duration, authorities *x509.CertPool) *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxConnsPerHost = 4
+	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: authorities}
 	return &http.Client{
 		Timeout:       timeout, // of the whole request
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// followAuthorities replaces the client, with its connections, if the authorities have changed.
+func (w *worker) followAuthorities() {
+	if w.Authorities == nil {
+		return
+	}
+	if now := w.Authorities(); !now.Equal(w.authorities) {
+		w.client.CloseIdleConnections()
+		w.client, w.authorities = newClient(w.options.Timeout, now), now
 	}
 }
 
@@ -188,7 +202,8 @@ func (w *worker) post(ctx context.Context, body []byte) error {
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("User-Agent", "runnel-webhook")
 	r.Header.Set("Runnel-Delivery", hex.EncodeToString(sum[:16])) // the same for repetitions
-	r.Header.Set("Runnel-Signature", Sign(w.Secret, time.Now(), body))
+	r.Header.Set("Runnel-Signature", Sign(w.Secret(), time.Now(), body))
+	w.followAuthorities()
 	response, err := w.client.Do(r)
 	if failed, ok := errors.AsType[*url.Error](err); ok {
 		return failed.Err // without the confidential URL

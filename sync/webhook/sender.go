@@ -3,6 +3,7 @@ package webhook
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -13,7 +14,7 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"github.com/runnelkv/runnel/store"
-	syncer "github.com/runnelkv/runnel/sync"
+	"github.com/runnelkv/runnel/sync/internal/lease"
 )
 
 // Feed is the part of the store that webhooks need.
@@ -28,12 +29,16 @@ type Feed interface {
 type Endpoint struct {
 	URL    string
 	Prefix string // only changes of keys with this prefix are sent; "" for all
-	Secret []byte // signs the requests; see Sign
+	// Secret returns the secret that signs the requests, and is called before each request; see Sign.
+	Secret func() []byte
+	// Authorities returns those that sign the endpoint's certificate, and is called before each request; nil for those of
+	// the system.
+	Authorities func() *x509.CertPool
 }
 
 // Options configure a Sender. A field's zero value selects the default.
 type Options struct {
-	Holder     string        // names this process, unique; default from sync.NewHolder
+	Holder     string        // names this process, unique; default: host, process and a random part
 	TTL        time.Duration // how long an endpoint waits for a process that died, default 30 s
 	Timeout    time.Duration // of a request, default 10 s
 	BackoffMin time.Duration // first delay before a failed request is repeated, doubled each time, default 1 s
@@ -42,7 +47,7 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	o.Holder = cmp.Or(o.Holder, syncer.NewHolder())
+	o.Holder = cmp.Or(o.Holder, lease.NewHolder())
 	o.TTL = cmp.Or(o.TTL, 30*time.Second)
 	o.Timeout = cmp.Or(o.Timeout, 10*time.Second)
 	o.BackoffMin = cmp.Or(o.BackoffMin, time.Second)
@@ -70,10 +75,9 @@ const systemSpace store.Space = "sys"
 // New returns a Sender, which does nothing before Run.
 func New(f Feed, endpoints []Endpoint, o Options) *Sender {
 	s := &Sender{feed: f, options: o.withDefaults()}
-	client := newClient(s.options.Timeout)
 	for _, e := range endpoints {
 		id := fmt.Sprintf("%016x", xxh3.HashString(e.URL+"\x00"+e.Prefix))
-		s.workers = append(s.workers, &worker{Endpoint: e, Sender: s, client: client, key: systemSpace.Key("webhook/" + id)})
+		s.workers = append(s.workers, &worker{Endpoint: e, Sender: s, client: newClient(s.options.Timeout, nil), key: systemSpace.Key("webhook/" + id)})
 	}
 	return s
 }
@@ -114,10 +118,12 @@ func (s *Sender) Status() []Status {
 type worker struct {
 	Endpoint
 	*Sender
-	client *http.Client
-	key    store.Key
+	key store.Key
 
-	renewed time.Time // when deliver last renewed the lease; used only by deliver's goroutine
+	// Used only by deliver's goroutine:
+	client      *http.Client
+	authorities *x509.CertPool // of client
+	renewed     time.Time      // when deliver last renewed the lease
 
 	mu     sync.Mutex // guards the fields below
 	status Status

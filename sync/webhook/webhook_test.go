@@ -2,10 +2,13 @@ package webhook
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -20,9 +23,12 @@ import (
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
 	"github.com/runnelkv/runnel/store/partition/memory"
+	"github.com/runnelkv/runnel/test/certs"
 )
 
 var secret = []byte("0123456789abcdef")
+
+func getSecret() []byte { return secret }
 
 // receiver is an endpoint.
 type receiver struct {
@@ -130,7 +136,7 @@ func waitUntil(t *testing.T, what string, holds func() bool) {
 
 // startSender runs a sender until the returned function is called.
 func startSender(t *testing.T, s Feed, url string) (*Sender, func()) {
-	w := New(s, []Endpoint{{URL: url, Prefix: "a/", Secret: secret}}, Options{TTL: 300 * time.Millisecond,
+	w := New(s, []Endpoint{{URL: url, Prefix: "a/", Secret: getSecret}}, Options{TTL: 300 * time.Millisecond,
 		Timeout: time.Second, BackoffMin: 5 * time.Millisecond, BackoffMax: 20 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
@@ -195,9 +201,10 @@ func TestWebhooksSendAgainInOrder(t *testing.T) {
 	for key, revision := range last {
 		waitUntil(t, key+" is told", func() bool { return rc.holds(key, revision) })
 	}
-	if st := w.Status()[0]; st.Failed == 0 || st.Sent == 0 {
-		t.Errorf("%+v", st)
-	}
+	waitUntil(t, "the requests are counted", func() bool { // after the endpoint has answered
+		st := w.Status()[0]
+		return st.Failed > 0 && st.Sent > 0
+	})
 }
 
 // refusedFeed counts how often the lease was refused.
@@ -262,7 +269,7 @@ func (f *startingFeed) ChangesNow(ctx context.Context) (store.ChangeToken, error
 // store is not reached yet. Otherwise nothing is sent until the old lease expires.
 func TestWebhookIsTakenOverFromAnEndedProcessOfTheHost(t *testing.T) {
 	s, rc := openStore(t, memory.New("p0")), newReceiver(t)
-	w := New(&startingFeed{Store: s}, []Endpoint{{URL: rc.url, Prefix: "a/", Secret: secret}},
+	w := New(&startingFeed{Store: s}, []Endpoint{{URL: rc.url, Prefix: "a/", Secret: getSecret}},
 		Options{TTL: time.Hour, BackoffMin: 5 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)})
 	host, err := os.Hostname()
 	if err != nil {
@@ -393,4 +400,70 @@ func headOf(t *testing.T, db *memory.Partition) store.Revision {
 		t.Fatal(err)
 	}
 	return at.Origins["p0"].Revision
+}
+
+// TestEndpointsProveTheirNames: a webhook with authorities of its own accepts no other endpoint.
+func TestEndpointsProveTheirNames(t *testing.T) {
+	ca, foreign := certs.NewAuthority(t), certs.NewAuthority(t)
+	var requests atomic.Int64
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { requests.Add(1) }))
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{ca.Issue(t, certs.Names{}).Load(t)}}
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	for name, c := range map[string]struct {
+		pool *x509.CertPool
+		want int64
+	}{"its authority": {ca.Pool, 1}, "a foreign authority": {foreign.Pool, 0}, "the system's": {nil, 0}} {
+		requests.Store(0)
+		s := New(nil, []Endpoint{{URL: server.URL, Secret: getSecret, Authorities: func() *x509.CertPool { return c.pool }}}, Options{Timeout: 10 * time.Second})
+		err := s.workers[0].post(t.Context(), []byte("{}"))
+		s.workers[0].client.CloseIdleConnections()
+		if (err == nil) != (c.want == 1) || requests.Load() != c.want {
+			t.Errorf("%s: %v, %d requests", name, err, requests.Load())
+		}
+	}
+}
+
+// TestEndpointsAuthoritiesChangeBetweenRequests: also a connection that is open ends with its authority.
+func TestEndpointsAuthoritiesChangeBetweenRequests(t *testing.T) {
+	ca, foreign := certs.NewAuthority(t), certs.NewAuthority(t)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{ca.Issue(t, certs.Names{}).Load(t)}}
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	pool := ca.Pool
+	s := New(nil, []Endpoint{{URL: server.URL, Secret: getSecret, Authorities: func() *x509.CertPool { return pool }}}, Options{Timeout: 10 * time.Second})
+	t.Cleanup(func() { s.workers[0].client.CloseIdleConnections() })
+	for i, now := range []*x509.CertPool{ca.Pool, foreign.Pool, ca.Pool} {
+		pool = now
+		if err := s.workers[0].post(t.Context(), []byte("{}")); (err == nil) != (now == ca.Pool) {
+			t.Errorf("request %d: %v", i, err)
+		}
+	}
+	client := s.workers[0].client
+	if pool = pool.Clone(); s.workers[0].post(t.Context(), []byte("{}")) != nil || s.workers[0].client != client {
+		t.Error("the same authorities, read again, end the connections")
+	}
+}
+
+// TestSecretChangesBetweenRequests: each request is signed with the secret of its time.
+func TestSecretChangesBetweenRequests(t *testing.T) {
+	var signature string
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { signature = r.Header.Get("Runnel-Signature") }))
+	t.Cleanup(server.Close)
+	now := "the first secret"
+	s := New(nil, []Endpoint{{URL: server.URL, Secret: func() []byte { return []byte(now) }}}, Options{Timeout: 10 * time.Second})
+	t.Cleanup(func() { s.workers[0].client.CloseIdleConnections() })
+	for _, now = range []string{"the first secret", "the second secret"} {
+		if err := s.workers[0].post(t.Context(), []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+		seconds, _, _ := strings.Cut(strings.TrimPrefix(signature, "t="), ",")
+		at, err := strconv.ParseInt(seconds, 10, 64)
+		if want := Sign([]byte(now), time.Unix(at, 0), []byte("{}")); err != nil || signature != want {
+			t.Errorf("signed %q, want %q", signature, want)
+		}
+	}
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/store"
-	syncer "github.com/runnelkv/runnel/sync"
+	"github.com/runnelkv/runnel/sync/internal/lease"
 )
 
 // progress is the entry of an endpoint in the store: how far it was served, and the lease.
@@ -66,7 +66,7 @@ func (w *worker) acquire(ctx context.Context, first bool) (progress, error) {
 	if !errors.Is(err, errReadOnly) {
 		return progress{}, err
 	}
-	ended := first && syncer.HasEnded(last.Holder)
+	ended := first && lease.HasEnded(last.Holder)
 	if last.Holder != "" && last.Holder != w.options.Holder && !ended && !last.Resync {
 		if err := w.checkPending(ctx, last.Token); err != nil {
 			return progress{}, err

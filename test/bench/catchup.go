@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"os/exec"
 	"time"
+
+	"github.com/runnelkv/runnel/test/bench/internal/report"
+	"github.com/runnelkv/runnel/test/bench/internal/testbed"
 )
 
 // The entries to copy: a replica after an outage lacks missedKeys in each round, a new replica lacks freshKeys.
@@ -15,17 +18,11 @@ const (
 	freshRounds    = 3 // at most: each takes long
 )
 
-// The measurements: the rate of copied entries per second, and the seconds until a fresh replica is complete.
-var (
-	catchUp = point{"catch-up", 1, 100}
-	fresh   = point{"fresh-replica", 1, 100}
-)
-
 // catchingUp compares a Runnel of two partitions, of which the second is on a replica's server, with MariaDB's
 // replication to that server.
 type catchingUp struct {
 	*bench
-	replicas *replicas
+	replicas *testbed.Replicas
 	urls     []string
 }
 
@@ -39,12 +36,12 @@ func (b *bench) missed() int {
 // syncOnce runs "runnel sync --once", which levels all partitions or fails, and returns the duration of the
 // process.
 func (c *catchingUp) syncOnce(ctx context.Context, urls []string) (time.Duration, error) {
-	file, err := c.testbed.configure("catch-up", urls)
+	file, err := c.testbed.Configure("catch-up", urls)
 	if err != nil {
 		return 0, err
 	}
 	began := time.Now()
-	out, err := exec.CommandContext(ctx, c.testbed.runnel, "sync", "--once", "--config", file).CombinedOutput()
+	out, err := exec.CommandContext(ctx, c.testbed.Runnel, "sync", "--once", "--config", file).CombinedOutput()
 	if err != nil {
 		return 0, fmt.Errorf("runnel sync --once: %w\n%s", err, out)
 	}
@@ -53,10 +50,10 @@ func (c *catchingUp) syncOnce(ctx context.Context, urls []string) (time.Duration
 
 // run measures the missed entries and then the fresh replica.
 func (c *catchingUp) run(ctx context.Context) error {
-	if err := statements(ctx, c.replicas.read[1], "STOP SLAVE"); err != nil { // the second replica would compete for processors
+	if err := testbed.Statements(ctx, c.replicas.Read[1], "STOP SLAVE"); err != nil { // the second replica would compete for processors
 		return err
 	}
-	c.urls = []string{c.testbed.database.url("copy_0"), c.replicas.servers[0].url("copy_1")}
+	c.urls = []string{c.testbed.Database.URL("copy_0"), c.replicas.Servers[0].URL("copy_1")}
 	if _, err := c.syncOnce(ctx, c.urls); err != nil { // founds the cluster
 		return err
 	}
@@ -70,7 +67,7 @@ func (c *catchingUp) run(ctx context.Context) error {
 func (c *catchingUp) afterOutage(ctx context.Context) error {
 	n := c.missed()
 	c.progress.begin("catching up on %d entries", n)
-	from, to, err := c.replicas.singles(ctx, "single-", n)
+	from, to, err := c.replicas.Singles(ctx, "single-", n)
 	if err != nil {
 		return err
 	}
@@ -79,13 +76,13 @@ func (c *catchingUp) afterOutage(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		c.addReport("runnel-mariadb", catchUp, report{PerSecond: float64(n) / took.Seconds()})
+		c.addReport("runnel-mariadb", report.CatchUp, report.Report{PerSecond: float64(n) / took.Seconds()})
 		for _, threads := range []int{0, 4} {
 			took, err := c.replayWith(ctx, threads, from, to)
 			if err != nil {
 				return err
 			}
-			c.addReport(replicationName(threads), catchUp, report{PerSecond: float64(n) / took.Seconds()})
+			c.addReport(replicationName(threads), report.CatchUp, report.Report{PerSecond: float64(n) / took.Seconds()})
 		}
 		c.progress.step(c.expectedMissed(), "catching up: round %d", round+1)
 	}
@@ -96,18 +93,18 @@ func (b *bench) expectedMissed() time.Duration { return time.Duration(b.missed()
 
 // catchUpOnce writes n entries to the master alone, and then syncs the second partition.
 func (c *catchingUp) catchUpOnce(ctx context.Context, prefix string, n int) (time.Duration, error) {
-	parts, err := openCluster(ctx, c.urls)
+	parts, err := testbed.OpenCluster(ctx, c.urls)
 	if err != nil {
 		return 0, err
 	}
-	defer parts.close()
-	last, err := parts.load(ctx, prefix, n)
+	defer parts.Close()
+	last, err := parts.Load(ctx, prefix, n)
 	if err != nil {
 		return 0, err
 	}
 	took, err := c.syncOnce(ctx, c.urls)
 	if err == nil {
-		err = parts.await(ctx, last) // verifies the exit status
+		err = parts.Await(ctx, last) // verifies the exit status
 	}
 	return took, err
 }
@@ -122,17 +119,17 @@ func replicationName(threads int) string {
 }
 
 func (c *catchingUp) replayWith(ctx context.Context, threads int, from, to string) (time.Duration, error) {
-	if err := statements(ctx, c.replicas.read[0], "STOP SLAVE", fmt.Sprintf("SET GLOBAL slave_parallel_threads = %d", threads)); err != nil {
+	if err := testbed.Statements(ctx, c.replicas.Read[0], "STOP SLAVE", fmt.Sprintf("SET GLOBAL slave_parallel_threads = %d", threads)); err != nil {
 		return 0, err
 	}
-	return c.replicas.replay(ctx, 0, from, to)
+	return c.replicas.Replay(ctx, 0, from, to)
 }
 
 // freshReplica measures how long an empty replica takes: Runnel's, MariaDB's with transactions of 1,000 rows, and
 // a dump that is loaded.
 func (c *catchingUp) freshReplica(ctx context.Context) error {
 	c.progress.begin("a fresh replica of %d entries", freshKeys)
-	from, to, err := c.replicas.thousands(ctx, "fresh-", freshKeys)
+	from, to, err := c.replicas.Thousands(ctx, "fresh-", freshKeys)
 	if err != nil {
 		return err
 	}
@@ -140,7 +137,7 @@ func (c *catchingUp) freshReplica(ctx context.Context) error {
 		return err
 	}
 	for round := range min(freshRounds, c.settings.rounds) {
-		urls := []string{c.testbed.database.url("fresh_0"), c.replicas.servers[0].url(fmt.Sprintf("fresh_1_%d", round))}
+		urls := []string{c.testbed.Database.URL("fresh_0"), c.replicas.Servers[0].URL(fmt.Sprintf("fresh_1_%d", round))}
 		for name, measure := range map[string]func() (time.Duration, error){
 			"runnel-mariadb":      func() (time.Duration, error) { return c.syncOnce(ctx, urls) },
 			"mariadb-replication": func() (time.Duration, error) { return c.replayWith(ctx, 0, from, to) },
@@ -150,7 +147,7 @@ func (c *catchingUp) freshReplica(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
-			c.addReport(name, fresh, report{Value: took.Seconds(), PerSecond: freshKeys / took.Seconds()})
+			c.addReport(name, report.Fresh, report.Report{Value: took.Seconds(), PerSecond: freshKeys / took.Seconds()})
 			c.progress.step(expectedFresh, "a fresh replica: round %d", round+1)
 		}
 	}
@@ -161,28 +158,28 @@ const expectedFresh = 10 * time.Second
 
 // fillMaster makes a Runnel of one partition with all entries.
 func (c *catchingUp) fillMaster(ctx context.Context) error {
-	urls := []string{c.testbed.database.url("fresh_0")}
+	urls := []string{c.testbed.Database.URL("fresh_0")}
 	if _, err := c.syncOnce(ctx, urls); err != nil {
 		return err
 	}
-	parts, err := openCluster(ctx, urls)
+	parts, err := testbed.OpenCluster(ctx, urls)
 	if err != nil {
 		return err
 	}
-	defer parts.close()
-	_, err = parts.load(ctx, "fresh-", freshKeys)
+	defer parts.Close()
+	_, err = parts.Load(ctx, "fresh-", freshKeys)
 	return err
 }
 
 // dump copies the primary's table as MariaDB's manual says into a database, which is dropped afterwards.
 func (c *catchingUp) dump(ctx context.Context) (time.Duration, error) {
-	replica := c.replicas.read[0]
-	if err := statements(ctx, replica, "STOP SLAVE", "DROP DATABASE IF EXISTS dumped", "CREATE DATABASE dumped"); err != nil {
+	replica := c.replicas.Read[0]
+	if err := testbed.Statements(ctx, replica, "STOP SLAVE", "DROP DATABASE IF EXISTS dumped", "CREATE DATABASE dumped"); err != nil {
 		return 0, err
 	}
 	const pipe = `mariadb-dump --no-defaults -h 127.0.0.1 -P "$1" -u root --single-transaction bench_plain plain | mariadb --no-defaults -h 127.0.0.1 -P "$2" -u root dumped`
-	cmd := exec.CommandContext(ctx, "sh", "-c", pipe, "sh", portOf(c.replicas.primary.address), portOf(c.replicas.servers[0].address))
-	cmd.Env = append(cmd.Environ(), "MYSQL_PWD="+databasePassword)
+	cmd := exec.CommandContext(ctx, "sh", "-c", pipe, "sh", testbed.PortOf(c.replicas.Primary.Address), testbed.PortOf(c.replicas.Servers[0].Address))
+	cmd.Env = append(cmd.Environ(), "MYSQL_PWD="+testbed.DatabasePassword)
 	began := time.Now()
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("mariadb-dump: %w\n%s", err, out)

@@ -6,16 +6,19 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/runnelkv/runnel/test/bench/internal/report"
 )
 
 // sampleRecord returns a record with an invented value for every figure.
-func sampleRecord() *record {
+func sampleRecord() *report.Record {
 	random := rand.New(rand.NewPCG(5, 5))
-	all := everyMeasurement(fullPoints(), true)
-	rates := map[string]float64{"ceiling": 64000, ourMariaDB: 44000, ourEmbedded: 52000, "plain-mariadb": 21000, "redis-webdis": 60000, "etcd": 11000}
+	all := everyMeasurement(report.FullPoints(), true)
+	rates := map[string]float64{"ceiling": 64000, report.OurMariaDB: 44000, report.OurEmbedded: 52000, "plain-mariadb": 21000, "redis-webdis": 60000, "etcd": 11000}
 	for _, m := range all {
 		base := rates[m.System]
 		if base == 0 {
@@ -25,7 +28,7 @@ func sampleRecord() *record {
 			base /= 2
 		}
 		for i := range m.Rounds {
-			m.Rounds[i] = report{Requests: 10, PerSecond: base, P50: time.Millisecond, P99: 4 * time.Millisecond, Value: 90}
+			m.Rounds[i] = report.Report{Requests: 10, PerSecond: base, P50: time.Millisecond, P99: 4 * time.Millisecond, Value: 90}
 		}
 		for range 4 {
 			r := m.Rounds[0]
@@ -34,28 +37,22 @@ func sampleRecord() *record {
 			m.Rounds = append(m.Rounds, r)
 		}
 	}
-	r := &record{Measured: all, Rounds: 5, Seconds: 1, Keys: 100_000, Machine: "2 × Processor <&>", Began: time.Now(),
+	r := &report.Record{Measured: all, Rounds: 5, Seconds: 1, Keys: 100_000, Machine: "2 × Processor <&>", Began: time.Now(),
 		Resident: map[string]int64{"etcd": 100 << 20}, Missing: map[string]string{"etcd": "no etcd | here"}}
-	r.Ratios = outcomes(all, func(phase) bool { return true }, true, r.reason)
+	r.Ratios = report.Outcomes(all, func(report.Phase) bool { return true }, true, r.Reason)
 	return r
 }
 
 // without drops the measurements of a system.
-func (r *record) without(system string) *record {
-	var left []*measurement
-	for _, m := range r.Measured {
-		if m.System != system {
-			left = append(left, m)
-		}
-	}
-	r.Measured = left
-	r.Ratios = outcomes(left, func(phase) bool { return true }, true, r.reason)
+func without(system string, r *report.Record) *report.Record {
+	r.Measured = slices.DeleteFunc(r.Measured, func(m *report.Measurement) bool { return m.System == system })
+	r.Ratios = report.Outcomes(r.Measured, func(report.Phase) bool { return true }, true, r.Reason)
 	return r
 }
 
 func TestChartIsWholeXMLAndSaysWhatIsMissing(t *testing.T) {
-	for name, r := range map[string]*record{"all": sampleRecord(), "no etcd": sampleRecord().without("etcd"), "nothing": {}} {
-		svg, err := r.svg()
+	for name, r := range map[string]*report.Record{"all": sampleRecord(), "no etcd": without("etcd", sampleRecord()), "nothing": {}} {
+		svg, err := r.SVG()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,7 +74,7 @@ func TestChartIsWholeXMLAndSaysWhatIsMissing(t *testing.T) {
 }
 
 func TestMarkdownHoldsEveryTable(t *testing.T) {
-	text := string(sampleRecord().without("etcd").markdown())
+	text := string(without("etcd", sampleRecord()).Markdown())
 	for _, want := range []string{"### Ratios and targets", "### GET and PUT by clients", "### Other cases", "### Larger values", "### Growth",
 		"### From a write's answer until every replica can read it", "### Catching up after an outage", "### A fresh replica", "### Resident memory",
 		"| get-mariadb/etcd | not available: no etcd \\| here |", "GET 64 KiB", "BATCH-PUT", "| runnel-embedded-1e7 | 1e7 | 3 |", "| runnel-mariadb-p8 | 1e5 | 8 |"} {

@@ -15,6 +15,7 @@
 //   - ceiling: gorilla/mux and net/http answering from a map, the upper limit of a handler in Go
 //   - Runnels of 10^4 to 10^7 entries, and of 2, 4 and 8 partitions, loaded straight into their masters
 //   - a primary and two replicas with MariaDB's own replication, and Runnels with partitions on the same replicas
+//   - "runnel serve" with an API key, and with TLS as well, beside the ceiling with TLS
 //   - redis-server with appendfsync always behind webdis, and etcd behind its own JSON gateway, if installed by prepare.sh;
 //     a missing system is reported as not available
 //
@@ -30,4 +31,6 @@
 // ratios may still be useful.
 //
 // A wrong answer is counted and makes the command fail, because a ratio with errors means nothing.
+//
+// Package testbed starts the systems, and package report compares and writes the measurements.
 package main

@@ -3,9 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
-	"sync"
 	"time"
+
+	"github.com/runnelkv/runnel/test/bench/internal/report"
+	"github.com/runnelkv/runnel/test/bench/internal/testbed"
 )
 
 // grown is a Runnel of some size, loaded before the measurement.
@@ -14,12 +15,10 @@ type grown struct {
 	partitions, keys int
 }
 
-// The sizes and numbers of partitions. The main systems, with settings.keys entries in 3 partitions, lie in
-// between.
+// The sizes. The main systems, with settings.keys entries in 3 partitions, lie in between.
 var (
-	growthKeys       = []int{10_000, 1_000_000}
-	growthLong       = 10_000_000
-	growthPartitions = []int{2, 4, 8}
+	growthKeys = []int{10_000, 1_000_000}
+	growthLong = 10_000_000
 )
 
 func (b *bench) grownSystems() (all []grown) {
@@ -27,24 +26,15 @@ func (b *bench) grownSystems() (all []grown) {
 	if b.long {
 		keys = append(keys[:len(keys):len(keys)], growthLong)
 	}
-	for _, kind := range []string{onMariaDB, embedded} {
+	for _, kind := range []string{report.OnMariaDB, report.Embedded} {
 		for _, n := range keys {
-			all = append(all, grown{fmt.Sprintf("runnel-%s-%s", kind, powerOfTen(n)), kind, 3, n})
+			all = append(all, grown{fmt.Sprintf("runnel-%s-%s", kind, report.PowerOfTen(n)), kind, 3, n})
 		}
-		for _, n := range growthPartitions {
+		for _, n := range report.GrowthPartitions {
 			all = append(all, grown{fmt.Sprintf("runnel-%s-p%d", kind, n), kind, n, b.settings.keys})
 		}
 	}
 	return all
-}
-
-// powerOfTen formats a power of ten as 1e5, and any other number in full.
-func powerOfTen(n int) string {
-	s := fmt.Sprint(n)
-	if strings.Trim(s, "0") == "1" {
-		return fmt.Sprintf("1e%d", len(s)-1)
-	}
-	return s
 }
 
 // loadRate is the approximate rate of entries per second from the bench into all partitions. Only the display of
@@ -55,21 +45,16 @@ func (g grown) expected() time.Duration {
 	return 2*time.Second + time.Duration(g.keys*g.partitions/3)*time.Second/loadRate
 }
 
-// growthPoints returns the points to measure at each size.
-func growthPoints() []point {
-	return []point{{"get", 64, 100}, {"get-stored", 64, 100}, {"put", 64, 100}}
-}
-
 // growth measures reads and writes with more entries and with more partitions.
 func (b *bench) growth(ctx context.Context) error {
-	defer b.testbed.stopGrown()
+	defer b.testbed.StopGrown()
 	if err := b.fillMain(ctx); err != nil {
 		return err
 	}
 	systems := b.mainAsGrown()
 	for _, g := range b.grownSystems() {
 		if err := b.needs(g.kind); err != nil {
-			b.testbed.missing[g.name] = err
+			b.testbed.Missing[g.name] = err
 			b.progress.step(g.expected(), "")
 			continue
 		}
@@ -85,25 +70,16 @@ func (b *bench) growth(ctx context.Context) error {
 		return err
 	}
 	for _, s := range systems {
-		if s.awaitIdle == nil {
+		if s.AwaitIdle == nil {
 			continue
 		}
-		b.progress.begin("reading through %s", s.name)
+		b.progress.begin("reading through %s", s.Name)
 		if err := b.readThrough(ctx, s); err != nil {
 			return err
 		}
 		b.progress.step(readExpected, "")
 	}
-	return b.readsFirst(ctx, systems, growthPoints())
-}
-
-// stopGrown ends the processes of the growth phase, so that they do not disturb later phases.
-func (s *testbed) stopGrown() {
-	var group sync.WaitGroup
-	for _, system := range s.grown {
-		group.Go(system.processes[0].stop)
-	}
-	group.Wait()
+	return b.readsFirst(ctx, systems, report.GrowthPoints())
 }
 
 // fillMain writes the main systems' keys, unless the main phase has done so.
@@ -123,18 +99,18 @@ func (b *bench) expectedGrowth(filled bool) (total time.Duration) {
 	}
 	for _, g := range b.grownSystems() {
 		total += g.expected()
-		systems = append(systems, &system{templates: runnelTemplates()})
+		systems = append(systems, &testbed.System{Templates: testbed.RunnelTemplates()})
 	}
-	return total + 2*idleTime + readExpected*time.Duration(len(systems)) + b.expectedOf(systems, growthPoints())
+	return total + 2*idleTime + readExpected*time.Duration(len(systems)) + b.expectedOf(systems, report.GrowthPoints())
 }
 
 // mainAsGrown returns renamed copies of the main systems and the ceiling, to be measured in the same rounds as
 // grown systems.
-func (b *bench) mainAsGrown() (all []*system) {
-	size := powerOfTen(b.settings.keys)
+func (b *bench) mainAsGrown() (all []*testbed.System) {
+	size := report.PowerOfTen(b.settings.keys)
 	for _, pair := range [][2]string{{"ceiling", "ceiling-growth"}, {"runnel-mariadb", "runnel-mariadb-" + size}, {"runnel-embedded", "runnel-embedded-" + size}} {
-		if s := b.testbed.find(pair[0]); s != nil {
-			all = append(all, s.renamed(pair[1]))
+		if s := b.testbed.Find(pair[0]); s != nil {
+			all = append(all, s.Renamed(pair[1]))
 		}
 	}
 	return all
@@ -142,36 +118,36 @@ func (b *bench) mainAsGrown() (all []*system) {
 
 // needs returns the reason why partitions of a kind are not available, or nil.
 func (b *bench) needs(kind string) error {
-	if kind == onMariaDB && b.testbed.database == nil {
-		return b.testbed.missing["runnel-mariadb"]
+	if kind == report.OnMariaDB && b.testbed.Database == nil {
+		return b.testbed.Missing["runnel-mariadb"]
 	}
 	return nil
 }
 
 // grow starts and loads a system.
-func (b *bench) grow(ctx context.Context, g grown) (*system, error) {
-	s, err := b.testbed.startRunnel(ctx, g.name, b.testbed.partitions(g.name, g.kind, g.partitions))
+func (b *bench) grow(ctx context.Context, g grown) (*testbed.System, error) {
+	s, err := b.testbed.StartRunnel(ctx, g.name, b.testbed.Partitions(g.name, g.kind, g.partitions))
 	if err != nil {
 		return nil, err
 	}
-	s.keys = g.keys
-	b.testbed.grown = append(b.testbed.grown, s)
+	s.Keys = g.keys
+	b.testbed.Grown = append(b.testbed.Grown, s)
 	return s, b.loadInto(ctx, s)
 }
 
 // loadInto writes all keys of s and waits until every partition has them.
-func (b *bench) loadInto(ctx context.Context, s *system) error {
-	c, err := openCluster(ctx, s.urls)
+func (b *bench) loadInto(ctx context.Context, s *testbed.System) error {
+	c, err := testbed.OpenCluster(ctx, s.URLs)
 	if err != nil {
 		return err
 	}
-	defer c.close()
-	last, err := c.load(ctx, keyPrefix, s.keys)
+	defer c.Close()
+	last, err := c.Load(ctx, testbed.KeyPrefix, s.Keys)
 	if err == nil {
-		err = c.await(ctx, last)
+		err = c.Await(ctx, last)
 	}
 	if err == nil {
-		err = s.awaitIdle(ctx)
+		err = s.AwaitIdle(ctx)
 	}
 	return err
 }
@@ -182,43 +158,37 @@ const (
 	idleLooks = 5
 )
 
-// The measurements of memory: after the filling, and after a restart.
-var (
-	residentFilled  = point{"resident-filled", 0, 100}
-	residentStarted = point{"resident-started", 0, 100}
-)
-
 // idle measures the memory of the idle embedded server with 10^6 entries: after the filling and after a restart.
 func (b *bench) idle(ctx context.Context) error {
 	const name = "runnel-embedded-1e6"
-	s := findSystem(b.testbed.grown, name)
+	s := testbed.FindSystem(b.testbed.Grown, name)
 	if s == nil {
 		return nil
 	}
 	b.progress.begin("memory of %s, idle", name)
-	if err := b.look(ctx, s, residentFilled); err != nil {
+	if err := b.look(ctx, s, report.ResidentFilled); err != nil {
 		return err
 	}
-	s.processes[0].stop()
+	s.Processes[0].Stop()
 	b.progress.step(2*idleTime, "")
-	again, err := b.testbed.startRunnel(ctx, name+"-again", s.urls)
+	again, err := b.testbed.StartRunnel(ctx, name+"-again", s.URLs)
 	if err != nil {
 		return err
 	}
-	s.address, s.processes, s.awaitIdle = again.address, again.processes, again.awaitIdle
-	if err := s.awaitIdle(ctx); err != nil {
+	s.Address, s.Processes, s.AwaitIdle = again.Address, again.Processes, again.AwaitIdle
+	if err := s.AwaitIdle(ctx); err != nil {
 		return err
 	}
-	return b.look(ctx, s, residentStarted)
+	return b.look(ctx, s, report.ResidentStarted)
 }
 
 // look records the memory of an idle server at intervals.
-func (b *bench) look(ctx context.Context, s *system, p point) error {
+func (b *bench) look(ctx context.Context, s *testbed.System, p report.Point) error {
 	for range idleLooks {
-		if err := pause(ctx, idleTime/idleLooks); err != nil {
+		if err := testbed.Pause(ctx, idleTime/idleLooks); err != nil {
 			return err
 		}
-		b.addReport(s.name, p, report{Value: float64(s.resident()) / (1 << 20)})
+		b.addReport(s.Name, p, report.Report{Value: float64(s.Resident()) / (1 << 20)})
 	}
 	return nil
 }

@@ -10,6 +10,9 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/runnelkv/runnel/test/bench/internal/report"
+	"github.com/runnelkv/runnel/test/bench/internal/testbed"
 )
 
 // documented are the medians in docs/benchmarks for runnel-embedded beside the ceiling, in requests per second. A
@@ -30,51 +33,59 @@ const (
 	guardWrites = guardClients / 4
 )
 
-var guardDisk = point{"put", 1, 100} // of the system fsync
+var guardDisk = report.Point{Case: "put", Clients: 1, ValueBytes: 100} // of the system fsync
 
 // TestServeKeepsItsRatioToTheCeiling fails when GET or PUT has lost half of its speed. "runnel serve" on embedded
 // partitions and gorilla/mux answering from a map, both built without the race detector, are measured alternately.
 // The log shows the measurements.
 func TestServeKeepsItsRatioToTheCeiling(t *testing.T) {
 	s := guardStand(t)
-	b := &bench{testbed: s, client: client{s.runnel}, progress: newProgress(io.Discard),
+	b := &bench{testbed: s, client: client{s.Runnel}, progress: newProgress(io.Discard),
 		settings: settings{duration: 250 * time.Millisecond, warmup: 50 * time.Millisecond, keys: 5000, seed: 1}}
 	if err := b.fill(t.Context(), 100); err != nil {
 		t.Fatal(err)
 	}
-	disk, err := s.startDisk(t.Context())
+	disk, err := s.StartDisk(t.Context())
 	if err == nil {
 		err = b.guard(t.Context(), disk)
 	}
 	for _, m := range b.results {
-		t.Logf("%s, %s: %s", m.System, m.point, spreadOf(m.Rounds, rate))
+		t.Logf("%s, %s: %s", m.System, m.Point, report.SpreadOf(m.Rounds, report.Rate))
 	}
 	if err != nil {
 		t.Error(err)
 	}
 }
 
-// guardStand starts the two systems.
-func guardStand(t *testing.T) *testbed {
+// newTestbed builds the programs of a testbed without systems, which the end of the test closes.
+func newTestbed(t *testing.T) *testbed.Testbed {
+	t.Helper()
 	dir := t.TempDir()
 	build(t, filepath.Join(dir, "runnel"), "../../cmd/runnel")
 	build(t, filepath.Join(dir, "bench"), ".")
-	s := &testbed{dir: filepath.Join(dir, "stand"), runnel: filepath.Join(dir, "runnel"), self: filepath.Join(dir, "bench")}
-	if err := os.Mkdir(s.dir, 0o700); err != nil {
+	s := &testbed.Testbed{Dir: filepath.Join(dir, "stand"), Runnel: filepath.Join(dir, "runnel"), Self: filepath.Join(dir, "bench")}
+	if err := os.Mkdir(s.Dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := s.close(); err != nil {
+		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	for name, start := range map[string]func(context.Context) (*system, error){"ceiling": s.startCeiling, ourEmbedded: s.startRunnelOn(embedded)} {
+	return s
+}
+
+// guardStand starts the two systems.
+func guardStand(t *testing.T) *testbed.Testbed {
+	t.Helper()
+	s := newTestbed(t)
+	for name, start := range map[string]func(context.Context) (*testbed.System, error){"ceiling": s.StartCeiling, report.OurEmbedded: s.StartRunnelOn(report.Embedded)} {
 		system, err := start(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		system.name = name
-		s.systems = append(s.systems, system)
+		system.Name = name
+		s.Systems = append(s.Systems, system)
 	}
 	return s
 }
@@ -88,7 +99,7 @@ func build(t *testing.T, path, pkg string) {
 
 // guard compares the best rounds of both systems, because noise only lowers rates. It ends after the first round
 // with good ratios, so that a successful test is short.
-func (b *bench) guard(ctx context.Context, disk *system) error {
+func (b *bench) guard(ctx context.Context, disk *testbed.System) error {
 	var err error
 	for round, began := 0, time.Now(); round < guardRounds && time.Since(began) < guardTime; round++ {
 		r, diskErr := b.measureDirect(ctx, disk, guardDisk)
@@ -96,12 +107,12 @@ func (b *bench) guard(ctx context.Context, disk *system) error {
 			return diskErr
 		}
 		b.addReport("fsync", guardDisk, r)
-		for _, p := range []point{{"get", guardClients, 100}, {"put", guardClients, 100}} {
-			if err := b.measureRound(ctx, b.testbed.systems, round, p); err != nil {
+		for _, p := range []report.Point{{Case: "get", Clients: guardClients, ValueBytes: 100}, {Case: "put", Clients: guardClients, ValueBytes: 100}} {
+			if err := b.measureRound(ctx, b.testbed.Systems, round, p); err != nil {
 				return err
 			}
 		}
-		if n := failures(b.results); n > 0 {
+		if n := report.Failures(b.results); n > 0 {
 			return fmt.Errorf("%d requests failed", n)
 		}
 		if err = b.lostRatios(); err == nil && round > 0 {
@@ -114,11 +125,11 @@ func (b *bench) guard(ctx context.Context, disk *system) error {
 // lostRatios returns an error that names the ratios that are too low so far. A slow or busy disk lowers the
 // expectation for writes, because the ceiling has no disk.
 func (b *bench) lostRatios() error {
-	allowed := guardWrites * spreadOf(find(b.results, "fsync", guardDisk).Rounds, rate).Median
+	allowed := guardWrites * report.SpreadOf(report.Find(b.results, "fsync", guardDisk).Rounds, report.Rate).Median
 	var errs []error
 	for name, ratio := range documented {
-		p := point{name, guardClients, 100}
-		ours, other := spreadOf(find(b.results, ourEmbedded, p).Rounds, rate), spreadOf(find(b.results, "ceiling", p).Rounds, rate)
+		p := report.Point{Case: name, Clients: guardClients, ValueBytes: 100}
+		ours, other := report.SpreadOf(report.Find(b.results, report.OurEmbedded, p).Rounds, report.Rate), report.SpreadOf(report.Find(b.results, "ceiling", p).Rounds, report.Rate)
 		if name == "put" {
 			ratio = min(ratio, allowed/other.Most)
 		}
@@ -134,12 +145,12 @@ func (b *bench) lostRatios() error {
 func TestGuardSeesALostFactorOfTwo(t *testing.T) {
 	for share, alarm := range map[float64]bool{0.5: true, 0.67: false, 1.2: false} {
 		b := &bench{}
-		b.addReport("fsync", guardDisk, rates(1000)[0])
+		b.addReport("fsync", guardDisk, round(1000))
 		for name, ratio := range documented {
-			p := point{name, guardClients, 100}
+			p := report.Point{Case: name, Clients: guardClients, ValueBytes: 100}
 			for _, noise := range []float64{0.3, 1, 0.8} {
-				b.addReport("ceiling", p, rates(1000)[0])
-				b.addReport(ourEmbedded, p, rates(1000 * ratio * share * noise)[0])
+				b.addReport("ceiling", p, round(1000))
+				b.addReport(report.OurEmbedded, p, round(1000*ratio*share*noise))
 			}
 		}
 		if err := b.lostRatios(); (err != nil) != alarm {
@@ -151,12 +162,12 @@ func TestGuardSeesALostFactorOfTwo(t *testing.T) {
 func TestGuardForgivesADiskThatIsSlow(t *testing.T) {
 	for fsyncs, alarm := range map[float64]bool{2: false, 1000: true} { // enough for 32 and for 16,000 writes a second
 		b := &bench{}
-		b.addReport("fsync", guardDisk, rates(fsyncs)[0])
+		b.addReport("fsync", guardDisk, round(fsyncs))
 		for name := range documented {
-			b.addReport("ceiling", point{name, guardClients, 100}, rates(1000)[0])
+			b.addReport("ceiling", report.Point{Case: name, Clients: guardClients, ValueBytes: 100}, round(1000))
 		}
-		b.addReport(ourEmbedded, point{"get", guardClients, 100}, rates(1000)[0])
-		b.addReport(ourEmbedded, point{"put", guardClients, 100}, rates(30)[0])
+		b.addReport(report.OurEmbedded, report.Point{Case: "get", Clients: guardClients, ValueBytes: 100}, round(1000))
+		b.addReport(report.OurEmbedded, report.Point{Case: "put", Clients: guardClients, ValueBytes: 100}, round(30))
 		if err := b.lostRatios(); (err != nil) != alarm {
 			t.Errorf("%v fsyncs/s: %v", fsyncs, err)
 		}
@@ -167,26 +178,26 @@ func TestGuardForgivesADiskThatIsSlow(t *testing.T) {
 // reports that it lacks an optional case.
 func TestEveryCaseOfRunnelIsAnswered(t *testing.T) {
 	s := guardStand(t)
-	s.systems = []*system{s.find(ourEmbedded)}
-	b := &bench{testbed: s, client: client{s.runnel}, progress: newProgress(io.Discard), settings: settings{rounds: 1, duration: 100 * time.Millisecond, keys: 1000, seed: 1}}
-	var points []point
-	for name := range runnelTemplates() {
+	s.Systems = []*testbed.System{s.Find(report.OurEmbedded)}
+	b := &bench{testbed: s, client: client{s.Runnel}, progress: newProgress(io.Discard), settings: settings{rounds: 1, duration: 100 * time.Millisecond, keys: 1000, seed: 1}}
+	var points []report.Point
+	for name := range testbed.RunnelTemplates() {
 		if name != "delete" { // measures a write and a deletion of each key
-			points = append(points, point{name, 2, 100})
+			points = append(points, report.Point{Case: name, Clients: 2, ValueBytes: 100})
 		}
 	}
 	if err := b.measureMain(t.Context(), points); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range points {
-		m := find(b.results, ourEmbedded, p)
-		if why := s.systems[0].lacks[p.Case]; why != "" {
+		m := report.Find(b.results, report.OurEmbedded, p)
+		if why := s.Systems[0].Lacks[p.Case]; why != "" {
 			t.Logf("%s is not available: %s", p.Case, why)
-		} else if m == nil || failures(b.results) > 0 {
+		} else if m == nil || report.Failures(b.results) > 0 {
 			t.Errorf("%s: %+v", p.Case, m)
 		}
 	}
-	if s.systems[0].lacks["batch-get"] != "" || s.systems[0].lacks["batch-put"] != "" {
+	if s.Systems[0].Lacks["batch-get"] != "" || s.Systems[0].Lacks["batch-put"] != "" {
 		t.Error("batches are not measured")
 	}
 }

@@ -7,11 +7,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/runnelkv/runnel/test/bench/internal/report"
+	"github.com/runnelkv/runnel/test/bench/internal/testbed"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -27,18 +28,11 @@ type follower struct {
 	slow bool
 }
 
-// The cases: without load, and during 1,000 writes per second.
-var (
-	lagIdle = point{"lag", 1, 100}
-	lagBusy = point{"lag-busy", lagWriters, 100}
-)
-
 const (
 	lagSamples     = 200
 	lagSamplesSlow = 60
 	lagPatience    = 10 * time.Second
 	lagOthers      = 1000 // writes a second
-	lagWriters     = 20
 )
 
 // intervals returns the pause between samples, the pause between polls of a replica, and the number of samples.
@@ -55,12 +49,12 @@ func (f *follower) expected() time.Duration {
 }
 
 // lag measures f once, in the second case during writes.
-func (f *follower) lag(ctx context.Context, p point) (report, error) {
+func (f *follower) lag(ctx context.Context, p report.Point) (report.Report, error) {
 	others, stop := context.WithCancel(ctx)
 	group, others := errgroup.WithContext(others)
-	if p == lagBusy {
-		for i := range lagWriters {
-			group.Go(func() error { return f.writeSteadily(others, fmt.Sprintf("other-%02d-", i), lagOthers/lagWriters) })
+	if p == report.LagBusy {
+		for i := range p.Clients {
+			group.Go(func() error { return f.writeSteadily(others, fmt.Sprintf("other-%02d-", i), lagOthers/p.Clients) })
 		}
 	}
 	times, err := f.samples(others)
@@ -89,7 +83,7 @@ func (f *follower) samples(ctx context.Context) (times []time.Duration, err erro
 			times = append(times, d)
 			return err
 		})
-		if err := pause(ctx, every); err != nil {
+		if err := testbed.Pause(ctx, every); err != nil {
 			break // group.Wait returns the reason
 		}
 	}
@@ -115,7 +109,7 @@ func (f *follower) sample(ctx context.Context, key string) (time.Duration, error
 			if n > 0 {
 				break
 			}
-			if err := pause(ctx, poll); err != nil {
+			if err := testbed.Pause(ctx, poll); err != nil {
 				return 0, fmt.Errorf("%s: wait for %s: %w", f.name, key, err)
 			}
 		}
@@ -140,23 +134,23 @@ func (f *follower) writeSteadily(ctx context.Context, prefix string, perSecond i
 }
 
 // throughRunnel follows a Runnel with its master on the first partition.
-func throughRunnel(name string, s *system, replicas []*sql.DB, slow bool) *follower {
+func throughRunnel(name string, s *testbed.System, replicas []*sql.DB, slow bool) *follower {
 	return &follower{name: name, replicas: replicas, slow: slow,
 		write: func(ctx context.Context, key string) (string, error) {
-			header, err := put(ctx, "http://"+s.address+"/v1/keys/"+name+"-"+key)
+			header, err := put(ctx, "http://"+s.Address+"/v1/keys/"+name+"-"+key)
 			return strings.Trim(header.Get("ETag"), `"`), err
 		},
 		readable: "SELECT COUNT(*) FROM entries WHERE origin = ? AND revision = ?",
-		args:     func(_, revision string) []any { return []any{string(master), revision} },
+		args:     func(_, revision string) []any { return []any{string(testbed.Master), revision} },
 	}
 }
 
 // throughMariaDB follows MariaDB's own replication.
-func throughMariaDB(r *replicas) *follower {
-	return &follower{name: "mariadb-replication", replicas: r.read[:],
+func throughMariaDB(r *testbed.Replicas) *follower {
+	return &follower{name: "mariadb-replication", replicas: r.Read[:],
 		write: func(ctx context.Context, key string) (string, error) {
 			value := fmt.Sprintf("%0100d", time.Now().UnixNano())
-			_, err := r.write.ExecContext(ctx, plainPut, key, value)
+			_, err := r.Write.ExecContext(ctx, testbed.PlainPut, key, value)
 			return value, err
 		},
 		readable: "SELECT COUNT(*) FROM plain WHERE name = ? AND value = ?",
@@ -179,20 +173,11 @@ func put(ctx context.Context, url string) (http.Header, error) {
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
 		return nil, err
 	}
-	if !slices.Contains(written, resp.StatusCode) || resp.Header.Get("ETag") == "" {
+	if resp.StatusCode/100 != 2 || resp.Header.Get("ETag") == "" {
 		return nil, fmt.Errorf("PUT %s: %s", url, resp.Status)
 	}
 	return resp.Header, nil
 }
 
 // steady keeps a connection for each writer.
-var steady = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: lagWriters + lagSamplesSlow}}
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
+var steady = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: report.LagBusy.Clients + lagSamplesSlow}}

@@ -7,14 +7,15 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/runnelkv/runnel/test/bench/internal/report"
+	"github.com/runnelkv/runnel/test/bench/internal/testbed"
 )
 
 func main() {
@@ -42,7 +43,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	f.SetOutput(stderr)
 	f.BoolVar(&o.quick, "quick", false, "only the main ratios, in under three minutes")
 	f.BoolVar(&o.long, "long", false, "everything, 10^7 entries too, each measurement longer")
-	phases := f.String("phases", "", "only these `PHASES` of main, growth, replication, separated by commas")
+	phases := f.String("phases", "", "only these `PHASES` of main, growth, replication, access, separated by commas")
 	f.StringVar(&o.runnel, "runnel", "bin/runnel", "the `PATH` of the binary to measure")
 	f.StringVar(&o.out, "out", "", "also write `FILE`.json, FILE.md and FILE.svg")
 	f.IntVar(&o.settings.rounds, "rounds", 0, "how many rounds (default 5, with -quick 3)")
@@ -76,16 +77,18 @@ func (o *options) defaults() {
 	o.settings.duration = cmp.Or(o.settings.duration, duration)
 	o.settings.writeWarmup = time.Second
 	if o.phases == nil {
-		o.phases = []string{string(mainPhase), string(growthPhase), string(replicationPhase)}
+		for _, p := range report.Phases {
+			o.phases = append(o.phases, string(p))
+		}
 	}
 	if o.quick {
-		o.phases = []string{string(mainPhase)}
+		o.phases = []string{string(report.MainPhase)}
 	}
 }
 
 func (o *options) check() error {
 	for _, p := range o.phases {
-		if !slices.Contains([]phase{mainPhase, growthPhase, replicationPhase}, phase(p)) {
+		if !slices.Contains(report.Phases, report.Phase(p)) {
 			return fmt.Errorf("there is no phase %q", p)
 		}
 	}
@@ -96,11 +99,11 @@ func (o *options) check() error {
 }
 
 // has reports whether the run includes a phase.
-func (o *options) has(p phase) bool { return slices.Contains(o.phases, string(p)) }
+func (o *options) has(p report.Phase) bool { return slices.Contains(o.phases, string(p)) }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	if len(args) >= 3 && args[0] == "serve" {
-		return serve(ctx, args[1], args[2:])
+	if len(args) > 0 && args[0] == "serve" {
+		return testbed.Serve(ctx, args[1:])
 	}
 	o, err := parse(args, stderr)
 	if err != nil {
@@ -110,52 +113,53 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	s := &testbed{dir: dir, runnel: o.runnel, bufferPool: "1G"}
+	s := &testbed.Testbed{Dir: dir, Runnel: o.runnel, BufferPool: "1G"}
 	if o.long {
-		s.bufferPool = "8G"
+		s.BufferPool = "8G"
 	}
-	r := &record{Command: "bench " + strings.Join(args, " "), Began: time.Now(), LoadFrom: load(), Machine: machine(), Versions: versions(o.runnel)}
-	err = errors.Join(o.measure(ctx, s, r, stderr), s.close())
+	r := &report.Record{Command: "bench " + strings.Join(args, " "), Began: time.Now(), LoadFrom: load(), Machine: machine(), Versions: versions(o.runnel)}
+	err = errors.Join(o.measure(ctx, s, r, stderr), s.Close())
 	r.Took, r.LoadTo = time.Since(r.Began).Round(time.Second).String(), load()
 	return errors.Join(err, o.print(r, stdout))
 }
 
 // measure opens the testbed and runs the measurements of the options.
-func (o options) measure(ctx context.Context, s *testbed, r *record, stderr io.Writer) error {
+func (o options) measure(ctx context.Context, s *testbed.Testbed, r *report.Record, stderr io.Writer) error {
 	b := &bench{testbed: s, client: client{o.runnel}, settings: o.settings, long: o.long, progress: newProgress(stderr)}
 	fmt.Fprintf(stderr, "load before: %s\nstarting the servers\n", r.LoadFrom)
-	if err := s.open(ctx); err != nil {
+	if err := s.Open(ctx); err != nil {
 		return err
 	}
-	for name, err := range s.missing {
+	for name, err := range s.Missing {
 		fmt.Fprintf(stderr, "%s is not available: %v\n", name, err)
 	}
-	before := usageNow(s.started)
+	before := testbed.UsageNow(s.Started)
 	err := o.runPhases(ctx, b, r)
 	r.Keys, r.Rounds, r.Seconds, r.Seed = o.settings.keys, o.settings.rounds, o.settings.duration.Seconds(), o.settings.seed
-	r.Others = before.otherShare(usageNow(s.started))
+	r.Others = before.OtherShare(testbed.UsageNow(s.Started))
 	r.Missing = b.reasons()
-	r.Measured, r.Ratios = b.results, outcomes(b.results, o.has, o.long, r.reason)
-	if n := failures(b.results); n > 0 {
+	r.Measured, r.Ratios = b.results, report.Outcomes(b.results, o.has, o.long, r.Reason)
+	if n := report.Failures(b.results); n > 0 {
 		err = errors.Join(err, fmt.Errorf("%d requests failed; see the table", n))
 	}
 	return err
 }
 
 // runPhases runs the selected phases in order.
-func (o options) runPhases(ctx context.Context, b *bench, r *record) error {
-	points := fullPoints()
+func (o options) runPhases(ctx context.Context, b *bench, r *report.Record) error {
+	points := report.FullPoints()
 	if o.quick {
-		points = quickPoints()
+		points = report.QuickPoints()
 	}
 	all := []struct {
-		name     phase
+		name     report.Phase
 		expected time.Duration
 		run      func(context.Context) error
 	}{
-		{mainPhase, b.expectedMain(points), func(ctx context.Context) error { return b.measureMain(ctx, points) }},
-		{growthPhase, b.expectedGrowth(o.has(mainPhase)), b.growth},
-		{replicationPhase, b.expectedReplication(), b.replication},
+		{report.MainPhase, b.expectedMain(points), func(ctx context.Context) error { return b.measureMain(ctx, points) }},
+		{report.GrowthPhase, b.expectedGrowth(o.has(report.MainPhase)), b.growth},
+		{report.ReplicationPhase, b.expectedReplication(), b.replication},
+		{report.AccessPhase, b.expectedAccess(), b.access},
 	}
 	for _, p := range all {
 		if o.has(p.name) {
@@ -169,57 +173,24 @@ func (o options) runPhases(ctx context.Context, b *bench, r *record) error {
 		if err := p.run(ctx); err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
-		if p.name == mainPhase {
-			r.Resident = b.testbed.resident()
+		if p.name == report.MainPhase {
+			r.Resident = b.testbed.Resident()
 		}
 	}
 	return nil
 }
 
 // print writes the results.
-func (o options) print(r *record, stdout io.Writer) error {
+func (o options) print(r *report.Record, stdout io.Writer) error {
 	var err error
 	if o.out != "" {
-		err = r.writeFiles(o.out)
+		err = r.WriteFiles(o.out)
 	}
-	r.writeHead(stdout)
-	if (!o.quick || failures(r.Measured) > 0) && len(r.Measured) > 0 {
-		err = errors.Join(err, r.writeTable(stdout))
+	r.WriteHead(stdout)
+	if (!o.quick || report.Failures(r.Measured) > 0) && len(r.Measured) > 0 {
+		err = errors.Join(err, r.WriteTable(stdout))
 		fmt.Fprintln(stdout)
-		r.writeOthers(stdout)
+		r.WriteOthers(stdout)
 	}
-	return errors.Join(err, writeRatios(stdout, r.Ratios))
-}
-
-// gcPercent is GOGC of "runnel serve" unless the environment sets GOGC. All servers in Go get the same.
-const gcPercent = 400
-
-// serve runs a server of the bench until ctx ends.
-func serve(ctx context.Context, address string, args []string) error {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
-	handler := ceiling()
-	if args[0] == "plain" && len(args) == 2 {
-		p, err := newPlain(ctx, args[1])
-		if err != nil {
-			return err
-		}
-		handler = p.handler()
-	}
-	server := &http.Server{Addr: address, Handler: ready(handler), ReadHeaderTimeout: 10 * time.Second}
-	context.AfterFunc(ctx, func() { server.Close() })
-	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
-}
-
-// ready answers /readyz before the handler next.
-func ready(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/readyz" {
-			next.ServeHTTP(w, r)
-		}
-	})
+	return errors.Join(err, report.WriteRatios(stdout, r.Ratios))
 }

@@ -4,14 +4,21 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
+	"strings"
 	"time"
+
+	"github.com/runnelkv/runnel/test/bench/internal/report"
+	"github.com/runnelkv/runnel/test/bench/internal/testbed"
 )
 
 // plan is a measurement in the format of "runnel bench --plan", which docs/cli.md explains.
 type plan struct {
 	Address     string   `json:"address"`
+	HTTPS       bool     `json:"https"`
 	Method      string   `json:"method"`
 	Path        string   `json:"path"`
 	Header      []string `json:"header,omitempty"`
@@ -32,60 +39,56 @@ type plan struct {
 	Count       string   `json:"count,omitempty"`
 }
 
-// report is the result of a plan or of another measurement in a round.
-type report struct {
-	Requests  int64            `json:"requests"`
-	Errors    int64            `json:"errors"`
-	Samples   map[string]int64 `json:"samples,omitempty"`
-	PerSecond float64          `json:"per_second"`
-	P50       time.Duration    `json:"p50_ns"`
-	P95       time.Duration    `json:"p95_ns"`
-	P99       time.Duration    `json:"p99_ns"`
-	P999      time.Duration    `json:"p999_ns"`
-	// Value is the figure of a measurement without a rate, in seconds or MiB.
-	Value float64 `json:"value,omitempty"`
-	// ServerCPU and ClientCPU are the processor times of the system's processes and of the client, per request, or
-	// per key of a batch. Both are totals of the run, scaled to its measured part.
-	ServerCPU time.Duration `json:"server_cpu_ns"`
-	ClientCPU time.Duration `json:"client_cpu_ns"`
-}
-
 // client runs plans with the runnel binary at path.
 type client struct{ path string }
 
 // run runs p against the server of s.
-func (c client) run(ctx context.Context, s *system, p plan) (report, error) {
+func (c client) run(ctx context.Context, s *testbed.System, p plan) (report.Report, error) {
 	input, err := json.Marshal(p)
 	if err != nil {
-		return report{}, err
+		return report.Report{}, err
 	}
 	cmd := exec.CommandContext(ctx, c.path, "bench", "--plan")
+	if s.CAFile != "" {
+		cmd.Args = append(cmd.Args, "--cacert", s.CAFile)
+	}
 	var out, errs bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), &out, &errs
-	before := s.cpu()
+	before := s.CPU()
 	if err := cmd.Run(); err != nil {
-		return report{}, fmt.Errorf("measure %s: %w: %s", s.name, err, errs.String())
+		return report.Report{}, fmt.Errorf("measure %s: %w: %s", s.Name, err, errs.String())
 	}
-	used := s.cpu() - before
-	var r report
+	used := s.CPU() - before
+	var r report.Report
 	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
-		return report{}, fmt.Errorf("measure %s: %w", s.name, err)
+		return report.Report{}, fmt.Errorf("measure %s: %w", s.Name, err)
 	}
 	if r.Requests > 0 {
 		share := float64(p.DurationMS) / float64(p.DurationMS+p.WarmupMS) / float64(r.Requests)
 		r.ServerCPU = time.Duration(float64(used) * share)
 		r.ClientCPU = time.Duration(float64(cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime()) * share)
 	}
-	r.perItem(p.Items)
+	r.PerItem(p.Items)
 	return r, nil
 }
 
-// perItem divides the rate and the processor time of requests by the number of items. Latencies remain those of
-// requests.
-func (r *report) perItem(items int) {
-	if items > 0 {
-		r.PerSecond *= float64(items)
-		r.ServerCPU /= time.Duration(items)
-		r.ClientCPU /= time.Duration(items)
+// addSession replaces {session} in the header by the token of a new write to the server.
+func (q *plan) addSession(ctx context.Context, address string) error {
+	const hole = "{session}"
+	if !slices.ContainsFunc(q.Header, func(h string) bool { return strings.Contains(h, hole) }) {
+		return nil
 	}
+	header, err := put(ctx, "http://"+address+"/v1/keys/"+q.Prefix+"session")
+	if err != nil {
+		return err
+	}
+	token := header.Get("Runnel-Session")
+	if token == "" {
+		return errors.New("a PUT is answered without the header Runnel-Session")
+	}
+	q.Header = slices.Clone(q.Header)
+	for i, h := range q.Header {
+		q.Header[i] = strings.ReplaceAll(h, hole, token)
+	}
+	return nil
 }

@@ -5,16 +5,19 @@ import (
 	"database/sql"
 	"errors"
 	"time"
+
+	"github.com/runnelkv/runnel/test/bench/internal/report"
+	"github.com/runnelkv/runnel/test/bench/internal/testbed"
 )
 
 // replication measures how fast writes reach replicas beside MariaDB's own replication, and how fast these catch up.
 func (b *bench) replication(ctx context.Context) error {
-	if err := b.needs(onMariaDB); err != nil {
-		b.testbed.missing["mariadb-replication"] = err
+	if err := b.needs(report.OnMariaDB); err != nil {
+		b.testbed.Missing["mariadb-replication"] = err
 		return nil
 	}
 	b.progress.begin("starting a primary and two replicas")
-	r, err := b.testbed.startReplicas(ctx)
+	r, err := b.testbed.StartReplicas(ctx)
 	if err != nil {
 		return err
 	}
@@ -31,19 +34,19 @@ func (b *bench) replication(ctx context.Context) error {
 // followers returns three followers: a Runnel written through the process that also syncs, so that each commit
 // wakes the sync; the same Runnel written through a second process, whose writes the sync finds by its schedule,
 // "@every 1s"; and MariaDB's replication.
-func (b *bench) followers(ctx context.Context, r *replicas) ([]*follower, error) {
-	urls := []string{b.testbed.database.url("lag_0"), r.servers[0].url("lag_1"), r.servers[1].url("lag_2")}
-	woken, err := b.testbed.startRunnel(ctx, "runnel-woken", urls)
+func (b *bench) followers(ctx context.Context, r *testbed.Replicas) ([]*follower, error) {
+	urls := []string{b.testbed.Database.URL("lag_0"), r.Servers[0].URL("lag_1"), r.Servers[1].URL("lag_2")}
+	woken, err := b.testbed.StartRunnel(ctx, "runnel-woken", urls)
 	if err != nil {
 		return nil, err
 	}
-	polled, err := b.testbed.startRunnel(ctx, "runnel-polled", urls, "--no-sync")
+	polled, err := b.testbed.StartRunnel(ctx, "runnel-polled", urls, "--no-sync")
 	if err != nil {
 		return nil, err
 	}
 	var copies []*sql.DB
 	for i, name := range []string{"lag_1", "lag_2"} {
-		db, err := b.testbed.openDatabase(ctx, r.servers[i], name)
+		db, err := b.testbed.OpenDatabase(ctx, r.Servers[i], name)
 		if err != nil {
 			return nil, err
 		}
@@ -56,14 +59,14 @@ func (b *bench) followers(ctx context.Context, r *replicas) ([]*follower, error)
 func (b *bench) lags(ctx context.Context, followers []*follower) error {
 	for round := range b.settings.rounds {
 		b.progress.begin("replication: round %d of %d", round+1, b.settings.rounds)
-		for _, p := range []point{lagIdle, lagBusy} {
+		for _, p := range []report.Point{report.LagIdle, report.LagBusy} {
 			for i := range followers {
 				f := followers[(i+round)%len(followers)]
-				report, err := f.lag(ctx, p)
+				r, err := f.lag(ctx, p)
 				if err != nil {
 					return errors.Join(err, ctx.Err())
 				}
-				b.addReport(f.name, p, report)
+				b.addReport(f.name, p, r)
 				b.progress.step(f.expected(), "replication: round %d of %d", round+1, b.settings.rounds)
 			}
 		}

@@ -79,7 +79,7 @@ func outcomeOf(status int, problem string) outcome {
 	switch problem {
 	case "not-found", "precondition-failed":
 		return outcomeOK
-	case "master-unavailable", "shutting-down", "no-partition", "session-unavailable", "too-stale", "too-few-partitions":
+	case "master-unavailable", "insufficient-storage", "not-ready", "shutting-down", "no-partition", "session-unavailable", "too-stale", "too-few-partitions":
 		return outcomeFailed
 	}
 	return outcomeUnknown

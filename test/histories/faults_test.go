@@ -41,16 +41,7 @@ func TestHistoriesHoldThroughFaults(t *testing.T) {
 			c := start(t)
 			random := runnel.NewRandom(t)
 			w := startWorkload(t, random, c.server)
-			for range runnel.Rounds(1, 20) {
-				random.Shuffle(len(c.faults), func(i, j int) { c.faults[i], c.faults[j] = c.faults[j], c.faults[i] })
-				for _, f := range c.faults {
-					w.awaitMore(t, 150)
-					back := f.begin(random.IntN(2))
-					time.Sleep(time.Duration(random.Int64N(int64(f.maxDuration)))) // the random moment
-					back()
-				}
-			}
-			w.awaitMore(t, 150)
+			c.injectFaults(w, random, runnel.Rounds(1, 20)*len(c.faults))
 			runnel.Eventually(t, time.Minute, "a replica answers sessions", w.sessions.hasReplicaRead)
 			runnel.Eventually(t, time.Minute, "a replica answers bounded reads", w.fresh.hasBoundedReplicaRead)
 			w.stop()
@@ -64,8 +55,25 @@ type cluster struct {
 	t      *testing.T
 	nodes  [2]atomic.Pointer[runnel.Process]
 	files  [2]string // the configuration of each node
+	file   string    // the configuration of the sync process
 	sync   *runnel.Process
 	faults []fault
+}
+
+// injectFaults lets n faults happen, each as often as any other and in random order, while the clients go on.
+func (c *cluster) injectFaults(w *workload, random *rand.Rand, n int) {
+	c.t.Helper()
+	for i := range n {
+		i %= len(c.faults)
+		if i == 0 {
+			random.Shuffle(len(c.faults), func(i, j int) { c.faults[i], c.faults[j] = c.faults[j], c.faults[i] })
+		}
+		w.awaitMore(c.t, 150)
+		back := c.faults[i].begin(random.IntN(2))
+		time.Sleep(time.Duration(random.Int64N(int64(c.faults[i].maxDuration)))) // the random moment
+		back()
+	}
+	w.awaitMore(c.t, 150)
 }
 
 // fault begins a fault on node or cable 0 or 1 and returns a function that ends the fault.
@@ -75,6 +83,7 @@ type fault struct {
 }
 
 func (c *cluster) start(syncFile string) {
+	c.file = syncFile
 	for i := range c.nodes {
 		c.nodes[i].Store(runnel.ServeUnready(c.t, "--config", c.files[i], "--no-sync"))
 	}
@@ -239,7 +248,7 @@ func (c *cable) mend() {
 type workload struct {
 	registers, leases, transactions *record
 	sessions, fresh                 *observations
-	done                            atomic.Int64
+	done, unknown                   atomic.Int64
 	generation                      atomic.Int64 // of keys: the search for an order is fast up to a few hundred operations
 	transport                       *http.Transport
 	clients                         sync.WaitGroup
@@ -252,6 +261,7 @@ const (
 	clusterPartitions       = 3
 	concurrentGroups        = 4 // at a time
 	operationsPerGeneration = 400
+	unknownWeight           = 40 // an operation of unknown outcome may take effect at any later time, which multiplies the orders to search
 	leaseKeys               = 8
 	leaseGeneration         = 10 * time.Second
 )
@@ -279,9 +289,13 @@ func (w *workload) run(step func() outcome) {
 			default:
 			}
 			f := step()
-			if f == outcomeOK {
-				w.generation.Store(w.done.Add(1) / operationsPerGeneration)
+			switch f {
+			case outcomeOK:
+				w.done.Add(1)
+			case outcomeUnknown:
+				w.unknown.Add(1)
 			}
+			w.generation.Store((w.done.Load() + unknownWeight*w.unknown.Load()) / operationsPerGeneration)
 			w.pauseAfter(f)
 		}
 	})
@@ -322,7 +336,7 @@ func startWorkload(t testing.TB, random *rand.Rand, server func(*rand.Rand) stri
 			}, registers.randomRegister)
 		})
 		w.runLeases(one(3), leaseKeys)
-		transactions := newRecordingClient(one(1), w.transactions, func(group string, key int) string { return fmt.Sprintf("{%s}/%d", group, key) })
+		transactions := newRecordingClient(one(1), w.transactions, inGroup)
 		w.run(func() outcome {
 			group := fmt.Sprintf("accounts-%d-%d", w.generation.Load(), transactions.random.IntN(concurrentGroups))
 			return transactions.perform(group, transactions.randomTransaction(group))
@@ -332,6 +346,9 @@ func startWorkload(t testing.TB, random *rand.Rand, server func(*rand.Rand) stri
 	}
 	return w
 }
+
+// inGroup names a key of a group of several keys.
+func inGroup(group string, key int) string { return fmt.Sprintf("{%s}/%d", group, key) }
 
 // awaitMore waits until n more operations have been answered.
 func (w *workload) awaitMore(t testing.TB, n int64) {

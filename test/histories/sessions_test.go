@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"slices"
@@ -68,14 +69,30 @@ type sessionChecker struct {
 	puts          map[string]*observation // by value
 	groups        map[string][]*observation
 	page          time.Duration     // the call of the current list
-	seenBefore    int64             // the seen revision at that call
-	seen          map[string]int64  // by group: the session has seen this revision
+	seenBefore    map[term]int64    // what was seen at that call
+	seen          map[term]int64    // the session has seen this revision
 	seenDeletions map[string]change // by key: the session has seen that this or a later deletion is done
+}
+
+// term is the time in which a master wrote a group.
+type term struct {
+	group string
+	epoch int64
+}
+
+// termOf returns the term of a revision, which contains its epoch.
+func termOf(group string, revision int64) term { return term{group, revision >> 40} }
+
+// see notes that the session has seen a revision of the group.
+func (c *sessionChecker) see(group string, revision int64) {
+	at := termOf(group, revision)
+	c.seen[at] = max(c.seen[at], revision)
 }
 
 // sessionViolations returns the reads that are older than a read or write before them in the session: an older
 // entry, or no entry although no client had deleted the key. A revision seen in one key binds the reads of all
-// keys of the group, because a master's revisions become visible in order.
+// keys of the group up to that revision in the same term, because a master's revisions become visible in order. Between
+// the masters before and after a move there is no such order.
 func (s *observations) sessionViolations() (faults []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,7 +103,7 @@ func (s *observations) sessionViolations() (faults []string) {
 		sessions[one.session] = append(sessions[one.session], one)
 	}
 	for id, session := range sessions {
-		c.seen, c.seenDeletions, c.page = make(map[string]int64), make(map[string]change), -1
+		c.seen, c.seenDeletions, c.page = make(map[term]int64), make(map[string]change), -1
 		for _, one := range session {
 			if fault := c.checkNext(one); fault != "" {
 				faults = append(faults, fmt.Sprintf("session %d at %v: %s %s: %s: %+v", id, one.called, one.op, one.key, fault, *one))
@@ -129,25 +146,24 @@ func (c *sessionChecker) checkNext(s *observation) (fault string) {
 		return ""
 	}
 	if s.op == "txn" {
-		c.seen[s.group] = max(c.seen[s.group], c.seenByTransaction(s))
+		c.seeTransaction(s)
 		return ""
 	}
 	fault = c.checkAnswer(s, c.oldestAllowed(s))
 	if s.op != "get" || s.found {
-		c.seen[s.group] = max(c.seen[s.group], s.revision)
+		c.see(s.group, s.revision)
 	}
 	return fault
 }
 
-// seenByTransaction returns the highest revision of the transaction's keys that was known when the transaction
-// began, which the session has therefore seen. Keys without an entry count for nothing.
-func (c *sessionChecker) seenByTransaction(s *observation) (at int64) {
+// seeTransaction notes the revisions of the transaction's keys that were known when the transaction began, which the
+// session has therefore seen. Keys without an entry count for nothing.
+func (c *sessionChecker) seeTransaction(s *observation) {
 	for _, one := range c.groups[s.group] {
 		if one.returned <= s.called && slices.Contains(s.keys, one.key) {
-			at = max(at, one.revision)
+			c.see(s.group, one.revision)
 		}
 	}
-	return at
 }
 
 // checkAnswer describes the violation if the answer is older than least, a write of the same key.
@@ -170,9 +186,9 @@ func (c *sessionChecker) checkAnswer(s *observation, least change) (fault string
 // oldestAllowed returns the last write of the key that the session must see. Later writes are allowed too.
 func (c *sessionChecker) oldestAllowed(s *observation) change {
 	least := c.seenDeletions[s.key]
-	changes := c.changes[s.key]
+	changes, seen := c.changes[s.key], c.seenBeforePage(s)
 	for i := len(changes) - 1; i >= 0; i-- {
-		if changes[i].revision <= c.seenBeforePage(s) {
+		if changes[i].revision <= seen[termOf(s.group, changes[i].revision)] {
 			if changes[i].revision > least.revision {
 				least = changes[i]
 			}
@@ -202,12 +218,14 @@ func (c *sessionChecker) checkAbsent(s *observation, least change) string {
 	return fmt.Sprintf("nothing, and nobody had deleted it since revision %d", least.revision)
 }
 
-// seenBeforePage returns the revision up to which the session had seen the group. A list with values is not a
-// snapshot: a later entry of a list may be older than an earlier entry. Entries of a list therefore do not bind
-// each other.
-func (c *sessionChecker) seenBeforePage(s *observation) int64 {
-	if !s.listed || s.called != c.page {
-		c.page, c.seenBefore = s.called, c.seen[s.group]
+// seenBeforePage returns what the session had seen before. A list with values is not a snapshot: a later entry of a list
+// may be older than an earlier entry. Entries of a list therefore do not bind each other.
+func (c *sessionChecker) seenBeforePage(s *observation) map[term]int64 {
+	if !s.listed {
+		return c.seen
+	}
+	if s.called != c.page {
+		c.page, c.seenBefore = s.called, maps.Clone(c.seen)
 	}
 	return c.seenBefore
 }

@@ -177,3 +177,38 @@ func mustParse(address string) *url.URL {
 	}
 	return u
 }
+
+// statementIsNoText is MySQL's error while the list of connections has a statement with binary values.
+const statementIsNoText = 3854
+
+// Connections returns the ids of the connections that match a condition on information_schema.processlist, without the
+// connection that lists them.
+func Connections(t testing.TB, db *sql.DB, condition string, args ...any) []int64 {
+	t.Helper()
+	for {
+		ids, err := connections(t.Context(), db, condition, args)
+		var unlisted *mysql.MySQLError
+		switch {
+		case err == nil:
+			return ids
+		case !errors.As(err, &unlisted) || unlisted.Number != statementIsNoText:
+			t.Fatal(err)
+		}
+	}
+}
+
+func connections(ctx context.Context, db *sql.DB, condition string, args []any) (ids []int64, err error) {
+	rows, err := db.QueryContext(ctx, "SELECT id FROM information_schema.processlist WHERE id <> CONNECTION_ID() AND "+condition, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, rows.Err()
+}

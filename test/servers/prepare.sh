@@ -1,8 +1,9 @@
 #!/bin/sh
 # prepare.sh [certificates] installs the missing programs that the tests need:
 # certificates for Go modules (with the argument nothing else), curl for the
-# commands of the README, git for the layout test, nginx and HAProxy, and a C
-# compiler for the race detector. With a Docker engine also debootstrap, to build
+# commands of the README, git for the layout test, nginx and HAProxy, Chromium,
+# the clients of MariaDB and SQLite for the guide to backups,
+# and a C compiler for the race detector. With a Docker engine also debootstrap, to build
 # images; without an engine a MariaDB server.
 set -eu
 PATH=$PATH:/usr/sbin:/usr/libexec
@@ -40,6 +41,10 @@ if ! command -v gcc >/dev/null || [ ! -e /usr/include/stdlib.h ]; then install g
 for proxy in nginx haproxy; do
 	command -v $proxy >/dev/null || install $proxy || echo "SKIPPED: $proxy cannot be had, so nothing is known of Runnel behind it" >&2
 done
+for client in mariadb-dump:mariadb-client sqlite3:sqlite3; do
+	command -v ${client%:*} >/dev/null || install ${client#*:} || echo "SKIPPED: ${client%:*} cannot be had, so nothing is known of backups by the database's own tools" >&2
+done
+command -v chromium >/dev/null || install chromium || echo "SKIPPED: chromium cannot be had, so nothing is known of Runnel in a browser" >&2
 if answers; then
 	command -v debootstrap >/dev/null || install debootstrap
 else

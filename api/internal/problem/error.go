@@ -47,12 +47,12 @@ func ValueTooLarge(limit int64) *Error {
 }
 
 // LogLevel returns the level at which the server logs the failure. Unavailable databases are logged once by the store,
-// so requests that meet them are logged at debug level only.
+// so requests that meet them are logged at debug level only. So are those beyond a quota, which any client can send.
 func (e *Error) LogLevel() slog.Level {
-	switch e.Type.Status {
-	case http.StatusInternalServerError:
+	switch {
+	case e.Type.Status == http.StatusInternalServerError:
 		return slog.LevelError
-	case http.StatusServiceUnavailable:
+	case e.Type.Status == http.StatusServiceUnavailable, e.Type == QuotaExceeded:
 		return slog.LevelDebug
 	}
 	return slog.LevelWarn

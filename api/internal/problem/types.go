@@ -19,15 +19,21 @@ var (
 	InvalidHeader = &Type{"invalid-header", 400, "Invalid header",
 		"A header has an invalid value, for example an entity tag without quotes. The member “header” names it. Nothing was stored."}
 	InvalidJSON = &Type{"invalid-json", 400, "Invalid JSON",
-		"The body of a batch or a transaction, or a line of it, is not JSON of the form that the API expects: cut short, with a member given twice, with text that is not UTF-8, or of another type. A batch of lines continues after such a line; of an array or a transaction nothing was done."}
+		"The body of a batch, a transaction or a move, or a line of it, is not JSON of the form that the API expects: cut short, with a member given twice, with text that is not UTF-8, or of another type. A batch of lines continues after such a line; of an array, a transaction or a move nothing was done."}
 	InvalidItem = &Type{"invalid-item", 400, "Invalid operation",
-		"An operation of a batch or a transaction has a member that is unknown, missing or invalid. The member “parameter” names it. In a batch only this operation was not done; of a transaction nothing was done."}
+		"An operation of a batch or a transaction, or a request to move slots, has a member that is unknown, missing or invalid. The member “parameter” names it. In a batch only this operation was not done; of a transaction or a move nothing was done."}
 	IncompleteBody = &Type{"incomplete-body", 400, "Incomplete body",
 		"The connection ended, or the encoding of the body broke, before the announced end of the body. Nothing was stored. Send the request again."}
 	Digest = &Type{"digest-mismatch", 400, "The body does not match its digest",
 		"Content-Digest, Repr-Digest or Content-MD5 states another digest than that of the body which arrived. Nothing was stored. Send the request again."}
+	Unauthenticated = &Type{"unauthenticated", 401, "A valid API key is needed",
+		"The request has no API key, or its key is unknown, revoked or expired. Send a key as Authorization: Bearer rnl_…; an operator creates keys with runnel key create. Nothing was read or stored. A stream that ends with this problem ends because its key was revoked or has expired."}
+	Forbidden = &Type{"forbidden", 403, "The key does not allow this",
+		"The grants of the API key, or of requests without a key, do not allow this request. The answer is the same whether the entry exists or not. A list, a deletion by prefix or a feed needs the right to every key with its prefix. Nothing was read or stored."}
 	CrossOrigin = &Type{"cross-origin", 403, "Pages of other sites may not change data here",
-		"A browser sent this request on behalf of a page that this server did not serve. Programs are not affected; a page must come from the same origin."}
+		"A browser sent this request on behalf of a page that this server did not serve. Programs are not affected. A page must come from the same origin, or from an origin that http.cors_origins of the configuration lists and with an API key in Authorization."}
+	HTTPSRequired = &Type{"https-required", 403, "Signing in needs HTTPS",
+		"A browser signs in, and uses its sign-in cookie, over HTTPS only: to this server, or to a proxy that http.trusted_proxies of its configuration lists and that sends X-Forwarded-Proto: https. Programs send a key as Authorization: Bearer rnl_…. Nothing was read or stored."}
 	UnknownHost = &Type{"unknown-host", 421, "Unknown host",
 		"The header Host has a name that this server is not configured with. Use an address, localhost, or a name that http.hosts of its configuration lists. The check keeps pages of other sites, whose names were made to resolve to this server, from reading and writing here."}
 	NotFound = &Type{"not-found", 404, "No such key",
@@ -42,6 +48,8 @@ var (
 		"The body did not arrive in the time that the server allows. Nothing was stored."}
 	AnswersUnread = &Type{"answers-unread", 408, "The answers were not read",
 		"A stream of operations is answered while it is sent, and the server queues only some MiB of answers. Read while you send, ask for less with Prefer: return=minimal, or send smaller batches. Operations without an answer were not done."}
+	MoveRefused = &Type{"move-refused", 409, "The move cannot begin",
+		"The slots cannot move from this master to this partition now; the detail says why and what to do. GET /v1/status shows the masters and the move under way. The moves that the detail counts were made; nothing else was changed."}
 	LengthRequired = &Type{"length-required", 411, "The request does not state the length of its body",
 		"A request with a body has a Content-Length, or is sent in chunks; Content-Length: 0 is the empty value. Without either, a body that was lost on the way would look like an empty body. Nothing was stored."}
 	Resync = &Type{"resync", 410, "Changes after this token are lost",
@@ -58,10 +66,16 @@ var (
 		"No range of the header Range lies within the value. The header Content-Range gives the length of the value."}
 	DifferentMasters = &Type{"different-masters", 422, "The keys have different masters",
 		"Keys are written together only if they have the same master. Keys whose names contain the same {tag} do."}
+	TooManyRequests = &Type{"too-many-requests", 429, "Too many requests",
+		"This client sends more requests, or has more streams open, than the configuration of the server allows (section limits), or has sent too many false API keys. Nothing was stored. Retry-After says when to send the next request."}
 	Internal = &Type{"internal", 500, "Internal error",
 		"The cause is in the server’s log, under the request id that the header X-Request-Id gives."}
 	MasterUnavailable = &Type{"master-unavailable", 503, "The key’s master is unavailable",
 		"The master of this key takes no writes now (for a read: it does not answer, and only the master was asked). Nothing was stored. The request can be repeated unchanged; Retry-After suggests when. Reads with consistency=any still work."}
+	InsufficientStorage = &Type{"insufficient-storage", 507, "The key’s master has no room left",
+		"The disk of the key’s master is full, or has less free space than store.min_free_disk of the configuration demands. Nothing was stored. Reads still work, and writes again once an operator has made room."}
+	QuotaExceeded = &Type{"quota-exceeded", 507, "The quota of a prefix is used up",
+		"The names that begin with the prefix of the member “quota” may have only so many keys, or bytes in their values, and the write would exceed the limit. Nothing was stored. Deletions, and values that are no larger than the stored ones, are always accepted."}
 	OutcomeUnknown = &Type{"outcome-unknown", 503, "It is unknown whether the write was stored",
 		"The connection to the master broke during the commit: the write was stored completely or not at all. Read the key with consistency=master to find out, or repeat the write if that does no harm."}
 	NoPartition = &Type{"no-partition", 503, "No partition can answer",
@@ -74,6 +88,10 @@ var (
 		"No available partition is proven to be at most max_staleness behind, and the key’s master, which never is behind, does not answer. The request can be repeated; Retry-After suggests when. With a larger max_staleness older data can be read."}
 	TooFewPartitions = &Type{"too-few-partitions", 503, "Too few partitions answered",
 		"A read with consistency=quorum asks r partitions that have once been filled, and others in place of those that fail; fewer than r have answered. The request can be repeated, or repeated with a smaller r; Retry-After suggests when."}
+	MoveAborted = &Type{"move-aborted", 503, "The move was aborted",
+		"The new master could not be brought level within ten seconds, so the old master takes writes again. No write was lost. The request can be repeated, best once GET /v1/status shows both partitions as ready."}
+	MoveUnfinished = &Type{"move-unfinished", 503, "It is unknown whether the move has begun",
+		"Too few voters answered, or the time of the request is over. The move has not begun, or the servers complete or abort it by themselves once the partitions answer. No write is lost. See GET /v1/status before you repeat the request."}
 	Overloaded = &Type{"overloaded", 503, "The memory for requests is in use",
 		"Bodies and values of all requests together may take only so much memory, http.request_memory of the configuration. Nothing was stored. The request can be repeated; Retry-After suggests when. Small requests are never refused for this reason."}
 	TimedOut = &Type{"timed-out", 503, "The server gave up the request",
@@ -84,14 +102,16 @@ var (
 		"This server was started without the sync process, which runs in another process or from a crontab; start a pass there with runnel sync --once."}
 	Unhealthy = &Type{"unhealthy", 503, "The server makes no progress",
 		"The sync process of this server has made no pass for more than a minute after a pass was due. See /v1/status and the log."}
+	AuditUnavailable = &Type{"audit-unavailable", 503, "The audit log cannot be written",
+		"The configuration of the server (audit.required) demands a line of the audit log for each act, and no line can be written now. Nothing was stored. The request can be repeated; Retry-After suggests when."}
 	NotReady = &Type{"not-ready", 503, "The server cannot serve yet",
-		"No partition can be read (with ?write: no master can be written) through this server. See /v1/status."}
+		"No partition can be read (with ?write: no master can be written) through this server, or the API keys could not be read yet. See /v1/status."}
 )
 
 // Types lists all problem types in the order of the index page.
 var Types = []*Type{
-	InvalidKey, InvalidParameter, InvalidCursor, InvalidHeader, InvalidJSON, InvalidItem, IncompleteBody, Digest, CrossOrigin, UnknownHost,
-	NotFound, UnknownRoute, Method, NotAcceptable, Timeout, AnswersUnread, LengthRequired, Resync, Precondition, TooLarge,
-	Encoding, MediaType, Range, DifferentMasters, Internal, MasterUnavailable, OutcomeUnknown,
-	NoPartition, Session, SessionLost, TooStale, TooFewPartitions, Overloaded, TimedOut, ShuttingDown, SyncElsewhere, Unhealthy, NotReady,
+	InvalidKey, InvalidParameter, InvalidCursor, InvalidHeader, InvalidJSON, InvalidItem, IncompleteBody, Digest, Unauthenticated, Forbidden, CrossOrigin, HTTPSRequired, UnknownHost,
+	NotFound, UnknownRoute, Method, NotAcceptable, Timeout, AnswersUnread, MoveRefused, LengthRequired, Resync, Precondition, TooLarge,
+	Encoding, MediaType, Range, DifferentMasters, TooManyRequests, Internal, MasterUnavailable, InsufficientStorage, QuotaExceeded, OutcomeUnknown,
+	NoPartition, Session, SessionLost, TooStale, TooFewPartitions, MoveAborted, MoveUnfinished, Overloaded, TimedOut, ShuttingDown, SyncElsewhere, Unhealthy, AuditUnavailable, NotReady,
 }

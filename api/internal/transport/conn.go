@@ -12,29 +12,6 @@ import (
 	"time"
 )
 
-// Serve serves HTTP, without TLS, until the listener is closed. The handlers of the server must set their fields
-// through Conn.
-func Serve(server *http.Server, l net.Listener, a Accepting) error {
-	return Prepare(server).Serve(NewListener(l, a))
-}
-
-// Prepare installs the hooks by which handlers find their Conn. Serve calls Prepare; only tests that start a server by
-// themselves need it.
-func Prepare(server *http.Server) *http.Server {
-	server.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
-		if c, ok := c.(*Conn); ok {
-			return With(ctx, c)
-		}
-		return ctx
-	}
-	server.ConnState = func(c net.Conn, state http.ConnState) {
-		if c, ok := c.(*Conn); ok && state == http.StateIdle {
-			c.waiting.Store(time.Now().UnixNano())
-		}
-	}
-	return server
-}
-
 type connKey struct{}
 
 // With returns a context for requests that arrive on c.
@@ -46,10 +23,23 @@ func Of(r *http.Request) *Conn {
 	return c
 }
 
+// secureKey has the Conn below a connection with TLS.
+type secureKey struct{}
+
+// Crowded reports whether the connection of a request must end with the answer: as many connections are idle as may be,
+// and none for long enough to be closed in its place.
+func Crowded(r *http.Request) bool {
+	c := Of(r)
+	if c == nil {
+		c, _ = r.Context().Value(secureKey{}).(*Conn)
+	}
+	return c != nil && c.listener != nil && c.listener.exceeds(1) && !c.listener.makeRoom()
+}
+
 // NewConn wraps a connection that no Listener has accepted.
 func NewConn(c net.Conn) *Conn {
 	out := &Conn{Conn: c, watch: watch{ended: make(chan struct{}, 1)}}
-	out.waiting.Store(time.Now().UnixNano())
+	out.waiting.Store(-time.Now().UnixNano())
 	return out
 }
 
@@ -66,8 +56,10 @@ func NewConn(c net.Conn) *Conn {
 type Conn struct {
 	net.Conn
 	listener         *Listener    // nil: unbounded
-	waiting          atomic.Int64 // since when the connection has no request, ns since 1970; 0: a request is being answered
+	waiting          atomic.Int64 // since when the connection has no request, ns since 1970, negative before the first; 0: has one
 	reading, writing deadline
+	secure           bool        // carries TLS
+	stuck            atomic.Bool // a write of TLS has exceeded its deadline
 	watch            watch
 	fields           []byte // to insert into the next answer; owned by the handler
 	buffer           []byte // net/http's, which the first read fills
@@ -75,7 +67,39 @@ type Conn struct {
 }
 
 // StartRequest notes that a request has arrived: the listener no longer closes the connection to make room.
-func (c *Conn) StartRequest() { c.waiting.Store(0) }
+func (c *Conn) StartRequest() { c.setWaiting(0) }
+
+// StartRequests returns a handler that calls StartRequest for the connection of each request.
+func StartRequests(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c := Of(r); c != nil {
+			c.StartRequest()
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// startWaiting notes that the connection is idle.
+func (c *Conn) startWaiting() {
+	c.setWaiting(time.Now().UnixNano())
+	if l := c.listener; l != nil && l.exceeds(0) { // a connection of HTTP/2 is idle before its first answer
+		l.makeRoom()
+	}
+}
+
+func (c *Conn) setWaiting(at int64) { c.countIdle(c.waiting.Swap(at), at) }
+
+// countIdle notes that c.waiting has changed.
+func (c *Conn) countIdle(from, to int64) {
+	if c.listener == nil || (from > 0) == (to > 0) {
+		return
+	}
+	if to > 0 {
+		c.listener.idle.Add(1)
+	} else {
+		c.listener.idle.Add(-1)
+	}
+}
 
 // SendFields inserts fields after the next status line that net/http writes, and returns a free buffer for the fields of
 // a later answer.
@@ -235,8 +259,10 @@ var (
 	errNoStatusLine = errors.New("net/http writes something other than a status line first")
 )
 
+// writeAll fails at once after a write of TLS that has exceeded its deadline: TLS can send no more than its farewell,
+// which would wait for the same client once more.
 func (c *Conn) writeAll(p []byte) (int, error) {
-	if !c.writing.enter(c.Conn.SetWriteDeadline) {
+	if c.stuck.Load() || !c.writing.enter(c.Conn.SetWriteDeadline) {
 		return 0, os.ErrDeadlineExceeded
 	}
 	defer c.writing.leave()
@@ -244,6 +270,9 @@ func (c *Conn) writeAll(p []byte) (int, error) {
 		n, err := c.Conn.Write(p[done:])
 		done += n
 		if err == nil || !c.writing.expiredEarly(err, c.Conn.SetWriteDeadline) {
+			if c.secure && errors.Is(err, os.ErrDeadlineExceeded) {
+				c.stuck.Store(true)
+			}
 			return done, err
 		}
 	}
@@ -252,6 +281,7 @@ func (c *Conn) writeAll(p []byte) (int, error) {
 // Close closes the connection and makes room for another one in its Listener.
 func (c *Conn) Close() error {
 	err := c.Conn.Close()
+	c.setWaiting(0)
 	if c.listener != nil {
 		c.listener.forget(c)
 	}

@@ -5,25 +5,30 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // Accepting bounds the connections of a server.
 type Accepting struct {
-	Max    int          // 0: unbounded
-	Logger *slog.Logger // for failures to accept; nil: slog.Default()
+	Max     int          // 0: unbounded
+	MaxIdle int          // that wait for their next request; 0: unbounded
+	Logger  *slog.Logger // for failures to accept; nil: slog.Default()
 }
 
 // Listener bounds the number of open connections. When all are in use, a new connection replaces the connection that
-// has waited longest for a request, so that silent clients do not keep others out.
+// has waited longest for a request, so that silent clients do not keep others out. An idle connection, which waits for
+// its next request, costs memory; Crowded bounds their number.
 type Listener struct {
 	net.Listener
 	accepting Accepting
+	idle      atomic.Int64 // number of idle connections
 
 	mu     sync.Mutex // guards the fields below
 	ended  sync.Cond  // signalled when a connection closes
 	open   map[*Conn]struct{}
 	logged time.Time // time of the last logged error
+	full   time.Time // until when makeRoom does not search again
 	closed bool
 }
 
@@ -47,9 +52,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for l.accepting.Max > 0 && len(l.open) >= l.accepting.Max && !l.closed {
-		if idle := l.longestWaiting(); idle != nil {
-			idle.Conn.Close() // the connection's goroutine ends with an error
-			delete(l.open, idle)
+		if l.replace(anyWaiting) {
 			continue
 		}
 		l.ended.Wait()
@@ -65,19 +68,55 @@ func (l *Listener) Open() int {
 	return len(l.open)
 }
 
-// longestWaiting returns the connection that has been longest without a request and keeps it from starting one; nil if
-// all have requests.
-func (l *Listener) longestWaiting() *Conn {
+// exceeds reports whether the idle connections, and so many more, exceed their bound.
+func (l *Listener) exceeds(more int64) bool {
+	return l.accepting.MaxIdle > 0 && l.idle.Load()+more > int64(l.accepting.MaxIdle)
+}
+
+const (
+	// idleGrace is how long an idle connection is kept at least: the next request of a busy client may be on its way.
+	idleGrace = time.Second
+	// roomEvery is the time between two searches for an idle connection to close, while there is none.
+	roomEvery = idleGrace / 10
+)
+
+// makeRoom closes the connection that has been idle longest, unless that is less than idleGrace.
+func (l *Listener) makeRoom() bool {
+	now := time.Now()
+	before := now.Add(-idleGrace).UnixNano()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now.Before(l.full) {
+		return false
+	}
+	made := l.replace(func(at int64) bool { return 0 < at && at <= before })
+	if !made {
+		l.full = now.Add(roomEvery)
+	}
+	return made
+}
+
+func anyWaiting(at int64) bool { return at != 0 }
+
+// replace closes the connection that has been longest without a request, among those with a matching Conn.waiting. The
+// result is false if there is none. The caller holds mu.
+func (l *Listener) replace(matches func(at int64) bool) bool {
 	for {
 		var first *Conn
 		since := int64(0)
 		for c := range l.open {
-			if at := c.waiting.Load(); at > 0 && (first == nil || at < since) {
+			if at := c.waiting.Load(); matches(at) && (first == nil || max(at, -at) < max(since, -since)) {
 				first, since = c, at
 			}
 		}
-		if first == nil || first.waiting.CompareAndSwap(since, 0) {
-			return first
+		if first == nil {
+			return false
+		}
+		if first.waiting.CompareAndSwap(since, 0) { // otherwise a request has just arrived
+			first.countIdle(since, 0)
+			first.Conn.Close() // the connection's goroutine ends with an error
+			delete(l.open, first)
+			return true
 		}
 	}
 }

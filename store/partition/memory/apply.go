@@ -29,6 +29,12 @@ func (db *database) apply(c partition.Copy) error {
 		return partition.ErrPositionMoved
 	}
 	db.positions[c.Origin] = p.Follow(c)
+	for o, goal := range c.Goals {
+		if other := db.positions[o]; o != db.name && goal > other.Goal {
+			other.Origin, other.Goal = o, goal
+			db.positions[o] = other
+		}
+	}
 	for _, e := range c.Entries {
 		if e.Revision > db.entries[e.Key].Revision {
 			db.put(e)
@@ -43,7 +49,9 @@ func (m *Partition) Reset(ctx context.Context, origin partition.Origin) error {
 		if origin == m.db.name {
 			return fmt.Errorf("%w: %s is its own origin", partition.ErrRefused, origin)
 		}
-		delete(m.db.positions, origin)
+		if p, held := m.db.positions[origin]; held {
+			m.db.positions[origin] = partition.Position{Origin: origin, Goal: p.Goal}
+		}
 		m.db.remove(origin, func(partition.Entry) bool { return true })
 		return nil
 	})

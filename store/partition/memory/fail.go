@@ -12,17 +12,22 @@ import (
 // The operations of a Partition, as the hook of Fail gets them.
 const (
 	OpPrepare   = "prepare"
+	OpSchema    = "schema" // also the first part of migrate and finish
 	OpCluster   = "cluster"
 	OpJoin      = "join"
+	OpPromise   = "promise"
 	OpAccept    = "accept"
 	OpCommit    = "commit"    // before the first change
 	OpCommitted = "committed" // after the commit, before its answer
 	OpGet       = "get"
 	OpList      = "list"
+	OpUsage     = "usage"
 	OpPositions = "positions"
+	OpCounter   = "counter"
 	OpNewest    = "newest"
 	OpExpired   = "expired"
 	OpSnapshot  = "snapshot"
+	OpView      = "view"
 	OpNext      = "next" // of a Snapshot
 	OpBarrier   = "barrier"
 	OpApply     = "apply"   // before the first change
@@ -77,6 +82,11 @@ func (m *Partition) begin(ctx context.Context, op string) error {
 	}
 	if hook := m.fail.Load(); hook != nil {
 		if err := (*hook)(op); err != nil {
+			return m.wrap(op, err)
+		}
+	}
+	if op != OpSchema {
+		if err := m.db.checkSchema(op); err != nil {
 			return m.wrap(op, err)
 		}
 	}

@@ -2,7 +2,6 @@ package memory
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -41,6 +40,7 @@ type database struct {
 	positions map[partition.Origin]partition.Position
 	cluster   *partition.Cluster
 	lease     partition.Lease
+	schema    partition.Schema
 }
 
 // Option changes a new database.
@@ -66,6 +66,7 @@ func New(name string, options ...Option) *Partition {
 		writer:        make(chan struct{}, 1),
 		entries:       make(map[partition.Key]partition.Entry),
 		positions:     make(map[partition.Origin]partition.Position),
+		schema:        partition.Created(),
 	}
 	for _, option := range options {
 		option(db)
@@ -103,78 +104,6 @@ func (m *Partition) Prepare(ctx context.Context) error { return m.begin(ctx, OpP
 
 // Barrier does nothing: the durability of memory cannot be raised.
 func (m *Partition) Barrier(ctx context.Context) error { return m.begin(ctx, OpBarrier) }
-
-// Cluster implements partition.Identity.
-func (m *Partition) Cluster(ctx context.Context) (c partition.Cluster, err error) {
-	err = m.view(ctx, OpCluster, func() error {
-		if m.db.cluster == nil {
-			return partition.ErrNoCluster
-		}
-		c = cloneCluster(*m.db.cluster)
-		return nil
-	})
-	return c, err
-}
-
-// Join implements partition.Identity.
-func (m *Partition) Join(ctx context.Context, c partition.Cluster) (stands partition.Cluster, err error) {
-	err = m.update(ctx, OpJoin, func() error {
-		if m.db.cluster == nil {
-			m.db.join(cloneCluster(c))
-		}
-		stands = cloneCluster(*m.db.cluster)
-		return nil
-	})
-	return stands, err
-}
-
-func (db *database) join(c partition.Cluster) {
-	c.PartitionID, c.Name = partition.NewPartitionID(), string(db.name)
-	db.cluster = &c
-	if slices.Contains(c.Masters, c.Name) {
-		db.positions[db.name] = partition.Position{Origin: db.name, Revision: partition.Floor(c.Epoch)}
-	}
-}
-
-// Accept implements partition.Identity.
-func (m *Partition) Accept(ctx context.Context, c partition.Cluster) (stands partition.Cluster, err error) {
-	err = m.update(ctx, OpAccept, func() error {
-		if err := m.db.accept(cloneCluster(c)); err != nil {
-			return err
-		}
-		stands = cloneCluster(*m.db.cluster)
-		return nil
-	})
-	return stands, err
-}
-
-func (db *database) accept(c partition.Cluster) error {
-	switch row := db.cluster; {
-	case row == nil:
-		return partition.ErrNoCluster
-	case row.ID != c.ID:
-		return fmt.Errorf("%w: this database belongs to another cluster", partition.ErrRefused)
-	case row.Epoch >= c.Epoch:
-		return nil
-	}
-	for _, e := range c.Ends {
-		if err := c.CheckPosition(string(db.name), e.Origin, db.positions[e.Origin].Revision); err != nil {
-			return err
-		}
-	}
-	c.PartitionID, c.Name = db.cluster.PartitionID, db.cluster.Name
-	db.cluster = &c
-	if own, ok := db.positions[db.name]; ok && slices.Contains(c.Masters, c.Name) {
-		own.Revision = max(own.Revision, partition.Floor(c.Epoch))
-		db.positions[db.name] = own
-	}
-	return nil
-}
-
-func cloneCluster(c partition.Cluster) partition.Cluster {
-	c.Masters, c.Slots, c.Ends = slices.Clone(c.Masters), slices.Clone(c.Slots), slices.Clone(c.Ends)
-	return c
-}
 
 // instant reads the clock of the database.
 func (db *database) instant() partition.Instant { return partition.InstantOf(db.now()) }

@@ -78,6 +78,35 @@ func (db *database) list(s partition.Span) (entries []partition.Entry, more bool
 	return entries, false
 }
 
+// Usage implements partition.Reader.
+func (m *Partition) Usage(ctx context.Context, s partition.Span) (u partition.Usage, err error) {
+	err = m.view(ctx, OpUsage, func() error {
+		if s.Limit < 1 {
+			return fmt.Errorf("limit %d", s.Limit)
+		}
+		u = m.db.usage(s)
+		return nil
+	})
+	return u, err
+}
+
+func (db *database) usage(s partition.Span) partition.Usage {
+	u, now := partition.Usage{Revision: db.positions[db.name].Revision}, db.instant()
+	for i, k := range db.index.from(s.From) {
+		if s.To != "" && k >= s.To {
+			break
+		}
+		if e := db.entries[k]; e.Origin == db.name && e.Live(now) {
+			u.Keys, u.Bytes = u.Keys+1, u.Bytes+e.Size
+		}
+		if i+1 == s.Limit {
+			u.Last = k
+			break
+		}
+	}
+	return u
+}
+
 // Newest implements partition.Reader.
 func (m *Partition) Newest(ctx context.Context, origin partition.Origin, limit int) (newest []partition.Entry, err error) {
 	err = m.view(ctx, OpNewest, func() error {
@@ -94,37 +123,51 @@ func (m *Partition) Newest(ctx context.Context, origin partition.Origin, limit i
 // Positions implements partition.Reader.
 func (m *Partition) Positions(ctx context.Context) (p partition.Positions, err error) {
 	err = m.view(ctx, OpPositions, func() error {
-		p = partition.Positions{Now: m.db.instant(), Origins: maps.Clone(m.db.positions)}
+		p = m.db.allPositions()
 		return nil
 	})
 	return p, err
 }
 
+// Counter implements partition.Master.
+func (m *Partition) Counter(ctx context.Context) (r partition.Revision, err error) {
+	err = m.view(ctx, OpCounter, func() error {
+		r = m.db.positions[m.db.name].Revision
+		return nil
+	})
+	return r, err
+}
+
+func (db *database) allPositions() partition.Positions {
+	p := partition.Positions{Now: db.instant(), Origins: maps.Clone(db.positions)}
+	if db.cluster != nil {
+		p.Epoch = db.cluster.Epoch
+	}
+	return p
+}
+
 // Expired implements partition.Master.
-func (m *Partition) Expired(ctx context.Context, limit int) (keys []partition.Key, err error) {
+func (m *Partition) Expired(ctx context.Context, s partition.ExpirySpan) (keys []partition.ExpiredKey, err error) {
 	err = m.view(ctx, OpExpired, func() error {
-		if limit < 1 {
-			return fmt.Errorf("limit %d", limit)
+		if s.Limit < 1 {
+			return fmt.Errorf("limit %d", s.Limit)
 		}
-		keys = m.db.expired(limit)
+		keys = m.db.expired(s)
 		return nil
 	})
 	return keys, err
 }
 
-func (db *database) expired(limit int) (keys []partition.Key) {
+func (db *database) expired(s partition.ExpirySpan) (keys []partition.ExpiredKey) {
 	now := db.instant()
-	var entries []partition.Entry
 	for _, e := range db.entries {
-		if e.Origin == db.name && !e.Deleted && !e.Live(now) {
-			entries = append(entries, e)
+		k := partition.ExpiredKey{At: e.ExpiresAt, Key: e.Key}
+		if e.Origin == s.Origin && !e.Deleted && !e.Live(now) && (s.Until == 0 || k.At <= s.Until) && k.Compare(s.After) > 0 {
+			keys = append(keys, k)
 		}
 	}
-	slices.SortFunc(entries, func(a, b partition.Entry) int { return cmp.Compare(a.ExpiresAt, b.ExpiresAt) })
-	for _, e := range entries[:min(len(entries), limit)] {
-		keys = append(keys, e.Key)
-	}
-	return keys
+	slices.SortFunc(keys, partition.ExpiredKey.Compare)
+	return keys[:min(len(keys), s.Limit)]
 }
 
 // Snapshot implements partition.Source.
@@ -137,6 +180,10 @@ func (m *Partition) Snapshot(ctx context.Context, origin partition.Origin, after
 			p.SyncedAt = m.db.instant()
 		}
 		s.position, s.rest = p, m.db.between(origin, after, p.Revision)
+		s.heads = maps.Clone(m.db.positions)
+		if m.db.cluster != nil {
+			s.epoch = m.db.cluster.Epoch
+		}
 		return nil
 	})
 	if err != nil {
@@ -160,12 +207,17 @@ func (db *database) between(origin partition.Origin, after, upTo partition.Revis
 type snapshot struct {
 	m        *Partition
 	position partition.Position
+	epoch    int64
+	heads    map[partition.Origin]partition.Position
 	rest     []partition.Entry
 	closed   bool
 }
 
 // Position implements partition.Snapshot.
 func (s *snapshot) Position() partition.Position { return s.position }
+
+// Heads implements partition.Snapshot.
+func (s *snapshot) Heads() (int64, map[partition.Origin]partition.Position) { return s.epoch, s.heads }
 
 // Next implements partition.Snapshot.
 func (s *snapshot) Next(ctx context.Context, maxEntries int, maxBytes int64) (entries []partition.Entry, err error) {

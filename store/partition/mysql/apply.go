@@ -2,15 +2,18 @@ package mysql
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/sqlengine"
 )
 
 const (
 	// movePosition changes a position from From, under a lease that is still held.
-	movePosition = `UPDATE {p}positions SET revision = %d, goal = %d, synced_at = GREATEST(synced_at, %d) WHERE origin = %s AND revision = %d`
+	movePosition = `UPDATE {p}positions SET revision = %d, goal = GREATEST(goal, %d), synced_at = GREATEST(synced_at, %d) WHERE origin = %s AND revision = %d`
 	// underLease keeps the lease from changing hands before the commit.
 	underLease = ` AND (SELECT fence FROM {p}lease WHERE id = 1 LOCK IN SHARE MODE) = %d`
 )
@@ -19,8 +22,8 @@ const (
 // statement guards the rows: unless it changed the position, no row can be written. If the position
 // is unchanged, the caller uses an ordinary transaction, which finds the reason.
 func (d *database) ApplyFast(ctx context.Context, c partition.Copy) (done bool, err error) {
-	if c.From == 0 || c.Collected != 0 {
-		return false, nil // the row of the position may be missing, or Collected changes too
+	if c.From == 0 || c.Collected != 0 || len(c.Goals) > 0 {
+		return false, nil // the row of the position may be missing, or more than that row changes
 	}
 	l, err := d.writers.Acquire(ctx)
 	if err != nil {
@@ -43,6 +46,17 @@ func (d *database) ApplyFast(ctx context.Context, c partition.Copy) (done bool, 
 		return true, fmt.Errorf("%w: %w", partition.ErrOutcomeUnknown, err)
 	}
 	return !d.Answered(err), err
+}
+
+// UpsertNewer implements sqlengine.Dialect.
+func (d *database) UpsertNewer(ctx context.Context, c *sqlengine.Conn, entries []partition.Entry) error {
+	l := c.RawConn.(*rawConn)
+	l.text = l.text[:0]
+	t := &transfer{d: d, l: l, sent: true, moved: true}
+	if err := t.addWrites(ctx, entries); err != nil {
+		return err
+	}
+	return t.flush(ctx)
 }
 
 // errNotMoved: the position differs from From, or the lease has another holder.
@@ -111,4 +125,80 @@ func (t *transfer) flush(ctx context.Context) error {
 		return errNotMoved
 	}
 	return err
+}
+
+// bulkRows is the number of rows of the prepared statement for large copies. Binary arguments cost
+// the server a quarter less than text, because parsing is most of the cost of a row: 6.5 instead of
+// 8.7 µs for a new row of 100 bytes.
+const (
+	bulkRows    = 250
+	bulkColumns = 9 // the columns of plainColumns
+)
+
+// bulk returns the prepared statement for bulkRows plain rows.
+func (c *clause) bulk() string {
+	rows := strings.Repeat(sqlengine.Placeholders(bulkColumns)+",", bulkRows)
+	return c.head + rows[:len(rows)-1] + c.tail
+}
+
+// startsBulk reports whether the first bulkRows entries fit the prepared statement: they are plain,
+// they fit into a chunk, and none is so large that the driver would send the value alone.
+func (d *database) startsBulk(entries []partition.Entry) bool {
+	if len(entries) < bulkRows {
+		return false
+	}
+	size, limit, alone := 0, d.chunkBytes(), int(d.packet.Load())/(bulkRows*bulkColumns+1)
+	for i := range bulkRows {
+		e := &entries[i]
+		if len(e.Value) >= alone || !plain(e) {
+			return false
+		}
+		size += rowBytes(e)
+	}
+	return size < limit
+}
+
+// writeBulk writes entries from the start while they fit the prepared statement, and returns the
+// remaining entries.
+func (t *transfer) writeBulk(ctx context.Context, entries []partition.Entry) ([]partition.Entry, error) {
+	for t.d.startsBulk(entries) {
+		if err := t.flush(ctx); err != nil { // no row is written unless the position was changed
+			return nil, err
+		}
+		done := false
+		err := t.l.withKill(ctx, func() (err error) {
+			done, err = t.l.writeBulk(t.d.bulkText, entries[:bulkRows])
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		if !done {
+			break
+		}
+		entries = entries[bulkRows:]
+	}
+	return entries, nil
+}
+
+// writeBulk reports done as false if the server has no room for prepared statements.
+func (l *rawConn) writeBulk(statement string, entries []partition.Entry) (done bool, err error) {
+	if l.bulk == nil {
+		made, err := l.conn.PrepareContext(context.Background(), statement)
+		if err = l.markBroken(err); err != nil && l.broken {
+			return false, err
+		} else if err != nil {
+			return false, nil
+		}
+		l.bulk = made.(driver.StmtExecContext)
+	}
+	l.args = l.args[:0]
+	for i := range entries {
+		e := &entries[i]
+		l.args = appendArgs(l.args, string(e.Key), string(e.Origin), int64(e.Revision), e.Deleted, e.ContentType,
+			int64(e.ModifiedAt), int64(e.Checksum), int64(len(e.Value)), notNil(e.Value))
+	}
+	_, err = l.bulk.ExecContext(context.Background(), l.args)
+	clear(l.args)
+	return err == nil, l.markBroken(err)
 }

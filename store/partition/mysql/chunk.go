@@ -5,7 +5,6 @@ import (
 	"database/sql/driver"
 
 	"github.com/runnelkv/runnel/store/partition"
-	"github.com/runnelkv/runnel/store/partition/sqlengine"
 )
 
 // largeValue is the size in bytes above which a value is sent in a statement of its own, with
@@ -62,15 +61,12 @@ func rowBytes(e *partition.Entry) int {
 	return n + n/10 + 150
 }
 
-// UpsertNewer implements sqlengine.Dialect.
-func (d *database) UpsertNewer(ctx context.Context, c *sqlengine.Conn, entries []partition.Entry) error {
-	l := c.RawConn.(*rawConn)
-	l.text = l.text[:0]
-	t := &transfer{d: d, l: l, sent: true, moved: true}
-	if err := t.addWrites(ctx, entries); err != nil {
+// execEntry runs a prepared statement with the columns of an entry.
+func (l *rawConn) execEntry(ctx context.Context, statement string, e *partition.Entry) error {
+	return l.withKill(ctx, func() error {
+		_, err := l.execArgs(statement, entryArgs(e))
 		return err
-	}
-	return t.flush(ctx)
+	})
 }
 
 // entryArgs returns the columns of an entry as arguments.
@@ -86,13 +82,6 @@ func entryArgs(e *partition.Entry) []driver.NamedValue {
 		int64(e.ModifiedAt), expires, int64(e.Checksum), int64(len(e.Value)), notNil(e.Value))
 }
 
-func appendArgs(args []driver.NamedValue, values ...any) []driver.NamedValue {
-	for _, v := range values {
-		args = append(args, driver.NamedValue{Ordinal: len(args) + 1, Value: v})
-	}
-	return args
-}
-
 // notNil turns nil, which would be NULL, into an empty value.
 func notNil(value []byte) []byte {
 	if value == nil {
@@ -100,6 +89,3 @@ func notNil(value []byte) []byte {
 	}
 	return value
 }
-
-// plain reports whether the columns missing from plainColumns are NULL.
-func plain(e *partition.Entry) bool { return len(e.Metadata) == 0 && e.ExpiresAt == 0 }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
-	"github.com/runnelkv/runnel/store/partition"
 	"github.com/runnelkv/runnel/store/partition/sqlengine"
 )
 
@@ -72,6 +71,62 @@ func (l *rawConn) isAlive(ctx context.Context) bool { return l.conn.ResetSession
 // Close ends the connection.
 func (l *rawConn) Close() error { return l.conn.Close() }
 
+// Exec implements sqlengine.RawConn. All statements are sent as text.
+func (l *rawConn) Exec(ctx context.Context, s sqlengine.Statement, args ...any) (changed int64, err error) {
+	err = l.withKill(ctx, func() error {
+		named := namedValues(args)
+		done, err := l.conn.ExecContext(context.Background(), s.Text, named)
+		if errors.Is(err, driver.ErrSkip) { // with its arguments the text exceeds a packet
+			changed, err = l.execArgs(s.Text, named)
+			return err
+		}
+		if err != nil {
+			return l.markBroken(err)
+		}
+		changed, err = done.RowsAffected()
+		return err
+	})
+	return changed, err
+}
+
+func namedValues(args []any) []driver.NamedValue {
+	named := make([]driver.NamedValue, 0, len(args))
+	for _, a := range args {
+		if n, ok := a.(int); ok {
+			a = int64(n)
+		}
+		named = appendArgs(named, a)
+	}
+	return named
+}
+
+func appendArgs(args []driver.NamedValue, values ...any) []driver.NamedValue {
+	for _, v := range values {
+		args = append(args, driver.NamedValue{Ordinal: len(args) + 1, Value: v})
+	}
+	return args
+}
+
+// CommitTx implements sqlengine.RawConn.
+func (l *rawConn) CommitTx(ctx context.Context) error {
+	_, err := l.Exec(ctx, sqlengine.Statement{Text: "COMMIT"})
+	l.inTx = l.inTx && err != nil
+	return err
+}
+
+// RollbackTx implements sqlengine.RawConn.
+func (l *rawConn) RollbackTx(ctx context.Context) error {
+	err := l.withKill(ctx, func() error { return l.runText("ROLLBACK", nothing) })
+	l.inTx = l.inTx && err != nil
+	return err
+}
+
+// Abort implements sqlengine.RawConn.
+func (l *rawConn) Abort() {
+	l.broken = true
+	l.raw.abort()
+}
+
 // rollbackGrace limits a ROLLBACK after an operation, whose own time may have ended.
 const rollbackGrace = 2 * time.Second
 
@@ -110,6 +165,25 @@ func (l *rawConn) interruptNow() {
 			l.d.kill(grace, l)
 		}
 	}
+}
+
+// kill tells the server to stop the statement of a writing connection, or to close a reading
+// connection.
+func (d *database) kill(ctx context.Context, l *rawConn) {
+	id := l.id.Load()
+	if id == 0 || l.role == killing {
+		return
+	}
+	what := "CONNECTION"
+	if l.role == writing {
+		what = "QUERY"
+	}
+	k, err := d.killer.Acquire(ctx)
+	if err != nil {
+		return
+	}
+	defer d.killer.release(k)
+	_ = k.withKill(ctx, func() error { return k.runText(fmt.Sprintf("KILL %s %d", what, id), nothing) })
 }
 
 // withKill runs f, which uses the connection, and interrupts the use when ctx ends.
@@ -221,14 +295,6 @@ func (l *rawConn) execArgs(statement string, args []driver.NamedValue) (changed 
 		changed, err = done.RowsAffected()
 	}
 	return changed, errors.Join(l.markBroken(err), st.Close())
-}
-
-// execEntry runs a prepared statement with the columns of an entry.
-func (l *rawConn) execEntry(ctx context.Context, statement string, e *partition.Entry) error {
-	return l.withKill(ctx, func() error {
-		_, err := l.execArgs(statement, entryArgs(e))
-		return err
-	})
 }
 
 // rollbackOpen rolls back an open transaction. If the rollback fails, inTx stays set.

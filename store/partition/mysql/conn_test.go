@@ -97,13 +97,7 @@ func TestConnectionsStayWithinTheirLimit(t *testing.T) {
 
 func mostConnections(t *testing.T, db *sql.DB, database string, done chan struct{}) (most int) {
 	for {
-		var n int // including the observer's own connection
-		err := db.QueryRow("SELECT COUNT(*) - 1 FROM information_schema.processlist WHERE db = ?", database).Scan(&n)
-		if err != nil {
-			t.Error(err)
-			return 0
-		}
-		most = max(most, n)
+		most = max(most, len(servers.Connections(t, db, "db = ?", database)))
 		select {
 		case <-done:
 			return most
@@ -151,15 +145,11 @@ func TestReadOnAConnectionThatDiesIsMadeAgain(t *testing.T) {
 			}
 			answer := make(chan error, 1)
 			go func() { answer <- read() }()
-			for waiting := int64(0); waiting == 0; {
-				err := db.QueryRowContext(t.Context(), `SELECT id FROM information_schema.processlist
-					WHERE db = ? AND state LIKE 'Waiting for table%'`, c.Database).Scan(&waiting)
-				if err == nil {
-					partitiontest.Exec(t, db, fmt.Sprintf("KILL CONNECTION %d", waiting))
-				} else if !errors.Is(err, sql.ErrNoRows) {
-					t.Fatal(err)
-				}
+			var waiting []int64
+			for len(waiting) == 0 {
+				waiting = servers.Connections(t, db, "db = ? AND state LIKE 'Waiting for table%'", c.Database)
 			}
+			partitiontest.Exec(t, db, fmt.Sprintf("KILL CONNECTION %d", waiting[0]))
 			if _, err := conn.ExecContext(t.Context(), "UNLOCK TABLES"); err != nil {
 				t.Fatal(err)
 			}

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-sql-driver/mysql"
-
 	"github.com/runnelkv/runnel/store/partition"
 )
 
@@ -54,11 +52,6 @@ func (d *database) dialIn(ctx context.Context, r role, database string) (l *rawC
 	l.interrupt = l.interruptNow
 	config := d.config.Clone()
 	config.DBName = database
-	if d.password != nil {
-		if config.Passwd, err = d.password(); err != nil {
-			return nil, fmt.Errorf("%w: %w", partition.ErrRefused, err)
-		}
-	}
 	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, network, address)
 		if err != nil {
@@ -69,11 +62,7 @@ func (d *database) dialIn(ctx context.Context, r role, database string) (l *rawC
 		}
 		return l.raw, nil
 	}
-	connector, err := mysql.NewConnector(config)
-	if err != nil {
-		return nil, err
-	}
-	conn, err := connector.Connect(ctx)
+	conn, err := d.login.connect(ctx, config)
 	if err != nil {
 		return nil, err
 	}
@@ -115,21 +104,45 @@ func (l *rawConn) setup() error {
 	return l.runText(last+strings.Repeat(" ", int(max(0, min(driverBuffer, l.server.packet-minHeadroom)))), nothing)
 }
 
-// kill tells the server to stop the statement of a writing connection, or to close a reading
-// connection.
-func (d *database) kill(ctx context.Context, l *rawConn) {
-	id := l.id.Load()
-	if id == 0 || l.role == killing {
-		return
+// server has the properties of a server that a new connection reads.
+type server struct {
+	mariaDB   bool
+	packet    int64             // max_allowed_packet
+	userConns int64             // max_user_connections of the account; 0: no limit
+	variables map[string]string // by their names; those that the server lacks are missing
+}
+
+// warnings describe the settings by which a crash of the server's machine can take back or damage
+// acknowledged writes.
+func (s *server) warnings() (warnings []string) {
+	const lost = "%s is %s: a crash of the machine takes acknowledged writes back; set it to %s"
+	v := s.variables
+	if doublewrite := v["innodb_doublewrite"]; doublewrite == "OFF" || doublewrite == "0" {
+		warnings = append(warnings, "innodb_doublewrite is off: a crash of the machine can damage tables, unless the file system writes pages whole")
 	}
-	what := "CONNECTION"
-	if l.role == writing {
-		what = "QUERY"
+	if flush, known := v["innodb_flush_log_at_trx_commit"]; known && flush != "1" {
+		warnings = append(warnings, fmt.Sprintf(lost, "innodb_flush_log_at_trx_commit", flush, "1"))
 	}
-	k, err := d.killer.Acquire(ctx)
-	if err != nil {
-		return
+	if method := v["innodb_flush_method"]; method == "nosync" || method == "littlesync" {
+		warnings = append(warnings, fmt.Sprintf(lost, "innodb_flush_method", method, "fsync or O_DIRECT"))
 	}
-	defer d.killer.release(k)
-	_ = k.withKill(ctx, func() error { return k.runText(fmt.Sprintf("KILL %s %d", what, id), nothing) })
+	if sync := v["sync_binlog"]; v["log_bin"] == "ON" && sync != "1" {
+		warnings = append(warnings, fmt.Sprintf(lost, "sync_binlog", sync+" with log_bin on", "1"))
+	}
+	return warnings
+}
+
+// checkServer stores the properties that a new connection has read. If max_allowed_packet has
+// changed, the old connections are closed, because the change affects new connections only.
+func (d *database) checkServer(s *server) error {
+	if s.variables["log_bin"] == "ON" && s.variables["binlog_format"] == "STATEMENT" {
+		return fmt.Errorf("%w: set binlog_format = ROW (or MIXED) on the server; it is STATEMENT", partition.ErrRefused)
+	}
+	d.mariaDB.Store(s.mariaDB)
+	if old := d.packet.Swap(s.packet); old != 0 && old != s.packet {
+		d.generation.Add(1)
+	}
+	warnings := s.warnings()
+	d.warned.Store(&warnings)
+	return nil
 }

@@ -18,6 +18,7 @@ import (
 // Error numbers of servers, common to MySQL and MariaDB unless noted.
 const (
 	errCheckRead          = 1020 // MariaDB ≥ 11.6: record has changed since last read
+	errDiskFull           = 1021
 	errTooManyConnections = 1040
 	errDatabaseDenied     = 1044
 	errAccessDenied       = 1045
@@ -26,6 +27,7 @@ const (
 	errUnknownDatabase    = 1049
 	errShutdown           = 1053
 	errDuplicateEntry     = 1062
+	errTableFull          = 1114
 	errTooBigRow          = 1118 // also: a value beyond a tenth of the redo log
 	errTableDenied        = 1142
 	errColumnDenied       = 1143
@@ -112,6 +114,8 @@ func (d *database) Classify(err error) error {
 		return fmt.Errorf("%w: set binlog_format = ROW (or MIXED) on the server: %w", partition.ErrRefused, err)
 	case errPacketTooLarge, errLongData:
 		return fmt.Errorf("%w: max_allowed_packet of the server is too small: %w", partition.ErrTooLarge, err)
+	case errDiskFull, errTableFull:
+		return fmt.Errorf("%w: %w: %w", partition.ErrUnavailable, partition.ErrNoSpace, err)
 	case errTooBigRow, errDataTooLong:
 		return fmt.Errorf("%w: %w", partition.ErrTooLarge, err)
 	case errUnknownDatabase, errNoSuchTable:

@@ -32,7 +32,7 @@ func TestForgottenKillIsRepeated(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer d.Close()
-			if err := d.connect(t.Context()); err != nil {
+			if err := d.Prepare(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			l, err := d.writers.Acquire(t.Context())

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/runnelkv/runnel/store/partition"
 	"github.com/runnelkv/runnel/store/partition/mysqltest"
 	"github.com/runnelkv/runnel/store/partition/partitiontest"
 	"github.com/runnelkv/runnel/store/partition/sqlengine"
@@ -22,13 +23,24 @@ func TestMigrationThatWasCutShortIsMadeAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer db.Close()
-		if _, err := db.Exec("DELETE FROM schema_version WHERE version_id > 0"); err != nil {
-			t.Fatal(err)
-		}
+		partitiontest.Exec(t, db, "DELETE FROM schema_version WHERE version_id > 0")
+		partitiontest.Exec(t, db, "DROP TABLE compat")
 		again := mysqltest.Prepared(t, c, sqlengine.Options{Name: "a"})
 		partitiontest.Join(t, again)
-		if _, err := again.Expired(t.Context(), 1); err != nil {
+		if _, err := again.Expired(t.Context(), partition.ExpirySpan{Origin: "a", Limit: 1}); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// TestLookAtTheSchemaCreatesNoDatabase: neither a plan nor a migration creates a database.
+func TestLookAtTheSchemaCreatesNoDatabase(t *testing.T) {
+	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
+		p := mysqltest.Open(t, mysqltest.Config(t, server.Vacant(t)), sqlengine.Options{Name: "a"})
+		for range 2 {
+			_, err := p.Schema(t.Context())
+			partitiontest.RequireError(t, err, partition.ErrNotPrepared)
+			partitiontest.RequireError(t, p.Migrate(t.Context(), func(partition.Step) {}), partition.ErrNotPrepared)
 		}
 	})
 }

@@ -3,16 +3,12 @@ package mysql
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"database/sql"
 	"database/sql/driver"
 	"embed"
 	"errors"
 	"fmt"
-	"net"
-	"net/url"
-	"os"
+	"io/fs"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,17 +22,6 @@ import (
 	"github.com/runnelkv/runnel/store/partition/sqlengine"
 )
 
-// Config is the address of a MySQL or MariaDB database and the account that opens it.
-type Config struct {
-	Addr     string // host:port, or the path of a Unix socket
-	User     string
-	Password string
-	Database string
-	Params   map[string]string // of go-sql-driver/mysql, for example tls; also ca: a file with the authorities that sign the server's certificate
-	// NewPassword, if not nil, returns the password of each new connection, instead of Password.
-	NewPassword func() (string, error)
-}
-
 // database is the dialect of MySQL and MariaDB.
 type database struct {
 	origin   partition.Origin
@@ -47,9 +32,9 @@ type database struct {
 	lockWait int           // seconds to wait for a row lock
 
 	config     *mysql.Config
-	password   func() (string, error) // nil: config has the password
-	generation atomic.Int64           // connections of older generations are closed
-	expelled   atomic.Int64           // time of the last change of generation, in ns
+	login      *login
+	generation atomic.Int64 // connections of older generations are closed
+	expelled   atomic.Int64 // time of the last change of generation, in ns
 	maxConns   int
 
 	// The pools, with at most maxConns connections in total. To exclude deadlocks, a goroutine that
@@ -108,8 +93,8 @@ func newDatabase(c Config, o sqlengine.Options) (*database, error) {
 	if c.Database == "" || len(c.Database) > 64 || strings.ContainsAny(c.Database, "`\x00") {
 		return nil, fmt.Errorf("database name %q", c.Database)
 	}
-	d := &database{origin: partition.Origin(o.Name), names: o.Names(), database: c.Database, timeout: o.Timeout, grants: c.grants(),
-		config: config, password: c.NewPassword, lockWait: max(1, int(o.Timeout.Seconds()/3)), maxConns: cmp.Or(max(o.MaxConns, 0), defaultConns)}
+	d := &database{origin: partition.Origin(o.Name), names: o.Names(fragments), database: c.Database, timeout: o.Timeout, grants: c.grants(),
+		config: config, login: newLogin(c, config, o.Logger), lockWait: max(1, int(o.Timeout.Seconds()/3)), maxConns: cmp.Or(max(o.MaxConns, 0), defaultConns)}
 	d.killer = d.newPool(1, killing)
 	d.statements()
 	return d, nil
@@ -123,76 +108,14 @@ var fragments = sqlengine.Fragments{
 	LockExclusive: " FOR UPDATE",
 	InsertIgnore:  "INSERT IGNORE",
 	Barrier:       `UPDATE {p}barrier SET counter = counter + 1 WHERE id = 1`, // the redo log is flushed in order, with all before it
+	DeleteByKey:   "DELETE {p}entries FROM {p}entries FORCE INDEX (PRIMARY)",
+	ByKey:         "FORCE INDEX (PRIMARY)",
 	ByRevision:    "FORCE INDEX (by_revision)",
 	ByExpiry:      "FORCE INDEX (by_expiry)",
 	ByLive:        "FORCE INDEX (by_live)",
+	CountTables:   "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = '{table}'",
 	ValueLimit:    "max_allowed_packet of the server",
 	Pipelined:     true,
-}
-
-// config returns the driver's configuration, with the settings on which this package relies.
-func (c Config) config() (*mysql.Config, error) {
-	params := url.Values{}
-	for k, v := range c.Params {
-		params.Set(k, v)
-	}
-	params.Del(caParam)
-	config, err := mysql.ParseDSN("/?" + params.Encode())
-	if err != nil {
-		return nil, fmt.Errorf("parameters of %s: %w", c.Addr, err)
-	}
-	config.Net, config.Addr, config.User, config.Passwd = "tcp", c.Addr, c.User, c.Password
-	if strings.HasPrefix(c.Addr, "/") {
-		config.Net = "unix"
-	}
-	if config.TLS, err = c.tls(config.TLS); err != nil {
-		return nil, err
-	}
-	config.MultiStatements = true   // commits take one round trip
-	config.InterpolateParams = true // so do the others
-	config.ClientFoundRows = false  // "affected" means changed
-	config.ParseTime = false        // there are no times in the tables
-	config.MaxAllowedPacket = 0     // ask the server
-	config.CheckConnLiveness = true // an idle connection may have died
-	config.AllowNativePasswords = true
-	config.Logger = &mysql.NopLogger{}
-	if config.Timeout == 0 {
-		config.Timeout = 10 * time.Second
-	}
-	return config, nil
-}
-
-const caParam = "ca"
-
-// tls completes the driver's settings of TLS, if there are any: the driver knew no address.
-func (c Config) tls(settings *tls.Config) (*tls.Config, error) {
-	if settings == nil || settings.InsecureSkipVerify {
-		return settings, nil
-	}
-	settings = settings.Clone()
-	settings.ServerName = "localhost" // behind a socket
-	if host, _, err := net.SplitHostPort(c.Addr); err == nil {
-		settings.ServerName = host
-	}
-	if file := c.Params[caParam]; file != "" {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("authorities for %s: %w", c.Addr, err)
-		}
-		settings.RootCAs = x509.NewCertPool()
-		if !settings.RootCAs.AppendCertsFromPEM(text) {
-			return nil, fmt.Errorf("authorities for %s: %s holds no certificate in PEM", c.Addr, file)
-		}
-	}
-	return settings, nil
-}
-
-// grants returns a GRANT statement with all privileges that the user needs.
-func (c Config) grants() string {
-	quote := strings.NewReplacer(`\`, `\\`, `'`, `''`)
-	pattern := strings.NewReplacer(`_`, `\_`, `%`, `\%`).Replace(c.Database)
-	return fmt.Sprintf("GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP ON `%s`.* TO '%s'@'%%'",
-		pattern, quote.Replace(c.User))
 }
 
 func (d *database) statements() {
@@ -226,18 +149,9 @@ func (d *database) Warnings() []string {
 	return nil
 }
 
-// Prepare implements sqlengine.Dialect.
+// Prepare implements sqlengine.Dialect. It takes no longer than any operation: a server that hangs
+// must not hold up a start.
 func (d *database) Prepare(ctx context.Context) error {
-	if err := d.connect(ctx); err != nil {
-		return err
-	}
-	return d.migrate(ctx)
-}
-
-// connect creates the database when the server has none of that name. It
-// takes no longer than any operation: only migrations have a reason to,
-// and a server that hangs must not hold up a start.
-func (d *database) connect(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
 	d.generation.Add(1) // open connections may belong to a deleted database
@@ -274,13 +188,14 @@ func (d *database) createDatabase(ctx context.Context) error {
 	return errors.Join(err, l.Close())
 }
 
-//go:embed migrations
+//go:embed migrations/*.sql
 var migrations embed.FS
 
-// migrate holds a lock of the server, so that of several processes one
-// migrates and the others find it done. The lock ends with its connection,
-// which is the only one that the migrations have.
-func (d *database) migrate(ctx context.Context) error {
+// Migrations implements sqlengine.Dialect.
+func (d *database) Migrations() fs.FS { return sqlengine.Folder(migrations, "migrations") }
+
+// Tables implements sqlengine.Dialect.
+func (d *database) Tables(ctx context.Context, f func(*sqlengine.Tables) error) error {
 	l, err := d.killer.Acquire(ctx)
 	if err != nil {
 		return err
@@ -290,13 +205,18 @@ func (d *database) migrate(ctx context.Context) error {
 	db := sql.OpenDB(&onlyConnector{l.conn.(driver.Conn)})
 	defer db.Close()
 	db.SetMaxOpenConns(1)
+	return f(&sqlengine.Tables{DB: db, Dialect: goose.DialectMySQL, Lock: func(ctx context.Context) error { return d.lockTables(ctx, db) }})
+}
+
+// lockTables takes a lock of the server, which ends with the only connection of db.
+func (d *database) lockTables(ctx context.Context, db *sql.DB) error {
 	name := fmt.Sprintf("runnel_%016x", xxh3.HashString(d.database+"."+d.names.Replace("{p}")))
 	for got := (sql.NullInt64{}); got.Int64 != 1; {
 		if err := db.QueryRowContext(ctx, "SELECT GET_LOCK(?, 2)", name).Scan(&got); err != nil {
 			return err
 		}
 	}
-	return sqlengine.Migrate(ctx, db, goose.DialectMySQL, migrations, "migrations", d.names)
+	return nil
 }
 
 // onlyConnector has one connection to give, once.

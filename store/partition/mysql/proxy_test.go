@@ -37,6 +37,7 @@ func keepsTheContract(t *testing.T, server *servers.Server) {
 				defer mu.Unlock()
 				proxies[p].cut()
 			},
+			PlantSchema: func(t *testing.T, s partition.Schema) { partitiontest.PlantSchema(t, servers.Open(t, address), s) },
 		}
 	})
 }

@@ -11,49 +11,6 @@ import (
 	"github.com/runnelkv/runnel/store/partition/sqlengine"
 )
 
-// Exec implements sqlengine.RawConn. All statements are sent as text.
-func (l *rawConn) Exec(ctx context.Context, s sqlengine.Statement, args ...any) (changed int64, err error) {
-	err = l.withKill(ctx, func() error {
-		named := namedValues(args)
-		done, err := l.conn.ExecContext(context.Background(), s.Text, named)
-		if errors.Is(err, driver.ErrSkip) { // with its arguments the text exceeds a packet
-			changed, err = l.execArgs(s.Text, named)
-			return err
-		}
-		if err != nil {
-			return l.markBroken(err)
-		}
-		changed, err = done.RowsAffected()
-		return err
-	})
-	return changed, err
-}
-
-// CommitTx implements sqlengine.RawConn.
-func (l *rawConn) CommitTx(ctx context.Context) error {
-	_, err := l.Exec(ctx, sqlengine.Statement{Text: "COMMIT"})
-	l.inTx = l.inTx && err != nil
-	return err
-}
-
-// RollbackTx implements sqlengine.RawConn.
-func (l *rawConn) RollbackTx(ctx context.Context) error {
-	err := l.withKill(ctx, func() error { return l.runText("ROLLBACK", nothing) })
-	l.inTx = l.inTx && err != nil
-	return err
-}
-
-func namedValues(args []any) []driver.NamedValue {
-	named := make([]driver.NamedValue, 0, len(args))
-	for _, a := range args {
-		if n, ok := a.(int); ok {
-			a = int64(n)
-		}
-		named = appendArgs(named, a)
-	}
-	return named
-}
-
 // rows are the rows of a query, which is interrupted when its context ends.
 type rows struct {
 	l    *rawConn
@@ -136,10 +93,4 @@ func (r *rows) Close() error {
 	r.rows = nil
 	r.l.endUse(r.stop)
 	return errors.Join(r.err, err)
-}
-
-// Abort implements sqlengine.RawConn.
-func (l *rawConn) Abort() {
-	l.broken = true
-	l.raw.abort()
 }

@@ -4,12 +4,14 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/mysql"
 	"github.com/runnelkv/runnel/store/partition/mysqltest"
 	"github.com/runnelkv/runnel/store/partition/partitiontest"
 	"github.com/runnelkv/runnel/store/partition/sqlengine"
@@ -19,17 +21,8 @@ import (
 // sessions returns the ids of the connections to a database, without the connection of db.
 func sessions(t *testing.T, db *sql.DB, database string) map[int64]bool {
 	t.Helper()
-	rows, err := db.QueryContext(t.Context(), "SELECT id FROM information_schema.processlist WHERE db = ? AND id <> CONNECTION_ID()", database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rows.Close()
 	ids := map[int64]bool{}
-	for rows.Next() {
-		var id int64
-		if err := rows.Scan(&id); err != nil {
-			t.Fatal(err)
-		}
+	for _, id := range servers.Connections(t, db, "db = ?", database) {
 		ids[id] = true
 	}
 	return ids
@@ -135,6 +128,43 @@ func TestPasswordIsReadForEachConnection(t *testing.T) {
 	})
 }
 
+// TestPasswordChangesWithoutADeniedConnection: first the file changes, then the account. At every moment a new connection
+// succeeds, also while the file is missing.
+func TestPasswordChangesWithoutADeniedConnection(t *testing.T) {
+	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
+		database := server.Database(t)
+		c := mysqltest.Config(t, server.User(t, database, "ALL"))
+		file, fault := c.Password, error(nil)
+		c.NewPassword = func() (string, error) { return file, fault }
+		p := mysqltest.Open(t, c, sqlengine.Options{Name: "a", Logger: slog.New(slog.DiscardHandler)})
+		connects := func(what string) {
+			t.Helper()
+			if err := p.Prepare(t.Context()); err != nil { // by a new connection
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		change := func(password string) {
+			t.Helper()
+			if _, err := servers.Open(t, database).Exec("ALTER USER '" + c.User + "'@'%' IDENTIFIED BY '" + password + "'"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		connects("before the change")
+		file = "second-password"
+		connects("after the change of the file")
+		change(file)
+		connects("after the change of the account")
+		fault = errors.New("no file")
+		connects("without the file")
+		file, fault = "wrong-password", nil
+		connects("with a wrong password in the file")
+		change("third-password")
+		partitiontest.RequireError(t, p.Prepare(t.Context()), partition.ErrRefused)
+		file = "third-password"
+		connects("with the right password in the file")
+	})
+}
+
 // TestServerSaysWhatIsNotDurable changes the settings of a server that affect durability.
 func TestServerSaysWhatIsNotDurable(t *testing.T) {
 	if testing.Short() {
@@ -209,4 +239,32 @@ func checkBinlogFormat(t *testing.T, server *servers.Server) {
 	if err := p.Prepare(t.Context()); err != nil {
 		t.Errorf("with binlog_format = ROW again: %v", err)
 	}
+}
+
+// TestInspectionChangesNothingAndNamesExcessiveRights inspects with an account of the needed rights, and with root.
+func TestInspectionChangesNothingAndNamesExcessiveRights(t *testing.T) {
+	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
+		address := server.Database(t)
+		lean := mysqltest.Config(t, server.User(t, address, "SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "ALTER", "INDEX", "DROP"))
+		found, err := mysql.Inspect(t.Context(), lean, 10*time.Second)
+		if err != nil || found.Missing || len(found.Excess) > 0 {
+			t.Errorf("an account with the needed rights: %+v, %v", found, err)
+		}
+		found, err = mysql.Inspect(t.Context(), mysqltest.Config(t, address), 10*time.Second)
+		if err != nil || !strings.Contains(strings.Join(found.Excess, "\n"), " on *.*") {
+			t.Errorf("root: %+v, %v", found, err)
+		}
+		var tables int
+		if err := servers.Open(t, address).QueryRow("SELECT count(*) FROM information_schema.tables WHERE table_schema = DATABASE()").Scan(&tables); err != nil || tables != 0 {
+			t.Errorf("the inspection has created %d tables, %v", tables, err)
+		}
+		found, err = mysql.Inspect(t.Context(), mysqltest.Config(t, server.Vacant(t)), 10*time.Second)
+		if err != nil || !found.Missing {
+			t.Errorf("a missing database: %+v, %v", found, err)
+		}
+		lean.Password = "wrong"
+		if _, err := mysql.Inspect(t.Context(), lean, 10*time.Second); err == nil || strings.Contains(err.Error(), "wrong") {
+			t.Errorf("with a wrong password: %v", err)
+		}
+	})
 }

@@ -1,10 +1,10 @@
 package mysql
 
 import (
+	"strconv"
+
 	"github.com/runnelkv/runnel/store/partition"
 )
-
-import "strconv"
 
 // Statements are built as text, which servers process fastest. Bytes are written as '…' with
 // backslash escapes. Each session sets sql_mode, so that backslashes escape, and the character set

@@ -21,6 +21,9 @@ type clause struct{ head, tail string }
 
 const plainColumns = `{key}, origin, revision, deleted, content_type, modified_at, checksum, size, value`
 
+// plain reports whether the columns missing from plainColumns are NULL.
+func plain(e *partition.Entry) bool { return len(e.Metadata) == 0 && e.ExpiresAt == 0 }
+
 // If a row with the same origin and revision belongs to another key, the upsert would overwrite
 // that row; setting NULL makes this an error. MariaDB supports VALUES() but no alias. The revision
 // is last because assignments run from left to right.

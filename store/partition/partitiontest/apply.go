@@ -17,7 +17,9 @@ var applyChecks = []check{
 	{"ApplyRefusesEntriesOutsideItsStep", checkApplyOutside},
 	{"ApplyHeartbeatsMoveTheClockAlone", checkApplyHeartbeat},
 	{"ApplyKeepsTheLatestSyncedAt", checkApplySyncedAt},
-	{"ApplySetsTheGoal", checkApplyGoal},
+	{"ApplyRaisesTheGoal", checkApplyGoal},
+	{"ApplyRaisesGoalsOfFurtherOrigins", checkApplyGoals},
+	{"ApplyThatFailsRaisesNoGoals", checkApplyGoalsFailed},
 	{"ApplyNotesWhatTheSourceHasCollected", checkApplyCollected},
 	{"ApplyUnderALostLeaseChangesNothing", checkApplyFence},
 	{"ApplyToItsOwnOriginMovesTheCounter", checkApplyOwnOrigin},
@@ -135,15 +137,69 @@ func checkApplySyncedAt(t *testing.T, s suite) {
 
 func checkApplyGoal(t *testing.T, s suite) {
 	p := s.node(t, beta)
-	for _, c := range []partition.Copy{
-		{From: 0, To: 3, Goal: 9}, {From: 3, To: 6, Goal: 12}, {From: 6, To: 6, Goal: 8}, {From: 6, To: 8, Goal: 8},
+	for _, c := range []struct {
+		partition.Copy
+		want partition.Revision
+	}{
+		{partition.Copy{From: 0, To: 3, Goal: 9}, 9}, {partition.Copy{From: 3, To: 6, Goal: 12}, 12}, {partition.Copy{From: 6, To: 6, Goal: 8}, 12},
+		{partition.Copy{From: 6, To: 8, Goal: 8}, 12}, {partition.Copy{From: 8, To: 13, Goal: 13}, 13},
 	} {
 		c.Origin = alpha
-		must(t, p.Apply(t.Context(), c))
-		want := partition.Position{Origin: alpha, Revision: c.To, Goal: c.Goal}
+		must(t, p.Apply(t.Context(), c.Copy))
+		want := partition.Position{Origin: alpha, Revision: c.To, Goal: c.want}
 		if got := position(t, p, alpha); got != want {
 			t.Errorf("position is %+v, want %+v", got, want)
 		}
+	}
+}
+
+// checkApplyGoals: the rest of each position stays, an own position stays whole, and an origin without a
+// position does not look filled, nor after the Reset with which its first copy begins.
+func checkApplyGoals(t *testing.T, s suite) {
+	p := s.node(t, alpha)
+	own := commit(t, p, put("k/own", "1")).First
+	must(t, p.Apply(t.Context(), partition.Copy{Origin: beta, To: 5, Goal: 5, SyncedAt: 7, Collected: 2}))
+	must(t, p.Apply(t.Context(), partition.Copy{Origin: "gamma", To: 5, Goal: 20, SyncedAt: 8}))
+	for _, from := range []partition.Revision{0, 3} { // the first copy of an origin, and a later one
+		goals := map[partition.Origin]partition.Revision{alpha: own + 9, beta: 9 + from, "gamma": 10, "new": 11}
+		e := at(put("k/a", "1"), "delta", from+2)
+		must(t, p.Apply(t.Context(), partition.Copy{Origin: "delta", From: from, To: from + 3, Goal: from + 3, Goals: goals, Entries: []partition.Entry{e}}))
+		wantEntries(t, held(t, p, "delta"), []partition.Entry{e})
+		for _, want := range []partition.Position{
+			{Origin: "delta", Revision: from + 3, Goal: from + 3},
+			{Origin: beta, Revision: 5, Goal: 9 + from, SyncedAt: 7, Collected: 2},
+			{Origin: "gamma", Revision: 5, Goal: 20, SyncedAt: 8},
+			{Origin: "new", Goal: 11},
+		} {
+			if got := position(t, p, want.Origin); got != want {
+				t.Errorf("the position is %+v, want %+v", got, want)
+			}
+		}
+		if got := position(t, p, alpha); got.Revision != own || got.CatchingUp() {
+			t.Errorf("its own position is %+v", got)
+		}
+	}
+	must(t, p.Reset(t.Context(), "new"))
+	if got, want := position(t, p, "new"), (partition.Position{Origin: "new", Goal: 11}); got != want {
+		t.Errorf("after a reset the position is %+v, want %+v", got, want)
+	}
+	must(t, p.Apply(t.Context(), partition.Copy{Origin: "new", To: 4, Goal: 4, SyncedAt: 3}))
+	if got, want := position(t, p, "new"), (partition.Position{Origin: "new", Revision: 4, Goal: 11, SyncedAt: 3}); got != want {
+		t.Errorf("after the first copy the position is %+v, want %+v", got, want)
+	}
+}
+
+func checkApplyGoalsFailed(t *testing.T, s suite) {
+	p := s.node(t, alpha)
+	must(t, p.Apply(t.Context(), partition.Copy{Origin: beta, To: 5, Goal: 5, SyncedAt: 7}))
+	must(t, p.Apply(t.Context(), partition.Copy{Origin: "gamma", To: 5, Goal: 5, SyncedAt: 7}))
+	err := p.Apply(t.Context(), partition.Copy{Origin: beta, From: 4, To: 6, Goal: 6, Goals: map[partition.Origin]partition.Revision{"gamma": 9, "new": 9}})
+	wantError(t, err, partition.ErrPositionMoved)
+	if got := position(t, p, "gamma"); got.Goal != 5 {
+		t.Errorf("the position is %+v", got)
+	}
+	if got := position(t, p, "new"); got.Goal != 0 {
+		t.Errorf("the position is %+v", got)
 	}
 }
 

@@ -38,6 +38,12 @@ func checkClaimsContiguous(t *testing.T, s suite) {
 		if got := position(t, p, alpha).Revision; got != next-1 {
 			t.Errorf("the counter is at %d, want %d", got, next-1)
 		}
+		if got, err := p.Counter(t.Context()); err != nil || got != next-1 {
+			t.Errorf("Counter is %d, %v, want %d", got, err, next-1)
+		}
+	}
+	if got, err := s.node(t, beta).Counter(t.Context()); err != nil || got != 0 {
+		t.Errorf("Counter of a replica is %d, %v", got, err)
 	}
 }
 

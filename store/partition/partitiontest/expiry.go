@@ -10,7 +10,8 @@ import (
 )
 
 var expiryChecks = []check{
-	{"ExpiredListsItsOwnEntriesThatAreOver", checkExpired},
+	{"ExpiredListsEntriesThatAreOver", checkExpired},
+	{"ExpiredKeepsItsBounds", checkExpiredBounds},
 	{"ExpiredListsNoMoreThanAsked", checkExpiredLimit},
 }
 
@@ -33,6 +34,23 @@ func checkExpired(t *testing.T, s suite) {
 	wantExpired(t, p, 10, "k/b")
 	commit(t, p, expiring("k/b", over.Add(time.Hour)))
 	wantExpired(t, p, 10)
+	wantSpan(t, p, partition.ExpirySpan{Origin: beta, Limit: 10}, "k/other")
+	wantSpan(t, p, partition.ExpirySpan{Origin: "nobody", Limit: 10})
+}
+
+// checkExpiredBounds: pages of one, where keys share an instant, and a bound before now.
+func checkExpiredBounds(t *testing.T, s suite) {
+	p := s.node(t, alpha)
+	over := now(t, p).Add(-time.Minute)
+	commit(t, p, expiring("k/c", over), expiring("k/a", over+1), expiring("k/b", over), expiring("k/d", over+2), expiring("k/e", over+3))
+	span := partition.ExpirySpan{Origin: alpha, Until: over + 2, Limit: 1}
+	for _, want := range []partition.ExpiredKey{{At: over, Key: "k/b"}, {At: over, Key: "k/c"}, {At: over + 1, Key: "k/a"}, {At: over + 2, Key: "k/d"}} {
+		wantSpan(t, p, span, want.Key)
+		span.After = want
+	}
+	wantSpan(t, p, span)
+	span.Until = over.Add(time.Hour)
+	wantSpan(t, p, span, "k/e")
 }
 
 func checkExpiredLimit(t *testing.T, s suite) {
@@ -44,15 +62,25 @@ func checkExpiredLimit(t *testing.T, s suite) {
 	}
 	commit(t, p, entries...)
 	wantExpired(t, p, 2, "k/00", "k/01")
-	if _, err := p.Expired(t.Context(), 0); err == nil {
+	if _, err := p.Expired(t.Context(), partition.ExpirySpan{Origin: alpha}); err == nil {
 		t.Error("none can be asked for")
 	}
 }
 
+// wantExpired checks the first expired entries of alpha.
 func wantExpired(t *testing.T, p partition.Partition, limit int, want ...partition.Key) {
 	t.Helper()
-	keys, err := p.Expired(t.Context(), limit)
+	wantSpan(t, p, partition.ExpirySpan{Origin: alpha, Limit: limit}, want...)
+}
+
+func wantSpan(t *testing.T, p partition.Partition, s partition.ExpirySpan, want ...partition.Key) {
+	t.Helper()
+	expired, err := p.Expired(t.Context(), s)
 	must(t, err)
+	var keys []partition.Key
+	for _, k := range expired {
+		keys = append(keys, k.Key)
+	}
 	if !slices.Equal(keys, want) {
 		t.Errorf("expired are %q, want %q", keys, want)
 	}

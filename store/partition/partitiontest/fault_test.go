@@ -30,6 +30,10 @@ var faults = []fault{
 		func(m *memory.Partition) partition.Partition { return unswapped{m} }},
 	{"moves the position from anywhere", "ApplyRacesHaveOneWinnerAStep",
 		func(m *memory.Partition) partition.Partition { return unswapped{m} }},
+	{"raises no goals", "ApplyRaisesGoalsOfFurtherOrigins",
+		func(m *memory.Partition) partition.Partition { return goalless{m} }},
+	{"raises goals before the copy", "ApplyThatFailsRaisesNoGoals",
+		func(m *memory.Partition) partition.Partition { return earlyGoals{m} }},
 	{"takes entries beyond the step", "ApplyRefusesEntriesOutsideItsStep",
 		func(m *memory.Partition) partition.Partition { return overreaching{m} }},
 	{"ignores the fence", "ApplyUnderALostLeaseChangesNothing",
@@ -54,19 +58,29 @@ var faults = []fault{
 		func(m *memory.Partition) partition.Partition { return forgetful{m} }},
 	{"reads the position after the rows", "ReadersNeverMissAWrite",
 		func(m *memory.Partition) partition.Partition { return latePosition{m} }},
+	{"reads the heads after the view", "SnapshotTellsTheHeadsOfAllOrigins",
+		func(m *memory.Partition) partition.Partition { return lateHeads{m} }},
 	{"reads the clock after the view", "ReadersNeverMissAWrite",
 		func(m *memory.Partition) partition.Partition { return lateClock{m} }},
 	{"reads on outside the snapshot", "SnapshotStaysAsItWasOpened",
 		func(m *memory.Partition) partition.Partition { return unisolated{m} }},
+	{"reads each origin in a snapshot of its own", "ViewStaysAsItWasOpened",
+		func(m *memory.Partition) partition.Partition { return torn{m} }},
 	{"hides expired entries", "ListLeavesOutTombstonesAlone",
 		func(m *memory.Partition) partition.Partition { return impatient{m} }},
+	{"counts what is not live", "UsageCountsItsOwnLiveEntries",
+		func(m *memory.Partition) partition.Partition { return miscounting{m} }},
 	{"reads small values alone", "GetSmallLeavesOutLargeValuesAlone",
 		func(m *memory.Partition) partition.Partition { return stingy{m} }},
 	{"collects too far", "CollectRemovesTombstonesUpToARevision",
 		func(m *memory.Partition) partition.Partition { return greedy{m} }},
 	{"collects too far", "CollectAtAMasterKeepsItsCounter",
 		func(m *memory.Partition) partition.Partition { return greedy{m} }},
-	{"sweeps what lives", "ExpiredListsItsOwnEntriesThatAreOver",
+	{"sweeps beyond the bound", "ExpiredKeepsItsBounds",
+		func(m *memory.Partition) partition.Partition { return boundless{m} }},
+	{"goes on too far", "ExpiredKeepsItsBounds",
+		func(m *memory.Partition) partition.Partition { return skipping{m} }},
+	{"sweeps what lives", "ExpiredListsEntriesThatAreOver",
 		func(m *memory.Partition) partition.Partition { return hasty{m} }},
 	{"sweeps without end", "ExpiredListsNoMoreThanAsked",
 		func(m *memory.Partition) partition.Partition { return hasty{m} }},
@@ -76,6 +90,52 @@ var faults = []fault{
 		func(m *memory.Partition) partition.Partition { return generous{m} }},
 	{"answers a join with what was asked", "JoinRacesEndInOneRow",
 		func(m *memory.Partition) partition.Partition { return agreeable{m} }},
+	{"promises a ballot twice", "PromisesRise",
+		func(m *memory.Partition) partition.Partition { return compliant{m} }},
+	{"promises a ballot twice", "PromiseRacesHaveOneWinnerABallot",
+		func(m *memory.Partition) partition.Partition { return compliant{m} }},
+	{"forgets its promises", "AcceptKeepsPromises",
+		func(m *memory.Partition) partition.Partition { return faithless{m} }},
+	{"forgets its promises", "AcceptRacesEndInOneMap",
+		func(m *memory.Partition) partition.Partition { return faithless{m} }},
+	{"keeps the map of the later epoch", "BallotDecidesBetweenMaps",
+		func(m *memory.Partition) partition.Partition { return aging{m} }},
+	{"loses what was chosen", "ChosenMapIsNeverLost",
+		func(m *memory.Partition) partition.Partition { return unchosen{m} }},
+	{"loses what was chosen", "AcceptMayBeRepeated",
+		func(m *memory.Partition) partition.Partition { return unchosen{m} }},
+	{"raises the counter after the map", "AcceptIsBeforeOrAfterEachCommit",
+		func(m *memory.Partition) partition.Partition { return raisesLate{m} }},
+	{"raises the counter after the map", "PositionsShowTheEpochOfTheSameMoment",
+		func(m *memory.Partition) partition.Partition { return raisesLate{m} }},
+	{"raises the counter after the map", "KillMidAcceptLeavesAMapWithItsCounter",
+		func(m *memory.Partition) partition.Partition { return raisesLate{m} }},
+	{"raises no counter", "AcceptMakesAReplicaAMaster",
+		func(m *memory.Partition) partition.Partition { return unraised{m} }},
+	{"raises no counter", "AcceptRefusesAMasterThatLacksOwnEntries",
+		func(m *memory.Partition) partition.Partition { return unraised{m} }},
+	{"takes any move", "AcceptRefusesDamagedMoves",
+		func(m *memory.Partition) partition.Partition { return moveless{m} }},
+	{"makes new tables for this binary alone", "BallotsNeedMigratedTables",
+		func(m *memory.Partition) partition.Partition { return exclusive{m} }},
+	{"joins as any cluster", "JoinTakesNoBallots",
+		func(m *memory.Partition) partition.Partition { return forgetsBallots{m} }},
+	{"promises while it is restored", "PromiseAwaitsARestore",
+		func(m *memory.Partition) partition.Partition { return compliant{m} }},
+	{"migrates at the start", "PrepareLeavesOlderTablesAlone",
+		func(m *memory.Partition) partition.Partition { return eager{m} }},
+	{"migrates at the start", "TablesThatAreTooOldAreRefused",
+		func(m *memory.Partition) partition.Partition { return eager{m} }},
+	{"finishes nothing", "FinishShutsOlderBinariesOut",
+		func(m *memory.Partition) partition.Partition { return unfinished{m} }},
+	{"ignores which binaries may use the tables", "NewerTablesAreUsedWhileTheyAllow",
+		func(m *memory.Partition) partition.Partition { return downgrading{m} }},
+	{"ignores which binaries may use the tables", "BinaryThatMayOnlyReadWritesNothing",
+		func(m *memory.Partition) partition.Partition { return downgrading{m} }},
+	{"ignores which binaries may use the tables", "BinaryThatIsShutOutIsRefused",
+		func(m *memory.Partition) partition.Partition { return downgrading{m} }},
+	{"makes new tables for this binary alone", "NewTablesAreOfThisBinary",
+		func(m *memory.Partition) partition.Partition { return exclusive{m} }},
 	{"forgets the deadline", "DeadlineEndsTheWaitForAnotherWriter",
 		func(m *memory.Partition) partition.Partition { return patient{m} }},
 	{"works on after Close", "CloseEndsEveryCallOfItsHandleAlone",
@@ -210,6 +270,31 @@ func (p epochless) Commit(ctx context.Context, b partition.Batch) (partition.Cla
 	return p.Partition.Commit(ctx, b)
 }
 
+// goalless ignores the goals of a copy.
+type goalless struct{ *memory.Partition }
+
+func (p goalless) Apply(ctx context.Context, c partition.Copy) error {
+	c.Goals = nil
+	return p.Partition.Apply(ctx, c)
+}
+
+// earlyGoals raises the goals in a transaction of their own.
+type earlyGoals struct{ *memory.Partition }
+
+func (p earlyGoals) Apply(ctx context.Context, c partition.Copy) error {
+	for o, goal := range c.Goals {
+		at, err := p.Positions(ctx)
+		if err != nil {
+			return err
+		}
+		own := at.Origins[o]
+		if err := p.Partition.Apply(ctx, partition.Copy{Origin: o, From: own.Revision, To: own.Revision, Goal: max(own.Revision, goal)}); err != nil {
+			return err
+		}
+	}
+	return p.Partition.Apply(ctx, c)
+}
+
 // forgetful leaves tombstones out of its snapshots.
 type forgetful struct{ *memory.Partition }
 
@@ -274,6 +359,27 @@ func (p lateClock) Snapshot(ctx context.Context, o partition.Origin, after parti
 	return positioned{s, position}, nil
 }
 
+// lateHeads reads the heads when they are asked for.
+type lateHeads struct{ *memory.Partition }
+
+func (p lateHeads) Snapshot(ctx context.Context, o partition.Origin, after partition.Revision) (partition.Snapshot, error) {
+	s, err := p.Partition.Snapshot(ctx, o, after)
+	return lateHeadsSnapshot{s, p.Partition}, err
+}
+
+type lateHeadsSnapshot struct {
+	partition.Snapshot
+	p *memory.Partition
+}
+
+func (s lateHeadsSnapshot) Heads() (int64, map[partition.Origin]partition.Position) {
+	late, err := s.p.Snapshot(context.Background(), "", 0)
+	if err != nil {
+		return 0, nil
+	}
+	return late.Heads()
+}
+
 // unisolated opens a new view for each part of a stream.
 type unisolated struct{ *memory.Partition }
 
@@ -300,6 +406,23 @@ func (s *unisolatedSnapshot) Next(ctx context.Context, maxEntries int, maxBytes 
 		s.after = entries[len(entries)-1].Revision
 	}
 	return entries, err
+}
+
+// torn opens the snapshots of a view one by one.
+type torn struct{ *memory.Partition }
+
+func (p torn) View(ctx context.Context) (partition.View, error) {
+	v, err := p.Partition.View(ctx)
+	return tornView{v, p.Partition}, err
+}
+
+type tornView struct {
+	partition.View
+	m *memory.Partition
+}
+
+func (v tornView) Snapshot(ctx context.Context, o partition.Origin, after partition.Revision) (partition.Snapshot, error) {
+	return v.m.Snapshot(ctx, o, after)
 }
 
 type impatient struct{ *memory.Partition }
@@ -331,14 +454,32 @@ func (p greedy) Collect(ctx context.Context, o partition.Origin, upTo partition.
 // hasty lists entries that will expire in the future.
 type hasty struct{ *memory.Partition }
 
-func (p hasty) Expired(ctx context.Context, limit int) (keys []partition.Key, err error) {
+func (p hasty) Expired(ctx context.Context, s partition.ExpirySpan) (keys []partition.ExpiredKey, err error) {
 	entries, _, err := p.Partition.List(ctx, partition.Span{Limit: 1000})
 	for _, e := range entries {
-		if e.ExpiresAt != 0 {
-			keys = append(keys, e.Key)
+		if e.ExpiresAt != 0 && e.Origin == s.Origin {
+			keys = append(keys, partition.ExpiredKey{At: e.ExpiresAt, Key: e.Key})
 		}
 	}
 	return keys, err
+}
+
+// boundless takes no notice of the bound.
+type boundless struct{ *memory.Partition }
+
+func (p boundless) Expired(ctx context.Context, s partition.ExpirySpan) ([]partition.ExpiredKey, error) {
+	s.Until = 0
+	return p.Partition.Expired(ctx, s)
+}
+
+// skipping goes on after an instant, not after a key.
+type skipping struct{ *memory.Partition }
+
+func (p skipping) Expired(ctx context.Context, s partition.ExpirySpan) ([]partition.ExpiredKey, error) {
+	if s.After.At != 0 {
+		s.After = partition.ExpiredKey{At: s.After.At + 1}
+	}
+	return p.Partition.Expired(ctx, s)
 }
 
 // generous gives the lease to every new holder.
@@ -365,6 +506,138 @@ func (p patient) Commit(ctx context.Context, b partition.Batch) (partition.Claim
 	return p.Partition.Commit(ctx, b)
 }
 
+// eager migrates the tables at its start.
+type eager struct{ *memory.Partition }
+
+func (p eager) Prepare(ctx context.Context) error {
+	return errors.Join(p.Migrate(ctx, func(partition.Step) {}), p.Partition.Prepare(ctx))
+}
+
+type unfinished struct{ *memory.Partition }
+
+func (p unfinished) Finish(context.Context) error { return nil }
+
+// downgrading changes the tables of newer binaries to its own.
+type downgrading struct{ *memory.Partition }
+
+func (p downgrading) Prepare(ctx context.Context) error {
+	if s, err := p.Schema(ctx); err == nil && s.Version > partition.SchemaVersion {
+		p.PlantSchema(partition.Created())
+	}
+	return p.Partition.Prepare(ctx)
+}
+
+// exclusive shuts older binaries out of new tables.
+type exclusive struct{ *memory.Partition }
+
+func (p exclusive) Prepare(ctx context.Context) error {
+	return errors.Join(p.Partition.Prepare(ctx), p.Finish(ctx))
+}
+
 type undead struct{ *memory.Partition }
 
 func (p undead) Close() error { return nil }
+
+// miscounting counts rows of a list, which are of every origin, and may have expired.
+type miscounting struct{ *memory.Partition }
+
+func (p miscounting) Usage(ctx context.Context, s partition.Span) (partition.Usage, error) {
+	u, err := p.Partition.Usage(ctx, s)
+	if err != nil {
+		return u, err
+	}
+	entries, _, err := p.List(ctx, s)
+	u.Keys = int64(len(entries))
+	return u, err
+}
+
+// compliant answers each promise as if it were the first.
+type compliant struct{ *memory.Partition }
+
+func (p compliant) Promise(ctx context.Context, ballot int64) (partition.Cluster, error) {
+	row, err := p.Partition.Promise(ctx, ballot)
+	if errors.Is(err, partition.ErrNoCluster) {
+		return row, err
+	}
+	row.Promised = max(row.Promised, ballot)
+	return row, nil
+}
+
+// faithless raises a ballot that was outvoted.
+type faithless struct{ *memory.Partition }
+
+func (p faithless) Accept(ctx context.Context, c partition.Cluster) (partition.Cluster, error) {
+	if row, err := p.Cluster(ctx); err == nil && c.Accepted != row.Accepted {
+		c.Accepted = max(c.Accepted, row.Promised)
+	}
+	return p.Partition.Accept(ctx, c)
+}
+
+// aging ignores maps that are not of a later epoch.
+type aging struct{ *memory.Partition }
+
+func (p aging) Accept(ctx context.Context, c partition.Cluster) (partition.Cluster, error) {
+	if row, err := p.Cluster(ctx); err == nil && c.Epoch <= row.Epoch {
+		return row, nil
+	}
+	return p.Partition.Accept(ctx, c)
+}
+
+type unchosen struct{ *memory.Partition }
+
+func (p unchosen) Accept(ctx context.Context, c partition.Cluster) (partition.Cluster, error) {
+	c.Chosen = 0
+	return p.Partition.Accept(ctx, c)
+}
+
+// unraised hides from the partition that it is a master.
+type unraised struct{ *memory.Partition }
+
+func (p unraised) Accept(ctx context.Context, c partition.Cluster) (partition.Cluster, error) {
+	masters := c.Masters
+	c.Masters = slices.Clone(masters)
+	for i, name := range c.Masters {
+		if name == p.Name() {
+			c.Masters[i] = "another"
+		}
+	}
+	row, err := p.Partition.Accept(ctx, c)
+	row.Masters = masters
+	return row, err
+}
+
+// raisesLate raises the counter in a transaction of its own.
+type raisesLate struct{ *memory.Partition }
+
+func (p raisesLate) Accept(ctx context.Context, c partition.Cluster) (partition.Cluster, error) {
+	row, err := unraised(p).Accept(ctx, c)
+	if err != nil {
+		return row, err
+	}
+	pause()
+	for {
+		at, err := p.Positions(ctx)
+		if err != nil {
+			return row, err
+		}
+		floor, from := partition.Floor(row.EpochOf(p.Name())), at.Origins[partition.Origin(p.Name())].Revision
+		if err := p.Apply(ctx, partition.Copy{Origin: partition.Origin(p.Name()), From: from, To: max(from, floor), Goal: max(from, floor)}); !errors.Is(err, partition.ErrPositionMoved) {
+			return row, err
+		}
+	}
+}
+
+type moveless struct{ *memory.Partition }
+
+func (p moveless) Accept(ctx context.Context, c partition.Cluster) (partition.Cluster, error) {
+	c.Moves = nil
+	return p.Partition.Accept(ctx, c)
+}
+
+// forgetsBallots joins a cluster with ballots like any other.
+type forgetsBallots struct{ *memory.Partition }
+
+func (p forgetsBallots) Join(ctx context.Context, c partition.Cluster) (partition.Cluster, error) {
+	c.Accepted, c.Voters, c.Moves = 0, nil, nil
+	return p.Partition.Join(ctx, c)
+}

@@ -80,6 +80,11 @@ var calls = []call{
 		_, err := p.Join(ctx, clusterOf(alpha))
 		return err
 	}},
+	{"Promise", func(ctx context.Context, p partition.Partition) error { _, err := p.Promise(ctx, 1); return err }},
+	{"Accept", func(ctx context.Context, p partition.Partition) error {
+		_, err := p.Accept(ctx, proposal(1, epoch+1))
+		return err
+	}},
 	{"Commit", func(ctx context.Context, p partition.Partition) error {
 		_, err := p.Commit(ctx, batch(put("k/late", "1")))
 		return err
@@ -100,7 +105,10 @@ var calls = []call{
 		_, _, err := p.List(ctx, partition.Span{Limit: 1})
 		return err
 	}},
-	{"Expired", func(ctx context.Context, p partition.Partition) error { _, err := p.Expired(ctx, 1); return err }},
+	{"Expired", func(ctx context.Context, p partition.Partition) error {
+		_, err := p.Expired(ctx, partition.ExpirySpan{Origin: alpha, Limit: 1})
+		return err
+	}},
 	{"Positions", func(ctx context.Context, p partition.Partition) error { _, err := p.Positions(ctx); return err }},
 	{"Snapshot", func(ctx context.Context, p partition.Partition) error {
 		s, err := p.Snapshot(ctx, alpha, 0)
@@ -108,6 +116,13 @@ var calls = []call{
 			return err
 		}
 		return s.Close()
+	}},
+	{"View", func(ctx context.Context, p partition.Partition) error {
+		v, err := p.View(ctx)
+		if err != nil {
+			return err
+		}
+		return v.Close()
 	}},
 	{"Barrier", func(ctx context.Context, p partition.Partition) error { return p.Barrier(ctx) }},
 	{"Apply", func(ctx context.Context, p partition.Partition) error {
@@ -130,7 +145,7 @@ var calls = []call{
 // settled returns a master on which each of calls would change something.
 func settled(t *testing.T, s suite) node {
 	t.Helper()
-	n := s.node(t, alpha)
+	n := s.voter(t, alpha)
 	commit(t, n, deletion("k/gone"), put("k/a", "1"))
 	must(t, n.Apply(t.Context(), partition.Copy{Origin: beta, To: 7, Goal: 7, SyncedAt: 1, Entries: []partition.Entry{at(put("k/c", "3"), beta, 7)}}))
 	return n
@@ -148,6 +163,7 @@ func wantSettled(t *testing.T, p partition.Partition) {
 		positions.Origins[alpha].Collected != 0 || positions.Origins[beta].Revision != 7 {
 		t.Errorf("positions have changed: %+v", positions.Origins)
 	}
+	wantRow(t, p, clusterOf(alpha), 0, 0, 0)
 	if _, err := p.Acquire(t.Context(), "somebody", time.Hour); err != nil {
 		t.Errorf("the lease is not free: %v", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
 )
@@ -15,6 +16,7 @@ var listChecks = []check{
 	{"ListPagesToItsEnd", checkListPages},
 	{"ListStopsAtItsBytes", checkListBytes},
 	{"ListGoesAcrossOrigins", checkListOrigins},
+	{"UsageCountsItsOwnLiveEntries", checkUsage},
 	{"PositionsHoldEveryOrigin", checkPositions},
 }
 
@@ -155,6 +157,35 @@ func checkListOrigins(t *testing.T, s suite) {
 	must(t, err)
 	if keys := keysOf(got); keys != "k/a k/b k/c k/d" {
 		t.Errorf("the list is %s", keys)
+	}
+}
+
+func checkUsage(t *testing.T, s suite) {
+	p := s.node(t, alpha)
+	expired, lives := put("k/b", "expired"), put("k/c", "333")
+	expired.ExpiresAt, lives.ExpiresAt = 1, now(t, p).Add(time.Hour)
+	claim := commit(t, p, put("j/z", "before"), put("k/a", "1"), expired, lives, deletion("k/d"), put("k/e", ""), put("k0", "after"))
+	must(t, p.Apply(t.Context(), partition.Copy{Origin: beta, To: 9, Goal: 9, Entries: []partition.Entry{at(put("k/f", "other"), beta, 9)}}))
+	last := claim.First + 6
+	for _, c := range []struct {
+		span partition.Span
+		want partition.Usage
+	}{
+		{partition.Span{From: "k/", To: "k0", Limit: 7}, partition.Usage{Keys: 3, Bytes: 4}},
+		{partition.Span{From: "k/", To: "k0", Limit: 6}, partition.Usage{Keys: 3, Bytes: 4, Last: "k/f"}},
+		{partition.Span{From: "k/", To: "k0", Limit: 2}, partition.Usage{Keys: 1, Bytes: 1, Last: "k/b"}},
+		{partition.Span{From: "k/b\x00", To: "k0", Limit: 2}, partition.Usage{Keys: 1, Bytes: 3, Last: "k/d"}},
+		{partition.Span{Limit: 100}, partition.Usage{Keys: 5, Bytes: 15}},
+		{partition.Span{From: "x", Limit: 1}, partition.Usage{}},
+	} {
+		got, err := p.Usage(t.Context(), c.span)
+		must(t, err)
+		if c.want.Revision = last; got != c.want {
+			t.Errorf("%+v: %+v, want %+v", c.span, got, c.want)
+		}
+	}
+	if _, err := p.Usage(t.Context(), partition.Span{}); err == nil {
+		t.Error("a span without a limit is measured")
 	}
 }
 

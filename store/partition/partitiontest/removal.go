@@ -34,8 +34,12 @@ func checkReset(t *testing.T, s suite) {
 	must(t, p.Reset(t.Context(), beta))
 	positions, err := p.Positions(t.Context())
 	must(t, err)
-	if _, stands := positions.Origins[beta]; stands || len(positions.Origins) != 2 {
+	if got, want := positions.Origins[beta], (partition.Position{Origin: beta, Goal: 3001}); got != want || len(positions.Origins) != 3 {
 		t.Errorf("positions are %+v", positions.Origins)
+	}
+	must(t, p.Reset(t.Context(), "nobody"))
+	if got, want := position(t, p, "nobody"), (partition.Position{}); got != want {
+		t.Errorf("without a position, it is %+v", got)
 	}
 	wantEntries(t, held(t, p, beta), nil)
 	wantEntries(t, held(t, p, alpha), own)

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/runnelkv/runnel/store/partition"
 )
 
@@ -17,6 +19,7 @@ var snapshotChecks = []check{
 	{"SnapshotOfTheOriginReadsItsClock", checkSnapshotClock},
 	{"SnapshotOfACopyTellsItsPosition", checkSnapshotOfCopy},
 	{"SnapshotOfAnUnknownOriginIsEmpty", checkSnapshotUnknown},
+	{"SnapshotTellsTheHeadsOfAllOrigins", checkSnapshotHeads},
 }
 
 func checkSnapshotOrder(t *testing.T, s suite) {
@@ -147,5 +150,45 @@ func checkSnapshotUnknown(t *testing.T, s suite) {
 	}
 	if _, err := view.Next(t.Context(), 1, 1); err != io.EOF {
 		t.Errorf("Next answers %v", err)
+	}
+}
+
+// checkSnapshotHeads: the heads are as of the view, whatever happens to the partition afterwards.
+func checkSnapshotHeads(t *testing.T, s suite) {
+	p := s.node(t, alpha)
+	claim := commit(t, p, put("k/a", "1"))
+	copied := partition.Copy{Origin: beta, To: 9, Goal: 12, SyncedAt: 5, Collected: 3, Entries: []partition.Entry{at(put("k/b", "2"), beta, 9)}}
+	must(t, p.Apply(t.Context(), copied))
+	views := []partition.Snapshot{snapshot(t, p, alpha, 0), snapshot(t, p, beta, 0), snapshot(t, p, "nobody", 0)}
+	whole, err := p.View(t.Context())
+	must(t, err)
+	defer whole.Close()
+
+	other := p.open(t)
+	commit(t, other, put("k/c", "3"))
+	must(t, other.Apply(t.Context(), partition.Copy{Origin: beta, From: 9, To: 12, Goal: 12, SyncedAt: 6}))
+	must(t, other.Apply(t.Context(), partition.Copy{Origin: "gamma", To: 1, Goal: 1}))
+	later := clusterOf(alpha)
+	later.Epoch++
+	_, err = other.Accept(t.Context(), later)
+	must(t, err)
+	inView, err := whole.Snapshot(t.Context(), beta, 0)
+	must(t, err)
+	defer inView.Close()
+	for i, view := range append(views, inView) {
+		at, heads := view.Heads()
+		want := map[partition.Origin]partition.Position{
+			alpha: {Origin: alpha, Revision: claim.First, SyncedAt: heads[alpha].SyncedAt},
+			beta:  {Origin: beta, Revision: 9, Goal: 12, SyncedAt: 5, Collected: 3},
+		}
+		if diff := cmp.Diff(want, heads); at != epoch || diff != "" {
+			t.Errorf("view %d: of epoch %d, heads %s", i, at, diff)
+		}
+	}
+	if at, heads := snapshot(t, p, alpha, 0).Heads(); at != epoch+1 || heads["gamma"].Revision != 1 {
+		t.Errorf("a later view is of epoch %d, with %+v", at, heads)
+	}
+	if at, heads := snapshot(t, s.fresh(t, beta), alpha, 0).Heads(); at != 0 || len(heads) != 0 {
+		t.Errorf("of no cluster: epoch %d, heads %+v", at, heads)
 	}
 }

@@ -16,6 +16,9 @@ type Database struct {
 	// the midst of operations, and calls fail from then on. Kill is called within a Decide. nil:
 	// the handle is closed instead.
 	Kill func(p partition.Partition)
+	// PlantSchema sets the version of the tables and the binaries that may use them, as a binary of
+	// another version would.
+	PlantSchema func(t *testing.T, s partition.Schema)
 }
 
 // Run checks an implementation. create makes an empty database for the partition called name and
@@ -23,8 +26,8 @@ type Database struct {
 func Run(t *testing.T, create func(t *testing.T, name string) Database) {
 	s := suite{create}
 	for _, group := range [][]check{
-		identityChecks, lifeChecks, entryChecks, listChecks, commitChecks, writerChecks,
-		snapshotChecks, applyChecks, catchUpChecks, lineageChecks, convergenceChecks, removalChecks, expiryChecks, leaseChecks,
+		identityChecks, ballotChecks, schemaChecks, lifeChecks, entryChecks, listChecks, commitChecks, writerChecks,
+		snapshotChecks, viewChecks, applyChecks, catchUpChecks, lineageChecks, convergenceChecks, removalChecks, expiryChecks, leaseChecks,
 	} {
 		for _, c := range group {
 			t.Run(c.name, func(t *testing.T) {

@@ -26,7 +26,7 @@ func TestSuite(t *testing.T) {
 	}
 	partitiontest.Run(t, func(t *testing.T, name string) partitiontest.Database {
 		db := memory.New(name, memory.MaxValue(17<<20))
-		return partitiontest.Database{Open: func(*testing.T) partition.Partition { return plant(db.Reopen()) }}
+		return partitiontest.Database{Open: func(*testing.T) partition.Partition { return plant(db.Reopen()) }, PlantSchema: func(_ *testing.T, s partition.Schema) { db.PlantSchema(s) }}
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/runnelkv/runnel/store/partition"
@@ -14,7 +15,7 @@ import (
 func (s *Engine) Apply(ctx context.Context, c partition.Copy) error {
 	err := s.checkUsable(ctx)
 	if err == nil {
-		err = c.Check()
+		err = cmp.Or(s.checkWritable(), c.Check())
 	}
 	if err == nil {
 		err = s.checkSizes(c.Entries)
@@ -31,6 +32,9 @@ func (s *Engine) Apply(ctx context.Context, c partition.Copy) error {
 			return err
 		}
 		if err := s.movePosition(ctx, conn, c); err != nil {
+			return err
+		}
+		if err := s.raiseGoals(ctx, conn, c.Goals); err != nil {
 			return err
 		}
 		return s.dialect.UpsertNewer(ctx, conn, c.Entries)
@@ -107,10 +111,7 @@ func (s *Engine) checkFence(ctx context.Context, conn *Conn, fence int64) error 
 	return nil
 }
 
-const (
-	insertPosition = `INSERT INTO {p}positions (origin, revision, goal, synced_at, collected) VALUES (?, ?, ?, ?, ?)`
-	updatePosition = `UPDATE {p}positions SET revision = ?, goal = ?, synced_at = ?, collected = ? WHERE origin = ?`
-)
+const updatePosition = `UPDATE {p}positions SET revision = ?, goal = ?, synced_at = ?, collected = ? WHERE origin = ?`
 
 // movePosition changes the position from c.From to c.To and locks its row. If two transactions find
 // no row, the INSERT of the second fails with ErrPositionMoved.
@@ -127,12 +128,27 @@ func (s *Engine) movePosition(ctx context.Context, conn *Conn, c partition.Copy)
 		_, err = conn.Exec(ctx, s.statement(updatePosition), int64(p.Revision), int64(p.Goal), int64(p.SyncedAt), int64(p.Collected), string(p.Origin))
 		return err
 	}
-	_, err = conn.Exec(ctx, s.statement(insertPosition), string(p.Origin), int64(p.Revision), int64(p.Goal), int64(p.SyncedAt), int64(p.Collected))
-	if errors.Is(s.classify(err), ErrDuplicate) {
-		return fmt.Errorf("%w: another process has begun to copy %s", partition.ErrPositionMoved, c.Origin)
-	}
-	return err
+	return s.addPosition(ctx, conn, p)
 }
 
-// ErrDuplicate is the class of violations of a unique key.
-var ErrDuplicate = errors.New("duplicate key")
+const (
+	raiseGoal  = `UPDATE {p}positions SET goal = ? WHERE origin = ? AND goal < ?`
+	insertGoal = ` INTO {p}positions (origin, revision, goal, synced_at, collected) VALUES (?, 0, ?, 0, 0)`
+)
+
+// raiseGoals locks the rows in the order of their origins.
+func (s *Engine) raiseGoals(ctx context.Context, conn *Conn, goals map[partition.Origin]partition.Revision) error {
+	for _, o := range slices.Sorted(maps.Keys(goals)) {
+		if o == s.name {
+			continue
+		}
+		n, err := conn.Exec(ctx, s.statement(raiseGoal), int64(goals[o]), string(o), int64(goals[o]))
+		if err == nil && n == 0 { // the goal is higher, or there is no row
+			_, err = conn.Exec(ctx, s.statement(s.sql.InsertIgnore+insertGoal), string(o), int64(goals[o]))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

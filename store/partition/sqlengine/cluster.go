@@ -1,44 +1,67 @@
 package sqlengine
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/runnelkv/runnel/store/partition"
 )
 
 // clusterMap is the JSON of the column map.
 type clusterMap struct {
-	Masters []string        `json:"masters"`
-	Slots   []uint16        `json:"slots"`
-	Ends    []partition.End `json:"ends,omitempty"`
+	Masters []string         `json:"masters"`
+	Slots   []uint16         `json:"slots"`
+	Ends    []partition.End  `json:"ends,omitempty"`
+	Epochs  map[string]int64 `json:"epochs,omitempty"`
+	Voters  []string         `json:"voters,omitempty"`
+	Moves   []partition.Move `json:"moves,omitempty"`
+}
+
+func mapText(c *partition.Cluster) ([]byte, error) {
+	return json.Marshal(clusterMap{c.Masters, c.Slots, c.Ends, c.Epochs, c.Voters, c.Moves})
 }
 
 // Cluster implements partition.Identity.
 func (s *Engine) Cluster(ctx context.Context) (c partition.Cluster, err error) {
 	err = s.read(ctx, "cluster", func(ctx context.Context, conn *Conn) error {
-		c, err = s.cluster(ctx, conn)
+		c, err = s.cluster(ctx, conn, "")
 		return err
 	})
 	return c, err
 }
 
-const selectCluster = `SELECT cluster_id, partition_id, name, epoch, map FROM {p}cluster WHERE id = 1`
+const (
+	clusterColumns = `cluster_id, partition_id, name, epoch, map`
+	selectCluster  = `SELECT ` + clusterColumns + ` FROM {p}cluster WHERE id = 1`
+	selectBallots  = `SELECT ` + clusterColumns + `, promised, accepted, chosen FROM {p}cluster AS c LEFT JOIN {p}ballots AS b ON b.id = c.id WHERE c.id = 1`
+)
 
-func (s *Engine) cluster(ctx context.Context, conn *Conn) (partition.Cluster, error) {
+// cluster reads the cluster row. lock is a locking fragment.
+func (s *Engine) cluster(ctx context.Context, conn *Conn, lock string) (partition.Cluster, error) {
+	hasBallots, err := s.hasBallots(ctx, conn)
+	if err != nil {
+		return partition.Cluster{}, err
+	}
+	text := selectCluster
+	if hasBallots {
+		text = selectBallots
+	}
 	var c partition.Cluster
 	var damage error
-	err := conn.QueryRow(ctx, s.statement(selectCluster), nil, func(r Rows) {
+	err = conn.QueryRow(ctx, s.statement(text+lock), nil, func(r Rows) {
 		var m clusterMap
 		damage = json.Unmarshal(r.Bytes(4), &m)
 		c = partition.Cluster{ID: string(r.Bytes(0)), PartitionID: string(r.Bytes(1)), Name: string(r.Bytes(2)), Epoch: r.Int(3),
-			Masters: m.Masters, Slots: m.Slots, Ends: m.Ends}
+			Masters: m.Masters, Slots: m.Slots, Ends: m.Ends, Epochs: m.Epochs, Voters: m.Voters, Moves: m.Moves}
+		if hasBallots {
+			c.Promised, c.Accepted, c.Chosen = r.Int(5), r.Int(6), r.Int(7)
+		}
 	})
-	switch {
+	switch damage = cmp.Or(damage, c.CheckMoves()); {
 	case errors.Is(err, sql.ErrNoRows):
 		return partition.Cluster{}, partition.ErrNoCluster
 	case err != nil:
@@ -49,64 +72,119 @@ func (s *Engine) cluster(ctx context.Context, conn *Conn) (partition.Cluster, er
 	return c, nil
 }
 
+const (
+	insertCluster = ` INTO {p}cluster (id, cluster_id, partition_id, name, epoch, map) VALUES (1, ?, ?, ?, ?, ?)`
+	updateCluster = `UPDATE {p}cluster SET epoch = ?, map = ? WHERE id = 1`
+	updateBallots = `UPDATE {p}ballots SET promised = ?, accepted = ?, chosen = ? WHERE id = 1`
+	raiseOwn      = `UPDATE {p}positions SET revision = ? WHERE origin = ?`
+)
+
 // Join implements partition.Identity.
 func (s *Engine) Join(ctx context.Context, c partition.Cluster) (stands partition.Cluster, err error) {
 	c.PartitionID, c.Name = partition.NewPartitionID(), string(s.name)
-	return s.writeCluster(ctx, "join", c, s.join)
-}
-
-// writeCluster runs write with the JSON of c's map, and returns the row as it is afterwards.
-func (s *Engine) writeCluster(ctx context.Context, op string, c partition.Cluster, write func(context.Context, *Conn, partition.Cluster, []byte) error) (stands partition.Cluster, err error) {
-	text, err := json.Marshal(clusterMap{Masters: c.Masters, Slots: c.Slots, Ends: c.Ends})
+	text, err := mapText(&c)
 	if err != nil {
-		return partition.Cluster{}, s.wrap(op, err)
+		return partition.Cluster{}, s.wrap("join", err)
 	}
-	err = s.transact(ctx, op, func(ctx context.Context, conn *Conn) error {
-		if err := write(ctx, conn, c, text); err != nil {
-			return err
+	err = s.transact(ctx, "join", func(ctx context.Context, conn *Conn) error {
+		n, err := conn.Exec(ctx, s.statement(s.sql.InsertIgnore+insertCluster), c.ID, c.PartitionID, c.Name, c.Epoch, text)
+		if err == nil && n > 0 {
+			err = s.completeJoin(ctx, conn, &c)
 		}
-		stands, err = s.cluster(ctx, conn)
+		if err == nil {
+			stands, err = s.cluster(ctx, conn, "")
+		}
 		return err
 	})
 	return stands, err
 }
 
-const (
-	insertCluster = ` INTO {p}cluster (id, cluster_id, partition_id, name, epoch, map) VALUES (1, ?, ?, ?, ?, ?)`
-	insertOwn     = ` INTO {p}positions (origin, revision, goal, synced_at, collected) VALUES (?, ?, 0, 0, 0)`
-)
-
-// join changes nothing if the cluster row exists.
-func (s *Engine) join(ctx context.Context, conn *Conn, c partition.Cluster, text []byte) error {
-	ignore := s.sql.InsertIgnore
-	n, err := conn.Exec(ctx, s.statement(ignore+insertCluster), c.ID, c.PartitionID, c.Name, c.Epoch, text)
-	if err != nil || n == 0 || !slices.Contains(c.Masters, c.Name) {
-		return err
+// completeJoin makes all changes that belong to the first cluster row.
+func (s *Engine) completeJoin(ctx context.Context, conn *Conn, c *partition.Cluster) error {
+	if c.NeedsBallots() {
+		if err := s.admitBallots(ctx, conn); err != nil {
+			return err
+		}
 	}
-	_, err = conn.Exec(ctx, s.statement(ignore+insertOwn), string(s.name), int64(partition.Floor(c.Epoch)))
-	return err
+	return s.raise(ctx, conn, c)
 }
 
-// Accept implements partition.Identity.
-func (s *Engine) Accept(ctx context.Context, c partition.Cluster) (stands partition.Cluster, err error) {
-	return s.writeCluster(ctx, "accept", c, s.accept)
-}
-
-const (
-	updateCluster = `UPDATE {p}cluster SET epoch = ?, map = ? WHERE id = 1 AND cluster_id = ? AND epoch < ?`
-	raiseOwn      = `UPDATE {p}positions SET revision = ? WHERE origin = ? AND revision < ?`
-)
-
-// accept locks the counter, so that no commit comes between checking the ends and raising the
-// counter.
-func (s *Engine) accept(ctx context.Context, conn *Conn, c partition.Cluster, text []byte) error {
-	n, err := conn.Exec(ctx, s.statement(updateCluster), c.Epoch, text, c.ID, c.Epoch)
+// raise raises the counter of a master. The lock of its row orders all commits.
+func (s *Engine) raise(ctx context.Context, conn *Conn, c *partition.Cluster) error {
+	own, found, err := s.position(ctx, conn, s.name, s.sql.LockExclusive)
 	if err != nil {
 		return err
 	}
-	if n == 0 {
-		return s.checkAccepted(ctx, conn, c)
+	counter, err := c.Raise(s.name, own)
+	switch {
+	case err != nil || counter == 0:
+		return err
+	case found:
+		_, err = conn.Exec(ctx, s.statement(raiseOwn), int64(counter), string(s.name))
+	default:
+		err = s.addPosition(ctx, conn, partition.Position{Origin: s.name, Revision: counter})
 	}
+	return err
+}
+
+// change runs f on the locked cluster row in a transaction, and returns the row as it is afterwards,
+// also with ErrOutvoted.
+func (s *Engine) change(ctx context.Context, op string, needsBallots bool, f func(context.Context, *Conn, partition.Cluster) (partition.Cluster, error)) (stands partition.Cluster, err error) {
+	err = s.transact(ctx, op, func(ctx context.Context, conn *Conn) error {
+		if needsBallots {
+			if err := s.checkBallots(ctx, conn); err != nil {
+				return err
+			}
+		}
+		row, err := s.cluster(ctx, conn, s.sql.LockExclusive)
+		if err != nil {
+			return err
+		}
+		if stands, err = f(ctx, conn, row); err != nil {
+			return err
+		}
+		return s.writeBallots(ctx, conn, row, stands)
+	})
+	if err != nil && !errors.Is(err, partition.ErrOutvoted) {
+		return partition.Cluster{}, err
+	}
+	return stands, err
+}
+
+// writeBallots writes the ballots of a row if they have changed. Otherwise another process may have
+// written the row, and may not have made it durable yet.
+func (s *Engine) writeBallots(ctx context.Context, conn *Conn, before, row partition.Cluster) error {
+	if before.Promised == row.Promised && before.Accepted == row.Accepted && before.Chosen == row.Chosen {
+		return s.raiseBarrier(ctx, conn)
+	}
+	n, err := conn.Exec(ctx, s.statement(updateBallots), row.Promised, row.Accepted, row.Chosen)
+	if err == nil && n != 1 {
+		err = fmt.Errorf("%w: the table ballots is damaged: its only row is missing", partition.ErrRefused)
+	}
+	return err
+}
+
+// Promise implements partition.Identity.
+func (s *Engine) Promise(ctx context.Context, ballot int64) (partition.Cluster, error) {
+	return s.change(ctx, "promise", true, func(_ context.Context, _ *Conn, row partition.Cluster) (partition.Cluster, error) {
+		return row.Promise(ballot)
+	})
+}
+
+// Accept implements partition.Identity.
+func (s *Engine) Accept(ctx context.Context, c partition.Cluster) (partition.Cluster, error) {
+	return s.change(ctx, "accept", c.NeedsBallots(), func(ctx context.Context, conn *Conn, row partition.Cluster) (partition.Cluster, error) {
+		row, replaces, err := row.Accept(c)
+		if err == nil && replaces {
+			err = s.replaceMap(ctx, conn, &row)
+		}
+		return row, err
+	})
+}
+
+// replaceMap locks the counter, so that no commit comes between checking the ends and raising the
+// counter.
+func (s *Engine) replaceMap(ctx context.Context, conn *Conn, c *partition.Cluster) error {
 	for _, e := range c.Ends {
 		p, _, err := s.position(ctx, conn, e.Origin, s.sql.LockExclusive)
 		if err == nil {
@@ -116,30 +194,25 @@ func (s *Engine) accept(ctx context.Context, conn *Conn, c partition.Cluster, te
 			return err
 		}
 	}
-	if slices.Contains(c.Masters, string(s.name)) {
-		floor := int64(partition.Floor(c.Epoch))
-		_, err = conn.Exec(ctx, s.statement(raiseOwn), floor, string(s.name), floor)
+	text, err := mapText(c)
+	if err == nil {
+		_, err = conn.Exec(ctx, s.statement(updateCluster), c.Epoch, text)
 	}
-	return err
-}
-
-// checkAccepted returns the reason for which the row stayed unchanged; nil: the row is of c's epoch
-// or later.
-func (s *Engine) checkAccepted(ctx context.Context, conn *Conn, c partition.Cluster) error {
-	stands, err := s.cluster(ctx, conn)
-	if err == nil && stands.ID != c.ID {
-		err = fmt.Errorf("%w: this database belongs to another cluster (%s, not %s)", partition.ErrRefused, stands.ID, c.ID)
+	if err != nil {
+		return err
 	}
-	return err
+	return s.raise(ctx, conn, c)
 }
 
 // Barrier implements partition.Source.
 func (s *Engine) Barrier(ctx context.Context) error {
-	return s.read(ctx, "barrier", func(ctx context.Context, conn *Conn) error {
-		if s.sql.Barrier == "" {
-			return nil
-		}
-		_, err := conn.Exec(ctx, s.statement(s.sql.Barrier))
-		return err
-	})
+	return s.read(ctx, "barrier", s.raiseBarrier)
+}
+
+func (s *Engine) raiseBarrier(ctx context.Context, conn *Conn) error {
+	if s.sql.Barrier == "" {
+		return nil
+	}
+	_, err := conn.Exec(ctx, s.statement(s.sql.Barrier))
+	return err
 }

@@ -2,7 +2,6 @@ package sqlengine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -12,8 +11,9 @@ import (
 
 const (
 	deletePosition = `DELETE FROM {p}positions WHERE origin = ?`
+	zeroPosition   = `UPDATE {p}positions SET revision = 0, synced_at = 0, collected = 0 WHERE origin = ?`
 	selectOfOrigin = `SELECT {key}, revision FROM {p}entries {by_revision} WHERE origin = ? AND revision > ? ORDER BY revision LIMIT ?`
-	deleteKeys     = `DELETE FROM {p}entries WHERE origin = ? AND revision <= ? AND {key} IN `
+	deleteKeys     = `{delete_by_key} WHERE origin = ? AND revision <= ? AND {key} IN `
 	selectChunk    = `SELECT {key}, revision, deleted FROM {p}entries {by_revision}
 		WHERE origin = ? AND revision > ? AND revision <= ? ORDER BY revision LIMIT ?`
 	updateCollected = `UPDATE {p}positions SET collected = ? WHERE origin = ? AND collected = ? AND revision >= ?`
@@ -41,7 +41,7 @@ func (s *Engine) Reset(ctx context.Context, origin partition.Origin) error {
 		return s.wrap("reset", fmt.Errorf("%w: %s is its own origin", partition.ErrRefused, origin))
 	}
 	err := s.transact(ctx, "reset", func(ctx context.Context, conn *Conn) error {
-		_, err := conn.Exec(ctx, s.statement(deletePosition), string(origin))
+		_, err := conn.Exec(ctx, s.statement(zeroPosition), string(origin))
 		return err
 	})
 	after, rows := partition.Revision(math.MinInt64), firstStepRows
@@ -57,12 +57,15 @@ func (s *Engine) Reset(ctx context.Context, origin partition.Origin) error {
 	return err
 }
 
-// resetChunk removes some rows. Meanwhile it occupies the row of the position, so that no other
-// process copies the origin. ErrPositionMoved: another process has begun to.
+// resetChunk removes some rows. Meanwhile it locks the row of the position, so that no other process
+// copies the origin. ErrPositionMoved: another process has begun to.
 func (s *Engine) resetChunk(ctx context.Context, conn *Conn, origin partition.Origin, after partition.Revision, rows int) (last partition.Revision, more bool, err error) {
-	_, err = conn.Exec(ctx, s.statement(insertPosition), string(origin), 0, 0, 0, 0)
-	if errors.Is(s.classify(err), ErrDuplicate) {
-		return 0, false, fmt.Errorf("%w: another process copies %s already", partition.ErrPositionMoved, origin)
+	p, found, err := s.position(ctx, conn, origin, s.sql.LockExclusive)
+	if err == nil && !found {
+		err = s.addPosition(ctx, conn, partition.Position{Origin: origin})
+	}
+	if err == nil && p.Revision != 0 {
+		err = fmt.Errorf("%w: another process copies %s already", partition.ErrPositionMoved, origin)
 	}
 	if err != nil {
 		return 0, false, err
@@ -71,10 +74,9 @@ func (s *Engine) resetChunk(ctx context.Context, conn *Conn, origin partition.Or
 	if err != nil {
 		return 0, false, err
 	}
-	if _, err := s.removeKeys(ctx, conn, origin, last, keys); err != nil {
-		return 0, false, err
+	if _, err = s.removeKeys(ctx, conn, origin, last, keys); err == nil && !found {
+		_, err = conn.Exec(ctx, s.statement(deletePosition), string(origin))
 	}
-	_, err = conn.Exec(ctx, s.statement(deletePosition), string(origin))
 	return last, len(keys) == rows, err
 }
 

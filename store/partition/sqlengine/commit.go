@@ -48,6 +48,9 @@ func (s *Engine) checkDecide(decide func(partition.Claim) ([]partition.Entry, er
 
 // normalize refuses a batch that cannot succeed, before the database is asked.
 func (s *Engine) normalize(b partition.Batch) (partition.Batch, error) {
+	if err := s.checkWritable(); err != nil {
+		return b, err
+	}
 	if s.durable {
 		if warnings := s.Warnings(); len(warnings) > 0 {
 			return b, fmt.Errorf("%w: require_durable is set, and %s", partition.ErrRefused, strings.Join(warnings, "; "))

@@ -2,6 +2,8 @@ package sqlengine
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"math"
 
 	"github.com/runnelkv/runnel/store/partition"
@@ -14,9 +16,15 @@ type Dialect interface {
 	// MaxValueBytes is the current limit of a value in bytes.
 	MaxValueBytes() int64
 	Warnings() []string // see partition.Identity
-	// Prepare opens the pools of connections, creates a missing database and migrates the schema to
-	// the version of this binary. Prepare may be repeated.
+	// Prepare opens the pools of connections and creates a missing database. Prepare may be
+	// repeated.
 	Prepare(ctx context.Context) error
+	// Migrations are the numbered files of goose that create and change the tables. Their last
+	// number is partition.SchemaVersion.
+	Migrations() fs.FS
+	// Tables calls f with a new connection, and again if another process has changed the tables at
+	// the same time. Tables needs no Prepare and creates no database.
+	Tables(ctx context.Context, f func(*Tables) error) error
 	// Acquire takes a connection from a pool; Conn.Release gives it back.
 	Acquire(ctx context.Context, use Use) (*Conn, error)
 	// Clock is an SQL expression for the database's clock in microseconds.
@@ -68,13 +76,22 @@ type Fragments struct {
 	InsertIgnore  string   // prefix of an INSERT that leaves an existing row unchanged
 	Barrier       string   // a small durable commit; "": only durable commits are visible
 
+	// DeleteByKey begins a DELETE of entries by the primary key, up to its WHERE.
+	DeleteByKey string
 	// Index hints. Without them a planner that expects to read most of the table would read and
-	// sort all of it.
+	// sort all of it. MySQL expects so of a table that its statistics call small. The statistics can
+	// be old, and never count deleted rows that an older view keeps.
+	ByKey      string // in the order of keys
 	ByRevision string // in the order of (origin, revision)
 	ByExpiry   string // in the order of expiry
 	ByLive     string // in the order of keys, without tombstones
+
+	CountTables string // counts the tables called {table}
 
 	ValueLimit string // names the setting that limits a value, for error texts
 	Pipelined  bool   // several statements travel together in a packet
 	InProcess  bool   // the database runs in this process: Get needs no timer
 }
+
+// ErrDuplicate is the class of violations of a unique key.
+var ErrDuplicate = errors.New("duplicate key")

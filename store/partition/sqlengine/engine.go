@@ -24,11 +24,14 @@ type Engine struct {
 	names   *strings.Replacer // placeholders → names of tables and columns, index hints
 	timeout time.Duration
 	durable bool // Options.RequireDurable
+	log     *slog.Logger
 
-	preparing sync.Mutex  // held during Prepare
-	ready     atomic.Bool // Prepare has succeeded
-	life      context.Context
-	end       context.CancelFunc
+	preparing    sync.Mutex                       // held while the tables are created or changed
+	ready        atomic.Bool                      // Prepare has succeeded
+	schema       atomic.Pointer[partition.Schema] // as last read; not nil once ready
+	schemaReadAt atomic.Int64                     // nanoseconds
+	life         context.Context
+	end          context.CancelFunc
 }
 
 var _ partition.Partition = (*Engine)(nil)
@@ -42,6 +45,8 @@ type Options struct {
 	Logger      *slog.Logger  // nil: slog.Default()
 	// RequireDurable refuses commits while there are Warnings.
 	RequireDurable bool
+	// MinFreeDisk refuses commits while fewer bytes are free on the disk of an SQLite file; zero: no floor.
+	MinFreeDisk int64
 }
 
 const (
@@ -65,17 +70,18 @@ func (o Options) Complete() (Options, error) {
 	return o, nil
 }
 
-// Names replaces {p} by the table prefix and {key} by the quoted name of that column.
-func (o Options) Names() *strings.Replacer {
-	return strings.NewReplacer("{p}", o.TablePrefix, "{key}", "`key`")
+// Names replaces the placeholders of statements: {p} by the table prefix, {key} by the quoted name of that column, and
+// the names of the index hints.
+func (o Options) Names(sql Fragments) *strings.Replacer {
+	plain := strings.NewReplacer("{p}", o.TablePrefix, "{key}", "`key`").Replace
+	return strings.NewReplacer("{p}", o.TablePrefix, "{key}", "`key`", "{delete_by_key}", plain(sql.DeleteByKey), "{by_key}", plain(sql.ByKey),
+		"{by_revision}", plain(sql.ByRevision), "{by_expiry}", plain(sql.ByExpiry), "{by_live}", plain(sql.ByLive))
 }
 
 // New returns the partition of a dialect. The options must be complete.
 func New(o Options, sql Fragments, d Dialect) *Engine {
-	hint := o.Names().Replace
-	s := &Engine{name: partition.Origin(o.Name), dialect: d, sql: sql, timeout: o.Timeout, durable: o.RequireDurable,
-		names: strings.NewReplacer("{p}", o.TablePrefix, "{key}", "`key`",
-			"{by_revision}", hint(sql.ByRevision), "{by_expiry}", hint(sql.ByExpiry), "{by_live}", hint(sql.ByLive))}
+	s := &Engine{name: partition.Origin(o.Name), dialect: d, sql: sql, timeout: o.Timeout, durable: o.RequireDurable, log: o.Logger,
+		names: o.Names(sql)}
 	s.life, s.end = context.WithCancel(context.Background())
 	return s
 }
@@ -110,6 +116,9 @@ func (s *Engine) Prepare(ctx context.Context) error {
 	err := s.life.Err()
 	if err == nil {
 		err = s.dialect.Prepare(ctx)
+	}
+	if err == nil {
+		err = s.dialect.Tables(ctx, func(t *Tables) error { return s.prepareTables(ctx, t) })
 	}
 	if err != nil {
 		return s.wrap("prepare", err)
@@ -174,7 +183,7 @@ func (s *Engine) wrap(op string, err error) error {
 }
 
 func (s *Engine) classify(err error) error {
-	for _, known := range []error{partition.ErrUnavailable, partition.ErrOutcomeUnknown, partition.ErrStaleEpoch, partition.ErrPositionMoved,
+	for _, known := range []error{partition.ErrUnavailable, partition.ErrOutcomeUnknown, partition.ErrStaleEpoch, partition.ErrOutvoted, partition.ErrPositionMoved,
 		partition.ErrLeaseLost, partition.ErrLeaseHeld, partition.ErrNoCluster, partition.ErrRefused, partition.ErrTooLarge} {
 		if errors.Is(err, known) {
 			return err
@@ -226,6 +235,9 @@ func (s *Engine) transact(ctx context.Context, op string, f func(context.Context
 		return err
 	}
 	defer done()
+	if err := s.checkWritable(); err != nil {
+		return s.wrap(op, err)
+	}
 	for attempt := 1; ; attempt++ {
 		err := s.attemptOnce(ctx, f)
 		if err == nil || !s.shouldRetry(ctx, attempt, err) {

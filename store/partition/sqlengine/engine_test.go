@@ -78,7 +78,7 @@ func count(t *testing.T, db *sql.DB, table string) (n int) {
 func TestPrepareRefusesANewerSchema(t *testing.T) {
 	everywhere(t, func(t *testing.T, d database) {
 		d.prepared(t, sqlengine.Options{Name: "a", TablePrefix: "x_"})
-		partitiontest.Exec(t, d.sql, "INSERT INTO x_schema_version (version_id, is_applied) VALUES (9999, 1)")
+		partitiontest.Exec(t, d.sql, "UPDATE x_compat SET version = 9999, oldest_reader = 9998")
 		err := d.open(sqlengine.Options{Name: "a", TablePrefix: "x_"}).Prepare(t.Context())
 		partitiontest.RequireError(t, err, partition.ErrRefused)
 	})
@@ -171,6 +171,33 @@ func TestCommitOfAStaleEpochWritesNothing(t *testing.T) {
 		partitiontest.Exec(t, d.sql, "UPDATE positions SET revision = ?", int64(partition.Floor(1)+41))
 		if claim, err := p.Commit(t.Context(), partitiontest.Blind(3, 0)); err != nil || claim.First != partition.Floor(1)+42 {
 			t.Errorf("back in its epoch it claims %d: %v", claim.First, err)
+		}
+	})
+}
+
+// TestAcceptThatChangesNothingIsDurable: InnoDB shows the row of another process before the row is durable. So an answer
+// that a voter has accepted a ballot needs a commit of its own.
+func TestAcceptThatChangesNothingIsDurable(t *testing.T) {
+	mysqltest.OnServers(t, func(t *testing.T, server *servers.Server) {
+		address := server.Database(t)
+		p, db := mysqltest.Prepared(t, mysqltest.Config(t, address), sqlengine.Options{Name: "a"}), servers.Open(t, address)
+		partitiontest.Join(t, p)
+		if err := p.Finish(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		row, err := p.Cluster(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		row.Epoch, row.Accepted = 2, 3
+		for want := range 3 {
+			if _, err := p.Accept(t.Context(), row); err != nil {
+				t.Fatal(err)
+			}
+			var commits int
+			if err := db.QueryRow("SELECT counter FROM barrier").Scan(&commits); err != nil || commits != want {
+				t.Errorf("after %d repetitions %d commits were made (%v)", want, commits, err)
+			}
 		}
 	})
 }
@@ -326,7 +353,7 @@ func TestStartThatWasCutShortIsMadeAgain(t *testing.T) {
 	everywhere(t, func(t *testing.T, d database) {
 		d.prepared(t, sqlengine.Options{Name: "a"})
 		partitiontest.Exec(t, d.sql, "DELETE FROM schema_version")
-		for _, table := range []string{"entries", "positions", "cluster", "lease", "barrier"} {
+		for _, table := range []string{"entries", "positions", "cluster", "lease", "barrier", "compat"} {
 			partitiontest.Exec(t, d.sql, "DROP TABLE "+table)
 		}
 		partitiontest.Join(t, d.prepared(t, sqlengine.Options{Name: "a"}))

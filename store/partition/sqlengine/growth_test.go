@@ -44,7 +44,7 @@ func checkGrowth(t *testing.T, p *sqlengine.Engine) {
 		},
 		"Positions": func() error { _, err := p.Positions(ctx); return err },
 		"Newest":    func() error { _, err := p.Newest(ctx, "a", 8); return err },
-		"Expired":   func() error { _, err := p.Expired(ctx, 10); return err },
+		"Expired":   func() error { _, err := p.Expired(ctx, partition.ExpirySpan{Origin: "a", Limit: 10}); return err },
 		"Snapshot": func() error {
 			s, err := p.Snapshot(ctx, "a", partition.Floor(1))
 			if err != nil {

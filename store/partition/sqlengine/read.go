@@ -1,10 +1,12 @@
 package sqlengine
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/runnelkv/runnel/store/partition"
@@ -73,7 +75,7 @@ func (s *Engine) List(ctx context.Context, span partition.Span) (entries []parti
 }
 
 const (
-	selectHeads = `SELECT ` + HeadColumns + ` FROM {p}entries WHERE {key} >= ?`
+	selectHeads = `SELECT ` + HeadColumns + ` FROM {p}entries {by_key} WHERE {key} >= ?`
 	selectLive  = `SELECT ` + HeadColumns + ` FROM {p}entries {by_live} WHERE deleted = 0 AND {key} >= ?`
 )
 
@@ -156,6 +158,35 @@ func (s *Engine) addValues(ctx context.Context, heads []partition.Entry) ([]part
 	return entries, nil
 }
 
+// A condition on the end of the span stands between the two.
+const (
+	selectUsage = `SELECT CAST(COALESCE(SUM(live), 0) AS SIGNED), CAST(COALESCE(SUM(live * size), 0) AS SIGNED), COUNT(*), MAX(name),
+		(SELECT revision FROM {p}positions WHERE origin = ?)
+	FROM (SELECT {key} AS name, size, CASE WHEN origin = ? AND deleted = 0 AND (expires_at IS NULL OR expires_at > {now}) THEN 1 ELSE 0 END AS live
+		FROM {p}entries {by_key} WHERE {key} >= ?`
+	selectUsageEnd = ` ORDER BY {key} LIMIT ?) AS part`
+)
+
+// Usage implements partition.Reader. The databases answer a single statement from a single view.
+func (s *Engine) Usage(ctx context.Context, span partition.Span) (u partition.Usage, err error) {
+	if span.Limit < 1 {
+		return u, s.wrap("usage", fmt.Errorf("limit %d", span.Limit))
+	}
+	text, args := selectUsage, []any{string(s.name), string(s.name), []byte(span.From)}
+	if span.To != "" {
+		text, args = text+` AND {key} < ?`, append(args, []byte(span.To))
+	}
+	err = s.read(ctx, "usage", func(ctx context.Context, c *Conn) error {
+		return c.QueryRow(ctx, s.timed(text+selectUsageEnd), append(args, int64(span.Limit)), func(r Rows) {
+			u = partition.Usage{Keys: r.Int(0), Bytes: r.Int(1), Revision: partition.Revision(r.Int(4))}
+			if r.Int(2) == int64(span.Limit) {
+				u.Last = partition.Key(r.Bytes(3))
+			}
+		})
+	})
+	return u, err
+}
+
 // MySQL reads the index backwards only if ORDER BY names the origin too.
 const selectNewest = `SELECT ` + HeadColumns + ` FROM {p}entries {by_revision} WHERE origin = ?
 	AND revision <= (SELECT revision FROM {p}positions WHERE origin = ?) ORDER BY origin DESC, revision DESC LIMIT ?`
@@ -169,17 +200,22 @@ func (s *Engine) Newest(ctx context.Context, origin partition.Origin, limit int)
 	return newest, err
 }
 
-const selectExpired = `SELECT {key}, revision FROM {p}entries {by_expiry}
-	WHERE expires_at <= {now} AND origin = ? AND deleted = 0 ORDER BY expires_at LIMIT ?`
+const selectExpired = `SELECT {key}, expires_at FROM {p}entries {by_expiry}
+	WHERE origin = ? AND expires_at >= ? AND (expires_at > ? OR {key} > ?) AND expires_at <= {now} AND expires_at <= ? AND deleted = 0
+	ORDER BY expires_at, {key} LIMIT ?`
 
 // Expired implements partition.Master.
-func (s *Engine) Expired(ctx context.Context, limit int) (keys []partition.Key, err error) {
-	if limit < 1 {
-		return nil, s.wrap("expired", fmt.Errorf("limit %d", limit))
+func (s *Engine) Expired(ctx context.Context, of partition.ExpirySpan) (keys []partition.ExpiredKey, err error) {
+	if of.Limit < 1 {
+		return nil, s.wrap("expired", fmt.Errorf("limit %d", of.Limit))
 	}
+	after, until := int64(of.After.At), int64(cmp.Or(of.Until, math.MaxInt64))
+	args := []any{string(of.Origin), after, after, []byte(of.After.Key), until, int64(of.Limit)}
 	err = s.read(ctx, "expired", func(ctx context.Context, c *Conn) error {
-		keys, _, err = selectKeys(ctx, c, s.timed(selectExpired), string(s.name), limit)
-		return err
+		return c.QueryRows(ctx, s.timed(selectExpired), args, func(r Rows) error {
+			keys = append(keys, partition.ExpiredKey{At: partition.Instant(r.Int(1)), Key: partition.Key(r.Bytes(0))})
+			return nil
+		})
 	})
 	return keys, err
 }
@@ -196,9 +232,11 @@ func selectKeys(ctx context.Context, c *Conn, text Statement, args ...any) (keys
 const (
 	selectClock     = `SELECT {now}`
 	positionColumns = `revision, goal, synced_at, collected`
-	selectPositions = `SELECT ` + positionColumns + `, origin, {now}
-		FROM (SELECT 1 AS one) AS c LEFT JOIN {p}positions AS p ON p.origin <> '' ORDER BY p.origin`
-	selectPosition = `SELECT ` + positionColumns + ` FROM {p}positions WHERE origin = ?`
+	originColumns   = positionColumns + `, p.origin, (SELECT epoch FROM {p}cluster WHERE id = 1)`
+	ofOrigins       = ` FROM (SELECT 1 AS one) AS c LEFT JOIN {p}positions AS p ON p.origin <> '' ORDER BY p.origin`
+	selectPositions = `SELECT ` + originColumns + `, {now}` + ofOrigins
+	selectPosition  = `SELECT ` + positionColumns + ` FROM {p}positions WHERE origin = ?`
+	insertPosition  = `INSERT INTO {p}positions (origin, ` + positionColumns + `) VALUES (?, ?, ?, ?, ?)`
 )
 
 // positionOf reads positionColumns.
@@ -211,16 +249,34 @@ func positionOf(r Rows, origin partition.Origin) partition.Position {
 // than the positions. Without positions the result is one row with only the clock.
 func (s *Engine) Positions(ctx context.Context) (p partition.Positions, err error) {
 	err = s.read(ctx, "positions", func(ctx context.Context, c *Conn) error {
-		p.Origins = make(map[partition.Origin]partition.Position)
-		return c.QueryRows(ctx, s.timed(selectPositions), nil, func(r Rows) error {
-			p.Now = partition.Instant(r.Int(5))
-			if origin := partition.Origin(r.Bytes(4)); origin != "" {
-				p.Origins[origin] = positionOf(r, origin)
-			}
-			return nil
-		})
+		if err = s.recheckSchema(ctx, c); err == nil {
+			p, err = s.positions(ctx, c)
+		}
+		return err
 	})
 	return p, err
+}
+
+func (s *Engine) positions(ctx context.Context, c *Conn) (partition.Positions, error) {
+	p := partition.Positions{Origins: make(map[partition.Origin]partition.Position)}
+	err := c.QueryRows(ctx, s.timed(selectPositions), nil, func(r Rows) error {
+		p.Epoch, p.Now = r.Int(5), partition.Instant(r.Int(6))
+		if origin := partition.Origin(r.Bytes(4)); origin != "" {
+			p.Origins[origin] = positionOf(r, origin)
+		}
+		return nil
+	})
+	return p, err
+}
+
+// Counter implements partition.Master.
+func (s *Engine) Counter(ctx context.Context) (r partition.Revision, err error) {
+	err = s.read(ctx, "counter", func(ctx context.Context, c *Conn) error {
+		p, _, err := s.position(ctx, c, s.name, "")
+		r = p.Revision
+		return err
+	})
+	return r, err
 }
 
 // position reads a position; a missing row is the zero Position. lock is a locking fragment.
@@ -231,4 +287,13 @@ func (s *Engine) position(ctx context.Context, c *Conn, origin partition.Origin,
 		return p, false, nil
 	}
 	return p, err == nil, err
+}
+
+// addPosition fails with ErrPositionMoved if another process has added the row meanwhile.
+func (s *Engine) addPosition(ctx context.Context, conn *Conn, p partition.Position) error {
+	_, err := conn.Exec(ctx, s.statement(insertPosition), string(p.Origin), int64(p.Revision), int64(p.Goal), int64(p.SyncedAt), int64(p.Collected))
+	if errors.Is(s.classify(err), ErrDuplicate) {
+		return fmt.Errorf("%w: another process has begun to copy %s", partition.ErrPositionMoved, p.Origin)
+	}
+	return err
 }

@@ -14,12 +14,12 @@ const (
 // Statements of both dialects.
 const (
 	InsertEntries   = `INSERT INTO {p}entries (` + EntryColumns + `) VALUES `
-	SelectEntriesIn = `SELECT ` + EntryColumns + ` FROM {p}entries WHERE {key} IN `
-	SelectHeadsIn   = `SELECT ` + HeadColumns + ` FROM {p}entries WHERE {key} IN `
+	SelectEntriesIn = `SELECT ` + EntryColumns + ` FROM {p}entries {by_key} WHERE {key} IN `
+	SelectHeadsIn   = `SELECT ` + HeadColumns + ` FROM {p}entries {by_key} WHERE {key} IN `
 
 	// The maximum size of a value stands between the two.
 	SelectSmall   = `SELECT ` + HeadColumns + `, CASE WHEN size <= `
-	SelectSmallIn = ` THEN value END FROM {p}entries WHERE {key} IN `
+	SelectSmallIn = ` THEN value END FROM {p}entries {by_key} WHERE {key} IN `
 )
 
 // Rows are the rows of a query. Columns are numbered from 0.

@@ -16,7 +16,10 @@ import (
 type snapshot struct {
 	s        *Engine
 	c        *Conn
+	inView   bool // the connection and its transaction belong to a view
 	position partition.Position
+	epoch    int64
+	heads    map[partition.Origin]partition.Position
 	rows     Rows
 	end      context.CancelFunc // ends the query
 	shared   SharedStrings
@@ -48,23 +51,33 @@ const (
 	ofSnapshot = ` FROM {p}entries {by_revision} WHERE origin = ? AND revision > ?
 	AND revision <= (SELECT revision FROM {p}positions WHERE origin = ?) ORDER BY revision`
 	selectAfter = `SELECT ` + EntryColumns + ofSnapshot
-	selectLast  = `SELECT revision` + ofSnapshot + ` DESC LIMIT 1`
+
+	// selectOrigins returns a row without a position if there are no positions.
+	selectOrigins = `SELECT ` + originColumns + ofOrigins
+	selectLast    = `SELECT revision` + ofSnapshot + ` DESC LIMIT 1`
 )
 
 func (n *snapshot) open(ctx context.Context, origin partition.Origin, after partition.Revision) error {
-	// The query outlives this call, but opening it does not.
-	var query context.Context
-	query, n.end = context.WithCancel(n.s.life)
-	stop := context.AfterFunc(ctx, n.end)
-	defer stop()
 	open := n.openStepwise
 	if n.s.sql.Pipelined {
 		open = n.openPipelined
 	}
-	now, err := open(query, origin, after)
-	if origin == n.s.name {
-		n.position.SyncedAt = now
-	}
+	return n.openQuery(ctx, func(query context.Context) error {
+		now, err := open(query, origin, after)
+		if origin == n.s.name {
+			n.position.SyncedAt = now
+		}
+		return err
+	})
+}
+
+// openQuery calls open with a context that lasts as long as the snapshot, but ends with ctx until open returns.
+func (n *snapshot) openQuery(ctx context.Context, open func(query context.Context) error) error {
+	var query context.Context
+	query, n.end = context.WithCancel(n.s.life)
+	stop := context.AfterFunc(ctx, n.end)
+	defer stop()
+	err := open(query)
 	if ctxErr := ctx.Err(); err != nil && ctxErr != nil {
 		err = ctxErr
 	}
@@ -83,49 +96,74 @@ func (n *snapshot) openStepwise(ctx context.Context, origin partition.Origin, af
 			return 0, err
 		}
 	}
-	if n.position, _, err = n.s.position(ctx, n.c, origin, ""); err != nil {
+	n.heads = make(map[partition.Origin]partition.Position)
+	if err = n.c.QueryRows(ctx, n.s.statement(selectOrigins), nil, func(r Rows) error { n.addHead(r); return nil }); err != nil {
 		return 0, err
 	}
+	n.position = n.headOf(origin)
+	return now, n.openRows(ctx, origin, after)
+}
+
+// addHead takes a row of selectOrigins.
+func (n *snapshot) addHead(r Rows) {
+	n.epoch = r.Int(5)
+	if o := partition.Origin(r.Bytes(4)); o != "" {
+		n.heads[o] = positionOf(r, o)
+	}
+}
+
+func (n *snapshot) headOf(origin partition.Origin) partition.Position {
+	p := n.heads[origin]
+	p.Origin = origin
+	return p
+}
+
+// openRows opens the rows in the open transaction.
+func (n *snapshot) openRows(ctx context.Context, origin partition.Origin, after partition.Revision) error {
 	of := []any{string(origin), int64(after), string(origin)}
-	err = n.c.QueryRow(ctx, n.s.statement(selectLast), of, func(r Rows) { n.last = partition.Revision(r.Int(0)) })
+	err := n.c.QueryRow(ctx, n.s.statement(selectLast), of, func(r Rows) { n.last = partition.Revision(r.Int(0)) })
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return 0, err
+		return err
 	}
 	n.rows, err = n.c.Query(ctx, n.s.statement(selectAfter), of...)
-	return now, err
+	return err
 }
 
 // openPipelined sends the same statements in one packet, followed by COMMIT: opening takes one
 // round trip instead of five, and Close takes none.
 func (n *snapshot) openPipelined(ctx context.Context, origin partition.Origin, after partition.Revision) (now partition.Instant, err error) {
 	texts := append([]string{n.s.timed(selectClock).Text}, n.s.sql.BeginSnapshot...)
-	for _, text := range []string{selectPosition, selectLast, selectAfter, "COMMIT"} {
+	for _, text := range []string{selectOrigins, selectLast, selectAfter, "COMMIT"} {
 		texts = append(texts, n.s.statement(text).Text)
 	}
 	of := []any{string(origin), int64(after), string(origin)}
 	n.c.inTx = true
-	n.rows, err = n.c.Query(ctx, Statement{strings.Join(texts, ";"), false}, slices.Concat([]any{string(origin)}, of, of)...)
+	n.rows, err = n.c.Query(ctx, Statement{strings.Join(texts, ";"), false}, slices.Concat(of, of)...)
 	if err != nil {
 		return 0, err
 	}
-	n.position.Origin = origin
+	n.heads = make(map[partition.Origin]partition.Position)
 	for _, read := range []func(Rows){
 		func(r Rows) { now = partition.Instant(r.Int(0)) },
-		func(r Rows) { n.position = positionOf(r, origin) },
+		n.addHead,
 		func(r Rows) { n.last = partition.Revision(r.Int(0)) },
 	} {
-		if n.rows.Next() {
+		for n.rows.Next() {
 			read(n.rows)
 		}
 		if err := n.rows.(MultiRows).NextResult(); err != nil {
 			return 0, err
 		}
 	}
+	n.position = n.headOf(origin)
 	return now, nil
 }
 
 // Position implements partition.Snapshot.
 func (n *snapshot) Position() partition.Position { return n.position }
+
+// Heads implements partition.Snapshot.
+func (n *snapshot) Heads() (int64, map[partition.Origin]partition.Position) { return n.epoch, n.heads }
 
 // Next implements partition.Snapshot.
 func (n *snapshot) Next(ctx context.Context, maxEntries int, maxBytes int64) ([]partition.Entry, error) {
@@ -181,7 +219,7 @@ func (n *snapshot) Close() error {
 			n.c.Abort()
 		}
 		// After Abort the error of Close has no information.
-		if err := n.rows.Close(); err == nil && n.done && n.s.sql.Pipelined {
+		if err := n.rows.Close(); err == nil && n.done && n.s.sql.Pipelined && !n.inView {
 			n.c.inTx = false // COMMIT has succeeded
 		}
 		n.rows = nil
@@ -189,7 +227,9 @@ func (n *snapshot) Close() error {
 	if n.end != nil {
 		n.end()
 	}
-	n.c.Release()
+	if !n.inView {
+		n.c.Release()
+	}
 	n.c = nil
 	return nil
 }

@@ -25,7 +25,7 @@ const (
 
 // upsertTexts are the two statements of an upsert: the second is for a row that the first leaves alone, as
 // its value of deleted changes.
-type upsertTexts struct{ same, any string }
+type upsertTexts struct{ same, changed string }
 
 // texts are the statements of the hot paths, with names replaced.
 type texts struct {
@@ -55,6 +55,9 @@ const claimText = `UPDATE {p}positions SET revision = revision + ?1
 // Commit implements sqlengine.Dialect. The caller's context limits the wait for the file. After that nothing
 // waits, and the context is only checked before COMMIT.
 func (d *database) Commit(ctx context.Context, b partition.Batch) (partition.Claim, error) {
+	if err := d.disk.checkRoom(); err != nil {
+		return partition.Claim{}, err
+	}
 	conn, err := d.Acquire(ctx, sqlengine.Writing)
 	if err != nil {
 		return partition.Claim{}, err
@@ -142,18 +145,29 @@ func (d *database) UpsertNewer(ctx context.Context, c *sqlengine.Conn, entries [
 // upsertAll upserts each entry. Statements of 32 rows were not faster.
 func (c *rawConn) upsertAll(ctx context.Context, entries []partition.Entry, texts upsertTexts) error {
 	same, err := c.compiled(ctx, sqlengine.Kept(texts.same))
-	for i := 0; i < len(entries) && err == nil; i++ {
-		if err = ctx.Err(); err != nil {
-			break
+	if err != nil {
+		return err
+	}
+	for i := range entries {
+		if err := ctx.Err(); err != nil {
+			return err
 		}
-		var written bool
-		if written, err = same.upsert(&entries[i]); err != nil || written {
-			continue
+		written, err := same.upsert(&entries[i])
+		if err == nil && !written {
+			err = c.upsertChanged(ctx, &entries[i], texts.changed)
 		}
-		var any *stmt
-		if any, err = c.compiled(ctx, sqlengine.Kept(texts.any)); err == nil {
-			_, err = any.upsert(&entries[i])
+		if err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// upsertChanged upserts an entry that the first statement has left alone.
+func (c *rawConn) upsertChanged(ctx context.Context, e *partition.Entry, text string) error {
+	changed, err := c.compiled(ctx, sqlengine.Kept(text))
+	if err == nil {
+		_, err = changed.upsert(e)
 	}
 	return err
 }

@@ -7,7 +7,9 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"math"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -29,6 +31,7 @@ import (
 type database struct {
 	path     string
 	file     openedFile
+	disk     disk
 	origin   partition.Origin
 	names    *strings.Replacer
 	maxConns int
@@ -61,8 +64,9 @@ func openDatabase(path string, o sqlengine.Options) (*sqlengine.Engine, *databas
 	if o, err = o.Complete(); err != nil {
 		return nil, nil, err
 	}
-	d := &database{path: absolute, file: openedFile{path: absolute}, origin: partition.Origin(o.Name), names: o.Names(), maxConns: cmp.Or(max(o.MaxConns, 0), defaultReaders),
-		timeout: o.Timeout, logPages: logPages, log: o.Logger}
+	d := &database{path: absolute, file: openedFile{path: absolute}, origin: partition.Origin(o.Name), names: o.Names(fragments), maxConns: cmp.Or(max(o.MaxConns, 0), defaultReaders),
+		timeout: o.Timeout, logPages: logPages, log: o.Logger, disk: disk{path: absolute, floor: o.MinFreeDisk, free: freeBytes}}
+	d.disk.known.Store(math.MaxInt64)
 	d.texts = textsOf(d.names)
 	return sqlengine.New(o, fragments, d), d, nil
 }
@@ -73,9 +77,11 @@ var fragments = sqlengine.Fragments{
 	BeginWrite:    "BEGIN IMMEDIATE",
 	BeginSnapshot: []string{"BEGIN"}, // the first SELECT opens the view
 	InsertIgnore:  "INSERT OR IGNORE",
+	DeleteByKey:   "DELETE FROM {p}entries",
 	ByRevision:    "INDEXED BY {p}entries_by_revision",
 	ByExpiry:      "INDEXED BY {p}entries_by_expiry",
 	ByLive:        "INDEXED BY {p}entries_by_live",
+	CountTables:   "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = '{table}'",
 	ValueLimit:    "SQLite",
 	InProcess:     true,
 }
@@ -100,13 +106,6 @@ func (d *database) Warnings() []string { return nil }
 
 // Prepare implements sqlengine.Dialect.
 func (d *database) Prepare(ctx context.Context) error {
-	if err := d.createPools(ctx); err != nil {
-		return err
-	}
-	return d.migrate(ctx)
-}
-
-func (d *database) createPools(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.ready && d.file.look() == nil {
@@ -214,21 +213,26 @@ func (d *database) dsn(pragmas ...string) string {
 	return "file://" + (&url.URL{Path: filepath.ToSlash(d.path)}).EscapedPath() + "?" + query.Encode()
 }
 
-//go:embed migrations
+//go:embed migrations/*.sql
 var migrations embed.FS
 
-// migrate may run in several processes at once. Each migration is a transaction, so the second
-// process fails and finds the migration done when it tries again.
-func (d *database) migrate(ctx context.Context) error {
+// Migrations implements sqlengine.Dialect.
+func (d *database) Migrations() fs.FS { return sqlengine.Folder(migrations, "migrations") }
+
+// Tables implements sqlengine.Dialect. A migration is a transaction, so of several processes the
+// second fails and finds the migration done when f runs again.
+func (d *database) Tables(ctx context.Context, f func(*sqlengine.Tables) error) error {
+	if _, err := os.Stat(d.path); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %w: %w", partition.ErrUnavailable, partition.ErrNotPrepared, err)
+	}
 	db, err := sql.Open("sqlite", d.dsn("synchronous(FULL)"))
 	if err != nil {
 		return err
 	}
 	db.SetMaxOpenConns(1)
+	t := &sqlengine.Tables{DB: db, Dialect: goose.DialectSQLite3, Lock: func(context.Context) error { return nil }}
 	for range 5 {
-		err = retryBusy(ctx, func() error {
-			return sqlengine.Migrate(ctx, db, goose.DialectSQLite3, migrations, "migrations", d.names)
-		})
+		err = retryBusy(ctx, func() error { return f(t) })
 		if err == nil || errors.Is(err, partition.ErrRefused) || ctx.Err() != nil {
 			break
 		}
@@ -349,8 +353,10 @@ func (d *database) Answered(err error) bool {
 // Classify implements sqlengine.Dialect.
 func (d *database) Classify(err error) error {
 	switch errorCode(err) {
+	case sqlite3.SQLITE_FULL:
+		return fmt.Errorf("%w: %w: %w", partition.ErrUnavailable, partition.ErrNoSpace, err)
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_IOERR,
-		sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PROTOCOL:
+		sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PROTOCOL:
 		return fmt.Errorf("%w: %w", partition.ErrUnavailable, err)
 	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_CANTOPEN:
 		return fmt.Errorf("%w: this process needs to read and write %s and its directory: %w", partition.ErrRefused, d.path, err)

@@ -1,7 +1,9 @@
 package sqlite_test
 
 import (
+	"database/sql"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -115,6 +117,22 @@ func TestSQLiteFileThatIsReplacedIsNotWritten(t *testing.T) {
 	}
 }
 
+// TestLookAtTheSchemaCreatesNoFile: neither a plan nor a migration creates a file.
+func TestLookAtTheSchemaCreatesNoFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "runnel.db")
+	p, err := sqlite.Open(path, sqlengine.Options{Name: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	_, err = p.Schema(t.Context())
+	partitiontest.RequireError(t, err, partition.ErrNotPrepared)
+	partitiontest.RequireError(t, p.Migrate(t.Context(), func(partition.Step) {}), partition.ErrNotPrepared)
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the file exists (%v)", err)
+	}
+}
+
 func BenchmarkSQLite(b *testing.B) {
 	p := openSQLite(b, filepath.Join(b.TempDir(), "runnel.db"), sqlengine.Options{Name: "a"})
 	partitiontest.Benchmark(b, p)
@@ -129,6 +147,13 @@ func TestSQLiteKeepsTheContract(t *testing.T) {
 				t.Fatal(err)
 			}
 			return p
+		}, PlantSchema: func(t *testing.T, s partition.Schema) {
+			db, err := sql.Open("sqlite", path+"?_pragma=busy_timeout(5000)")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			partitiontest.PlantSchema(t, db, s)
 		}}
 	})
 }

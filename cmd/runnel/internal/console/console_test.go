@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"pgregory.net/rapid"
 )
 
 func TestReplaceFileKeepsTheOldFileOnFailure(t *testing.T) {
@@ -53,6 +55,44 @@ func TestOnlyYesIsConsent(t *testing.T) {
 		s := &Streams{In: strings.NewReader(reply), Err: &out}
 		if got := s.ConfirmKeys([]string{"a\x1b"}, "delete?"); got != want || out.String() != "  a\\u001b\ndelete? [y/N] " {
 			t.Errorf("%q: %v, %q", reply, got, out.String())
+		}
+	}
+}
+
+// TestGuardTreatsTextAlikeHoweverItIsSplit writes random text in random pieces, also within a character.
+func TestGuardTreatsTextAlikeHoweverItIsSplit(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		parts := rapid.SliceOf(rapid.SampledFrom([]string{"a", "é", "日", "🎉", "\n", "\x1b", "\u009b", "\u202e", "\xf0\x9f", "\x9b", "\xff"})).Draw(t, "text")
+		text := strings.Join(parts, "")
+		var whole, split strings.Builder
+		one, many := NewGuard(&whole), NewGuard(&split)
+		write := func(g *Guard, s string) {
+			if n, err := io.WriteString(g, s); n != len(s) || err != nil {
+				t.Fatalf("%d of %d bytes, %v", n, len(s), err)
+			}
+		}
+		write(one, text)
+		for rest := text; rest != ""; {
+			n := rapid.IntRange(1, len(rest)).Draw(t, "length")
+			write(many, rest[:n])
+			rest = rest[n:]
+		}
+		if err := errors.Join(one.Flush(), many.Flush()); err != nil {
+			t.Fatal(err)
+		}
+		if whole.String() != split.String() || strings.ContainsFunc(whole.String(), IsHidden) {
+			t.Errorf("%q is %q as a whole, and %q in pieces", text, whole.String(), split.String())
+		}
+		if plain := strings.ToValidUTF8(text, ""); !strings.ContainsFunc(text, IsHidden) && whole.String() != plain {
+			t.Errorf("%q is changed to %q", text, whole.String())
+		}
+	})
+}
+
+func TestLineStaysInItsLine(t *testing.T) {
+	for text, want := range map[string]string{"a\nb\tc": `a\u000ab\u0009c`, "é🎉": "é🎉", "\x1b": `\u001b`, "": ""} {
+		if got := Line(text); got != want {
+			t.Errorf("%q becomes %q, want %q", text, got, want)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -22,8 +23,8 @@ func (s *Streams) NewProgress(what string, total int64, unit string) *Progress {
 		return &Progress{}
 	}
 	return &Progress{progressbar.NewOptions64(total,
-		progressbar.OptionSetWriter(s.Err),
-		progressbar.OptionSetDescription(what),
+		progressbar.OptionSetWriter(cmp.Or(s.bars, s.Err)),
+		progressbar.OptionSetDescription(Line(what)),
 		progressbar.OptionShowBytes(unit == UnitBytes),
 		progressbar.OptionShowCount(),
 		progressbar.OptionShowIts(),

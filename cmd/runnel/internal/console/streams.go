@@ -3,6 +3,7 @@ package console
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,6 +19,29 @@ type Streams struct {
 	Out, Err   io.Writer
 	Now        func() time.Time
 	IsTerminal func(stream any) bool
+
+	bars io.Writer // for progress bars, which control the terminal; nil before Protect
+}
+
+// Protect puts a Guard in front of standard error, and of standard output on a terminal. So no text from a server, a file
+// or an argument controls the terminal of the user, or that of the reader of a log.
+func (s *Streams) Protect() {
+	s.bars = s.Err
+	s.Err = NewGuard(s.Err)
+	if s.IsTerminal(s.Out) {
+		s.Out = NewGuard(s.Out)
+	}
+}
+
+// Flush writes what the guards of Protect hold back: the bytes of an incomplete character.
+func (s *Streams) Flush() error {
+	var errs []error
+	for _, w := range []io.Writer{s.Out, s.Err} {
+		if g, ok := w.(*Guard); ok {
+			errs = append(errs, g.Flush())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // System returns the streams of this process.
@@ -26,17 +50,23 @@ func System() Streams {
 }
 
 func isTerminal(stream any) bool {
+	for {
+		wrapper, ok := stream.(interface{ Unwrap() io.Writer })
+		if !ok {
+			break
+		}
+		stream = wrapper.Unwrap()
+	}
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// Display returns a writer to standard output for text that comes from a server. On a terminal, characters that could
-// control the terminal or reorder text are written as codes.
-func (s *Streams) Display() io.Writer {
+// Name returns a name for a line of standard output: unchanged for a program, and for a terminal in the form of Line.
+func (s *Streams) Name(name string) string {
 	if s.IsTerminal(s.Out) {
-		return VisibleWriter{s.Out}
+		return Line(name)
 	}
-	return s.Out
+	return name
 }
 
 // Input returns standard input as a reader that ctx interrupts; a plain Read of a terminal or a pipe cannot be
@@ -58,7 +88,7 @@ const KeysShown = 10
 // ConfirmKeys shows the first of the keys and asks a question about them. Only "y" or "yes" means yes.
 func (s *Streams) ConfirmKeys(keys []string, question string) bool {
 	for _, key := range keys[:min(KeysShown, len(keys))] {
-		fmt.Fprintf(s.Err, "  %s\n", Visible(key))
+		fmt.Fprintf(s.Err, "  %s\n", Line(key))
 	}
 	if len(keys) > KeysShown {
 		fmt.Fprintln(s.Err, "  …")

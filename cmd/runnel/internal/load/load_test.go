@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -229,6 +230,46 @@ func TestLoadEndsWithItsContext(t *testing.T) {
 	if _, err := Run(ctx, testPlan(strings.TrimPrefix(s.URL, "http://"))); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a hanging server: %v", err)
 	}
+}
+
+// TestLoadEndsBesideReconnects: the context ends while connections that the server has closed are replaced.
+func TestLoadEndsBesideReconnects(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	defer s.Close()
+	for i := range 20 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(2+i)*time.Millisecond)
+		_, _ = Run(ctx, testPlan(strings.TrimPrefix(s.URL, "http://"))) // the race detector judges
+		cancel()
+	}
+}
+
+// TestLoadOverTLSVerifiesTheServer measures a server that the authorities of the plan vouch for, and no other.
+func TestLoadOverTLSVerifiesTheServer(t *testing.T) {
+	var protocols sync.Map
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		protocols.Store(fmt.Sprint(r.Proto, " over TLS ", r.TLS != nil), true)
+	}))
+	s.EnableHTTP2 = true
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
+	defer s.Close()
+	p := testPlan(s.Listener.Addr().String())
+	p.HTTPS = true
+	if r, err := Run(t.Context(), p); err == nil {
+		t.Errorf("an unknown server is measured: %+v", r)
+	}
+	p.TLS = s.Client().Transport.(*http.Transport).TLSClientConfig
+	r, err := Run(t.Context(), p)
+	if err != nil || r.Errors != 0 || r.Requests != 200 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	protocols.Range(func(name, _ any) bool {
+		if name != "HTTP/1.1 over TLS true" {
+			t.Errorf("requests by %v", name)
+		}
+		return true
+	})
 }
 
 func TestPlansAreChecked(t *testing.T) {

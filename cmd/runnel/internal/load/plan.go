@@ -2,6 +2,7 @@ package load
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 // hold Count as many times.
 type Plan struct {
 	Address     string   `json:"address"` // host:port
+	HTTPS       bool     `json:"https"`   // HTTP/1.1 over TLS
 	Method      string   `json:"method"`
 	Path        string   `json:"path"`
 	Header      []string `json:"header,omitempty"` // "Name: value"
@@ -39,6 +41,8 @@ type Plan struct {
 	Items       int      `json:"items"`       // number in each request
 	Item        string   `json:"item"`        // including the separator
 	Count       string   `json:"count"`       // text that the response holds for each item
+
+	TLS *tls.Config `json:"-"` // of connections with HTTPS; nil for the authorities of the system
 }
 
 // Bounds of a plan. They keep a typing error from overloading a machine.

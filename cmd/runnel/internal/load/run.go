@@ -2,6 +2,7 @@ package load
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -127,8 +128,22 @@ func (p *Plan) share(i int) int64 {
 	return n
 }
 
+// connect opens a connection, which includes the handshake of TLS.
+func (p *Plan) connect(ctx context.Context) (net.Conn, error) {
+	dialer := &net.Dialer{Timeout: 10 * time.Second}
+	if !p.HTTPS {
+		return dialer.DialContext(ctx, "tcp", p.Address)
+	}
+	settings := &tls.Config{MinVersion: tls.VersionTLS12}
+	if p.TLS != nil {
+		settings = p.TLS.Clone()
+	}
+	settings.NextProtos = []string{"http/1.1"}
+	return (&tls.Dialer{NetDialer: dialer, Config: settings}).DialContext(ctx, "tcp", p.Address)
+}
+
 func (w *worker) dial(ctx context.Context) error {
-	conn, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(ctx, "tcp", w.plan.Address)
+	conn, err := w.plan.connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -165,8 +180,8 @@ func (w *worker) prime() {
 
 // sendRequests sends requests until the end of the interval, of the plan, or of ctx.
 func (w *worker) sendRequests(ctx context.Context, measured interval) {
-	stop := context.AfterFunc(ctx, func() { w.conn.SetDeadline(time.Now()) })
-	defer stop()
+	stop := w.interruptWith(ctx)
+	defer func() { stop() }()
 	for began := time.Now(); began.Before(measured.end); {
 		key, more := w.nextKey()
 		if !more || w.errors >= maxErrors {
@@ -182,6 +197,8 @@ func (w *worker) sendRequests(ctx context.Context, measured interval) {
 			if !w.reconnect(ctx) {
 				return
 			}
+			stop()
+			stop = w.interruptWith(ctx)
 		case !ended.Before(measured.start) && ended.Before(measured.end):
 			w.histogram.addDuration(ended.Sub(began))
 			w.finished = ended
@@ -244,6 +261,12 @@ func (w *worker) exchange(t *requestTemplate, key int) (response, error) {
 type statusError int
 
 func (e statusError) Error() string { return fmt.Sprintf("unexpected status %d", int(e)) }
+
+// interruptWith ends the requests of the present connection when ctx ends.
+func (w *worker) interruptWith(ctx context.Context) (stop func() bool) {
+	conn := w.conn
+	return context.AfterFunc(ctx, func() { conn.SetDeadline(time.Now()) })
+}
 
 // countError counts an error, and its text unless there are maxSamples texts already.
 func (w *worker) countError(err error) {

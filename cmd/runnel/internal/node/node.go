@@ -8,12 +8,15 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/runnelkv/runnel/api"
+	"github.com/runnelkv/runnel/api/audit"
 	"github.com/runnelkv/runnel/config"
 	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/access"
 	"github.com/runnelkv/runnel/sync"
 	"github.com/runnelkv/runnel/sync/webhook"
 )
@@ -24,6 +27,7 @@ type Options struct {
 	File     string // the configuration file, which is read again at each SIGHUP; empty for none
 	Version  string // of the program, for the status
 	NoSync   bool   // the sync process runs elsewhere
+	Insecure bool   // listen on any address, without keys and TLS
 	Logger   *slog.Logger
 	OnListen func(net.Addr) // called once, when the node accepts connections
 }
@@ -32,11 +36,17 @@ type Options struct {
 type node struct {
 	file     string
 	config   *config.Config
+	insecure bool
 	log      *slog.Logger
+	logs     logFiles
+	audit    *audit.Log // nil without an audit log
 	store    *store.Store
-	syncer   *sync.Syncer    // nil if the sync process runs elsewhere
-	webhooks *webhook.Sender // nil without webhooks or a syncer
-	api      *api.Server     // nil in a process that only syncs
+	keys     *access.Registry // nil in a process that only syncs
+	syncer   *sync.Syncer     // nil if the sync process runs elsewhere
+	webhooks *webhook.Sender  // nil without webhooks or a syncer
+	api      *api.Server      // nil in a process that only syncs
+
+	certificate *certificate // nil without TLS
 }
 
 // Serve runs a node until ctx ends. An address that other machines can reach is a usage error.
@@ -46,18 +56,27 @@ func Serve(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	listener, err := listenLoopback(ctx, o.Config.HTTP.Listen)
+	listener, err := listen(ctx, o)
 	if err != nil {
 		return errors.Join(err, n.store.Close())
 	}
+	admin, err := listenAdmin(ctx, o.Config)
+	if err != nil {
+		return errors.Join(err, listener.Close(), n.store.Close())
+	}
 	o.OnListen(listener.Addr())
-	return errors.Join(n.runParts(ctx, listener), n.store.Close())
+	return errors.Join(n.runParts(ctx, listener, admin), n.store.Close(), n.logs.close())
 }
 
 func newNode(o Options) (*node, error) {
 	wake := make(chan struct{}, 1)
-	n := &node{file: o.File, config: o.Config, log: o.Logger}
+	n := &node{file: o.File, config: o.Config, insecure: o.Insecure, log: o.Logger}
 	var err error
+	if o.Config.HTTP.TLS.IsSet() {
+		if n.certificate, err = newCertificate(o.Config.HTTP.TLS, o.Logger); err != nil {
+			return nil, err
+		}
+	}
 	n.store, err = OpenStore(o.Config, o.Logger, store.Options{OnReach: n.onReach, OnCommit: func() {
 		select {
 		case wake <- struct{}{}:
@@ -71,9 +90,22 @@ func newNode(o Options) (*node, error) {
 		if n.syncer, err = NewSyncer(o.Config, n.store, o.Logger, wake); err != nil {
 			return nil, errors.Join(err, n.store.Close())
 		}
-		n.webhooks = n.newWebhooks()
+		if n.webhooks, err = n.newWebhooks(); err != nil {
+			return nil, errors.Join(err, n.store.Close())
+		}
 	}
-	n.api = api.New(n.apiOptions(o.Version))
+	if n.keys, err = n.newKeys(); err != nil {
+		return nil, errors.Join(err, n.store.Close())
+	}
+	if n.logs, err = openLogFiles(o.Config.Log.Access, o.Config.Audit.File); err != nil {
+		return nil, errors.Join(err, n.store.Close())
+	}
+	options := n.apiOptions(o.Version)
+	if options.SignInSecret, err = signInSecret(o.Config.Auth); err != nil {
+		return nil, errors.Join(err, n.logs.close(), n.store.Close())
+	}
+	n.api = api.New(options)
+	n.logAccess()
 	return n, nil
 }
 
@@ -87,19 +119,25 @@ func (n *node) onReach() {
 
 func (n *node) apiOptions(version string) api.Options {
 	o := api.Options{
-		Store:   n.store,
-		Node:    hostName(),
-		Version: version,
-		Logger:  n.log,
-		Limits:  limits(n.config.HTTP),
-		Hosts:   hosts(n.config.HTTP),
-		Memory:  int64(n.config.HTTP.RequestMemory),
+		Store:        n.store,
+		Node:         hostName(),
+		Version:      version,
+		Logger:       n.log,
+		Limits:       limits(n.config.HTTP),
+		Hosts:        hosts(n.config.HTTP),
+		Origins:      n.config.HTTP.CORSOrigins,
+		Memory:       int64(n.config.HTTP.RequestMemory),
+		Keys:         n.keys,
+		Certificates: certificates(n.config),
+		Proxies:      proxies(n.config.HTTP),
+		Rates:        rates(n.config.Limits),
 	}
-	if n.log.Enabled(context.Background(), slog.LevelDebug) {
-		o.Access = n.log
-	}
+	n.logRequests(&o)
 	if n.syncer != nil {
 		o.Syncer = syncAdapter{n.syncer}
+	}
+	if n.certificate != nil {
+		o.Collectors = append(o.Collectors, n.certificate.expiry)
 	}
 	if n.webhooks != nil {
 		o.Collectors = append(o.Collectors, hookCollector{n.webhooks})
@@ -109,8 +147,8 @@ func (n *node) apiOptions(version string) api.Options {
 
 // runParts runs the store, the sync process and the server until ctx ends or a part fails. Then runParts stops the
 // parts in the reverse order of their start: first the requests, then the sync process, then the store with the writes
-// that it has accepted.
-func (n *node) runParts(ctx context.Context, listener net.Listener) error {
+// that it has accepted. admin is nil without such a listener.
+func (n *node) runParts(ctx context.Context, listener, admin net.Listener) error {
 	background := context.WithoutCancel(ctx)
 	storeCtx, stopStore := context.WithCancel(background)
 	syncCtx, stopSync := context.WithCancel(background)
@@ -119,15 +157,20 @@ func (n *node) runParts(ctx context.Context, listener net.Listener) error {
 	server := n.newServer()
 
 	var running errgroup.Group
+	broken, breakOff := context.WithCancel(background)
+	defer breakOff()
 	failed, fail := context.WithCancelCause(ctx)
 	start := func(run func() error) {
 		running.Go(func() error {
 			err := run()
-			fail(err)
+			if fail(err); err != nil {
+				breakOff()
+			}
 			return err
 		})
 	}
 	start(func() error { return n.store.Run(storeCtx) })
+	start(func() error { return n.keys.Run(storeCtx) })
 	syncEnded := make(chan struct{})
 	if n.syncer != nil {
 		start(func() error { defer close(syncEnded); return n.sync(syncCtx) })
@@ -135,23 +178,53 @@ func (n *node) runParts(ctx context.Context, listener net.Listener) error {
 		close(syncEnded)
 	}
 	start(func() error {
-		return ignore(api.Serve(server, listener, api.Accepting{Max: n.maxConnections(), Logger: n.log}), http.ErrServerClosed)
+		if err := n.checkAdmin(failed); err != nil {
+			return errors.Join(err, listener.Close())
+		}
+		return ignore(api.Serve(server, listener, api.Accepting{Max: n.maxConnections(), MaxIdle: n.config.HTTP.MaxIdleConnections, Logger: n.log}), http.ErrServerClosed)
 	})
 	start(func() error { return n.reloadOnSignals(failed) })
+	if n.certificate != nil {
+		start(func() error { return n.certificate.follow(failed) })
+	}
+
+	if admin != nil {
+		start(func() error { return n.serveAdmin(storeCtx, admin) })
+	}
 
 	<-failed.Done()
-	n.log.Info("stopping: answering what was accepted")
-	n.api.Drain()
-	shutdownCtx, cancel := context.WithTimeout(background, n.config.HTTP.ShutdownTimeout)
-	defer cancel()
-	shutdownErr := server.Shutdown(shutdownCtx)
-	if shutdownErr != nil {
-		shutdownErr = errors.Join(fmt.Errorf("some requests were still in flight after %v: %w", n.config.HTTP.ShutdownTimeout, shutdownErr), server.Close())
-	}
+	n.awaitDrain(ctx, broken)
+	shutdownErr := n.shutDown(background, server)
 	stopSync()
 	<-syncEnded // the sync process releases its leases, some of them by writing
 	stopStore()
 	return errors.Join(running.Wait(), shutdownErr)
+}
+
+// awaitDrain serves on for the configured time after ctx has ended, while /readyz fails, and until a part has failed.
+func (n *node) awaitDrain(ctx, broken context.Context) {
+	n.api.Leave()
+	if ctx.Err() == nil || n.config.HTTP.Drain == 0 { // a part has failed, or no load balancer waits
+		return
+	}
+	n.log.Info("stopping: /readyz fails, and requests are served for a while", "drain", n.config.HTTP.Drain)
+	select {
+	case <-time.After(n.config.HTTP.Drain):
+	case <-broken.Done():
+	}
+}
+
+// shutDown closes the listener, then ends the streams, and answers the accepted requests.
+func (n *node) shutDown(ctx context.Context, server *http.Server) error {
+	n.log.Info("stopping: answering what was accepted")
+	timeout := n.config.HTTP.ShutdownTimeout
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	server.RegisterOnShutdown(n.api.Drain)
+	if err := server.Shutdown(ctx); err != nil {
+		return errors.Join(fmt.Errorf("some requests were still in flight after %v: %w", timeout, err), server.Close())
+	}
+	return nil
 }
 
 func hostName() string {

@@ -5,7 +5,9 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
+	"github.com/runnelkv/runnel/api/audit"
 	"github.com/runnelkv/runnel/config"
 )
 
@@ -24,9 +26,18 @@ func (n *node) reloadOnSignals(ctx context.Context) error {
 	}
 }
 
-// reload adds new partitions to the running store, and logs the changed keys, which wait for a restart. A faulty file
-// changes nothing.
+// reload opens the log files again, reads the certificate again, adds new partitions to the running store, replaces the quotas and the API keys of the file, and logs
+// the changed keys of the configuration, which wait for a restart. A faulty file changes nothing.
 func (n *node) reload() {
+	if err := n.logs.reopen(); err != nil {
+		n.log.Error("a log file cannot be opened again: the open file stays in use", "error", err)
+	}
+	if err := n.audit.Record(audit.Record{Time: time.Now(), Act: audit.Admin, Route: "reload"}); err != nil {
+		n.log.Error("the reload cannot be recorded", "error", err)
+	}
+	if n.certificate != nil {
+		n.certificate.readNow()
+	}
 	if n.file == "" {
 		n.log.Info("there is no configuration file to read again")
 		return
@@ -44,6 +55,14 @@ func (n *node) reload() {
 		if err := n.addPartition(section); err != nil {
 			n.log.Error("the new partition cannot join", "partition", section.Name, "error", err)
 		}
+	}
+	if difference.Quotas {
+		n.store.SetQuotas(quotas(c))
+		n.config.Quotas = c.Quotas
+		n.log.Info("the quotas of the configuration were replaced", "quotas", len(c.Quotas))
+	}
+	if difference.Access {
+		n.reloadKeys(c)
 	}
 	n.log.Info("the configuration was read again", "file", n.file,
 		"partitions_added", len(difference.Added), "keys_waiting", len(difference.Restart))

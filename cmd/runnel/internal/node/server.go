@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -18,21 +19,45 @@ import (
 	"github.com/runnelkv/runnel/config"
 )
 
-// listenLoopback listens on an address that only this machine can reach.
-func listenLoopback(ctx context.Context, address string) (net.Listener, error) {
+// listen listens on the configured address.
+func listen(ctx context.Context, o Options) (net.Listener, error) {
+	address := o.Config.HTTP.Listen
 	tcp, err := net.ResolveTCPAddr("tcp", address)
 	if err != nil {
 		return nil, console.UsageError("listen address %q: %v", address, err)
 	}
 	if !tcp.IP.IsLoopback() {
-		return nil, console.UsageError("will not listen on %s: without API keys anyone who reaches it could write; "+
-			"use a loopback address such as 127.0.0.1:8080 behind a proxy that authenticates", address)
+		if err := checkExposure(o); err != nil {
+			return nil, err
+		}
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, fmt.Errorf("another program listens on %s: choose another address with --listen ADDR or http.listen (%w)", address, err)
 	}
 	return listener, err
+}
+
+// checkExposure returns the missing defences of a server that other machines can reach. With Options.Insecure it only logs.
+func checkExposure(o Options) error {
+	lacks := strings.Join(MissingDefences(o.Config), " and ")
+	if o.Insecure {
+		o.Logger.Warn("other machines reach this server, and without a key every request is answered", "address", o.Config.HTTP.Listen, "missing", lacks)
+		return nil
+	}
+	if lacks == "" {
+		return nil // checkAdmin follows
+	}
+	return console.UsageError("will not listen on %s without %s: keys and values would travel in clear text; use a loopback address such as "+
+		"127.0.0.1:8080, or --insecure in a network where everyone may do everything", o.Config.HTTP.Listen, lacks)
+}
+
+// MissingDefences returns the defences that a configuration lacks for a server that is reachable from elsewhere.
+func MissingDefences(c *config.Config) []string {
+	if !c.HTTP.TLS.IsSet() && len(c.HTTP.TrustedProxies) == 0 {
+		return []string{"TLS (http.tls, or http.trusted_proxies that terminate TLS)"}
+	}
+	return nil
 }
 
 // serverErrors receives the log lines of net/http. Most lines are about clients that disconnect; they are logged for
@@ -64,6 +89,9 @@ func (n *node) newServer() *http.Server {
 		ErrorLog: log.New(&serverErrors{log: n.log}, "", 0),
 	}
 	limits(n.config.HTTP).Apply(server)
+	if n.certificate != nil {
+		server.TLSConfig = n.certificate.serverConfig()
+	}
 	return server
 }
 
@@ -106,4 +134,17 @@ func limits(c config.HTTP) api.Limits {
 		Idle:        c.IdleTimeout,
 		HeaderBytes: int(c.MaxHeaderBytes),
 	}
+}
+
+func rates(c config.Limits) api.Rates {
+	return api.Rates{
+		Requests: c.RequestsPerAddress, OfKey: c.RequestsPerKey, Failures: c.FailuresPerAddress,
+		Streams: c.StreamsPerAddress, StreamsOfKey: c.StreamsPerKey,
+	}
+}
+
+// proxies returns the networks of the trusted proxies.
+func proxies(c config.HTTP) []netip.Prefix {
+	networks, _ := config.ParseProxies(c.TrustedProxies) // package config has checked the networks
+	return networks
 }

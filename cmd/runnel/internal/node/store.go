@@ -16,11 +16,12 @@ import (
 	"github.com/runnelkv/runnel/store/partition/sqlite"
 )
 
-// NewLogger returns a logger that writes to w as the configuration says.
+// NewLogger returns a logger that writes to w as the configuration says. No line holds a hidden character.
 func NewLogger(w io.Writer, c config.Log) *slog.Logger {
 	o := &slog.HandlerOptions{Level: c.Level}
+	w = console.NewGuard(w)
 	if c.Format == config.FormatJSON {
-		return slog.New(slog.NewJSONHandler(console.VisibleWriter{W: w}, o))
+		return slog.New(slog.NewJSONHandler(w, o))
 	}
 	return slog.New(slog.NewTextHandler(w, o))
 }
@@ -44,6 +45,7 @@ func OpenStore(c *config.Config, log *slog.Logger, more store.Options) (*store.S
 		Local:         c.Store.Local,
 		SessionWait:   sessionWait(c.Store.SessionWait),
 		Timeout:       c.Store.Timeout,
+		Quotas:        quotas(c),
 		Init:          more.Init,
 		Logger:        log,
 		OnCommit:      more.OnCommit,
@@ -53,6 +55,15 @@ func OpenStore(c *config.Config, log *slog.Logger, more store.Options) (*store.S
 		return nil, errors.Join(err, closeAll(parts))
 	}
 	return s, nil
+}
+
+// quotas returns the quotas of a configuration.
+func quotas(c *config.Config) []store.Quota {
+	quotas := make([]store.Quota, len(c.Quotas))
+	for i, q := range c.Quotas {
+		quotas[i] = store.Quota{Prefix: q.Prefix, MaxKeys: int64(q.MaxKeys), MaxBytes: int64(q.MaxBytes)}
+	}
+	return quotas
 }
 
 // sessionWait returns the configured time. The store takes a negative time for 0, since its 0 is the default.
@@ -84,11 +95,17 @@ func openPartition(c *config.Config, section config.Partition, log *slog.Logger)
 		Logger:      log,
 
 		RequireDurable: c.Store.RequireDurable,
+		MinFreeDisk:    int64(c.Store.MinFreeDisk),
 	}
-	u := section.URL
-	if u.Scheme == config.SQLite {
+	if u := section.URL; u.Scheme == config.SQLite {
 		return sqlite.Open(u.Path, o)
 	}
+	return mysql.Open(MySQLConfig(section), o)
+}
+
+// MySQLConfig returns address and account of a MySQL or MariaDB partition.
+func MySQLConfig(section config.Partition) mysql.Config {
+	u := section.URL
 	m := mysql.Config{Addr: u.Addr(), User: u.User, Password: u.Password.Reveal(), Database: u.Database, Params: u.Params}
 	if file := section.PasswordFile; file != "" {
 		m.NewPassword = func() (string, error) {
@@ -96,7 +113,7 @@ func openPartition(c *config.Config, section config.Partition, log *slog.Logger)
 			return password.Reveal(), err
 		}
 	}
-	return mysql.Open(m, o)
+	return m
 }
 
 func closeAll(parts []partition.Partition) error {

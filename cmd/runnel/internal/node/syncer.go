@@ -25,7 +25,9 @@ func RunSync(ctx context.Context, o Options) error {
 	if n.syncer, err = NewSyncer(o.Config, n.store, o.Logger, nil); err != nil {
 		return errors.Join(err, n.store.Close())
 	}
-	n.webhooks = n.newWebhooks()
+	if n.webhooks, err = n.newWebhooks(); err != nil {
+		return errors.Join(err, n.store.Close())
+	}
 	storeCtx, stopStore := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopStore()
 	running, failed := errgroup.WithContext(ctx)

@@ -2,7 +2,11 @@ package node
 
 import (
 	"context"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
 	"net/url"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -12,19 +16,62 @@ import (
 )
 
 // newWebhooks returns the webhooks of the configuration; nil without webhooks.
-func (n *node) newWebhooks() *webhook.Sender {
+func (n *node) newWebhooks() (*webhook.Sender, error) {
 	if len(n.config.Webhooks) == 0 {
-		return nil
+		return nil, nil
 	}
-	return webhook.New(n.store, hooksOf(n.config.Webhooks), webhook.Options{Logger: n.log})
+	hooks, err := hooksOf(n.config.Webhooks, n.log)
+	if err != nil {
+		return nil, err
+	}
+	return webhook.New(n.store, hooks, webhook.Options{Logger: n.log}), nil
 }
 
-func hooksOf(sections []config.Webhook) []webhook.Endpoint {
+func hooksOf(sections []config.Webhook, log *slog.Logger) ([]webhook.Endpoint, error) {
 	hooks := make([]webhook.Endpoint, len(sections))
 	for i, s := range sections {
-		hooks[i] = webhook.Endpoint{URL: s.URL, Prefix: s.Prefix, Secret: []byte(s.Secret.Reveal())}
+		secret, authorities := func() config.Secret { return s.Secret }, (func() *x509.CertPool)(nil)
+		var err error
+		if s.SecretFile != "" {
+			secret, err = follow(s.SecretFile, config.ReadWebhookSecret, log)
+		}
+		if err == nil && s.CA != "" {
+			authorities, err = follow(s.CA, config.ReadAuthorities, log)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("webhook %d: %w", i, err) // without the confidential URL
+		}
+		hooks[i] = webhook.Endpoint{URL: s.URL, Prefix: s.Prefix, Secret: func() []byte { return []byte(secret().Reveal()) }, Authorities: authorities}
 	}
-	return hooks
+	return hooks, nil
+}
+
+// follow returns a function that returns the content of a file, which is read again once in checkEvery. While the file
+// cannot be used, the former content remains. The function is not safe for concurrent use.
+func follow[T interface{ Equal(T) bool }](file string, read func(string) (T, error), log *slog.Logger) (func() T, error) {
+	content, err := read(file)
+	if err != nil {
+		return nil, err
+	}
+	checked, failed := time.Now(), ""
+	return func() T {
+		if time.Since(checked) < checkEvery {
+			return content
+		}
+		checked = time.Now()
+		now, err := read(file)
+		switch {
+		case err == nil && !now.Equal(content):
+			content = now
+			log.Info("a file of a webhook was read again", "file", file)
+		case err != nil && err.Error() != failed:
+			log.Error("a file of a webhook was read again and cannot be used: the former content remains", "error", err)
+		}
+		if failed = ""; err != nil {
+			failed = err.Error()
+		}
+		return content
+	}, nil
 }
 
 // sync runs the sync process and the webhooks until ctx ends.

@@ -58,7 +58,7 @@ func (e *exporter) writeFile(ctx context.Context) error {
 		return fmt.Errorf("%w; repeat the command with --resume to continue", err)
 	}
 	if n, err := countLines(name); err == nil && n < before/2 {
-		fmt.Fprintf(e.Err, "warning: %s held %d entries before this export, and holds %d now\n", name, before, n)
+		fmt.Fprintf(e.Err, "warning: %s held %d entries before this export, and holds %d now\n", console.Line(name), before, n)
 	}
 	return nil
 }

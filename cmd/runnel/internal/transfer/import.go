@@ -79,7 +79,7 @@ func (m *importer) storeAll(ctx context.Context, src source) error {
 	cp := m.checkpoint
 	total, unit := src.total()
 	t := &transfer{
-		c: m.c, o: m.o, out: m.Display(), now: m.Now, checkpoint: cp,
+		c: m.c, o: m.o, streams: m.Streams, checkpoint: cp,
 		progress: m.NewProgress("import", total, unit), began: m.Now(),
 	}
 	err := t.storeItems(ctx, src)

@@ -30,7 +30,7 @@ func (m *mirror) deleteRest(ctx context.Context) error {
 	}
 	if m.o.DryRun {
 		for _, d := range candidates {
-			fmt.Fprintf(m.Display(), "delete %s\n", d.key)
+			fmt.Fprintf(m.Out, "delete %s\n", m.Name(d.key))
 		}
 		return nil
 	}

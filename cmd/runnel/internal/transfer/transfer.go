@@ -30,9 +30,8 @@ const (
 // transfer stores the items of an import with several workers.
 type transfer struct {
 	c          *client.Client
-	out        io.Writer // receives the lines of a dry run
+	streams    *console.Streams
 	o          ImportOptions
-	now        func() time.Time
 	checkpoint *checkpoint
 	progress   *console.Progress
 	began      time.Time
@@ -198,7 +197,7 @@ func (t *transfer) tally(it item, e *loaded, err error) {
 		t.same++
 	default:
 		if t.o.DryRun {
-			fmt.Fprintf(t.out, "store %s\n", e.key)
+			fmt.Fprintf(t.streams.Out, "store %s\n", t.streams.Name(e.key))
 		}
 		t.stored++
 		t.bytes += e.body.Size
@@ -208,12 +207,12 @@ func (t *transfer) tally(it item, e *loaded, err error) {
 // printReport writes a line for each kept failure, and a line with the totals. The workers have ended.
 func (t *transfer) printReport(w io.Writer) {
 	for _, f := range t.failures {
-		fmt.Fprintf(w, "not stored: %s\n", console.Visible(f))
+		fmt.Fprintf(w, "not stored: %s\n", console.Line(f))
 	}
 	if more := t.failed - int64(len(t.failures)); more > 0 {
 		fmt.Fprintf(w, "not stored: %d more\n", more)
 	}
-	took := t.now().Sub(t.began)
+	took := t.streams.Now().Sub(t.began)
 	what := "stored"
 	if t.o.DryRun {
 		what = "would store"

@@ -105,7 +105,7 @@ func TestTransferTakesItemsThatFillItsMemory(t *testing.T) {
 		if err := cp.restore(); err != nil {
 			t.Fatal(err)
 		}
-		tr := &transfer{c: c, o: ImportOptions{Parallel: 4}, now: time.Now, checkpoint: cp, progress: &console.Progress{}}
+		tr := &transfer{c: c, o: ImportOptions{Parallel: 4}, streams: &console.Streams{Now: time.Now}, checkpoint: cp, progress: &console.Progress{}}
 		if err := tr.storeItems(t.Context(), heavyItems(5)); err != nil {
 			t.Fatal(err)
 		}

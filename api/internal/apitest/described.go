@@ -1,0 +1,99 @@
+package apitest
+
+import (
+	"bytes"
+	"io"
+	"mime"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+)
+
+var description = sync.OnceValues(func() (*openapi3.T, error) {
+	w := httptest.NewRecorder()
+	NewBroken(nil).ServeHTTP(w, httptest.NewRequest("GET", "/openapi.yaml", nil))
+	doc, err := openapi3.NewLoader().LoadFromData(w.Body.Bytes())
+	if err != nil {
+		return nil, err
+	}
+	return doc, doc.Validate(openapi3.NewLoader().Context)
+})
+
+// Description returns the contents of openapi.yaml.
+func Description(t testing.TB) *openapi3.T {
+	t.Helper()
+	doc, err := description()
+	if err != nil {
+		t.Fatalf("openapi.yaml: %v", err)
+	}
+	return doc
+}
+
+// checkDescribed validates an answer, and an accepted request, against openapi.yaml.
+func (n *Node) checkDescribed(t testing.TB, r *http.Request, w *httptest.ResponseRecorder) {
+	t.Helper()
+	doc := Description(t)
+	name := routeOf(doc, r.URL.EscapedPath())
+	item := doc.Paths.Value(name)
+	if item == nil || item.GetOperation(r.Method) == nil {
+		return // nothing is there, or a 405
+	}
+	request := &openapi3filter.RequestValidationInput{
+		Request:    r,
+		PathParams: map[string]string{},
+		Route:      &routers.Route{Spec: doc, Path: name, PathItem: item, Method: r.Method, Operation: item.GetOperation(r.Method)},
+		Options:    &openapi3filter.Options{ExcludeRequestBody: true, IncludeResponseStatus: true, AuthenticationFunc: openapi3filter.NoopAuthenticationFunc},
+	}
+	if prefix, variable, ok := strings.Cut(name, "{"); ok {
+		request.PathParams[strings.TrimSuffix(variable, "}")] = strings.TrimPrefix(r.URL.Path, prefix)
+	}
+	if w.Code < 400 {
+		if err := openapi3filter.ValidateRequest(r.Context(), request); err != nil {
+			t.Errorf("%s %s was answered %d, but openapi.yaml refuses it: %v", r.Method, r.URL, w.Code, err)
+		}
+	}
+	checkResponse(t, request, w)
+}
+
+func checkResponse(t testing.TB, request *openapi3filter.RequestValidationInput, w *httptest.ResponseRecorder) {
+	t.Helper()
+	r := request.Request
+	described := request.Route.Operation.Responses.Status(w.Code)
+	if described == nil {
+		t.Errorf("%s %s: openapi.yaml knows no answer %d", r.Method, r.URL, w.Code)
+		return
+	}
+	mediaType, _, _ := mime.ParseMediaType(w.Header().Get("Content-Type"))
+	content := described.Value.Content
+	if (mediaType != "" || w.Body.Len() > 0) && content.Get(mediaType) == nil {
+		t.Errorf("%s %s: openapi.yaml knows no %q in the answer %d", r.Method, r.URL, mediaType, w.Code)
+	}
+	options := *request.Options
+	options.ExcludeResponseBody = r.Method == http.MethodHead || mediaType != "application/json" && mediaType != "application/problem+json"
+	err := openapi3filter.ValidateResponse(r.Context(), &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: request, Status: w.Code, Header: w.Header(),
+		Body: io.NopCloser(bytes.NewReader(w.Body.Bytes())), Options: &options,
+	})
+	if err != nil {
+		t.Errorf("%s %s: the answer %d is not as in openapi.yaml: %v", r.Method, r.URL, w.Code, err)
+	}
+}
+
+// routeOf returns the described path that a request's path belongs to; "" if there is none.
+func routeOf(doc *openapi3.T, path string) string {
+	if doc.Paths.Value(path) != nil {
+		return path
+	}
+	for name := range doc.Paths.Map() {
+		if prefix, _, below := strings.Cut(name, "{"); below && strings.HasPrefix(path, prefix) {
+			return name
+		}
+	}
+	return ""
+}

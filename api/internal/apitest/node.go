@@ -1,0 +1,182 @@
+package apitest
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/runnelkv/runnel/api"
+	"github.com/runnelkv/runnel/api/internal/exchange"
+	"github.com/runnelkv/runnel/api/wire"
+	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
+)
+
+// Node is a Server on a real store over memory partitions, of which the first
+// is the master.
+type Node struct {
+	*api.Server
+	Store      *store.Store
+	Partitions []*memory.Partition
+
+	secure *httptest.Server // nil: requests reach the handler directly
+}
+
+// MaxTestValue is the largest value that test nodes accept.
+const MaxTestValue = 4 << 20
+
+// New starts a node and waits until writes succeed.
+func New(t *testing.T, change ...func(*api.Options)) *Node {
+	t.Helper()
+	return NewFor(t, change...)
+}
+
+// NewFor is New for benchmarks.
+func NewFor(t testing.TB, change ...func(*api.Options)) *Node {
+	t.Helper()
+	return NewOf(t, nil, change...)
+}
+
+// NewOf has these masters; nil for the first partition alone.
+func NewOf(t testing.TB, masters []string, change ...func(*api.Options)) *Node {
+	t.Helper()
+	n := &Node{}
+	var members []partition.Partition
+	for _, name := range []string{"partition-0", "partition-1", "partition-2"} {
+		p := memory.New(name)
+		n.Partitions = append(n.Partitions, p)
+		members = append(members, p)
+	}
+	quiet := slog.New(slog.DiscardHandler)
+	var err error
+	n.Store, err = store.Open(store.Options{Partitions: members, Masters: masters, MaxValueBytes: MaxTestValue, Poll: 20 * time.Millisecond, Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- n.Store.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if err := n.Store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	o := api.Options{Store: n.Store, Node: "node-a", Version: "1.2.3", Logger: quiet}
+	for _, f := range change {
+		f(&o)
+	}
+	n.Server = api.New(o)
+	n.serveSecurely(t)
+	Eventually(t, "ready to write", func() bool { return n.Do(t, "GET", "/readyz?write", "").Code == 200 })
+	return n
+}
+
+// Eventually waits for a condition, with a deadline.
+func Eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("never came true: %s", what)
+		}
+	}
+}
+
+// Do sends a request and checks the promises that hold for every answer. headers are pairs of name and value.
+func (n *Node) Do(t testing.TB, method, target, body string, headers ...string) *httptest.ResponseRecorder {
+	t.Helper()
+	return n.DoAt(t, "localhost", method, target, body, headers...)
+}
+
+// DoAt is do with a Host.
+func (n *Node) DoAt(t testing.TB, host, method, target, body string, headers ...string) *httptest.ResponseRecorder {
+	t.Helper()
+	var reader io.Reader
+	if body != "" {
+		reader = strings.NewReader(body)
+	}
+	r := httptest.NewRequest(method, target, reader)
+	r.Host = host
+	r.Header.Set("Content-Length", strconv.Itoa(len(body)))
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Add(headers[i], headers[i+1])
+	}
+	w := n.answer(t, r)
+	checkAnswer(t, r, w)
+	n.checkDescribed(t, r, w)
+	return w
+}
+
+func checkAnswer(t testing.TB, r *http.Request, w *httptest.ResponseRecorder) {
+	t.Helper()
+	h := w.Header()
+	if h.Get("X-Request-Id") == "" || h.Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("%s %s: %v lacks X-Request-Id or nosniff", r.Method, r.URL, h)
+	}
+}
+
+// Put stores a value for each of the keys.
+func (n *Node) Put(t *testing.T, keys ...string) {
+	t.Helper()
+	for _, k := range keys {
+		if w := n.Do(t, "PUT", wire.Path(exchange.KeysPath, k), "value of "+k); w.Code/100 != 2 {
+			t.Fatalf("PUT %s: %d %s", k, w.Code, w.Body)
+		}
+	}
+}
+
+// Level copies everything from the master to the replicas.
+func (n *Node) Level(t *testing.T) {
+	t.Helper()
+	ctx := t.Context()
+	master := partition.Origin(n.Partitions[0].Name())
+	for _, p := range n.Partitions[1:] {
+		at, err := p.Positions(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		from := at.Origins[master].Revision
+		snap, err := n.Partitions[0].Snapshot(ctx, master, from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		head := snap.Position()
+		c := partition.Copy{Origin: master, From: from, To: head.Revision, Goal: head.Revision, SyncedAt: head.SyncedAt}
+		for {
+			more, err := snap.Next(ctx, 10_000, 1<<30)
+			if err != nil {
+				break
+			}
+			c.Entries = append(c.Entries, more...)
+		}
+		snap.Close()
+		if err := p.Apply(ctx, c); err != nil {
+			t.Fatal(err)
+		}
+		if at, err = p.Positions(ctx); err != nil {
+			t.Fatal(err)
+		}
+		n.Store.Observe(p.Name(), at)
+	}
+}
+
+// Count is how many keys the node lists.
+func Count(t *testing.T, n *Node) int {
+	t.Helper()
+	var page wire.KeyPage
+	if err := json.Unmarshal(n.Do(t, "GET", "/v1/keys?limit=1000", "").Body.Bytes(), &page); err != nil {
+		t.Fatal(err)
+	}
+	return len(page.Keys)
+}

@@ -1,0 +1,31 @@
+package keys
+
+import (
+	"context"
+
+	"github.com/runnelkv/runnel/api/internal/exchange"
+	"github.com/runnelkv/runnel/store"
+)
+
+// Service serves single keys, lists of keys and the classic paths.
+type Service struct {
+	*exchange.Shared
+	store Store
+}
+
+// Store is the part of the store that keys use.
+type Store interface {
+	Get(ctx context.Context, key store.Key, o store.ReadOptions) (store.Read, error)
+	List(ctx context.Context, o store.ListOptions) (store.Page, error)
+	Union(ctx context.Context, o store.ListOptions) (store.Page, error)
+	Put(ctx context.Context, e store.Entry) (store.PutResult, error)
+	Update(ctx context.Context, keys []store.Key, o store.UpdateOptions, fn func(*store.Tx) error) error
+	UpdateEach(ctx context.Context, changes []store.Write)
+	Copy(ctx context.Context, e store.Entry, want int) (held int, err error)
+	Master(key store.Key) string
+	MaxValueBytes() int64
+	Status() store.Status
+}
+
+// New returns a Service.
+func New(s *exchange.Shared, keys Store) *Service { return &Service{s, keys} }

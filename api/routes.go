@@ -1,0 +1,99 @@
+package api
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/gorilla/mux"
+
+	"github.com/runnelkv/runnel/api/internal/batch"
+	"github.com/runnelkv/runnel/api/internal/exchange"
+	"github.com/runnelkv/runnel/api/internal/feed"
+	"github.com/runnelkv/runnel/api/internal/keys"
+	"github.com/runnelkv/runnel/api/internal/negotiate"
+	"github.com/runnelkv/runnel/api/internal/pages"
+	"github.com/runnelkv/runnel/api/internal/status"
+)
+
+// newRouter returns all routes. Routes are tried in order, so the keys come first.
+func (s *Server) newRouter(state *status.Service) *mux.Router {
+	single, many := keys.New(s.shared, s.options.Store), batch.New(s.shared, s.options.Store)
+	changes := feed.New(s.shared, s.options.Store, s.options.Limits.Heartbeat, s.options.Registry)
+	router := mux.NewRouter().SkipClean(true).UseEncodedPath()
+	at := func(path string, m methods) { router.Path(path).Name(path).Handler(s.shared.Resource(path, m)) }
+	below := func(prefix, variable string, m methods) *exchange.Resource {
+		re := s.shared.Resource(prefix+"{"+variable+"}", m)
+		router.PathPrefix(prefix).Name(re.Name).Handler(re)
+		return re
+	}
+	ofKey := func(prefix string, m methods) *exchange.Resource {
+		re := below(prefix, "key", m)
+		re.Keyed = prefix
+		return re
+	}
+
+	s.keys = ofKey(exchange.KeysPath, methods{
+		"GET":    answer(exchange.ReadKey.After(single.CheckGet), single.Get, nil, append([]string{"entry"}, exchange.ReadParams...)...),
+		"PUT":    answer(exchange.WriteKey.After(single.CheckPut), single.Put, nil, "ttl", "expires_at", "copies"),
+		"POST":   answer(exchange.WriteKey.After(keys.CheckTouch), single.Touch, nil, "ttl"),
+		"DELETE": answer(exchange.WriteKey, single.Delete, nil),
+	})
+	at("/v1/batch", methods{"POST": answer(exchange.PerItem, many.Batch, nil, exchange.ReadParams...)})
+	at("/v1/txn", methods{"POST": answer(exchange.AllItems, many.Transact, []negotiate.Variant{negotiate.JSON})})
+	at("/v1/keys", methods{
+		"GET":    answer(exchange.ReadPrefix(single.ListedPrefix), single.List, negotiate.Lists, "prefix", "delimiter", "after", "limit", "values", "consistency", "max_staleness"),
+		"POST":   answer(exchange.WriteAll.After(keys.CheckCreate), single.Create, negotiate.Documents, "ttl"),
+		"DELETE": answer(exchange.WritePrefix(single.DeletedPrefix), single.DeletePrefix, negotiate.Documents, "prefix", "after", "limit", "all"),
+	})
+	at(exchange.ChangesPath, methods{"GET": answer(exchange.ReadPrefix(feed.Prefix), changes.Changes, negotiate.Changes, "since", "prefix", "values", "wait", "limit")})
+	for _, path := range []string{exchange.BucketPath, exchange.CanonicalPath} {
+		c := single.Classic(path)
+		at(path, methods{"GET": answer(exchange.ReadPrefix(single.ListedPrefix), c.List, negotiate.Classic, "prefix", "delimiter", "after", "limit")})
+		put := answer(exchange.WriteKey, c.Put, negotiate.Classic)
+		ofKey(path, methods{"GET": answer(exchange.ReadKey, c.Get, negotiate.Classic), "PUT": put, "POST": put, "DELETE": answer(exchange.WriteKey, c.Delete, nil)})
+	}
+	at("/v1/session", methods{"POST": answer(exchange.AnyKey, s.shared.SignInBrowser, nil), "DELETE": answer(exchange.Open, s.shared.SignOutBrowser, nil)})
+	at("/v1/status", page(exchange.Monitor, state.Status))
+	at("/v1/sync", methods{"POST": answer(exchange.Admin, state.Sync, negotiate.Documents)})
+	at("/v1/move", methods{"POST": answer(exchange.Admin, state.Move, negotiate.Documents)})
+	at("/healthz", page(exchange.Open, state.Health))
+	at("/readyz", page(exchange.Open, state.Ready, "write"))
+	at("/metrics", methods{"GET": answer(exchange.Monitor, s.getMetrics, nil)})
+	at("/openapi.yaml", methods{"GET": serveFile("application/yaml", "no-cache", openAPI)})
+	at("/problems", page(exchange.Open, s.listProblems))
+	below(exchange.ProblemsPath, "slug", page(exchange.Open, s.getProblem))
+	at("/", page(exchange.Open, s.getIndex))
+	at("/favicon.ico", methods{"GET": serveFile("image/svg+xml", "public, max-age=86400", pages.Icon)})
+	router.NotFoundHandler = s.shared.Resource(unmatched, nil)
+	return router
+}
+
+// methods are the methods of a route, by their names.
+type methods = map[string]exchange.Method
+
+// answer returns a method with its need, whose answer has one of the variants; nil: the handler negotiates. Its query may
+// have params.
+func answer(n exchange.Need, h exchange.Handler, variants []negotiate.Variant, params ...string) exchange.Method {
+	return exchange.Method{Need: n, Handle: h, Params: params, Variants: variants}
+}
+
+// page returns the methods of a resource that answers GET with a document.
+func page(n exchange.Need, h exchange.Handler, params ...string) methods {
+	return methods{"GET": answer(n, h, negotiate.Documents, params...)}
+}
+
+// Route names for requests without a route, and for the preflights of browsers.
+const (
+	unmatched = "unmatched"
+	preflight = "preflight"
+)
+
+// route returns the resource of a plain key path directly and leaves all other paths to the router. The shortcut saves
+// a regular expression, two context values and two copies of the request. A path with an escaped form of its own
+// (RawPath) goes to the router.
+func (s *Server) route(r *http.Request) http.Handler {
+	if r.URL.RawPath == "" && strings.HasPrefix(r.URL.Path, exchange.KeysPath) {
+		return s.keys
+	}
+	return s.router
+}

@@ -1,0 +1,162 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/runnelkv/runnel/store/internal/cluster"
+)
+
+// Lost reports whether a session has seen revisions that a restore has undone.
+func (s *Store) Lost(v Vector) bool {
+	c := s.cluster.Map()
+	return c != nil && c.HasLost(v)
+}
+
+// Tag is the tag of the store's cluster: the same in every process, independent of the
+// partitions and masters. It is 0 until a partition was reached.
+func (s *Store) Tag() ClusterTag { return s.cluster.Tag() }
+
+// Origins returns the origins that new writes can have: all masters. It is nil until a
+// partition was reached.
+func (s *Store) Origins() []Origin { return s.cluster.Origins() }
+
+// Connect tries once to prepare and join every partition that has not joined yet, and reads
+// all positions. The error joins, for each partition that cannot be used, the reason; the
+// others can be used.
+func (s *Store) Connect(ctx context.Context) error { return s.cluster.Connect(ctx) }
+
+// SetBack reports that a master lacks entries of its own that a replica holds, as
+// partition.CheckLineage has found. The master takes no writes until it holds these
+// entries, or the replica is filled afresh.
+func (s *Store) SetBack(origin, replica string, err error) { s.cluster.SetBack(origin, replica, err) }
+
+// Restored is the result of a Restore: the Epoch that began, for each master the End of its valid revisions, and for each
+// master that was behind the number of entries taken Back from other partitions.
+type Restored = cluster.Restored
+
+// Restore begins a new epoch after databases were set back in time. Every configured
+// partition must be reachable; each records up to which revision the writes of each master
+// are valid. From then on sessions, change tokens and tags of later revisions are
+// recognised, and no revision is issued twice. A master that is behind first catches up
+// with the partition that holds most of it.
+//
+// Restore holds the sync leases, which it takes for the given duration and renews. It may be
+// repeated after an interruption. Run need not be running. Other processes may be, but if
+// they write meanwhile, Restore fails.
+func (s *Store) Restore(ctx context.Context, lease time.Duration) (Restored, error) {
+	return s.cluster.Restore(ctx, lease)
+}
+
+// MoveRequest names slots to move from a master to another partition. Slots nil: all slots of From.
+type MoveRequest = cluster.MoveRequest
+
+// MoveStage is a stage of a move. From MoveBegun to MoveDone or MoveAborted the slots have no master, and writes to them wait
+// for at most two seconds.
+type MoveStage = cluster.MoveStage
+
+// The stages of a move, in their order.
+const (
+	MoveLevelling = cluster.MoveLevelling // the new master copies what it lacks, while the old one takes writes
+	MoveBegun     = cluster.MoveBegun     // the old master takes no more writes of the slots
+	MoveLevel     = cluster.MoveLevel     // the new master holds everything
+	MoveDone      = cluster.MoveDone      // the new master takes writes
+	MoveAborted   = cluster.MoveAborted   // the old master takes writes again
+)
+
+var (
+	// ErrMoveRefused: the move cannot begin; nothing was changed.
+	ErrMoveRefused = cluster.ErrMoveRefused
+	// ErrMoveAborted: the move could not be completed within ten seconds; the old master takes writes again.
+	ErrMoveAborted = cluster.ErrMoveAborted
+	// ErrNoMajority: fewer voters answered than a change of the cluster map needs.
+	ErrNoMajority = cluster.ErrNoMajority
+)
+
+// PlanMoves returns the moves that a request stands for: itself, if From and To are set; those that make To a master with its
+// share of the slots, if From is empty; those that take every slot from From, if To is empty. Its error is ErrMoveRefused.
+func (s *Store) PlanMoves(q MoveRequest) ([]MoveRequest, error) { return s.cluster.PlanMoves(q) }
+
+// Move moves slots without losing a write. Both masters and a majority of the voters must be reachable, and the new master
+// must hold nearly everything of the old one. A Move that is interrupted is completed, or aborted, by a process that runs
+// the store. Run need not be running, but Connect must have been called. progress must not block. Its errors are
+// ErrMoveRefused, ErrMoveAborted, ErrNoMajority and those of a partition.
+func (s *Store) Move(ctx context.Context, q MoveRequest, progress func(MoveStage)) error {
+	return s.cluster.Move(ctx, q, progress)
+}
+
+// ParseSlots reads slots such as "7" and "0-511", separated by commas, and returns each once. Nothing stands for nil.
+func ParseSlots(text string) (slots []Slot, err error) {
+	if text == "" {
+		return nil, nil
+	}
+	var named [Slots]bool
+	for part := range strings.SplitSeq(text, ",") {
+		first, last, isRange := strings.Cut(part, "-")
+		if !isRange {
+			last = first
+		}
+		low, err := strconv.ParseUint(first, 10, 16)
+		high, err2 := strconv.ParseUint(last, 10, 16)
+		if err != nil || err2 != nil || high < low || high >= Slots {
+			return nil, fmt.Errorf("%q is neither a slot nor a range of slots: they are numbers from 0 to %d, such as 0-511,600", part, Slots-1)
+		}
+		for slot := low; slot <= high; slot++ {
+			named[slot] = true
+		}
+	}
+	for slot, is := range named {
+		if is {
+			slots = append(slots, Slot(slot))
+		}
+	}
+	return slots, nil
+}
+
+// ClusterMap says which partitions are masters of how many slots.
+type ClusterMap struct {
+	Epoch     int64
+	Confirmed bool         // a majority of the voters is known to have accepted the map
+	Masters   []MasterInfo // in the order of the map
+	Voters    []string     // who decide about changes of the map; nil before the first change
+	Move      *MoveInfo    // the move under way, or nil
+}
+
+// MasterInfo is a master with its number of slots, and the epoch in which its revisions began.
+type MasterInfo struct {
+	Name  string
+	Slots int
+	Epoch int64
+}
+
+// MoveInfo is a move of slots.
+type MoveInfo struct {
+	From, To string
+	Slots    int
+}
+
+// ClusterMap returns the map that this process knows; nil until a partition was reached.
+func (s *Store) ClusterMap() *ClusterMap {
+	c := s.cluster.Map()
+	if c == nil {
+		return nil
+	}
+	m := &ClusterMap{Epoch: c.Epoch, Confirmed: c.IsConfirmed(), Voters: c.Voters}
+	for _, name := range c.Masters {
+		m.Masters = append(m.Masters, MasterInfo{Name: name, Epoch: c.EpochOf(name)})
+	}
+	for slot, owner := range c.Slots {
+		if move := c.MoveOf(uint16(slot)); move != nil {
+			if m.Move == nil {
+				m.Move = &MoveInfo{From: move.From, To: move.To}
+			}
+			m.Move.Slots++
+			continue
+		}
+		m.Masters[owner].Slots++
+	}
+	return m
+}

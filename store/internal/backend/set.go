@@ -1,0 +1,81 @@
+package backend
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/runnelkv/runnel/store/internal/broadcast"
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// Set holds a backend for each configured partition. Its methods are safe for concurrent use.
+type Set struct {
+	options Options
+	changed broadcast.Channel // of the observed positions of any backend
+
+	adding   sync.Mutex // serialises add
+	backends atomic.Pointer[[]*Backend]
+}
+
+// Options configures the backends of a set.
+type Options struct {
+	Timeout       time.Duration // of a database operation
+	Poll          time.Duration // how often health and positions are read
+	Readers       int           // concurrent statements of point reads on a partition
+	MaxValueBytes int64         // a partition that accepts less gets a warning
+	Logger        *slog.Logger
+
+	// Callbacks, which must not block; nil: none.
+	OnReach     func()                                    // a partition has become usable
+	OnPositions func(name string, p *partition.Positions) // the observed positions of a partition have changed
+	OnLoss      func()                                    // a partition holds less than was observed before
+}
+
+// NewSet makes an empty set.
+func NewSet(o Options) *Set {
+	if o.OnReach == nil {
+		o.OnReach = func() {}
+	}
+	if o.OnPositions == nil {
+		o.OnPositions = func(string, *partition.Positions) {}
+	}
+	if o.OnLoss == nil {
+		o.OnLoss = func() {}
+	}
+	s := &Set{options: o}
+	s.backends.Store(new([]*Backend))
+	return s
+}
+
+// Add adds a backend. The name of the partition must be new.
+func (s *Set) Add(p partition.Partition) (*Backend, error) {
+	s.adding.Lock()
+	defer s.adding.Unlock()
+	if s.Named(p.Name()) != nil {
+		return nil, fmt.Errorf("two partitions are named %s", p.Name())
+	}
+	b := newBackend(p, s)
+	backends := append(slices.Clone(s.All()), b)
+	s.backends.Store(&backends)
+	return b, nil
+}
+
+// All lists the backends in the order of the configuration. The caller does not modify the list.
+func (s *Set) All() []*Backend { return *s.backends.Load() }
+
+// Named returns the backend of the named partition, or nil.
+func (s *Set) Named(name string) *Backend {
+	for _, b := range s.All() {
+		if b.Name() == name {
+			return b
+		}
+	}
+	return nil
+}
+
+// PositionsChanged returns a channel that is closed when the observed positions of any backend change.
+func (s *Set) PositionsChanged() <-chan struct{} { return s.changed.Next() }

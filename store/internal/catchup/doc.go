@@ -1,0 +1,2 @@
+// Package catchup makes partitions catch up with single writes at once, beside the sync process.
+package catchup

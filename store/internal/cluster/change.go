@@ -1,0 +1,194 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/runnelkv/runnel/store/internal/backend"
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// The cluster map is one register that the voters hold together (CASPaxos). A change takes two rounds: a majority of the
+// voters promises to accept nothing below the ballot of the change, and the newest map that any of them has accepted is
+// the base of the change; then a majority accepts the changed map. A change that was interrupted between the rounds is
+// completed by the next change, whoever makes it.
+
+// ErrNoMajority: fewer voters answered than a change of the cluster map needs.
+var ErrNoMajority = errors.New("no majority of the voters")
+
+// changeTimeout bounds each attempt of a change.
+const changeTimeout = 5 * time.Second
+
+// change replaces the chosen map by f of the map, and returns the map that is chosen then. f returns the map unchanged if
+// there is nothing to do, and may run several times. An error of f ends the change.
+func (r *Register) change(ctx context.Context, f func(partition.Cluster) (partition.Cluster, error)) (partition.Cluster, error) {
+	for {
+		attempt, cancel := context.WithTimeout(ctx, changeTimeout)
+		c, err := r.tryChange(attempt, f)
+		cancel()
+		if !errors.Is(err, partition.ErrOutvoted) {
+			return c, err
+		}
+		select { // another process makes a change: random pauses let one of them finish
+		case <-ctx.Done():
+			return c, cmp.Or(err, ctx.Err())
+		case <-time.After(10*time.Millisecond + rand.N(100*time.Millisecond)):
+		}
+	}
+}
+
+func (r *Register) tryChange(ctx context.Context, f func(partition.Cluster) (partition.Cluster, error)) (partition.Cluster, error) {
+	read := r.askAll(ctx, r.backends.All(), func(ctx context.Context, b *backend.Backend) (partition.Cluster, error) { return b.Cluster(ctx) })
+	v, err := r.votersOf(read)
+	if err != nil {
+		return partition.Cluster{}, err
+	}
+	ballot := nextBallot(read)
+	promises := r.askAll(ctx, v.backends, func(ctx context.Context, b *backend.Backend) (partition.Cluster, error) {
+		return b.Promise(ctx, ballot)
+	})
+	if err := v.check(promises); err != nil {
+		return partition.Cluster{}, err
+	}
+	base := promises.newest()
+	next, err := f(cloneMap(base))
+	if err != nil {
+		return base, err
+	}
+	if next.Epoch == base.Epoch && base.Chosen == base.Accepted {
+		return base, nil
+	}
+	next.Accepted, next.Chosen, next.Voters = ballot, 0, v.names
+	accept := func(ctx context.Context, b *backend.Backend) (partition.Cluster, error) {
+		stands, err := b.Accept(ctx, next)
+		if err == nil && stands.Accepted != ballot {
+			err = partition.ErrOutvoted
+		}
+		return stands, err
+	}
+	if err := v.check(r.askAll(ctx, v.backends, accept)); err != nil {
+		return base, err
+	}
+	next.Chosen = ballot
+	r.adopt(next)
+	r.askAll(ctx, r.backends.All(), accept) // those that miss this are taught later
+	r.admitMasters(ctx)
+	return next, nil
+}
+
+// answers are the outcomes of a question to several partitions.
+type answers struct {
+	rows   map[string]partition.Cluster // by name
+	errors map[string]error
+}
+
+// askAll asks partitions in parallel.
+func (r *Register) askAll(ctx context.Context, backends []*backend.Backend, ask func(context.Context, *backend.Backend) (partition.Cluster, error)) answers {
+	a := answers{make(map[string]partition.Cluster), make(map[string]error)}
+	var mu sync.Mutex
+	var group sync.WaitGroup
+	for _, b := range backends {
+		group.Go(func() {
+			bound, cancel := context.WithTimeout(ctx, r.options.Timeout)
+			defer cancel()
+			row, err := partition.Cluster{}, b.State().Err
+			if b.State().IsPrepared {
+				row, err = ask(bound, b)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				a.errors[b.Name()] = err
+			} else {
+				a.rows[b.Name()] = row
+			}
+		})
+	}
+	group.Wait()
+	return a
+}
+
+// newest returns the row of the highest ballot; before the first ballot the row of the latest epoch.
+func (a answers) newest() (newest partition.Cluster) {
+	for _, row := range a.rows {
+		if c := cmp.Or(cmp.Compare(row.Accepted, newest.Accepted), cmp.Compare(row.Epoch, newest.Epoch)); c > 0 || newest.ID == "" {
+			newest = row
+		}
+	}
+	return newest
+}
+
+// nextBallot returns a ballot above all that the rows show. The random part makes equal ballots of two processes rare;
+// they would do no harm, as a partition promises a ballot once.
+func nextBallot(a answers) int64 {
+	highest := int64(0)
+	for _, row := range a.rows {
+		highest = max(highest, row.Promised, row.Accepted)
+	}
+	return (highest>>16+1)<<16 | rand.Int64N(1<<16)
+}
+
+// voters are the partitions that decide about a change.
+type voters struct {
+	names    []string
+	backends []*backend.Backend // without voters that are not configured here
+	need     int
+}
+
+// votersOf returns the voters of the newest map. The first change makes all configured partitions voters, and therefore
+// needs every one of them: a process with another configuration could otherwise find a majority of its own.
+func (r *Register) votersOf(read answers) (v voters, err error) {
+	newest := read.newest()
+	if newest.ID == "" {
+		return v, fmt.Errorf("%w: no partition that belongs to a cluster was reached: %w", ErrNoMajority, joinErrors(read.errors))
+	}
+	v.names = newest.Voters
+	v.need = len(v.names)/2 + 1
+	if v.names == nil {
+		for _, b := range r.backends.All() {
+			v.names = append(v.names, b.Name())
+		}
+		v.need = len(v.names)
+	}
+	for _, name := range v.names {
+		if b := r.backends.Named(name); b != nil {
+			v.backends = append(v.backends, b)
+		}
+	}
+	return v, nil
+}
+
+// check fails unless enough voters have agreed: with ErrOutvoted if a voter follows a higher ballot.
+func (v *voters) check(a answers) error {
+	if len(a.rows) >= v.need {
+		return nil
+	}
+	for _, err := range a.errors {
+		if errors.Is(err, partition.ErrOutvoted) {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: %d of %d are needed (%s), and %d answered: %w", ErrNoMajority, v.need, len(v.names), strings.Join(v.names, ", "), len(a.rows), joinErrors(a.errors))
+}
+
+func joinErrors(errs map[string]error) error {
+	var all []error
+	for _, name := range slices.Sorted(maps.Keys(errs)) {
+		all = append(all, fmt.Errorf("%s: %w", name, errs[name]))
+	}
+	return errors.Join(all...)
+}
+
+// cloneMap copies the parts of a row that a change can modify.
+func cloneMap(c partition.Cluster) partition.Cluster {
+	c.Masters, c.Slots, c.Moves, c.Epochs = slices.Clone(c.Masters), slices.Clone(c.Slots), slices.Clone(c.Moves), maps.Clone(c.Epochs)
+	return c
+}

@@ -1,0 +1,426 @@
+package cluster
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/runnelkv/runnel/store/internal/backend"
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// MoveRequest names slots to move.
+type MoveRequest struct {
+	From, To string
+	Slots    []Slot // nil: all slots of From
+}
+
+// MoveStage is a stage of a move.
+type MoveStage string
+
+// The stages of a move, in their order. From MoveBegun to MoveDone or MoveAborted the slots have no master.
+const (
+	MoveLevelling MoveStage = "levelling" // the new master copies what it lacks, while the old one takes writes
+	MoveBegun     MoveStage = "begun"     // the old master takes no more writes of the slots
+	MoveLevel     MoveStage = "level"     // the new master holds everything
+	MoveDone      MoveStage = "done"      // the new master takes writes
+	MoveAborted   MoveStage = "aborted"   // the old master takes writes again
+)
+
+// ErrMoveRefused: the move cannot begin; nothing was changed.
+var ErrMoveRefused = errors.New("the move cannot begin")
+
+// ErrMoveAborted: the move could not be completed in time; the old master takes writes again.
+var ErrMoveAborted = errors.New("the move was aborted")
+
+var errAbortedElsewhere = errors.New("another process has aborted it")
+
+const (
+	levelTimeout = 30 * time.Second // of the copying before a move begins
+	moveTimeout  = 10 * time.Second // of the time in which slots have no master
+	smallLag     = 256              // revisions that are copied after the move has begun
+)
+
+// Move moves slots from a master to another partition, which becomes their master, without losing a write. Both, and a
+// majority of the voters, must be reachable. Writes to the slots wait meanwhile; all others go on. progress is called at
+// each stage; it must not block.
+func (r *Register) Move(ctx context.Context, q MoveRequest, progress func(MoveStage)) error {
+	progress(MoveLevelling)
+	if err := r.levelBeforeMove(ctx, q); err != nil {
+		return err
+	}
+	var begun *partition.Move // by an attempt that was outvoted, perhaps after a voter had accepted it
+	c, err := r.change(ctx, func(c partition.Cluster) (partition.Cluster, error) {
+		if m := underWay(&c); m != nil && begun != nil && m.Began == begun.Began && m.To == begun.To && bytes.Equal(m.Slots, begun.Slots) {
+			return c, nil
+		}
+		c, err := beginMove(c, q)
+		begun = underWay(&c)
+		return c, err
+	})
+	if err != nil {
+		return err
+	}
+	progress(MoveBegun)
+	return r.finishMove(ctx, c, progress)
+}
+
+// levelBeforeMove checks that a move can be completed, and lets the new master copy until it lacks little.
+func (r *Register) levelBeforeMove(ctx context.Context, q MoveRequest) error {
+	ctx, cancel := context.WithTimeout(ctx, levelTimeout)
+	defer cancel()
+	from, to := r.backends.Named(q.From), r.backends.Named(q.To)
+	for _, b := range []struct {
+		name string
+		b    *backend.Backend
+	}{{q.From, from}, {q.To, to}} {
+		if b.b == nil {
+			return fmt.Errorf("%w: no partition named %q is configured", ErrMoveRefused, b.name)
+		}
+		if err := b.b.State().Err; err != nil {
+			return fmt.Errorf("%w: %s cannot be used: %w", ErrMoveRefused, b.name, err)
+		}
+	}
+	for _, b := range r.backends.All() {
+		if st := b.State(); !st.IsPrepared {
+			continue
+		}
+		if err := b.KnownSchema().CheckBallots(); err != nil {
+			return fmt.Errorf("%w: %s: %w", ErrMoveRefused, b.Name(), err)
+		}
+	}
+	if c := r.Map(); c != nil {
+		if _, err := beginMove(cloneMap(c.Cluster), q); err != nil {
+			return err
+		}
+	}
+	for {
+		at, lag, err := r.lagOf(ctx, from, to)
+		if err == nil && lag <= smallLag {
+			return nil
+		}
+		if err == nil {
+			_, err = partition.CatchUpJointly(ctx, from, to, at, 0)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %s is not level with %s after %s: %w", ErrMoveRefused, q.To, q.From, levelTimeout, cmp.Or(err, ctx.Err()))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// lagOf returns the position of a target for an origin, and how many revisions it lacks. An error says that the target is
+// not whole.
+func (r *Register) lagOf(ctx context.Context, origin, target *backend.Backend) (at partition.Position, lag int64, err error) {
+	o := partition.Origin(origin.Name())
+	head, err := origin.ReadPositions(ctx)
+	if err != nil {
+		return at, 0, err
+	}
+	all, err := target.ReadPositions(ctx)
+	if err != nil {
+		return at, 0, err
+	}
+	for _, former := range r.Map().Origins() {
+		p := all.Origins[former]
+		if string(former) == target.Name() {
+			continue
+		}
+		if !p.Filled() || former != o && (p.CatchingUp() || p.Revision < r.Map().GaveAway(former)) {
+			return at, 0, fmt.Errorf("%w: it does not hold all of %s yet: wait until the sync process has copied it", partition.ErrTooFar, former)
+		}
+	}
+	at = all.Origins[o]
+	return at, int64(head.Origins[o].Revision - max(at.Revision, partition.Floor(head.Origins[o].Revision.Epoch()))), nil
+}
+
+// finishMove completes the move under way in the map c, or aborts it when it cannot be completed in time. finishMove may
+// run in several processes at once.
+func (r *Register) finishMove(ctx context.Context, c partition.Cluster, progress func(MoveStage)) error {
+	m := underWay(&c)
+	if m == nil {
+		return nil
+	}
+	bound, cancel := context.WithTimeout(ctx, moveTimeout)
+	defer cancel()
+	err := r.levelForMove(bound, c, *m)
+	if err == nil {
+		progress(MoveLevel)
+		c, err = r.change(bound, func(now partition.Cluster) (partition.Cluster, error) { return endMove(now, *m) })
+	}
+	if err != nil && ctx.Err() != nil {
+		return err // the move goes on in another process, or at the next start
+	}
+	var abortErr error
+	if err != nil {
+		c, abortErr = r.change(ctx, func(now partition.Cluster) (partition.Cluster, error) { return abortMove(now, *m) })
+	}
+	switch {
+	case abortErr != nil:
+		return fmt.Errorf("%w; the move could not be aborted either, and goes on by itself when the partitions are back: %w", err, abortErr)
+	case hasEnded(&c, *m): // here or in another process
+		progress(MoveDone)
+		return nil
+	}
+	progress(MoveAborted)
+	return fmt.Errorf("%w, and %s takes writes again: %w", ErrMoveAborted, m.From, cmp.Or(err, errAbortedElsewhere))
+}
+
+// levelForMove lets the old master accept the map of the move, after which it takes no more writes of the slots, and the new
+// master copy the rest.
+func (r *Register) levelForMove(ctx context.Context, c partition.Cluster, m partition.Move) error {
+	from, to := r.backends.Named(m.From), r.backends.Named(m.To)
+	if from == nil || to == nil {
+		return fmt.Errorf("%s or %s is not configured here", m.From, m.To)
+	}
+	for {
+		err := r.levelOnce(ctx, c, from, to, partition.Floor(m.Began))
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+func (r *Register) levelOnce(ctx context.Context, c partition.Cluster, from, to *backend.Backend, upTo partition.Revision) error {
+	for _, b := range []*backend.Backend{from, to} {
+		if stands, err := b.Accept(ctx, c); err != nil {
+			return err
+		} else if stands.Epoch < c.Epoch {
+			return fmt.Errorf("%w: %s has not accepted the map of the move", partition.ErrOutvoted, b.Name())
+		}
+	}
+	at, _, err := r.lagOf(ctx, from, to)
+	if err != nil || at.Whole() && at.Revision >= upTo {
+		return err
+	}
+	at, err = partition.CatchUpJointly(ctx, from, to, at, 0)
+	if err == nil && at.Revision < upTo {
+		err = fmt.Errorf("%s is at %d of %s, not at %d", to.Name(), at.Revision, from.Name(), upTo)
+	}
+	return err
+}
+
+// ContinueLoop completes, until ctx ends, moves that their process has left behind, and changes of the map that were
+// interrupted. It waits first, because the process that began a move is the fastest to complete it.
+func (r *Register) ContinueLoop(ctx context.Context) {
+	const patience = time.Second
+	var before *Map
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(patience + rand.N(patience)):
+		}
+		now := r.Map()
+		for stands := now == before; now != nil && stands; stands = now != r.Map() {
+			now = r.Map()
+			if err := r.continueMoves(ctx, now); err != nil && ctx.Err() == nil {
+				r.options.Logger.Warn("the cluster map needs a change that is not possible yet", "error", err)
+			}
+		}
+		before = r.Map()
+	}
+}
+
+// continueMoves does what the map c, which has stood for a while, asks for.
+func (r *Register) continueMoves(ctx context.Context, c *Map) error {
+	switch {
+	case !c.IsConfirmed() || r.unconfirmed.Swap(false): // accepted by some voters: all of them, or none, shall follow
+		_, err := r.change(ctx, func(c partition.Cluster) (partition.Cluster, error) { return c, nil })
+		return err
+	case c.HasMoveUnderWay():
+		return r.finishMove(ctx, c.Cluster, func(s MoveStage) { r.options.Logger.Info("a move that was left behind goes on", "stage", s) })
+	}
+	for _, name := range c.Masters {
+		if b := r.backends.Named(name); b != nil && b.IsReadable() && isFrozen(b, c) {
+			_, err := r.change(ctx, func(now partition.Cluster) (partition.Cluster, error) { return reopen(now, c, name) })
+			return err
+		}
+	}
+	return nil
+}
+
+// isFrozen reports whether a master takes no writes because it has accepted a map that was not chosen.
+func isFrozen(b *backend.Backend, c *Map) bool {
+	at, ok := b.Position(partition.Origin(b.Name()))
+	return ok && at.Revision >= partition.Floor(c.EpochOf(b.Name())+1)
+}
+
+// reopen lets a frozen master go on in a new epoch, unless the map has changed.
+func reopen(now partition.Cluster, c *Map, name string) (partition.Cluster, error) {
+	if now.Epoch != c.Epoch {
+		return now, nil
+	}
+	if err := nextEpoch(&now); err != nil {
+		return now, err
+	}
+	now.Epochs[name] = now.Epoch
+	return now, nil
+}
+
+// hasEnded reports whether the move is in the map as done.
+func hasEnded(c *partition.Cluster, m partition.Move) bool {
+	return slices.ContainsFunc(c.Moves, func(o partition.Move) bool { return o.Began == m.Began && o.Done > 0 })
+}
+
+func underWay(c *partition.Cluster) *partition.Move {
+	for i := range c.Moves {
+		if c.Moves[i].Done == 0 {
+			return &c.Moves[i]
+		}
+	}
+	return nil
+}
+
+// nextEpoch makes the epochs of the masters explicit and begins the next epoch.
+func nextEpoch(c *partition.Cluster) error {
+	if c.Epoch >= maxEpoch {
+		return fmt.Errorf("%w: epoch %d is the last", ErrMoveRefused, c.Epoch)
+	}
+	if c.Epochs == nil {
+		c.Epochs = make(map[string]int64)
+		for _, name := range c.Masters {
+			c.Epochs[name] = c.Epoch
+		}
+	}
+	c.Epoch++
+	return nil
+}
+
+// beginMove takes slots from their master.
+func beginMove(c partition.Cluster, q MoveRequest) (partition.Cluster, error) {
+	from := slices.Index(c.Masters, q.From)
+	switch m := underWay(&c); {
+	case m != nil:
+		return c, fmt.Errorf("%w: a move from %s to %s is under way", ErrMoveRefused, m.From, m.To)
+	case from < 0:
+		return c, fmt.Errorf("%w: %s is not a master; the masters are %s", ErrMoveRefused, q.From, strings.Join(c.Masters, ", "))
+	case q.From == q.To:
+		return c, fmt.Errorf("%w: %s is the master already", ErrMoveRefused, q.To)
+	}
+	var slots []uint16
+	for slot, owner := range c.Slots {
+		if int(owner) == from && (q.Slots == nil || slices.Contains(q.Slots, Slot(slot))) {
+			slots = append(slots, uint16(slot))
+		}
+	}
+	if len(slots) == 0 || q.Slots != nil && len(slots) < len(q.Slots) {
+		return c, fmt.Errorf("%w: %s is the master of %d of the %d slots", ErrMoveRefused, q.From, len(slots), len(q.Slots))
+	}
+	if err := nextEpoch(&c); err != nil {
+		return c, err
+	}
+	c.Epochs[q.From] = c.Epoch
+	c.Moves = append(c.Moves, partition.Move{Slots: partition.NewSlotSet(len(c.Slots), slots...), From: q.From, To: q.To, Began: c.Epoch})
+	return c, nil
+}
+
+// endMove makes the new master the owner of the slots, unless the move has ended.
+func endMove(c partition.Cluster, ending partition.Move) (partition.Cluster, error) {
+	m := underWay(&c)
+	if m == nil || m.Began != ending.Began {
+		return c, nil
+	}
+	if err := nextEpoch(&c); err != nil {
+		return c, err
+	}
+	m.Done, c.Epochs[m.To] = c.Epoch, c.Epoch
+	to := slices.Index(c.Masters, m.To)
+	if to < 0 {
+		to = len(c.Masters)
+		c.Masters = append(c.Masters, m.To)
+	}
+	for _, slot := range m.Slots.All() {
+		c.Slots[slot] = uint16(to)
+	}
+	dropMaster(&c, m.From)
+	return c, nil
+}
+
+// dropMaster takes a master without slots off the list.
+func dropMaster(c *partition.Cluster, name string) {
+	at := slices.Index(c.Masters, name)
+	if at < 0 || slices.Contains(c.Slots, uint16(at)) {
+		return
+	}
+	c.Masters = slices.Delete(c.Masters, at, at+1)
+	delete(c.Epochs, name)
+	for slot, owner := range c.Slots {
+		if int(owner) > at {
+			c.Slots[slot]--
+		}
+	}
+}
+
+// abortMove gives the slots back to the old master, in an epoch in which it takes writes again.
+func abortMove(c partition.Cluster, aborted partition.Move) (partition.Cluster, error) {
+	m := underWay(&c)
+	if m == nil || m.Began != aborted.Began {
+		return c, nil
+	}
+	if err := nextEpoch(&c); err != nil {
+		return c, err
+	}
+	c.Epochs[m.From] = c.Epoch
+	c.Moves = c.Moves[:len(c.Moves)-1]
+	return c, nil
+}
+
+// PlanMoves returns the moves after which the slots are distributed as asked for: with From and To, the slots move from a
+// master to another; with To alone, that partition becomes a master with its share of the slots; with From alone, that
+// master gives all slots to the remaining masters.
+func (r *Register) PlanMoves(q MoveRequest) ([]MoveRequest, error) {
+	c := r.Map()
+	if c == nil {
+		return nil, fmt.Errorf("%w: no partition that belongs to a cluster was reached", ErrMoveRefused)
+	}
+	if q.To != "" && r.backends.Named(q.To) == nil {
+		return nil, fmt.Errorf("%w: no partition named %q is configured", ErrMoveRefused, q.To)
+	}
+	if q.From != "" && q.To != "" {
+		_, err := beginMove(cloneMap(c.Cluster), q)
+		return []MoveRequest{q}, err
+	}
+	masters := slices.Clone(c.Masters)
+	switch {
+	case q.To != "" && slices.Contains(masters, q.To):
+		return nil, fmt.Errorf("%w: %s is a master already", ErrMoveRefused, q.To)
+	case q.To != "":
+		masters = append(masters, q.To)
+	case !slices.Contains(masters, q.From):
+		return nil, fmt.Errorf("%w: %s is not a master; the masters are %s", ErrMoveRefused, q.From, strings.Join(masters, ", "))
+	case len(masters) == 1:
+		return nil, fmt.Errorf("%w: %s is the only master; name the new master too", ErrMoveRefused, q.From)
+	default:
+		masters = slices.DeleteFunc(masters, func(name string) bool { return name == q.From })
+	}
+	return movesTo(c, masters, q), nil
+}
+
+// movesTo returns the moves to a distribution over masters that take slots to q.To, or from q.From.
+func movesTo(c *Map, masters []string, q MoveRequest) (moves []MoveRequest) {
+	for slot, wanted := range assignSlots(masters) {
+		m := MoveRequest{From: c.Masters[c.Slots[slot]], To: masters[wanted]}
+		if m.From == m.To || q.To != "" && m.To != q.To || q.To == "" && m.From != q.From {
+			continue
+		}
+		at := slices.IndexFunc(moves, func(o MoveRequest) bool { return o.From == m.From && o.To == m.To })
+		if at < 0 {
+			at, moves = len(moves), append(moves, m)
+		}
+		moves[at].Slots = append(moves[at].Slots, Slot(slot))
+	}
+	return moves
+}

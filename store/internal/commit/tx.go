@@ -1,0 +1,83 @@
+package commit
+
+import (
+	"slices"
+
+	"github.com/runnelkv/runnel/store/internal/version"
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// Tx is the argument of an Update's function. A Tx gives access to the current entries of
+// the declared keys on their master, under the row lock that orders all writers of that
+// master, and collects the writes. A Tx is valid only inside the function. Using a key
+// that was not declared panics.
+type Tx struct {
+	batch   *batch
+	request *Request
+	base    partition.Revision // the request's first revision; the i-th key is written at base+i
+	own     []partition.Entry  // written so far, in the order of the first write of each key
+}
+
+// Get returns the live entry of a declared key, including earlier writes of the same
+// function. Under UpdateOptions.WithoutValues its value is nil.
+func (tx *Tx) Get(k partition.Key) (partition.Entry, bool) {
+	row := tx.batch.row(tx.request, tx.request.indexOf(k))
+	if i := tx.writtenIndex(k); i >= 0 {
+		e := tx.own[i]
+		return e, e.Live(tx.Now())
+	}
+	return row.entry, row.found && row.entry.Live(tx.Now())
+}
+
+// Seen is the mark of the row that a declared key had when the function began; the row may
+// be a tombstone or an expired entry. A client that is answered from this row has seen
+// that mark. Seen is zero if there was no row.
+func (tx *Tx) Seen(k partition.Key) version.Mark {
+	row := tx.batch.row(tx.request, tx.request.indexOf(k))
+	if !row.found {
+		return version.Mark{}
+	}
+	return version.Mark{Origin: row.entry.Origin, Revision: row.entry.Revision}
+}
+
+// Put writes an entry and returns it as it will be stored. Of e only Key, ContentType,
+// Metadata, ExpiresAt and Value count.
+func (tx *Tx) Put(e partition.Entry) partition.Entry {
+	e.Deleted = false
+	e.Size = int64(len(e.Value))
+	e.Checksum = partition.Checksum(e.Value)
+	return tx.writeEntry(e)
+}
+
+// Delete writes a tombstone for a declared key and returns it. If the key has no live
+// entry, Delete writes nothing and returns false.
+func (tx *Tx) Delete(k partition.Key) (tombstone partition.Entry, deleted bool) {
+	if _, ok := tx.Get(k); !ok {
+		return partition.Entry{}, false
+	}
+	return tx.writeEntry(partition.Entry{Key: k, Deleted: true, Checksum: partition.Checksum(nil)}), true
+}
+
+// Now is the clock of the master's database.
+func (tx *Tx) Now() partition.Instant { return tx.batch.claim.Now }
+
+// Revision is the lowest revision that this Update can give to an entry: the revision of
+// the first declared key.
+func (tx *Tx) Revision() partition.Revision { return tx.base }
+
+func (tx *Tx) writeEntry(e partition.Entry) partition.Entry {
+	e.Origin = tx.batch.origin
+	e.Revision = tx.base + partition.Revision(tx.request.indexOf(e.Key))
+	e.ModifiedAt = tx.Now()
+	if i := tx.writtenIndex(e.Key); i >= 0 {
+		tx.own[i] = e
+	} else {
+		tx.own = append(tx.own, e)
+	}
+	return e
+}
+
+// writtenIndex is the index of the key in own, negative if the function has not written it.
+func (tx *Tx) writtenIndex(k partition.Key) int {
+	return slices.IndexFunc(tx.own, func(e partition.Entry) bool { return e.Key == k })
+}

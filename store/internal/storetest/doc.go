@@ -1,0 +1,2 @@
+// Package storetest starts stores on memory partitions for tests.
+package storetest

@@ -1,0 +1,63 @@
+package memory
+
+import (
+	"context"
+	"maps"
+
+	"github.com/runnelkv/runnel/store/partition"
+)
+
+// view is a copy of the database. Stored entries are never changed in place.
+type view struct {
+	m         *Partition
+	cluster   partition.Cluster
+	positions partition.Positions
+	entries   *database // holds only entries
+	closed    bool
+}
+
+// View implements partition.Source.
+func (m *Partition) View(ctx context.Context) (partition.View, error) {
+	v := &view{m: m}
+	err := m.view(ctx, OpView, func() error {
+		if m.db.cluster == nil {
+			return partition.ErrNoCluster
+		}
+		v.cluster, v.entries = cloneCluster(*m.db.cluster), &database{entries: maps.Clone(m.db.entries)}
+		v.positions = m.db.allPositions()
+		if own, has := v.positions.Origins[m.db.name]; has {
+			own.SyncedAt = v.positions.Now
+			v.positions.Origins[m.db.name] = own
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// Cluster implements partition.View.
+func (v *view) Cluster() partition.Cluster { return v.cluster }
+
+// Positions implements partition.View.
+func (v *view) Positions() partition.Positions { return v.positions }
+
+// Snapshot implements partition.View.
+func (v *view) Snapshot(ctx context.Context, origin partition.Origin, after partition.Revision) (partition.Snapshot, error) {
+	if err := v.m.begin(ctx, OpSnapshot); err != nil {
+		return nil, err
+	}
+	if v.closed {
+		return nil, v.m.unavailable(OpSnapshot, "view closed")
+	}
+	p := v.positions.Origins[origin]
+	p.Origin = origin
+	return &snapshot{m: v.m, position: p, epoch: v.cluster.Epoch, heads: v.positions.Origins, rest: v.entries.between(origin, after, p.Revision)}, nil
+}
+
+// Close implements partition.View.
+func (v *view) Close() error {
+	v.closed = true
+	return nil
+}

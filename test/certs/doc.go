@@ -1,0 +1,2 @@
+// Package certs makes certificate authorities and certificates for tests, as PEM files.
+package certs
