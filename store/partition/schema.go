@@ -7,7 +7,7 @@ import (
 
 // SchemaVersion is the version of the tables that this binary creates. The binary also works on
 // tables of the version before. A binary is known by its SchemaVersion.
-const SchemaVersion = 4
+const SchemaVersion = 5
 
 // ballotVersion is the version of the tables that introduced ballots.
 const ballotVersion = 5

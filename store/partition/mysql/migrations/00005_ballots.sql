@@ -1,0 +1,14 @@
+-- +goose NO TRANSACTION
+-- +goose Up
+
+-- The row of a migration that was cut short remains.
+CREATE TABLE IF NOT EXISTS {p}ballots (
+    id       TINYINT NOT NULL COMMENT 'always 1',
+    promised BIGINT  NOT NULL COMMENT 'the highest ballot that was heard of; 0: none',
+    accepted BIGINT  NOT NULL COMMENT 'the ballot of the map in the table cluster',
+    chosen   BIGINT  NOT NULL COMMENT 'the highest ballot that a majority of the voters is known to have accepted',
+    PRIMARY KEY (id)
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin
+  COMMENT = 'One row: the ballots that order the maps which are proposed to this partition';
+
+INSERT IGNORE INTO {p}ballots (id, promised, accepted, chosen) VALUES (1, 0, 0, 0);
