@@ -2,6 +2,7 @@ package sync
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -126,10 +127,10 @@ func TestBrokenFillOlderThanCollectedTombstonesIsBegunAfresh(t *testing.T) {
 		w.write("p0", fmt.Sprint(i), "v")
 	}
 	c := w.site(func(o *Options) { o.BatchEntries = 2 })
-	applies := 0
+	var applies atomic.Int32
 	c.handles["p2"].Fail(func(op string) error {
 		if op == memory.OpApply {
-			if applies++; applies == 2 {
+			if applies.Add(1) == 2 {
 				return partition.ErrUnavailable
 			}
 		}
@@ -198,10 +199,10 @@ func TestInterruptedFillGoesOn(t *testing.T) {
 	c.level()
 	name := w.add()
 	c.configure(w.names...)
-	applies := 0
+	var applies atomic.Int32
 	c.handles[name].Fail(func(op string) error {
 		if op == memory.OpApply {
-			if applies++; applies == 3 {
+			if applies.Add(1) == 3 {
 				return partition.ErrUnavailable
 			}
 		}
@@ -273,22 +274,22 @@ func TestPartitionThatIsFilledAfreshSaysSo(t *testing.T) {
 	c.level()
 	c.level()
 	c.configure(w.names...)
-	chunks := 0
+	var chunks atomic.Int32
 	c.handles["p2"].Fail(func(op string) error {
 		if op == memory.OpApply {
-			chunks++
+			chunks.Add(1)
 			if st := c.Status().of("p2"); st.State != Refilling {
-				t.Errorf("before chunk %d the status says %s", chunks, st.State)
+				t.Errorf("before chunk %d the status says %s", chunks.Load(), st.State)
 			}
 			if p := w.position("p2", "p0"); p.SyncedAt != 0 {
-				t.Errorf("before chunk %d reads are served at %+v", chunks, p)
+				t.Errorf("before chunk %d reads are served at %+v", chunks.Load(), p)
 			}
 		}
 		return nil
 	})
 	r := c.level()
-	if got := r.of("p2"); chunks < 3 || got.Refills != 1 || got.State != Level {
-		t.Errorf("after %d chunks: %s", chunks, got)
+	if got := r.of("p2"); chunks.Load() < 3 || got.Refills != 1 || got.State != Level {
+		t.Errorf("after %d chunks: %s", chunks.Load(), got)
 	}
 	w.checkEqual()
 }

@@ -3,6 +3,7 @@ package sync
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,11 +13,11 @@ import (
 )
 
 // count counts the operations of a handle.
-func (h *handle) count(ops ...string) *int {
-	n := new(int)
+func (h *handle) count(ops ...string) *atomic.Int32 {
+	n := new(atomic.Int32)
 	h.Fail(func(op string) error {
 		if failOn(errors.New("counted"), ops...)(op) != nil {
-			*n++
+			n.Add(1)
 		}
 		return nil
 	})
@@ -31,15 +32,15 @@ func TestTargetsSideBySideReadTheOriginOnce(t *testing.T) {
 		w.write("p0", "first", "1")
 		c.woken()
 		snapshots := c.handles["p0"].count(memory.OpSnapshot)
-		counts := []*int{c.handles["p1"].count(memory.OpPositions), c.handles["p2"].count(memory.OpPositions)}
+		counts := []*atomic.Int32{c.handles["p1"].count(memory.OpPositions), c.handles["p2"].count(memory.OpPositions)}
 		at := w.write("p0", "a", "2").Revision
 		c.woken()
-		if *snapshots != 1 {
-			t.Errorf("%d snapshots for 3 targets", *snapshots)
+		if snapshots.Load() != 1 {
+			t.Errorf("%d snapshots for 3 targets", snapshots.Load())
 		}
 		for i, n := range counts {
-			if *n > 0 {
-				t.Errorf("p%d was asked for its position %d times", i+1, *n)
+			if n.Load() > 0 {
+				t.Errorf("p%d was asked for its position %d times", i+1, n.Load())
 			}
 			if got := c.observed[w.names[i+1]].Origins["p0"].Revision; got != at {
 				t.Errorf("the store was told %d of p%d, not %d", got, i+1, at)
@@ -67,8 +68,8 @@ func TestTargetsAtDifferentPositionsShareWhatTheyLack(t *testing.T) {
 		before := c.Status().of("p1").Entries
 		snapshots := c.handles["p0"].count(memory.OpSnapshot)
 		c.woken()
-		if n := c.Status().of("p1").Entries - before; *snapshots != 1 || n != 1 {
-			t.Errorf("%d snapshots, %d entries for p1", *snapshots, n)
+		if n := c.Status().of("p1").Entries - before; snapshots.Load() != 1 || n != 1 {
+			t.Errorf("%d snapshots, %d entries for p1", snapshots.Load(), n)
 		}
 		w.checkEqual()
 		w.checkPositions()
@@ -102,7 +103,7 @@ func TestSlowTargetLeavesItsShare(t *testing.T) {
 		}
 		close(release)
 		synctest.Wait()
-		if *snapshots < 2 {
+		if snapshots.Load() < 2 {
 			t.Error("p2 has not read for itself")
 		}
 		w.checkEqual()
@@ -119,10 +120,9 @@ func TestFailureOfOneLeavesTheOthersOfItsShare(t *testing.T) {
 			defer c.running(t)()
 			w.write("p0", "first", "v")
 			c.woken()
-			failed := false
+			var failed atomic.Bool
 			c.handles["p0"].Fail(func(got string) error {
-				if got == op && !failed {
-					failed = true
+				if got == op && failed.CompareAndSwap(false, true) {
 					return partition.ErrUnavailable
 				}
 				return nil

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -114,10 +115,10 @@ func TestReplicaIsNotWholeForKeysThatMovedWithoutTheirNewMaster(t *testing.T) {
 		c.level()
 		c.configure("p0", "p1", "p2")
 		w.accept("p2")
-		applies := 0
+		var applies atomic.Int32
 		c.handles["p2"].Fail(func(op string) error { // the connection to p2 breaks after a copy
 			if op == memory.OpApply {
-				if applies++; applies > 1 {
+				if applies.Add(1) > 1 {
 					return partition.ErrUnavailable
 				}
 			}
@@ -177,10 +178,10 @@ func TestInterruptedEmptyingIsNoticed(t *testing.T) {
 			c.level()
 		}
 		c.configure("p0", "p1", "p2")
-		n := 0
+		var n atomic.Int32
 		c.handles["p2"].Fail(func(op string) error {
 			if op == memory.OpReset {
-				if n++; n == failed {
+				if int(n.Add(1)) == failed {
 					return partition.ErrUnavailable
 				}
 			}

@@ -312,11 +312,11 @@ func TestNothingIsReadDuringACooldown(t *testing.T) {
 		c, f := flooded(t)
 		defer c.running(t)()
 		f.untilCooldown(t)
-		reads := 0
-		c.handles["p0"].Fail(func(string) error { reads++; return nil })
+		var reads atomic.Int32
+		c.handles["p0"].Fail(func(string) error { reads.Add(1); return nil })
 		f.run(2 * burstGap)
-		if reads > 0 {
-			t.Errorf("the master was asked %d times", reads)
+		if n := reads.Load(); n > 0 {
+			t.Errorf("the master was asked %d times", n)
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/runnelkv/runnel/store/partition"
@@ -99,10 +100,10 @@ func TestCrashBetweenBatchesIsContinued(t *testing.T) {
 	}
 	c := w.site(func(o *Options) { o.BatchEntries = 3 })
 	ctx, crash := context.WithCancel(t.Context())
-	applies := 0
+	var applies atomic.Int32
 	c.handles["p1"].Fail(func(op string) error {
 		if op == memory.OpApply {
-			if applies++; applies == 3 {
+			if applies.Add(1) == 3 {
 				crash()
 			}
 		}
@@ -174,9 +175,9 @@ func TestRelayNeverMakesWholeWhatHeadsBeyondIt(t *testing.T) {
 	c.level()
 	w.write("p0", "moved", "new")
 	c.configure("p0", "p1")
-	applies := 0
+	var applies atomic.Int32
 	c.handles["p1"].Fail(func(op string) error {
-		if applies++; op == memory.OpApply && w.position("p1", "p0").Revision > 0 {
+		if applies.Add(1); op == memory.OpApply && w.position("p1", "p0").Revision > 0 {
 			return partition.ErrUnavailable
 		}
 		return nil
@@ -213,10 +214,10 @@ func TestRelayHandsOnWhereItHeads(t *testing.T) {
 	w.write("p0", "moved", "new")
 	w.write("p0", "c", "1")
 	c.configure("p0", "p2")
-	applies := 0
+	var applies atomic.Int32
 	c.handles["p2"].Fail(func(op string) error {
 		if op == memory.OpApply {
-			if applies++; applies == 2 {
+			if applies.Add(1) == 2 {
 				return partition.ErrUnavailable
 			}
 		}
@@ -295,13 +296,13 @@ func TestProgressOfTheOriginIsNoLoss(t *testing.T) {
 	w := newWorld(t, 1, 2)
 	c, other := w.site(), w.site()
 	c.level()
-	first, originRead := true, make(chan struct{})
+	var done atomic.Bool
+	originRead := make(chan struct{})
 	// Between c's readings of the origin and of the target, another process copies a new write: the
 	// target seems ahead of the origin.
 	c.handles["p0"].read = sync.OnceFunc(func() { close(originRead) })
 	c.handles["p1"].Fail(func(op string) error {
-		if op == memory.OpPositions && first {
-			first = false
+		if op == memory.OpPositions && done.CompareAndSwap(false, true) {
 			<-originRead
 			w.write("p0", "a", "1")
 			other.level()
@@ -319,10 +320,9 @@ func TestPositionMovedBySomebodyElseIsReadAgain(t *testing.T) {
 		w.write("p0", fmt.Sprint(i), "v")
 	}
 	c := w.site(func(o *Options) { o.BatchEntries = 2 })
-	first := true
+	var done atomic.Bool
 	c.handles["p1"].Fail(func(op string) error {
-		if op == memory.OpApply && first {
-			first = false
+		if op == memory.OpApply && done.CompareAndSwap(false, true) {
 			own := w.full("p0")["k/0"]
 			at := partition.Floor(1) + 1
 			return w.bases["p1"].Apply(t.Context(), partition.Copy{Origin: "p0", To: at, Goal: at + 3, Entries: []partition.Entry{own}})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -128,10 +129,10 @@ func TestFailingTargetIsLeftAloneLongerAndLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, 2)
 		c := w.site()
-		tries := 0
+		var tries atomic.Int32
 		c.handles["p1"].Fail(func(op string) error {
 			if op == memory.OpApply {
-				tries++
+				tries.Add(1)
 				return partition.ErrUnavailable
 			}
 			return nil
@@ -140,11 +141,11 @@ func TestFailingTargetIsLeftAloneLongerAndLonger(t *testing.T) {
 		defer c.running(t)()
 		time.Sleep(5 * time.Minute)
 		synctest.Wait()
-		if tries < 10 || tries > 30 {
-			t.Errorf("%d tries in 5 minutes", tries)
+		if n := tries.Load(); n < 10 || n > 30 {
+			t.Errorf("%d tries in 5 minutes", n)
 		}
 		st := c.Status().of("p1")
-		if st.State != Failed || st.ToGo != 1 || time.Until(st.NextTry) <= 0 || time.Until(st.NextTry) > 30*time.Second || st.Errors != int64(tries) {
+		if st.State != Failed || st.ToGo != 1 || time.Until(st.NextTry) <= 0 || time.Until(st.NextTry) > 30*time.Second || st.Errors != int64(tries.Load()) {
 			t.Errorf("status %+v", st)
 		}
 		c.handles["p1"].Fail(nil)

@@ -3,6 +3,7 @@ package sync
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -83,10 +84,9 @@ func TestSweepLeavesWhatWasWrittenSinceItLooked(t *testing.T) {
 	for _, key := range []string{"again", "longer", "deleted", "gone"} {
 		w.expiring("p0", key, 0)
 	}
-	done := false
+	var done atomic.Bool
 	c.handles["p0"].Fail(func(op string) error {
-		if op == memory.OpCommit && !done {
-			done = true
+		if op == memory.OpCommit && done.CompareAndSwap(false, true) {
 			w.write("p0", "again", "v")
 			w.expiring("p0", "longer", time.Hour)
 			w.delete("p0", "deleted")

@@ -134,12 +134,12 @@ func TestStreamedListsCarryTheSession(t *testing.T) {
 	for target, trails := range map[string]bool{"": true, "&limit=1000": false, "&limit=3": false, "&prefix=key-000": false, "&prefix=none": false} {
 		var wrote store.Vector
 		for i, p := range n.Partitions[:2] {
-			lists := 0
+			var lists atomic.Int64
 			p.Fail(func(op string) error {
 				if op != memory.OpList {
 					return nil
 				}
-				if lists++; lists == 2 && i == 0 { // behind the first page
+				if lists.Add(1) == 2 && i == 0 { // behind the first page
 					for _, key := range []store.Key{"k/later-1", "k/later-2", "k/later-3", "k/later-4"} {
 						written, err := n.Store.Put(t.Context(), store.Entry{Key: key})
 						if err != nil {

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -194,10 +195,10 @@ func TestBrokenStreamSaysSo(t *testing.T) {
 	for i := range 1001 {
 		n.Put(t, fmt.Sprintf("k%04d", i))
 	}
-	lists := 0
+	var lists atomic.Int32
 	n.Partitions[0].Fail(func(op string) error {
 		if op == memory.OpList {
-			if lists++; lists > 1 {
+			if lists.Add(1) > 1 {
 				return partition.ErrUnavailable
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -70,10 +71,10 @@ func outcome(u *Request) error {
 // they run in order.
 func TestDecidedWritesShareACommitUpToItsBytes(t *testing.T) {
 	c, p := newTestCommitter(t, Options{BatchBytes: 1000})
-	commits := 0
+	var commits atomic.Int32
 	p.Fail(func(op string) error {
 		if op == memory.OpCommit {
-			commits++
+			commits.Add(1)
 		}
 		return nil
 	})
@@ -93,8 +94,8 @@ func TestDecidedWritesShareACommitUpToItsBytes(t *testing.T) {
 			t.Errorf("update %d: %v", i, err)
 		}
 	}
-	if commits != 10 {
-		t.Errorf("%d commits of at most 1000 bytes and one write; want 10", commits)
+	if n := commits.Load(); n != 10 {
+		t.Errorf("%d commits of at most 1000 bytes and one write; want 10", n)
 	}
 	for i, n := range order {
 		if i != n {
@@ -106,10 +107,10 @@ func TestDecidedWritesShareACommitUpToItsBytes(t *testing.T) {
 func TestPutsShareACommitUpToItsBounds(t *testing.T) {
 	for _, o := range []Options{{BatchBytes: 1000}, {BatchEntries: 2}} {
 		c, p := newTestCommitter(t, o)
-		commits := 0
+		var commits atomic.Int32
 		p.Fail(func(op string) error {
 			if op == memory.OpCommit {
-				commits++
+				commits.Add(1)
 			}
 			return nil
 		})
@@ -124,8 +125,8 @@ func TestPutsShareACommitUpToItsBounds(t *testing.T) {
 				t.Errorf("created %v, %v", u.created, err)
 			}
 		}
-		if commits != 5 || c.bytes != 0 {
-			t.Errorf("%+v: %d commits, %d bytes left; want 5 and none", o, commits, c.bytes)
+		if n := commits.Load(); n != 5 || c.bytes != 0 {
+			t.Errorf("%+v: %d commits, %d bytes left; want 5 and none", o, n, c.bytes)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -146,19 +147,19 @@ func TestSecondTryReliesOnNothing(t *testing.T) {
 	c, l := newListening(t)
 	other := newCommitterOf(t, l.Reopen(), Options{})
 	write(t, c, partition.Entry{Key: "k/a"})
-	tries := 0
+	var tries atomic.Int32
 	l.Fail(func(op string) error {
 		if op != memory.OpCommit {
 			return nil
 		}
-		if tries++; tries == 1 {
+		if tries.Add(1) == 1 {
 			remove(t, other, "k/a")
 			return partition.ErrUnavailable
 		}
 		return nil
 	})
-	if created := write(t, c, partition.Entry{Key: "k/a"}); !created[0] || tries != 2 {
-		t.Errorf("created %v at try %d", created, tries)
+	if created := write(t, c, partition.Entry{Key: "k/a"}); !created[0] || tries.Load() != 2 {
+		t.Errorf("created %v at try %d", created, tries.Load())
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,11 +15,12 @@ import (
 
 func TestBarrierServesOnlyWhatWasThereBeforeIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		barriers, release := 0, make(chan struct{})
+		var barriers atomic.Int32
+		release := make(chan struct{})
 		origin := memory.New("p0")
 		origin.Fail(func(op string) error {
 			if op == memory.OpBarrier {
-				barriers++
+				barriers.Add(1)
 				<-release
 			}
 			return nil
@@ -35,16 +37,16 @@ func TestBarrierServesOnlyWhatWasThereBeforeIt(t *testing.T) {
 		}
 		close(release)
 		group.Wait()
-		if barriers != 2 {
-			t.Errorf("%d barriers", barriers)
+		if n := barriers.Load(); n != 2 {
+			t.Errorf("%d barriers", n)
 		}
 	})
 }
 
 func TestRevisionsThatAreAssignedAgainNeedANewBarrier(t *testing.T) {
-	barriers := 0
+	var barriers atomic.Int32
 	origin := memory.New("p0")
-	origin.Fail(func(string) error { barriers++; return nil })
+	origin.Fail(func(string) error { barriers.Add(1); return nil })
 	tracker := New(time.Minute)
 	for _, step := range []struct {
 		capAt, head partition.Revision
@@ -54,8 +56,8 @@ func TestRevisionsThatAreAssignedAgainNeedANewBarrier(t *testing.T) {
 		if err := tracker.Ensure(t.Context(), origin, step.head); err != nil {
 			t.Fatal(err)
 		}
-		if barriers != step.barriers {
-			t.Errorf("%+v: %d barriers", step, barriers)
+		if n := int(barriers.Load()); n != step.barriers {
+			t.Errorf("%+v: %d barriers", step, n)
 		}
 	}
 }

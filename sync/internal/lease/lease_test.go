@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,11 +20,11 @@ func target() (*memory.Partition, *Lease) {
 }
 
 // requests counts the requests for a lease, and checks that a single goroutine makes them at a time.
-func requests(t *testing.T, p *memory.Partition, l *Lease) *int {
-	n := new(int)
+func requests(t *testing.T, p *memory.Partition, l *Lease) *atomic.Int32 {
+	n := new(atomic.Int32)
 	p.Fail(func(op string) error {
 		if op == memory.OpAcquire {
-			*n++
+			n.Add(1)
 			if l.renewing.TryLock() {
 				t.Error("two goroutines could request the lease at once")
 				l.renewing.Unlock()
@@ -53,12 +54,12 @@ func TestLeaseIsRequestedOnceInAThirdOfItsTime(t *testing.T) {
 			})
 		}
 		group.Wait()
-		if *n != 1 || !l.IsHeld() || l.IsStandby() {
-			t.Errorf("%d requests; held %v, standby %v", *n, l.IsHeld(), l.IsStandby())
+		if n.Load() != 1 || !l.IsHeld() || l.IsStandby() {
+			t.Errorf("%d requests; held %v, standby %v", n.Load(), l.IsHeld(), l.IsStandby())
 		}
 		wait(5 * time.Second)
-		if _, err := l.Fence(t.Context()); err != nil || *n != 2 {
-			t.Errorf("%d requests after a third of the time: %v", *n, err)
+		if _, err := l.Fence(t.Context()); err != nil || n.Load() != 2 {
+			t.Errorf("%d requests after a third of the time: %v", n.Load(), err)
 		}
 	})
 }

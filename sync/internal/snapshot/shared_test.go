@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"testing"
 
 	"github.com/runnelkv/runnel/store/partition"
@@ -11,7 +12,7 @@ import (
 )
 
 // origin returns a partition with n entries of its own, the revision of the first, and a counter of the chunks that are read.
-func origin(t *testing.T, n int) (p *memory.Partition, first partition.Revision, chunks *int) {
+func origin(t *testing.T, n int) (p *memory.Partition, first partition.Revision, chunks *atomic.Int32) {
 	t.Helper()
 	p = memory.New("p0")
 	if _, err := p.Join(t.Context(), partition.Cluster{ID: "c", Epoch: 1, Masters: []string{"p0"}, Slots: make([]uint16, 1024)}); err != nil {
@@ -25,10 +26,10 @@ func origin(t *testing.T, n int) (p *memory.Partition, first partition.Revision,
 	if err != nil {
 		t.Fatal(err)
 	}
-	chunks = new(int)
+	chunks = new(atomic.Int32)
 	p.Fail(func(op string) error {
 		if op == memory.OpNext {
-			*chunks++
+			chunks.Add(1)
 		}
 		return nil
 	})
@@ -60,15 +61,15 @@ func TestTargetsShareWhatIsReadAndASlowTargetIsDetached(t *testing.T) {
 		targets = append(targets, s)
 	}
 	for i := range windowChunks {
-		if _, err := targets[0].Next(t.Context(), 1, 1<<20); err != nil || *chunks != i+1 {
-			t.Fatalf("chunk %d: %v; %d were read", i, err, *chunks)
+		if _, err := targets[0].Next(t.Context(), 1, 1<<20); err != nil || int(chunks.Load()) != i+1 {
+			t.Fatalf("chunk %d: %v; %d were read", i, err, chunks.Load())
 		}
 	}
-	if n, err := readOn(t, targets[1]); n != 2*windowChunks-3 || !errors.Is(err, io.EOF) || *chunks != 2*windowChunks {
-		t.Errorf("the second target got %d entries, and %v; %d chunks were read", n, err, *chunks)
+	if n, err := readOn(t, targets[1]); n != 2*windowChunks-3 || !errors.Is(err, io.EOF) || chunks.Load() != 2*windowChunks {
+		t.Errorf("the second target got %d entries, and %v; %d chunks were read", n, err, chunks.Load())
 	}
-	if n, err := readOn(t, targets[0]); n != windowChunks || !errors.Is(err, io.EOF) || *chunks != 2*windowChunks {
-		t.Errorf("the first target got %d more entries, and %v; %d chunks were read", n, err, *chunks)
+	if n, err := readOn(t, targets[0]); n != windowChunks || !errors.Is(err, io.EOF) || chunks.Load() != 2*windowChunks {
+		t.Errorf("the first target got %d more entries, and %v; %d chunks were read", n, err, chunks.Load())
 	}
 	if n, err := readOn(t, targets[2]); n != 0 || !errors.Is(err, ErrDetached) {
 		t.Errorf("the target behind the window got %d entries, and %v", n, err)
