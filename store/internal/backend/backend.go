@@ -33,6 +33,7 @@ type Backend struct {
 	durable     atomic.Int64                // see DurableUpTo
 	joinCount   atomic.Int64                // see joins
 	smoothed    atomic.Int64                // see latency
+	lastRead    atomic.Pointer[time.Time]   // when keys were read last; nil: never
 	readable    atomic.Bool                 // see IsReadable
 	writable    atomic.Bool                 // see IsWritable
 	mayLack     atomic.Bool                 // see MayLackWrites
@@ -178,7 +179,9 @@ func (b *Backend) PollPositions(ctx context.Context) {
 	if !b.State().IsJoined {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, min(b.set.options.Timeout, 2*time.Second))
+	limit := min(b.set.options.Timeout, 2*time.Second)
+	late := time.Now().Add(limit / 2)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	_, err := b.ReadPositions(ctx)
 	b.mu.Lock()
@@ -186,6 +189,8 @@ func (b *Backend) PollPositions(ctx context.Context) {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return // this process is stopping
+	case err != nil && ctx.Err() != nil && b.hasReadSince(late):
+		return // the database answers, but slowly, as on an overloaded machine
 	case err != nil: // the next answer may come from another database
 		b.current.IsJoined = false
 		b.current.IsPrepared = b.current.IsPrepared && errors.Is(err, partition.ErrUnavailable)
@@ -205,11 +210,19 @@ func (b *Backend) ReadKeys(ctx context.Context, keys []partition.Key, maxValue i
 	})
 	switch {
 	case err == nil:
-		b.ObserveLatency(time.Since(began))
+		now := time.Now()
+		b.lastRead.Store(&now)
+		b.ObserveLatency(now.Sub(began))
 	case errors.Is(err, gobreaker.ErrOpenState), errors.Is(err, gobreaker.ErrTooManyRequests):
 		err = fmt.Errorf("%w: the circuit breaker is open after repeated failures: %w", partition.ErrUnavailable, err)
 	}
 	return entries, err
+}
+
+// hasReadSince reports whether a statement that began at any time has read keys since t.
+func (b *Backend) hasReadSince(t time.Time) bool {
+	at := b.lastRead.Load()
+	return at != nil && at.After(t)
 }
 
 // ObserveLatency adds the duration of an operation to the smoothed latency.

@@ -133,7 +133,7 @@ func (k *checkpointer) copyLog(ctx context.Context) error {
 	if err := k.copyMost(ctx); err != nil {
 		return err
 	}
-	return k.withoutWriter(ctx, func(*rawConn) error {
+	return k.withoutWriter(ctx, func() error {
 		log, err := k.conn.checkpoint(lib.SQLITE_CHECKPOINT_RESTART)
 		k.postpone(log, err)
 		return err
@@ -156,8 +156,11 @@ func (k *checkpointer) copyMost(ctx context.Context) error {
 	return nil
 }
 
-// shrinkIdleLog releases the disk space of the log and the memory of the writer after a period of
-// few writes by any process. The positions that an idle sync process stores do not prevent that.
+// shrinkIdleLog releases the disk space of the log after a period of few writes by any process. The
+// positions that an idle sync process stores do not prevent that.
+//
+// The memory of page caches is kept: all connections of the process share an allocator, and no
+// request on any file can proceed while the allocator returns a cache to the kernel.
 func (k *checkpointer) shrinkIdleLog(ctx context.Context) error {
 	if err := k.ensureConn(ctx); err != nil {
 		return err
@@ -170,12 +173,8 @@ func (k *checkpointer) shrinkIdleLog(ctx context.Context) error {
 	if _, err := k.conn.checkpoint(lib.SQLITE_CHECKPOINT_PASSIVE); err != nil {
 		return err
 	}
-	return k.withoutWriter(ctx, func(writer *rawConn) error {
+	return k.withoutWriter(ctx, func() error {
 		_, err := k.conn.checkpoint(lib.SQLITE_CHECKPOINT_TRUNCATE)
-		k.conn.releaseMemory()
-		if writer != nil {
-			writer.releaseMemory()
-		}
 		return err
 	})
 }
@@ -198,16 +197,15 @@ func (k *checkpointer) ensureConn(ctx context.Context) (err error) {
 	return err
 }
 
-// withoutWriter runs f while no writer of this process is active. The writing connection may be
-// nil.
-func (k *checkpointer) withoutWriter(ctx context.Context, f func(writer *rawConn) error) error {
+// withoutWriter runs f while no writer of this process is active.
+func (k *checkpointer) withoutWriter(ctx context.Context, f func() error) error {
 	select {
 	case c, open := <-k.writing:
 		if !open {
 			return nil
 		}
 		defer func() { k.writing <- c }()
-		return f(c)
+		return f()
 	case <-ctx.Done():
 		return nil
 	}
@@ -224,6 +222,3 @@ func (c *rawConn) checkpoint(mode int32) (logState, error) {
 	}
 	return logState{pages: int64(int32At(counts)), copied: int64(int32At(counts + 8))}, nil
 }
-
-// releaseMemory releases the memory of unused pages.
-func (c *rawConn) releaseMemory() { lib.Xsqlite3_db_release_memory(c.tls, c.db) }
