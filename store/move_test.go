@@ -284,6 +284,74 @@ func TestMoveThatAnotherProcessAbortsSaysSo(t *testing.T) {
 	}
 }
 
+// TestProcessWithoutThePartitionsAbortsNoMove: a process whose configuration lacks the new master sees a move under way.
+func TestProcessWithoutThePartitionsAbortsNoMove(t *testing.T) {
+	r := newMovable(t, 3, "p0")
+	other := &storetest.Rig{Parts: []*memory.Partition{r.Parts[0].Reopen(), r.Parts[2].Reopen()}}
+	o := storetest.Options()
+	log := newSought("not configured here")
+	o.Logger = slog.New(slog.NewTextHandler(log, nil))
+	other.Start(t, o, "p0")
+	err := r.Move(t.Context(), store.MoveRequest{From: "p0", To: "p1"}, func(s store.MoveStage) {
+		if s == store.MoveLevel {
+			log.await(t)
+		}
+	})
+	if err != nil {
+		t.Errorf("the move ended with %v", err)
+	}
+}
+
+// sought is the writer of a log in which a text is sought.
+type sought struct {
+	text  string
+	once  sync.Once
+	found chan struct{}
+}
+
+func newSought(text string) *sought { return &sought{text: text, found: make(chan struct{})} }
+
+func (s *sought) Write(line []byte) (int, error) {
+	if strings.Contains(string(line), s.text) {
+		s.once.Do(func() { close(s.found) })
+	}
+	return len(line), nil
+}
+
+func (s *sought) await(t *testing.T) {
+	t.Helper()
+	select {
+	case <-s.found:
+	case <-time.After(8 * time.Second):
+		t.Errorf("the log does not say %q", s.text)
+	}
+}
+
+// TestFormerMasterThatWasEmptiedIsNoticed: its entries count still, and it would answer that they do not exist.
+func TestFormerMasterThatWasEmptiedIsNoticed(t *testing.T) {
+	r := newMovable(t, 3, "p0")
+	r.MustPut(t, "a", "1")
+	mustMove(t, r, store.MoveRequest{From: "p0", To: "p1"})
+	r.MustPut(t, "b", "1")
+	late := &storetest.Rig{Parts: []*memory.Partition{memory.New("p0"), r.Parts[1].Reopen(), r.Parts[2].Reopen()}}
+	if err := late.Parts[0].Finish(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	late.Start(t, storetest.Options(), "p0")
+	runSync(t, late)
+	storetest.Eventually(t, "the state behind", func() bool { return late.Status().Partitions[0].State == store.Behind })
+	for range 100 {
+		got, err := late.Get(t.Context(), store.User.Key("a"), store.ReadOptions{})
+		if err != nil || string(got.Entry.Value) != "1" {
+			t.Fatalf("%s answered %q: %v", got.Partition, got.Entry.Value, err)
+		}
+	}
+	err := late.Move(t.Context(), store.MoveRequest{From: "p1", To: "p0"}, func(store.MoveStage) {})
+	if !errors.Is(err, store.ErrMoveRefused) {
+		t.Errorf("a move to the emptied partition ended with %v", err)
+	}
+}
+
 // TestMoveThatWasOutvotedOnceGoesOn: an attempt to begin the move reaches a single voter. The next attempt finds the map of
 // the attempt, and must not take the move for that of another process.
 func TestMoveThatWasOutvotedOnceGoesOn(t *testing.T) {

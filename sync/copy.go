@@ -169,7 +169,7 @@ func (s *Syncer) emptyTarget(ctx context.Context, j *job) error {
 	}
 	own := partition.Origin(j.to.Name())
 	if j.row.GaveAway(own) > 0 {
-		return fmt.Errorf("%w: it missed collected deletions, perhaps of its own entries, whose slots other masters own by now: empty it, and it is filled afresh", partition.ErrRefused)
+		return fmt.Errorf("%w: it missed collected deletions, perhaps of its own entries, whose slots other masters own by now: empty it, then run 'runnel restore'", partition.ErrRefused)
 	}
 	if slices.Contains(j.row.Masters, j.to.Name()) {
 		return fmt.Errorf("%w: it missed collected deletions, and is the master of keys that former masters have written: let 'runnel move' take its slots, then empty it", partition.ErrRefused)

@@ -33,7 +33,7 @@ type Backend struct {
 	durable     atomic.Int64                // see DurableUpTo
 	joinCount   atomic.Int64                // see joins
 	smoothed    atomic.Int64                // see latency
-	lastRead    atomic.Pointer[time.Time]   // when keys were read last; nil: never
+	lastRead    atomic.Int64                // when keys were read last, in nanoseconds since set.began
 	readable    atomic.Bool                 // see IsReadable
 	writable    atomic.Bool                 // see IsWritable
 	mayLack     atomic.Bool                 // see MayLackWrites
@@ -211,7 +211,7 @@ func (b *Backend) ReadKeys(ctx context.Context, keys []partition.Key, maxValue i
 	switch {
 	case err == nil:
 		now := time.Now()
-		b.lastRead.Store(&now)
+		b.lastRead.Store(int64(now.Sub(b.set.began)))
 		b.ObserveLatency(now.Sub(began))
 	case errors.Is(err, gobreaker.ErrOpenState), errors.Is(err, gobreaker.ErrTooManyRequests):
 		err = fmt.Errorf("%w: the circuit breaker is open after repeated failures: %w", partition.ErrUnavailable, err)
@@ -221,8 +221,7 @@ func (b *Backend) ReadKeys(ctx context.Context, keys []partition.Key, maxValue i
 
 // hasReadSince reports whether a statement that began at any time has read keys since t.
 func (b *Backend) hasReadSince(t time.Time) bool {
-	at := b.lastRead.Load()
-	return at != nil && at.After(t)
+	return b.lastRead.Load() > int64(t.Sub(b.set.began))
 }
 
 // ObserveLatency adds the duration of an operation to the smoothed latency.

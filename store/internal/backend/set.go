@@ -17,6 +17,7 @@ type Set struct {
 	options Options
 	changed broadcast.Channel // of the observed positions of any backend
 
+	began    time.Time  // when the set was made
 	adding   sync.Mutex // serialises add
 	backends atomic.Pointer[[]*Backend]
 }
@@ -46,7 +47,7 @@ func NewSet(o Options) *Set {
 	if o.OnLoss == nil {
 		o.OnLoss = func() {}
 	}
-	s := &Set{options: o}
+	s := &Set{options: o, began: time.Now()}
 	s.backends.Store(new([]*Backend))
 	return s
 }

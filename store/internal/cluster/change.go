@@ -59,6 +59,9 @@ func (r *Register) tryChange(ctx context.Context, f func(partition.Cluster) (par
 		return partition.Cluster{}, err
 	}
 	base := promises.newest()
+	if !slices.Equal(base.Voters, v.before) {
+		return base, fmt.Errorf("%w: a change of another process has named the voters", partition.ErrOutvoted)
+	}
 	next, err := f(cloneMap(base))
 	if err != nil {
 		return base, err
@@ -138,7 +141,8 @@ func nextBallot(a answers) int64 {
 
 // voters are the partitions that decide about a change.
 type voters struct {
-	names    []string
+	before   []string           // of the newest map; nil: no change has named them yet
+	names    []string           // from now on
 	backends []*backend.Backend // without voters that are not configured here
 	need     int
 }
@@ -150,7 +154,7 @@ func (r *Register) votersOf(read answers) (v voters, err error) {
 	if newest.ID == "" {
 		return v, fmt.Errorf("%w: no partition that belongs to a cluster was reached: %w", ErrNoMajority, joinErrors(read.errors))
 	}
-	v.names = newest.Voters
+	v.before, v.names = newest.Voters, newest.Voters
 	v.need = len(v.names)/2 + 1
 	if v.names == nil {
 		for _, b := range r.backends.All() {

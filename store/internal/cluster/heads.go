@@ -10,16 +10,18 @@ import (
 )
 
 // A master that was set back in time (a crash without durability, an older backup) would
-// issue revisions again, and reads would lack the lost writes. compareHead finds such a
-// master, which takes no writes and answers no reads until nothing is missing any more.
+// issue revisions again, and reads would lack the lost writes. A former master that was set
+// back lacks writes of its own that no position shows. compareHead finds both: such a partition
+// takes no writes and answers no reads of its entries until nothing is missing any more.
 
-// compareHead compares a master's newest revision with the revisions that replicas
-// hold, or held, and that this process has committed, and then their entries.
+// compareHead compares the newest own revision of a present or former master with the revisions
+// that the rest of the partitions hold, or held, and that this process has committed, and then
+// their entries.
 func (r *Register) compareHead(ctx context.Context, master *backend.Backend) {
 	if !master.IsReadable() {
 		return
 	}
-	if !r.isMaster(master.Name()) {
+	if !r.isOrigin(master.Name()) {
 		master.NoteNoMaster()
 		return
 	}

@@ -83,15 +83,19 @@ func (r *Register) levelBeforeMove(ctx context.Context, q MoveRequest) error {
 		if b.b == nil {
 			return fmt.Errorf("%w: no partition named %q is configured", ErrMoveRefused, b.name)
 		}
-		if err := b.b.State().Err; err != nil {
-			return fmt.Errorf("%w: %s cannot be used: %w", ErrMoveRefused, b.name, err)
+		if st := b.b.State(); cmp.Or(st.Err, st.Behind) != nil {
+			return fmt.Errorf("%w: %s cannot be used: %w", ErrMoveRefused, b.name, cmp.Or(st.Err, st.Behind))
 		}
 	}
 	for _, b := range r.backends.All() {
-		if st := b.State(); !st.IsPrepared {
+		if !b.State().IsPrepared {
 			continue
 		}
-		if err := b.KnownSchema().CheckBallots(); err != nil {
+		schema, err := b.Schema(ctx) // 'runnel migrate --finish' may have ended a moment ago
+		if err == nil {
+			err = schema.CheckBallots()
+		}
+		if err != nil {
 			return fmt.Errorf("%w: %s: %w", ErrMoveRefused, b.Name(), err)
 		}
 	}
@@ -148,9 +152,13 @@ func (r *Register) finishMove(ctx context.Context, c partition.Cluster, progress
 	if m == nil {
 		return nil
 	}
+	from, to := r.backends.Named(m.From), r.backends.Named(m.To)
+	if from == nil || to == nil { // a process that has them configured completes the move
+		return fmt.Errorf("%s or %s is not configured here", m.From, m.To)
+	}
 	bound, cancel := context.WithTimeout(ctx, moveTimeout)
 	defer cancel()
-	err := r.levelForMove(bound, c, *m)
+	err := r.levelForMove(bound, c, from, to, partition.Floor(m.Began))
 	if err == nil {
 		progress(MoveLevel)
 		c, err = r.change(bound, func(now partition.Cluster) (partition.Cluster, error) { return endMove(now, *m) })
@@ -175,13 +183,9 @@ func (r *Register) finishMove(ctx context.Context, c partition.Cluster, progress
 
 // levelForMove lets the old master accept the map of the move, after which it takes no more writes of the slots, and the new
 // master copy the rest.
-func (r *Register) levelForMove(ctx context.Context, c partition.Cluster, m partition.Move) error {
-	from, to := r.backends.Named(m.From), r.backends.Named(m.To)
-	if from == nil || to == nil {
-		return fmt.Errorf("%s or %s is not configured here", m.From, m.To)
-	}
+func (r *Register) levelForMove(ctx context.Context, c partition.Cluster, from, to *backend.Backend, upTo partition.Revision) error {
 	for {
-		err := r.levelOnce(ctx, c, from, to, partition.Floor(m.Began))
+		err := r.levelOnce(ctx, c, from, to, upTo)
 		if err == nil {
 			return nil
 		}

@@ -96,7 +96,7 @@ func (r *Register) refresh(ctx context.Context, known *Map) (pending bool) {
 	read := r.askAll(ctx, r.backends.All(), func(ctx context.Context, b *backend.Backend) (partition.Cluster, error) { return b.Cluster(ctx) })
 	for _, row := range read.rows {
 		switch {
-		case row.ID != known.ID:
+		case row.ID != known.ID || checkMap(row) != nil: // the partition's next join says why
 		case isConfirmed(&row):
 			r.adopt(row)
 		default:
@@ -120,7 +120,10 @@ func (r *Register) admitMasters(ctx context.Context) {
 func (r *Register) AdmitMaster(ctx context.Context, b *backend.Backend) {
 	r.admitting.Lock()
 	defer r.admitting.Unlock()
-	if !b.IsReadable() || b.IsWritable() || b.State().Behind != nil {
+	if !b.IsReadable() || b.State().Behind != nil {
+		return
+	}
+	if at := b.Observed(); b.IsWritable() && at != nil && at.Origins[partition.Origin(b.Name())].Revision >= partition.Floor(r.Map().EpochOf(b.Name())) {
 		return
 	}
 	b.PollPositions(ctx)
@@ -155,9 +158,10 @@ func (r *Register) AwaitMaster(ctx context.Context, known *Map, serves func(*Map
 	}
 }
 
-func (r *Register) isMaster(name string) bool {
+// isOrigin reports whether a partition is a master, or has ever been.
+func (r *Register) isOrigin(name string) bool {
 	c := r.Map()
-	return c != nil && slices.Contains(c.Masters, name)
+	return c != nil && slices.Contains(c.Cluster.Origins(), partition.Origin(name))
 }
 
 // Connect tries once to prepare and join every partition that has not joined yet, and reads

@@ -15,8 +15,8 @@ import (
 // Restored is the result of a Restore.
 type Restored struct {
 	Epoch int64           // the epoch that began
-	Ends  []partition.End // for each master: revisions up to the cut are valid, later ones are lost
-	Back  map[string]int  // for each master that was behind: number of entries taken back from further partitions
+	Ends  []partition.End // for each present and former master: revisions up to the cut are valid, later ones are lost
+	Back  map[string]int  // for each of them that was behind: number of entries taken back from further partitions
 }
 
 // Restore begins a new epoch after databases were set back in time. Every configured
@@ -40,14 +40,17 @@ func (reg *Register) Restore(ctx context.Context, lease time.Duration) (Restored
 	}
 	done := Restored{Epoch: epochAfter(c.Epoch, time.Now()), Back: make(map[string]int)}
 	below := partition.Floor(done.Epoch)
-	for _, name := range c.Masters {
-		b, o := reg.backends.Named(name), partition.Origin(name)
+	for _, o := range c.Origins() {
+		b := reg.backends.Named(string(o))
+		if b == nil && !slices.Contains(c.Masters, string(o)) {
+			continue // a former master that was removed: the rest hold its entries as far as they are known
+		}
 		n, err := r.recoverWrites(ctx, b, o)
 		if err != nil {
-			return Restored{}, fmt.Errorf("bring %s level: %w", name, err)
+			return Restored{}, fmt.Errorf("bring %s level: %w", o, err)
 		}
 		if n > 0 {
-			done.Back[name] = n
+			done.Back[string(o)] = n
 		}
 		done.Ends = append(done.Ends, partition.End{Origin: o, Cut: r.at[b].Origins[o].Revision, Below: below})
 	}
@@ -103,6 +106,9 @@ func (r *Register) restorable(ctx context.Context) (partition.Cluster, error) {
 		return partition.Cluster{}, errors.New("no configured partition that is reachable belongs to a cluster")
 	}
 	if restored.ID != "" { // every remaining partition may be empty
+		if err := checkMap(restored); err != nil {
+			return partition.Cluster{}, err
+		}
 		r.warnOfMasters(restored)
 		r.current.Store(newMapOf(restored))
 	}
