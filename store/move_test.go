@@ -284,49 +284,6 @@ func TestMoveThatAnotherProcessAbortsSaysSo(t *testing.T) {
 	}
 }
 
-// TestProcessWithoutThePartitionsAbortsNoMove: a process whose configuration lacks the new master sees a move under way.
-func TestProcessWithoutThePartitionsAbortsNoMove(t *testing.T) {
-	r := newMovable(t, 3, "p0")
-	other := &storetest.Rig{Parts: []*memory.Partition{r.Parts[0].Reopen(), r.Parts[2].Reopen()}}
-	o := storetest.Options()
-	log := newSought("not configured here")
-	o.Logger = slog.New(slog.NewTextHandler(log, nil))
-	other.Start(t, o, "p0")
-	err := r.Move(t.Context(), store.MoveRequest{From: "p0", To: "p1"}, func(s store.MoveStage) {
-		if s == store.MoveLevel {
-			log.await(t)
-		}
-	})
-	if err != nil {
-		t.Errorf("the move ended with %v", err)
-	}
-}
-
-// sought is the writer of a log in which a text is sought.
-type sought struct {
-	text  string
-	once  sync.Once
-	found chan struct{}
-}
-
-func newSought(text string) *sought { return &sought{text: text, found: make(chan struct{})} }
-
-func (s *sought) Write(line []byte) (int, error) {
-	if strings.Contains(string(line), s.text) {
-		s.once.Do(func() { close(s.found) })
-	}
-	return len(line), nil
-}
-
-func (s *sought) await(t *testing.T) {
-	t.Helper()
-	select {
-	case <-s.found:
-	case <-time.After(8 * time.Second):
-		t.Errorf("the log does not say %q", s.text)
-	}
-}
-
 // TestFormerMasterThatWasEmptiedIsNoticed: its entries count still, and it would answer that they do not exist.
 func TestFormerMasterThatWasEmptiedIsNoticed(t *testing.T) {
 	r := newMovable(t, 3, "p0")

@@ -80,6 +80,33 @@ func TestFirstChangeKeepsVotersThatCameMeanwhile(t *testing.T) {
 	}
 }
 
+// TestProcessWithoutThePartitionsAbortsNoMove: a process whose configuration lacks the new master sees a move under way.
+func TestProcessWithoutThePartitionsAbortsNoMove(t *testing.T) {
+	parts := movable(t, 3)
+	at := partition.Floor(firstEpoch)
+	for _, p := range parts[1:] {
+		if err := p.Apply(t.Context(), partition.Copy{Origin: "p0", To: at, Goal: at, SyncedAt: partition.InstantOf(time.Now())}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, _ := newRegister(t, parts...)
+	few, _ := newRegister(t, parts[0], parts[2])
+	met := false
+	err := all.Move(t.Context(), MoveRequest{From: "p0", To: "p1"}, func(s MoveStage) {
+		if s != MoveLevel {
+			return
+		}
+		few.refresh(t.Context(), few.Map())
+		met = few.Map().HasMoveUnderWay()
+		if err := few.continueMoves(t.Context(), few.Map()); err == nil {
+			t.Error("a process without p1 has continued the move")
+		}
+	})
+	if err != nil || !met {
+		t.Errorf("the move was met: %v; the move ended with %v", met, err)
+	}
+}
+
 // TestDamagedMapOfALaterEpochIsNotUsed: a partition shows a map without slots.
 func TestDamagedMapOfALaterEpochIsNotUsed(t *testing.T) {
 	parts := movable(t, 2)

@@ -14,13 +14,25 @@ import (
 // Map is the cluster map as this process knows the map. A Map is immutable.
 type Map struct {
 	partition.Cluster
-	Tag    version.ClusterTag // of the cluster's id
-	moving []bool             // by slot: the slot has no master; nil: every slot has
+	Tag    version.ClusterTag   // of the cluster's id
+	moving []bool               // by slot: the slot has no master; nil: every slot has
+	former [][]partition.Origin // by slot: see FormerMasters; nil: no slot has moved
 }
 
 // newMapOf makes the map of a cluster row.
 func newMapOf(c partition.Cluster) *Map {
 	m := &Map{Cluster: c, Tag: version.TagOf(c.ID)}
+	if len(c.Moves) > 0 {
+		m.former = make([][]partition.Origin, len(c.Slots))
+	}
+	for i := range c.Moves {
+		from := partition.Origin(c.Moves[i].From)
+		for _, slot := range c.Moves[i].Slots.All() {
+			if former := m.former[slot]; string(from) != c.Masters[c.Slots[slot]] && !slices.Contains(former, from) {
+				m.former[slot] = append(former, from)
+			}
+		}
+	}
 	for slot := range c.Slots {
 		if c.MoveOf(uint16(slot)) != nil {
 			if m.moving == nil {
@@ -74,21 +86,14 @@ func (c *Map) IsOlderThan(v version.Vector) bool {
 }
 
 // HasMoved reports whether slots have ever moved. Before, the entries of a key have a single origin, in every epoch.
-func (c *Map) HasMoved() bool { return len(c.Moves) > 0 }
+func (c *Map) HasMoved() bool { return c.former != nil }
 
 // FormerMasters returns the origins that entries of a key can have besides the key's master.
-func (c *Map) FormerMasters(k partition.Key) (former []partition.Origin) {
-	if !c.HasMoved() {
+func (c *Map) FormerMasters(k partition.Key) []partition.Origin {
+	if c.former == nil {
 		return nil
 	}
-	master := c.Master(k)
-	for i := range c.Moves {
-		m := &c.Moves[i]
-		if o := partition.Origin(m.From); m.From != master && m.Slots.Has(uint16(SlotOf(k))) && !slices.Contains(former, o) {
-			former = append(former, o)
-		}
-	}
-	return former
+	return c.former[SlotOf(k)]
 }
 
 // newMap makes the map of a new cluster, in the first epoch.

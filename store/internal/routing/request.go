@@ -53,6 +53,9 @@ func (r *Router) NewRequest(c *cluster.Map, origin partition.Origin, d Demand, k
 }
 
 func formerMasters(c *cluster.Map, keys []partition.Key) (former []partition.Origin) {
+	if len(keys) == 1 {
+		return c.FormerMasters(keys[0])
+	}
 	for _, k := range keys {
 		for _, o := range c.FormerMasters(k) {
 			if !slices.Contains(former, o) {
