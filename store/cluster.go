@@ -88,6 +88,18 @@ func (s *Store) Move(ctx context.Context, q MoveRequest, progress func(MoveStage
 	return s.cluster.Move(ctx, q, progress)
 }
 
+// Halt makes every Update with UpdateOptions.Halts fail, in every process, with a *HaltedError of the reason; the reason ""
+// lifts this. Halt is a change of the cluster map: its errors are those of Move, and the map keeps the reason through restarts.
+func (s *Store) Halt(ctx context.Context, reason string) error { return s.cluster.Halt(ctx, reason) }
+
+// Halted is the reason of the Halt that this process knows of, or "".
+func (s *Store) Halted() string {
+	if c := s.cluster.Map(); c != nil {
+		return c.Halted
+	}
+	return ""
+}
+
 // ParseSlots reads slots such as "7" and "0-511", separated by commas, and returns each once. Nothing stands for nil.
 func ParseSlots(text string) (slots []Slot, err error) {
 	if text == "" {

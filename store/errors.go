@@ -44,6 +44,24 @@ func (e *KeyError) Error() string { return "the key " + e.Reason }
 // succeed after the duration RetryAfter.
 type MasterError = backend.MasterError
 
+// HaltedError: the cluster map halts Updates of this kind, see Store.Halt. Nothing was stored.
+type HaltedError struct {
+	Reason string
+}
+
+func (e *HaltedError) Error() string { return "the ledger is halted: " + e.Reason }
+
+// NotLevelError: a partition does not hold all masters' entries as of one moment, so that no View of it is possible. A
+// retry may succeed once the sync process has brought the Partition level.
+type NotLevelError struct {
+	Partition string
+	Origin    Origin // of the entries that are missing
+}
+
+func (e *NotLevelError) Error() string {
+	return fmt.Sprintf("%s does not hold all entries of %s yet", e.Partition, e.Origin)
+}
+
 // TooLargeError says that a value exceeds the size limit of the store. Limit is the size of the largest value that is
 // accepted, in bytes.
 type TooLargeError = commit.TooLargeError

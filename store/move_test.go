@@ -432,3 +432,94 @@ func TestMoveNeedsFinishedTables(t *testing.T) {
 		t.Errorf("the move ended with %v", err)
 	}
 }
+
+// TestHaltStopsUpdatesOfEveryProcess: after Halt no Update that can be halted is stored by any process, also by a process
+// that does not know the map of the halt yet. Other writes go on.
+func TestHaltStopsUpdatesOfEveryProcess(t *testing.T) {
+	r := newMovable(t, 3, "p0", "p1")
+	other := startProcess(t, r, time.Hour, "p0", "p1")
+	key := store.User.Key("money")
+	pay := func(s *store.Store) error {
+		return s.Update(t.Context(), []store.Key{key}, store.UpdateOptions{Halts: true}, func(tx *store.Tx) error {
+			tx.Put(store.Entry{Key: key, Value: []byte("1")})
+			return nil
+		})
+	}
+	if err := pay(other.Store); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Halt(t.Context(), "the books are off"); err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range []*store.Store{r.Store, other.Store} {
+		halted, ok := errors.AsType[*store.HaltedError](pay(s))
+		if !ok || halted.Reason != "the books are off" || s.Halted() != halted.Reason {
+			t.Errorf("process %d: %v, halted %q", i, halted, s.Halted())
+		}
+	}
+	writes := []store.Write{{Keys: []store.Key{key}, Options: store.UpdateOptions{Halts: true}, Update: func(*store.Tx) error { return nil }}, {Entry: store.Entry{Key: key}}}
+	if other.UpdateEach(t.Context(), writes); writes[1].Err != nil {
+		t.Errorf("a write that cannot be halted: %v", writes[1].Err)
+	}
+	if _, ok := errors.AsType[*store.HaltedError](writes[0].Err); !ok {
+		t.Errorf("UpdateEach: %v", writes[0].Err)
+	}
+	if err := r.Halt(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range []*store.Store{other.Store, r.Store} {
+		if err := pay(s); err != nil {
+			t.Errorf("process %d after the halt: %v", i, err)
+		}
+	}
+}
+
+// TestViewIsOfOneMoment: a view of a level partition lists all origins as of its opening, and a partition that is not level has none.
+func TestViewIsOfOneMoment(t *testing.T) {
+	r := storetest.New(t, 3, storetest.Options(), "p0", "p1")
+	for i := range 20 {
+		r.MustPut(t, fmt.Sprintf("%02d", i), "before")
+	}
+	notLevel, ok := errors.AsType[*store.NotLevelError](viewError(t, r, "p2"))
+	if !ok || notLevel.Partition != "p2" {
+		t.Errorf("a view of a partition that was never filled: %v", notLevel)
+	}
+	r.Level(t)
+	v, err := r.View(t.Context(), "p2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	r.MustPut(t, "03", "after")
+	r.MustPut(t, "99", "after")
+	r.Level(t)
+	names, after := "", ""
+	for more := true; more; {
+		var entries []store.Entry
+		if entries, more, err = v.List(t.Context(), store.User, after, 7); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			after = store.Name(e.Key)
+			names += after + " "
+			if string(e.Value) != "before" {
+				t.Errorf("%s is %s", e.Key, e.Value)
+			}
+		}
+	}
+	if want := "00 01 02 03 04 05 06 07 08 09 10 11 12 13 14 15 16 17 18 19 "; names != want {
+		t.Errorf("listed %s", names)
+	}
+	if err := viewError(t, r, "nobody"); !errors.Is(err, store.ErrUnknownPartition) {
+		t.Errorf("a view of an unknown partition: %v", err)
+	}
+}
+
+func viewError(t *testing.T, r *storetest.Rig, name string) error {
+	t.Helper()
+	v, err := r.View(t.Context(), name)
+	if err == nil {
+		_ = v.Close()
+	}
+	return err
+}

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/runnelkv/runnel/store/internal/backend"
+	"github.com/runnelkv/runnel/store/internal/catchup"
 	"github.com/runnelkv/runnel/store/internal/cluster"
 	"github.com/runnelkv/runnel/store/internal/commit"
 	"github.com/runnelkv/runnel/store/partition"
@@ -23,11 +24,12 @@ func (s *Store) Update(ctx context.Context, keys []Key, o UpdateOptions, fn func
 	u := s.requests.Take()
 	defer s.requests.Release(u)
 	u.SetUpdate(keys, fn, !o.WithoutValues, o.Bytes)
+	u.Appends, u.Halts = o.Appends, o.Halts
 	return s.commit(ctx, u)
 }
 
 // Tx is the argument of an Update's function. It gives access to the current entries of the declared keys on their master,
-// under the row lock that orders all writers of that master, and collects the writes: see Get, Put and Delete. A Tx is
+// under the row lock that orders all writers of that master, and collects the writes: see Get, Put, Delete and Append. A Tx is
 // valid only inside the function. Using a key that was not declared panics.
 type Tx = commit.Tx
 
@@ -39,6 +41,10 @@ type UpdateOptions struct {
 	// Bytes is the size of the values that fn writes. They count towards the memory of
 	// waiting writes and towards the size of a commit.
 	Bytes int64
+	// Appends is the largest number of entries that fn writes by Tx.Append.
+	Appends int
+	// Halts lets Store.Halt stop the Update.
+	Halts bool
 }
 
 // PutResult is the outcome of a Put.
@@ -64,7 +70,7 @@ func (s *Store) Put(ctx context.Context, e Entry) (PutResult, error) {
 	return PutResult{Entry: entry, Created: created}, nil
 }
 
-// Write is a write of a single key, for UpdateEach. Err and Created are results.
+// Write is a write for UpdateEach, of a single key unless Keys is set. Err and Created are results.
 type Write struct {
 	// Entry is written unconditionally, as by Put, unless Update is set. Entry.Key is the
 	// key in both cases.
@@ -72,6 +78,9 @@ type Write struct {
 	// Update is the function of an Update without values. If the function puts
 	// Entry.Value, the size of that value counts towards queue and commit.
 	Update func(*Tx) error
+	// Keys, if not nil, are the keys of the Update, with Options; Entry does not count then.
+	Keys    []Key
+	Options UpdateOptions
 
 	// Err is the error that Put or Update would have returned. When Err is nil and Update
 	// is not set, Entry is the entry as stored and Created says that no live entry
@@ -103,15 +112,15 @@ func (s *Store) UpdateEach(ctx context.Context, writes []Write) {
 		if moved == nil {
 			return
 		}
-		if c = s.nextMap(ctx, c, moved.Entry.Key, moved.Err); c == nil {
+		if c = s.nextMap(ctx, c, moved.request.Keys[0], moved.Err); c == nil {
 			return
 		}
 	}
 }
 
-// hasMoved reports whether the write failed, without effect, because its slot has no master now, or another than was known.
+// hasMoved reports whether the write failed, without effect, by a map that may be an old one.
 func (w *Write) hasMoved() bool {
-	return errors.Is(w.Err, backend.ErrMoving) || errors.Is(w.Err, partition.ErrStaleEpoch)
+	return errors.Is(w.Err, backend.ErrMoving) || errors.Is(w.Err, partition.ErrStaleEpoch) || isHalted(w.Err)
 }
 
 // updateBy makes the pending writes by the map c.
@@ -151,10 +160,14 @@ func (s *Store) updateBy(ctx context.Context, c *cluster.Map, writes []Write) {
 func (w *Write) newRequest(g *commit.Group) *commit.Request {
 	u := &w.request
 	*u = commit.Request{}
-	if w.Update == nil {
+	switch {
+	case w.Update == nil:
 		e := w.Entry
 		u.SetPut(&e)
-	} else {
+	case w.Keys != nil:
+		u.SetUpdate(w.Keys, w.Update, !w.Options.WithoutValues, w.Options.Bytes)
+		u.Appends, u.Halts = w.Options.Appends, w.Options.Halts
+	default:
 		w.key[0] = w.Entry.Key
 		u.SetUpdate(w.key[:], w.Update, false, int64(len(w.Entry.Value)))
 	}
@@ -196,7 +209,7 @@ func (s *Store) commit(ctx context.Context, u *commit.Request) (err error) {
 // nextMap returns the map by which a write of the key is to be made again after err; nil: err stands.
 func (s *Store) nextMap(ctx context.Context, c *cluster.Map, k Key, err error) *cluster.Map {
 	isStale := errors.Is(err, partition.ErrStaleEpoch)
-	if !isStale && !errors.Is(err, backend.ErrMoving) {
+	if !isStale && !errors.Is(err, backend.ErrMoving) && !isHalted(err) {
 		return nil
 	}
 	next := s.cluster.AwaitMaster(ctx, c, func(c *cluster.Map) bool { return !c.IsMoving(k) })
@@ -204,6 +217,12 @@ func (s *Store) nextMap(ctx context.Context, c *cluster.Map, k Key, err error) *
 		b.NoteCommit(err) // the master refuses writes of its own epoch
 	}
 	return next
+}
+
+// isHalted reports whether the known map halts a write. A later map may not.
+func isHalted(err error) bool {
+	_, halted := errors.AsType[*HaltedError](err)
+	return halted
 }
 
 func (s *Store) commitBy(ctx context.Context, c *cluster.Map, u *commit.Request) error {
@@ -224,6 +243,9 @@ func (s *Store) committerOf(ctx context.Context, c *cluster.Map, u *commit.Reque
 	if slices.ContainsFunc(u.Keys[1:], func(k Key) bool { return c.Master(k) != name }) {
 		return nil, ErrDifferentMasters
 	}
+	if u.Halts && c.Halted != "" {
+		return nil, &HaltedError{Reason: c.Halted}
+	}
 	if slices.ContainsFunc(u.Keys, c.IsMoving) || !c.IsConfirmed() {
 		return nil, &backend.MasterError{Master: name, RetryAfter: s.options.Poll, Err: backend.ErrMoving}
 	}
@@ -237,4 +259,18 @@ func (s *Store) committerOf(ctx context.Context, c *cluster.Map, u *commit.Reque
 		}
 	}
 	return nil, &backend.MasterError{Master: name, RetryAfter: s.options.Poll, Err: backend.ErrUnknownPartition}
+}
+
+// EveryReachable asks Copy for all partitions that this process can reach.
+const EveryReachable = catchup.EveryReachable
+
+// Copy makes further partitions catch up with a committed entry, concurrently, until want
+// partitions hold the entry durably; the master counts. Copy does not need the sync
+// process. It returns the number of partitions that hold the entry, at least 1. That is
+// less than want if too few partitions can catch up within the timeout of a database
+// operation. A partition that fails, is incomplete, or is too far behind for a single
+// transaction is replaced by another. The error joins the failures; it is nil when want
+// partitions hold the entry, or, with EveryReachable, all that are reachable.
+func (s *Store) Copy(ctx context.Context, e Entry, want int) (held int, err error) {
+	return s.copier.Copy(ctx, e, want)
 }

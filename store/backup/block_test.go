@@ -79,9 +79,12 @@ type endless struct {
 func (p *endless) Name() string                                 { return "a" }
 func (p *endless) Kind() string                                 { return "endless" }
 func (p *endless) Barrier(context.Context) error                { return nil }
-func (p *endless) View(context.Context) (partition.View, error) { return endlessView{p}, nil }
+func (p *endless) View(context.Context) (partition.View, error) { return endlessView{p: p}, nil }
 
-type endlessView struct{ p *endless }
+type endlessView struct {
+	partition.View
+	p *endless
+}
 
 func (v endlessView) Close() error { return nil }
 func (v endlessView) Cluster() partition.Cluster {

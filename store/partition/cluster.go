@@ -27,6 +27,8 @@ type Cluster struct {
 	// Moves are the moves of slots, in the order in which they began. Finished moves stay: they say
 	// which origins the older entries of a slot can have.
 	Moves []Move
+	// Halted says why the ledger takes no writes; "": it takes writes.
+	Halted string
 
 	// The ballots order the proposals of maps; 0: none ever. Accepted is the ballot of this map, and
 	// Promised the highest ballot that the partition has heard of. Chosen is the highest ballot that a
@@ -187,7 +189,7 @@ func (c *Cluster) Raise(name Origin, p Position) (Revision, error) {
 
 // hasMapOf reports whether the map is that of m.
 func (c *Cluster) hasMapOf(m *Cluster) bool {
-	return c.Epoch == m.Epoch && slices.Equal(c.Masters, m.Masters) && slices.Equal(c.Slots, m.Slots) && slices.Equal(c.Ends, m.Ends) &&
+	return c.Epoch == m.Epoch && c.Halted == m.Halted && slices.Equal(c.Masters, m.Masters) && slices.Equal(c.Slots, m.Slots) && slices.Equal(c.Ends, m.Ends) &&
 		maps.Equal(c.Epochs, m.Epochs) && slices.Equal(c.Voters, m.Voters) && slices.EqualFunc(c.Moves, m.Moves, func(a, b Move) bool {
 		return bytes.Equal(a.Slots, b.Slots) && a.From == b.From && a.To == b.To && a.Began == b.Began && a.Done == b.Done
 	})

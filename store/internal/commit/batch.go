@@ -15,16 +15,19 @@ type batch struct {
 	requests []*Request
 	limit    int64 // bytes that functions may write before the remaining requests must wait
 	decides  bool  // some request has a function
-	revs     int   // revisions to claim: the number of keys, counted per request
+	revs     int   // revisions to claim: the numbers of keys and of appended entries, counted per request
 
 	at    map[partition.Key]int // index of each declared key in rows
 	order []int                 // indexes of the requests' keys in rows, request by request
 	rows  []rowState
 
-	claim   partition.Claim // of the current attempt
-	changed int             // rows that changed
-	bytes   int64           // of the values written so far
-	done    int             // requests that were run; the rest waits for the next commit
+	slotOf func(partition.Key) uint16 // of the cluster map
+
+	claim   partition.Claim   // of the current attempt
+	changed int               // rows that changed
+	fresh   []partition.Entry // appended under keys of their own, which are no rows
+	bytes   int64             // of the values written so far
+	done    int               // requests that were run; the rest waits for the next commit
 
 	draft *quota.Draft // growth of the batch towards the quotas
 
@@ -57,7 +60,7 @@ func (b *batch) loadRequests(us []*Request) {
 	b.requests, b.done, b.revs, b.decides = us, len(us), 0, false
 	for _, u := range us {
 		u.firstOrder = len(b.order)
-		b.revs += len(u.Keys)
+		b.revs += len(u.Keys) + u.Appends
 		b.decides = b.decides || u.fn != nil
 		for _, k := range u.Keys {
 			i, ok := b.at[k]
@@ -93,9 +96,13 @@ const keepKeys = 8192
 // clearRequests drops the batch's contents and keeps their capacity.
 func (b *batch) clearRequests() {
 	if len(b.at) > keepKeys {
+		slotOf := b.slotOf
 		*b = *newBatch(b.origin, b.limit, b.draft)
+		b.slotOf = slotOf
 		return
 	}
+	clear(b.fresh)
+	b.fresh = b.fresh[:0]
 	clear(b.at)
 	clear(b.rows)
 	clear(b.read)
@@ -159,10 +166,10 @@ func (b *batch) runAll(claim partition.Claim) ([]partition.Entry, error) {
 			break
 		}
 		b.runRequest(u, base)
-		base += partition.Revision(len(u.Keys))
+		base += partition.Revision(len(u.Keys) + u.Appends)
 		b.done++
 	}
-	if b.changed == 0 {
+	if b.changed+len(b.fresh) == 0 {
 		return nil, errNothingWritten
 	}
 	b.write = b.write[:0]
@@ -171,12 +178,13 @@ func (b *batch) runAll(claim partition.Claim) ([]partition.Entry, error) {
 			b.write = append(b.write, b.rows[i].entry)
 		}
 	}
+	b.write = append(b.write, b.fresh...)
 	return b.write, nil
 }
 
 // loadRows sets the rows to their state before the attempt.
 func (b *batch) loadRows(claim partition.Claim) {
-	b.claim, b.changed, b.bytes = claim, 0, 0
+	b.claim, b.changed, b.bytes, b.fresh = claim, 0, 0, b.fresh[:0]
 	for i := range b.rows {
 		row := &b.rows[i]
 		row.found, row.changed, row.entry = row.known, false, partition.Entry{ExpiresAt: row.current.expiry, Size: row.current.size}
@@ -208,11 +216,18 @@ func (b *batch) runRequest(u *Request, base partition.Revision) {
 	for i := range tx.own {
 		b.addGrowth(b.row(u, u.indexOf(tx.own[i].Key)), &tx.own[i])
 	}
+	for i := range tx.fresh {
+		b.addGrowth(&rowState{}, &tx.fresh[i])
+	}
 	if u.err = b.admitGrowth(); u.err != nil {
 		return
 	}
 	for i := range tx.own {
 		b.setRow(b.row(u, u.indexOf(tx.own[i].Key)), &tx.own[i])
+	}
+	for i := range tx.fresh {
+		b.fresh = append(b.fresh, tx.fresh[i])
+		b.bytes += tx.fresh[i].Size
 	}
 }
 
@@ -263,6 +278,11 @@ func (b *batch) completePuts(claim partition.Claim) {
 func (b *batch) changedEntries(yield func(*partition.Entry) bool) {
 	for i := range b.rows {
 		if row := &b.rows[i]; row.changed && !yield(&row.entry) {
+			return
+		}
+	}
+	for i := range b.fresh {
+		if !yield(&b.fresh[i]) {
 			return
 		}
 	}

@@ -37,19 +37,20 @@ type Committer struct {
 
 // Options configures a committer.
 type Options struct {
-	BatchEntries  int           // most requests in a commit
-	BatchBytes    int64         // most bytes of values in a commit; a larger value gets a commit of its own
-	QueueEntries  int           // most requests that wait
-	MaxValueBytes int64         // of the largest value
-	Timeout       time.Duration // of a commit
-	Cache         *cache.Cache  // takes the commits; may be nil
-	Quotas        *quota.Book   // nil: none
-	OnCommit      func()        // called after each commit that wrote an entry; must not block
+	BatchEntries  int                        // most requests in a commit
+	BatchBytes    int64                      // most bytes of values in a commit; a larger value gets a commit of its own
+	QueueEntries  int                        // most requests that wait
+	MaxValueBytes int64                      // of the largest value
+	Timeout       time.Duration              // of a commit
+	Cache         *cache.Cache               // takes the commits; may be nil
+	Quotas        *quota.Book                // nil: none
+	SlotOf        func(partition.Key) uint16 // of the cluster map
+	OnCommit      func()                     // called after each commit that wrote an entry; must not block
 }
 
 // New makes a committer of a master. CommitLoop serves it.
 func New(m *backend.Backend, o Options) *Committer {
-	return &Committer{
+	c := &Committer{
 		Master:  m,
 		options: o,
 		wakeCh:  make(chan struct{}, 1),
@@ -57,6 +58,8 @@ func New(m *backend.Backend, o Options) *Committer {
 		batch:   newBatch(partition.Origin(m.Name()), o.BatchBytes, o.Quotas.NewDraft(m.Name())),
 		written: newWrittenKeys(),
 	}
+	c.batch.slotOf = o.SlotOf
+	return c
 }
 
 // Commit queues a request of a pool and waits for the outcome.

@@ -19,6 +19,8 @@ type Request struct {
 	values  bool             // fn needs the current values
 	fn      func(*Tx) error  // nil: a Put of entry
 	entry   partition.Entry  // of a Put; the commit completes the entry
+	Appends int              // most entries that fn appends
+	Halts   bool             // the map may halt the request
 	bytes   int64            // of the values that the request carries
 	ordered bool             // must not overtake earlier requests
 	group   *Group           // waits for the outcome

@@ -1,6 +1,7 @@
 package commit
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/runnelkv/runnel/store/internal/version"
@@ -16,6 +17,7 @@ type Tx struct {
 	request *Request
 	base    partition.Revision // the request's first revision; the i-th key is written at base+i
 	own     []partition.Entry  // written so far, in the order of the first write of each key
+	fresh   []partition.Entry  // appended so far
 }
 
 // Get returns the live entry of a declared key, including earlier writes of the same
@@ -56,6 +58,30 @@ func (tx *Tx) Delete(k partition.Key) (tombstone partition.Entry, deleted bool) 
 		return partition.Entry{}, false
 	}
 	return tx.writeEntry(partition.Entry{Key: k, Deleted: true, Checksum: partition.Checksum(nil)}), true
+}
+
+// FreshDigits is the number of characters that Append adds to a prefix.
+const FreshDigits = 16
+
+// Append writes an entry under a new key and returns the entry as it will be stored: the key is the prefix, followed by the
+// inverted revision as 16 hexadecimal digits. Keys of one prefix therefore list the newest entry first. Such a key
+// is unique, because a slot never gets a revision twice: Append neither reads nor declares the key.
+//
+// The prefix has the slot of a declared key, and the function appends at most UpdateOptions.Appends entries; otherwise Append
+// panics. Of e only ContentType, Metadata and Value count.
+func (tx *Tx) Append(prefix partition.Key, e partition.Entry) partition.Entry {
+	n := len(tx.fresh)
+	switch slot := tx.batch.slotOf(prefix); {
+	case n >= tx.request.Appends:
+		panic(fmt.Sprintf("store: more than %d entries are appended by an Update", tx.request.Appends))
+	case !slices.ContainsFunc(tx.request.Keys, func(k partition.Key) bool { return tx.batch.slotOf(k) == slot }):
+		panic(fmt.Sprintf("store: no declared key has the slot of the appended key %q", prefix))
+	}
+	e.Origin, e.Revision, e.ModifiedAt = tx.batch.origin, tx.base+partition.Revision(len(tx.request.Keys)+n), tx.Now()
+	e.Key = prefix + partition.Key(fmt.Sprintf("%0*x", FreshDigits, ^uint64(e.Revision)))
+	e.Deleted, e.ExpiresAt, e.Size, e.Checksum = false, 0, int64(len(e.Value)), partition.Checksum(e.Value)
+	tx.fresh = append(tx.fresh, e)
+	return e
 }
 
 // Now is the clock of the master's database.

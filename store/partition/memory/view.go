@@ -3,6 +3,7 @@ package memory
 import (
 	"context"
 	"maps"
+	"slices"
 
 	"github.com/runnelkv/runnel/store/partition"
 )
@@ -54,6 +55,32 @@ func (v *view) Snapshot(ctx context.Context, origin partition.Origin, after part
 	p := v.positions.Origins[origin]
 	p.Origin = origin
 	return &snapshot{m: v.m, position: p, epoch: v.cluster.Epoch, heads: v.positions.Origins, rest: v.entries.between(origin, after, p.Revision)}, nil
+}
+
+// List implements partition.View.
+func (v *view) List(ctx context.Context, s partition.Span) (entries []partition.Entry, more bool, err error) {
+	if err := v.m.begin(ctx, OpList); err != nil {
+		return nil, false, err
+	}
+	if v.closed {
+		return nil, false, v.m.unavailable(OpList, "view closed")
+	}
+	if v.entries.index.sorted == nil {
+		v.entries.index.sorted = slices.Sorted(maps.Keys(v.entries.entries))
+	}
+	for _, k := range v.entries.index.from(s.From) {
+		e := v.entries.entries[k]
+		switch {
+		case s.To != "" && k >= s.To:
+			return entries, false, nil
+		case !e.Live(v.positions.Now):
+		case len(entries) == s.Limit:
+			return entries, true, nil
+		default:
+			entries = append(entries, clone(e))
+		}
+	}
+	return entries, false, nil
 }
 
 // Close implements partition.View.

@@ -14,6 +14,7 @@ var commitChecks = []check{
 	{"ClaimShowsWhatStood", checkClaimCurrent},
 	{"ClaimReadsManyKeys", checkClaimMany},
 	{"DecideWritesWhatItReturns", checkDecideWrites},
+	{"DecideAppendsKeysThatItHasNotRead", checkDecideAppends},
 	{"DecideTakesThePlaceOfWrite", checkDecideReplacesWrite},
 	{"DecideErrorRollsBackTheClaimToo", checkDecideError},
 	{"CounterThatWasSetBackIsNotClaimed", checkAtLeast},
@@ -138,6 +139,40 @@ func checkDecideWrites(t *testing.T, s suite) {
 	wantEntries(t, held(t, p, alpha), want)
 	if got := position(t, p, alpha).Revision; got != claim.First+3 {
 		t.Errorf("the counter is at %d, want %d", got, claim.First+3)
+	}
+}
+
+// checkDecideAppends writes keys that are made of their revisions, beside a key that is read, in turns from two handles.
+func checkDecideAppends(t *testing.T, s suite) {
+	p := s.node(t, alpha)
+	handles := []partition.Partition{p, p.open(t)}
+	const rounds, appended = 6, 3
+	for i := range rounds {
+		b := partition.Batch{Epoch: epoch, Revisions: 1 + appended, Read: []partition.Key{"k/account"}}
+		b.Decide = func(c partition.Claim) ([]partition.Entry, error) {
+			if len(c.Current) != min(i, 1) {
+				t.Errorf("round %d read %s", i, text(c.Current))
+			}
+			written := []partition.Entry{at(put("k/account", fmt.Sprint(i)), alpha, c.First)}
+			for j := range appended {
+				r := c.First + 1 + partition.Revision(j)
+				written = append(written, at(put(fmt.Sprintf("k/history/%016x", ^uint64(r)), fmt.Sprint(i, j)), alpha, r))
+			}
+			return written, nil
+		}
+		_, err := handles[i%2].Commit(t.Context(), b)
+		must(t, err)
+	}
+	got, _, err := p.List(t.Context(), partition.Span{From: "k/history/", To: "k/history0", Limit: 100, Values: true})
+	must(t, err)
+	if len(got) != rounds*appended {
+		t.Fatalf("%d keys were appended: %s", len(got), text(got))
+	}
+	for i, e := range got {
+		n := len(got) - 1 - i // the newest comes first
+		if want := fmt.Sprint(n/appended, n%appended); string(e.Value) != want {
+			t.Errorf("key %d is %s, want the value %s", i, text(got[i:i+1]), want)
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 var viewChecks = []check{
 	{"ViewStaysAsItWasOpened", checkViewIsolated},
 	{"ViewHoldsEverything", checkViewWhole},
+	{"ViewListsASpanAsItWasOpened", checkViewList},
 	{"ViewNeedsACluster", checkViewWithoutCluster},
 }
 
@@ -88,6 +89,39 @@ func checkViewWhole(t *testing.T, s suite) {
 	must(t, v.Close())
 	if _, err := v.Snapshot(t.Context(), alpha, 0); err == nil {
 		t.Error("a closed view opens a snapshot")
+	}
+}
+
+// checkViewList changes, removes and adds keys of a span after the view was opened.
+func checkViewList(t *testing.T, s suite) {
+	p := s.node(t, alpha)
+	expired := put("k/c", "3")
+	expired.ExpiresAt = 1
+	entries := []partition.Entry{put("k/a", "1"), deletion("k/b"), expired, put("k/d", "4"), put("k/e", "5"), put("l/a", "6")}
+	claim := commit(t, p, entries...)
+	foreign := at(put("k/dd", "7"), beta, 9)
+	must(t, p.Apply(t.Context(), partition.Copy{Origin: beta, To: 9, Goal: 9, SyncedAt: 5, Entries: []partition.Entry{foreign}}))
+	v := view(t, p.open(t))
+	commit(t, p, put("k/a", "after"), deletion("k/d"), put("k/aa", "after"))
+
+	stood := stamped(alpha, claim, entries...)
+	span := partition.Span{From: "k/", To: "k0", Limit: 2}
+	for _, want := range [][]partition.Entry{{stood[0], stood[3]}, {foreign, stood[4]}} {
+		got, more, err := v.List(t.Context(), span)
+		must(t, err)
+		wantEntries(t, got, want)
+		if wantMore := want[0].Key == "k/a"; more != wantMore {
+			t.Errorf("after %s: more is %v", text(got), more)
+		}
+		span.From = got[len(got)-1].Key + "\x00"
+	}
+	span.From, span.To = "l/", ""
+	got, _, err := v.List(t.Context(), span)
+	must(t, err)
+	wantEntries(t, got, stood[5:])
+	must(t, v.Close())
+	if _, _, err := v.List(t.Context(), span); err == nil {
+		t.Error("a closed view lists")
 	}
 }
 

@@ -86,6 +86,39 @@ func (v *view) Snapshot(ctx context.Context, origin partition.Origin, after part
 	return n, nil
 }
 
+const (
+	selectSpan    = `SELECT ` + EntryColumns + ` FROM {p}entries {by_key} WHERE deleted = 0 AND {key} >= ?`
+	selectSpanEnd = ` AND (expires_at IS NULL OR expires_at > ?) ORDER BY {key} LIMIT ?`
+)
+
+// List implements partition.View.
+func (v *view) List(ctx context.Context, span partition.Span) (entries []partition.Entry, more bool, err error) {
+	switch {
+	case v.c == nil:
+		return nil, false, v.s.wrap("list", fmt.Errorf("%w: closed", partition.ErrUnavailable))
+	case span.Limit < 1:
+		return nil, false, v.s.wrap("list", fmt.Errorf("limit %d", span.Limit))
+	}
+	ctx, done, err := v.s.begin(ctx, "list")
+	if err != nil {
+		return nil, false, err
+	}
+	defer done()
+	text, args := selectSpan, []any{[]byte(span.From)}
+	if span.To != "" {
+		text, args = text+` AND {key} < ?`, append(args, []byte(span.To))
+	}
+	var shared SharedStrings
+	err = v.c.QueryRows(ctx, v.s.statement(text+selectSpanEnd), append(args, int64(v.positions.Now), int64(span.Limit)+1), func(r Rows) error {
+		entries = append(entries, r.Entry(&shared, true))
+		return nil
+	})
+	if err != nil {
+		return nil, false, v.s.wrap("list", err)
+	}
+	return entries[:min(len(entries), span.Limit)], len(entries) > span.Limit, nil
+}
+
 // Close implements partition.View.
 func (v *view) Close() error {
 	if v.c != nil {
