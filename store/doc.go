@@ -19,6 +19,18 @@
 // its last commit was in flight and commits them in a single transaction; only then are the
 // callers answered. A successful Update is durable.
 //
+// # Fences and protection
+//
+// Any write may name fences: UpdateOptions.Fences of an Update, Options.Fences of a Write. A
+// [Fence] is the name of a lock and the fence that its holder got from package lock. The write's own
+// transaction checks that each lock is still held with its fence; otherwise nothing is written and the
+// error is a [StaleFenceError]. The lock NAME has the master of the key NAME; a fence of another master
+// is ErrDifferentMasters. Services pass the fences of their callers on, and do nothing else for them. The
+// HTTP header Runnel-Fence is read by write.Fences in api/internal/write.
+//
+// A lock can protect the key of its name. Then a write to that key without the lock's fence fails with
+// a [LockedError]. A master without such locks tells writers so in the claim of revisions, at no cost.
+//
 // # Reads
 //
 // Any partition that is complete for the key's origin may answer. Concurrent point reads of
@@ -41,6 +53,6 @@
 // The parts have packages of their own below internal: backend holds the partitions with
 // their health, positions and clocks; cluster owns the cluster map; commit groups the writes
 // of a master; routing chooses the partitions that may answer a read; cache keeps answers of
-// replicas; quota bounds the use of prefixes; feed reads the changes; catchup copies on request; version has vectors and tokens.
+// replicas; guard decides which writes a lock lets pass; quota bounds the use of prefixes; feed reads the changes; catchup copies on request; version has vectors and tokens.
 // This package composes them, and has the reads (files read_*) and the writes.
 package store

@@ -7,6 +7,7 @@ import (
 
 	"github.com/runnelkv/runnel/store/internal/backend"
 	"github.com/runnelkv/runnel/store/internal/commit"
+	"github.com/runnelkv/runnel/store/internal/guard"
 	"github.com/runnelkv/runnel/store/internal/quota"
 	"github.com/runnelkv/runnel/store/internal/routing"
 	"github.com/runnelkv/runnel/store/partition"
@@ -65,6 +66,14 @@ func (e *NotLevelError) Error() string {
 // TooLargeError says that a value exceeds the size limit of the store. Limit is the size of the largest value that is
 // accepted, in bytes.
 type TooLargeError = commit.TooLargeError
+
+// LockedError says that another owner holds a lock, or that a lock protects the key of a write that
+// came without the holder's fence. Nothing was written.
+type LockedError = guard.LockedError
+
+// StaleFenceError says that the lock of a Fence is not held with that fence, or not any more. Nothing
+// was written.
+type StaleFenceError = guard.StaleFenceError
 
 // QuotaError says that a write exceeds the quota of the Prefix: Limit keys or bytes (Unit), of which
 // Used are in use. The write would have added Growth. Nothing was stored.

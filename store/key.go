@@ -21,8 +21,10 @@ type (
 // Space is the first segment of a stored key. A service sees only its own space.
 type Space string
 
-// User is the space of the keys under /v1/keys.
-const User Space = "k"
+const (
+	User Space = "k"    // of the keys under /v1/keys
+	Lock Space = "lock" // of the locks, see package lock
+)
 
 // Key is the stored key of a name in the space.
 func (s Space) Key(name string) Key { return Key(string(s) + "/" + name) }

@@ -102,7 +102,7 @@ func (s *Store) addBackend(p partition.Partition) error {
 	o := &s.options
 	c := commit.New(b, commit.Options{
 		BatchEntries: o.BatchEntries, BatchBytes: o.BatchBytes, QueueEntries: o.QueueEntries, MaxValueBytes: o.MaxValueBytes,
-		Timeout: o.Timeout, Cache: s.cache, Quotas: s.quotas, SlotOf: func(k Key) uint16 { return uint16(cluster.SlotOf(k)) },
+		Timeout: o.Timeout, Cache: s.cache, Quotas: s.quotas, CountGuards: s.countGuards, SlotOf: func(k Key) uint16 { return uint16(cluster.SlotOf(k)) },
 		OnCommit: func() {
 			o.OnCommit()
 			s.feed.NoteCommit()

@@ -3,12 +3,14 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/runnelkv/runnel/store/internal/backend"
 	"github.com/runnelkv/runnel/store/internal/catchup"
 	"github.com/runnelkv/runnel/store/internal/cluster"
 	"github.com/runnelkv/runnel/store/internal/commit"
+	"github.com/runnelkv/runnel/store/internal/guard"
 	"github.com/runnelkv/runnel/store/partition"
 )
 
@@ -17,7 +19,8 @@ import (
 // are distinct. fn does no I/O and may run more than once. An error of fn aborts this
 // Update alone and is returned unchanged.
 //
-// ErrDifferentMasters: the keys have more than one master. ErrMasterUnavailable, a
+// ErrDifferentMasters: the keys have more than one master. A *LockedError: a lock protects a key that
+// fn wrote, and o.Fences does not hold its fence. ErrMasterUnavailable, a
 // *TooLargeError or a *QuotaError: nothing was stored. ErrOutcomeUnknown: the update is stored completely or not at all. When ctx
 // ends before a commit has begun, nothing is stored and the error is that of ctx.
 func (s *Store) Update(ctx context.Context, keys []Key, o UpdateOptions, fn func(*Tx) error) error {
@@ -25,6 +28,7 @@ func (s *Store) Update(ctx context.Context, keys []Key, o UpdateOptions, fn func
 	defer s.requests.Release(u)
 	u.SetUpdate(keys, fn, !o.WithoutValues, o.Bytes)
 	u.Appends, u.Halts = o.Appends, o.Halts
+	u.SetFences(o.Fences)
 	return s.commit(ctx, u)
 }
 
@@ -33,11 +37,18 @@ func (s *Store) Update(ctx context.Context, keys []Key, o UpdateOptions, fn func
 // valid only inside the function. Using a key that was not declared panics.
 type Tx = commit.Tx
 
+// Fence names a lock, and the fence that its holder got with the lock. A write with a fence takes
+// effect only while the lock is held with that fence. The check is part of the write's transaction.
+type Fence = guard.Fence
+
 // UpdateOptions says how an Update runs. The zero value reads the current entries with
 // their values.
 type UpdateOptions struct {
 	// WithoutValues spares reading the current values: Tx.Get returns entries without them.
 	WithoutValues bool
+	// Fences lets the Update succeed only while each of these locks is held with its fence: otherwise
+	// the error is a *StaleFenceError. The locks share the master of the keys: see ErrDifferentMasters.
+	Fences []Fence
 	// Bytes is the size of the values that fn writes. They count towards the memory of
 	// waiting writes and towards the size of a commit.
 	Bytes int64
@@ -78,7 +89,8 @@ type Write struct {
 	// Update is the function of an Update without values. If the function puts
 	// Entry.Value, the size of that value counts towards queue and commit.
 	Update func(*Tx) error
-	// Keys, if not nil, are the keys of the Update, with Options; Entry does not count then.
+	// Keys, if not nil, are the keys of the Update, with Options; Entry does not count then. Without
+	// Keys, of Options only Fences count.
 	Keys    []Key
 	Options UpdateOptions
 
@@ -171,6 +183,7 @@ func (w *Write) newRequest(g *commit.Group) *commit.Request {
 		w.key[0] = w.Entry.Key
 		u.SetUpdate(w.key[:], w.Update, false, int64(len(w.Entry.Value)))
 	}
+	u.SetFences(w.Options.Fences)
 	u.JoinGroup(g)
 	return u
 }
@@ -273,4 +286,35 @@ const EveryReachable = catchup.EveryReachable
 // partitions hold the entry, or, with EveryReachable, all that are reachable.
 func (s *Store) Copy(ctx context.Context, e Entry, want int) (held int, err error) {
 	return s.copier.Copy(ctx, e, want)
+}
+
+// CheckProtection returns an error unless locks may protect keys: binaries that would ignore the protection may still
+// write to a partition.
+func (s *Store) CheckProtection() error {
+	for _, b := range s.backends.All() {
+		if !b.State().IsPrepared {
+			continue
+		}
+		if err := b.KnownSchema().CheckGuards(); err != nil {
+			return fmt.Errorf("%s: %w", b.Name(), err)
+		}
+	}
+	return nil
+}
+
+// countGuards counts the locks that protect keys of a master, in the background, and then calls done.
+func (s *Store) countGuards(m *backend.Backend, done func()) {
+	started := s.background(func() {
+		defer done()
+		c := s.cluster.Map()
+		ctx, cancel := context.WithTimeout(context.Background(), s.options.Timeout)
+		defer cancel()
+		err := m.CountGuards(ctx, c.EpochOf(m.Name()), func(k Key) bool { return c.Master(k) == m.Name() && !c.IsMoving(k) })
+		if err != nil && !errors.Is(err, partition.ErrStaleEpoch) {
+			s.options.Logger.Warn("the locks that protect keys cannot be counted: until they are, writes look for locks", "partition", m.Name(), "error", err)
+		}
+	})
+	if !started {
+		done()
+	}
 }

@@ -85,12 +85,16 @@ type Master interface {
 	//
 	// ErrStaleEpoch, without effect: the partition belongs to another epoch or to no cluster, has
 	// no own row of positions, or is below Batch.AtLeast. ErrPositionMoved, without effect: see
-	// Batch.After. ErrUnavailable, ErrTooLarge: without effect. ErrOutcomeUnknown: the commit may
+	// Batch.After and Batch.Unguarded. ErrUnavailable, ErrTooLarge: without effect. ErrOutcomeUnknown: the commit may
 	// have taken effect. Commit returns an error of b.Decide unchanged, after a rollback.
 	Commit(ctx context.Context, b Batch) (Claim, error)
 	// Counter reads the last claimed revision of the partition's own origin, 0 without an own row of
 	// positions. Counter is the cheapest way to learn the epoch of the counter.
 	Counter(ctx context.Context) (Revision, error)
+	// CountGuards counts the guards of the partition whose keys are counted, and sets their number, if
+	// it is unknown. Writes go on meanwhile. ErrStaleEpoch, without effect: the partition's counter
+	// belongs to another epoch.
+	CountGuards(ctx context.Context, epoch int64, counted func(Key) bool) error
 	// Expired lists the entries of an origin that have expired by the partition's clock, in the order
 	// of their expiry and keys. Tombstones do not count.
 	Expired(ctx context.Context, s ExpirySpan) ([]ExpiredKey, error)
@@ -124,7 +128,10 @@ type Batch struct {
 	After Revision
 	// AtLeast is a revision that the partition is known to have used. A counter below AtLeast was
 	// set back in time, and would use revisions a second time.
-	AtLeast   Revision
+	AtLeast Revision
+	// Unguarded lets the claim succeed only while the master has no guards; otherwise Commit fails
+	// with ErrPositionMoved. Tables from before guards have none.
+	Unguarded bool
 	Revisions int   // number of revisions to claim, at least 1
 	Read      []Key // entries to read with their values, before anything is written
 	Heads     []Key // entries to read without their values
@@ -146,6 +153,7 @@ type Batch struct {
 type Claim struct {
 	First   Revision // first claimed revision
 	Now     Instant  // the database's clock, read after the claim
+	Guards  int64    // with Batch.Decide: the number of guards before the batch; see GuardsUnknown
 	Current []Entry  // entries of Batch.Read and Batch.Heads before the batch, tombstones included, without absent keys, unordered
 }
 

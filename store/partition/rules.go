@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
@@ -44,7 +45,7 @@ func (b Batch) Normalize(origin Origin) (Batch, error) {
 	if b.Decide != nil {
 		b.Write = nil
 	}
-	if err := checkClaimed(b.Write, 0, b.Revisions); err != nil {
+	if err := cmp.Or(checkClaimed(b.Write, 0, b.Revisions), b.checkGuardsRead(b.Write)); err != nil {
 		return b, err
 	}
 	b.Write = withOrigin(origin, b.Write)
@@ -62,9 +63,13 @@ func (b *Batch) Claimable() (from, below Revision) {
 	return from, below
 }
 
-// ClaimError is the error of a claim with the counter outside of Claimable.
+// ClaimError is the error of a claim with the counter outside of Claimable, or with guards in spite of
+// Unguarded.
 func (b *Batch) ClaimError() error {
-	if b.After != 0 {
+	switch {
+	case b.Unguarded:
+		return fmt.Errorf("%w: there are guards, or it is not at %d, or of another epoch than %d", ErrPositionMoved, b.After, b.Epoch)
+	case b.After != 0:
 		return fmt.Errorf("%w: it is not at %d, or of another epoch than %d", ErrPositionMoved, b.After, b.Epoch)
 	}
 	return fmt.Errorf("%w: its counter is not of epoch %d, or below %d, which it has reached before", ErrStaleEpoch, b.Epoch, b.AtLeast)
@@ -85,7 +90,7 @@ func (b *Batch) Resolve(c Claim, origin Origin) ([]Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkClaimed(entries, c.First, b.Revisions); err != nil {
+	if err := cmp.Or(checkClaimed(entries, c.First, b.Revisions), b.checkGuardsRead(entries)); err != nil {
 		return nil, err
 	}
 	return withOrigin(origin, entries), nil

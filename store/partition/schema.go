@@ -12,6 +12,9 @@ const SchemaVersion = 5
 // ballotVersion is the version of the tables that introduced ballots.
 const ballotVersion = 5
 
+// guardVersion is the version of the tables that introduced the number of guards.
+const guardVersion = 5
+
 // Schema is the version of a partition's tables, and the binaries that may use them.
 type Schema struct {
 	Version      int // 0: there are no tables
@@ -50,6 +53,22 @@ func (s Schema) CheckWrite() error {
 	if s.OldestWriter > SchemaVersion {
 		return fmt.Errorf("%w: the schema is of version %d, to which binaries of %d and later may write, and this binary knows %d: use a newer runnel",
 			ErrRefused, s.Version, s.OldestWriter, SchemaVersion)
+	}
+	return nil
+}
+
+// HasGuards reports whether the tables hold the number of guards.
+func (s Schema) HasGuards() bool { return s.Version >= guardVersion }
+
+// CheckGuards fails with ErrRefused unless the tables hold the number of guards, and binaries that
+// would ignore guards are shut out.
+func (s Schema) CheckGuards() error {
+	switch {
+	case !s.HasGuards():
+		return fmt.Errorf("%w: locks protect keys on tables of schema %d, and these are of %d: run 'runnel migrate --run'", ErrRefused, guardVersion, s.Version)
+	case s.OldestWriter < guardVersion:
+		return fmt.Errorf("%w: binaries of schema %d may still write here, and would ignore that a lock protects a key: end their processes, then run 'runnel migrate --finish'",
+			ErrRefused, s.OldestWriter)
 	}
 	return nil
 }

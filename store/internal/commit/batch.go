@@ -14,7 +14,8 @@ type batch struct {
 	origin   partition.Origin
 	requests []*Request
 	limit    int64 // bytes that functions may write before the remaining requests must wait
-	decides  bool  // some request has a function
+	decides  bool  // some request has a function, or locks are read
+	locks    bool  // the locks that may protect the keys are read
 	revs     int   // revisions to claim: the numbers of keys and of appended entries, counted per request
 
 	at    map[partition.Key]int // index of each declared key in rows
@@ -55,9 +56,9 @@ func newBatch(origin partition.Origin, limit int64, d *quota.Draft) *batch {
 	return &batch{origin: origin, limit: limit, at: make(map[partition.Key]int), draft: d}
 }
 
-// loadRequests makes b the batch of these requests.
-func (b *batch) loadRequests(us []*Request) {
-	b.requests, b.done, b.revs, b.decides = us, len(us), 0, false
+// loadRequests makes b the batch of these requests. guarded: the master has guards.
+func (b *batch) loadRequests(us []*Request, guarded bool) {
+	b.requests, b.done, b.revs, b.decides, b.locks = us, len(us), 0, false, false
 	for _, u := range us {
 		u.firstOrder = len(b.order)
 		b.revs += len(u.Keys) + u.Appends
@@ -72,6 +73,9 @@ func (b *batch) loadRequests(us []*Request) {
 			b.order = append(b.order, i)
 			b.rows[i].value = b.rows[i].value || u.values
 		}
+	}
+	if guarded || b.needsLocks(us) {
+		b.readLocks()
 	}
 	b.draft.Begin()
 	if !b.decides && !b.reservePuts() {
@@ -119,7 +123,7 @@ func (b *batch) clearRequests() {
 func (b *batch) request(written *writtenKeys, atLeast partition.Revision, now time.Time) partition.Batch {
 	b.read, b.heads, b.write = b.read[:0], b.heads[:0], b.write[:0]
 	usable := !b.decides && written.usableAt(now)
-	r := partition.Batch{Epoch: b.requests[0].Epoch, AtLeast: atLeast, Revisions: b.revs}
+	r := partition.Batch{Epoch: b.requests[0].Epoch, AtLeast: atLeast, Unguarded: !b.locks, Revisions: b.revs}
 	for i := range b.rows {
 		row := &b.rows[i]
 		row.write, row.known, row.current = 0, false, knownEntry{}
@@ -196,10 +200,16 @@ func (b *batch) loadRows(claim partition.Claim) {
 	}
 }
 
-// runRequest applies a request to the rows. If the function or a quota refuses, the rows stay
+// runRequest applies a request to the rows. If a fence, the function, a lock or a quota refuses, the rows stay
 // unchanged.
 func (b *batch) runRequest(u *Request, base partition.Revision) {
+	if u.err = b.checkFences(u); u.err != nil {
+		return
+	}
 	if u.fn == nil {
+		if u.err = b.checkLock(u, u.entry.Key); u.err != nil {
+			return
+		}
 		row := b.row(u, 0)
 		u.created = !row.found || !row.entry.Live(b.claim.Now)
 		u.entry.Origin, u.entry.Revision, u.entry.ModifiedAt = b.origin, base, b.claim.Now
@@ -212,6 +222,11 @@ func (b *batch) runRequest(u *Request, base partition.Revision) {
 	tx := Tx{batch: b, request: u, base: base}
 	if u.err = u.fn(&tx); u.err != nil {
 		return
+	}
+	for i := range tx.own {
+		if u.err = b.checkLock(u, tx.own[i].Key); u.err != nil {
+			return
+		}
 	}
 	for i := range tx.own {
 		b.addGrowth(b.row(u, u.indexOf(tx.own[i].Key)), &tx.own[i])

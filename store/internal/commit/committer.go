@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/runnelkv/runnel/store/internal/backend"
@@ -28,6 +29,9 @@ type Committer struct {
 	taken   []*Request
 	batch   *batch
 	written *writtenKeys
+	guarded bool // the master had guards in the last commit
+
+	counting atomic.Bool // CountGuards was called and is not done
 
 	mu     sync.Mutex // guards the fields below
 	queue  []*Request
@@ -37,15 +41,16 @@ type Committer struct {
 
 // Options configures a committer.
 type Options struct {
-	BatchEntries  int                        // most requests in a commit
-	BatchBytes    int64                      // most bytes of values in a commit; a larger value gets a commit of its own
-	QueueEntries  int                        // most requests that wait
-	MaxValueBytes int64                      // of the largest value
-	Timeout       time.Duration              // of a commit
-	Cache         *cache.Cache               // takes the commits; may be nil
-	Quotas        *quota.Book                // nil: none
-	SlotOf        func(partition.Key) uint16 // of the cluster map
-	OnCommit      func()                     // called after each commit that wrote an entry; must not block
+	BatchEntries  int                                   // most requests in a commit
+	BatchBytes    int64                                 // most bytes of values in a commit; a larger value gets a commit of its own
+	QueueEntries  int                                   // most requests that wait
+	MaxValueBytes int64                                 // of the largest value
+	Timeout       time.Duration                         // of a commit
+	Cache         *cache.Cache                          // takes the commits; may be nil
+	Quotas        *quota.Book                           // nil: none
+	SlotOf        func(partition.Key) uint16            // of the cluster map
+	CountGuards   func(m *backend.Backend, done func()) // called when the number of guards is unknown; must not block, and calls done after an attempt to count
+	OnCommit      func()                                // called after each commit that wrote an entry; must not block
 }
 
 // New makes a committer of a master. CommitLoop serves it.
@@ -226,9 +231,12 @@ func (c *Committer) commitRequests(us []*Request) (done int, err error) {
 	if !c.Master.IsWritable() {
 		return len(us), c.Master.Unavailable(nil)
 	}
-	c.batch.loadRequests(us)
+	c.batch.loadRequests(us, c.guarded)
 	err = c.commitBatch()
 	done = c.batch.done
+	if err == nil || errors.Is(err, errNothingWritten) {
+		c.noteGuards()
+	}
 	c.batch.clearRequests()
 	switch {
 	case errors.Is(err, errNothingWritten), errors.Is(err, partition.ErrTooLarge): // says nothing of the master
@@ -254,6 +262,18 @@ func (c *Committer) commitRequests(us []*Request) (done int, err error) {
 	return len(us), c.Master.Unavailable(c.explainStaleEpoch(err))
 }
 
+// noteGuards takes the number of guards that the batch has read. A batch that does not decide has met none.
+func (c *Committer) noteGuards() {
+	n := int64(0)
+	if c.batch.decides {
+		n = c.batch.claim.Guards
+	}
+	c.guarded = n != 0
+	if n >= partition.GuardsUnknown && c.counting.CompareAndSwap(false, true) {
+		c.options.CountGuards(c.Master, func() { c.counting.Store(false) })
+	}
+}
+
 // explainStaleEpoch adds to ErrStaleEpoch that the revisions of the epoch are used up, if
 // the counter is near their end.
 func (c *Committer) explainStaleEpoch(err error) error {
@@ -265,7 +285,7 @@ func (c *Committer) explainStaleEpoch(err error) error {
 }
 
 // commitBatch commits the batch. A second attempt is made if the first met a dead
-// connection, or relied on writtenKeys after another process had written.
+// connection, or relied on writtenKeys after another process had written, or on the absence of guards.
 func (c *Committer) commitBatch() error {
 	ctx := c.timeout.Next()
 	defer c.timeout.Finish()
@@ -281,6 +301,7 @@ func (c *Committer) commitBatch() error {
 	}
 	if (moved || disconnected) && ctx.Err() == nil {
 		c.written.invalidate() // the second attempt relies on nothing
+		c.batch.readLocks()
 		claim, err = attempt()
 	}
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/runnelkv/runnel/store/internal/guard"
 	"github.com/runnelkv/runnel/store/partition"
 )
 
@@ -21,6 +22,7 @@ type Request struct {
 	entry   partition.Entry  // of a Put; the commit completes the entry
 	Appends int              // most entries that fn appends
 	Halts   bool             // the map may halt the request
+	fences  []guard.Fence    // of locks that must be held
 	bytes   int64            // of the values that the request carries
 	ordered bool             // must not overtake earlier requests
 	group   *Group           // waits for the outcome

@@ -31,6 +31,21 @@ func (tx *Tx) Get(k partition.Key) (partition.Entry, bool) {
 	return row.entry, row.found && row.entry.Live(tx.Now())
 }
 
+// Stored returns the entry of a declared key as it stands on the master, even if the entry has
+// expired. Writes of the same function do not count.
+func (tx *Tx) Stored(k partition.Key) (partition.Entry, bool) {
+	row := tx.batch.row(tx.request, tx.request.indexOf(k))
+	return row.entry, row.found && !row.entry.Deleted
+}
+
+// RevisionOf is the revision that a Put of the declared key gets.
+func (tx *Tx) RevisionOf(k partition.Key) partition.Revision {
+	return tx.base + partition.Revision(tx.request.indexOf(k))
+}
+
+// Master is the master of the declared keys: the origin of what the function writes.
+func (tx *Tx) Master() partition.Origin { return tx.batch.origin }
+
 // Seen is the mark of the row that a declared key had when the function began; the row may
 // be a tombstone or an expired entry. A client that is answered from this row has seen
 // that mark. Seen is zero if there was no row.
@@ -93,7 +108,7 @@ func (tx *Tx) Revision() partition.Revision { return tx.base }
 
 func (tx *Tx) writeEntry(e partition.Entry) partition.Entry {
 	e.Origin = tx.batch.origin
-	e.Revision = tx.base + partition.Revision(tx.request.indexOf(e.Key))
+	e.Revision = tx.RevisionOf(e.Key)
 	e.ModifiedAt = tx.Now()
 	if i := tx.writtenIndex(e.Key); i >= 0 {
 		tx.own[i] = e

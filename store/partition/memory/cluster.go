@@ -60,6 +60,9 @@ func (db *database) raise(c partition.Cluster) error {
 	own := db.positions[db.name]
 	counter, err := c.Raise(db.name, own)
 	if err == nil && counter > 0 {
+		if len(db.entries) > 0 {
+			db.guards += partition.GuardsUnknown
+		}
 		own.Origin, own.Revision = db.name, counter
 		db.positions[db.name] = own
 	}

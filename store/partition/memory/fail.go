@@ -11,31 +11,32 @@ import (
 
 // The operations of a Partition, as the hook of Fail gets them.
 const (
-	OpPrepare   = "prepare"
-	OpSchema    = "schema" // also the first part of migrate and finish
-	OpCluster   = "cluster"
-	OpJoin      = "join"
-	OpPromise   = "promise"
-	OpAccept    = "accept"
-	OpCommit    = "commit"    // before the first change
-	OpCommitted = "committed" // after the commit, before its answer
-	OpGet       = "get"
-	OpList      = "list"
-	OpUsage     = "usage"
-	OpPositions = "positions"
-	OpCounter   = "counter"
-	OpNewest    = "newest"
-	OpExpired   = "expired"
-	OpSnapshot  = "snapshot"
-	OpView      = "view"
-	OpNext      = "next" // of a Snapshot
-	OpBarrier   = "barrier"
-	OpApply     = "apply"   // before the first change
-	OpApplied   = "applied" // after the commit, before its answer
-	OpReset     = "reset"
-	OpCollect   = "collect"
-	OpAcquire   = "acquire"
-	OpRelease   = "release"
+	OpPrepare     = "prepare"
+	OpSchema      = "schema" // also the first part of migrate and finish
+	OpCluster     = "cluster"
+	OpJoin        = "join"
+	OpPromise     = "promise"
+	OpAccept      = "accept"
+	OpCommit      = "commit"    // before the first change
+	OpCommitted   = "committed" // after the commit, before its answer
+	OpGet         = "get"
+	OpList        = "list"
+	OpUsage       = "usage"
+	OpPositions   = "positions"
+	OpCounter     = "counter"
+	OpNewest      = "newest"
+	OpExpired     = "expired"
+	OpCountGuards = "count guards"
+	OpSnapshot    = "snapshot"
+	OpView        = "view"
+	OpNext        = "next" // of a Snapshot
+	OpBarrier     = "barrier"
+	OpApply       = "apply"   // before the first change
+	OpApplied     = "applied" // after the commit, before its answer
+	OpReset       = "reset"
+	OpCollect     = "collect"
+	OpAcquire     = "acquire"
+	OpRelease     = "release"
 )
 
 // Fail runs hook at each operation of this handle; nil removes the hook. The hook runs in the

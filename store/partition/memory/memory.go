@@ -41,6 +41,7 @@ type database struct {
 	cluster   *partition.Cluster
 	lease     partition.Lease
 	schema    partition.Schema
+	guards    int64 // see partition.GuardsUnknown
 }
 
 // Option changes a new database.

@@ -82,7 +82,7 @@ func (db *database) checkSchema(op string) error {
 		return err
 	}
 	switch op {
-	case OpJoin, OpPromise, OpAccept, OpCommit, OpApply, OpReset, OpCollect, OpAcquire, OpRelease:
+	case OpJoin, OpPromise, OpAccept, OpCommit, OpCountGuards, OpApply, OpReset, OpCollect, OpAcquire, OpRelease:
 		return db.schema.CheckWrite()
 	}
 	return nil

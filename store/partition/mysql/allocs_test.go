@@ -17,8 +17,8 @@ func textDB() *database {
 	return d
 }
 
-func someBatch(n int) *partition.Batch {
-	b := &partition.Batch{Epoch: 1, Revisions: n}
+func someBatch(n int) *sqlengine.Batch {
+	b := &sqlengine.Batch{Batch: partition.Batch{Epoch: 1, Revisions: n, Unguarded: true}, HasGuards: true}
 	for i := range n {
 		b.Write = append(b.Write, partition.Entry{Key: partition.Key(fmt.Sprintf("k/%d", i)), Origin: "partition-0", Revision: partition.Revision(i),
 			ContentType: "text/plain", Value: make([]byte, 100)})

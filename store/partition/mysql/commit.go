@@ -23,14 +23,30 @@ const (
 // use autocommit.
 const (
 	claimText = `UPDATE {p}positions SET revision = LAST_INSERT_ID(revision + %[1]d)
-	WHERE origin = %[2]s AND revision >= %[3]d AND revision + %[1]d < %[4]d;
+	WHERE origin = %[2]s AND revision >= %[3]d AND revision + %[1]d < %[4]d%[5]s;
 	SET ` + firstVariable + ` = IF(ROW_COUNT() = 1, LAST_INSERT_ID() - %[1]d + 1, NULL), ` + nowVariable + ` = ` + clock + `;`
-	selectClaim = `SELECT CAST(` + firstVariable + ` AS SIGNED), CAST(` + nowVariable + ` AS SIGNED);`
+	unguarded   = ` AND guarded = 0`
+	selectClaim = `SELECT CAST(` + firstVariable + ` AS SIGNED), CAST(` + nowVariable + ` AS SIGNED), `
+	readGuards  = `(SELECT guarded FROM {p}positions WHERE origin = %s);`
+	addGuards   = `UPDATE {p}positions SET guarded = guarded + %d WHERE origin = %s;`
 )
 
-func (d *database) appendClaim(text []byte, b *partition.Batch) []byte {
+func (d *database) appendClaim(text []byte, b *sqlengine.Batch) []byte {
 	from, below := b.Claimable()
-	return fmt.Appendf(text, d.claim, b.Revisions, d.self, int64(from), int64(below))
+	demand := ""
+	if b.Unguarded && b.HasGuards {
+		demand = unguarded
+	}
+	return fmt.Appendf(text, d.claim, b.Revisions, d.self, int64(from), int64(below), demand)
+}
+
+// appendSelectClaim adds the statement that returns the claim.
+func (d *database) appendSelectClaim(text []byte, b *sqlengine.Batch) []byte {
+	text = append(text, selectClaim...)
+	if b.HasGuards {
+		return fmt.Appendf(text, d.readGuards, d.self)
+	}
+	return append(text, "0;"...)
 }
 
 // commitAttempt is an attempt of a commit. Its statements gather in the connection's text. They are
@@ -39,7 +55,7 @@ func (d *database) appendClaim(text []byte, b *partition.Batch) []byte {
 type commitAttempt struct {
 	d           *database
 	l           *rawConn
-	b           partition.Batch
+	b           sqlengine.Batch
 	claim       partition.Claim
 	claimKnown  bool     // the server has sent the claim
 	claimFailed bool     // the claim failed
@@ -57,7 +73,7 @@ const (
 )
 
 // Commit implements sqlengine.Dialect.
-func (d *database) Commit(ctx context.Context, b partition.Batch) (partition.Claim, error) {
+func (d *database) Commit(ctx context.Context, b sqlengine.Batch) (partition.Claim, error) {
 	l, err := d.committer.Acquire(ctx)
 	if err != nil {
 		return partition.Claim{}, err
@@ -89,14 +105,14 @@ func (d *database) Commit(ctx context.Context, b partition.Batch) (partition.Cla
 
 // isFastPath reports whether no statement of the batch returns rows. Rows would cost a small batch
 // a sixth of its time.
-func (d *database) isFastPath(b *partition.Batch) bool {
+func (d *database) isFastPath(b *sqlengine.Batch) bool {
 	return b.Decide == nil && len(b.Read) == 0 && len(b.Heads) == 0 && len(b.Write) > 0 && d.chunkLen(b.Write) == len(b.Write)
 }
 
 // commitFast takes the claim from the LAST_INSERT_ID that the server returns for each statement:
 // UPDATE sets it to the counter, INSERT to the clock. commitFast fails with errNull if the claim
 // fails or a revision belongs to another key; the ordinary commit finds out which.
-func (d *database) commitFast(ctx context.Context, l *rawConn, b *partition.Batch) (claim partition.Claim, err error) {
+func (d *database) commitFast(ctx context.Context, l *rawConn, b *sqlengine.Batch) (claim partition.Claim, err error) {
 	l.text = d.appendClaim(l.text[:0], b)
 	l.text = appendUpsert(l.text, b.Write, &d.upsert, fromServer)
 	l.text = append(l.text, ";COMMIT"...)
@@ -144,7 +160,7 @@ func (l *rawConn) waitedForClaim() bool {
 
 // addReads adds the claim and the SELECTs of the batch.
 func (t *commitAttempt) addReads(ctx context.Context) error {
-	t.l.text = append(t.d.appendClaim(t.l.text[:0], &t.b), selectClaim...)
+	t.l.text = t.d.appendSelectClaim(t.d.appendClaim(t.l.text[:0], &t.b), &t.b)
 	t.results = append(t.results, claimResult)
 	if err := t.addSelect(ctx, fullRowsResult, t.d.fullRows, t.b.Read); err != nil {
 		return err
@@ -176,6 +192,9 @@ func (t *commitAttempt) addWrites(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := t.addGuards(ctx, entries); err != nil {
+		return err
+	}
 	return t.d.eachChunk(entries, func(chunk []partition.Entry) error {
 		t.l.text = appendUpsert(t.l.text, chunk, &t.d.upsert, from)
 		t.l.text = append(t.l.text, ';')
@@ -189,6 +208,20 @@ func (t *commitAttempt) addWrites(ctx context.Context) error {
 		}
 		return t.l.execEntry(ctx, t.d.upsert.one, &e)
 	})
+}
+
+// addGuards changes the number of guards by the entries of the batch.
+func (t *commitAttempt) addGuards(ctx context.Context, entries []partition.Entry) error {
+	if !t.claimKnown && slices.ContainsFunc(entries, func(e partition.Entry) bool { return partition.CanGuard(e.Key) }) {
+		if err := t.flush(ctx); err != nil { // to learn what the entries replace
+			return err
+		}
+	}
+	delta, err := t.b.CountDelta(t.claim, entries)
+	if err == nil && delta != 0 {
+		t.l.text = fmt.Appendf(t.l.text, t.d.addGuards, delta, t.d.self)
+	}
+	return err
 }
 
 // flushIfLarge sends the gathered statements if their text is large.
@@ -233,6 +266,7 @@ func (t *commitAttempt) scanRow(i int, row []driver.Value) error {
 	if t.results[i] == claimResult {
 		t.claimKnown, t.claimFailed = true, row[0] == nil
 		t.claim.First, t.claim.Now = partition.Revision(intOf(row[0])), partition.Instant(intOf(row[1]))
+		t.claim.Guards = intOf(row[2])
 		t.l.lastInsertID = int64(t.claim.First) + int64(t.b.Revisions) - 1
 		return nil
 	}

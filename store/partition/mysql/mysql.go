@@ -57,6 +57,7 @@ type database struct {
 	claim, heads, fullRows        string // statements with all names replaced
 	moveText, fenceText, bulkText string
 	self                          []byte // the origin as an SQL literal
+	readGuards, addGuards         string
 }
 
 const (
@@ -123,6 +124,7 @@ func (d *database) statements() {
 	d.bulkText = d.newer.plain.bulk()
 	d.moveText, d.fenceText = d.names.Replace(movePosition), d.names.Replace(underLease)
 	d.claim, d.self = d.names.Replace(claimText), appendBytes(nil, d.origin)
+	d.readGuards, d.addGuards = d.names.Replace(readGuards), d.names.Replace(addGuards)
 	d.heads, d.fullRows = d.names.Replace(sqlengine.SelectHeadsIn), d.names.Replace(sqlengine.SelectEntriesIn)
 	d.small, d.smallIn = d.names.Replace(sqlengine.SelectSmall), d.names.Replace(sqlengine.SelectSmallIn)
 }

@@ -26,7 +26,7 @@ type Database struct {
 func Run(t *testing.T, create func(t *testing.T, name string) Database) {
 	s := suite{create}
 	for _, group := range [][]check{
-		identityChecks, ballotChecks, schemaChecks, lifeChecks, entryChecks, listChecks, commitChecks, writerChecks,
+		identityChecks, ballotChecks, schemaChecks, lifeChecks, entryChecks, listChecks, commitChecks, guardChecks, writerChecks,
 		snapshotChecks, viewChecks, applyChecks, catchUpChecks, lineageChecks, convergenceChecks, removalChecks, expiryChecks, leaseChecks,
 	} {
 		for _, c := range group {

@@ -125,7 +125,10 @@ func (s *Engine) raise(ctx context.Context, conn *Conn, c *partition.Cluster) er
 	default:
 		err = s.addPosition(ctx, conn, partition.Position{Origin: s.name, Revision: counter})
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return s.forgetGuards(ctx, conn)
 }
 
 // change runs f on the locked cluster row in a transaction, and returns the row as it is afterwards,
@@ -215,5 +218,60 @@ func (s *Engine) raiseBarrier(ctx context.Context, conn *Conn) error {
 		return nil
 	}
 	_, err := conn.Exec(ctx, s.statement(s.sql.Barrier))
+	return err
+}
+
+const (
+	// An empty partition has no guards.
+	forgetGuards = AddGuards + ` AND EXISTS (SELECT 1 FROM {p}entries)`
+	// selectGuards returns a row without a key if there are no guards. A single statement sees a single moment.
+	selectGuards = `SELECT p.revision, p.guarded, e.{key} FROM {p}positions AS p LEFT JOIN {p}entries AS e
+		ON e.{key} >= ? AND e.{key} < ? AND e.deleted = 0 AND e.content_type = ? WHERE p.origin = ? ORDER BY e.{key}`
+	correctGuards = AddGuards + ` AND guarded >= ? AND revision >= ? AND revision < ?`
+)
+
+// CountGuards implements partition.Master. Commits after the count change the number by as much as the guards, so the
+// difference between the two stays. Only one process can correct the number: the number is unknown, and of the epoch in
+// which it was read, until then.
+func (s *Engine) CountGuards(ctx context.Context, epoch int64, counted func(partition.Key) bool) error {
+	revision, number, found, err := s.readGuards(ctx, counted)
+	if err != nil || number < partition.GuardsUnknown {
+		return err
+	}
+	if revision.Epoch() != epoch {
+		return s.wrap("count guards", fmt.Errorf("%w: its counter is of epoch %d, not %d", partition.ErrStaleEpoch, revision.Epoch(), epoch))
+	}
+	return s.transact(ctx, "count guards", func(ctx context.Context, conn *Conn) error {
+		_, err := conn.Exec(ctx, s.statement(correctGuards), found-number, string(s.name), partition.GuardsUnknown,
+			int64(partition.Floor(epoch)), int64(partition.Floor(epoch+1)))
+		return err
+	})
+}
+
+// readGuards reads the counter, the number of guards, and the guards themselves as of the same moment.
+func (s *Engine) readGuards(ctx context.Context, counted func(partition.Key) bool) (revision partition.Revision, number, found int64, err error) {
+	err = s.read(ctx, "count guards", func(ctx context.Context, c *Conn) error {
+		if known, err := s.hasGuards(ctx, c); err != nil || !known {
+			return err
+		}
+		found = 0
+		args := []any{[]byte(partition.GuardsFrom), []byte(partition.GuardsTo), []byte(partition.GuardContentType), string(s.name)}
+		return c.QueryRows(ctx, s.statement(selectGuards), args, func(r Rows) error {
+			revision, number = partition.Revision(r.Int(0)), r.Int(1)
+			if k := r.Bytes(2); k != nil && counted(partition.Key(k)) {
+				found++
+			}
+			return nil
+		})
+	})
+	return revision, number, found, err
+}
+
+// forgetGuards marks the number of guards as unknown, in the open transaction.
+func (s *Engine) forgetGuards(ctx context.Context, conn *Conn) error {
+	known, err := s.hasGuards(ctx, conn)
+	if err == nil && known {
+		_, err = conn.Exec(ctx, s.statement(forgetGuards), partition.GuardsUnknown, string(s.name))
+	}
 	return err
 }

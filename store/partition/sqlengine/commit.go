@@ -23,7 +23,7 @@ func (s *Engine) Commit(ctx context.Context, b partition.Batch) (partition.Claim
 		b.Decide, undecided = s.checkDecide(b.Decide)
 	}
 	for attempt := 1; ; attempt++ {
-		claim, err := s.dialect.Commit(ctx, b)
+		claim, err := s.dialect.Commit(ctx, Batch{b, s.schema.Load().HasGuards()})
 		switch {
 		case err == nil:
 			return claim, nil

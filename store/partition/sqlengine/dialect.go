@@ -3,6 +3,7 @@ package sqlengine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"math"
 
@@ -31,7 +32,7 @@ type Dialect interface {
 	Clock() string
 
 	// Commit makes one attempt to commit a normalized batch.
-	Commit(ctx context.Context, b partition.Batch) (partition.Claim, error)
+	Commit(ctx context.Context, b Batch) (partition.Claim, error)
 	// Get leaves out values of more than most bytes. AnySize: none.
 	Get(ctx context.Context, keys []partition.Key, most int64) ([]partition.Entry, error)
 	// UpsertNewer writes the entries that are newer than the stored entries, in the open
@@ -46,6 +47,21 @@ type Dialect interface {
 	Classify(err error) error
 	// Close closes all connections, after Prepare or without it.
 	Close() error
+}
+
+// Batch is a batch for tables that may be from before guards.
+type Batch struct {
+	partition.Batch
+	HasGuards bool // the tables hold the number of guards
+}
+
+// CountDelta returns by how much the batch changes the number of guards. ErrRefused: the tables are from before guards.
+func (b *Batch) CountDelta(c partition.Claim, entries []partition.Entry) (int64, error) {
+	delta := b.GuardDelta(c, entries)
+	if delta != 0 && !b.HasGuards {
+		return 0, fmt.Errorf("%w: these tables hold no guards: run 'runnel migrate --run'", partition.ErrRefused)
+	}
+	return delta, nil
 }
 
 // FastApplier is a Dialect that can apply a copy in fewer round trips than a transaction statement

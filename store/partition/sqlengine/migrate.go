@@ -197,6 +197,15 @@ func (s *Engine) hasBallots(ctx context.Context, c *Conn) (bool, error) {
 	return schema.HasBallots(), err
 }
 
+// hasGuards reports whether the tables hold the number of guards. See hasBallots.
+func (s *Engine) hasGuards(ctx context.Context, c *Conn) (bool, error) {
+	if s.schema.Load().HasGuards() {
+		return true, nil
+	}
+	schema, err := s.readSchema(connRows(ctx, c), true)
+	return schema.HasGuards(), err
+}
+
 // checkWritable fails unless this binary may write to the tables. The partition is prepared.
 func (s *Engine) checkWritable() error { return s.schema.Load().CheckWrite() }
 

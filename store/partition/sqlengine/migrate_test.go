@@ -13,10 +13,12 @@ import (
 	"github.com/runnelkv/runnel/store/partition/sqlengine"
 )
 
+const dropGuarded = "ALTER TABLE positions DROP COLUMN guarded"
+
 // unaware turns the tables into those of a binary from before the compat row.
 func (d database) unaware(t *testing.T) {
 	t.Helper()
-	for _, statement := range []string{"DROP TABLE ballots", "DROP TABLE compat", "DELETE FROM schema_version WHERE version_id > 3"} {
+	for _, statement := range []string{"DROP TABLE ballots", dropGuarded, "DROP TABLE compat", "DELETE FROM schema_version WHERE version_id > 3"} {
 		partitiontest.Exec(t, d.sql, statement)
 	}
 }
@@ -25,6 +27,7 @@ func (d database) unaware(t *testing.T) {
 func (d database) before(t *testing.T) {
 	t.Helper()
 	partitiontest.Exec(t, d.sql, "DROP TABLE ballots")
+	partitiontest.Exec(t, d.sql, dropGuarded)
 	partitiontest.Exec(t, d.sql, "DELETE FROM schema_version WHERE version_id > 3")
 	partitiontest.PlantSchema(t, d.sql, partition.Schema{Version: 4, OldestReader: 3, OldestWriter: 3})
 }

@@ -17,6 +17,9 @@ const (
 	SelectEntriesIn = `SELECT ` + EntryColumns + ` FROM {p}entries {by_key} WHERE {key} IN `
 	SelectHeadsIn   = `SELECT ` + HeadColumns + ` FROM {p}entries {by_key} WHERE {key} IN `
 
+	// AddGuards changes the number of guards in the partition's own row.
+	AddGuards = `UPDATE {p}positions SET guarded = guarded + ? WHERE origin = ?`
+
 	// The maximum size of a value stands between the two.
 	SelectSmall   = `SELECT ` + HeadColumns + `, CASE WHEN size <= `
 	SelectSmallIn = ` THEN value END FROM {p}entries {by_key} WHERE {key} IN `

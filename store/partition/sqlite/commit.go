@@ -29,7 +29,8 @@ type upsertTexts struct{ same, changed string }
 
 // texts are the statements of the hot paths, with names replaced.
 type texts struct {
-	claim         string
+	claims        [guardRules]string
+	addGuards     string
 	upsert, newer upsertTexts
 
 	fullRows, smallRows, heads [maxKeysLog + 1]string // indexed by the binary logarithm of the number of keys
@@ -40,7 +41,7 @@ func textsOf(names *strings.Replacer) texts {
 	upsert := func(condition string) upsertTexts {
 		return upsertTexts{names.Replace(insert + sameDeleted + condition), names.Replace(insert + setDeleted + condition)}
 	}
-	t := texts{claim: names.Replace(claimText), upsert: upsert(""), newer: upsert(onlyNewer)}
+	t := texts{claims: claimsOf(names), addGuards: names.Replace(sqlengine.AddGuards), upsert: upsert(""), newer: upsert(onlyNewer)}
 	for i := range t.fullRows {
 		t.fullRows[i] = names.Replace(sqlengine.SelectEntriesIn) + sqlengine.Placeholders(1<<i)
 		t.smallRows[i] = names.Replace(sqlengine.SelectSmall+"?"+sqlengine.SelectSmallIn) + sqlengine.Placeholders(1<<i)
@@ -50,11 +51,37 @@ func textsOf(names *strings.Replacer) texts {
 }
 
 const claimText = `UPDATE {p}positions SET revision = revision + ?1
-	WHERE origin = ?2 AND revision >= ?3 AND revision + ?1 < ?4 RETURNING revision - ?1 + 1`
+	WHERE origin = ?2 AND revision >= ?3 AND revision + ?1 < ?4{unguarded} RETURNING revision - ?1 + 1, {guarded}`
+
+// The rules by which a claim regards the number of guards.
+const (
+	noGuards   = iota // the tables do not hold the number
+	readGuards        // the claim reads the number
+	demandNone        // the claim demands 0
+	guardRules        // number of rules
+)
+
+func claimsOf(names *strings.Replacer) (claims [guardRules]string) {
+	text := names.Replace(claimText)
+	claims[noGuards] = strings.NewReplacer("{unguarded}", "", "{guarded}", "0").Replace(text)
+	claims[readGuards] = strings.NewReplacer("{unguarded}", "", "{guarded}", "guarded").Replace(text)
+	claims[demandNone] = strings.NewReplacer("{unguarded}", " AND guarded = 0", "{guarded}", "guarded").Replace(text)
+	return claims
+}
+
+func guardRuleOf(b *sqlengine.Batch) int {
+	switch {
+	case !b.HasGuards:
+		return noGuards
+	case b.Unguarded:
+		return demandNone
+	}
+	return readGuards
+}
 
 // Commit implements sqlengine.Dialect. The caller's context limits the wait for the file. After that nothing
 // waits, and the context is only checked before COMMIT.
-func (d *database) Commit(ctx context.Context, b partition.Batch) (partition.Claim, error) {
+func (d *database) Commit(ctx context.Context, b sqlengine.Batch) (partition.Claim, error) {
 	if err := d.disk.checkRoom(); err != nil {
 		return partition.Claim{}, err
 	}
@@ -67,7 +94,7 @@ func (d *database) Commit(ctx context.Context, b partition.Batch) (partition.Cla
 		return partition.Claim{}, err
 	}
 	inside, c := context.WithoutCancel(ctx), conn.RawConn.(*rawConn)
-	claim, err := d.claim(inside, c, b)
+	claim, err := d.claim(inside, c, &b)
 	if err != nil {
 		return partition.Claim{}, err
 	}
@@ -75,22 +102,29 @@ func (d *database) Commit(ctx context.Context, b partition.Batch) (partition.Cla
 	if err != nil {
 		return partition.Claim{}, err
 	}
-	if err := c.upsertAll(inside, entries, d.texts.upsert); err != nil {
+	delta, err := b.CountDelta(claim, entries)
+	if err == nil {
+		err = c.upsertAll(inside, entries, d.texts.upsert)
+	}
+	if err == nil && delta != 0 {
+		_, err = c.Exec(inside, sqlengine.Kept(d.texts.addGuards), delta, string(d.origin))
+	}
+	if err != nil {
 		return partition.Claim{}, err
 	}
 	return claim, conn.Finish(ctx, d)
 }
 
-func (d *database) claim(ctx context.Context, c *rawConn, b partition.Batch) (partition.Claim, error) {
+func (d *database) claim(ctx context.Context, c *rawConn, b *sqlengine.Batch) (partition.Claim, error) {
 	var claim partition.Claim
 	from, below := b.Claimable()
-	rows, err := c.Query(ctx, sqlengine.Kept(d.texts.claim), int64(b.Revisions), string(d.origin), int64(from), int64(below))
+	rows, err := c.Query(ctx, sqlengine.Kept(d.texts.claims[guardRuleOf(b)]), int64(b.Revisions), string(d.origin), int64(from), int64(below))
 	if err != nil {
 		return partition.Claim{}, err
 	}
 	claimed := rows.Next()
 	if claimed {
-		claim.First = partition.Revision(rows.Int(0))
+		claim.First, claim.Guards = partition.Revision(rows.Int(0)), rows.Int(1)
 	}
 	if err := cmp.Or(rows.Err(), rows.Close()); err != nil {
 		return partition.Claim{}, err

@@ -12,3 +12,13 @@ CREATE TABLE IF NOT EXISTS {p}ballots (
   COMMENT = 'One row: the ballots that order the maps which are proposed to this partition';
 
 INSERT IGNORE INTO {p}ballots (id, promised, accepted, chosen) VALUES (1, 0, 0, 0);
+
+-- MySQL knows no ADD COLUMN IF NOT EXISTS, and a migration may have been cut short.
+-- +goose StatementBegin
+SET @add = IF((SELECT COUNT(*) FROM information_schema.columns
+               WHERE table_schema = DATABASE() AND table_name = '{p}positions' AND column_name = 'guarded') = 0,
+              'ALTER TABLE {p}positions ADD COLUMN guarded BIGINT NOT NULL DEFAULT 0 COMMENT ''in the own row: how many guards the master has''', 'DO 0');
+PREPARE add_column FROM @add;
+EXECUTE add_column;
+DEALLOCATE PREPARE add_column;
+-- +goose StatementEnd

@@ -8,3 +8,17 @@ CREATE TABLE IF NOT EXISTS {p}ballots (
     chosen   INTEGER NOT NULL  -- the highest ballot that a majority of the voters is known to have accepted
 );
 INSERT OR IGNORE INTO {p}ballots (id, promised, accepted, chosen) VALUES (1, 0, 0, 0);
+
+-- A new table instead of ADD COLUMN, so that the migration can be repeated.
+ALTER TABLE {p}positions RENAME TO {p}positions_before;
+CREATE TABLE {p}positions (
+    origin    TEXT    NOT NULL PRIMARY KEY,
+    revision  INTEGER NOT NULL,          -- everything of the origin up to here is held
+    goal      INTEGER NOT NULL,          -- what a catch-up in several transactions is heading for
+    synced_at INTEGER NOT NULL,          -- microseconds, the origin's clock; 0: never whole yet
+    collected INTEGER NOT NULL,          -- tombstones up to here are gone
+    guarded   INTEGER NOT NULL DEFAULT 0 -- in the own row: how many guards the master has
+) WITHOUT ROWID;
+INSERT INTO {p}positions (origin, revision, goal, synced_at, collected)
+    SELECT origin, revision, goal, synced_at, collected FROM {p}positions_before;
+DROP TABLE {p}positions_before;

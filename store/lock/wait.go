@@ -1,0 +1,202 @@
+package lock
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/runnelkv/runnel/store"
+)
+
+const (
+	// ticketTTL is how long a ticket stands without a sign of its process: so long the ticket of a dead process holds up
+	// those behind.
+	ticketTTL = 6 * time.Second
+	// renewBelow is the rest of ticketTTL below which a ticket is renewed.
+	renewBelow = 4 * time.Second
+	// pollFirst and pollOthers are how often the first waiter in the queue, and the others, look at the lock. A release in
+	// the same process wakes the first waiter at once.
+	pollFirst  = 100 * time.Millisecond
+	pollOthers = time.Second
+	// leaveTimeout bounds the work for a waiter that has gone.
+	leaveTimeout = 5 * time.Second
+)
+
+// Wait is Acquire, and waits in the queue for at most wait. When ctx ends, the ticket is removed, and a lock that was granted
+// at the same time is released. A *store.LockedError: the time is over. A *QueueError: the queue is full.
+func (l *Locks) Wait(ctx context.Context, q Request, wait time.Duration) (held Lock, isNew bool, err error) {
+	if err := l.check(&q); err != nil {
+		return Lock{}, false, err
+	}
+	if wait > MaxWait {
+		return Lock{}, false, invalid("wait", "is %v, more than %v", wait, MaxWait)
+	}
+	if wait <= 0 {
+		return l.attempt(ctx, &q, "")
+	}
+	w := l.waiters.add(q.Name)
+	defer l.waiters.remove(w)
+	id, end := rand.Text()[:16], time.Now().Add(wait)
+	for {
+		held, isNew, err = l.attempt(ctx, &q, id)
+		locked, isLocked := errors.AsType[*store.LockedError](err)
+		switch {
+		case err == nil && ctx.Err() != nil && isNew:
+			l.leave(ctx, q.Name, id, held.Fence)
+			return Lock{}, false, ctx.Err()
+		case err == nil:
+			return held, isNew, nil
+		case isLocked && time.Now().Before(end) && w.pause(ctx, locked, end):
+		default:
+			l.leave(ctx, q.Name, id, 0)
+			if ctx.Err() != nil {
+				err = ctx.Err()
+			}
+			return Lock{}, false, err
+		}
+	}
+}
+
+// leave removes the ticket, and releases the lock that the caller was granted with the fence.
+func (l *Locks) leave(ctx context.Context, name, id string, fence store.Revision) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
+	defer cancel()
+	_ = l.update(ctx, name, func(r *row) error { // otherwise the ticket ends by itself
+		at := r.place(id)
+		if at >= 0 {
+			r.Queue = slices.Delete(r.Queue, at, at+1)
+		}
+		if fence != 0 && r.Fence == fence {
+			r.free()
+			return nil
+		}
+		return unless(at >= 0)
+	})
+	l.waiters.wakeFirst(name)
+}
+
+// renewTicket puts the ticket into the queue, or gives it a later deadline when that is due.
+func (r *row) renewTicket(q *Request, id string) (changed bool, err error) {
+	now := r.tx.Now()
+	at := r.place(id)
+	switch {
+	case at < 0 && len(r.Queue) >= MaxWaiting:
+		return false, &QueueError{q.Name}
+	case at < 0:
+		r.Queue = append(r.Queue, ticket{ID: id, Owner: q.Owner, Deadline: now.Add(ticketTTL)})
+	case r.Queue[at].Deadline.Sub(now) < renewBelow:
+		r.Queue[at].Deadline = now.Add(ticketTTL)
+	default:
+		return false, nil
+	}
+	return true, nil
+}
+
+// waiters are the calls of Wait in this process, by the name of their lock and in their order.
+type waiters struct {
+	mu     sync.Mutex // guards byName
+	byName map[string][]*waiter
+}
+
+type waiter struct {
+	name string
+	wake chan struct{} // buffered, 1
+	all  *waiters
+}
+
+func (ws *waiters) add(name string) *waiter {
+	w := &waiter{name: name, wake: make(chan struct{}, 1), all: ws}
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if ws.byName == nil {
+		ws.byName = make(map[string][]*waiter)
+	}
+	ws.byName[name] = append(ws.byName[name], w)
+	return w
+}
+
+func (ws *waiters) remove(w *waiter) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	left := slices.DeleteFunc(ws.byName[w.name], func(o *waiter) bool { return o == w })
+	if len(left) == 0 {
+		delete(ws.byName, w.name)
+		return
+	}
+	ws.byName[w.name] = left
+}
+
+// wakeFirst wakes the first waiter of this process: its ticket is the earliest of the process.
+func (ws *waiters) wakeFirst(name string) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if waiting := ws.byName[name]; len(waiting) > 0 {
+		select {
+		case waiting[0].wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (w *waiter) isFirst() bool {
+	w.all.mu.Lock()
+	defer w.all.mu.Unlock()
+	return w.all.byName[w.name][0] == w
+}
+
+// pause waits until the lock may be free, or the ticket is to be renewed. false: ctx has ended.
+func (w *waiter) pause(ctx context.Context, locked *store.LockedError, end time.Time) bool {
+	d := pollOthers
+	if w.isFirst() {
+		d = min(d, pollFirst, max(locked.RetryAfter, time.Millisecond))
+	}
+	timer := time.NewTimer(min(d, time.Until(end)))
+	defer timer.Stop()
+	select {
+	case <-w.wake:
+	case <-timer.C:
+	case <-ctx.Done():
+		return false
+	}
+	return true
+}
+
+// AcquireAll acquires several locks in the order of their names, so that callers with common locks never wait for each other
+// in a circle. AcquireAll waits for at most wait altogether. If a lock cannot be had, those acquired before are released.
+func (l *Locks) AcquireAll(ctx context.Context, qs []Request, wait time.Duration) (held []Lock, err error) {
+	qs = slices.Clone(qs)
+	slices.SortFunc(qs, func(a, b Request) int { return cmp.Compare(a.Name, b.Name) })
+	if len(qs) == 0 || len(qs) > MaxNames {
+		return nil, invalid("names", "holds %d names, and must hold 1 to %d", len(qs), MaxNames)
+	}
+	for i := range qs {
+		if err := l.check(&qs[i]); err != nil {
+			return nil, err
+		}
+		if i > 0 && qs[i].Name == qs[i-1].Name {
+			return nil, invalid("names", "holds %q twice", qs[i].Name)
+		}
+	}
+	end := time.Now().Add(wait)
+	for i := range qs {
+		lock, _, err := l.Wait(ctx, qs[i], min(time.Until(end), MaxWait))
+		if err != nil {
+			l.releaseAll(ctx, held)
+			return nil, err
+		}
+		held = append(held, lock)
+	}
+	return held, nil
+}
+
+func (l *Locks) releaseAll(ctx context.Context, held []Lock) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
+	defer cancel()
+	for _, h := range slices.Backward(held) {
+		_ = l.Release(ctx, h.Name, h.Fence) // otherwise the lock expires
+	}
+}
