@@ -34,15 +34,15 @@ func (s *Server) newRouter(state *status.Service) *mux.Router {
 
 	s.keys = ofKey(exchange.KeysPath, methods{
 		"GET":    answer(exchange.ReadKey.After(single.CheckGet), single.Get, nil, append([]string{"entry"}, exchange.ReadParams...)...),
-		"PUT":    answer(exchange.WriteKey.After(single.CheckPut), single.Put, nil, "ttl", "expires_at", "copies"),
-		"POST":   answer(exchange.WriteKey.After(keys.CheckTouch), single.Touch, nil, "ttl"),
-		"DELETE": answer(exchange.WriteKey, single.Delete, nil),
+		"PUT":    answer(exchange.WriteKey.After(single.CheckPut), single.Put, nil, "ttl", "expires_at", "copies", "durable"),
+		"POST":   answer(exchange.WriteKey.After(keys.CheckTouch), single.Touch, nil, "ttl", "durable"),
+		"DELETE": answer(exchange.WriteKey.After(keys.CheckDelete), single.Delete, nil, "durable"),
 	})
-	at("/v1/batch", methods{"POST": answer(exchange.PerItem, many.Batch, nil, exchange.ReadParams...)})
-	at("/v1/txn", methods{"POST": answer(exchange.AllItems, many.Transact, []negotiate.Variant{negotiate.JSON})})
+	at("/v1/batch", methods{"POST": answer(exchange.PerItem, many.Batch, nil, append([]string{"durable"}, exchange.ReadParams...)...)})
+	at("/v1/txn", methods{"POST": answer(exchange.AllItems, many.Transact, []negotiate.Variant{negotiate.JSON}, "durable")})
 	at("/v1/keys", methods{
 		"GET":    answer(exchange.ReadPrefix(single.ListedPrefix), single.List, negotiate.Lists, "prefix", "delimiter", "after", "limit", "values", "consistency", "max_staleness"),
-		"POST":   answer(exchange.WriteAll.After(keys.CheckCreate), single.Create, negotiate.Documents, "ttl"),
+		"POST":   answer(exchange.WriteAll.After(keys.CheckCreate), single.Create, negotiate.Documents, "ttl", "durable"),
 		"DELETE": answer(exchange.WritePrefix(single.DeletedPrefix), single.DeletePrefix, negotiate.Documents, "prefix", "after", "limit", "all"),
 	})
 	at(exchange.ChangesPath, methods{"GET": answer(exchange.ReadPrefix(feed.Prefix), changes.Changes, negotiate.Changes, "since", "prefix", "values", "wait", "limit")})

@@ -45,6 +45,8 @@ type Writer interface {
 	// Copy copies a committed entry to further partitions until want partitions hold it (store.EveryReachable: all
 	// reachable partitions). It returns the number of partitions that hold the entry.
 	Copy(ctx context.Context, e store.Entry, want int) (held int, err error)
+	// Secure returns nil once a majority of the voters holds the marked writes in order.
+	Secure(ctx context.Context, marks ...store.Mark) error
 	// Master returns the name of the key's master.
 	Master(key store.Key) string
 }

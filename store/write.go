@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/runnelkv/runnel/store/internal/backend"
 	"github.com/runnelkv/runnel/store/internal/catchup"
@@ -272,6 +273,30 @@ func (s *Store) committerOf(ctx context.Context, c *cluster.Map, u *commit.Reque
 		}
 	}
 	return nil, &backend.MasterError{Master: name, RetryAfter: s.options.Poll, Err: backend.ErrUnknownPartition}
+}
+
+// Secure returns nil once a majority of the voters durably holds, by position, each write that a mark names and everything
+// that its master wrote before: no loss of a minority of the partitions can then undo the write. Before the first change of
+// the cluster map all configured partitions are voters. Secure does not need the sync process. The error, at the latest after
+// the timeout of a database operation, says why a write is not known to be held; the write stands on its master.
+func (s *Store) Secure(ctx context.Context, marks ...Mark) error {
+	c := s.cluster.Map()
+	if c == nil {
+		return errors.New("no partition that belongs to a cluster was reached")
+	}
+	voters := c.Voters
+	if voters == nil {
+		for _, b := range s.backends.All() {
+			voters = append(voters, b.Name())
+		}
+	}
+	errs := make([]error, len(marks))
+	var group sync.WaitGroup
+	for i, m := range marks {
+		group.Go(func() { errs[i] = s.copier.Secure(ctx, m, voters) })
+	}
+	group.Wait()
+	return errors.Join(errs...)
 }
 
 // EveryReachable asks Copy for all partitions that this process can reach.

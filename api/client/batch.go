@@ -87,7 +87,7 @@ type Result struct {
 	ETag     string // of a put, with its quotes
 	Revision int64  // of a put or a delete
 	Entry    *Entry // of a get
-	Err      error  // an *Error, or a *ConnectionError for an operation whose result did not arrive; nil for success
+	Err      error  // an *Error, ErrNotSecured, or a *ConnectionError for an operation whose result did not arrive; nil for success
 }
 
 // Batch does operations on single keys and returns a result for each, in their order. A batch is not atomic. An
@@ -165,7 +165,7 @@ func (c *Client) sendBatch(ctx context.Context, b *batch, o ReadOptions) error {
 	}
 	resp, err := c.send(ctx, request{
 		method: http.MethodPost, path: "/v1/batch", query: o.query(), header: http.Header{"Content-Type": {mediaLines}}, accept: mediaLines,
-		body: Bytes(body.Bytes()), idempotent: b.idempotent, isWrite: true,
+		body: Bytes(body.Bytes()), idempotent: b.idempotent, isWrite: true, securable: true,
 	})
 	if err != nil {
 		return err
@@ -228,6 +228,9 @@ func (l *resultLine) UnmarshalJSON(raw []byte) error {
 
 func (l *resultLine) result() Result {
 	r := Result{Status: l.Status, ETag: l.ETag, Revision: l.Revision, Entry: l.entry}
+	if l.Status == http.StatusAccepted {
+		r.Err = ErrNotSecured
+	}
 	if l.Status/100 == 2 {
 		return r
 	}

@@ -37,6 +37,9 @@ type Options struct {
 	// FinishWrites lets a put or batch that was sent run to its end when its context is cancelled, and only stops
 	// further attempts. Its outcome is then known.
 	FinishWrites bool
+	// Majority lets every write of keys wait until a majority of the voters holds the write, so that no loss of a master
+	// can undo the write. If that takes too long, the error is ErrNotSecured.
+	Majority bool
 	// UserAgent is the User-Agent header; "runnel-client" if empty.
 	UserAgent string
 	// Transport sends the requests; nil for a transport of this client alone with MaxConnections idle connections.

@@ -31,6 +31,9 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrPreconditionFailed: a condition did not hold; nothing was stored.
 	ErrPreconditionFailed = errors.New("precondition failed")
+	// ErrNotSecured: the write is durable at its master, but not known to be on a majority of the voters; see
+	// Options.Majority.
+	ErrNotSecured = errors.New("stored at the master, but not known to be on a majority of the voters")
 	// ErrUnauthorized: the server asks for another API key.
 	ErrUnauthorized = errors.New("unauthorized")
 	// ErrResync: the changes since a token are incomplete. Watch again from the beginning, and drop every key that is

@@ -168,7 +168,8 @@ type PutResult struct {
 	Incomplete bool
 }
 
-// Put stores a value under key. When Put returns without an error, the value is durable at the key's master.
+// Put stores a value under key. When Put returns without an error, the value is durable at the key's master. With
+// ErrNotSecured the result is set too.
 func (c *Client) Put(ctx context.Context, key string, value []byte, o PutOptions) (PutResult, error) {
 	return c.PutBody(ctx, key, Bytes(value), o)
 }
@@ -201,7 +202,7 @@ func (c *Client) Touch(ctx context.Context, key string, ttl time.Duration, only 
 	only.addTo(header)
 	return c.sendWrite(ctx, request{
 		method: http.MethodPost, path: wire.Path(wire.KeysPath, key), query: url.Values{"ttl": {ttl.String()}}, header: header,
-		success: []int{http.StatusNoContent}, idempotent: only.isZero(),
+		success: []int{http.StatusNoContent, http.StatusAccepted}, idempotent: only.isZero(),
 	})
 }
 
@@ -211,14 +212,14 @@ func (c *Client) Delete(ctx context.Context, key string, only Conditions) error 
 	only.addTo(header)
 	_, err := c.sendWrite(ctx, request{
 		method: http.MethodDelete, path: wire.Path(wire.KeysPath, key), header: header,
-		success: []int{http.StatusNoContent}, idempotent: only.isZero(),
+		success: []int{http.StatusNoContent, http.StatusAccepted}, idempotent: only.isZero(),
 	})
 	return err
 }
 
 // sendWrite sends a write of one key.
 func (c *Client) sendWrite(ctx context.Context, r request) (PutResult, error) {
-	r.isWrite = true
+	r.isWrite, r.securable = true, true
 	resp, err := c.send(ctx, r)
 	if err != nil {
 		return PutResult{}, err
@@ -226,5 +227,5 @@ func (c *Client) sendWrite(ctx context.Context, r request) (PutResult, error) {
 	return PutResult{
 		ETag: resp.Header.Get("ETag"), Revision: intHeader(resp, revisionHeader), Copies: int(intHeader(resp, "Runnel-Copies")),
 		Incomplete: resp.StatusCode == http.StatusAccepted,
-	}, resp.Body.Close()
+	}, cmp.Or(resp.Body.Close(), notSecured(resp))
 }

@@ -16,6 +16,8 @@ import (
 const (
 	mediaJSON  = "application/json"
 	mediaLines = "application/x-ndjson"
+	// durableHeader says where a write is known to be durable, if the request asks for a majority of the voters.
+	durableHeader = "Runnel-Durable"
 	// revisionHeader is in every successful response about a single key.
 	revisionHeader = "Runnel-Revision"
 )
@@ -33,6 +35,7 @@ type request struct {
 
 	idempotent bool          // sending the request twice is as good as once
 	isWrite    bool          // Options.FinishWrites applies
+	securable  bool          // Options.Majority applies
 	silence    time.Duration // the least timeout; 0 for that of the options
 }
 
@@ -159,6 +162,11 @@ func (c *Client) getJSON(ctx context.Context, r request, document any) (json.Raw
 	if err != nil {
 		return nil, err
 	}
+	return readJSON(resp, r, document)
+}
+
+// readJSON reads the response to r into document.
+func readJSON(resp *http.Response, r request, document any) (json.RawMessage, error) {
 	defer resp.Body.Close()
 	raw, err := io.ReadAll(resp.Body)
 	if err != nil {
@@ -168,4 +176,12 @@ func (c *Client) getJSON(ctx context.Context, r request, document any) (json.Raw
 		return nil, malformed(fmt.Sprintf("response to %s %s", r.method, r.path), err)
 	}
 	return raw, nil
+}
+
+// notSecured returns ErrNotSecured if the response says that a write is not known to be on a majority of the voters.
+func notSecured(resp *http.Response) error {
+	if resp.Header.Get(durableHeader) == "master" {
+		return ErrNotSecured
+	}
+	return nil
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"maps"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -13,6 +15,15 @@ import (
 // send sends r, repeats it while that is safe and Options.RetryFor lasts, and returns the successful response; the caller
 // closes the body. Otherwise send returns the error of the last attempt.
 func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
+	header := http.Header{} // of a response that another one implies
+	if r.securable && c.o.Majority {
+		r.query = maps.Clone(r.query)
+		if r.query == nil {
+			r.query = url.Values{}
+		}
+		r.query.Set("durable", "majority")
+		header.Set(durableHeader, "master")
+	}
 	retry := c.newRetry()
 	for unknown, reset := false, false; ; {
 		resp, err := c.attempt(ctx, r)
@@ -21,7 +32,7 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 		}
 		if unknown && r.method == http.MethodDelete && errors.Is(err, ErrNotFound) {
 			// An earlier attempt has deleted the key.
-			return &http.Response{StatusCode: http.StatusNoContent, Header: http.Header{}, Body: http.NoBody}, nil
+			return &http.Response{StatusCode: http.StatusNoContent, Header: header, Body: http.NoBody}, nil
 		}
 		if errors.Is(err, ErrSessionLost) && c.o.Session != nil && !reset {
 			if reset = true; c.o.Session.Reset() == nil {

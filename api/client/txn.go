@@ -30,7 +30,8 @@ type TxnResult struct {
 	Raw json.RawMessage
 }
 
-// Txn does a transaction, all or none. A transaction with an unknown outcome is not repeated.
+// Txn does a transaction, all or none. A transaction with an unknown outcome is not repeated. With ErrNotSecured the result is
+// set too.
 func (c *Client) Txn(ctx context.Context, t Txn) (*TxnResult, error) {
 	document, err := json.Marshal(t)
 	if err != nil {
@@ -45,9 +46,15 @@ func (c *Client) TxnJSON(ctx context.Context, document Body) (*TxnResult, error)
 		Succeeded bool         `json:"succeeded"`
 		Results   []resultLine `json:"results"`
 	}
-	raw, err := c.getJSON(ctx, request{
-		method: http.MethodPost, path: "/v1/txn", header: http.Header{"Content-Type": {mediaJSON}}, body: document, isWrite: true,
-	}, &response)
+	q := request{
+		method: http.MethodPost, path: "/v1/txn", header: http.Header{"Content-Type": {mediaJSON}}, body: document, accept: mediaJSON,
+		success: []int{http.StatusOK, http.StatusAccepted}, isWrite: true, securable: true,
+	}
+	resp, err := c.send(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := readJSON(resp, q, &response)
 	if err != nil {
 		return nil, err
 	}
@@ -55,5 +62,5 @@ func (c *Client) TxnJSON(ctx context.Context, document Body) (*TxnResult, error)
 	for _, line := range response.Results {
 		r.Results = append(r.Results, line.result())
 	}
-	return r, nil
+	return r, notSecured(resp)
 }

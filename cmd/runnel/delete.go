@@ -13,6 +13,7 @@ import (
 
 func newDelete(p *program) *cobra.Command {
 	var ifMatch, session string
+	var majority bool
 	d := &prefixDeletion{p: p}
 	cmd := &cobra.Command{
 		Use:     "delete KEY | --prefix PREFIX | --all",
@@ -41,11 +42,14 @@ be deleted or not. An interrupted command does not restore deleted keys.`,
 				if err := d.checkArguments(args, ifMatch); err != nil {
 					return err
 				}
+				if majority {
+					return console.UsageError("--majority needs a single KEY")
+				}
 			} else if d.yes {
 				return console.UsageError("--yes needs --prefix or --all: a single KEY is deleted without asking")
 			}
 			var err error
-			if d.c, err = p.client(session, client.Options{FinishWrites: many}); err != nil {
+			if d.c, err = p.client(session, client.Options{FinishWrites: many, Majority: majority}); err != nil {
 				return err
 			}
 			if many {
@@ -56,6 +60,7 @@ be deleted or not. An interrupted command does not restore deleted keys.`,
 	}
 	f := cmd.Flags()
 	sessionFlag(f, &session)
+	majorityFlag(f, &majority)
 	f.StringVar(&ifMatch, "if-match", "", "delete only if the key has this `ETAG`")
 	f.StringVar(&d.prefix, "prefix", "", "delete every key that begins with `PREFIX`")
 	p.completePrefix(cmd)

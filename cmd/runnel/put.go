@@ -11,6 +11,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/runnelkv/runnel/api/client"
 	"github.com/runnelkv/runnel/api/wire"
@@ -23,6 +24,7 @@ type putOptions struct {
 	contentType string
 	ttl         time.Duration
 	copies      string
+	majority    bool
 	ifMatch     string
 	ifNoneMatch string
 	meta        map[string]string
@@ -42,8 +44,9 @@ a file. On exit status 0 the value is durable at the master.
 The default media type is text/plain for an argument, the type of the extension
 for a file, and otherwise application/octet-stream.
 
---copies 2, or all, waits until 2 or all partitions hold the value. If fewer do in
-time, the value is stored anyway and the exit status is 1.
+--copies 2, or all, waits until 2 or all partitions hold the value; --majority waits
+until a majority of the voters holds it in order, so that no loss of a master can undo
+it. If that takes too long, the value is stored anyway and the exit status is 1.
 
 --if-match stores only if the key has this ETag, --if-none-match '*' only if the
 key does not exist. Otherwise nothing is changed, and the error is "412
@@ -61,7 +64,7 @@ on its own success. Get the key to see whether the value was stored.`,
 			if err != nil {
 				return err
 			}
-			c, err := p.client(o.session, client.Options{})
+			c, err := p.client(o.session, client.Options{Majority: o.majority})
 			if err != nil {
 				return err
 			}
@@ -75,6 +78,7 @@ on its own success. Get the key to see whether the value was stored.`,
 	f.DurationVar(&o.ttl, "ttl", 0, "expire after this time, on every partition (such as 30s or 24h)")
 	f.StringVar(&o.copies, "copies", "", "wait until `N` partitions, or all, hold the value")
 	complete(cmd, "copies", "2", "all")
+	majorityFlag(f, &o.majority)
 	f.StringVar(&o.ifMatch, "if-match", "", "store only if the key has this `ETAG`; * if the key exists")
 	f.StringVar(&o.ifNoneMatch, "if-none-match", "", "store only if the key does not have this `ETAG`; * if the key does not exist")
 	f.StringToStringVar(&o.meta, "meta", nil, "metadata to store with the value, as `NAME=TEXT`; may be repeated")
@@ -150,11 +154,14 @@ func (p *program) putValue(ctx context.Context, c *client.Client, key string, v 
 		ContentType: cmp.Or(o.contentType, v.contentType), TTL: o.ttl, Copies: o.copies, Metadata: o.meta,
 		If: conditions(o.ifMatch, o.ifNoneMatch),
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, client.ErrNotSecured) {
 		return withKey(key, err)
 	}
-	if _, err := fmt.Fprintln(p.Out, put.ETag); err != nil || !put.Incomplete {
-		return err
+	if _, writeErr := fmt.Fprintln(p.Out, put.ETag); writeErr != nil || !put.Incomplete {
+		return writeErr
+	}
+	if err != nil {
+		return withKey(key, err)
 	}
 	return fmt.Errorf("key %q is stored, but %d partitions hold the value so far instead of %s; the sync process copies it to the rest", key, put.Copies, o.copies)
 }
@@ -162,6 +169,7 @@ func (p *program) putValue(ctx context.Context, c *client.Client, key string, v 
 func newTouch(p *program) *cobra.Command {
 	var ttl time.Duration
 	var ifMatch, session string
+	var majority bool
 	cmd := &cobra.Command{
 		Use:   "touch KEY --ttl DURATION",
 		Short: "Renew when a key expires, and print its new ETag",
@@ -174,7 +182,7 @@ sent. If the key does not exist, the exit status is 1.`,
 			if ttl <= 0 {
 				return console.UsageError("--ttl is required: a duration like 30s or 12h")
 			}
-			c, err := p.client(session, client.Options{})
+			c, err := p.client(session, client.Options{Majority: majority})
 			if err != nil {
 				return err
 			}
@@ -188,7 +196,13 @@ sent. If the key does not exist, the exit status is 1.`,
 	}
 	f := cmd.Flags()
 	sessionFlag(f, &session)
+	majorityFlag(f, &majority)
 	f.DurationVar(&ttl, "ttl", 0, "expire after this time, on every partition (such as 30s or 24h)")
 	f.StringVar(&ifMatch, "if-match", "", "renew only if the key has this `ETAG`")
 	return cmd
+}
+
+// majorityFlag adds the flag of a write that waits for a majority of the voters.
+func majorityFlag(f *pflag.FlagSet, majority *bool) {
+	f.BoolVar(majority, "majority", false, "wait until a majority of the voters holds the write in order")
 }

@@ -12,6 +12,7 @@ import (
 
 func newTxn(p *program) *cobra.Command {
 	var session string
+	var majority bool
 	cmd := &cobra.Command{
 		Use:   "txn FILE|-",
 		Short: "Do several operations on one master, all or none",
@@ -28,7 +29,7 @@ with an unknown outcome is not repeated.`,
 			if err != nil {
 				return err
 			}
-			c, err := p.client(session, client.Options{})
+			c, err := p.client(session, client.Options{Majority: majority})
 			if err != nil {
 				return err
 			}
@@ -36,6 +37,7 @@ with an unknown outcome is not repeated.`,
 		},
 	}
 	sessionFlag(cmd.Flags(), &session)
+	majorityFlag(cmd.Flags(), &majority)
 	return cmd
 }
 
@@ -49,11 +51,11 @@ func (p *program) txnSource(ctx context.Context, file string) (value, error) {
 
 func (p *program) runTxn(ctx context.Context, c *client.Client, document value) error {
 	result, err := c.TxnJSON(ctx, document.Body)
-	if err != nil {
+	if result == nil {
 		return err
 	}
-	if _, err := io.WriteString(p.Out, indent(result.Raw)); err != nil || result.Succeeded {
-		return err
+	if _, writeErr := io.WriteString(p.Out, indent(result.Raw)); writeErr != nil || result.Succeeded {
+		return errors.Join(writeErr, err)
 	}
 	return errors.New("the conditions did not hold")
 }

@@ -15,15 +15,16 @@ import (
 // batchAnswer writes the answer of a batch while the batch runs.
 type batchAnswer struct {
 	resultWriter
-	w        *exchange.Response
-	minimal  bool           // Prefer: return=minimal: results only for gets and refused operations
-	done     int            // operations that succeeded
-	refusals int            // operations that were refused
-	seen     sessionTracker // by this answer
-	sender   *sender        // of a stream; nil: gathered results are sent directly
-	ending   bool           // nothing follows the gathered results
-	trails   bool           // a trailer with the session follows the body
-	err      error          // of sending: the client is gone or does not read
+	w         *exchange.Response
+	minimal   bool                  // Prefer: return=minimal: results only for gets and refused operations
+	done      int                   // operations that succeeded
+	refusals  int                   // operations that were refused
+	seen      sessionTracker        // by this answer
+	sender    *sender               // of a stream; nil: gathered results are sent directly
+	ending    bool                  // nothing follows the gathered results
+	trails    bool                  // a trailer with the session follows the body
+	unsecured map[store.Origin]bool // masters whose writes are not known to be on a majority of the voters; see batch.secure
+	err       error                 // of sending: the client is gone or does not read
 }
 
 func newBatchAnswer(w *exchange.Response, out []byte, seen sessionTracker) *batchAnswer {
@@ -48,12 +49,23 @@ func (a *batchAnswer) answerWrite(o *op, e *store.Entry, created bool) {
 	a.seen.record(store.Mark{Origin: e.Origin, Revision: e.Revision})
 	a.done++
 	a.w.RecordItem(o.act(), o.Entry.Key, e, http.StatusNoContent)
-	if a.minimal {
+	if a.minimal && !a.unsecured[e.Origin] {
 		a.index++
 		return
 	}
-	a.writeResult(o, e, created)
+	a.writeResult(o, e, writeStatus(o, created, a.unsecured[e.Origin]))
 	a.sendIfOver(wholeAnswer)
+}
+
+// writeStatus returns the status of a write.
+func writeStatus(o *op, created, unsecured bool) int {
+	switch {
+	case unsecured:
+		return http.StatusAccepted
+	case created && o.name != "delete":
+		return http.StatusCreated
+	}
+	return http.StatusNoContent
 }
 
 // answerRefusal adds the result of an operation that failed or was refused.

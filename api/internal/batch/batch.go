@@ -11,6 +11,7 @@ import (
 	"github.com/runnelkv/runnel/api/internal/exchange"
 	"github.com/runnelkv/runnel/api/internal/negotiate"
 	"github.com/runnelkv/runnel/api/internal/problem"
+	"github.com/runnelkv/runnel/api/internal/write"
 	"github.com/runnelkv/runnel/store"
 )
 
@@ -36,6 +37,10 @@ func (s *Service) Batch(w *exchange.Response, r *exchange.Request) error {
 	if err != nil {
 		return err
 	}
+	majority, err := write.Durable(r.Query)
+	if err != nil {
+		return err
+	}
 	lines, err := hasLines(r.Header)
 	if err != nil {
 		return err
@@ -48,6 +53,7 @@ func (s *Service) Batch(w *exchange.Response, r *exchange.Request) error {
 		return err
 	}
 	b := batches.Get().(*batch)
+	b.majority = majority
 	b.service, b.request, b.read, b.answer = s, r, o, newBatchAnswer(w, b.out, sessionTracker{s.store.Tag, o.Session, b.marks})
 	if b.keeps = exchange.InSession(r.Header, &o); o.Consistency == store.InSession || o.Consistency == "" {
 		b.read.Consistency = store.Any // means the same, and GetMany reads such keys together
@@ -83,13 +89,14 @@ func hasLines(h http.Header) (bool, error) {
 
 // batch runs the operations of a request.
 type batch struct {
-	service *Service
-	request *exchange.Request
-	read    store.ReadOptions // for gets
-	keeps   bool              // the client has a session: no get reads older data than the gets before
-	wrote   bool              // the batch has written: later gets ask the master
-	answer  *batchAnswer
-	reading budget.Hold // memory for the values of gets
+	service  *Service
+	request  *exchange.Request
+	read     store.ReadOptions // for gets
+	keeps    bool              // the client has a session: no get reads older data than the gets before
+	wrote    bool              // the batch has written: later gets ask the master
+	majority bool              // each write shall be on a majority of the voters
+	answer   *batchAnswer
+	reading  budget.Hold // memory for the values of gets
 
 	// Reused by later windows and later batches.
 	ops     []op

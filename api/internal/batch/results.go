@@ -66,17 +66,12 @@ func (rs *resultWriter) appendVersion(e *store.Entry) {
 }
 
 // writeResult appends the result of a put or a delete.
-func (rs *resultWriter) writeResult(o *op, e *store.Entry, created bool) {
-	switch {
-	case o.name == "delete":
-		rs.openResult(o, http.StatusNoContent)
+func (rs *resultWriter) writeResult(o *op, e *store.Entry, status int) {
+	rs.openResult(o, status)
+	if o.name == "delete" {
 		rs.b = strconv.AppendInt(append(rs.b, `,"revision":`...), int64(e.Revision), 10)
 		rs.closeResult()
 		return
-	case created:
-		rs.openResult(o, http.StatusCreated)
-	default:
-		rs.openResult(o, http.StatusNoContent)
 	}
 	rs.appendVersion(e)
 	if e.ExpiresAt != 0 {

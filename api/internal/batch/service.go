@@ -22,6 +22,7 @@ type Store interface {
 	GetMany(ctx context.Context, keys []store.Key, o store.ReadOptions, each func(i int, r store.Read, err error))
 	Update(ctx context.Context, keys []store.Key, o store.UpdateOptions, fn func(*store.Tx) error) error
 	UpdateEach(ctx context.Context, changes []store.Write)
+	Secure(ctx context.Context, marks ...store.Mark) error
 }
 
 // New returns a Service.

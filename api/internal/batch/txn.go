@@ -10,6 +10,7 @@ import (
 	"github.com/runnelkv/runnel/api/internal/exchange"
 	"github.com/runnelkv/runnel/api/internal/negotiate"
 	"github.com/runnelkv/runnel/api/internal/problem"
+	"github.com/runnelkv/runnel/api/internal/write"
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/access"
@@ -23,6 +24,10 @@ const maxTxnOperations = 256
 // or none.
 func (s *Service) Transact(w *exchange.Response, r *exchange.Request) error {
 	if err := requireJSON(r.Header); err != nil {
+		return err
+	}
+	majority, err := write.Durable(r.Query)
+	if err != nil {
 		return err
 	}
 	session, err := s.ReadSession(r.Header)
@@ -62,9 +67,35 @@ func (s *Service) Transact(w *exchange.Response, r *exchange.Request) error {
 	h["Cache-Control"] = exchange.NoStore
 	h["Runnel-Partition"] = []string{master}
 	h[exchange.SessionHeader] = []string{s.SessionToken(t.seen(session))}
-	w.WriteHeader(http.StatusOK)
+	w.WriteHeader(s.secureTransaction(w, t, majority))
 	w.Write(answer) // an error means that the client is gone
 	return nil
+}
+
+// secureTransaction waits, if majority asks for that, until a majority of the voters holds what the transaction wrote, and
+// returns the status of the answer.
+func (s *Service) secureTransaction(w *exchange.Response, t *transaction, majority bool) int {
+	newest := t.newest()
+	if !majority || newest.Revision == 0 {
+		return http.StatusOK
+	}
+	if !s.isSecured(w, newest) {
+		w.SetField(exchange.DurableHeader, "master")
+		return http.StatusAccepted
+	}
+	w.SetField(exchange.DurableHeader, "majority")
+	return http.StatusOK
+}
+
+// newest returns the mark of the last write; zero: the transaction wrote nothing.
+func (t *transaction) newest() (m store.Mark) {
+	ops := t.chosen()
+	for i := range t.results {
+		if e := &t.results[i].entry; !ops[i].reads() && e.Revision > m.Revision {
+			m = store.Mark{Origin: e.Origin, Revision: e.Revision}
+		}
+	}
+	return m
 }
 
 func requireJSON(h http.Header) error {
@@ -240,11 +271,11 @@ func (t *transaction) answer(master string) []byte {
 		read := store.Read{Entry: done.entry, Partition: master}
 		switch {
 		case o.name == "put":
-			rs.writeResult(o, &done.entry, !done.found)
+			rs.writeResult(o, &done.entry, writeStatus(o, !done.found, false))
 		case !done.found:
 			rs.problemResult(o, &store.Read{}, store.ErrNotFound)
 		case o.name == "delete":
-			rs.writeResult(o, &done.entry, false)
+			rs.writeResult(o, &done.entry, http.StatusNoContent)
 		default:
 			rs.readResult(o, &read)
 		}

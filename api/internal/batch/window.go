@@ -1,10 +1,12 @@
 package batch
 
 import (
+	"context"
 	"errors"
 	"slices"
 
 	"github.com/runnelkv/runnel/api/internal/budget"
+	"github.com/runnelkv/runnel/api/internal/exchange"
 	"github.com/runnelkv/runnel/store"
 )
 
@@ -152,10 +154,55 @@ func (b *batch) applyWrites(ops []op, n int) {
 		}
 	}
 	b.service.store.UpdateEach(b.request.Context(), b.changes)
+	b.secure(ops)
 	for i := range b.changes {
 		err := b.changes[i].Err
 		b.wrote = b.wrote || err == nil || errors.Is(err, store.ErrOutcomeUnknown)
 	}
+}
+
+// secure waits until a majority of the voters holds the writes among the operations, if the request asks for that.
+func (b *batch) secure(ops []op) {
+	clear(b.answer.unsecured)
+	if !b.majority {
+		return
+	}
+	newest := make(map[store.Origin]store.Revision)
+	changes := b.changes
+	for i := range ops {
+		if o := &ops[i]; o.failed == nil && !o.reads() {
+			if e, _ := outcome(o, &changes[0]); changes[0].Err == nil {
+				newest[e.Origin] = max(newest[e.Origin], e.Revision)
+			}
+			changes = changes[1:]
+		}
+	}
+	for origin, revision := range newest {
+		if b.service.isSecured(b.answer.w, store.Mark{Origin: origin, Revision: revision}) {
+			continue
+		}
+		if b.answer.unsecured == nil {
+			b.answer.unsecured = make(map[store.Origin]bool)
+		}
+		b.answer.unsecured[origin] = true
+	}
+}
+
+// isSecured waits until a majority of the voters holds a write, and reports whether that is known.
+func (s *Service) isSecured(w *exchange.Response, m store.Mark) bool {
+	err := s.store.Secure(context.WithoutCancel(w.Request.Context()), m)
+	if err != nil {
+		s.Logger.Debug("writes are not known to be on a majority of the voters", "request", w.ID, "error", err)
+	}
+	return err == nil
+}
+
+// outcome returns the entry that a change has written for an operation.
+func outcome(o *op, c *store.Write) (e *store.Entry, created bool) {
+	if o.written != nil {
+		return &o.written.Entry, o.written.Created
+	}
+	return &c.Entry, c.Created
 }
 
 // answerWrite answers a write, or an operation that was refused before it ran, and returns the remaining changes.
@@ -164,13 +211,11 @@ func (b *batch) answerWrite(o *op, changes []store.Write) []store.Write {
 		b.answer.answerRefusal(o, o.failed)
 		return changes
 	}
-	switch c := &changes[0]; {
-	case c.Err != nil:
+	if c := &changes[0]; c.Err != nil {
 		b.answer.answerRefusal(o, c.Err)
-	case o.written != nil:
-		b.answer.answerWrite(o, &o.written.Entry, o.written.Created)
-	default:
-		b.answer.answerWrite(o, &c.Entry, c.Created)
+	} else {
+		e, created := outcome(o, c)
+		b.answer.answerWrite(o, e, created)
 	}
 	return changes[1:]
 }

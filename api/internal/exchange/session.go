@@ -14,6 +14,9 @@ import (
 // SessionHeader carries a session token from each answer to the next request; see store.Vector.
 const SessionHeader = "Runnel-Session"
 
+// DurableHeader says where a write is known to be durable: on the master, or on a majority of the voters.
+const DurableHeader = "Runnel-Durable"
+
 // ReadSession returns the session of the header, or of the cookie of a browser. Without either the session is zero.
 func (s *Shared) ReadSession(h http.Header) (store.Vector, error) {
 	values := h[SessionHeader]

@@ -99,7 +99,7 @@ func (c classic) spread(w *exchange.Response, r *exchange.Request, e store.Entry
 	if !c.isCanonical() {
 		return done
 	}
-	if !c.s.copyEntry(w, r, e, store.EveryReachable) {
+	if !c.s.copyEntry(w, r, &e, store.EveryReachable) {
 		return http.StatusAccepted
 	}
 	return done

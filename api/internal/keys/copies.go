@@ -7,6 +7,7 @@ import (
 
 	"github.com/runnelkv/runnel/api/internal/exchange"
 	"github.com/runnelkv/runnel/api/internal/problem"
+	"github.com/runnelkv/runnel/api/internal/write"
 	"github.com/runnelkv/runnel/store"
 )
 
@@ -26,10 +27,35 @@ func (s *Service) copies(q url.Values) (int, error) {
 	return n, nil
 }
 
-// copyEntry copies a committed entry until copies partitions hold it, and reports success. The write stands in any
-// case: errors here do not fail the request, and the copying continues if the client leaves.
-func (s *Service) copyEntry(w *exchange.Response, r *exchange.Request, e store.Entry, copies int) bool {
-	held, err := s.store.Copy(context.WithoutCancel(r.Context()), e, copies)
+// copyWritten copies a committed entry as the parameters of its request ask, and reports whether the copies are there. The
+// write stands in any case: errors here do not fail the request, and the copying continues if the client leaves.
+func (s *Service) copyWritten(w *exchange.Response, r *exchange.Request, e *store.Entry, copies int) bool {
+	enough := copies == 0 || s.copyEntry(w, r, e, copies)
+	return s.secure(w, r, e) && enough
+}
+
+// secure waits for a majority of the voters if the request asks for that. Its parameters have been checked.
+func (s *Service) secure(w *exchange.Response, r *exchange.Request, e *store.Entry) bool {
+	if len(r.Query) == 0 {
+		return true
+	}
+	majority, _ := write.Durable(r.Query)
+	if !majority {
+		return true
+	}
+	err := s.store.Secure(context.WithoutCancel(r.Context()), store.Mark{Origin: e.Origin, Revision: e.Revision})
+	if err != nil {
+		s.Logger.Debug("a write is not known to be on a majority of the voters", "request", w.ID, "key", string(e.Key), "error", err)
+		w.SetField(exchange.DurableHeader, "master")
+		return false
+	}
+	w.SetField(exchange.DurableHeader, "majority")
+	return true
+}
+
+// copyEntry copies a committed entry until copies partitions hold it, and reports success.
+func (s *Service) copyEntry(w *exchange.Response, r *exchange.Request, e *store.Entry, copies int) bool {
+	held, err := s.store.Copy(context.WithoutCancel(r.Context()), *e, copies)
 	w.SetField("Runnel-Copies", strconv.Itoa(held))
 	enough := held >= copies && err == nil
 	if !enough {

@@ -117,6 +117,9 @@ func (d *keysDocument) Names() []wire.Text {
 // CheckCreate returns the error in the parameters of Create.
 func CheckCreate(r *exchange.Request) error {
 	_, err := write.TimeToLive(r.Query)
+	if err == nil {
+		_, err = write.Durable(r.Query)
+	}
 	return err
 }
 
@@ -139,5 +142,9 @@ func (s *Service) Create(w *exchange.Response, r *exchange.Request) error {
 	setWritten(w, &written.Entry)
 	s.SetSession(w, p.Session, store.Mark{Origin: written.Entry.Origin, Revision: written.Entry.Revision})
 	w.Header()["Location"] = []string{exchange.KeysPath + id.String()}
-	return s.Respond(w, r, http.StatusCreated, "entry", document.NewHead(&written.Entry))
+	status := http.StatusCreated
+	if !s.secure(w, r, &written.Entry) {
+		status = http.StatusAccepted
+	}
+	return s.Respond(w, r, status, "entry", document.NewHead(&written.Entry))
 }

@@ -22,6 +22,7 @@ type Store interface {
 	Update(ctx context.Context, keys []store.Key, o store.UpdateOptions, fn func(*store.Tx) error) error
 	UpdateEach(ctx context.Context, changes []store.Write)
 	Copy(ctx context.Context, e store.Entry, want int) (held int, err error)
+	Secure(ctx context.Context, marks ...store.Mark) error
 	Master(key store.Key) string
 	MaxValueBytes() int64
 	Status() store.Status

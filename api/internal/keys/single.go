@@ -128,7 +128,7 @@ func (s *Service) Put(w *exchange.Response, r *exchange.Request) error {
 		w.SetField("Location", wire.Path(exchange.KeysPath, store.Name(r.Key)))
 		status = http.StatusCreated
 	}
-	if copies > 0 && !s.copyEntry(w, r, written.Entry, copies) {
+	if !s.copyWritten(w, r, &written.Entry, copies) {
 		status = http.StatusAccepted
 	}
 	setWritten(w, &written.Entry)
@@ -143,6 +143,9 @@ func (s *Service) CheckPut(r *exchange.Request) error {
 		return nil
 	}
 	if _, err := s.copies(r.Query); err != nil {
+		return err
+	}
+	if _, err := write.Durable(r.Query); err != nil {
 		return err
 	}
 	if _, err := write.TimeToLive(r.Query); err != nil {
@@ -204,8 +207,18 @@ func (s *Service) Delete(w *exchange.Response, r *exchange.Request) error {
 	}
 	s.SetSession(w, session, store.Mark{Origin: tombstone.Origin, Revision: tombstone.Revision})
 	w.Header()["Runnel-Revision"] = []string{strconv.FormatInt(int64(tombstone.Revision), 10)}
+	if !s.secure(w, r, &tombstone) {
+		w.WriteHeader(http.StatusAccepted)
+		return nil
+	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// CheckDelete returns the error in the parameters of Delete.
+func CheckDelete(r *exchange.Request) error {
+	_, err := write.Durable(r.Query)
+	return err
 }
 
 // deleteEntry deletes the request's key on its master if the preconditions hold, and returns the tombstone. The error is

@@ -15,6 +15,9 @@ func CheckTouch(r *exchange.Request) error {
 	if err == nil && ttl == 0 {
 		err = problem.Parameter("ttl", "POST on a key renews its expiry, and needs ttl; PUT stores a value.")
 	}
+	if err == nil {
+		_, err = write.Durable(r.Query)
+	}
 	return err
 }
 
@@ -34,6 +37,10 @@ func (s *Service) Touch(w *exchange.Response, r *exchange.Request) error {
 	}
 	setWritten(w, &touched)
 	s.SetSession(w, p.Session, store.Mark{Origin: touched.Origin, Revision: touched.Revision})
-	w.WriteHeader(http.StatusNoContent)
+	status := http.StatusNoContent
+	if !s.secure(w, r, &touched) {
+		status = http.StatusAccepted
+	}
+	w.WriteHeader(status)
 	return nil
 }

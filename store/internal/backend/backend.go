@@ -40,7 +40,8 @@ type Backend struct {
 	proof       proof                       // that commits succeed
 	damages     damageLog
 
-	confirmations confirmations // of the counter's epoch
+	counters shared[partition.Revision] // for ConfirmEpoch
+	rows     shared[partition.Cluster]  // for ConfirmedMap
 
 	mu            sync.Mutex // guards the fields below
 	current       State

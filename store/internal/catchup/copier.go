@@ -60,7 +60,7 @@ func (c *Copier) Copy(ctx context.Context, e partition.Entry, want int) (held in
 	for range want - 1 {
 		group.Go(func() {
 			for b := range next {
-				err := c.reach(ctx, b, e)
+				err := c.reach(ctx, b, e.Origin, e.Revision)
 				mu.Lock()
 				if err != nil {
 					errs = append(errs, err)
@@ -122,23 +122,23 @@ func (c *Copier) catchUpsOf(st copyStream) *catchUps {
 	return c.streams[st]
 }
 
-// reach returns once b durably holds e, or a newer entry of its key.
-func (c *Copier) reach(ctx context.Context, b *backend.Backend, e partition.Entry) error {
-	if at, _ := b.Position(e.Origin); at.Holds(e.Revision) {
+// reach returns once b durably holds everything of an origin up to a revision.
+func (c *Copier) reach(ctx context.Context, b *backend.Backend, origin partition.Origin, upTo partition.Revision) error {
+	if at, _ := b.Position(origin); at.Holds(upTo) {
 		return nil
 	}
-	o := c.catchUpsOf(copyStream{b, e.Origin})
-	round := o.joinRound(e.Revision)
+	o := c.catchUpsOf(copyStream{b, origin})
+	round := o.joinRound(upTo)
 	select {
 	case <-round.done:
 		return round.err
 	case <-ctx.Done():
-		return fmt.Errorf("bring %s to %d of %s: %w", b.Name(), e.Revision, e.Origin, ctx.Err())
+		return fmt.Errorf("bring %s to %d of %s: %w", b.Name(), upTo, origin, ctx.Err())
 	case o.roundSlot <- struct{}{}:
 	}
 	defer func() { <-o.roundSlot }()
 	if upTo, mine := o.closeRound(round); mine {
-		round.err = c.catchUpBackend(ctx, b, e.Origin, upTo)
+		round.err = c.catchUpBackend(ctx, b, origin, upTo)
 		close(round.done)
 	}
 	return round.err
