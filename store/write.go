@@ -293,7 +293,7 @@ func (s *Store) Secure(ctx context.Context, marks ...Mark) error {
 	errs := make([]error, len(marks))
 	var group sync.WaitGroup
 	for i, m := range marks {
-		group.Go(func() { errs[i] = s.copier.Secure(ctx, m, voters) })
+		group.Go(func() { errs[i] = s.copier.Secure(ctx, m.Origin, m.Revision, voters) })
 	}
 	group.Wait()
 	return errors.Join(errs...)

@@ -13,7 +13,6 @@ import (
 
 func newDelete(p *program) *cobra.Command {
 	var ifMatch, session string
-	var majority bool
 	d := &prefixDeletion{p: p}
 	cmd := &cobra.Command{
 		Use:     "delete KEY | --prefix PREFIX | --all",
@@ -42,14 +41,11 @@ be deleted or not. An interrupted command does not restore deleted keys.`,
 				if err := d.checkArguments(args, ifMatch); err != nil {
 					return err
 				}
-				if majority {
-					return console.UsageError("--majority needs a single KEY")
-				}
 			} else if d.yes {
 				return console.UsageError("--yes needs --prefix or --all: a single KEY is deleted without asking")
 			}
 			var err error
-			if d.c, err = p.client(session, client.Options{FinishWrites: many, Majority: majority}); err != nil {
+			if d.c, err = p.client(session, client.Options{FinishWrites: many, Majority: d.majority}); err != nil {
 				return err
 			}
 			if many {
@@ -59,8 +55,7 @@ be deleted or not. An interrupted command does not restore deleted keys.`,
 		},
 	}
 	f := cmd.Flags()
-	sessionFlag(f, &session)
-	majorityFlag(f, &majority)
+	writeFlags(f, &session, &d.majority)
 	f.StringVar(&ifMatch, "if-match", "", "delete only if the key has this `ETAG`")
 	f.StringVar(&d.prefix, "prefix", "", "delete every key that begins with `PREFIX`")
 	p.completePrefix(cmd)
@@ -71,16 +66,19 @@ be deleted or not. An interrupted command does not restore deleted keys.`,
 
 // prefixDeletion deletes the keys that begin with a prefix, in steps.
 type prefixDeletion struct {
-	p      *program
-	c      *client.Client
-	prefix string
-	all    bool
-	yes    bool
+	p        *program
+	c        *client.Client
+	prefix   string
+	all      bool
+	yes      bool
+	majority bool // of a single KEY
 }
 
 // checkArguments rejects ambiguous command lines.
 func (d *prefixDeletion) checkArguments(args []string, ifMatch string) error {
 	switch {
+	case d.majority:
+		return console.UsageError("--majority needs a single KEY")
 	case len(args) > 0:
 		return console.UsageError("give only one of KEY, --prefix and --all")
 	case d.prefix == "" && !d.all:

@@ -72,13 +72,12 @@ on its own success. Get the key to see whether the value was stored.`,
 		},
 	}
 	f := cmd.Flags()
-	sessionFlag(f, &o.session)
+	writeFlags(f, &o.session, &o.majority)
 	f.StringVarP(&o.file, "file", "f", "", "read the value from `FILE`")
 	f.StringVarP(&o.contentType, "content-type", "t", "", "the media `TYPE` of the value")
 	f.DurationVar(&o.ttl, "ttl", 0, "expire after this time, on every partition (such as 30s or 24h)")
 	f.StringVar(&o.copies, "copies", "", "wait until `N` partitions, or all, hold the value")
 	complete(cmd, "copies", "2", "all")
-	majorityFlag(f, &o.majority)
 	f.StringVar(&o.ifMatch, "if-match", "", "store only if the key has this `ETAG`; * if the key exists")
 	f.StringVar(&o.ifNoneMatch, "if-none-match", "", "store only if the key does not have this `ETAG`; * if the key does not exist")
 	f.StringToStringVar(&o.meta, "meta", nil, "metadata to store with the value, as `NAME=TEXT`; may be repeated")
@@ -195,14 +194,14 @@ sent. If the key does not exist, the exit status is 1.`,
 		},
 	}
 	f := cmd.Flags()
-	sessionFlag(f, &session)
-	majorityFlag(f, &majority)
+	writeFlags(f, &session, &majority)
 	f.DurationVar(&ttl, "ttl", 0, "expire after this time, on every partition (such as 30s or 24h)")
 	f.StringVar(&ifMatch, "if-match", "", "renew only if the key has this `ETAG`")
 	return cmd
 }
 
-// majorityFlag adds the flag of a write that waits for a majority of the voters.
-func majorityFlag(f *pflag.FlagSet, majority *bool) {
+// writeFlags adds the flags of writes: the session, and whether to wait for a majority of the voters.
+func writeFlags(f *pflag.FlagSet, session *string, majority *bool) {
+	sessionFlag(f, session)
 	f.BoolVar(majority, "majority", false, "wait until a majority of the voters holds the write in order")
 }

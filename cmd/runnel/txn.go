@@ -36,8 +36,7 @@ with an unknown outcome is not repeated.`,
 			return p.runTxn(cmd.Context(), c, source)
 		},
 	}
-	sessionFlag(cmd.Flags(), &session)
-	majorityFlag(cmd.Flags(), &majority)
+	writeFlags(cmd.Flags(), &session, &majority)
 	return cmd
 }
 
