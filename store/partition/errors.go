@@ -37,6 +37,8 @@ var (
 	ErrTooFar = errors.New("too far behind")
 	// ErrNoSpace, together with ErrUnavailable: the database has no room for the entries.
 	ErrNoSpace = errors.New("no space left")
-	// ErrTooLarge: an entry exceeds a limit of the database.
+	// ErrNoChunk: the partition does not hold the chunk.
+	ErrNoChunk = errors.New("no such chunk")
+	// ErrTooLarge: an entry or a chunk exceeds a limit of the database.
 	ErrTooLarge = errors.New("too large for the partition")
 )

@@ -16,6 +16,7 @@ type Partition interface {
 	Reader
 	Source
 	Target
+	Chunks
 
 	// Close ends all connections. Running calls fail with ErrUnavailable.
 	Close() error

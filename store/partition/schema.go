@@ -15,6 +15,9 @@ const ballotVersion = 5
 // guardVersion is the version of the tables that introduced the number of guards.
 const guardVersion = 5
 
+// chunkVersion is the version of the tables that introduced chunks.
+const chunkVersion = 5
+
 // Schema is the version of a partition's tables, and the binaries that may use them.
 type Schema struct {
 	Version      int // 0: there are no tables
@@ -75,6 +78,14 @@ func (s Schema) CheckGuards() error {
 
 // HasBallots reports whether the tables hold ballots.
 func (s Schema) HasBallots() bool { return s.Version >= ballotVersion }
+
+// CheckChunks fails with ErrRefused unless the tables hold chunks.
+func (s Schema) CheckChunks() error {
+	if s.Version < chunkVersion {
+		return fmt.Errorf("%w: files need tables of schema %d, and these are of %d: run 'runnel migrate --run'", ErrRefused, chunkVersion, s.Version)
+	}
+	return nil
+}
 
 // CheckBallots fails with ErrRefused unless the tables hold ballots, and binaries that would ignore
 // ballots and moves are shut out.

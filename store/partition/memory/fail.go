@@ -37,6 +37,12 @@ const (
 	OpCollect     = "collect"
 	OpAcquire     = "acquire"
 	OpRelease     = "release"
+
+	OpPutChunk    = "put chunk"
+	OpGetChunk    = "get chunk"
+	OpTouchChunks = "touch chunks"
+	OpListChunks  = "list chunks"
+	OpDropChunks  = "drop chunks"
 )
 
 // Fail runs hook at each operation of this handle; nil removes the hook. The hook runs in the

@@ -42,6 +42,7 @@ type database struct {
 	lease     partition.Lease
 	schema    partition.Schema
 	guards    int64 // see partition.GuardsUnknown
+	chunks    map[partition.ChunkHash]chunk
 }
 
 // Option changes a new database.
@@ -68,6 +69,7 @@ func New(name string, options ...Option) *Partition {
 		entries:       make(map[partition.Key]partition.Entry),
 		positions:     make(map[partition.Origin]partition.Position),
 		schema:        partition.Created(),
+		chunks:        make(map[partition.ChunkHash]chunk),
 	}
 	for _, option := range options {
 		option(db)

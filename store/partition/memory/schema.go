@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/runnelkv/runnel/store/partition"
@@ -84,6 +85,10 @@ func (db *database) checkSchema(op string) error {
 	switch op {
 	case OpJoin, OpPromise, OpAccept, OpCommit, OpCountGuards, OpApply, OpReset, OpCollect, OpAcquire, OpRelease:
 		return db.schema.CheckWrite()
+	case OpPutChunk, OpTouchChunks, OpDropChunks:
+		return cmp.Or(db.schema.CheckChunks(), db.schema.CheckWrite())
+	case OpGetChunk, OpListChunks:
+		return db.schema.CheckChunks()
 	}
 	return nil
 }

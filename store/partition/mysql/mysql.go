@@ -109,14 +109,17 @@ var fragments = sqlengine.Fragments{
 	LockExclusive: " FOR UPDATE",
 	InsertIgnore:  "INSERT IGNORE",
 	Barrier:       `UPDATE {p}barrier SET counter = counter + 1 WHERE id = 1`, // the redo log is flushed in order, with all before it
-	DeleteByKey:   "DELETE {p}entries FROM {p}entries FORCE INDEX (PRIMARY)",
-	ByKey:         "FORCE INDEX (PRIMARY)",
-	ByRevision:    "FORCE INDEX (by_revision)",
-	ByExpiry:      "FORCE INDEX (by_expiry)",
-	ByLive:        "FORCE INDEX (by_live)",
-	CountTables:   "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = '{table}'",
-	ValueLimit:    "max_allowed_packet of the server",
-	Pipelined:     true,
+	UpsertChunk:   "ON DUPLICATE KEY UPDATE size = VALUES(size), touched_at = GREATEST(touched_at + 1, VALUES(touched_at))",
+	// The server compares the data, and writes no equal data.
+	UpsertChunkData: "ON DUPLICATE KEY UPDATE data = VALUES(data)",
+	DeleteByKey:     "DELETE {p}entries FROM {p}entries FORCE INDEX (PRIMARY)",
+	ByKey:           "FORCE INDEX (PRIMARY)",
+	ByRevision:      "FORCE INDEX (by_revision)",
+	ByExpiry:        "FORCE INDEX (by_expiry)",
+	ByLive:          "FORCE INDEX (by_live)",
+	CountTables:     "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = '{table}'",
+	ValueLimit:      "max_allowed_packet of the server",
+	Pipelined:       true,
 }
 
 func (d *database) statements() {

@@ -20,6 +20,16 @@ type fault struct {
 }
 
 var faults = []fault{
+	{"keeps damaged data", "ChunkReplacesDamagedData",
+		func(m *memory.Partition) partition.Partition { return firstData{m} }},
+	{"does not count a use", "EachUseOfAChunkIsLater",
+		func(m *memory.Partition) partition.Partition { return touchless{m} }},
+	{"does not count a use", "DropLeavesChunksThatWereUsedSince",
+		func(m *memory.Partition) partition.Partition { return touchless{m} }},
+	{"drops chunks that are in use", "DropAndUseOfAChunkRunOneAfterAnother",
+		func(m *memory.Partition) partition.Partition { return dropsUsed{m} }},
+	{"lists the first chunk again", "ChunksAreListedInTheOrderOfTheirHashes",
+		func(m *memory.Partition) partition.Partition { return repeating{m} }},
 	{"applies without guard", "ApplyNeverReplacesANewerEntry",
 		func(m *memory.Partition) partition.Partition { return unguarded{m} }},
 	{"applies without guard", "CopiesInAnyOrderEndTheSame",
@@ -640,4 +650,51 @@ type forgetsBallots struct{ *memory.Partition }
 func (p forgetsBallots) Join(ctx context.Context, c partition.Cluster) (partition.Cluster, error) {
 	c.Accepted, c.Voters, c.Moves = 0, nil, nil
 	return p.Partition.Join(ctx, c)
+}
+
+// firstData never replaces the data of a chunk.
+type firstData struct{ *memory.Partition }
+
+func (p firstData) PutChunk(ctx context.Context, hash partition.ChunkHash, data []byte) error {
+	if missing, err := p.TouchChunks(ctx, []partition.ChunkHash{hash}); err != nil || len(missing) == 0 {
+		return err
+	}
+	return p.Partition.PutChunk(ctx, hash, data)
+}
+
+// touchless only looks for chunks.
+type touchless struct{ *memory.Partition }
+
+func (p touchless) TouchChunks(ctx context.Context, hashes []partition.ChunkHash) (missing []partition.ChunkHash, err error) {
+	for _, hash := range hashes {
+		if _, err := p.GetChunk(ctx, hash); errors.Is(err, partition.ErrNoChunk) {
+			missing = append(missing, hash)
+		}
+	}
+	return missing, nil
+}
+
+// dropsUsed drops chunks whenever they were used last.
+type dropsUsed struct{ *memory.Partition }
+
+func (p dropsUsed) DropChunks(ctx context.Context, chunks []partition.ChunkInfo) (int, error) {
+	pause()
+	infos, err := p.ListChunks(ctx, nil, 1000)
+	if err != nil {
+		return 0, err
+	}
+	return p.Partition.DropChunks(ctx, infos)
+}
+
+// repeating begins each page with the last chunk of the page before.
+type repeating struct{ *memory.Partition }
+
+func (p repeating) ListChunks(ctx context.Context, after *partition.ChunkHash, limit int) ([]partition.ChunkInfo, error) {
+	if after != nil {
+		at := *after
+		at[31]--
+		after = &at
+	}
+	infos, err := p.Partition.ListChunks(ctx, after, limit)
+	return infos[:min(len(infos), limit)], err
 }

@@ -92,6 +92,9 @@ type Fragments struct {
 	InsertIgnore  string   // prefix of an INSERT that leaves an existing row unchanged
 	Barrier       string   // a small durable commit; "": only durable commits are visible
 
+	UpsertChunk     string // ends an INSERT of a chunk's row, which replaces an existing row
+	UpsertChunkData string // ends an INSERT of a chunk's data, which replaces different data
+
 	// DeleteByKey begins a DELETE of entries by the primary key, up to its WHERE.
 	DeleteByKey string
 	// Index hints. Without them a planner that expects to read most of the table would read and

@@ -74,16 +74,18 @@ func openDatabase(path string, o sqlengine.Options) (*sqlengine.Engine, *databas
 // fragments has no locks, because a writer locks the file, and no barrier: in WAL mode with
 // synchronous=FULL a commit becomes visible only after its fsync.
 var fragments = sqlengine.Fragments{
-	BeginWrite:    "BEGIN IMMEDIATE",
-	BeginSnapshot: []string{"BEGIN"}, // the first SELECT opens the view
-	InsertIgnore:  "INSERT OR IGNORE",
-	DeleteByKey:   "DELETE FROM {p}entries",
-	ByRevision:    "INDEXED BY {p}entries_by_revision",
-	ByExpiry:      "INDEXED BY {p}entries_by_expiry",
-	ByLive:        "INDEXED BY {p}entries_by_live",
-	CountTables:   "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = '{table}'",
-	ValueLimit:    "SQLite",
-	InProcess:     true,
+	BeginWrite:      "BEGIN IMMEDIATE",
+	BeginSnapshot:   []string{"BEGIN"}, // the first SELECT opens the view
+	InsertIgnore:    "INSERT OR IGNORE",
+	UpsertChunk:     "ON CONFLICT (hash) DO UPDATE SET size = excluded.size, touched_at = MAX(touched_at + 1, excluded.touched_at)",
+	UpsertChunkData: "ON CONFLICT (hash) DO UPDATE SET data = excluded.data WHERE data <> excluded.data",
+	DeleteByKey:     "DELETE FROM {p}entries",
+	ByRevision:      "INDEXED BY {p}entries_by_revision",
+	ByExpiry:        "INDEXED BY {p}entries_by_expiry",
+	ByLive:          "INDEXED BY {p}entries_by_live",
+	CountTables:     "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = '{table}'",
+	ValueLimit:      "SQLite",
+	InProcess:       true,
 }
 
 const (

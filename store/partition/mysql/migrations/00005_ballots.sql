@@ -22,3 +22,18 @@ PREPARE add_column FROM @add;
 EXECUTE add_column;
 DEALLOCATE PREPARE add_column;
 -- +goose StatementEnd
+
+CREATE TABLE IF NOT EXISTS {p}chunks (
+    hash       BINARY(32) NOT NULL COMMENT 'SHA-256 of the data',
+    size       INT        NOT NULL COMMENT 'bytes of the data',
+    touched_at BIGINT     NOT NULL COMMENT 'microseconds, the clock of this partition; grows with each use',
+    PRIMARY KEY (hash)
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin
+  COMMENT = 'One row a chunk of files: content-addressed, outside entries and positions';
+
+CREATE TABLE IF NOT EXISTS {p}chunk_data (
+    hash BINARY(32) NOT NULL COMMENT 'of a row of chunks',
+    data MEDIUMBLOB NOT NULL,
+    PRIMARY KEY (hash)
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin
+  COMMENT = 'The data of the chunks, apart, so that the use of a chunk does not write the data again';

@@ -22,3 +22,16 @@ CREATE TABLE {p}positions (
 INSERT INTO {p}positions (origin, revision, goal, synced_at, collected)
     SELECT origin, revision, goal, synced_at, collected FROM {p}positions_before;
 DROP TABLE {p}positions_before;
+
+-- One row a chunk of files: content-addressed, outside entries and positions.
+CREATE TABLE IF NOT EXISTS {p}chunks (
+    hash       BLOB    NOT NULL PRIMARY KEY, -- SHA-256 of the data
+    size       INTEGER NOT NULL,             -- bytes of the data
+    touched_at INTEGER NOT NULL              -- microseconds, the clock of this partition; grows with each use
+) WITHOUT ROWID;
+
+-- The data of the chunks, apart, so that the use of a chunk does not write the data again.
+CREATE TABLE IF NOT EXISTS {p}chunk_data (
+    hash BLOB NOT NULL PRIMARY KEY, -- of a row of chunks
+    data BLOB NOT NULL
+);
