@@ -62,8 +62,3 @@ func (s *Engine) normalize(b partition.Batch) (partition.Batch, error) {
 	}
 	return b, err
 }
-
-// Placeholders returns "(?,?,…)" with n question marks.
-func Placeholders(n int) string {
-	return "(" + strings.Repeat("?,", n-1) + "?)"
-}

@@ -1,6 +1,8 @@
 package sqlengine
 
 import (
+	"strings"
+
 	"github.com/runnelkv/runnel/store/partition"
 )
 
@@ -66,4 +68,9 @@ type MultiRows interface {
 	// NextResult skips the remaining rows of this result and goes on to the next result with
 	// columns.
 	NextResult() error
+}
+
+// Placeholders returns "(?,?,…)" with n question marks.
+func Placeholders(n int) string {
+	return "(" + strings.Repeat("?,", n-1) + "?)"
 }
