@@ -26,6 +26,9 @@ const (
 	Lock Space = "lock" // of the locks, see package lock
 )
 
+// Files is the space of the manifests of package store/file.
+const Files Space = "file"
+
 // Key is the stored key of a name in the space.
 func (s Space) Key(name string) Key { return Key(string(s) + "/" + name) }
 

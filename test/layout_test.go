@@ -54,7 +54,7 @@ var arrows = map[string][]string{
 	"store/partition/mysqltest":     {"store/partition", "store/partition/sqlengine", "store/partition/mysql", "test/servers"},
 	"store/lock":                    {"store", "store/internal/guard", "store/partition"},
 	"store/ledger":                  {"store"},
-	"store/file":                    {"store"},
+	"store/file":                    {"store", "store/partition"},
 	"store/access":                  {"store"},
 	"sync":                          {"store", "store/partition", "sync/internal/durability", "sync/internal/lease", "sync/internal/snapshot"},
 	"sync/internal/durability":      {"store/partition"},
