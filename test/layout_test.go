@@ -61,6 +61,7 @@ var arrows = map[string][]string{
 	"sync/internal/lease":           {"store/partition"},
 	"sync/internal/snapshot":        {"store/partition"},
 	"sync/webhook":                  {"store", "sync/internal/lease"},
+	"sync/files":                    {"store", "store/file", "store/partition"},
 	"api/wire":                      {},
 	"api/internal/transport":        {},
 	"api/internal/problem":          {"api/wire"},
