@@ -25,6 +25,7 @@ import (
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/access"
+	"github.com/runnelkv/runnel/store/file"
 )
 
 // TestEveryMethodStatesItsNeed: the routes, openapi.yaml and docs/http.md name the same need for every method.
@@ -122,6 +123,11 @@ func (w *tripwire) UpdateEach(_ context.Context, changes []store.Write) {
 	}
 }
 
+func (w *tripwire) Replicas() []store.Replica {
+	w.touch()
+	return nil
+}
+
 func (w *tripwire) Copy(context.Context, store.Entry, int) (int, error) { return 0, w.touch() }
 
 func (w *tripwire) ChangesNow(context.Context) (store.ChangeToken, error) {
@@ -204,7 +210,12 @@ func newGuarded(t testing.TB, anonymous bool) (*apitest.Node, *apitest.Keys, *tr
 	keys, wire := apitest.NewKeys(t, specs), &tripwire{}
 	keys.Expire("expired", -time.Hour)
 	keys.Revoke("revoked")
+	stored, err := file.New(wire, file.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	n := apitest.NewBroken(nil, func(o *api.Options) {
+		o.Files = stored
 		o.Store, o.Keys, o.Syncer, o.Node, o.Version = wire, keys, idleSyncer{}, "node-a", "1.2.3"
 		o.Proxies, o.SignInSecret = proxy, signInSecret
 	})
@@ -213,7 +224,7 @@ func newGuarded(t testing.TB, anonymous bool) (*apitest.Node, *apitest.Keys, *tr
 
 // requestTo returns the target, body and media type of a valid request to a described operation.
 func requestTo(method, path string) (target, body, mediaType string) {
-	target = strings.NewReplacer("{key}", "data/k", "{slug}", "not-found").Replace(path)
+	target = strings.NewReplacer("{key}", "data/k", "{path}", "data/k", "{slug}", "not-found").Replace(path)
 	switch {
 	case path == "/v1/keys" && method != "POST", strings.HasSuffix(path, "bucket/"), path == "/v1/changes":
 		target += "?prefix=data/"
@@ -223,6 +234,8 @@ func requestTo(method, path string) (target, body, mediaType string) {
 		return target, `{"then":[{"op":"put","key":"data/k","value":"v"}]}`, "application/json"
 	case path == "/v1/move":
 		return target, `{"to":"partition-1"}`, "application/json"
+	case method == "POST" && path == "/v1/files/{path}":
+		return target + "/copy?to=data/l", "", ""
 	case method == "POST" && path == "/v1/keys/{key}":
 		return target + "?ttl=1h", "", ""
 	}

@@ -9,10 +9,12 @@ import (
 	"github.com/runnelkv/runnel/api/internal/batch"
 	"github.com/runnelkv/runnel/api/internal/exchange"
 	"github.com/runnelkv/runnel/api/internal/feed"
+	"github.com/runnelkv/runnel/api/internal/files"
 	"github.com/runnelkv/runnel/api/internal/keys"
 	"github.com/runnelkv/runnel/api/internal/negotiate"
 	"github.com/runnelkv/runnel/api/internal/pages"
 	"github.com/runnelkv/runnel/api/internal/status"
+	"github.com/runnelkv/runnel/api/wire"
 )
 
 // newRouter returns all routes. Routes are tried in order, so the keys come first.
@@ -52,6 +54,7 @@ func (s *Server) newRouter(state *status.Service) *mux.Router {
 		put := answer(exchange.WriteKey, c.Put, negotiate.Classic)
 		ofKey(path, methods{"GET": answer(exchange.ReadKey, c.Get, negotiate.Classic), "PUT": put, "POST": put, "DELETE": answer(exchange.WriteKey, c.Delete, nil)})
 	}
+	below(wire.FilesPath, "path", fileMethods(files.New(s.shared, s.options.Store, s.options.Files)))
 	at("/v1/session", methods{"POST": answer(exchange.AnyKey, s.shared.SignInBrowser, nil), "DELETE": answer(exchange.Open, s.shared.SignOutBrowser, nil)})
 	at("/v1/status", page(exchange.Monitor, state.Status))
 	at("/v1/sync", methods{"POST": answer(exchange.Admin, state.Sync, negotiate.Documents)})
@@ -66,6 +69,16 @@ func (s *Server) newRouter(state *status.Service) *mux.Router {
 	at("/favicon.ico", methods{"GET": serveFile("image/svg+xml", "public, max-age=86400", pages.Icon)})
 	router.NotFoundHandler = s.shared.Resource(unmatched, nil)
 	return router
+}
+
+// fileMethods returns the methods of files and directories.
+func fileMethods(f *files.Service) methods {
+	return methods{
+		"GET":    answer(f.ReadNeed(), f.Get, nil, files.ReadParams...),
+		"PUT":    answer(f.WriteNeed(), f.Put, nil, "copies"),
+		"POST":   answer(f.PostNeed(), f.Post, nil, "copies", "to", "consistency"),
+		"DELETE": answer(f.WriteNeed(), f.Delete, nil),
+	}
 }
 
 // methods are the methods of a route, by their names.

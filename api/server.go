@@ -24,16 +24,21 @@ import (
 	"github.com/runnelkv/runnel/api/internal/signin"
 	"github.com/runnelkv/runnel/api/internal/status"
 	"github.com/runnelkv/runnel/api/internal/transport"
+	"github.com/runnelkv/runnel/api/wire"
+	"github.com/runnelkv/runnel/store/file"
 )
 
 // Options configures a Server. Only Store is required.
 type Options struct {
-	Store   Store
-	Syncer  Syncer       // nil: the sync process runs elsewhere
-	Node    string       // name of this process, for the status
-	Version string       // of the program, for the status and the pages
-	Logger  *slog.Logger // default slog.Default()
-	Access  *slog.Logger // one record for each request; nil: none
+	Store Store
+	Files *file.Service // nil: no files
+	// FilesStatus is the state of the work on the chunks of files; nil: the work is done elsewhere.
+	FilesStatus func() *wire.FilesStatus
+	Syncer      Syncer       // nil: the sync process runs elsewhere
+	Node        string       // name of this process, for the status
+	Version     string       // of the program, for the status and the pages
+	Logger      *slog.Logger // default slog.Default()
+	Access      *slog.Logger // one record for each request; nil: none
 	// CombinedLog receives a line for each request, in the combined format of Apache and nginx; nil: none.
 	CombinedLog io.Writer
 	Audit       *audit.Log // records acts; nil: none
@@ -118,7 +123,7 @@ func New(o Options) *Server {
 	s.shared.AdmitKey, s.shared.NoteFailure, s.shared.IsSecure = s.clients.admitKey, s.clients.noteFailure, s.clients.secure
 	s.shared.AdmitStream = s.admitStream
 	s.shared.SignIn = newSealer(o.SignInSecret)
-	state := status.New(s.shared, status.Options{Store: o.Store, Syncer: o.Syncer, Node: o.Node, Version: o.Version})
+	state := status.New(s.shared, status.Options{Store: o.Store, Syncer: o.Syncer, Files: o.FilesStatus, Node: o.Node, Version: o.Version})
 	o.Registry.MustRegister(status.NewFigures(state))
 	o.Registry.MustRegister(o.Collectors...)
 	s.router = s.newRouter(state)

@@ -36,6 +36,7 @@ func (c *checker) config(cfg *Config) {
 	c.http(cfg.HTTP)
 	c.store(cfg.Store)
 	c.sync(cfg.Sync)
+	c.files(cfg.Files)
 	c.admin(cfg.Admin)
 	c.log(cfg.Log)
 	c.limits(cfg.Limits)
@@ -76,6 +77,14 @@ func (c *checker) http(h HTTP) {
 	c.duration("http.drain", h.Drain, 0, 10*time.Minute)
 	c.proxies(h.TrustedProxies)
 	c.tls(h.TLS)
+}
+
+func (c *checker) files(f Files) {
+	c.size("files.chunk_bytes", f.ChunkBytes, 64*KiB, 8*MiB)
+	c.count("files.copies", f.Copies, 1, 64)
+	c.duration("files.grace", f.Grace, time.Minute, 30*24*time.Hour)
+	c.duration("files.check_every", f.CheckEvery, time.Second, 24*time.Hour)
+	c.size("files.scrub_rate", f.ScrubRate, 0, 64*GiB)
 }
 
 // checkOrigin rejects a text that no browser sends as the Origin of a page: the server compares bytes.

@@ -18,6 +18,7 @@ type Config struct {
 	HTTP       HTTP        `toml:"http" json:"http"`
 	Store      Store       `toml:"store" json:"store"`
 	Sync       Sync        `toml:"sync" json:"sync"`
+	Files      Files       `toml:"files" json:"files"`
 	Admin      Admin       `toml:"admin" json:"admin"`
 	Log        Log         `toml:"log" json:"log"`
 	Audit      Audit       `toml:"audit" json:"audit"`
@@ -87,6 +88,15 @@ type Sync struct {
 	Lease        time.Duration `toml:"lease" json:"lease"`
 	// TombstoneGrace is how long tombstones are kept after every partition has passed them, for readers of changes.
 	TombstoneGrace time.Duration `toml:"tombstone_grace" json:"tombstone_grace"`
+}
+
+// Files configures the chunks of files.
+type Files struct {
+	ChunkBytes Size          `toml:"chunk_bytes" json:"chunk_bytes"` // of new files
+	Copies     int           `toml:"copies" json:"copies"`           // of new files; at most as many as there are partitions
+	Grace      time.Duration `toml:"grace" json:"grace"`             // after the last use of a chunk that no file has
+	CheckEvery time.Duration `toml:"check_every" json:"check_every"` // between two passes over the chunks
+	ScrubRate  Size          `toml:"scrub_rate" json:"scrub_rate"`   // bytes a second that are read and compared; 0: none
 }
 
 // Admin configures the listener for operators.
@@ -211,7 +221,8 @@ func base() *Config {
 
 			TombstoneGrace: time.Hour,
 		},
-		Log: Log{Level: slog.LevelInfo, Format: FormatText, AccessFormat: AccessCombined},
+		Files: Files{ChunkBytes: MiB, Copies: 2, Grace: time.Hour, CheckEvery: 5 * time.Minute, ScrubRate: 4 * MiB},
+		Log:   Log{Level: slog.LevelInfo, Format: FormatText, AccessFormat: AccessCombined},
 
 		Limits: Limits{FailuresPerAddress: 10, StreamsPerAddress: 2000, StreamsPerKey: 2000},
 		Auth:   Auth{MaxStale: 5 * time.Minute},

@@ -17,6 +17,7 @@ type Status struct {
 	ClusterMap *ClusterMap       `json:"cluster_map,omitempty" xml:"cluster_map,omitempty"` // nil: no partition was reached yet
 	Partitions []PartitionStatus `json:"partitions" xml:"partitions>partition"`
 	Sync       SyncStatus        `json:"sync" xml:"sync"`
+	Files      *FilesStatus      `json:"files,omitempty" xml:"files,omitempty"` // nil: the chunks of files are kept elsewhere
 	Orphans    int64             `json:"orphans" xml:"orphans"`
 	Quotas     []QuotaStatus     `json:"quotas,omitempty" xml:"quotas>quota,omitempty"` // in the order of the configuration
 }

@@ -2,6 +2,7 @@ package apitest
 
 import (
 	"bytes"
+	"cmp"
 	"io"
 	"mime"
 	"net/http"
@@ -51,7 +52,8 @@ func (n *Node) checkDescribed(t testing.TB, r *http.Request, w *httptest.Respons
 		Options:    &openapi3filter.Options{ExcludeRequestBody: true, IncludeResponseStatus: true, AuthenticationFunc: openapi3filter.NoopAuthenticationFunc},
 	}
 	if prefix, variable, ok := strings.Cut(name, "{"); ok {
-		request.PathParams[strings.TrimSuffix(variable, "}")] = strings.TrimPrefix(r.URL.Path, prefix)
+		// A description cannot have an empty path parameter, such as the root directory of files.
+		request.PathParams[strings.TrimSuffix(variable, "}")] = cmp.Or(strings.TrimPrefix(r.URL.Path, prefix), "/")
 	}
 	if w.Code < 400 {
 		if err := openapi3filter.ValidateRequest(r.Context(), request); err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/runnelkv/runnel/api/internal/exchange"
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/file"
 	"github.com/runnelkv/runnel/store/partition"
 	"github.com/runnelkv/runnel/store/partition/memory"
 )
@@ -73,7 +74,11 @@ func NewOf(t testing.TB, masters []string, change ...func(*api.Options)) *Node {
 			t.Error(err)
 		}
 	})
-	o := api.Options{Store: n.Store, Node: "node-a", Version: "1.2.3", Logger: quiet}
+	stored, err := file.New(n.Store, file.Options{Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := api.Options{Store: n.Store, Files: stored, Node: "node-a", Version: "1.2.3", Logger: quiet}
 	for _, f := range change {
 		f(&o)
 	}

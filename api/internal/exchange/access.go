@@ -52,6 +52,9 @@ var (
 	AnyKey   = Need{"a key", sendsKey} // in the header: a cookie cannot prolong itself
 )
 
+// NeedOf returns a need that allow decides, under the name of a need above. The error of allow refuses the request.
+func NeedOf(n Need, allow func(*Request) (bool, error)) Need { return Need{n.name, allow} }
+
 // After returns the need with a check of the request's parameters, which precedes that of the grants.
 func (n Need) After(check func(*Request) error) Need {
 	allow := n.allow

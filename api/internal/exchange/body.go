@@ -12,6 +12,32 @@ import (
 	"github.com/runnelkv/runnel/api/internal/problem"
 )
 
+// StreamBody returns a reader of a body of any length. It gives a client that sends slowly its time, and leaves the time for
+// the answer once the body was read.
+func (w *Response) StreamBody(r *Request) (io.Reader, error) {
+	if r.ContentLength == 0 && r.Header["Content-Length"] == nil {
+		return nil, problem.New(problem.LengthRequired, "The request has neither a Content-Length nor a Transfer-Encoding.")
+	}
+	return &streamedBody{w.patient(r), w}, nil
+}
+
+type streamedBody struct {
+	io.Reader
+	w *Response
+}
+
+func (b *streamedBody) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if err == io.EOF {
+		b.w.Unread = false
+		b.w.SetWriteDeadline(time.Now().Add(b.w.Timeouts.Write)) // fails in tests
+	}
+	if err != nil && err != io.EOF {
+		err = BodyError(err)
+	}
+	return n, err
+}
+
 // ReadBody reads a whole body of at most limit bytes; tooLarge makes the error for a larger body.
 func (w *Response) ReadBody(r *Request, limit int64, tooLarge func(limit int64) *problem.Error) ([]byte, error) {
 	if r.ContentLength == 0 && r.Header["Content-Length"] == nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/runnelkv/runnel/api/internal/negotiate"
@@ -74,4 +75,20 @@ func WriteWhole(w *Response, r *Request, value []byte) {
 	if r.Method != http.MethodHead {
 		w.WriteBody(value)
 	}
+}
+
+var (
+	// sandbox is the policy for values that browsers do not render as pages.
+	sandbox = []string{"sandbox"}
+	// sandboxedPage is the policy for stored pages. It gives them an origin of their own, so that they cannot act as
+	// pages of this server, run scripts, send forms or stand in frames. They may load other stored values.
+	sandboxedPage = []string{"sandbox; default-src 'self' data:; style-src 'self' 'unsafe-inline'; script-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}
+)
+
+// SandboxOf returns the Content-Security-Policy of a stored value.
+func SandboxOf(contentType string) []string {
+	if strings.Contains(contentType, "ml") || strings.Contains(contentType, "ML") || strings.Contains(contentType, "svg") {
+		return sandboxedPage // HTML, XHTML, XML, SVG
+	}
+	return sandbox
 }

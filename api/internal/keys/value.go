@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/runnelkv/runnel/api/internal/document"
 	"github.com/runnelkv/runnel/api/internal/etag"
@@ -16,24 +15,14 @@ import (
 	"github.com/runnelkv/runnel/store"
 )
 
-var (
-	acceptRanges = []string{"bytes"}
-	// sandbox is the policy for values that browsers do not render as pages.
-	sandbox = []string{"sandbox"}
-	// sandboxedPage is the policy for stored pages. It gives them an origin of their own, so that they cannot act as
-	// pages of this server, run scripts, send forms or stand in frames. They may load other stored values.
-	sandboxedPage = []string{"sandbox; default-src 'self' data:; style-src 'self' 'unsafe-inline'; script-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}
-)
+var acceptRanges = []string{"bytes"}
 
 // writeValue answers with the stored bytes of a value.
 func writeValue(w *exchange.Response, r *exchange.Request, e *store.Entry) error {
 	h := w.Header()
 	setValidators(w, e, negotiate.FormatRaw)
 	h["Accept-Ranges"] = acceptRanges
-	h["Content-Security-Policy"] = sandbox
-	if strings.Contains(e.ContentType, "ml") || strings.Contains(e.ContentType, "ML") || strings.Contains(e.ContentType, "svg") {
-		h["Content-Security-Policy"] = sandboxedPage // HTML, XHTML, XML, SVG
-	}
+	h["Content-Security-Policy"] = exchange.SandboxOf(e.ContentType)
 	if write.Conditional(r.Header) {
 		same, err := write.NotModified(r.Header, h["Etag"][0], e.ModifiedAt.Time())
 		if err != nil {

@@ -5,7 +5,11 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
+	"errors"
 	"html/template"
+	"io/fs"
+	"net/url"
+	"path"
 	"strings"
 	texttemplate "text/template"
 
@@ -36,21 +40,23 @@ func New() *Pages {
 		Policy: []string{"default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
 			"'; img-src 'self'; base-uri 'self'; form-action 'none'; frame-ancestors 'none'"},
 	}
-	files, err := pageFiles.ReadDir("templates")
-	if err != nil {
+	files, err := fs.Glob(pageFiles, "templates/*.*")
+	below, failed := fs.Glob(pageFiles, "templates/*/*.*")
+	if err := errors.Join(err, failed); err != nil {
 		panic(err)
 	}
 	functions := template.FuncMap{
 		"path": func(prefix string, name wire.Text) string { return wire.Path(prefix, string(name)) },
 		"here": here,
+		"dir":  func(name wire.Text) string { return directory(string(name)) },
 	}
-	for _, f := range files {
-		switch page, extension, _ := strings.Cut(f.Name(), "."); {
+	for _, file := range append(files, below...) {
+		switch page, extension, _ := strings.Cut(path.Base(file), "."); {
 		case extension == "txt":
-			p.text[page] = texttemplate.Must(texttemplate.ParseFS(pageFiles, "templates/"+f.Name()))
+			p.text[page] = texttemplate.Must(texttemplate.ParseFS(pageFiles, file))
 		case extension == "html" && page != "layout":
 			t := template.New("layout.html").Funcs(functions)
-			p.templates[page] = template.Must(t.ParseFS(pageFiles, "templates/layout.html", "templates/"+f.Name()))
+			p.templates[page] = template.Must(t.ParseFS(pageFiles, "templates/layout.html", file))
 		}
 	}
 	return p
@@ -58,6 +64,15 @@ func New() *Pages {
 
 // here makes a path relative to the base of the page, so that links work behind a proxy that adds a path prefix.
 func here(url string) string { return strings.TrimPrefix(url, "/") }
+
+// directory returns the path of a directory of files, with its slashes.
+func directory(name string) string {
+	segments := strings.Split(name, "/")
+	for i := range segments {
+		segments[i] = url.PathEscape(segments[i])
+	}
+	return wire.FilesPath + strings.Join(segments, "/")
+}
 
 // baseOf returns the root of the server relative to url.
 func baseOf(url string) string {

@@ -88,6 +88,10 @@ var (
 		"No available partition is proven to be at most max_staleness behind, and the key’s master, which never is behind, does not answer. The request can be repeated; Retry-After suggests when. With a larger max_staleness older data can be read."}
 	TooFewPartitions = &Type{"too-few-partitions", 503, "Too few partitions answered",
 		"A read with consistency=quorum asks r partitions that have once been filled, and others in place of those that fail; fewer than r have answered. The request can be repeated, or repeated with a smaller r; Retry-After suggests when."}
+	NoWholeCopy = &Type{"no-whole-copy", 503, "A part of the file cannot be read",
+		"No partition that answers has an undamaged copy of the first part of the file that was asked for. (An answer that has begun breaks off instead.) The request can be repeated once more partitions answer; POST /v1/files/{path}/verify tells which parts are lost."}
+	TooFewCopies = &Type{"too-few-copies", 503, "Too few partitions can store the file",
+		"Fewer partitions than the copies that were asked for, or that the configuration demands, can store a part of the file now. Nothing was published: the former file is unchanged. The request can be repeated; Retry-After suggests when."}
 	MoveAborted = &Type{"move-aborted", 503, "The move was aborted",
 		"The new master could not be brought level within ten seconds, so the old master takes writes again. No write was lost. The request can be repeated, best once GET /v1/status shows both partitions as ready."}
 	MoveUnfinished = &Type{"move-unfinished", 503, "It is unknown whether the move has begun",

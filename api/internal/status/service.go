@@ -15,6 +15,7 @@ type Service struct {
 	*exchange.Shared
 	store   Store
 	syncer  Syncer // nil: the sync process runs elsewhere
+	files   func() *wire.FilesStatus
 	node    string
 	version string
 	started time.Time
@@ -23,8 +24,10 @@ type Service struct {
 
 // Options configures a Service.
 type Options struct {
-	Store   Store
-	Syncer  Syncer // nil: the sync process runs elsewhere
+	Store  Store
+	Syncer Syncer // nil: the sync process runs elsewhere
+	// Files is the state of the work on the chunks of files; nil: the work is done elsewhere.
+	Files   func() *wire.FilesStatus
 	Node    string // name of this process
 	Version string // of the program
 }
@@ -43,7 +46,7 @@ type Store interface {
 
 // New returns a Service.
 func New(s *exchange.Shared, o Options) *Service {
-	return &Service{Shared: s, store: o.Store, syncer: o.Syncer, node: o.Node, version: o.Version, started: time.Now()}
+	return &Service{Shared: s, store: o.Store, syncer: o.Syncer, files: o.Files, node: o.Node, version: o.Version, started: time.Now()}
 }
 
 // Syncer controls the sync process of this process.

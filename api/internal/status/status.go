@@ -66,6 +66,9 @@ func (s *Service) status() *statusDocument {
 		Partitions: make([]wire.PartitionStatus, len(st.Partitions)),
 		Sync:       newSyncStatus(s.syncer),
 	}}
+	if s.files != nil {
+		d.Files = s.files()
+	}
 	if m := s.store.ClusterMap(); m != nil {
 		d.ClusterMap = newClusterMap(m)
 	}
@@ -91,6 +94,9 @@ func (d *statusDocument) redact() {
 	}
 	for i := range d.Sync.Targets {
 		d.Sync.Targets[i].Error = ""
+	}
+	if d.Files != nil {
+		d.Files.Error = ""
 	}
 }
 

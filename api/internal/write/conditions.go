@@ -57,6 +57,24 @@ func (c *Conditions) evaluate(v *store.Tx, key store.Key) (exists bool, err erro
 	return exists, nil
 }
 
+// Evaluate returns an error if the conditions do not hold for the entry of key in the Update.
+func (c *Conditions) Evaluate(v *store.Tx, key store.Key) error {
+	_, err := c.evaluate(v, key)
+	return err
+}
+
+// Foresee returns the error that Evaluate would return for an entry that was read before the Update; e is nil if there is no
+// entry. It spares the upload of a long body for nothing, and decides nothing.
+func (c *Conditions) Foresee(e *store.Entry) error {
+	if e == nil {
+		return c.verify(&store.Entry{}, false)
+	}
+	return c.verify(e, true)
+}
+
+// Given reports whether there are conditions.
+func (c *Conditions) Given() bool { return !c.empty() }
+
 // conditionError refuses a write because of the current entry. The refusal reveals the entry, so the session has seen
 // it.
 type conditionError struct {

@@ -14,10 +14,13 @@ import (
 
 	"github.com/runnelkv/runnel/api"
 	"github.com/runnelkv/runnel/api/audit"
+	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/config"
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/access"
+	"github.com/runnelkv/runnel/store/file"
 	"github.com/runnelkv/runnel/sync"
+	"github.com/runnelkv/runnel/sync/files"
 	"github.com/runnelkv/runnel/sync/webhook"
 )
 
@@ -41,6 +44,8 @@ type node struct {
 	logs     logFiles
 	audit    *audit.Log // nil without an audit log
 	store    *store.Store
+	files    *file.Service    // nil in a process that only syncs from a crontab
+	keeper   *files.Keeper    // nil if the sync process runs elsewhere
 	keys     *access.Registry // nil in a process that only syncs
 	syncer   *sync.Syncer     // nil if the sync process runs elsewhere
 	webhooks *webhook.Sender  // nil without webhooks or a syncer
@@ -86,7 +91,11 @@ func newNode(o Options) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
+	if n.files, err = openFiles(o.Config, n.store, o.Logger); err != nil {
+		return nil, errors.Join(err, n.store.Close())
+	}
 	if !o.NoSync {
+		n.keeper = newKeeper(o.Config, n.store, n.files, o.Logger)
 		if n.syncer, err = NewSyncer(o.Config, n.store, o.Logger, wake); err != nil {
 			return nil, errors.Join(err, n.store.Close())
 		}
@@ -120,6 +129,7 @@ func (n *node) onReach() {
 func (n *node) apiOptions(version string) api.Options {
 	o := api.Options{
 		Store:        n.store,
+		Files:        n.files,
 		Node:         hostName(),
 		Version:      version,
 		Logger:       n.log,
@@ -135,6 +145,10 @@ func (n *node) apiOptions(version string) api.Options {
 	n.logRequests(&o)
 	if n.syncer != nil {
 		o.Syncer = syncAdapter{n.syncer}
+	}
+	o.Collectors = append(o.Collectors, filesCollector{n.files, n.keeper})
+	if n.keeper != nil {
+		o.FilesStatus = func() *wire.FilesStatus { return filesStatus(n.keeper.Status()) }
 	}
 	if n.certificate != nil {
 		o.Collectors = append(o.Collectors, n.certificate.expiry)

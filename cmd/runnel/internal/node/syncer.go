@@ -28,6 +28,10 @@ func RunSync(ctx context.Context, o Options) error {
 	if n.webhooks, err = n.newWebhooks(); err != nil {
 		return errors.Join(err, n.store.Close())
 	}
+	if n.files, err = openFiles(o.Config, n.store, o.Logger); err != nil {
+		return errors.Join(err, n.store.Close())
+	}
+	n.keeper = newKeeper(o.Config, n.store, n.files, o.Logger)
 	storeCtx, stopStore := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopStore()
 	running, failed := errgroup.WithContext(ctx)

@@ -78,6 +78,7 @@ func follow[T interface{ Equal(T) bool }](file string, read func(string) (T, err
 func (n *node) sync(ctx context.Context) error {
 	running, ctx := errgroup.WithContext(ctx)
 	running.Go(func() error { return n.syncer.Run(ctx) })
+	running.Go(func() error { return n.keeper.Run(ctx) })
 	if n.webhooks != nil {
 		running.Go(func() error { return n.webhooks.Run(ctx) })
 	}
