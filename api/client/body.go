@@ -12,7 +12,7 @@ import (
 // Body is the content of a request. It can be opened more than once, so that the request can be repeated.
 type Body struct {
 	Open func() (io.ReadCloser, error) // returns a new reader of the same bytes each time
-	Size int64                         // in bytes; exact
+	Size int64                         // in bytes; exact. -1 if unknown, for PutFile alone
 }
 
 // Bytes returns a Body that reads b, which must not be changed before the request has ended.
@@ -23,7 +23,7 @@ func Bytes(b []byte) Body {
 // requestBody reads a Body and checks its announced size.
 type requestBody struct {
 	io.ReadCloser
-	left     int64
+	left     int64  // -1: unknown
 	progress func() // called whenever bytes were read
 }
 
@@ -35,11 +35,14 @@ var (
 // Read returns a *bodyError.
 func (b *requestBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	b.left -= int64(n)
+	known := b.left >= 0
+	if known {
+		b.left -= int64(n)
+	}
 	switch {
-	case b.left < 0:
+	case known && b.left < 0:
 		return 0, &bodyError{errGrown}
-	case err == io.EOF && b.left > 0:
+	case err == io.EOF && known && b.left > 0:
 		return n, &bodyError{errShrunk}
 	case err != nil && err != io.EOF:
 		return n, &bodyError{err}

@@ -135,7 +135,7 @@ func (c *Client) newRequest(ctx context.Context, r request, progress func()) (*h
 	if r.body.Size == 0 {
 		return req, nil
 	}
-	if r.body.Size >= expectBytes {
+	if r.body.Size >= expectBytes || r.body.Size < 0 {
 		req.Header.Set("Expect", "100-continue")
 	}
 	body, err := r.body.Open()
