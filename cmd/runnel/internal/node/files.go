@@ -71,7 +71,7 @@ var (
 	chunksUnused  = prometheus.NewDesc("runnel_file_chunks_unused", "Chunks that no file has and that wait for the grace time.", nil, nil)
 	chunksLost    = prometheus.NewDesc("runnel_file_chunks_lost", "Chunks of files that no partition holds.", nil, nil)
 	chunksDropped = prometheus.NewDesc("runnel_file_chunks_dropped_total", "Unused chunks that were dropped.", nil, nil)
-	fileVerified  = prometheus.NewDesc("runnel_file_verified_timestamp_seconds", "When the last complete and clean round of comparing began, in seconds since 1970.", nil, nil)
+	fileVerified  = prometheus.NewDesc("runnel_file_verified_timestamp_seconds", "When the last complete and clean round of comparing began, in seconds since 1970; 0: none.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
@@ -99,7 +99,5 @@ func (c filesCollector) Collect(ch chan<- prometheus.Metric) {
 	send(chunksUnused, prometheus.GaugeValue, st.Unused)
 	send(chunksLost, prometheus.GaugeValue, st.Lost)
 	send(chunksDropped, prometheus.CounterValue, st.Dropped)
-	if !st.VerifiedAt.IsZero() {
-		send(fileVerified, prometheus.GaugeValue, st.VerifiedAt.Unix())
-	}
+	send(fileVerified, prometheus.GaugeValue, max(st.VerifiedAt.Unix(), 0))
 }
