@@ -48,6 +48,31 @@ func (s *Engine) transactChunks(ctx context.Context, op string, f func(context.C
 	})
 }
 
+// readChunks is read for tables that hold chunks. In a process with its database, it uses a connection of its own kind:
+// chunks would push the entries out of the page caches of the reading connections.
+func (s *Engine) readChunks(ctx context.Context, op string, f func(context.Context, *Conn) error) error {
+	checked := func(ctx context.Context, c *Conn) error {
+		if err := s.checkChunks(ctx, c); err != nil {
+			return err
+		}
+		return f(ctx, c)
+	}
+	if !s.sql.InProcess {
+		return s.read(ctx, op, checked)
+	}
+	ctx, done, err := s.begin(ctx, op)
+	if err != nil {
+		return err
+	}
+	defer done()
+	c, err := s.dialect.Acquire(ctx, Streaming)
+	if err == nil {
+		defer c.Release()
+		err = checked(ctx, c)
+	}
+	return s.wrap(op, err)
+}
+
 // checkChunks fails unless the tables hold chunks. Another process may have migrated the tables since
 // they were read last.
 func (s *Engine) checkChunks(ctx context.Context, c *Conn) error {
@@ -63,10 +88,7 @@ func (s *Engine) checkChunks(ctx context.Context, c *Conn) error {
 
 // GetChunk implements partition.Chunks.
 func (s *Engine) GetChunk(ctx context.Context, hash partition.ChunkHash) (data []byte, err error) {
-	err = s.read(ctx, "get chunk", func(ctx context.Context, c *Conn) error {
-		if err := s.checkChunks(ctx, c); err != nil {
-			return err
-		}
+	err = s.readChunks(ctx, "get chunk", func(ctx context.Context, c *Conn) error {
 		err := c.QueryRow(ctx, s.statement(selectChunkData), []any{hash[:]}, func(r Rows) { data = bytes.Clone(r.Bytes(0)) })
 		if errors.Is(err, sql.ErrNoRows) {
 			return fmt.Errorf("%w: %s", partition.ErrNoChunk, hash)
@@ -114,10 +136,7 @@ func (s *Engine) ListChunks(ctx context.Context, after *partition.ChunkHash, lim
 	if after != nil {
 		from = after[:]
 	}
-	err = s.read(ctx, "list chunks", func(ctx context.Context, c *Conn) error {
-		if err := s.checkChunks(ctx, c); err != nil {
-			return err
-		}
+	err = s.readChunks(ctx, "list chunks", func(ctx context.Context, c *Conn) error {
 		infos = nil
 		return c.QueryRows(ctx, s.statement(selectChunks), []any{append([]byte{}, from...), int64(limit)}, func(r Rows) error {
 			infos = append(infos, partition.ChunkInfo{Hash: partition.ChunkHash(r.Bytes(0)), Size: r.Int(1), TouchedAt: partition.Instant(r.Int(2))})
