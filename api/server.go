@@ -24,6 +24,7 @@ import (
 	"github.com/runnelkv/runnel/api/internal/signin"
 	"github.com/runnelkv/runnel/api/internal/status"
 	"github.com/runnelkv/runnel/api/internal/transport"
+	"github.com/runnelkv/runnel/api/s3"
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store/file"
 )
@@ -175,4 +176,15 @@ func (l Limits) Apply(server *http.Server) {
 	server.IdleTimeout = l.Idle
 	server.MaxHeaderBytes = l.HeaderBytes
 	server.DisableGeneralOptionsHandler = true // it answers without the checks and the header of this package
+}
+
+// S3 returns the door for tools that speak the protocol of Amazon S3. The door serves the
+// files of the server, derives the secrets of the server's keys from secret, and shares the memory for requests.
+func (s *Server) S3(domain string, secret []byte) *s3.Door {
+	o := s3.Options{Files: s.options.Files, Store: s.options.Store, Secret: secret, Domain: domain, Logger: s.options.Logger, Audit: s.options.Audit,
+		Budget: s.shared.Budget, Body: s.options.Limits.Body, Write: s.options.Limits.Write}
+	if s.options.Keys != nil {
+		o.Keys = s.options.Keys
+	}
+	return s3.New(o)
 }

@@ -37,6 +37,7 @@ func (c *checker) config(cfg *Config) {
 	c.store(cfg.Store)
 	c.sync(cfg.Sync)
 	c.files(cfg.Files)
+	c.s3(cfg.S3)
 	c.admin(cfg.Admin)
 	c.log(cfg.Log)
 	c.limits(cfg.Limits)
@@ -85,6 +86,15 @@ func (c *checker) files(f Files) {
 	c.duration("files.grace", f.Grace, time.Minute, 30*24*time.Hour)
 	c.duration("files.check_every", f.CheckEvery, time.Second, 24*time.Hour)
 	c.size("files.scrub_rate", f.ScrubRate, 0, 64*GiB)
+}
+
+func (c *checker) s3(s S3) {
+	if s.Listen != "" {
+		c.address("s3.listen", s.Listen)
+	}
+	if s.Domain != "" && !isHost(s.Domain) {
+		c.rule("s3.domain", "is not a host name; write it without a port")
+	}
 }
 
 // checkOrigin rejects a text that no browser sends as the Origin of a page: the server compares bytes.

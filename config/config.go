@@ -19,6 +19,7 @@ type Config struct {
 	Store      Store       `toml:"store" json:"store"`
 	Sync       Sync        `toml:"sync" json:"sync"`
 	Files      Files       `toml:"files" json:"files"`
+	S3         S3          `toml:"s3" json:"s3"`
 	Admin      Admin       `toml:"admin" json:"admin"`
 	Log        Log         `toml:"log" json:"log"`
 	Audit      Audit       `toml:"audit" json:"audit"`
@@ -97,6 +98,12 @@ type Files struct {
 	Grace      time.Duration `toml:"grace" json:"grace"`             // after the last use of a chunk that no file has
 	CheckEvery time.Duration `toml:"check_every" json:"check_every"` // between two passes over the chunks
 	ScrubRate  Size          `toml:"scrub_rate" json:"scrub_rate"`   // bytes a second that are read and compared; 0: none
+}
+
+// S3 configures the listener for tools that speak the protocol of Amazon S3.
+type S3 struct {
+	Listen string `toml:"listen" json:"listen"` // host:port; "": none
+	Domain string `toml:"domain" json:"domain"` // BUCKET.Domain names a bucket; "": buckets stand in the path alone
 }
 
 // Admin configures the listener for operators.

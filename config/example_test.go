@@ -89,7 +89,7 @@ func TestExampleLoadsWithAllItShows(t *testing.T) {
 // shown returns each key of the example with the text of the first value.
 func shown() map[string]string {
 	texts, section := map[string]string{}, ""
-	header := regexp.MustCompile(`^\[+([a-z.]+)\]+$`)
+	header := regexp.MustCompile(`^\[+([a-z0-9.]+)\]+$`)
 	for line := range strings.Lines(wholeExample()) {
 		line = strings.TrimSpace(line)
 		if match := header.FindStringSubmatch(line); match != nil {
@@ -144,6 +144,8 @@ func limits() map[string]string {
 		"http.cors_origins":       "exact origins",
 		"http.trusted_proxies":    "addresses and networks",
 		"admin.listen":            "host:port",
+		"s3.listen":               "host:port",
+		"s3.domain":               "a host name",
 		"http.tls.cert":           "path",
 		"http.tls.key":            "path",
 		"http.tls.client_ca":      "path",

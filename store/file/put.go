@@ -80,6 +80,7 @@ func (f *Service) Put(ctx context.Context, name string, body io.Reader, o PutOpt
 type upload struct {
 	f        *Service
 	copies   int
+	isPart   bool // nothing is kept in the manifest
 	began    time.Time
 	m        *Manifest
 	sum, md5 hash.Hash // md5 is nil unless asked for
@@ -124,7 +125,7 @@ func (u *upload) readChunks(ctx context.Context, storing *errgroup.Group, body i
 		}
 		u.note(data)
 		switch {
-		case last && u.m.Size <= InlineBytes && len(u.m.Chunks) == 0:
+		case last && u.m.Size <= InlineBytes && len(u.m.Chunks) == 0 && !u.isPart:
 			u.m.Inline, u.m.ChunkBytes, u.m.Content = true, 0, append([]byte{}, data...)
 			u.f.buffers.Put(buffer)
 		case n == 0:

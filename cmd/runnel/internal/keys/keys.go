@@ -31,7 +31,7 @@ A key has the form rnl_<id>_<secret>. Only a hash of the secret is stored.`
 // New returns the command key.
 func New(o Options) *cobra.Command {
 	cmd := &cobra.Command{Use: "key", Short: "Create, list, revoke and rotate API keys", Long: long}
-	cmd.AddCommand(newCreate(o), newList(o), newRevoke(o), newRotate(o))
+	cmd.AddCommand(newCreate(o), newList(o), newRevoke(o), newRotate(o), newS3(o))
 	for _, c := range cmd.Commands() {
 		o.AddFlags(c)
 	}

@@ -35,8 +35,12 @@ func listenAdmin(ctx context.Context, c *config.Config) (net.Listener, error) {
 	return (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 }
 
-// serveAdmin serves profiles and metrics to operators until ctx ends. Remote clients need TLS.
+// serveAdmin serves profiles and metrics to operators until ctx ends; nothing without a listener. Remote clients need TLS.
 func (n *node) serveAdmin(ctx context.Context, listener net.Listener) error {
+	if listener == nil {
+		<-ctx.Done()
+		return nil
+	}
 	server := &http.Server{
 		Handler:           n.adminHandler(),
 		ErrorLog:          log.New(&serverErrors{log: n.log}, "", 0),

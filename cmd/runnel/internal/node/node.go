@@ -49,6 +49,9 @@ type node struct {
 	keys     *access.Registry // nil in a process that only syncs
 	syncer   *sync.Syncer     // nil if the sync process runs elsewhere
 	webhooks *webhook.Sender  // nil without webhooks or a syncer
+	s3       net.Listener     // nil without the protocol of S3
+	s3Ended  chan struct{}    // closed when the requests of S3 have ended
+	secret   []byte           // of auth.secret_file; nil without
 	api      *api.Server      // nil in a process that only syncs
 
 	certificate *certificate // nil without TLS
@@ -69,13 +72,16 @@ func Serve(ctx context.Context, o Options) error {
 	if err != nil {
 		return errors.Join(err, listener.Close(), n.store.Close())
 	}
+	if n.s3, err = n.listenS3(ctx, o); err != nil {
+		return errors.Join(err, listener.Close(), n.store.Close())
+	}
 	o.OnListen(listener.Addr())
 	return errors.Join(n.runParts(ctx, listener, admin), n.store.Close(), n.logs.close())
 }
 
 func newNode(o Options) (*node, error) {
 	wake := make(chan struct{}, 1)
-	n := &node{file: o.File, config: o.Config, insecure: o.Insecure, log: o.Logger}
+	n := &node{file: o.File, config: o.Config, insecure: o.Insecure, log: o.Logger, s3Ended: make(chan struct{})}
 	var err error
 	if o.Config.HTTP.TLS.IsSet() {
 		if n.certificate, err = newCertificate(o.Config.HTTP.TLS, o.Logger); err != nil {
@@ -113,6 +119,7 @@ func newNode(o Options) (*node, error) {
 	if options.SignInSecret, err = signInSecret(o.Config.Auth); err != nil {
 		return nil, errors.Join(err, n.logs.close(), n.store.Close())
 	}
+	n.secret = options.SignInSecret
 	n.api = api.New(options)
 	n.logAccess()
 	return n, nil
@@ -202,9 +209,8 @@ func (n *node) runParts(ctx context.Context, listener, admin net.Listener) error
 		start(func() error { return n.certificate.follow(failed) })
 	}
 
-	if admin != nil {
-		start(func() error { return n.serveAdmin(storeCtx, admin) })
-	}
+	start(func() error { return n.serveS3(failed) })
+	start(func() error { return n.serveAdmin(storeCtx, admin) })
 
 	<-failed.Done()
 	n.awaitDrain(ctx, broken)
@@ -235,6 +241,7 @@ func (n *node) shutDown(ctx context.Context, server *http.Server) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	server.RegisterOnShutdown(n.api.Drain)
+	defer func() { <-n.s3Ended }() // which takes no longer
 	if err := server.Shutdown(ctx); err != nil {
 		return errors.Join(fmt.Errorf("some requests were still in flight after %v: %w", timeout, err), server.Close())
 	}

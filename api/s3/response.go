@@ -1,0 +1,67 @@
+package s3
+
+import (
+	"encoding/xml"
+	"io"
+	"net/http"
+	"time"
+)
+
+// failure is an answer with an error of S3.
+type failure struct {
+	status        int
+	code, message string
+}
+
+var (
+	denied   = &failure{http.StatusForbidden, "AccessDenied", "The grants of the API key do not allow this."}
+	slowDown = &failure{http.StatusServiceUnavailable, "SlowDown", "The server cannot serve this now. Send the request again."}
+)
+
+// write sends the answer, and ends the connection if a body may follow.
+func (f *failure) write(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "application/xml")
+	w.Header().Set("Connection", "close")
+	w.WriteHeader(f.status)
+	_, _ = io.WriteString(w, xml.Header) // an error means that the client is gone, here and below
+	_ = xml.NewEncoder(w).Encode(struct {
+		XMLName xml.Name `xml:"Error"`
+		Code    string
+		Message string
+	}{Code: f.code, Message: f.message})
+}
+
+// response gives the client a fresh deadline for each piece of an answer.
+type response struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	timeout time.Duration
+	status  int
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *response) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.extend()
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (w *response) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	w.extend()
+	return w.ResponseWriter.Write(b)
+}
+
+func (w *response) extend() {
+	if w.timeout > 0 {
+		_ = w.control.SetWriteDeadline(time.Now().Add(w.timeout)) // fails in tests
+	}
+}
+
+// Unwrap makes the connection available to http.ResponseController.
+func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
