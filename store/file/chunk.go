@@ -57,7 +57,7 @@ func (f *Service) putOn(ctx context.Context, r store.Replica, hash partition.Chu
 
 // getChunk reads a chunk of a size from the first partition that has a whole copy, and restores the
 // damaged copies, and missing copies among the first copies partitions of the placement.
-func (f *Service) getChunk(ctx context.Context, hash partition.ChunkHash, size int64, copies int) ([]byte, error) {
+func (f *Service) getChunk(ctx context.Context, hash partition.ChunkHash, size int64, copies int, buffer []byte) ([]byte, error) {
 	placed := f.order(hash)
 	holders := make(map[string]bool, copies)
 	for _, r := range placed[:min(copies, len(placed))] {
@@ -70,7 +70,7 @@ func (f *Service) getChunk(ctx context.Context, hash partition.ChunkHash, size i
 			failures = append(failures, fmt.Errorf("%s: %w", r.Name(), r.Err))
 			continue
 		}
-		data, err := f.getFrom(ctx, r, hash, size)
+		data, err := f.getFrom(ctx, r, hash, size, buffer)
 		if err == nil {
 			f.repair(ctx, hash, data, broken)
 			return data, nil
@@ -94,8 +94,8 @@ func (f *Service) getChunk(ctx context.Context, hash partition.ChunkHash, size i
 var errDamaged = errors.New("damaged chunk")
 
 // getFrom reads a chunk from a partition, and compares data and hash.
-func (f *Service) getFrom(ctx context.Context, r store.Replica, hash partition.ChunkHash, size int64) ([]byte, error) {
-	data, err := r.GetChunk(ctx, hash)
+func (f *Service) getFrom(ctx context.Context, r store.Replica, hash partition.ChunkHash, size int64, buffer []byte) ([]byte, error) {
+	data, err := r.GetChunk(ctx, hash, buffer)
 	if f.noteOutcome(r.Name(), err); err != nil {
 		return nil, err
 	}
@@ -136,7 +136,7 @@ func (f *Service) touch(ctx context.Context, m *Manifest, copies int) error {
 			if held[i] >= copies {
 				continue
 			}
-			data, err := f.getChunk(ctx, hash, m.ChunkSize(first+i), copies)
+			data, err := f.getChunk(ctx, hash, m.ChunkSize(first+i), copies, nil)
 			if err == nil {
 				err = f.putChunk(ctx, hash, data, copies)
 			}

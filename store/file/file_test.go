@@ -103,7 +103,7 @@ func (r *rig) wantContent(name string, want []byte) {
 // copies counts the whole copies of a chunk.
 func (r *rig) copies(hash partition.ChunkHash) (n int) {
 	for _, p := range r.Parts {
-		if data, err := p.GetChunk(r.t.Context(), hash); err == nil && partition.HashChunk(data) == hash {
+		if data, err := p.GetChunk(r.t.Context(), hash, nil); err == nil && partition.HashChunk(data) == hash {
 			n++
 		}
 	}
@@ -112,7 +112,7 @@ func (r *rig) copies(hash partition.ChunkHash) (n int) {
 
 // damage changes a byte of a partition's copy of a chunk, and reports whether there was a copy.
 func (r *rig) damage(p *memory.Partition, hash partition.ChunkHash) bool {
-	data, err := p.GetChunk(r.t.Context(), hash)
+	data, err := p.GetChunk(r.t.Context(), hash, nil)
 	if err != nil {
 		return false
 	}

@@ -45,9 +45,10 @@ func (f *File) DownloadBytes() int64 {
 
 // chunkRead is a chunk that is being read.
 type chunkRead struct {
-	done chan struct{}
-	data []byte // set before done is closed
-	err  error
+	done   chan struct{}
+	buffer *[]byte // of the service
+	data   []byte  // set before done is closed
+	err    error
 }
 
 // WriteRange writes n bytes of the content from an offset to w: each chunk once its hash was compared.
@@ -89,16 +90,17 @@ func (f *File) WriteRange(ctx context.Context, w io.Writer, offset, n int64, rea
 		if _, err := w.Write(c.data[max(offset-s.begin, 0) : min(offset+n, s.end)-s.begin]); err != nil {
 			return err
 		}
+		f.f.buffers.Put(c.buffer)
 	}
 	return nil
 }
 
 // startRead begins to read a chunk.
 func (f *File) startRead(ctx context.Context, reading *sync.WaitGroup, i int, s span) *chunkRead {
-	c := &chunkRead{done: make(chan struct{})}
+	c := &chunkRead{done: make(chan struct{}), buffer: f.f.buffers.Get().(*[]byte)}
 	reading.Go(func() {
 		defer close(c.done)
-		c.data, c.err = f.f.getChunk(ctx, f.Chunks[i], s.end-s.begin, f.Copies)
+		c.data, c.err = f.f.getChunk(ctx, f.Chunks[i], s.end-s.begin, f.Copies, *c.buffer)
 	})
 	return c
 }
@@ -108,5 +110,5 @@ func (f *File) Chunk(ctx context.Context, i int) ([]byte, error) {
 	if f.Inline {
 		return f.Content, nil
 	}
-	return f.f.getChunk(ctx, f.Chunks[i], f.ChunkSize(i), f.Copies)
+	return f.f.getChunk(ctx, f.Chunks[i], f.ChunkSize(i), f.Copies, nil)
 }

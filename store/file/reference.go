@@ -37,7 +37,7 @@ func (f *Service) EachManifest(ctx context.Context, maxStaleness time.Duration, 
 // ReadChunk reads a chunk from any partition that has a whole copy, and restores the damaged copies on
 // the way. ErrNoCopy: no partition that answers has it.
 func (f *Service) ReadChunk(ctx context.Context, hash partition.ChunkHash, size int64, copies int) ([]byte, error) {
-	return f.getChunk(ctx, hash, size, copies)
+	return f.getChunk(ctx, hash, size, copies, nil)
 }
 
 // RestoreChunk stores a chunk on a partition that lacks the chunk.

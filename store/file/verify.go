@@ -57,7 +57,7 @@ func (f *Service) verifyChunk(ctx context.Context, v *Verification, i int, hash 
 		if r.Err != nil {
 			continue
 		}
-		data, err := f.getFrom(ctx, r, hash, size)
+		data, err := f.getFrom(ctx, r, hash, size, nil)
 		switch {
 		case err == nil:
 			v.Whole++

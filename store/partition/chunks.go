@@ -37,8 +37,9 @@ type Chunks interface {
 	// same name, and counts as a use. ErrTooLarge, without effect: the chunk exceeds MaxChunkBytes or
 	// MaxValueBytes.
 	PutChunk(ctx context.Context, hash ChunkHash, data []byte) error
-	// GetChunk reads the data of a chunk, or fails with ErrNoChunk.
-	GetChunk(ctx context.Context, hash ChunkHash) ([]byte, error)
+	// GetChunk reads the data of a chunk into a buffer if the capacity suffices, and otherwise into new
+	// memory, or fails with ErrNoChunk. A failed call may have changed the buffer.
+	GetChunk(ctx context.Context, hash ChunkHash, buffer []byte) ([]byte, error)
 	// TouchChunks durably counts as a use of those chunks that the partition holds, and returns the
 	// missing chunks, in the order of hashes. At most MaxTouchedChunks.
 	TouchChunks(ctx context.Context, hashes []ChunkHash) (missing []ChunkHash, err error)

@@ -248,7 +248,7 @@ func TestReturningPartitionGetsItsCopies(t *testing.T) {
 		t.Errorf("%d chunks of %d, after a pass: %+v", r.total(), before, s)
 	}
 	for _, info := range r.chunks(2) {
-		if data, err := r.parts[2].GetChunk(t.Context(), info.Hash); err != nil || partition.HashChunk(data) != info.Hash {
+		if data, err := r.parts[2].GetChunk(t.Context(), info.Hash, nil); err != nil || partition.HashChunk(data) != info.Hash {
 			t.Errorf("a restored chunk: %v", err)
 		}
 	}
@@ -280,7 +280,7 @@ func TestScrubRestoresDamagedCopies(t *testing.T) {
 	damaged := 0
 	for i, p := range r.parts {
 		for n, info := range r.chunks(i) {
-			data, err := p.GetChunk(t.Context(), info.Hash)
+			data, err := p.GetChunk(t.Context(), info.Hash, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -33,13 +33,13 @@ func (db *database) touch(hash partition.ChunkHash) partition.Instant {
 }
 
 // GetChunk implements partition.Chunks.
-func (m *Partition) GetChunk(ctx context.Context, hash partition.ChunkHash) (data []byte, err error) {
+func (m *Partition) GetChunk(ctx context.Context, hash partition.ChunkHash, buffer []byte) (data []byte, err error) {
 	err = m.view(ctx, OpGetChunk, func() error {
 		c, held := m.db.chunks[hash]
 		if !held {
 			return fmt.Errorf("%w: %s", partition.ErrNoChunk, hash)
 		}
-		data = bytes.Clone(c.data)
+		data = append(buffer[:0], c.data...)
 		return nil
 	})
 	return data, err

@@ -37,7 +37,7 @@ func putChunk(t *testing.T, p partition.Partition, b byte) partition.ChunkHash {
 
 func wantChunk(t *testing.T, p partition.Partition, hash partition.ChunkHash, want []byte) {
 	t.Helper()
-	got, err := p.GetChunk(t.Context(), hash)
+	got, err := p.GetChunk(t.Context(), hash, nil)
 	must(t, err)
 	if !bytes.Equal(got, want) {
 		t.Errorf("a chunk of %d bytes reads as %d others", len(want), len(got))
@@ -59,7 +59,7 @@ func checkChunkPut(t *testing.T, s suite) {
 	}
 	for _, data := range [][]byte{{0}, []byte("'\"\\\x1a?"), every, bytes.Repeat(every, partition.MaxChunkBytes/256)} {
 		hash := partition.HashChunk(data)
-		_, err := p.GetChunk(t.Context(), hash)
+		_, err := p.GetChunk(t.Context(), hash, nil)
 		wantError(t, err, partition.ErrNoChunk)
 		must(t, p.PutChunk(t.Context(), hash, data))
 		wantChunk(t, p, hash, data)
@@ -201,10 +201,10 @@ func checkChunkDrop(t *testing.T, s suite) {
 	if dropped != 1 || err != nil {
 		t.Errorf("%d chunks were dropped: %v", dropped, err)
 	}
-	_, err = p.GetChunk(t.Context(), a)
+	_, err = p.GetChunk(t.Context(), a, nil)
 	wantError(t, err, partition.ErrNoChunk)
 	for _, hash := range []partition.ChunkHash{b, c} {
-		if _, err := p.GetChunk(t.Context(), hash); err != nil {
+		if _, err := p.GetChunk(t.Context(), hash, nil); err != nil {
 			t.Errorf("a chunk that was used since: %v", err)
 		}
 	}
@@ -233,7 +233,7 @@ func checkChunkRaces(t *testing.T, s suite) {
 				kept.Store(len(missing) == 0)
 				return err
 			})
-		_, err := n.GetChunk(t.Context(), hash)
+		_, err := n.GetChunk(t.Context(), hash, nil)
 		if held := err == nil; held != kept.Load() || !held && !errors.Is(err, partition.ErrNoChunk) {
 			t.Fatalf("round %d: a chunk that the last user found: %t; now %v", round, kept.Load(), err)
 		}

@@ -667,7 +667,7 @@ type touchless struct{ *memory.Partition }
 
 func (p touchless) TouchChunks(ctx context.Context, hashes []partition.ChunkHash) (missing []partition.ChunkHash, err error) {
 	for _, hash := range hashes {
-		if _, err := p.GetChunk(ctx, hash); errors.Is(err, partition.ErrNoChunk) {
+		if _, err := p.GetChunk(ctx, hash, nil); errors.Is(err, partition.ErrNoChunk) {
 			missing = append(missing, hash)
 		}
 	}

@@ -1,7 +1,6 @@
 package sqlengine
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -87,9 +86,9 @@ func (s *Engine) checkChunks(ctx context.Context, c *Conn) error {
 }
 
 // GetChunk implements partition.Chunks.
-func (s *Engine) GetChunk(ctx context.Context, hash partition.ChunkHash) (data []byte, err error) {
+func (s *Engine) GetChunk(ctx context.Context, hash partition.ChunkHash, buffer []byte) (data []byte, err error) {
 	err = s.readChunks(ctx, "get chunk", func(ctx context.Context, c *Conn) error {
-		err := c.QueryRow(ctx, s.statement(selectChunkData), []any{hash[:]}, func(r Rows) { data = bytes.Clone(r.Bytes(0)) })
+		err := c.QueryRow(ctx, s.statement(selectChunkData), []any{hash[:]}, func(r Rows) { data = append(buffer[:0], r.Bytes(0)...) })
 		if errors.Is(err, sql.ErrNoRows) {
 			return fmt.Errorf("%w: %s", partition.ErrNoChunk, hash)
 		}
