@@ -159,17 +159,18 @@ var senders = map[string]access.Spec{
 
 // mayUse lists the senders that satisfy a need. The sender "" has no key, and may read if it is anonymous.
 var mayUse = map[string][]string{
-	"open":              {"none", "garbage", "expired", "revoked", "read", "write", "other", "monitor", "admin", "anonymous"},
-	"read(key)":         {"read", "write", "admin", "anonymous"},
-	"read(prefix)":      {"read", "write", "admin", "anonymous"},
-	"write(key)":        {"write", "admin"},
-	"write(prefix)":     {"write", "admin"},
-	"write(everything)": {"write", "admin"},
-	"each item":         {"write", "admin"},
-	"all items":         {"write", "admin"},
-	"monitor":           {"monitor", "admin"},
-	"admin":             {"admin"},
-	"a key":             {"read", "write", "other", "monitor", "admin"},
+	"open":                 {"none", "garbage", "expired", "revoked", "read", "write", "other", "monitor", "admin", "anonymous"},
+	"read(key)":            {"read", "write", "admin", "anonymous"},
+	"read(prefix)":         {"read", "write", "admin", "anonymous"},
+	"write(key)":           {"write", "admin"},
+	"write(key), or force": {"write", "admin"},
+	"write(prefix)":        {"write", "admin"},
+	"write(everything)":    {"write", "admin"},
+	"each item":            {"write", "admin"},
+	"all items":            {"write", "admin"},
+	"monitor":              {"monitor", "admin"},
+	"admin":                {"admin"},
+	"a key":                {"read", "write", "other", "monitor", "admin"},
 }
 
 // proxy is the address of the requests of tests, trusted as a proxy that speaks HTTPS with the client.
@@ -224,14 +225,18 @@ func newGuarded(t testing.TB, anonymous bool) (*apitest.Node, *apitest.Keys, *tr
 
 // requestTo returns the target, body and media type of a valid request to a described operation.
 func requestTo(method, path string) (target, body, mediaType string) {
-	target = strings.NewReplacer("{key}", "data/k", "{path}", "data/k", "{slug}", "not-found").Replace(path)
+	target = strings.NewReplacer("{key}", "data/k", "{path}", "data/k", "{name}", "data/k", "{slug}", "not-found").Replace(path)
 	switch {
-	case path == "/v1/keys" && method != "POST", strings.HasSuffix(path, "bucket/"), path == "/v1/changes":
+	case path == "/v1/keys" && method != "POST", path == "/v1/locks" && method != "POST", strings.HasSuffix(path, "bucket/"), path == "/v1/changes":
 		target += "?prefix=data/"
 	case path == "/v1/batch":
 		return target, `[{"op":"put","key":"data/k","value":"v"}]`, "application/json"
 	case path == "/v1/txn":
 		return target, `{"then":[{"op":"put","key":"data/k","value":"v"}]}`, "application/json"
+	case path == "/v1/locks":
+		return target, `{"owner":"a","ttl":"1s","names":["data/k"]}`, "application/json"
+	case path == "/v1/locks/{name}" && method == "PUT":
+		return target, `{"owner":"a","ttl":"1s"}`, "application/json"
 	case path == "/v1/move":
 		return target, `{"to":"partition-1"}`, "application/json"
 	case method == "POST" && path == "/v1/files/{path}":

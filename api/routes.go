@@ -11,10 +11,12 @@ import (
 	"github.com/runnelkv/runnel/api/internal/feed"
 	"github.com/runnelkv/runnel/api/internal/files"
 	"github.com/runnelkv/runnel/api/internal/keys"
+	"github.com/runnelkv/runnel/api/internal/locks"
 	"github.com/runnelkv/runnel/api/internal/negotiate"
 	"github.com/runnelkv/runnel/api/internal/pages"
 	"github.com/runnelkv/runnel/api/internal/status"
 	"github.com/runnelkv/runnel/api/wire"
+	"github.com/runnelkv/runnel/store/lock"
 )
 
 // newRouter returns all routes. Routes are tried in order, so the keys come first.
@@ -35,7 +37,7 @@ func (s *Server) newRouter(state *status.Service) *mux.Router {
 	}
 
 	s.keys = ofKey(exchange.KeysPath, methods{
-		"GET":    answer(exchange.ReadKey.After(single.CheckGet), single.Get, nil, append([]string{"entry"}, exchange.ReadParams...)...),
+		"GET":    answer(exchange.ReadKey.After(single.CheckGet), single.Get, nil, append([]string{"entry", "locked"}, exchange.ReadParams...)...),
 		"PUT":    answer(exchange.WriteKey.After(single.CheckPut), single.Put, nil, "ttl", "expires_at", "copies", "durable"),
 		"POST":   answer(exchange.WriteKey.After(keys.CheckTouch), single.Touch, nil, "ttl", "durable"),
 		"DELETE": answer(exchange.WriteKey.After(keys.CheckDelete), single.Delete, nil, "durable"),
@@ -55,6 +57,9 @@ func (s *Server) newRouter(state *status.Service) *mux.Router {
 		ofKey(path, methods{"GET": answer(exchange.ReadKey, c.Get, negotiate.Classic), "PUT": put, "POST": put, "DELETE": answer(exchange.WriteKey, c.Delete, nil)})
 	}
 	below(wire.FilesPath, "path", fileMethods(files.New(s.shared, s.options.Store, s.options.Files)))
+	l := locks.New(s.shared, lock.New(s.options.Store))
+	at(wire.LocksPath, lockMethods(l))
+	below(locks.Path, "name", namedLockMethods(l)).Keyed = locks.Path
 	at("/v1/session", methods{"POST": answer(exchange.AnyKey, s.shared.SignInBrowser, nil), "DELETE": answer(exchange.Open, s.shared.SignOutBrowser, nil)})
 	at("/v1/status", page(exchange.Monitor, state.Status))
 	at("/v1/sync", methods{"POST": answer(exchange.Admin, state.Sync, negotiate.Documents)})
@@ -78,6 +83,21 @@ func fileMethods(f *files.Service) methods {
 		"PUT":    answer(f.WriteNeed(), f.Put, nil, "copies"),
 		"POST":   answer(f.PostNeed(), f.Post, nil, "copies", "to", "consistency"),
 		"DELETE": answer(f.WriteNeed(), f.Delete, nil),
+	}
+}
+
+func lockMethods(l *locks.Service) methods {
+	return methods{
+		"GET":  answer(exchange.ReadPrefix(locks.ListedPrefix), l.List, negotiate.Documents, "prefix", "after", "limit"),
+		"POST": answer(exchange.AllItems, l.PostAll, negotiate.Documents),
+	}
+}
+
+func namedLockMethods(l *locks.Service) methods {
+	return methods{
+		"GET":    answer(exchange.ReadKey, l.Get, negotiate.Documents),
+		"PUT":    answer(exchange.WriteKey, l.Put, negotiate.Documents),
+		"DELETE": answer(locks.MayDelete, l.Delete, nil, "force"),
 	}
 }
 

@@ -19,6 +19,8 @@ type Store interface {
 	Tag() store.ClusterTag
 	// Lost reports whether the session has seen writes that a restore has undone.
 	Lost(session store.Vector) bool
+	// CheckProtection returns an error unless locks may protect keys.
+	CheckProtection() error
 	// MaxValueBytes is the largest accepted value, in bytes.
 	MaxValueBytes() int64
 	status.Store

@@ -1,6 +1,9 @@
 package wire
 
-import "encoding/xml"
+import (
+	"encoding/xml"
+	"time"
+)
 
 // ProblemsPath begins the type of every problem. Its last segment is the slug that programs branch on.
 const ProblemsPath = "/problems/"
@@ -26,6 +29,11 @@ type ProblemMembers struct {
 	Reason    string   `json:"reason,omitempty" xml:"reason,omitempty"` // "moving": the keys are moving to another master
 	Available []string `json:"available,omitempty" xml:"available>type,omitempty"`
 	Quota     *Quota   `json:"quota,omitempty" xml:"quota,omitempty"` // that the write would exceed
+
+	// Of the holder of a lock.
+	Owner     Text       `json:"owner,omitempty" xml:"owner,omitempty"`
+	ExpiresAt *time.Time `json:"expires_at,omitempty" xml:"expires_at,omitempty"`
+	Info      RawObject  `json:"info,omitempty" xml:"info,omitempty"`
 }
 
 // Quota is the quota that a write would exceed.

@@ -202,6 +202,22 @@ func (l *Locks) Get(ctx context.Context, name string) (held Lock, err error) {
 	return held, err
 }
 
+// Admit returns a *store.LockedError while the lock is held, unless fences hold its fence.
+func (l *Locks) Admit(ctx context.Context, name string, fences []store.Fence) error {
+	held, err := l.Get(ctx, name)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	case slices.Contains(fences, store.Fence{Name: name, Fence: held.Fence}):
+		return nil
+	}
+	e := &store.LockedError{Name: name, RetryAfter: max(0, time.Until(held.ExpiresAt.Time()))}
+	e.Holder.Owner, e.Holder.ExpiresAt, e.Holder.Info = held.Owner, held.ExpiresAt, held.Info
+	return e
+}
+
 // List returns held locks in the order of their names, as a partition knows them that answers reads: a lock may have ended
 // meanwhile. After a page, next is the After of the next page, or "".
 func (l *Locks) List(ctx context.Context, o store.ListOptions) (locks []Lock, page store.Page, err error) {

@@ -41,6 +41,10 @@ func (s *Service) Batch(w *exchange.Response, r *exchange.Request) error {
 	if err != nil {
 		return err
 	}
+	fences, err := write.Fences(r.Header)
+	if err != nil {
+		return err
+	}
 	lines, err := hasLines(r.Header)
 	if err != nil {
 		return err
@@ -54,7 +58,7 @@ func (s *Service) Batch(w *exchange.Response, r *exchange.Request) error {
 	}
 	b := batches.Get().(*batch)
 	b.majority = majority
-	b.service, b.request, b.read, b.answer = s, r, o, newBatchAnswer(w, b.out, sessionTracker{s.store.Tag, o.Session, b.marks})
+	b.service, b.request, b.read, b.fences, b.answer = s, r, o, fences, newBatchAnswer(w, b.out, sessionTracker{s.store.Tag, o.Session, b.marks})
 	if b.keeps = exchange.InSession(r.Header, &o); o.Consistency == store.InSession || o.Consistency == "" {
 		b.read.Consistency = store.Any // means the same, and GetMany reads such keys together
 	}
@@ -92,6 +96,7 @@ type batch struct {
 	service  *Service
 	request  *exchange.Request
 	read     store.ReadOptions // for gets
+	fences   []store.Fence     // of each write
 	keeps    bool              // the client has a session: no get reads older data than the gets before
 	wrote    bool              // the batch has written: later gets ask the master
 	majority bool              // each write shall be on a majority of the voters

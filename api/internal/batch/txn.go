@@ -34,6 +34,10 @@ func (s *Service) Transact(w *exchange.Response, r *exchange.Request) error {
 	if err != nil {
 		return err
 	}
+	fences, err := write.Fences(r.Header)
+	if err != nil {
+		return err
+	}
 	body, err := w.ReadBody(r, s.largestBody(), problem.BodyTooLarge)
 	if err != nil {
 		return err
@@ -46,6 +50,7 @@ func (s *Service) Transact(w *exchange.Response, r *exchange.Request) error {
 		return exchange.Forbidden()
 	}
 	o := t.updateOptions()
+	o.Fences = fences
 	if err := s.sharedMaster(t.keys); err != nil {
 		return err
 	}

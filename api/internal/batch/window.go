@@ -150,6 +150,7 @@ func (b *batch) applyWrites(ops []op, n int) {
 	for j := range ops {
 		if o := &ops[j]; o.failed == nil && !o.reads() {
 			o.fillWrite(&b.changes[i])
+			b.changes[i].Options.Fences = b.fences
 			i++
 		}
 	}

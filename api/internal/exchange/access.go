@@ -90,6 +90,17 @@ func WritePrefix(prefixOf func(*Request) (string, error)) Need {
 	}}
 }
 
+// ForceIf needs the right to write the key, and instead the right to end foreign locks if the request asks for force.
+func ForceIf(name string, asks func(*Request) (bool, error)) Need {
+	return Need{name, func(r *Request) (bool, error) {
+		force, err := asks(r)
+		if err != nil || force {
+			return err == nil && r.Grants.MayForce(), err
+		}
+		return r.Grants.CanWrite(store.Name(r.Key)), nil
+	}}
+}
+
 var (
 	unlimited = allGrants()        // the grants of requests to a server without access control
 	none      = new(access.Grants) // the grants of a request without a valid key

@@ -68,6 +68,9 @@ func AsProblem(err error) *problem.Error {
 	if quota, ok := errors.AsType[*store.QuotaError](err); ok {
 		return quotaProblem(quota)
 	}
+	if e := lockProblem(err); e != nil {
+		return e
+	}
 	return problem.New(problem.Internal, "The cause is in the log of this server.")
 }
 
@@ -78,6 +81,20 @@ func masterProblem(err *store.MasterError) *problem.Error {
 		e.Members.Reason = "moving"
 	}
 	return e
+}
+
+// lockProblem maps the errors of locks; nil for other errors.
+func lockProblem(err error) *problem.Error {
+	if locked, ok := errors.AsType[*store.LockedError](err); ok {
+		e := problem.New(problem.LockHeld, "%q holds the lock %q.", locked.Holder.Owner, locked.Name)
+		expires := locked.Holder.ExpiresAt.Time()
+		e.Retry, e.Members.Owner, e.Members.ExpiresAt, e.Members.Info = locked.RetryAfter, wire.Text(locked.Holder.Owner), &expires, wire.RawObject(locked.Holder.Info)
+		return e
+	}
+	if stale, ok := errors.AsType[*store.StaleFenceError](err); ok {
+		return problem.New(problem.StaleFence, "The lock %q is not held with the fence %d.", stale.Name, stale.Fence.Fence)
+	}
+	return nil
 }
 
 func quotaProblem(q *store.QuotaError) *problem.Error {
@@ -158,7 +175,8 @@ func (s *Shared) writeProblem(w *Response, r *Request, e *problem.Error) {
 	if e.Type == problem.Unauthenticated {
 		h["Www-Authenticate"] = bearer
 	}
-	if e.Type.Status == http.StatusServiceUnavailable || e.Type.Status == http.StatusTooManyRequests {
+	switch e.Type.Status {
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests, http.StatusLocked:
 		h["Retry-After"] = []string{retryAfter(e.Retry)}
 	}
 	p := NewProblemDocument(w, e)

@@ -25,12 +25,16 @@ func (s *Service) DeletePrefix(w *exchange.Response, r *exchange.Request) error 
 			return problem.Header(name, "%s is about one key, and this deletes many.", name)
 		}
 	}
+	fences, err := write.Fences(r.Header)
+	if err != nil {
+		return err
+	}
 	page, err := s.store.List(r.Context(), o)
 	if err != nil {
 		return err
 	}
 	d := &wire.Deletion{}
-	wrote, err := s.deleteAll(r, page.Entries, d)
+	wrote, err := s.deleteAll(r, page.Entries, fences, d)
 	if err != nil {
 		return err
 	}
@@ -73,12 +77,12 @@ func (s *Service) deletionOptions(h http.Header, q url.Values) (o store.ListOpti
 }
 
 // deleteAll deletes entries and counts those that still existed, and returns the session positions.
-func (s *Service) deleteAll(r *exchange.Request, entries []store.Entry, d *wire.Deletion) (wrote store.Vector, err error) {
+func (s *Service) deleteAll(r *exchange.Request, entries []store.Entry, fences []store.Fence, d *wire.Deletion) (wrote store.Vector, err error) {
 	changes := make([]store.Write, len(entries))
 	tombstones := make([]store.Entry, len(entries))
 	var none write.Conditions
 	for i := range entries {
-		changes[i].Entry.Key = entries[i].Key
+		changes[i].Entry.Key, changes[i].Options.Fences = entries[i].Key, fences
 		changes[i].Update = none.DeleteFunc(entries[i].Key, &tombstones[i])
 	}
 	s.store.UpdateEach(r.Context(), changes)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/runnelkv/runnel/api/internal/exchange"
 	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/lock"
 )
 
 // Service serves single keys, lists of keys and the classic paths.
@@ -15,11 +16,10 @@ type Service struct {
 
 // Store is the part of the store that keys use.
 type Store interface {
+	lock.Store
 	Get(ctx context.Context, key store.Key, o store.ReadOptions) (store.Read, error)
-	List(ctx context.Context, o store.ListOptions) (store.Page, error)
 	Union(ctx context.Context, o store.ListOptions) (store.Page, error)
 	Put(ctx context.Context, e store.Entry) (store.PutResult, error)
-	Update(ctx context.Context, keys []store.Key, o store.UpdateOptions, fn func(*store.Tx) error) error
 	UpdateEach(ctx context.Context, changes []store.Write)
 	Copy(ctx context.Context, e store.Entry, want int) (held int, err error)
 	Secure(ctx context.Context, marks ...store.Mark) error

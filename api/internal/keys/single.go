@@ -26,6 +26,11 @@ func (s *Service) Get(w *exchange.Response, r *exchange.Request) error {
 	if err != nil {
 		return err
 	}
+	if r.Query.Has("locked") {
+		if err := s.refuseLocked(r, &o); err != nil {
+			return err
+		}
+	}
 	read, err := s.readEntry(w, r, o)
 	if err != nil {
 		return err
@@ -179,6 +184,9 @@ func (s *Service) readWriteOptions(r *exchange.Request) (p write.Request, err er
 	if p.Conditions, err = write.ReadConditions(r.Header); err != nil {
 		return p, err
 	}
+	if p.Fences, err = write.Fences(r.Header); err != nil {
+		return p, err
+	}
 	p.Session, err = s.ReadSession(r.Header)
 	return p, err
 }
@@ -190,7 +198,7 @@ func (s *Service) putEntry(ctx context.Context, p write.Request) (store.PutResul
 		return s.store.Put(ctx, p.Entry)
 	}
 	var written store.PutResult
-	o := store.UpdateOptions{WithoutValues: true, Bytes: int64(len(p.Entry.Value))}
+	o := store.UpdateOptions{WithoutValues: true, Bytes: int64(len(p.Entry.Value)), Fences: p.Fences}
 	err := s.store.Update(ctx, []store.Key{p.Entry.Key}, o, p.PutFunc(&written))
 	return written, err
 }
@@ -228,8 +236,12 @@ func (s *Service) deleteEntry(w *exchange.Response, r *exchange.Request) (tombst
 	if err != nil {
 		return tombstone, err
 	}
+	fences, err := write.Fences(r.Header)
+	if err != nil {
+		return tombstone, err
+	}
 	master := s.store.Master(r.Key)
-	err = s.store.Update(r.Context(), []store.Key{r.Key}, store.UpdateOptions{WithoutValues: true}, c.DeleteFunc(r.Key, &tombstone))
+	err = s.store.Update(r.Context(), []store.Key{r.Key}, store.UpdateOptions{WithoutValues: true, Fences: fences}, c.DeleteFunc(r.Key, &tombstone))
 	if err == nil || errors.Is(err, store.ErrNotFound) {
 		w.Header()["Runnel-Partition"] = []string{master}
 		w.Header()["Runnel-Staleness"] = notStale

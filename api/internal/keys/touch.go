@@ -7,6 +7,7 @@ import (
 	"github.com/runnelkv/runnel/api/internal/problem"
 	"github.com/runnelkv/runnel/api/internal/write"
 	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/lock"
 )
 
 // CheckTouch returns the error in the parameters of Touch.
@@ -21,6 +22,23 @@ func CheckTouch(r *exchange.Request) error {
 	return err
 }
 
+// refuseLocked is locked=refuse of a GET: the read comes from the master, and is refused while another owner holds the lock
+// of the key's name. The lock is looked at before the key is read.
+func (s *Service) refuseLocked(r *exchange.Request, o *store.ReadOptions) error {
+	if r.Query.Get("locked") != "refuse" {
+		return problem.Parameter("locked", "locked is refuse, not %q.", r.Query.Get("locked"))
+	}
+	if r.Query.Has("consistency") && o.Consistency != store.FromMaster {
+		return problem.Parameter("locked", "locked=refuse reads from the master, and does not go with consistency=%s.", o.Consistency)
+	}
+	fences, err := write.Fences(r.Header)
+	if err != nil {
+		return err
+	}
+	o.Consistency = store.FromMaster
+	return lock.New(s.store).Admit(r.Context(), store.Name(r.Key), fences)
+}
+
 // Touch is POST /v1/keys/{key}?ttl=, which renews the expiry of an entry and keeps value, media type and metadata.
 func (s *Service) Touch(w *exchange.Response, r *exchange.Request) error {
 	p, err := s.readWriteOptions(r)
@@ -31,7 +49,7 @@ func (s *Service) Touch(w *exchange.Response, r *exchange.Request) error {
 		return problem.Header("Content-Length", "POST on a key renews its expiry, and has no body; PUT stores a value.")
 	}
 	var touched store.Entry
-	o := store.UpdateOptions{Bytes: s.store.MaxValueBytes()}
+	o := store.UpdateOptions{Bytes: s.store.MaxValueBytes(), Fences: p.Fences}
 	if err := s.store.Update(r.Context(), []store.Key{r.Key}, o, p.TouchFunc(&touched)); err != nil {
 		return err
 	}

@@ -56,6 +56,16 @@ var (
 		"Deletions that this reader has not seen have been collected, or a restore from a backup has undone changes that it has seen, so it may hold keys that are gone. Read /v1/changes from the beginning, without since, and drop every key that is not among the changes; then continue with the token at the end."}
 	Precondition = &Type{"precondition-failed", 412, "Precondition failed",
 		"If-Match, If-None-Match or If-Unmodified-Since did not hold. For a write the master decided this at the moment of writing, and nothing was stored: read the key again and decide anew."}
+	StaleFence = &Type{"stale-fence", 412, "The fence is stale",
+		"The lock is not held with this fence: it has expired, was released or forced, or has another holder. Nothing was stored or changed. Acquire the lock again before you write."}
+	LockHeld = &Type{"lock-held", 423, "The lock is held",
+		"Another owner holds the lock, or comes first among those that wait. For a write, the lock protects the key, and the header Runnel-Fence does not name its fence. Nothing was stored. The members “owner”, “expires_at” and “info” describe the holder; Retry-After says when the lock expires unless it is renewed."}
+	LockQueue = &Type{"lock-queue-full", 429, "Too many clients wait for the lock",
+		"At most 1,000 clients wait for a lock at the same time. Nothing was changed. Retry-After says when to send the next request."}
+	NoLock = &Type{"no-such-lock", 404, "Nobody holds the lock",
+		"There is no lock of this name that is held. Nothing was changed."}
+	Protection = &Type{"protection-unavailable", 409, "No lock can protect a key yet",
+		"A lock protects a key only when every process that writes knows of locks. The detail says what an operator must do. Nothing was changed. Locks without “protects” work, and so does the header Runnel-Fence."}
 	TooLarge = &Type{"too-large", 413, "Too large",
 		"The value or body is larger than the server accepts. The member “max_bytes” gives the limit in bytes. Nothing was stored."}
 	Encoding = &Type{"unsupported-encoding", 415, "Unsupported content coding",
@@ -115,7 +125,7 @@ var (
 // Types lists all problem types in the order of the index page.
 var Types = []*Type{
 	InvalidKey, InvalidParameter, InvalidCursor, InvalidHeader, InvalidJSON, InvalidItem, IncompleteBody, Digest, Unauthenticated, Forbidden, CrossOrigin, HTTPSRequired, UnknownHost,
-	NotFound, UnknownRoute, Method, NotAcceptable, Timeout, AnswersUnread, MoveRefused, LengthRequired, Resync, Precondition, TooLarge,
+	NotFound, UnknownRoute, Method, NotAcceptable, Timeout, AnswersUnread, MoveRefused, LengthRequired, Resync, Precondition, StaleFence, LockHeld, LockQueue, NoLock, Protection, TooLarge,
 	Encoding, MediaType, Range, DifferentMasters, TooManyRequests, Internal, MasterUnavailable, InsufficientStorage, QuotaExceeded, OutcomeUnknown,
 	NoPartition, Session, SessionLost, TooStale, TooFewPartitions, MoveAborted, MoveUnfinished, Overloaded, TimedOut, ShuttingDown, SyncElsewhere, Unhealthy, AuditUnavailable, NotReady,
 }

@@ -12,11 +12,14 @@ type Request struct {
 	Entry      store.Entry
 	TTL        time.Duration // 0: no expiry
 	Conditions Conditions
+	Fences     []store.Fence
 	Session    store.Vector // of the client
 }
 
-// Unconditional reports that the write does not depend on the current entry or the master's clock.
-func (p *Request) Unconditional() bool { return p.TTL == 0 && p.Conditions.empty() }
+// Unconditional reports that the write does not depend on the current entry, a lock or the master's clock.
+func (p *Request) Unconditional() bool {
+	return p.TTL == 0 && p.Conditions.empty() && len(p.Fences) == 0
+}
 
 // PutFunc returns the function for Store.Update.
 func (p *Request) PutFunc(written *store.PutResult) func(*store.Tx) error {
