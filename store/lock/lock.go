@@ -31,8 +31,8 @@ func New(s Store) *Locks { return &Locks{store: s} }
 // errUnchanged ends an Update that has nothing to write.
 var errUnchanged = errors.New("nothing changes")
 
-// update runs f on the record of a lock. f returns errUnchanged if f has changed nothing.
-func (l *Locks) update(ctx context.Context, name string, f func(*row) error) error {
+// updateRecord runs f on the record of a lock. f returns errUnchanged if f has changed nothing.
+func (l *Locks) updateRecord(ctx context.Context, name string, f func(*row) error) error {
 	key := store.Lock.Key(name)
 	err := l.store.Update(ctx, []store.Key{key}, store.UpdateOptions{Bytes: 512}, func(tx *store.Tx) error {
 		r, err := readRow(tx, key)
@@ -42,7 +42,7 @@ func (l *Locks) update(ctx context.Context, name string, f func(*row) error) err
 		if err != nil {
 			return err
 		}
-		return r.write()
+		return r.saveRecord()
 	})
 	if errors.Is(err, errUnchanged) {
 		return nil
@@ -53,7 +53,7 @@ func (l *Locks) update(ctx context.Context, name string, f func(*row) error) err
 // Acquire takes a lock that is free and that nobody waits for. isNew is false if the owner holds the lock by the same request
 // already. A *store.LockedError: another request holds the lock, or is first in the queue.
 func (l *Locks) Acquire(ctx context.Context, q Request) (held Lock, isNew bool, err error) {
-	if err := l.check(&q); err != nil {
+	if err := l.checkRequest(&q); err != nil {
 		return Lock{}, false, err
 	}
 	return l.attempt(ctx, &q, "")
@@ -62,10 +62,10 @@ func (l *Locks) Acquire(ctx context.Context, q Request) (held Lock, isNew bool, 
 // attempt takes the lock, or, with the id of a ticket, puts or keeps the ticket in the queue.
 func (l *Locks) attempt(ctx context.Context, q *Request, id string) (held Lock, isNew bool, err error) {
 	var refusal error
-	err = l.update(ctx, q.Name, func(r *row) error {
+	err = l.updateRecord(ctx, q.Name, func(r *row) error {
 		isNew, refusal = false, nil
 		if q.RequestID != "" && r.isHeld() && r.Owner == q.Owner && r.RequestID == q.RequestID {
-			held = r.lock()
+			held = r.asLock()
 			return errUnchanged
 		}
 		if !r.isHeld() && (len(r.Queue) == 0 || r.Queue[0].ID == id) {
@@ -96,7 +96,7 @@ func (r *row) grant(q *Request, id string) Lock {
 	r.Queue = slices.DeleteFunc(r.Queue, func(t ticket) bool { return t.ID == id })
 	r.Owner, r.RequestID, r.TTL, r.Info, r.Protects = q.Owner, q.RequestID, q.TTL, q.Info, q.Protects
 	r.Fence, r.ExpiresAt = r.tx.RevisionOf(r.key), r.tx.Now().Add(q.TTL)
-	return r.lock()
+	return r.asLock()
 }
 
 // adopt gives the holder of an expired lock of a former master its time to live again, by the clock of this master.
@@ -126,12 +126,12 @@ func (l *Locks) Renew(ctx context.Context, name string, fence store.Revision, tt
 	if err := cmp.Or(l.store.CheckName(name), checkTTL(ttl)); err != nil {
 		return Lock{}, err
 	}
-	err = l.update(ctx, name, func(r *row) error {
+	err = l.updateRecord(ctx, name, func(r *row) error {
 		if !r.isHeldBy(fence) {
 			return &store.StaleFenceError{Fence: store.Fence{Name: name, Fence: fence}}
 		}
 		r.TTL, r.ExpiresAt = ttl, r.tx.Now().Add(ttl)
-		held = r.lock()
+		held = r.asLock()
 		return nil
 	})
 	return held, err
@@ -143,10 +143,10 @@ func (l *Locks) Release(ctx context.Context, name string, fence store.Revision) 
 	if err := l.store.CheckName(name); err != nil {
 		return err
 	}
-	err := l.update(ctx, name, func(r *row) error {
+	err := l.updateRecord(ctx, name, func(r *row) error {
 		switch {
 		case r.Fence == fence:
-			r.free()
+			r.clearHolder()
 			return nil
 		case r.isHeld():
 			return &store.StaleFenceError{Fence: store.Fence{Name: name, Fence: fence}}
@@ -170,15 +170,15 @@ func (l *Locks) ForceIf(ctx context.Context, name string, allowed func(Lock) err
 	if err := l.store.CheckName(name); err != nil {
 		return Lock{}, err
 	}
-	err = l.update(ctx, name, func(r *row) error {
+	err = l.updateRecord(ctx, name, func(r *row) error {
 		if !r.isHeld() {
 			return store.ErrNotFound
 		}
-		freed = r.lock()
+		freed = r.asLock()
 		if err := allowed(freed); err != nil {
 			return err
 		}
-		r.free()
+		r.clearHolder()
 		return nil
 	})
 	if err == nil {
@@ -192,11 +192,11 @@ func (l *Locks) Get(ctx context.Context, name string) (held Lock, err error) {
 	if err := l.store.CheckName(name); err != nil {
 		return Lock{}, err
 	}
-	err = l.update(ctx, name, func(r *row) error {
+	err = l.updateRecord(ctx, name, func(r *row) error {
 		if !r.isHeld() {
 			return store.ErrNotFound
 		}
-		held = r.lock()
+		held = r.asLock()
 		return errUnchanged
 	})
 	return held, err

@@ -57,15 +57,15 @@ func (r *row) isHeld() bool { return r.HeldAt(r.tx.Now(), r.origin, r.tx.Master(
 // isHeldBy reports whether the holder's fence is fence.
 func (r *row) isHeldBy(fence store.Revision) bool { return r.isHeld() && r.Fence == fence }
 
-// free removes the holder.
-func (r *row) free() {
+// clearHolder removes the holder.
+func (r *row) clearHolder() {
 	r.Holder, r.RequestID, r.TTL = guard.Holder{}, "", 0
 }
 
-// write stores the record. The entry ends when holder and tickets have ended; without any, a tombstone takes its place.
-func (r *row) write() error {
+// saveRecord stores the record. The entry ends when holder and tickets have ended; without any, a tombstone takes its place.
+func (r *row) saveRecord() error {
 	if r.Fence == 0 && len(r.Queue) == 0 {
-		r.remove()
+		r.endEntry()
 		return nil
 	}
 	value, err := json.Marshal(&r.record)
@@ -83,8 +83,8 @@ func (r *row) write() error {
 	return nil
 }
 
-// remove ends the entry. An entry that has expired by this master's clock is not deleted by Delete, but may count as held.
-func (r *row) remove() {
+// endEntry ends the entry. An entry that has expired by this master's clock is not deleted by Delete, but may count as held.
+func (r *row) endEntry() {
 	if _, deleted := r.tx.Delete(r.key); deleted {
 		return
 	}
@@ -98,8 +98,8 @@ func (r *row) place(id string) int {
 	return slices.IndexFunc(r.Queue, func(t ticket) bool { return t.ID == id })
 }
 
-// lock returns the state of the lock for callers.
-func (r *row) lock() Lock { return newLock(store.Name(r.key), &r.record) }
+// asLock returns the state of the lock for callers.
+func (r *row) asLock() Lock { return newLock(store.Name(r.key), &r.record) }
 
 // Lock is the state of a held lock.
 type Lock struct {

@@ -39,8 +39,8 @@ func invalid(field, format string, args ...any) error {
 	return &InvalidError{field, fmt.Sprintf(format, args...)}
 }
 
-// check returns an *InvalidError or a *store.KeyError for a request that cannot succeed.
-func (l *Locks) check(q *Request) error {
+// checkRequest returns an *InvalidError or a *store.KeyError for a request that cannot succeed.
+func (l *Locks) checkRequest(q *Request) error {
 	if err := l.store.CheckName(q.Name); err != nil {
 		return err
 	}

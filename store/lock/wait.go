@@ -29,7 +29,7 @@ const (
 // Wait is Acquire, and waits in the queue for at most wait. When ctx ends, the ticket is removed, and a lock that was granted
 // at the same time is released. A *store.LockedError: the time is over. A *QueueError: the queue is full.
 func (l *Locks) Wait(ctx context.Context, q Request, wait time.Duration) (held Lock, isNew bool, err error) {
-	if err := l.check(&q); err != nil {
+	if err := l.checkRequest(&q); err != nil {
 		return Lock{}, false, err
 	}
 	if wait > MaxWait {
@@ -38,21 +38,21 @@ func (l *Locks) Wait(ctx context.Context, q Request, wait time.Duration) (held L
 	if wait <= 0 {
 		return l.attempt(ctx, &q, "")
 	}
-	w := l.waiters.add(q.Name)
-	defer l.waiters.remove(w)
+	w := l.waiters.addWaiter(q.Name)
+	defer l.waiters.removeWaiter(w)
 	id, end := rand.Text()[:16], time.Now().Add(wait)
 	for {
 		held, isNew, err = l.attempt(ctx, &q, id)
 		locked, isLocked := errors.AsType[*store.LockedError](err)
 		switch {
 		case err == nil && ctx.Err() != nil && isNew:
-			l.leave(ctx, q.Name, id, held.Fence)
+			l.leaveQueue(ctx, q.Name, id, held.Fence)
 			return Lock{}, false, ctx.Err()
 		case err == nil:
 			return held, isNew, nil
-		case isLocked && time.Now().Before(end) && w.pause(ctx, locked, end):
+		case isLocked && time.Now().Before(end) && w.pauseWaiting(ctx, locked, end):
 		default:
-			l.leave(ctx, q.Name, id, 0)
+			l.leaveQueue(ctx, q.Name, id, 0)
 			if ctx.Err() != nil {
 				err = ctx.Err()
 			}
@@ -61,17 +61,17 @@ func (l *Locks) Wait(ctx context.Context, q Request, wait time.Duration) (held L
 	}
 }
 
-// leave removes the ticket, and releases the lock that the caller was granted with the fence.
-func (l *Locks) leave(ctx context.Context, name, id string, fence store.Revision) {
+// leaveQueue removes the ticket, and releases the lock that the caller was granted with the fence.
+func (l *Locks) leaveQueue(ctx context.Context, name, id string, fence store.Revision) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
-	_ = l.update(ctx, name, func(r *row) error { // otherwise the ticket ends by itself
+	_ = l.updateRecord(ctx, name, func(r *row) error { // otherwise the ticket ends by itself
 		at := r.place(id)
 		if at >= 0 {
 			r.Queue = slices.Delete(r.Queue, at, at+1)
 		}
 		if fence != 0 && r.Fence == fence {
-			r.free()
+			r.clearHolder()
 			return nil
 		}
 		return unless(at >= 0)
@@ -108,7 +108,7 @@ type waiter struct {
 	all  *waiters
 }
 
-func (ws *waiters) add(name string) *waiter {
+func (ws *waiters) addWaiter(name string) *waiter {
 	w := &waiter{name: name, wake: make(chan struct{}, 1), all: ws}
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -119,7 +119,7 @@ func (ws *waiters) add(name string) *waiter {
 	return w
 }
 
-func (ws *waiters) remove(w *waiter) {
+func (ws *waiters) removeWaiter(w *waiter) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	left := slices.DeleteFunc(ws.byName[w.name], func(o *waiter) bool { return o == w })
@@ -142,16 +142,16 @@ func (ws *waiters) wakeFirst(name string) {
 	}
 }
 
-func (w *waiter) isFirst() bool {
+func (w *waiter) isFirstWaiter() bool {
 	w.all.mu.Lock()
 	defer w.all.mu.Unlock()
 	return w.all.byName[w.name][0] == w
 }
 
-// pause waits until the lock may be free, or the ticket is to be renewed. false: ctx has ended.
-func (w *waiter) pause(ctx context.Context, locked *store.LockedError, end time.Time) bool {
+// pauseWaiting waits until the lock may be free, or the ticket is to be renewed. false: ctx has ended.
+func (w *waiter) pauseWaiting(ctx context.Context, locked *store.LockedError, end time.Time) bool {
 	d := pollOthers
-	if w.isFirst() {
+	if w.isFirstWaiter() {
 		d = min(d, pollFirst, max(locked.RetryAfter, time.Millisecond))
 	}
 	timer := time.NewTimer(min(d, time.Until(end)))
@@ -174,7 +174,7 @@ func (l *Locks) AcquireAll(ctx context.Context, qs []Request, wait time.Duration
 		return nil, invalid("names", "holds %d names, and must hold 1 to %d", len(qs), MaxNames)
 	}
 	for i := range qs {
-		if err := l.check(&qs[i]); err != nil {
+		if err := l.checkRequest(&qs[i]); err != nil {
 			return nil, err
 		}
 		if i > 0 && qs[i].Name == qs[i-1].Name {

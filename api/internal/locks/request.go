@@ -50,7 +50,7 @@ func readRequest(w *exchange.Response, r *exchange.Request) (b body, err error) 
 	err = d.Object(func(name jsontext.Value) error {
 		value, err := d.ReadValue()
 		if err == nil && value.Kind() != 'n' {
-			err = b.set(name, value.Clone())
+			err = b.decodeMember(name, value.Clone())
 		}
 		return err
 	})
@@ -66,8 +66,8 @@ func readRequest(w *exchange.Response, r *exchange.Request) (b body, err error) 
 	return b, nil
 }
 
-// set decodes a member.
-func (b *body) set(name, value jsontext.Value) error {
+// decodeMember decodes a member.
+func (b *body) decodeMember(name, value jsontext.Value) error {
 	member := strings.Trim(string(name), `"`)
 	b.given = append(b.given, member)
 	switch member {
@@ -76,7 +76,7 @@ func (b *body) set(name, value jsontext.Value) error {
 		if err != nil {
 			return err
 		}
-		return b.setText(member, text)
+		return b.decodeText(member, text)
 	case "info":
 		if value.Kind() != '{' {
 			return problem.Item(member, "The member info is an object.")
@@ -105,7 +105,7 @@ func textOf(member string, value jsontext.Value) (string, error) {
 	return string(text), err
 }
 
-func (b *body) setText(member, text string) (err error) {
+func (b *body) decodeText(member, text string) (err error) {
 	switch member {
 	case "owner":
 		b.Owner = text

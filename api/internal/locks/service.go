@@ -33,7 +33,7 @@ func (s *Service) Get(w *exchange.Response, r *exchange.Request) error {
 	if err != nil {
 		return asProblem(err)
 	}
-	return s.respond(w, r, http.StatusOK, held)
+	return s.respondLock(w, r, http.StatusOK, held)
 }
 
 // Put is PUT /v1/locks/{name}: it acquires the lock, or with If-Match renews the lock.
@@ -59,22 +59,22 @@ func (s *Service) Put(w *exchange.Response, r *exchange.Request) error {
 		if err != nil {
 			return asProblem(err)
 		}
-		return s.respond(w, r, http.StatusOK, held)
+		return s.respondLock(w, r, http.StatusOK, held)
 	}
 	body.Name = name
-	held, isNew, err := s.acquire(w, r, body.Request, wait)
+	held, isNew, err := s.acquireLock(w, r, body.Request, wait)
 	if err != nil {
 		return asProblem(err)
 	}
 	if !isNew {
-		return s.respond(w, r, http.StatusOK, held)
+		return s.respondLock(w, r, http.StatusOK, held)
 	}
 	w.SetField("Location", wire.Path(Path, name))
-	return s.respond(w, r, http.StatusCreated, held)
+	return s.respondLock(w, r, http.StatusCreated, held)
 }
 
-// acquire acquires a lock, and waits for at most wait.
-func (s *Service) acquire(w *exchange.Response, r *exchange.Request, q lock.Request, wait time.Duration) (held lock.Lock, isNew bool, err error) {
+// acquireLock acquires a lock, and waits for at most wait.
+func (s *Service) acquireLock(w *exchange.Response, r *exchange.Request, q lock.Request, wait time.Duration) (held lock.Lock, isNew bool, err error) {
 	if wait == 0 {
 		return s.locks.Acquire(r.Context(), q)
 	}
@@ -138,8 +138,8 @@ func trimQuotes(s string) string {
 	return ""
 }
 
-// respond answers with a lock.
-func (s *Service) respond(w *exchange.Response, r *exchange.Request, status int, held lock.Lock) error {
+// respondLock answers with a lock.
+func (s *Service) respondLock(w *exchange.Response, r *exchange.Request, status int, held lock.Lock) error {
 	h := w.Header()
 	h["Etag"] = []string{`"` + strconv.FormatInt(int64(held.Fence), 10) + `"`}
 	h["Cache-Control"] = exchange.NoStore

@@ -53,8 +53,8 @@ type Row struct {
 	Now   partition.Instant
 }
 
-// holder returns the holder, or false if nobody holds the lock.
-func (r Row) holder() (h Holder, held bool, err error) {
+// currentHolder returns the holder, or false if nobody holds the lock.
+func (r Row) currentHolder() (h Holder, held bool, err error) {
 	if r.Entry == nil || r.Entry.Deleted {
 		return h, false, nil
 	}
@@ -66,7 +66,7 @@ func (r Row) holder() (h Holder, held bool, err error) {
 
 // CheckFence returns a *StaleFenceError unless the lock is held with the fence.
 func (r Row) CheckFence(f Fence) error {
-	h, held, err := r.holder()
+	h, held, err := r.currentHolder()
 	if err == nil && (!held || h.Fence != f.Fence) {
 		err = &StaleFenceError{f}
 	}
@@ -78,7 +78,7 @@ func (r Row) CheckWrite(name string, fences []Fence) error {
 	if r.Entry == nil || !r.Entry.Guards() {
 		return nil
 	}
-	h, held, err := r.holder()
+	h, held, err := r.currentHolder()
 	if err != nil || !held || !h.Protects {
 		return err
 	}
