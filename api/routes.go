@@ -61,12 +61,7 @@ func (s *Server) newRouter(state *status.Service) *mux.Router {
 	at(wire.LocksPath, lockMethods(l))
 	below(locks.Path, "name", namedLockMethods(l)).Keyed = locks.Path
 	at("/v1/session", methods{"POST": answer(exchange.AnyKey, s.shared.SignInBrowser, nil), "DELETE": answer(exchange.Open, s.shared.SignOutBrowser, nil)})
-	at("/v1/status", page(exchange.Monitor, state.Status))
-	at("/v1/sync", methods{"POST": answer(exchange.Admin, state.Sync, negotiate.Documents)})
-	at("/v1/move", methods{"POST": answer(exchange.Admin, state.Move, negotiate.Documents)})
-	at("/healthz", page(exchange.Open, state.Health))
-	at("/readyz", page(exchange.Open, state.Ready, "write"))
-	at("/metrics", methods{"GET": answer(exchange.Monitor, s.getMetrics, nil)})
+	s.addOperations(at, state)
 	at("/openapi.yaml", methods{"GET": serveFile("application/yaml", "no-cache", openAPI)})
 	at("/problems", page(exchange.Open, s.listProblems))
 	below(exchange.ProblemsPath, "slug", page(exchange.Open, s.getProblem))
@@ -84,6 +79,16 @@ func fileMethods(f *files.Service) methods {
 		"POST":   answer(f.PostNeed(), f.Post, nil, "copies", "to", "consistency"),
 		"DELETE": answer(f.WriteNeed(), f.Delete, nil),
 	}
+}
+
+// addOperations adds the routes of operators.
+func (s *Server) addOperations(at func(path string, m methods), state *status.Service) {
+	at("/v1/status", page(exchange.Monitor, state.Status))
+	at("/v1/sync", methods{"POST": answer(exchange.Admin, state.Sync, negotiate.Documents)})
+	at("/v1/move", methods{"POST": answer(exchange.Admin, state.Move, negotiate.Documents)})
+	at("/healthz", page(exchange.Open, state.Health))
+	at("/readyz", page(exchange.Open, state.Ready, "write"))
+	at("/metrics", methods{"GET": answer(exchange.Monitor, s.getMetrics, nil)})
 }
 
 func lockMethods(l *locks.Service) methods {

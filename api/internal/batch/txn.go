@@ -62,6 +62,12 @@ func (s *Service) Transact(w *exchange.Response, r *exchange.Request) error {
 	if err := s.store.Update(r.Context(), t.keys, o, t.update); err != nil {
 		return err
 	}
+	s.answerTransaction(w, t, session, majority)
+	return nil
+}
+
+// answerTransaction writes the answer of a transaction that has been decided.
+func (s *Service) answerTransaction(w *exchange.Response, t *transaction, session store.Vector, majority bool) {
 	t.recordIn(w)
 	master := s.store.Master(t.keys[0])
 	answer := t.answer(master)
@@ -74,7 +80,6 @@ func (s *Service) Transact(w *exchange.Response, r *exchange.Request) error {
 	h[exchange.SessionHeader] = []string{s.SessionToken(t.seen(session))}
 	w.WriteHeader(s.secureTransaction(w, t, majority))
 	w.Write(answer) // an error means that the client is gone
-	return nil
 }
 
 // secureTransaction waits, if majority asks for that, until a majority of the voters holds what the transaction wrote, and

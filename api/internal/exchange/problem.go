@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -48,7 +49,7 @@ func AsProblem(err error) *problem.Error {
 	case errors.Is(err, store.ErrOutcomeUnknown):
 		return problem.New(problem.OutcomeUnknown, "The connection to the master broke during the commit.")
 	}
-	if e := readProblem(err); e != nil {
+	if e := cmp.Or(readProblem(err), lockProblem(err)); e != nil {
 		return e
 	}
 	switch {
@@ -67,9 +68,6 @@ func AsProblem(err error) *problem.Error {
 	}
 	if quota, ok := errors.AsType[*store.QuotaError](err); ok {
 		return quotaProblem(quota)
-	}
-	if e := lockProblem(err); e != nil {
-		return e
 	}
 	return problem.New(problem.Internal, "The cause is in the log of this server.")
 }

@@ -32,16 +32,26 @@ func (s *Service) List(w *exchange.Response, r *exchange.Request) error {
 		d.Next = cursor.Cursor{Prefix: o.Prefix, After: page.Next}.String()
 		q := r.URL.Query()
 		q.Set("after", d.Next)
-		d.NextPath = wire.LocksPath + "?" + q.Encode()
-		h["Link"] = []string{"<" + d.NextPath + `>; rel="next"`}
+		d.nextPath = wire.LocksPath + "?" + q.Encode()
+		h["Link"] = []string{"<" + d.nextPath + `>; rel="next"`}
 	}
-	return s.Respond(w, r, http.StatusOK, "locks", d)
+	return s.Respond(w, r, http.StatusOK, "lines", d)
 }
 
 // listDocument is a page of locks.
 type listDocument struct {
 	wire.LockPage
-	NextPath string `json:"-" xml:"-"` // for the HTML page
+	nextPath string
+}
+
+// Heading, Lines and NextPage are for the templates.
+func (d *listDocument) Heading() string  { return "Locks" }
+func (d *listDocument) NextPage() string { return d.nextPath }
+func (d *listDocument) Lines() (lines []string) {
+	for _, l := range d.Locks {
+		lines = append(lines, l.Line())
+	}
+	return lines
 }
 
 func listOptions(r *exchange.Request) (o store.ListOptions, err error) {
@@ -99,5 +109,5 @@ func (s *Service) PostAll(w *exchange.Response, r *exchange.Request) error {
 		d.Locks[i] = document(held[i])
 	}
 	w.Header()["Cache-Control"] = exchange.NoStore
-	return s.Respond(w, r, http.StatusCreated, "locks", d)
+	return s.Respond(w, r, http.StatusCreated, "lines", d)
 }

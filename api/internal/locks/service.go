@@ -143,8 +143,16 @@ func (s *Service) respondLock(w *exchange.Response, r *exchange.Request, status 
 	h := w.Header()
 	h["Etag"] = []string{`"` + strconv.FormatInt(int64(held.Fence), 10) + `"`}
 	h["Cache-Control"] = exchange.NoStore
-	return s.Respond(w, r, status, "lock", document(held))
+	return s.Respond(w, r, status, "lines", &lockDocument{*document(held)})
 }
+
+// lockDocument is a lock with its HTML page and plain text.
+type lockDocument struct{ wire.Lock }
+
+// Heading, Lines and NextPage are for the templates.
+func (d *lockDocument) Heading() string  { return "Lock" }
+func (d *lockDocument) Lines() []string  { return []string{d.Line()} }
+func (d *lockDocument) NextPage() string { return "" }
 
 func document(l lock.Lock) *wire.Lock {
 	return &wire.Lock{Name: wire.Text(l.Name), Owner: wire.Text(l.Owner), Fence: int64(l.Fence), ExpiresAt: l.ExpiresAt.Time(), TTL: l.TTL.String(),

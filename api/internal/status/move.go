@@ -50,7 +50,20 @@ func (s *Service) Move(w *exchange.Response, r *exchange.Request) error {
 		w.SetWriteDeadline(time.Now().Add(w.Timeouts.Write)) // fails in tests
 	}
 	w.Header()["Cache-Control"] = exchange.NoStore
-	return s.Respond(w, r, http.StatusOK, "move", report)
+	return s.Respond(w, r, http.StatusOK, "lines", &movePage{*report})
+}
+
+// movePage is a report with its HTML page and plain text.
+type movePage struct{ wire.MoveReport }
+
+// Heading, Lines and NextPage are for the templates.
+func (p *movePage) Heading() string  { return "Move of slots" }
+func (p *movePage) NextPage() string { return "" }
+func (p *movePage) Lines() (lines []string) {
+	for i := range p.Moves {
+		lines = append(lines, p.Moves[i].Line())
+	}
+	return lines
 }
 
 // slotsOf returns the number of slots of a planned move.
