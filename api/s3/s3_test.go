@@ -14,6 +14,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -108,7 +109,7 @@ func TestObjectsGoUpAndDown(t *testing.T) {
 			t.Errorf("%d bytes: ETag %s", size, w.Header().Get("Etag"))
 		}
 		w = r.want(r.do("GET", fmt.Sprint("/bkt/dir/", size), nil), 200)
-		if !bytes.Equal(w.Body.Bytes(), content) || w.Header().Get("Etag") != md5Tag(content) || w.Header().Get("Content-Type") != "text/plain" || w.Header()["x-amz-meta-color"][0] != "red" {
+		if !bytes.Equal(w.Body.Bytes(), content) || w.Header().Get("Etag") != md5Tag(content) || w.Header().Get("Content-Type") != "text/plain" || !slices.Equal(w.Header()[strings.ToLower("X-Amz-Meta-Color")], []string{"red"}) {
 			t.Errorf("%d bytes: %d, %v", size, w.Body.Len(), w.Header())
 		}
 		if w = r.want(r.do("HEAD", fmt.Sprint("/bkt/dir/", size), nil), 200); w.Header().Get("Content-Length") != fmt.Sprint(size) {

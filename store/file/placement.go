@@ -1,7 +1,6 @@
 package file
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"slices"
@@ -70,6 +69,3 @@ func (f *Service) noteOutcome(name string, err error) {
 	defer f.mu.Unlock()
 	f.failed[name] = time.Now().Add(failurePause)
 }
-
-// compareHashes orders hashes by their bytes.
-func compareHashes(a, b partition.ChunkHash) int { return bytes.Compare(a[:], b[:]) }

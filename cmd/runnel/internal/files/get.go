@@ -60,7 +60,6 @@ type download struct {
 	out     io.Writer
 	restart func() error // empties out, so that the download can begin again; nil if that is not possible
 	written int64
-	sum     []byte // state of the hash of the written bytes; see fetch
 	etag    string // of the file whose bytes were written
 }
 
