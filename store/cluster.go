@@ -51,6 +51,23 @@ func (s *Store) Restore(ctx context.Context, lease time.Duration) (Restored, err
 	return s.cluster.Restore(ctx, lease)
 }
 
+// PromoteRequest names a partition that shall take the place of a master that is lost.
+type PromoteRequest = cluster.PromoteRequest
+
+// Promoted is the result of a promotion.
+type Promoted = cluster.Promoted
+
+// ErrPromoteRefused: the promotion cannot be made; nothing was changed.
+var ErrPromoteRefused = cluster.ErrPromoteRefused
+
+// Promote makes a partition the master of all slots of a lost master, whose server must be stopped. The partition first copies
+// what any reachable partition holds of the lost master's writes. Writes beyond, which a lost master with copies has not passed
+// on, do not count any more: sessions and change tokens that have seen them are refused, and should the lost master return with
+// such writes, it is refused too. A majority of the voters must be reachable, or of two voters the other.
+func (s *Store) Promote(ctx context.Context, q PromoteRequest) (Promoted, error) {
+	return s.cluster.Promote(ctx, q)
+}
+
 // MoveRequest names slots to move from a master to another partition. Slots nil: all slots of From.
 type MoveRequest = cluster.MoveRequest
 

@@ -99,7 +99,10 @@ func (s *Syncer) confirmLevel(ctx context.Context, j *job) error {
 // continues if its source has collected no more tombstones since: every entry on the
 // target still exists, or its tombstone follows.
 func (s *Syncer) openForCopy(ctx context.Context, j *job) (partition.Snapshot, error) {
-	if j.at.Revision == 0 {
+	switch own := string(j.origin) == j.to.Name(); {
+	case own && j.at.Revision <= partition.Floor(1): // a former master whose database was emptied, and not by a Reset
+		return s.openSnapshot(ctx, j)
+	case j.at.Revision == 0:
 		if err := s.resetTarget(ctx, j, Filling); err != nil {
 			return nil, err
 		}
@@ -169,7 +172,7 @@ func (s *Syncer) emptyTarget(ctx context.Context, j *job) error {
 	}
 	own := partition.Origin(j.to.Name())
 	if j.row.GaveAway(own) > 0 {
-		return fmt.Errorf("%w: it missed collected deletions, perhaps of its own entries, whose slots other masters own by now: empty it, then run 'runnel restore'", partition.ErrRefused)
+		return fmt.Errorf("%w: it missed collected deletions, perhaps of its own entries, whose slots other masters own by now: empty it, and it is filled afresh", partition.ErrRefused)
 	}
 	if slices.Contains(j.row.Masters, j.to.Name()) {
 		return fmt.Errorf("%w: it missed collected deletions, and is the master of keys that former masters have written: let 'runnel move' take its slots, then empty it", partition.ErrRefused)

@@ -25,7 +25,8 @@ type transfer struct {
 	// goals are positions of further origins that the target needs, because their entries may have replaced, at the source,
 	// entries that the target lacks. The first chunk records them.
 	goals   map[partition.Origin]partition.Revision
-	isJoint bool // there are goals
+	isJoint bool  // there are goals
+	epoch   int64 // of the source's cluster map
 }
 
 func newTransfer(s *Syncer, j *job, snap partition.Snapshot) *transfer {
@@ -41,6 +42,7 @@ func newTransfer(s *Syncer, j *job, snap partition.Snapshot) *transfer {
 	if !j.at.Filled() && head.Collected > j.at.Collected {
 		t.collected = head.Collected
 	}
+	t.epoch, _ = snap.Heads()
 	t.goals = j.jointGoals(snap)
 	t.isJoint = len(t.goals) > 0
 	return t
@@ -163,7 +165,7 @@ func (t *transfer) applyChunk(ctx context.Context, c chunk) error {
 	if !c.last {
 		to = c.entries[len(c.entries)-1].Revision
 	}
-	next := partition.Copy{Origin: t.j.origin, From: t.at, To: to, Goal: t.goal, Goals: t.goals, Collected: t.collected, Entries: c.entries}
+	next := partition.Copy{Origin: t.j.origin, From: t.at, To: to, Goal: t.goal, Goals: t.goals, Collected: t.collected, Entries: c.entries, Epoch: t.epoch}
 	if c.last {
 		next.SyncedAt = t.syncedAt
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
@@ -237,7 +238,7 @@ func (s *Syncer) report(p *pass) Report {
 // nil and the stream's state.
 func (v *survey) plan(to *observation, o partition.Origin, reason passReason) (*job, State, error) {
 	lost := v.behind[o]
-	switch own := to.replica.Name() == string(o); {
+	switch own := to.replica.Name() == string(o) && slices.Contains(v.masters, o); {
 	case own && lost != nil:
 		return nil, Behind, lost
 	case own:

@@ -15,6 +15,7 @@ import (
 type survey struct {
 	observations []observation // of every configured partition, in order
 	origins      []partition.Origin
+	masters      []partition.Origin
 	behind       map[partition.Origin]error // origins that have lost writes, with the evidence
 	late         <-chan struct{}            // closed when the readings that missed surveyTimeout end; nil: none did
 }
@@ -61,7 +62,7 @@ func (s *Syncer) survey(ctx context.Context, reason passReason) *survey {
 	}
 	s.mu.Unlock()
 	late := s.readAll(ctx, wanted, reason)
-	v := s.collectObservations(replicas, wanted)
+	v := s.collectObservations(replicas, masters, wanted)
 	v.mergeCommitted(committed)
 	v.late = late
 	v.origins = origins(v.observations, masters)
@@ -102,13 +103,13 @@ func (s *Syncer) readAll(ctx context.Context, wanted map[*replica]int64, reason 
 	return done
 }
 
-func (s *Syncer) collectObservations(replicas []*replica, wanted map[*replica]int64) *survey {
+func (s *Syncer) collectObservations(replicas []*replica, masters []partition.Origin, wanted map[*replica]int64) *survey {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v := &survey{behind: make(map[partition.Origin]error)}
+	v := &survey{masters: masters, behind: make(map[partition.Origin]error)}
 	for _, r := range replicas {
 		ok := r.isUsable(time.Now()) && !r.stale && !r.reading
-		if r.setBack != nil {
+		if r.setBack != nil && slices.Contains(masters, partition.Origin(r.Name())) {
 			v.behind[partition.Origin(r.Name())] = r.setBack
 		}
 		before, asked := wanted[r]
@@ -159,7 +160,7 @@ func (s *Syncer) compareHeads(ctx context.Context, v *survey) {
 		if own.fresh {
 			s.durabilityOf(o).CapAt(own.positionOf(o).Revision)
 		}
-		if highest <= own.positionOf(o).Revision {
+		if highest <= own.positionOf(o).Revision || !slices.Contains(v.masters, o) { // former masters are filled afresh
 			continue
 		}
 		if at, err := own.replica.readPositions(ctx); err != nil {
@@ -202,16 +203,17 @@ func distance(from, to partition.Revision) int64 {
 	return max(0, int64(to-max(from, partition.Floor(to.Epoch()))))
 }
 
-// source returns the partition from which to copy o to a target: the origin itself if
-// usable, else the most advanced replica; nil if there is none.
+// source returns the partition from which to copy o to a target: the origin itself if usable and not a former master that
+// lacks own entries, else the most advanced replica; nil if there is none.
 func (v *survey) source(to *observation, o partition.Origin) *observation {
 	var best *observation
+	highest, _ := v.highest(o)
 	for i := range v.observations {
 		from := &v.observations[i]
 		if !from.ok || from.replica == to.replica {
 			continue
 		}
-		if from.replica.Name() == string(o) {
+		if from.replica.Name() == string(o) && (slices.Contains(v.masters, o) || from.positionOf(o).Revision >= highest) {
 			return from
 		}
 		if p := from.positionOf(o); p.Revision > 0 && (best == nil || isAhead(p, best.positionOf(o))) {

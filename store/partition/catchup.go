@@ -75,6 +75,7 @@ func gapCopy(ctx context.Context, origin, target Partition, at Position, durable
 	case head.Revision <= at.Revision:
 		return c, nil
 	}
+	epoch, _ := snap.Heads()
 	goals, err := goalsOf(ctx, target, at, snap)
 	if err != nil {
 		return c, err
@@ -88,7 +89,7 @@ func gapCopy(ctx context.Context, origin, target Partition, at Position, durable
 			return c, err
 		}
 	}
-	return Copy{Origin: at.Origin, From: at.Revision, To: head.Revision, Goal: head.Revision, Goals: goals, SyncedAt: head.SyncedAt, Entries: entries}, nil
+	return Copy{Origin: at.Origin, From: at.Revision, To: head.Revision, Goal: head.Revision, Goals: goals, SyncedAt: head.SyncedAt, Entries: entries, Epoch: epoch}, nil
 }
 
 // firstEpoch is the epoch in which a cluster is founded. No slot has moved before the next.

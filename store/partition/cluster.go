@@ -106,10 +106,13 @@ func (c *Cluster) Lost(o Origin, r Revision) bool {
 // revision at of origin o.
 func (c *Cluster) CheckPosition(name string, o Origin, at Revision) error {
 	if c.Lost(o, at) {
-		return fmt.Errorf("%w: it holds writes of %s up to %d, which a restore did not count since this partition was away: export what is needed of it, then empty it, and it is filled afresh", ErrRefused, o, at)
+		return fmt.Errorf("%w: it holds writes of %s up to %d, which did not count when a restore or a promotion began a new epoch without this partition: export what is needed of it, then empty it, and it is filled afresh", ErrRefused, o, at)
+	}
+	if name != string(o) || !slices.Contains(c.Masters, name) {
+		return nil // a partition that writes nothing more may be filled afresh
 	}
 	for _, e := range c.Ends {
-		if e.Origin == o && name == string(o) && at < e.Cut {
+		if e.Origin == o && at < e.Cut {
 			return fmt.Errorf("%w: its newest revision is %d, but %d counts: it has lost writes, which 'runnel restore' takes back from the others", ErrRefused, at, e.Cut)
 		}
 	}
@@ -175,16 +178,30 @@ func (c Cluster) Accept(m Cluster) (row Cluster, replaces bool, err error) {
 }
 
 // Raise returns the counter to which the row c raises that of a partition with the own position p; 0:
-// the counter stays.
+// the counter stays. The counter of a former master that lacks entries of its own stays until they are back.
 func (c *Cluster) Raise(name Origin, p Position) (Revision, error) {
-	floor := Floor(c.EpochOf(string(name)))
+	floor := c.floorOf(name)
 	switch {
-	case p.Revision >= floor || !slices.Contains(c.Masters, string(name)):
+	case p.Revision >= floor, p.Revision < c.lastBelow(name, floor) && !slices.Contains(c.Masters, string(name)):
 		return 0, nil
 	case p.CatchingUp() && !c.Lost(name, p.Goal):
 		return 0, fmt.Errorf("%w: it is to be a master, and holds its own entries up to %d of %d only", ErrRefused, p.Revision, p.Goal)
 	}
 	return floor, nil
+}
+
+// floorOf returns the revision that the counter of a partition reaches at least by the map: the beginning of a master's epoch,
+// or of the epoch in which a former master's writes ended, so that no process takes it for the master. 0: none.
+func (c *Cluster) floorOf(name Origin) (floor Revision) {
+	if slices.Contains(c.Masters, string(name)) {
+		return Floor(c.EpochOf(string(name)))
+	}
+	for _, e := range c.Ends {
+		if e.Origin == name {
+			floor = max(floor, e.Below)
+		}
+	}
+	return floor
 }
 
 // hasMapOf reports whether the map is that of m.
@@ -219,10 +236,21 @@ func (c *Cluster) MoveOf(slot uint16) *Move {
 func (c *Cluster) GaveAway(o Origin) (below Revision) {
 	for i := range c.Moves {
 		if m := &c.Moves[i]; m.From == string(o) && m.Done > 0 {
-			below = max(below, Floor(m.Began))
+			below = max(below, c.lastBelow(o, Floor(m.Began)))
 		}
 	}
 	return below
+}
+
+// lastBelow returns a floor, or the last revision that counts below the floor if the origin ended there: no partition can pass
+// that revision by copying.
+func (c *Cluster) lastBelow(o Origin, floor Revision) Revision {
+	for _, e := range c.Ends {
+		if e.Origin == o && e.Below == floor {
+			return e.Cut
+		}
+	}
+	return floor
 }
 
 // Origins returns the masters, in their order, and then all other partitions that have ever been a master. The candidate of a

@@ -273,6 +273,9 @@ type Copy struct {
 	Collected Revision
 	Entries   []Entry // of Origin, From < revision ≤ To
 	Fence     int64   // of the lease of this copy; zero: not checked
+	// Epoch is that of the source's cluster map; zero: not checked. A target with a later map takes nothing: by that map
+	// entries of the source may not count.
+	Epoch int64
 }
 
 // Lease is a holder's right to sync a target.

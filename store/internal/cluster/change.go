@@ -30,9 +30,15 @@ const changeTimeout = 5 * time.Second
 // change replaces the chosen map by f of the map, and returns the map that is chosen then. f returns the map unchanged if
 // there is nothing to do, and may run several times. An error of f ends the change.
 func (r *Register) change(ctx context.Context, f func(partition.Cluster) (partition.Cluster, error)) (partition.Cluster, error) {
+	return r.changeWithout(ctx, "", f)
+}
+
+// changeWithout is change while a voter is lost, or "". All other voters are then enough even if they are no majority, as one
+// of two.
+func (r *Register) changeWithout(ctx context.Context, lost string, f func(partition.Cluster) (partition.Cluster, error)) (partition.Cluster, error) {
 	for {
 		attempt, cancel := context.WithTimeout(ctx, changeTimeout)
-		c, err := r.tryChange(attempt, f)
+		c, err := r.tryChange(attempt, lost, f)
 		cancel()
 		if !errors.Is(err, partition.ErrOutvoted) {
 			return c, err
@@ -45,9 +51,9 @@ func (r *Register) change(ctx context.Context, f func(partition.Cluster) (partit
 	}
 }
 
-func (r *Register) tryChange(ctx context.Context, f func(partition.Cluster) (partition.Cluster, error)) (partition.Cluster, error) {
+func (r *Register) tryChange(ctx context.Context, lost string, f func(partition.Cluster) (partition.Cluster, error)) (partition.Cluster, error) {
 	read := r.askAll(ctx, r.backends.All(), func(ctx context.Context, b *backend.Backend) (partition.Cluster, error) { return b.Cluster(ctx) })
-	v, err := r.votersOf(read)
+	v, err := r.votersOf(read, lost)
 	if err != nil {
 		return partition.Cluster{}, err
 	}
@@ -149,7 +155,7 @@ type voters struct {
 
 // votersOf returns the voters of the newest map. The first change makes all configured partitions voters, and therefore
 // needs every one of them: a process with another configuration could otherwise find a majority of its own.
-func (r *Register) votersOf(read answers) (v voters, err error) {
+func (r *Register) votersOf(read answers, lost string) (v voters, err error) {
 	newest := read.newest()
 	if newest.ID == "" {
 		return v, fmt.Errorf("%w: no partition that belongs to a cluster was reached: %w", ErrNoMajority, joinErrors(read.errors))
@@ -162,8 +168,14 @@ func (r *Register) votersOf(read answers) (v voters, err error) {
 		}
 		v.need = len(v.names)
 	}
+	if slices.Contains(v.names, lost) {
+		v.need = min(v.need, len(v.names)-1)
+	}
+	if v.need == 0 {
+		return v, fmt.Errorf("%w: %s is the only voter", ErrNoMajority, lost)
+	}
 	for _, name := range v.names {
-		if b := r.backends.Named(name); b != nil {
+		if b := r.backends.Named(name); b != nil && name != lost {
 			v.backends = append(v.backends, b)
 		}
 	}
@@ -193,6 +205,7 @@ func joinErrors(errs map[string]error) error {
 
 // cloneMap copies the parts of a row that a change can modify.
 func cloneMap(c partition.Cluster) partition.Cluster {
-	c.Masters, c.Slots, c.Moves, c.Epochs = slices.Clone(c.Masters), slices.Clone(c.Slots), slices.Clone(c.Moves), maps.Clone(c.Epochs)
+	c.Masters, c.Slots, c.Moves = slices.Clone(c.Masters), slices.Clone(c.Slots), slices.Clone(c.Moves)
+	c.Ends, c.Epochs = slices.Clone(c.Ends), maps.Clone(c.Epochs)
 	return c
 }

@@ -88,6 +88,12 @@ func endMove(c partition.Cluster, ending partition.Move) (partition.Cluster, err
 	if err := nextEpoch(&c); err != nil {
 		return c, err
 	}
+	giveSlots(&c, m)
+	return c, nil
+}
+
+// giveSlots ends a move: its new master owns the slots from the current epoch on.
+func giveSlots(c *partition.Cluster, m *partition.Move) {
 	m.Done, c.Epochs[m.To] = c.Epoch, c.Epoch
 	to := slices.Index(c.Masters, m.To)
 	if to < 0 {
@@ -97,8 +103,7 @@ func endMove(c partition.Cluster, ending partition.Move) (partition.Cluster, err
 	for _, slot := range m.Slots.All() {
 		c.Slots[slot] = uint16(to)
 	}
-	dropMaster(&c, m.From)
-	return c, nil
+	dropMaster(c, m.From)
 }
 
 // dropMaster takes a master without slots off the list.

@@ -28,6 +28,9 @@ func (db *database) apply(c partition.Copy) error {
 	if p.Revision != c.From {
 		return partition.ErrPositionMoved
 	}
+	if db.cluster != nil && c.Epoch > 0 && db.cluster.Epoch > c.Epoch {
+		return fmt.Errorf("%w: the cluster map here is of epoch %d, and the source's of %d", partition.ErrPositionMoved, db.cluster.Epoch, c.Epoch)
+	}
 	db.positions[c.Origin] = p.Follow(c)
 	for o, goal := range c.Goals {
 		if other := db.positions[o]; o != db.name && goal > other.Goal {
@@ -39,6 +42,9 @@ func (db *database) apply(c partition.Copy) error {
 		if e.Revision > db.entries[e.Key].Revision {
 			db.put(e)
 		}
+	}
+	if c.Origin == db.name && db.cluster != nil { // a former master is filled afresh
+		return db.raise(*db.cluster)
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ var applyChecks = []check{
 	{"ApplyThatFailsRaisesNoGoals", checkApplyGoalsFailed},
 	{"ApplyNotesWhatTheSourceHasCollected", checkApplyCollected},
 	{"ApplyUnderALostLeaseChangesNothing", checkApplyFence},
+	{"ApplyFromAnOlderMapChangesNothing", checkApplyEpoch},
 	{"ApplyToItsOwnOriginMovesTheCounter", checkApplyOwnOrigin},
 	{"ApplyRacesHaveOneWinnerAStep", checkApplyRaces},
 	{"ApplyRacesWithCommits", checkApplyWithCommits},
@@ -239,6 +240,29 @@ func checkApplyFence(t *testing.T, s suite) {
 	stale.Fence = second.Fence
 	must(t, p.Apply(t.Context(), stale))
 	must(t, p.Apply(t.Context(), partition.Copy{Origin: alpha, From: 9, To: 10, Goal: 10})) // no fence: not checked
+}
+
+// checkApplyEpoch: entries of a source with an older cluster map may not count.
+func checkApplyEpoch(t *testing.T, s suite) {
+	p := s.node(t, beta)
+	row, err := p.Cluster(t.Context())
+	must(t, err)
+	must(t, p.Apply(t.Context(), partition.Copy{Origin: alpha, To: 5, Goal: 5, Entries: []partition.Entry{at(put("k/a", "1"), alpha, 5)}, Epoch: row.Epoch}))
+	next := row
+	next.Epoch++
+	_, err = p.Accept(t.Context(), next)
+	must(t, err)
+	before := position(t, p, alpha)
+	late := partition.Copy{Origin: alpha, From: 5, To: 9, Goal: 9, SyncedAt: 9, Entries: []partition.Entry{at(put("k/a", "2"), alpha, 9)}, Epoch: row.Epoch}
+	wantError(t, p.Apply(t.Context(), late), partition.ErrPositionMoved)
+	wantError(t, p.Apply(t.Context(), partition.Copy{Origin: "gamma", To: 9, Goal: 9, Epoch: row.Epoch}), partition.ErrPositionMoved)
+	if after := position(t, p, alpha); after != before || keysOf(held(t, p, alpha)) != "k/a" || position(t, p, "gamma").Revision != 0 {
+		t.Errorf("the position went from %+v to %+v", before, after)
+	}
+	late.Epoch = next.Epoch
+	must(t, p.Apply(t.Context(), late))
+	late.From, late.To, late.Goal, late.Entries, late.Epoch = 9, 10, 10, nil, next.Epoch+1
+	must(t, p.Apply(t.Context(), late))
 }
 
 // checkApplyOwnOrigin: a master recovers its lost entries from a copy.

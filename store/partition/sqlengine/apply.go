@@ -24,8 +24,10 @@ func (s *Engine) Apply(ctx context.Context, c partition.Copy) error {
 		return s.wrap("apply", err)
 	}
 	c.Entries = sortByKey(c.Entries)
-	if done, err := s.applyFast(ctx, c); done {
-		return s.wrap("apply", err)
+	if c.Origin != s.name {
+		if done, err := s.applyFast(ctx, c); done {
+			return s.wrap("apply", err)
+		}
 	}
 	err = s.transact(ctx, "apply", func(ctx context.Context, conn *Conn) error {
 		if err := s.checkFence(ctx, conn, c.Fence); err != nil {
@@ -37,7 +39,17 @@ func (s *Engine) Apply(ctx context.Context, c partition.Copy) error {
 		if err := s.raiseGoals(ctx, conn, c.Goals); err != nil {
 			return err
 		}
-		return s.dialect.UpsertNewer(ctx, conn, c.Entries)
+		if err := s.dialect.UpsertNewer(ctx, conn, c.Entries); err != nil || c.Origin != s.name {
+			return err
+		}
+		row, err := s.cluster(ctx, conn, s.sql.LockShared) // a former master is filled afresh
+		if errors.Is(err, partition.ErrNoCluster) {
+			return nil
+		}
+		if err == nil {
+			err = s.raise(ctx, conn, &row)
+		}
+		return err
 	})
 	if errors.Is(err, ErrDuplicate) {
 		err = cmp.Or(s.findForeignRow(ctx, c), err)
@@ -111,6 +123,23 @@ func (s *Engine) checkFence(ctx context.Context, conn *Conn, fence int64) error 
 	return nil
 }
 
+const selectEpoch = `SELECT epoch FROM {p}cluster WHERE id = 1`
+
+// checkEpoch locks the cluster row, so that no later map is accepted before the commit.
+func (s *Engine) checkEpoch(ctx context.Context, conn *Conn, source int64) error {
+	if source == 0 {
+		return nil
+	}
+	var here int64
+	if err := conn.QueryRow(ctx, s.statement(selectEpoch+s.sql.LockShared), nil, func(r Rows) { here = r.Int(0) }); err != nil {
+		return err
+	}
+	if here > source {
+		return fmt.Errorf("%w: the cluster map here is of epoch %d, and the source's of %d", partition.ErrPositionMoved, here, source)
+	}
+	return nil
+}
+
 const updatePosition = `UPDATE {p}positions SET revision = ?, goal = ?, synced_at = ?, collected = ? WHERE origin = ?`
 
 // movePosition changes the position from c.From to c.To and locks its row. If two transactions find
@@ -122,6 +151,9 @@ func (s *Engine) movePosition(ctx context.Context, conn *Conn, c partition.Copy)
 	}
 	if p.Revision != c.From {
 		return fmt.Errorf("%w: %s at %d, not at %d", partition.ErrPositionMoved, c.Origin, p.Revision, c.From)
+	}
+	if err := s.checkEpoch(ctx, conn, c.Epoch); err != nil {
+		return err
 	}
 	p = p.Follow(c)
 	if found {
