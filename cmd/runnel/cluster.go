@@ -226,6 +226,47 @@ func newMove(p *program) *cobra.Command {
 	return cmd
 }
 
+const promoteLong = `Make the partition NAME the master of all slots of a master that is lost.
+
+First stop the server of the old master, and keep it stopped: --old-master-is-stopped names the old master and says so. A
+process that could still write to the old master would accept writes that do not count. This command refuses while the old
+master answers; 'runnel move' then takes its slots without losing a write.
+
+NAME first copies what any reachable partition holds of the old master's writes. Writes that only the old master holds do
+not count any more: sessions that have seen them are refused with 410 session-lost, and change tokens with 410 resync.
+
+A majority of the voters must be reachable; of two voters the other is enough. Running servers use the new master within
+seconds. When the old master returns, it becomes a replica, unless it holds writes that do not count: then it is refused
+until its database is emptied.`
+
+func newPromote(p *program) *cobra.Command {
+	var f configFlags
+	var q store.PromoteRequest
+	cmd := &cobra.Command{
+		Use:     "promote NAME --old-master-is-stopped OLD",
+		Short:   "Replace a master that is lost",
+		Long:    promoteLong,
+		Example: "  runnel promote partition-1 --old-master-is-stopped partition-0 --config /etc/runnel.toml",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if q.To = args[0]; q.Lost == "" {
+				return console.UsageError("stop the server of the old master, then name the old master with --old-master-is-stopped")
+			}
+			return p.withStore(cmd.Context(), f, func(s *store.Store, _ *config.Config) error {
+				done, err := s.Promote(cmd.Context(), q)
+				if err == nil {
+					_, err = fmt.Fprintf(p.Out, "%s is the master of %d slots in place of %s since epoch %d; the writes of %[3]s count up to revision %[5]d\n",
+						console.Line(q.To), done.Slots, console.Line(q.Lost), done.Epoch, done.Cut)
+				}
+				return err
+			})
+		},
+	}
+	f.addTo(cmd)
+	cmd.Flags().StringVar(&q.Lost, "old-master-is-stopped", "", "the lost master `OLD`, whose server is stopped")
+	return cmd
+}
+
 // withStore calls f with the store of a configuration, after trying to reach each partition.
 func (p *program) withStore(ctx context.Context, flags configFlags, f func(*store.Store, *config.Config) error) error {
 	c, err := flags.readConfig()
