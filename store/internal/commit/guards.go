@@ -74,8 +74,11 @@ func (b *batch) checkFences(u *Request) error {
 
 // checkLock returns an error if a lock protects the key against the request.
 func (b *batch) checkLock(u *Request, k partition.Key) error {
+	if !b.locks {
+		return nil
+	}
 	lock := guard.KeyOf(k)
-	if !b.locks || lock == "" {
+	if lock == "" {
 		return nil
 	}
 	return b.lockRow(lock).CheckWrite(string(lock[len(partition.GuardsFrom):]), u.fences)
