@@ -120,10 +120,9 @@ func (r *Register) admitMasters(ctx context.Context) {
 func (r *Register) AdmitMaster(ctx context.Context, b *backend.Backend) {
 	r.admitting.Lock()
 	defer r.admitting.Unlock()
-	if !b.IsReadable() || b.State().Behind != nil {
-		return
-	}
-	if at := b.Observed(); b.IsWritable() && at != nil && at.Origins[partition.Origin(b.Name())].Revision >= partition.Floor(r.Map().EpochOf(b.Name())) {
+	at := b.Observed()
+	hasBegun := at != nil && at.Origins[partition.Origin(b.Name())].Revision >= partition.Floor(r.Map().EpochOf(b.Name()))
+	if !b.IsReadable() || hasBegun && (b.IsWritable() || b.State().Behind != nil) {
 		return
 	}
 	b.PollPositions(ctx)

@@ -1,0 +1,182 @@
+package promotion
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/test/runnel"
+	"github.com/runnelkv/runnel/test/servers"
+)
+
+func TestMain(m *testing.M) { os.Exit(runnel.Main(m)) }
+
+// writers are clients that write keys of their own, one after another, with durable=majority.
+type writers struct {
+	mu    sync.Mutex
+	acked map[string]string // keys and values that were answered as held by a majority
+	last  time.Time         // of the last such answer
+}
+
+// run writes to a server until the returned function is called.
+func (ws *writers) run(url string) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var group sync.WaitGroup
+	for i := range 8 {
+		group.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				name := fmt.Sprintf("w%d/%d", i, n)
+				if status := put(ctx, url+"/v1/keys/"+name+"?durable=majority", name); status == http.StatusCreated {
+					ws.mu.Lock()
+					ws.acked[name], ws.last = name, time.Now()
+					ws.mu.Unlock()
+				} else {
+					time.Sleep(20 * time.Millisecond)
+				}
+			}
+		})
+	}
+	return func() { cancel(); group.Wait() }
+}
+
+func (ws *writers) count() int {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	return len(ws.acked)
+}
+
+func put(ctx context.Context, url, value string) (status int) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPut, url, strings.NewReader(value))
+	if err != nil {
+		return 0
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return 0
+	}
+	defer resp.Body.Close()
+	io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode
+}
+
+func get(t *testing.T, url string) (status int, body string) {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+// eventually waits up to 30 seconds.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("no %s within 30 s", what)
+		}
+	}
+}
+
+func mustRun(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := runnel.Run(t, args...)
+	if err != nil {
+		t.Fatalf("runnel %s: %v", strings.Join(args, " "), err)
+	}
+	return out
+}
+
+// rowsOf are all rows of a partition, by origin and key.
+func rowsOf(t *testing.T, p partition.Partition) map[string]partition.Revision {
+	rows := make(map[string]partition.Revision)
+	for _, origin := range []partition.Origin{"partition-0", "partition-1"} {
+		_, entries := runnel.ReadEntries(t, p, origin)
+		for k, e := range entries {
+			rows[string(origin)+" "+string(k)] = e.Revision
+		}
+	}
+	return rows
+}
+
+// TestLostMasterIsReplaced walks through the steps of the operations manual: the server of the master stops under load, another
+// partition is promoted, no write is lost that a majority held, and the old master returns with what it has, then emptied.
+func TestLostMasterIsReplaced(t *testing.T) {
+	server := servers.NewMariaDB(t)
+	dir := t.TempDir()
+	configure := func(master string) string {
+		return runnel.WriteConfig(t, "[store]\ntimeout = \"2s\"\n", master, "sqlite:"+filepath.Join(dir, "1.db"), "sqlite:"+filepath.Join(dir, "2.db"))
+	}
+	file := configure(server.Database(t))
+	node := runnel.Serve(t, "--config", file)
+	node.AwaitOK(t, "/readyz?write")
+	mustRun(t, "migrate", "--finish", "--config", file)
+	if _, err := runnel.Run(t, "promote", "partition-1", "--old-master-is-stopped", "partition-0", "--config", file); err == nil {
+		t.Error("a master that answers was replaced")
+	}
+	ws := &writers{acked: make(map[string]string)}
+	stop := ws.run(node.URL)
+	eventually(t, "writes before", func() bool { return ws.count() >= 500 })
+	server.Kill()
+	time.Sleep(time.Second)
+	before, began := ws.count(), time.Now()
+	t.Log(strings.TrimSpace(mustRun(t, "promote", "partition-1", "--old-master-is-stopped", "partition-0", "--config", file)))
+	eventually(t, "write afterwards", func() bool { return ws.count() > before })
+	t.Logf("the first write was answered %v after the beginning of the promotion", time.Since(began).Round(time.Millisecond))
+	eventually(t, "writes afterwards", func() bool { return ws.count() >= before+500 })
+	stop()
+	for name, value := range ws.acked {
+		if status, body := get(t, node.URL+"/v1/keys/"+name+"?consistency=master"); status != http.StatusOK || body != value {
+			t.Errorf("a write that a majority held: %s is %q, status %d", name, body, status)
+		}
+	}
+
+	server.Start()
+	var state string
+	eventually(t, "state of the old master", func() bool {
+		_, body := get(t, node.URL+"/v1/status")
+		for _, s := range []string{"ready", "refused"} {
+			if strings.Contains(body, fmt.Sprintf(`"name":"partition-0","kind":"mariadb","role":"replica","state":"%s"`, s)) {
+				state = s
+			}
+		}
+		return state != ""
+	})
+	t.Logf("the old master is %s with its own database, and is emptied now", state)
+	if err := node.Stop(t); err != nil {
+		t.Fatal(err)
+	}
+	file = configure(server.Database(t))
+	node = runnel.Serve(t, "--config", file)
+	mustRun(t, "migrate", "--finish", "--config", file)
+	parts := runnel.OpenPartitions(t, file)
+	defer runnel.ClosePartitions(t, parts)
+	eventually(t, "equal partitions", func() bool {
+		first := rowsOf(t, parts[0])
+		return len(first) > 0 && maps.Equal(first, rowsOf(t, parts[1])) && maps.Equal(first, rowsOf(t, parts[2]))
+	})
+	eventually(t, "move back", func() bool {
+		_, err := runnel.Run(t, "move", "--from", "partition-1", "--to", "partition-0", "--config", file)
+		return err == nil
+	})
+	if status := put(t.Context(), node.URL+"/v1/keys/last", "1"); status != http.StatusCreated {
+		t.Errorf("a write after the move back: %d", status)
+	}
+	if err := node.Stop(t); err != nil {
+		t.Error(err)
+	}
+}
