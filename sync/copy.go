@@ -100,7 +100,7 @@ func (s *Syncer) confirmLevel(ctx context.Context, j *job) error {
 // target still exists, or its tombstone follows.
 func (s *Syncer) openForCopy(ctx context.Context, j *job) (partition.Snapshot, error) {
 	switch own := string(j.origin) == j.to.Name(); {
-	case own && j.at.Revision <= partition.Floor(1): // a former master whose database was emptied, and not by a Reset
+	case own && j.at.Revision <= partition.Floor(1): // a former master with an emptied database
 		return s.openSnapshot(ctx, j)
 	case j.at.Revision == 0:
 		if err := s.resetTarget(ctx, j, Filling); err != nil {

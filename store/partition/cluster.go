@@ -178,7 +178,7 @@ func (c Cluster) Accept(m Cluster) (row Cluster, replaces bool, err error) {
 }
 
 // Raise returns the counter to which the row c raises that of a partition with the own position p; 0:
-// the counter stays. The counter of a former master that lacks entries of its own stays until they are back.
+// the counter stays. The counter of a former master that lacks entries of its own stays, so that they are missed.
 func (c *Cluster) Raise(name Origin, p Position) (Revision, error) {
 	floor := c.floorOf(name)
 	switch {

@@ -1,3 +1,3 @@
-// Package promotion tests end to end what operators do when a master is lost: the built binary on a real server that stops,
+// Package promotion tests end to end how operators replace a lost master: the built binary on a real server that stops,
 // with clients that write before, meanwhile and afterwards.
 package promotion

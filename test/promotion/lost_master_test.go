@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(runnel.Main(m)) }
 
-// writers are clients that write keys of their own, one after another, with durable=majority.
+// writers are clients; each writes key after key, with durable=majority.
 type writers struct {
 	mu    sync.Mutex
 	acked map[string]string // keys and values that were answered as held by a majority
@@ -83,11 +83,11 @@ func get(t *testing.T, url string) (status int, body string) {
 }
 
 // eventually waits up to 30 seconds.
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t *testing.T, event string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("no %s within 30 s", what)
+			t.Fatalf("no %s within 30 s", event)
 		}
 	}
 }
@@ -114,7 +114,7 @@ func rowsOf(t *testing.T, p partition.Partition) map[string]partition.Revision {
 }
 
 // TestLostMasterIsReplaced walks through the steps of the operations manual: the server of the master stops under load, another
-// partition is promoted, no write is lost that a majority held, and the old master returns with what it has, then emptied.
+// partition is promoted, no write is lost that a majority held, and the old master returns with its database, then with an empty database.
 func TestLostMasterIsReplaced(t *testing.T) {
 	server := servers.NewMariaDB(t)
 	dir := t.TempDir()

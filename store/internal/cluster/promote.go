@@ -36,8 +36,8 @@ func refusePromotion(format string, args ...any) error {
 // answerTimeout is how long a lost master may take to answer after all.
 const answerTimeout = 2 * time.Second
 
-// Promote makes a partition the master of all slots of a lost master. The partition first copies what any reachable partition
-// holds of the lost master's writes. Writes beyond do not count any more: should the lost master return with such writes, it is
+// Promote makes a partition the master of all slots of a lost master. The partition first copies all
+// writes of the lost master that any reachable partition holds. Writes beyond do not count any more: should the lost master return with such writes, it is
 // refused. No process may write to the lost master any longer: Promote refuses a master that answers, and cannot see more.
 func (r *Register) Promote(ctx context.Context, q PromoteRequest) (Promoted, error) {
 	to, err := r.checkPromotion(ctx, q)
@@ -105,8 +105,8 @@ func (r *Register) checkPromotion(ctx context.Context, q PromoteRequest) (*backe
 	return to, nil
 }
 
-// levelForPromotion lets a partition copy what any reachable partition holds of a lost master, and returns the revision up to
-// which it holds everything then.
+// levelForPromotion lets a partition copy all writes of a lost master that any reachable partition holds, and returns the
+// revision up to which it holds everything then.
 func (r *Register) levelForPromotion(ctx context.Context, lost partition.Origin, to *backend.Backend) (partition.Revision, error) {
 	ctx, cancel := context.WithTimeout(ctx, levelTimeout)
 	defer cancel()

@@ -183,6 +183,9 @@ func TestLostMasterReturns(t *testing.T) {
 			}
 			wantValue(t, r, "a", "1", "p0", "p1", "p2")
 			wantValue(t, r, "b", "1", "p0", "p1", "p2")
+			if c.empty {
+				return // a process must join the new database, and reads its map then
+			}
 			c, err := r.Parts[0].Cluster(t.Context())
 			if err == nil {
 				_, err = r.Parts[0].Commit(t.Context(), partition.Batch{Epoch: 1, Revisions: 1, Write: []partition.Entry{{Key: "k/a", Checksum: partition.Checksum(nil)}}})

@@ -43,9 +43,6 @@ func (db *database) apply(c partition.Copy) error {
 			db.put(e)
 		}
 	}
-	if c.Origin == db.name && db.cluster != nil { // a former master is filled afresh
-		return db.raise(*db.cluster)
-	}
 	return nil
 }
 

@@ -24,10 +24,8 @@ func (s *Engine) Apply(ctx context.Context, c partition.Copy) error {
 		return s.wrap("apply", err)
 	}
 	c.Entries = sortByKey(c.Entries)
-	if c.Origin != s.name {
-		if done, err := s.applyFast(ctx, c); done {
-			return s.wrap("apply", err)
-		}
+	if done, err := s.applyFast(ctx, c); done {
+		return s.wrap("apply", err)
 	}
 	err = s.transact(ctx, "apply", func(ctx context.Context, conn *Conn) error {
 		if err := s.checkFence(ctx, conn, c.Fence); err != nil {
@@ -39,17 +37,7 @@ func (s *Engine) Apply(ctx context.Context, c partition.Copy) error {
 		if err := s.raiseGoals(ctx, conn, c.Goals); err != nil {
 			return err
 		}
-		if err := s.dialect.UpsertNewer(ctx, conn, c.Entries); err != nil || c.Origin != s.name {
-			return err
-		}
-		row, err := s.cluster(ctx, conn, s.sql.LockShared) // a former master is filled afresh
-		if errors.Is(err, partition.ErrNoCluster) {
-			return nil
-		}
-		if err == nil {
-			err = s.raise(ctx, conn, &row)
-		}
-		return err
+		return s.dialect.UpsertNewer(ctx, conn, c.Entries)
 	})
 	if errors.Is(err, ErrDuplicate) {
 		err = cmp.Or(s.findForeignRow(ctx, c), err)
