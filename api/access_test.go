@@ -127,6 +127,9 @@ func (w *tripwire) Replicas() []store.Replica {
 	w.touch()
 	return nil
 }
+func (w *tripwire) View(context.Context, string) (*store.View, error) { return nil, w.touch() }
+func (w *tripwire) Halt(context.Context, string) error                { return w.touch() }
+func (w *tripwire) Halted() string                                    { return "" }
 
 func (w *tripwire) Copy(context.Context, store.Entry, int) (int, error) { return 0, w.touch() }
 
@@ -169,6 +172,11 @@ var mayUse = map[string][]string{
 	"each item":            {"write", "admin"},
 	"all items":            {"write", "admin"},
 	"monitor":              {"monitor", "admin"},
+
+	"read(account)":        {"read", "write", "admin", "anonymous"},
+	"write(account)":       {"write", "admin"},
+	"write(accounts)":      {"write", "admin"},
+	"mint, write(account)": {"admin"},
 	"admin":                {"admin"},
 	"a key":                {"read", "write", "other", "monitor", "admin"},
 }
@@ -225,8 +233,15 @@ func newGuarded(t testing.TB, anonymous bool) (*apitest.Node, *apitest.Keys, *tr
 
 // requestTo returns the target, body and media type of a valid request to a described operation.
 func requestTo(method, path string) (target, body, mediaType string) {
-	target = strings.NewReplacer("{key}", "data/k", "{path}", "data/k", "{name}", "data/k", "{slug}", "not-found").Replace(path)
+	target = strings.NewReplacer("{key}", "data/k", "{path}", "data/k", "{name}", "data/k", "{slug}", "not-found", "{id}", "data%2Fa", "{account}", "data%2Fa").Replace(path)
+	if body := ledgerBody(method, path); body != "" {
+		return target, body, "application/json"
+	}
 	switch {
+	case path == "/v1/accounts":
+		target += "?prefix=data/"
+	case path == "/v1/transfers":
+		target += "?account=data/a"
 	case path == "/v1/keys" && method != "POST", path == "/v1/locks" && method != "POST", strings.HasSuffix(path, "bucket/"), path == "/v1/changes":
 		target += "?prefix=data/"
 	case path == "/v1/batch":
@@ -244,10 +259,29 @@ func requestTo(method, path string) (target, body, mediaType string) {
 	case method == "POST" && path == "/v1/keys/{key}":
 		return target + "?ttl=1h", "", ""
 	}
-	if method == "PUT" || method == "POST" && path != "/v1/sync" {
+	if method == "PUT" || method == "POST" && path != "/v1/sync" && path != "/v1/ledger/verify" {
 		return target, "value", "text/plain"
 	}
 	return target, "", ""
+}
+
+// ledgerBody returns the body of a valid request to an operation of the ledger, "" for others.
+func ledgerBody(method, path string) string {
+	switch {
+	case path == "/v1/transfers/batch":
+		return `[{"id":"1","from":"data/a","to":"data/b","amount":1}]`
+	case strings.HasSuffix(path, "/post"), strings.HasSuffix(path, "/void"), strings.HasSuffix(path, "/reversal"):
+		return "{}"
+	case strings.HasPrefix(path, "/v1/transfers") && method != "GET" && method != "HEAD":
+		return `{"from":"data/a","to":"data/b","amount":1}`
+	case strings.HasSuffix(path, "/deposits"), strings.HasSuffix(path, "/withdrawals"):
+		return `{"amount":1}`
+	case strings.HasPrefix(path, "/v1/accounts") && (method == "PUT" || method == "POST"):
+		return `{"currency":"EUR"}`
+	case strings.HasPrefix(path, "/v1/accounts") && method == "PATCH":
+		return `{"name":"Ann"}`
+	}
+	return ""
 }
 
 // TestAccessToEveryRoute sends every described operation as every sender, with a key and with a cookie. Refusals touch
@@ -315,7 +349,7 @@ func sendAs(t testing.TB, n *apitest.Node, credentials []string, method, path st
 func accessStatus(t testing.TB, path string, w *httptest.ResponseRecorder) int {
 	t.Helper()
 	status := w.Code
-	if path == "/v1/batch" && status == 200 {
+	if (path == "/v1/batch" || path == "/v1/transfers/batch") && status == 200 {
 		var d struct{ Results []struct{ Status int } }
 		if err := json.Unmarshal(w.Body.Bytes(), &d); err != nil || len(d.Results) != 1 {
 			t.Fatalf("%v: %s", err, w.Body)

@@ -11,6 +11,7 @@ import (
 	"github.com/runnelkv/runnel/api/internal/feed"
 	"github.com/runnelkv/runnel/api/internal/files"
 	"github.com/runnelkv/runnel/api/internal/keys"
+	"github.com/runnelkv/runnel/api/internal/ledger"
 	"github.com/runnelkv/runnel/api/internal/locks"
 	"github.com/runnelkv/runnel/api/internal/negotiate"
 	"github.com/runnelkv/runnel/api/internal/pages"
@@ -35,7 +36,6 @@ func (s *Server) newRouter(state *status.Service) *mux.Router {
 		re.Keyed = prefix
 		return re
 	}
-
 	s.keys = ofKey(exchange.KeysPath, methods{
 		"GET":    answer(exchange.ReadKey.After(single.CheckGet), single.Get, nil, append([]string{"entry", "locked"}, exchange.ReadParams...)...),
 		"PUT":    answer(exchange.WriteKey.After(single.CheckPut), single.Put, nil, "ttl", "expires_at", "copies", "durable"),
@@ -60,6 +60,7 @@ func (s *Server) newRouter(state *status.Service) *mux.Router {
 	l := locks.New(s.shared, lock.New(s.options.Store))
 	at(wire.LocksPath, lockMethods(l))
 	below(locks.Path, "name", namedLockMethods(l)).Keyed = locks.Path
+	ledger.New(s.shared, s.ledger).AddRoutes(at)
 	at("/v1/session", methods{"POST": answer(exchange.AnyKey, s.shared.SignInBrowser, nil), "DELETE": answer(exchange.Open, s.shared.SignOutBrowser, nil)})
 	s.addOperations(at, state)
 	at("/openapi.yaml", methods{"GET": serveFile("application/yaml", "no-cache", openAPI)})

@@ -27,12 +27,14 @@ import (
 	"github.com/runnelkv/runnel/api/s3"
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store/file"
+	"github.com/runnelkv/runnel/store/ledger"
 )
 
 // Options configures a Server. Only Store is required.
 type Options struct {
-	Store Store
-	Files *file.Service // nil: no files
+	Store  Store
+	Ledger *ledger.Ledger // default: the ledger in Store; a different process must then complete its unfinished transfers
+	Files  *file.Service  // nil: no files
 	// FilesStatus is the state of the work on the chunks of files; nil: the work is done elsewhere.
 	FilesStatus func() *wire.FilesStatus
 	Syncer      Syncer       // nil: the sync process runs elsewhere
@@ -67,6 +69,9 @@ func (o Options) withDefaults() Options {
 	if o.Registry == nil {
 		o.Registry = newRegistry()
 	}
+	if o.Ledger == nil {
+		o.Ledger = ledger.New(o.Store, ledger.Options{Logger: o.Logger})
+	}
 	o.Limits = o.Limits.withDefaults()
 	return o
 }
@@ -93,6 +98,7 @@ type Server struct {
 	options Options
 	router  *mux.Router
 	keys    *exchange.Resource // the router's resource of single keys
+	ledger  *ledger.Ledger
 	metrics *metrics
 	leave   context.CancelFunc
 	clients *clients
@@ -114,6 +120,7 @@ func New(o Options) *Server {
 			Timeouts: exchange.Timeouts{Body: o.Limits.Body, Write: o.Limits.Write}, Leaving: leaving, Draining: draining, CORS: cors.New(o.Origins),
 		},
 		options:       o,
+		ledger:        o.Ledger,
 		metrics:       newMetrics(o.Registry),
 		leave:         leave,
 		clients:       newClients(o.Proxies, o.Rates),

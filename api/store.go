@@ -6,6 +6,7 @@ import (
 	"github.com/runnelkv/runnel/api/internal/status"
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/access"
+	"github.com/runnelkv/runnel/store/ledger"
 )
 
 // Store is the part of *store.Store that the API uses.
@@ -24,6 +25,7 @@ type Store interface {
 	// MaxValueBytes is the largest accepted value, in bytes.
 	MaxValueBytes() int64
 	status.Store
+	ledger.Store
 }
 
 // Reader reads from any partition that satisfies the options.

@@ -17,16 +17,17 @@ const module = "github.com/runnelkv/runnel"
 // arrows lists the imports that each package may have, as the layout in CONTRIBUTING.md shows. A package without a
 // row takes the row of the nearest folder above.
 var arrows = map[string][]string{
-	"cmd/runnel":                    {"config", "api/client", "api/wire", "cmd/runnel/internal/archive", "cmd/runnel/internal/console", "cmd/runnel/internal/doctor", "cmd/runnel/internal/keys", "cmd/runnel/internal/load", "cmd/runnel/internal/migrate", "cmd/runnel/internal/moves", "cmd/runnel/internal/node", "cmd/runnel/internal/session", "cmd/runnel/internal/transfer", "store", "cmd/runnel/internal/files"},
+	"cmd/runnel":                    {"config", "api/client", "api/wire", "cmd/runnel/internal/archive", "cmd/runnel/internal/console", "cmd/runnel/internal/doctor", "cmd/runnel/internal/keys", "cmd/runnel/internal/load", "cmd/runnel/internal/migrate", "cmd/runnel/internal/moves", "cmd/runnel/internal/node", "cmd/runnel/internal/session", "cmd/runnel/internal/transfer", "store", "cmd/runnel/internal/files", "cmd/runnel/internal/ledger"},
 	"cmd/runnel/internal/archive":   {"config", "cmd/runnel/internal/console", "cmd/runnel/internal/node", "store/backup", "store/partition"},
 	"cmd/runnel/internal/console":   {},
 	"cmd/runnel/internal/doctor":    {"config", "cmd/runnel/internal/node", "store/partition/mysql"},
 	"cmd/runnel/internal/files":     {"api/client", "api/wire", "cmd/runnel/internal/console", "cmd/runnel/internal/transfer"},
 	"cmd/runnel/internal/keys":      {"api/s3", "config", "cmd/runnel/internal/console", "cmd/runnel/internal/node", "store", "store/access"},
+	"cmd/runnel/internal/ledger":    {"api/client", "cmd/runnel/internal/console"},
 	"cmd/runnel/internal/load":      {},
 	"cmd/runnel/internal/migrate":   {"store/partition"},
 	"cmd/runnel/internal/moves":     {"cmd/runnel/internal/console", "store"},
-	"cmd/runnel/internal/node":      {"api/audit", "config", "api", "api/wire", "cmd/runnel/internal/console", "sync", "sync/webhook", "store", "store/access", "store/partition", "store/partition/mysql", "store/partition/sqlite", "store/partition/sqlengine", "store/file", "sync/files"},
+	"cmd/runnel/internal/node":      {"api/audit", "config", "api", "api/wire", "cmd/runnel/internal/console", "sync", "sync/webhook", "store", "store/access", "store/ledger", "store/partition", "store/partition/mysql", "store/partition/sqlite", "store/partition/sqlengine", "store/file", "sync/files"},
 	"cmd/runnel/internal/session":   {"cmd/runnel/internal/console", "store"},
 	"cmd/runnel/internal/transfer":  {"api/client", "api/wire", "cmd/runnel/internal/console"},
 	"config":                        {"store/access"},
@@ -88,8 +89,9 @@ var arrows = map[string][]string{
 	"api/internal/files":            {"api/wire", "api/internal/cursor", "api/internal/digest", "api/internal/document", "api/internal/etag", "api/internal/exchange", "api/internal/negotiate", "api/internal/problem", "api/internal/ranges", "api/internal/write", "store", "store/file"},
 	"api/s3":                        {"api/audit", "api/internal/budget", "store", "store/access", "store/file", "store/partition"},
 	"api/internal/status":           {"api/wire", "api/internal/document", "api/internal/exchange", "api/internal/problem", "store"},
+	"api/internal/ledger":           {"api/audit", "api/wire", "api/internal/cursor", "api/internal/etag", "api/internal/exchange", "api/internal/negotiate", "api/internal/problem", "store", "store/ledger"},
 	"api/internal/apitest":          {"api", "api/wire", "api/internal/exchange", "api/internal/transport", "store", "store/partition", "store/partition/memory", "store/access", "store/file"},
-	"api":                           {"api/internal/ratelimit", "api/internal/signin", "api/internal/forwarded", "api/audit", "api/wire", "api/internal/budget", "api/internal/cors", "api/internal/exchange", "api/internal/keys", "api/internal/batch", "api/internal/feed", "api/internal/status", "api/internal/pages", "api/internal/negotiate", "api/internal/problem", "api/internal/transport", "store", "store/access", "api/internal/files", "store/file", "api/s3", "api/internal/locks", "api/wire", "store/lock"},
+	"api":                           {"api/internal/ratelimit", "api/internal/signin", "api/internal/forwarded", "api/audit", "api/wire", "api/internal/budget", "api/internal/cors", "api/internal/exchange", "api/internal/keys", "api/internal/batch", "api/internal/feed", "api/internal/status", "api/internal/pages", "api/internal/negotiate", "api/internal/problem", "api/internal/transport", "api/internal/ledger", "store/ledger", "store", "store/access", "api/internal/files", "store/file", "api/s3", "api/internal/locks", "api/wire", "store/lock"},
 	"api/client":                    {"api/wire"},
 	"test":                          {"*"},
 }

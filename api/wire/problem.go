@@ -29,11 +29,18 @@ type ProblemMembers struct {
 	Reason    string   `json:"reason,omitempty" xml:"reason,omitempty"` // "moving": the keys are moving to another master
 	Available []string `json:"available,omitempty" xml:"available>type,omitempty"`
 	Quota     *Quota   `json:"quota,omitempty" xml:"quota,omitempty"` // that the write would exceed
+	Funds     *Funds   `json:"funds,omitempty" xml:"funds,omitempty"` // of the paying account
 
 	// Of the holder of a lock.
 	Owner     Text       `json:"owner,omitempty" xml:"owner,omitempty"`
 	ExpiresAt *time.Time `json:"expires_at,omitempty" xml:"expires_at,omitempty"`
 	Info      RawObject  `json:"info,omitempty" xml:"info,omitempty"`
+}
+
+// Funds are the money that an account can pay, and the amount that a transfer needs.
+type Funds struct {
+	Available Amount `json:"available" xml:"available"`
+	Needed    Amount `json:"needed" xml:"needed"`
 }
 
 // Quota is the quota that a write would exceed.

@@ -84,7 +84,7 @@ func TestDocsNameOnlyFlagsThatExist(t *testing.T) {
 		if !strings.HasPrefix(heading, "runnel ") || err != nil {
 			continue
 		}
-		of := append(c.Commands(), c)
+		of := append(below(c), c)
 		for _, m := range flag.FindAllStringSubmatch(body, -1) {
 			has := func(c *cobra.Command) bool { return hasFlag(c, m[2]) }
 			if !slices.ContainsFunc(of, has) {
@@ -92,6 +92,14 @@ func TestDocsNameOnlyFlagsThatExist(t *testing.T) {
 			}
 		}
 	}
+}
+
+// below returns the commands below a command, at every depth.
+func below(c *cobra.Command) (all []*cobra.Command) {
+	for _, child := range c.Commands() {
+		all = append(append(all, child), below(child)...)
+	}
+	return all
 }
 
 // hasFlag reports whether a command has a flag of this name or, for a single letter, shorthand.

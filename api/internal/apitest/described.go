@@ -2,11 +2,12 @@ package apitest
 
 import (
 	"bytes"
-	"cmp"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -51,9 +52,9 @@ func (n *Node) checkDescribed(t testing.TB, r *http.Request, w *httptest.Respons
 		Route:      &routers.Route{Spec: doc, Path: name, PathItem: item, Method: r.Method, Operation: item.GetOperation(r.Method)},
 		Options:    &openapi3filter.Options{ExcludeRequestBody: true, IncludeResponseStatus: true, AuthenticationFunc: openapi3filter.NoopAuthenticationFunc},
 	}
-	if prefix, variable, ok := strings.Cut(name, "{"); ok {
-		// A description cannot have an empty path parameter, such as the root directory of files.
-		request.PathParams[strings.TrimSuffix(variable, "}")] = cmp.Or(strings.TrimPrefix(r.URL.Path, prefix), "/")
+	maps.Copy(request.PathParams, pathParams(name, r.URL.EscapedPath()))
+	if request.PathParams["path"] == "" {
+		request.PathParams["path"] = "/" // a description cannot have an empty path parameter, such as the root directory of files
 	}
 	if w.Code < 400 {
 		if err := openapi3filter.ValidateRequest(r.Context(), request); err != nil {
@@ -87,13 +88,36 @@ func checkResponse(t testing.TB, request *openapi3filter.RequestValidationInput,
 	}
 }
 
+// pathParams returns the variables of a described path, decoded, if the path has a segment for each of the description.
+func pathParams(name, path string) map[string]string {
+	parts, segments := strings.Split(name, "/"), strings.Split(path, "/")
+	if last := len(parts) - 1; strings.Count(name, "{") == 1 && strings.HasPrefix(parts[last], "{") && len(segments) > len(parts) && name != "/v1/accounts/{id}" {
+		segments = append(segments[:last:last], strings.Join(segments[last:], "/")) // the variable is the whole rest
+	}
+	if len(parts) != len(segments) {
+		return nil
+	}
+	params := make(map[string]string)
+	for i, part := range parts {
+		variable, isVariable := strings.CutPrefix(part, "{")
+		decoded, err := url.PathUnescape(segments[i])
+		switch {
+		case !isVariable && part != segments[i], err != nil, isVariable && decoded == "":
+			return nil
+		case isVariable:
+			params[strings.TrimSuffix(variable, "}")] = decoded
+		}
+	}
+	return params
+}
+
 // routeOf returns the described path that a request's path belongs to; "" if there is none.
 func routeOf(doc *openapi3.T, path string) string {
 	if doc.Paths.Value(path) != nil {
 		return path
 	}
 	for name := range doc.Paths.Map() {
-		if prefix, _, below := strings.Cut(name, "{"); below && strings.HasPrefix(path, prefix) {
+		if strings.Contains(name, "{") && pathParams(name, path) != nil {
 			return name
 		}
 	}

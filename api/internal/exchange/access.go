@@ -55,6 +55,9 @@ var (
 // NeedOf returns a need that allow decides, under the name of a need above. The error of allow refuses the request.
 func NeedOf(n Need, allow func(*Request) (bool, error)) Need { return Need{n.name, allow} }
 
+// NewNeed returns a need of a theme of its own, which allow decides by the request.
+func NewNeed(name string, allow func(r *Request) (bool, error)) Need { return Need{name, allow} }
+
 // After returns the need with a check of the request's parameters, which precedes that of the grants.
 func (n Need) After(check func(*Request) error) Need {
 	allow := n.allow

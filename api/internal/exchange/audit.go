@@ -83,7 +83,7 @@ func (n Need) act(method string) audit.Act {
 	switch n.name {
 	case Open.name:
 		return ""
-	case ReadKey.name, readPrefix, Monitor.name:
+	case ReadKey.name, readPrefix, Monitor.name, "read(account)":
 		return audit.Read
 	case Admin.name:
 		return audit.Admin

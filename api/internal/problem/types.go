@@ -78,6 +78,24 @@ var (
 		"Keys are written together only if they have the same master. Keys whose names contain the same {tag} do."}
 	TooManyRequests = &Type{"too-many-requests", 429, "Too many requests",
 		"This client sends more requests, or has more streams open, than the configuration of the server allows (section limits), or has sent too many false API keys. Nothing was stored. Retry-After says when to send the next request."}
+	UnknownAccount = &Type{"unknown-account", 404, "No such account",
+		"There is no account of this id. A transfer records nothing then, and its id stays free."}
+	UnknownTransfer = &Type{"unknown-transfer", 404, "No such transfer",
+		"The account of the path has no transfer of this id. The record of a transfer lies at its payer, and that of a deposit at its payee."}
+	IDConflict = &Type{"id-conflict", 409, "The id is taken",
+		"An account or a transfer of this id exists already, with other content; the same request again would be answered 200. Nothing was stored."}
+	InsufficientFunds = &Type{"insufficient-funds", 409, "The account cannot pay this",
+		"The payer has less money available than the transfer needs; the member “funds” has both amounts. No money has moved. The transfer is kept as FAILED, and its id stays taken: try again with a new id."}
+	TransferFailed = &Type{"transfer-failed", 409, "The transfer has failed",
+		"An account of the transfer is frozen or closed, or its balance would overflow; the member “reason” says which. No money has moved, or all of it has come back. The transfer is kept as FAILED, and its id stays taken."}
+	WrongState = &Type{"wrong-state", 409, "Not in this state",
+		"An account that is closed does not change, and one with money or unfinished transfers does not close; a hold is posted or voided once; a transfer is reversed once, after it is POSTED. The member “reason” has the present state. Nothing was stored."}
+	InvalidTransfer = &Type{"invalid-transfer", 422, "Invalid account or transfer",
+		"A member of the account or transfer is missing or has an invalid value; the member “parameter” names it. Amounts are whole numbers of minor units from 1 to 9223372036854775807, as JSON numbers without fraction and exponent, or as strings. Nothing was stored, and the id stays free."}
+	CurrencyMismatch = &Type{"currency-mismatch", 422, "Different currencies",
+		"The accounts of a transfer have one currency, and the member “currency” of the transfer, if there is one, is the same. Nothing was stored."}
+	BalanceOverflow = &Type{"balance-overflow", 422, "The balance would overflow",
+		"A balance is at most 9223372036854775807 minor units. Nothing was stored."}
 	Internal = &Type{"internal", 500, "Internal error",
 		"The cause is in the server’s log, under the request id that the header X-Request-Id gives."}
 	MasterUnavailable = &Type{"master-unavailable", 503, "The key’s master is unavailable",
@@ -118,6 +136,10 @@ var (
 		"The sync process of this server has made no pass for more than a minute after a pass was due. See /v1/status and the log."}
 	AuditUnavailable = &Type{"audit-unavailable", 503, "The audit log cannot be written",
 		"The configuration of the server (audit.required) demands a line of the audit log for each act, and no line can be written now. Nothing was stored. The request can be repeated; Retry-After suggests when."}
+	LedgerHalted = &Type{"ledger-halted", 503, "The ledger is halted",
+		"A verification has found that the books do not add up, so no account changes until an operator has looked at them and lifted the halt with POST /v1/ledger/verify?accept=true. Nothing was stored. Reads still work."}
+	NotLevel = &Type{"not-level", 503, "The partition is not level",
+		"The partition has not copied everything yet, so its books cannot be added up as of one moment. Repeat the request a little later."}
 	NotReady = &Type{"not-ready", 503, "The server cannot serve yet",
 		"No partition can be read (with ?write: no master can be written) through this server, or the API keys could not be read yet. See /v1/status."}
 )
@@ -126,6 +148,8 @@ var (
 var Types = []*Type{
 	InvalidKey, InvalidParameter, InvalidCursor, InvalidHeader, InvalidJSON, InvalidItem, IncompleteBody, Digest, Unauthenticated, Forbidden, CrossOrigin, HTTPSRequired, UnknownHost,
 	NotFound, UnknownRoute, Method, NotAcceptable, Timeout, AnswersUnread, MoveRefused, LengthRequired, Resync, Precondition, StaleFence, LockHeld, LockQueue, NoLock, Protection, TooLarge,
-	Encoding, MediaType, Range, DifferentMasters, TooManyRequests, Internal, MasterUnavailable, InsufficientStorage, QuotaExceeded, OutcomeUnknown,
+	Encoding, MediaType, Range, DifferentMasters,
+	UnknownAccount, UnknownTransfer, IDConflict, InsufficientFunds, TransferFailed, WrongState, InvalidTransfer, CurrencyMismatch, BalanceOverflow, LedgerHalted, NotLevel,
+	TooManyRequests, Internal, MasterUnavailable, InsufficientStorage, QuotaExceeded, OutcomeUnknown,
 	NoPartition, Session, SessionLost, TooStale, TooFewPartitions, MoveAborted, MoveUnfinished, Overloaded, TimedOut, ShuttingDown, SyncElsewhere, Unhealthy, AuditUnavailable, NotReady,
 }

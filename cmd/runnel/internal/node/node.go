@@ -19,6 +19,7 @@ import (
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/access"
 	"github.com/runnelkv/runnel/store/file"
+	"github.com/runnelkv/runnel/store/ledger"
 	"github.com/runnelkv/runnel/sync"
 	"github.com/runnelkv/runnel/sync/files"
 	"github.com/runnelkv/runnel/sync/webhook"
@@ -44,8 +45,9 @@ type node struct {
 	logs     logFiles
 	audit    *audit.Log // nil without an audit log
 	store    *store.Store
-	files    *file.Service    // nil in a process that only syncs from a crontab
-	keeper   *files.Keeper    // nil if the sync process runs elsewhere
+	files    *file.Service // nil in a process that only syncs from a crontab
+	keeper   *files.Keeper // nil if the sync process runs elsewhere
+	ledger   *ledger.Ledger
 	keys     *access.Registry // nil in a process that only syncs
 	syncer   *sync.Syncer     // nil if the sync process runs elsewhere
 	webhooks *webhook.Sender  // nil without webhooks or a syncer
@@ -100,6 +102,7 @@ func newNode(o Options) (*node, error) {
 	if n.files, err = openFiles(o.Config, n.store, o.Logger); err != nil {
 		return nil, errors.Join(err, n.store.Close())
 	}
+	n.ledger = ledger.New(n.store, ledger.Options{Logger: o.Logger})
 	if !o.NoSync {
 		n.keeper = newKeeper(o.Config, n.store, n.files, o.Logger)
 		if n.syncer, err = NewSyncer(o.Config, n.store, o.Logger, wake); err != nil {
@@ -137,6 +140,7 @@ func (n *node) apiOptions(version string) api.Options {
 	o := api.Options{
 		Store:        n.store,
 		Files:        n.files,
+		Ledger:       n.ledger,
 		Node:         hostName(),
 		Version:      version,
 		Logger:       n.log,
@@ -192,6 +196,7 @@ func (n *node) runParts(ctx context.Context, listener, admin net.Listener) error
 	}
 	start(func() error { return n.store.Run(storeCtx) })
 	start(func() error { return n.keys.Run(storeCtx) })
+	start(func() error { return n.ledger.Run(syncCtx) })
 	syncEnded := make(chan struct{})
 	if n.syncer != nil {
 		start(func() error { defer close(syncEnded); return n.sync(syncCtx) })
@@ -208,7 +213,6 @@ func (n *node) runParts(ctx context.Context, listener, admin net.Listener) error
 	if n.certificate != nil {
 		start(func() error { return n.certificate.follow(failed) })
 	}
-
 	start(func() error { return n.serveS3(failed) })
 	start(func() error { return n.serveAdmin(storeCtx, admin) })
 

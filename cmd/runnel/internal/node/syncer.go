@@ -11,6 +11,7 @@ import (
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/config"
 	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/ledger"
 	"github.com/runnelkv/runnel/sync"
 )
 
@@ -36,6 +37,7 @@ func RunSync(ctx context.Context, o Options) error {
 	defer stopStore()
 	running, failed := errgroup.WithContext(ctx)
 	running.Go(func() error { return n.store.Run(storeCtx) })
+	running.Go(func() error { return ledger.New(n.store, ledger.Options{Logger: o.Logger}).Run(failed) })
 	running.Go(func() error {
 		defer stopStore()
 		return n.sync(failed)
