@@ -34,6 +34,8 @@ var (
 	// ErrNotSecured: the write is durable at its master, but not known to be on a majority of the voters; see
 	// Options.Majority.
 	ErrNotSecured = errors.New("stored at the master, but not known to be on a majority of the voters")
+	// ErrLocked: another owner holds the lock, or the lock protects the key of a write.
+	ErrLocked = errors.New("locked")
 	// ErrUnauthorized: the server asks for another API key.
 	ErrUnauthorized = errors.New("unauthorized")
 	// ErrResync: the changes since a token are incomplete. Watch again from the beginning, and drop every key that is
@@ -97,6 +99,8 @@ func (e *Error) Is(class error) bool {
 		return e.Status == http.StatusNotFound
 	case ErrPreconditionFailed:
 		return e.Status == http.StatusPreconditionFailed
+	case ErrLocked:
+		return e.Status == http.StatusLocked
 	case ErrUnauthorized:
 		return e.Status == http.StatusUnauthorized
 	case ErrResync:

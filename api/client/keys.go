@@ -53,6 +53,7 @@ func setNonEmpty(q url.Values, name, value string) {
 type Conditions struct {
 	IfMatch     string // the key has one of these ETags; "*" if the key only must exist
 	IfNoneMatch string // the key has none of these ETags; "*" if the key must not exist
+	Fence       string // this lock is held: Lock.Condition; several are separated by commas
 }
 
 func (c Conditions) isZero() bool { return c == Conditions{} }
@@ -63,6 +64,9 @@ func (c Conditions) addTo(h http.Header) {
 	}
 	if c.IfNoneMatch != "" {
 		h.Set("If-None-Match", c.IfNoneMatch)
+	}
+	if c.Fence != "" {
+		h.Set("Runnel-Fence", c.Fence)
 	}
 }
 

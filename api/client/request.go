@@ -33,6 +33,8 @@ type request struct {
 	accept  string // the media type to ask for and to expect; otherwise revisionHeader is expected
 	success []int  // statuses; 200 alone if empty
 
+	bodiless bool // the response has neither a body nor revisionHeader
+
 	idempotent bool          // sending the request twice is as good as once
 	isWrite    bool          // Options.FinishWrites applies
 	securable  bool          // Options.Majority applies
@@ -96,6 +98,9 @@ func (r *request) verify(resp *http.Response) error {
 		return readError(resp)
 	}
 	media := mediaType(resp)
+	if r.bodiless && slices.Contains(r.success, resp.StatusCode) {
+		return nil
+	}
 	known := r.accept != "" && media == r.accept || r.accept == "" && resp.Header.Get(revisionHeader) != ""
 	if known && (slices.Contains(r.success, resp.StatusCode) || len(r.success) == 0 && resp.StatusCode == http.StatusOK) {
 		return nil

@@ -20,6 +20,8 @@ type Txn struct {
 	If   []TxnCondition `json:"if,omitempty"`
 	Then []Operation    `json:"then,omitempty"`
 	Else []Operation    `json:"else,omitempty"`
+	// Fence of held locks, as in Conditions.
+	Fence string `json:"-"`
 }
 
 // TxnResult is the outcome of a transaction.
@@ -37,17 +39,23 @@ func (c *Client) Txn(ctx context.Context, t Txn) (*TxnResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.TxnJSON(ctx, Bytes(document))
+	return c.sendTxn(ctx, Bytes(document), t.Fence)
 }
 
 // TxnJSON does the transaction that a JSON document describes, as docs/http.md has it.
 func (c *Client) TxnJSON(ctx context.Context, document Body) (*TxnResult, error) {
+	return c.sendTxn(ctx, document, "")
+}
+
+func (c *Client) sendTxn(ctx context.Context, document Body, fence string) (*TxnResult, error) {
+	header := http.Header{"Content-Type": {mediaJSON}}
+	Conditions{Fence: fence}.addTo(header)
 	var response struct {
 		Succeeded bool         `json:"succeeded"`
 		Results   []resultLine `json:"results"`
 	}
 	q := request{
-		method: http.MethodPost, path: "/v1/txn", header: http.Header{"Content-Type": {mediaJSON}}, body: document, accept: mediaJSON,
+		method: http.MethodPost, path: "/v1/txn", header: header, body: document, accept: mediaJSON,
 		success: []int{http.StatusOK, http.StatusAccepted}, isWrite: true, securable: true,
 	}
 	resp, err := c.send(ctx, q)
