@@ -42,7 +42,9 @@ type Lock struct {
 }
 
 // Condition returns the fence for Conditions.Fence: a write with it takes effect only while the lock is held.
-func (l *Lock) Condition() string { return url.PathEscape(l.Name) + "=" + strconv.FormatInt(l.Fence, 10) }
+func (l *Lock) Condition() string {
+	return url.PathEscape(l.Name) + "=" + strconv.FormatInt(l.Fence, 10)
+}
 
 // UnmarshalJSON decodes a lock as the API writes it.
 func (l *Lock) UnmarshalJSON(raw []byte) error {

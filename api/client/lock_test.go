@@ -91,7 +91,7 @@ func ExampleClient_AcquireLock_leaderElection() {
 				switch {
 				case err == nil:
 					valid = began.Add(ttl)
-				case errors.Is(err, client.ErrPreconditionFailed), time.Now().Add(ttl/3).After(valid):
+				case errors.Is(err, client.ErrPreconditionFailed), time.Now().Add(ttl / 3).After(valid):
 					return
 				}
 			}

@@ -17,6 +17,7 @@ import (
 	"github.com/runnelkv/runnel/api/client"
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/locks"
 	"github.com/runnelkv/runnel/cmd/runnel/internal/session"
 	"github.com/runnelkv/runnel/config"
 )
@@ -95,6 +96,11 @@ func (p *program) client(file string, o client.Options) (*client.Client, error) 
 		return nil, console.UsageError("--server, or RUNNEL_SERVER, is not a URL like %s", defaultServer) // the URL may hold a password
 	}
 	return c, nil
+}
+
+// locks returns what the commands of locks use of the program.
+func (p *program) locks() locks.Environment {
+	return locks.Environment{Streams: &p.Streams, Client: func(o client.Options) (*client.Client, error) { return p.client("", o) }}
 }
 
 // logAttempts writes a line for each attempt, for --verbose.

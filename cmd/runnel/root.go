@@ -17,6 +17,7 @@ import (
 	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 	"github.com/runnelkv/runnel/cmd/runnel/internal/files"
 	"github.com/runnelkv/runnel/cmd/runnel/internal/ledger"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/locks"
 )
 
 const defaultServer = "http://127.0.0.1:8080"
@@ -70,7 +71,7 @@ func newRoot(p *program) *cobra.Command {
 	)
 	addGroup(root, groupServer, newServe(p), newSync(p), newInit(p), newBackup(p), newRestore(p), newMigrate(p), newPlan(p), newMove(p), newPromote(p), newDoctor(p), newKey(p), newConfig(p))
 	addGroup(root, groupClient,
-		newGet(p), newPut(p), newTouch(p), newDelete(p), newList(p), newWatch(p), newStatus(p), newTxn(p), newImport(p), newExport(p), newBench(p),
+		newGet(p), newPut(p), newTouch(p), newDelete(p), newList(p), newWatch(p), newStatus(p), newTxn(p), locks.NewCommand(p.locks()), newImport(p), newExport(p), newBench(p),
 		files.New(files.Program{Streams: &p.Streams, Client: func(o client.Options) (*client.Client, error) { return p.client("", o) }}),
 		ledger.New(&p.Streams, func() (*client.Client, error) { return p.client("", client.Options{}) }))
 	root.AddCommand(newVersion(p))
