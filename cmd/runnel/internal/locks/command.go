@@ -32,7 +32,7 @@ for the header Runnel-Fence of its writes.
 The exit status is that of COMMAND; 124 if the lock was lost, and COMMAND was ended; 125
 if the lock was not acquired; 127 if COMMAND could not be started. A COMMAND whose lock
 is lost gets SIGTERM, and SIGKILL after 10 s.`,
-		Example: `  runnel lock nightly --wait 1m -- ./backup.sh
+		Example: `  runnel lock nightly --wait 1m -- rsync -a data/ copy/
   runnel lock list jobs/`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {

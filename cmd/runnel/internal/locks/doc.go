@@ -1,2 +1,2 @@
-// Package locks is the work of 'runnel lock': it runs a command while it holds a lock, and lists, shows and releases locks.
+// Package locks is the work of 'runnel lock': commands that run under a lock, and lists of locks.
 package locks

@@ -25,7 +25,7 @@ const (
 // killAfter is the time between SIGTERM and SIGKILL to a command that has lost its lock.
 const killAfter = 10 * time.Second
 
-// Holder runs a command while it holds the lock Name.
+// Holder runs a command while the lock Name is held.
 type Holder struct {
 	Client   *client.Client
 	Name     string
@@ -34,9 +34,9 @@ type Holder struct {
 	Out, Err io.Writer
 }
 
-// Run acquires the lock, runs the command, and releases the lock. Meanwhile it renews the lock. A lock counts as lost when the
-// server refuses to renew it, or when it may have expired. When ctx ends, the command gets SIGTERM, and keeps the
-// lock until its end. The error is a *console.ExitError, with the status of the command or one of this package.
+// Run acquires the lock, runs the command, and releases the lock. Meanwhile the lock is renewed. A lock counts as lost when the
+// server refuses the renewal, or when the lock may have expired. When ctx ends, the command gets SIGTERM, and keeps the
+// lock until the end. The error is a *console.ExitError, with the status of the command or one of this package.
 func (h *Holder) Run(ctx context.Context, command []string) error {
 	began := time.Now()
 	held, err := h.Client.AcquireLock(ctx, h.Name, h.Options)
@@ -82,7 +82,7 @@ func exitCode(e *exec.ExitError) int {
 	return e.ExitCode()
 }
 
-// renew renews the lock until ctx ends. It returns an error when the lock is lost, or may have expired.
+// renew renews the lock until ctx ends. The error says that the lock is lost, or may have expired.
 func (h *Holder) renew(ctx context.Context, held *client.Lock, began time.Time) error {
 	ttl := h.Options.TTL
 	for valid := began.Add(ttl); ; {
