@@ -54,8 +54,9 @@ func New(s Store, o Options) *Ledger {
 }
 
 // ensureHeld returns when the last step of a transfer can no longer be undone by a change of masters: when a majority of
-// the voters holds it in the order of its master. Every move of a master is lossless today, so the commit on the
-// master, which has been answered before, is enough. Nothing is answered and no further step begins before ensureHeld has returned.
+// the voters holds it in the order of its master. A move of a master is lossless, so the commit on the master, which has been
+// answered before, is enough for moves; a promotion can undo it. Nothing is answered and no further step begins before
+// ensureHeld has returned.
 func (l *Ledger) ensureHeld(context.Context) error { return nil }
 
 // update runs fn as an Update of the ledger and waits until it is held. fn appends at most lines lines of history.
