@@ -248,31 +248,6 @@ func TestLockProtectsItsKey(t *testing.T) {
 	r.MustPut(t, "a", "expired")
 }
 
-// TestLockProtectsAgainstWritesOfItsOwnCommit: an acquisition and a blind write that share a commit have an order.
-func TestLockProtectsAgainstWritesOfItsOwnCommit(t *testing.T) {
-	r := newRig(t, 1)
-	for i := range 200 {
-		name := fmt.Sprint("k", i)
-		q := request(name, "one")
-		q.Protects = true
-		var group sync.WaitGroup
-		var held lock.Lock
-		var put store.PutResult
-		var putErr error
-		group.Go(func() { held, _, _ = r.locks.Acquire(context.Background(), q) })
-		group.Go(func() {
-			put, putErr = r.Put(context.Background(), store.Entry{Key: store.User.Key(name), Value: []byte("blind")})
-		})
-		group.Wait()
-		if putErr == nil && put.Entry.Revision > held.Fence {
-			t.Fatalf("%s was written at %d, after the lock at %d", name, put.Entry.Revision, held.Fence)
-		}
-		if err := r.locks.Release(t.Context(), name, held.Fence); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 func TestProtectionNeedsThatOlderBinariesAreShutOut(t *testing.T) {
 	r := &storetest.Rig{Parts: []*memory.Partition{memory.New("p0")}}
 	r.Start(t, storetest.Options(), "p0")
