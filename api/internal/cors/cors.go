@@ -9,18 +9,18 @@ import (
 )
 
 // methods are the methods of all routes.
-const methods = "GET, HEAD, PUT, POST, DELETE"
+const methods = "GET, HEAD, PUT, PATCH, POST, DELETE"
 
 // requestFields are the fields of requests that routes read, beside the metadata. A browser asks for permission in lower
 // case.
 var requestFields = []string{
-	"accept", "authorization", "content-digest", "content-md5", "content-type", "if-match", "if-modified-since", "if-none-match", "if-range",
-	"if-unmodified-since", "last-event-id", "prefer", "range", "repr-digest", "runnel-session", "x-request-id",
+	"accept", "authorization", "content-digest", "content-md5", "content-type", "idempotency-key", "if-match", "if-modified-since", "if-none-match", "if-range",
+	"if-unmodified-since", "last-event-id", "prefer", "range", "repr-digest", "runnel-fence", "runnel-session", "x-request-id",
 }
 
 // exposed are the fields of answers that scripts may read, beside the metadata and those that every script may read.
-const exposed = "Accept-Ranges, Allow, Content-Range, ETag, Link, Location, Preference-Applied, Repr-Digest, Retry-After, Runnel-Copies, Runnel-Expires-At, " +
-	"Runnel-Partition, Runnel-Revision, Runnel-Session, Runnel-Staleness, WWW-Authenticate, X-Request-Id"
+const exposed = "Accept-Ranges, Allow, Content-Range, ETag, Link, Location, Preference-Applied, Repr-Digest, Retry-After, Runnel-Copies, Runnel-Durable, " +
+	"Runnel-Expires-At, Runnel-Partition, Runnel-Revision, Runnel-Session, Runnel-Staleness, WWW-Authenticate, X-Request-Id"
 
 // Shared field values. Never modify them.
 var (
