@@ -279,7 +279,8 @@ func TestMoveThatAnotherProcessAbortsSaysSo(t *testing.T) {
 	}
 }
 
-// TestFormerMasterThatWasEmptiedIsNoticed: its entries count still, and it would answer that they do not exist.
+// TestFormerMasterThatWasEmptiedIsNoticed: its entries count still, and it would answer that they do not exist. The sync process
+// fills it afresh.
 func TestFormerMasterThatWasEmptiedIsNoticed(t *testing.T) {
 	r := newMovable(t, 3, "p0")
 	r.MustPut(t, "a", "1")
@@ -290,7 +291,6 @@ func TestFormerMasterThatWasEmptiedIsNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	late.Start(t, storetest.Options(), "p0")
-	runSync(t, late)
 	storetest.Eventually(t, "the state behind", func() bool { return late.Status().Partitions[0].State == store.Behind })
 	for range 100 {
 		got, err := late.Get(t.Context(), store.User.Key("a"), store.ReadOptions{})
@@ -301,6 +301,12 @@ func TestFormerMasterThatWasEmptiedIsNoticed(t *testing.T) {
 	err := late.Move(t.Context(), store.MoveRequest{From: "p1", To: "p0"}, func(store.MoveStage) {})
 	if !errors.Is(err, store.ErrMoveRefused) {
 		t.Errorf("a move to the emptied partition ended with %v", err)
+	}
+	runSync(t, late)
+	storetest.Eventually(t, "the state ready", func() bool { return late.Status().Partitions[0].State == store.Ready })
+	got, err := late.Get(t.Context(), store.User.Key("a"), store.ReadOptions{Partition: "p0"})
+	if err != nil || string(got.Entry.Value) != "1" {
+		t.Errorf("filled afresh, a is %q: %v", got.Entry.Value, err)
 	}
 }
 
