@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,8 +32,7 @@ type rig struct {
 	t        *testing.T
 	url      string
 	in       io.Reader
-	cutAfter int64 // the next answer of more bytes breaks off; 0: none
-	requests int
+	cutAfter atomic.Int64 // the next answer of more bytes breaks off; 0: none
 	dir      string
 }
 
@@ -58,10 +58,10 @@ func newRig(t *testing.T) *rig {
 	handler := api.New(api.Options{Store: s, Files: f, Logger: quiet})
 	r := &rig{t: t, dir: t.TempDir()}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		r.requests++
-		if r.cutAfter > 0 && q.Method == "GET" {
-			w = &cutWriter{w, r.cutAfter}
-			r.cutAfter = 0
+		if q.Method == http.MethodGet {
+			if n := r.cutAfter.Swap(0); n > 0 {
+				w = &cutWriter{w, n}
+			}
 		}
 		handler.ServeHTTP(w, q)
 	}))
@@ -182,7 +182,7 @@ func TestBrokenDownloadGoesOn(t *testing.T) {
 	path, content := r.write("big", 6*file.MinChunkBytes+3, 1)
 	r.must("put", path, "big")
 	target := filepath.Join(r.dir, "down")
-	r.cutAfter = 3 * file.MinChunkBytes
+	r.cutAfter.Store(3 * file.MinChunkBytes)
 	r.must("get", "big", target)
 	r.wantFile(target, content)
 
