@@ -2,6 +2,7 @@ package lock_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -112,23 +113,37 @@ func TestTicketOfADeadProcessHoldsUpTheQueueForItsTimeOnly(t *testing.T) {
 	r.acquire(t, request("a", "two"))
 }
 
+// TestQueueIsBounded: MaxWaiting tickets stand in the queue.
 func TestQueueIsBounded(t *testing.T) {
-	r := newRig(t, 1)
-	r.acquire(t, request("a", "one"))
-	ctx, cancel := context.WithCancel(t.Context())
-	var group sync.WaitGroup
-	for i := range lock.MaxWaiting {
-		group.Go(func() { _, _, _ = r.locks.Wait(ctx, request("a", fmt.Sprint(i)), time.Minute) })
-	}
-	storetest.Eventually(t, "full queue", func() bool { return r.waiting(t, "a") == lock.MaxWaiting })
-	_, _, err := r.locks.Wait(t.Context(), request("a", "too many"), time.Minute)
-	if _, ok := errors.AsType[*lock.QueueError](err); !ok {
-		t.Errorf("Wait with a full queue: %v", err)
-	}
-	cancel()
-	group.Wait()
-	if n := r.waiting(t, "a"); n != 0 {
-		t.Errorf("%d tickets are left", n)
+	for _, free := range []int{0, 1} {
+		r := newRig(t, 1)
+		r.acquire(t, request("a", "one"))
+		key := store.Lock.Key("a")
+		got, err := r.Get(t.Context(), key, store.ReadOptions{Consistency: store.FromMaster})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var record map[string]json.RawMessage
+		if err := json.Unmarshal(got.Entry.Value, &record); err != nil {
+			t.Fatal(err)
+		}
+		var queue []map[string]any
+		for i := range lock.MaxWaiting - free {
+			queue = append(queue, map[string]any{"id": fmt.Sprint(i), "owner": "other", "deadline": got.Entry.ModifiedAt.Add(time.Hour)})
+		}
+		if record["queue"], err = json.Marshal(queue); err == nil {
+			got.Entry.Value, err = json.Marshal(record)
+		}
+		if err == nil {
+			err = r.Update(t.Context(), []store.Key{key}, store.UpdateOptions{}, func(tx *store.Tx) error { tx.Put(got.Entry); return nil })
+		}
+		if err != nil || r.waiting(t, "a") != lock.MaxWaiting-free {
+			t.Fatalf("%d wait: %v", r.waiting(t, "a"), err)
+		}
+		_, _, err = r.locks.Wait(t.Context(), request("a", "next"), 10*time.Millisecond)
+		if _, full := errors.AsType[*lock.QueueError](err); full != (free == 0) {
+			t.Errorf("with room for %d: %v", free, err)
+		}
 	}
 }
 
