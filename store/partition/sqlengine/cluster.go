@@ -223,7 +223,7 @@ func (s *Engine) raiseBarrier(ctx context.Context, conn *Conn) error {
 
 const (
 	// An empty partition has no guards.
-	forgetGuards = AddGuards + ` AND EXISTS (SELECT 1 FROM {p}entries)`
+	forgetGuards = AddGuards + ` AND EXISTS (SELECT 1 FROM {p}entries {by_key})`
 	// selectGuards returns a row without a key if there are no guards. A single statement sees a single moment.
 	selectGuards = `SELECT p.revision, p.guarded, e.{key} FROM {p}positions AS p LEFT JOIN {p}entries AS e
 		ON e.{key} >= ? AND e.{key} < ? AND e.deleted = 0 AND e.content_type = ? WHERE p.origin = ? ORDER BY e.{key}`
