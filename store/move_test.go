@@ -230,6 +230,16 @@ func TestStaleProcessReadsFromNoFormerMaster(t *testing.T) {
 	}
 }
 
+// TestMoveNeedsNoThirdPartition: a partition that is neither master is away, and a majority of the voters answers.
+func TestMoveNeedsNoThirdPartition(t *testing.T) {
+	r := newMovable(t, 3, "p0")
+	mustMove(t, r, store.MoveRequest{From: "p0", To: "p1"}) // names the voters
+	r.Parts[2].Fail(func(string) error { return partition.ErrUnavailable })
+	if err := r.Move(t.Context(), store.MoveRequest{From: "p1", To: "p0"}, func(store.MoveStage) {}); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestMoveThatCannotEndIsAborted: the new master takes no copies, and needs none before the move begins.
 func TestMoveThatCannotEndIsAborted(t *testing.T) {
 	r := newMovable(t, 3, "p0")

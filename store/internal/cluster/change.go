@@ -30,15 +30,16 @@ const changeTimeout = 5 * time.Second
 // change replaces the chosen map by f of the map, and returns the map that is chosen then. f returns the map unchanged if
 // there is nothing to do, and may run several times. An error of f ends the change.
 func (r *Register) change(ctx context.Context, f func(partition.Cluster) (partition.Cluster, error)) (partition.Cluster, error) {
-	return r.changeWithout(ctx, "", f)
+	return r.changeInPlaceOf(ctx, "", "", f)
 }
 
-// changeWithout is change while a voter is lost, or "". All other voters are then enough even if they are no majority, as one
-// of two.
-func (r *Register) changeWithout(ctx context.Context, lost string, f func(partition.Cluster) (partition.Cluster, error)) (partition.Cluster, error) {
+// changeInPlaceOf is change while the partition next takes the place of a voter that is lost; "": neither. All voters but the
+// lost are then enough even if they are no majority, as one of two. next accepts the map last: a voter that holds writes of
+// the lost partition beyond the map's end refuses the map, and nothing has changed then.
+func (r *Register) changeInPlaceOf(ctx context.Context, lost, next string, f func(partition.Cluster) (partition.Cluster, error)) (partition.Cluster, error) {
 	for {
 		attempt, cancel := context.WithTimeout(ctx, changeTimeout)
-		c, err := r.tryChange(attempt, lost, f)
+		c, err := r.tryChange(attempt, lost, next, f)
 		cancel()
 		if !errors.Is(err, partition.ErrOutvoted) {
 			return c, err
@@ -51,7 +52,7 @@ func (r *Register) changeWithout(ctx context.Context, lost string, f func(partit
 	}
 }
 
-func (r *Register) tryChange(ctx context.Context, lost string, f func(partition.Cluster) (partition.Cluster, error)) (partition.Cluster, error) {
+func (r *Register) tryChange(ctx context.Context, lost, next string, f func(partition.Cluster) (partition.Cluster, error)) (partition.Cluster, error) {
 	read := r.askAll(ctx, r.backends.All(), func(ctx context.Context, b *backend.Backend) (partition.Cluster, error) { return b.Cluster(ctx) })
 	v, err := r.votersOf(read, lost)
 	if err != nil {
@@ -68,29 +69,29 @@ func (r *Register) tryChange(ctx context.Context, lost string, f func(partition.
 	if !slices.Equal(base.Voters, v.before) {
 		return base, fmt.Errorf("%w: a change of another process has named the voters", partition.ErrOutvoted)
 	}
-	next, err := f(cloneMap(base))
+	proposed, err := f(cloneMap(base))
 	if err != nil {
 		return base, err
 	}
-	if next.Epoch == base.Epoch && base.Chosen == base.Accepted {
+	if proposed.Epoch == base.Epoch && base.Chosen == base.Accepted {
 		return base, nil
 	}
-	next.Accepted, next.Chosen, next.Voters = ballot, 0, v.names
+	proposed.Accepted, proposed.Chosen, proposed.Voters = ballot, 0, v.names
 	accept := func(ctx context.Context, b *backend.Backend) (partition.Cluster, error) {
-		stands, err := b.Accept(ctx, next)
+		stands, err := b.Accept(ctx, proposed)
 		if err == nil && stands.Accepted != ballot {
 			err = partition.ErrOutvoted
 		}
 		return stands, err
 	}
-	if err := v.check(r.askAll(ctx, v.backends, accept)); err != nil {
+	if err := v.check(r.askLast(ctx, v.backends, next, accept)); err != nil {
 		return base, err
 	}
-	next.Chosen = ballot
-	r.adopt(next)
+	proposed.Chosen = ballot
+	r.adopt(proposed)
 	r.askAll(ctx, r.backends.All(), accept) // those that miss this are taught later
 	r.admitMasters(ctx)
-	return next, nil
+	return proposed, nil
 }
 
 // answers are the outcomes of a question to several partitions.
@@ -122,6 +123,24 @@ func (r *Register) askAll(ctx context.Context, backends []*backend.Backend, ask 
 		})
 	}
 	group.Wait()
+	return a
+}
+
+// askLast is askAll, but asks the partition last only after the rest, and not if any of these refuses; "": all at once.
+func (r *Register) askLast(ctx context.Context, backends []*backend.Backend, last string, ask func(context.Context, *backend.Backend) (partition.Cluster, error)) answers {
+	at := slices.IndexFunc(backends, func(b *backend.Backend) bool { return b.Name() == last })
+	if at < 0 {
+		return r.askAll(ctx, backends, ask)
+	}
+	a := r.askAll(ctx, slices.Delete(slices.Clone(backends), at, at+1), ask)
+	for _, err := range a.errors {
+		if errors.Is(err, partition.ErrRefused) {
+			return a
+		}
+	}
+	b := r.askAll(ctx, backends[at:at+1], ask)
+	maps.Copy(a.rows, b.rows)
+	maps.Copy(a.errors, b.errors)
 	return a
 }
 

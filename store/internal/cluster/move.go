@@ -79,23 +79,14 @@ func (r *Register) levelBeforeMove(ctx context.Context, q MoveRequest) error {
 		b    *backend.Backend
 	}{{q.From, from}, {q.To, to}} {
 		if b.b == nil {
-			return fmt.Errorf("%w: no partition named %q is configured", ErrMoveRefused, b.name)
+			return fmt.Errorf("%w: %w", ErrMoveRefused, notConfigured(b.name))
 		}
-		if st := b.b.State(); cmp.Or(st.Err, st.Behind) != nil {
-			return fmt.Errorf("%w: %s cannot be used: %w", ErrMoveRefused, b.name, cmp.Or(st.Err, st.Behind))
+		if err := unusable(b.b); err != nil {
+			return fmt.Errorf("%w: %w", ErrMoveRefused, err)
 		}
 	}
-	for _, b := range r.backends.All() {
-		if !b.State().IsPrepared {
-			continue
-		}
-		schema, err := b.Schema(ctx) // 'runnel migrate --finish' may have ended a moment ago
-		if err == nil {
-			err = schema.CheckBallots()
-		}
-		if err != nil {
-			return fmt.Errorf("%w: %s: %w", ErrMoveRefused, b.Name(), err)
-		}
+	if err := r.checkSchemas(ctx); err != nil {
+		return fmt.Errorf("%w: %w", ErrMoveRefused, err)
 	}
 	if c := r.Map(); c != nil {
 		if _, err := beginMove(cloneMap(c.Cluster), q); err != nil {
@@ -116,6 +107,34 @@ func (r *Register) levelBeforeMove(ctx context.Context, q MoveRequest) error {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+func notConfigured(name string) error { return fmt.Errorf("no partition named %q is configured", name) }
+
+// unusable returns the reason for which a partition cannot become or stay a master now, or nil.
+func unusable(b *backend.Backend) error {
+	if st := b.State(); cmp.Or(st.Err, st.Behind) != nil {
+		return fmt.Errorf("%s cannot be used: %w", b.Name(), cmp.Or(st.Err, st.Behind))
+	}
+	return nil
+}
+
+// checkSchemas returns an error if a partition that answers takes no ballots. The schemas are read afresh, because
+// 'runnel migrate --finish' may have ended a moment ago.
+func (r *Register) checkSchemas(ctx context.Context) error {
+	read := r.askAll(ctx, r.backends.All(), func(ctx context.Context, b *backend.Backend) (partition.Cluster, error) {
+		schema, err := b.Schema(ctx)
+		if err != nil {
+			return partition.Cluster{}, nil // the majority decides without it
+		}
+		return partition.Cluster{}, schema.CheckBallots()
+	})
+	for name, err := range read.errors {
+		if b := r.backends.Named(name); b.State().IsPrepared {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // lagOf returns the position of a target for an origin, and how many revisions it lacks. An error says that the target is

@@ -49,7 +49,7 @@ func (r *Register) Promote(ctx context.Context, q PromoteRequest) (Promoted, err
 		return Promoted{}, err
 	}
 	done := Promoted{Cut: cut}
-	c, err := r.changeWithout(ctx, q.Lost, func(c partition.Cluster) (partition.Cluster, error) {
+	c, err := r.changeInPlaceOf(ctx, q.Lost, q.To, func(c partition.Cluster) (partition.Cluster, error) {
 		if end := endOf(&c, partition.Origin(q.Lost)); end != nil && done.Epoch > 0 && end.Below == partition.Floor(done.Epoch) {
 			return c, nil // by an attempt that was outvoted, and completed by another process
 		}
@@ -78,10 +78,10 @@ func (r *Register) checkPromotion(ctx context.Context, q PromoteRequest) (*backe
 		return nil, err
 	}
 	if to == nil {
-		return nil, refusePromotion("no partition named %q is configured", q.To)
+		return nil, refusePromotion("%w", notConfigured(q.To))
 	}
-	if st := to.State(); cmp.Or(st.Err, st.Behind) != nil {
-		return nil, refusePromotion("%s cannot be used: %w", q.To, cmp.Or(st.Err, st.Behind))
+	if err := unusable(to); err != nil {
+		return nil, refusePromotion("%w", err)
 	}
 	if lost := r.backends.Named(q.Lost); lost != nil {
 		ctx, cancel := context.WithTimeout(ctx, answerTimeout)
@@ -90,17 +90,8 @@ func (r *Register) checkPromotion(ctx context.Context, q PromoteRequest) (*backe
 			return nil, refusePromotion("%s answers: 'runnel move' takes its slots without losing a write; to promote in spite of that, stop its server first", q.Lost)
 		}
 	}
-	for _, b := range r.backends.All() {
-		if b.Name() == q.Lost || !b.State().IsPrepared {
-			continue
-		}
-		schema, err := b.Schema(ctx)
-		if err == nil {
-			err = schema.CheckBallots()
-		}
-		if err != nil && b == to {
-			return nil, refusePromotion("%s: %w", b.Name(), err)
-		}
+	if err := r.checkSchemas(ctx); err != nil {
+		return nil, refusePromotion("%w", err)
 	}
 	return to, nil
 }
@@ -152,7 +143,10 @@ func (r *Register) mostAdvanced(ctx context.Context, lost partition.Origin, to *
 			continue
 		}
 		positions, err := b.ReadPositions(ctx)
-		if p := positions.Origins[lost]; err == nil && (p.Revision > most.Revision || p.Revision == most.Revision && p.Whole() && !most.Whole()) {
+		if err != nil {
+			return at, nil, err
+		}
+		if p := positions.Origins[lost]; p.Revision > most.Revision || p.Revision == most.Revision && p.Whole() && !most.Whole() {
 			source, most = b, p
 		}
 	}

@@ -142,6 +142,41 @@ func TestPromotedPartitionGoesOn(t *testing.T) {
 	}
 }
 
+// TestPromotionMissesNothingThatArrivesMeanwhile: another replica receives a late copy of the lost master's last write after
+// the levelling. The promotion is refused, and a repetition takes the write along.
+func TestPromotionMissesNothingThatArrivesMeanwhile(t *testing.T) {
+	r, lost := lostMaster(t, 3)
+	late := sync.OnceValue(func() error {
+		origin, replica := r.Parts[0].Reopen(), r.Parts[2].Reopen()
+		at, err := replica.Positions(t.Context())
+		if err == nil {
+			_, err = partition.CatchUp(t.Context(), origin, replica, at.Origins["p0"], 0)
+		}
+		return err
+	})
+	r.Parts[2].Fail(func(op string) error {
+		if op == memory.OpPromise {
+			return late()
+		}
+		return nil
+	})
+	r.Parts[1].Fail(func(op string) error { // otherwise the sync process copies the write in time
+		if op == memory.OpApply {
+			return partition.ErrUnavailable
+		}
+		return nil
+	})
+	_, err := r.Promote(t.Context(), store.PromoteRequest{Lost: "p0", To: "p1"})
+	if err == nil {
+		t.Fatal("a write that a reachable partition holds does not count")
+	}
+	r.Parts[1].Fail(nil)
+	if done := promote(t, r); done.Cut < lost.Revision {
+		t.Errorf("%+v, and the last write is %d", done, lost.Revision)
+	}
+	wantValue(t, r, "tail", "1", "p1", "p2")
+}
+
 // TestLostMasterReturns: as it was, with writes that do not count any more, or emptied.
 func TestLostMasterReturns(t *testing.T) {
 	for _, c := range []struct {
