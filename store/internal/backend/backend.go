@@ -40,8 +40,7 @@ type Backend struct {
 	proof       proof                       // that commits succeed
 	damages     damageLog
 
-	counters shared[partition.Revision] // for ConfirmEpoch
-	rows     shared[partition.Cluster]  // for ConfirmedMap
+	confirmations confirmations // of the counter's epoch
 
 	mu            sync.Mutex // guards the fields below
 	current       State

@@ -4,80 +4,69 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
 )
 
-// shared runs a reading for many callers: callers that arrive while a reading runs share the next.
-type shared[T any] struct {
+// confirmations shares readings of a master's counter: callers that arrive while a reading runs share the next.
+type confirmations struct {
 	mu      sync.Mutex // guards the fields below
-	next    *reading[T]
+	next    *confirmation
 	running bool
 }
 
-// reading is a reading of a database.
-type reading[T any] struct {
-	done chan struct{} // closed when the fields below are set
-	is   T
-	err  error
-}
-
-// read returns the result of a reading that began after the call. A reading takes at most limit.
-func (s *shared[T]) read(ctx context.Context, limit time.Duration, f func(context.Context) (T, error)) (T, error) {
-	r := s.join(limit, f)
-	select {
-	case <-r.done:
-		return r.is, r.err
-	case <-ctx.Done():
-		var none T
-		return none, ctx.Err()
-	}
-}
-
-func (s *shared[T]) join(limit time.Duration, f func(context.Context) (T, error)) *reading[T] {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.next == nil {
-		s.next = &reading[T]{done: make(chan struct{})}
-	}
-	if !s.running {
-		s.running = true
-		go s.run(limit, f)
-	}
-	return s.next
-}
-
-// run reads until no caller waits.
-func (s *shared[T]) run(limit time.Duration, f func(context.Context) (T, error)) {
-	for {
-		s.mu.Lock()
-		r := s.next
-		if r == nil {
-			s.running = false
-			s.mu.Unlock()
-			return
-		}
-		s.next = nil
-		s.mu.Unlock()
-		ctx, cancel := context.WithTimeout(context.Background(), limit)
-		r.is, r.err = f(ctx)
-		cancel()
-		close(r.done)
-	}
+// confirmation is a reading of the positions.
+type confirmation struct {
+	done    chan struct{} // closed when counter and err are set
+	counter partition.Revision
+	err     error
 }
 
 // ConfirmEpoch returns nil once a reading that began after the call shows the master's counter within an epoch: until the
 // call no process can have taken the master's place. ErrStaleEpoch: the counter is of another epoch.
 func (b *Backend) ConfirmEpoch(ctx context.Context, epoch int64) error {
-	counter, err := b.counters.read(ctx, b.set.options.Timeout, b.Counter)
-	if err == nil && counter.Epoch() != epoch {
-		return fmt.Errorf("%w: the counter of %s is of epoch %d, not %d", partition.ErrStaleEpoch, b.Name(), counter.Epoch(), epoch)
+	c := b.joinConfirmation()
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	return err
+	if c.err == nil && c.counter.Epoch() != epoch {
+		return fmt.Errorf("%w: the counter of %s is of epoch %d, not %d", partition.ErrStaleEpoch, b.Name(), c.counter.Epoch(), epoch)
+	}
+	return c.err
 }
 
-// ConfirmedMap returns the cluster row as a reading shows it that began after the call.
-func (b *Backend) ConfirmedMap(ctx context.Context) (partition.Cluster, error) {
-	return b.rows.read(ctx, b.set.options.Timeout, b.Cluster)
+func (b *Backend) joinConfirmation() *confirmation {
+	cs := &b.confirmations
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cs.next == nil {
+		cs.next = &confirmation{done: make(chan struct{})}
+	}
+	if !cs.running {
+		cs.running = true
+		go b.confirm()
+	}
+	return cs.next
+}
+
+// confirm reads until no caller waits.
+func (b *Backend) confirm() {
+	cs := &b.confirmations
+	for {
+		cs.mu.Lock()
+		c := cs.next
+		if c == nil {
+			cs.running = false
+			cs.mu.Unlock()
+			return
+		}
+		cs.next = nil
+		cs.mu.Unlock()
+		ctx, cancel := context.WithTimeout(context.Background(), b.set.options.Timeout)
+		c.counter, c.err = b.Counter(ctx)
+		cancel()
+		close(c.done)
+	}
 }

@@ -48,7 +48,7 @@ func TestSecuredWritesAreHeldByAMajorityInOrder(t *testing.T) {
 	}
 }
 
-// TestVotersOfALaterEpochSecureNothing: the replicas accept a later map after the write has reached them, as they do for a
+// TestVotersOfALaterEpochSecureNothing: the replicas accept a later map while the write is on its way to them, as they do for a
 // process that takes the master's place.
 func TestVotersOfALaterEpochSecureNothing(t *testing.T) {
 	r := storetest.New(t, 3, storetest.Options())
@@ -57,7 +57,7 @@ func TestVotersOfALaterEpochSecureNothing(t *testing.T) {
 	e := r.MustPut(t, "a", "2")
 	for _, p := range r.Parts[1:] {
 		p.Fail(func(op string) error {
-			if op != memory.OpApplied {
+			if op != memory.OpApply {
 				return nil
 			}
 			c, err := p.Cluster(t.Context())
@@ -68,7 +68,7 @@ func TestVotersOfALaterEpochSecureNothing(t *testing.T) {
 			return err
 		})
 	}
-	if err := r.Secure(t.Context(), markOf(e)); !errors.Is(err, partition.ErrStaleEpoch) {
+	if err := r.Secure(t.Context(), markOf(e)); !errors.Is(err, partition.ErrPositionMoved) {
 		t.Errorf("the write is secured: %v", err)
 	}
 }
