@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strconv"
 	"strings"
 	"sync"
@@ -12,13 +11,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/robfig/cron/v3"
-
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/internal/storetest"
 	"github.com/runnelkv/runnel/store/partition"
 	"github.com/runnelkv/runnel/store/partition/memory"
-	runnelsync "github.com/runnelkv/runnel/sync"
 )
 
 // newMovable starts a store of n partitions on which masters can move.
@@ -38,7 +34,7 @@ func newMovable(t *testing.T, n int, masters ...string) *storetest.Rig {
 		}
 		return true
 	})
-	runSync(t, r)
+	storetest.RunSync(t, r)
 	storetest.Eventually(t, "every partition filled", func() bool {
 		for _, p := range r.Status().Partitions {
 			if !p.Readable {
@@ -48,22 +44,6 @@ func newMovable(t *testing.T, n int, masters ...string) *storetest.Rig {
 		return true
 	})
 	return r
-}
-
-// runSync copies every change to every partition until the test ends.
-func runSync(t *testing.T, r *storetest.Rig) {
-	t.Helper()
-	ctx, stop := context.WithCancel(context.Background())
-	var group sync.WaitGroup
-	s := runnelsync.New(r.Store, runnelsync.Options{Schedule: cron.Every(time.Second), Logger: slog.New(slog.DiscardHandler), CollectEvery: -1, SweepEvery: -1})
-	group.Go(func() { _ = s.Run(ctx) })
-	group.Go(func() {
-		for ctx.Err() == nil {
-			s.Trigger()
-			time.Sleep(2 * time.Millisecond)
-		}
-	})
-	t.Cleanup(func() { stop(); group.Wait() })
 }
 
 // startProcess starts a further store on the same databases, as another process.
@@ -312,7 +292,7 @@ func TestFormerMasterThatWasEmptiedIsNoticed(t *testing.T) {
 	if !errors.Is(err, store.ErrMoveRefused) {
 		t.Errorf("a move to the emptied partition ended with %v", err)
 	}
-	runSync(t, late)
+	storetest.RunSync(t, late)
 	storetest.Eventually(t, "the state ready", func() bool { return late.Status().Partitions[0].State == store.Ready })
 	got, err := late.Get(t.Context(), store.User.Key("a"), store.ReadOptions{Partition: "p0"})
 	if err != nil || string(got.Entry.Value) != "1" {

@@ -46,7 +46,7 @@ var arrows = map[string][]string{
 	"store/internal/version":        {"store/partition"},
 	"store/internal/pointread":      {"store/partition", "store/internal/timeout"},
 	"store/internal/timeout":        {},
-	"store/internal/storetest":      {"store", "store/partition", "store/partition/memory"},
+	"store/internal/storetest":      {"store", "store/partition", "store/partition/memory", "sync"},
 	"store/backup":                  {"store/partition"},
 	"store/partition":               {},
 	"store/partition/memory":        {"store/partition"},

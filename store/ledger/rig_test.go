@@ -11,12 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/robfig/cron/v3"
-
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/internal/storetest"
 	"github.com/runnelkv/runnel/store/ledger"
-	runnelsync "github.com/runnelkv/runnel/sync"
 )
 
 // bank is a ledger over memory partitions, with its worker and a sync process.
@@ -39,14 +36,7 @@ func newBank(t *testing.T, n int, masters ...string) *bank {
 	var group sync.WaitGroup
 	group.Go(func() { _ = b.Run(ctx) })
 	if n > 1 {
-		s := runnelsync.New(r.Store, runnelsync.Options{Schedule: cron.Every(time.Second), Logger: slog.New(slog.DiscardHandler), CollectEvery: -1, SweepEvery: -1})
-		group.Go(func() { _ = s.Run(ctx) })
-		group.Go(func() {
-			for ctx.Err() == nil {
-				s.Trigger()
-				time.Sleep(2 * time.Millisecond)
-			}
-		})
+		storetest.RunSync(t, r)
 	}
 	t.Cleanup(func() { stop(); group.Wait() })
 	storetest.Eventually(t, "every partition filled", func() bool {

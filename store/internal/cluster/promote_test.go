@@ -1,41 +1,18 @@
 package cluster_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/robfig/cron/v3"
-
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/internal/storetest"
 	"github.com/runnelkv/runnel/store/partition"
 	"github.com/runnelkv/runnel/store/partition/memory"
-	runnelsync "github.com/runnelkv/runnel/sync"
 )
-
-// runSync copies every change to every partition until stop is called, or the test ends.
-func runSync(t *testing.T, r *storetest.Rig) (stop func()) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	var group sync.WaitGroup
-	s := runnelsync.New(r.Store, runnelsync.Options{Schedule: cron.Every(time.Second), Logger: slog.New(slog.DiscardHandler), CollectEvery: -1, SweepEvery: -1})
-	group.Go(func() { _ = s.Run(ctx) })
-	group.Go(func() {
-		for ctx.Err() == nil {
-			s.Trigger()
-			time.Sleep(2 * time.Millisecond)
-		}
-	})
-	stop = sync.OnceFunc(func() { cancel(); group.Wait() })
-	t.Cleanup(stop)
-	return stop
-}
 
 // lostMaster is a store whose master p0 went down after a write "a", which all replicas hold, and "tail", which only the
 // partitions hold that follow.
@@ -52,7 +29,7 @@ func lostMaster(t *testing.T, n int, tail ...int) (r *storetest.Rig, lost store.
 			t.Fatal(err)
 		}
 	}
-	stop := runSync(t, r)
+	stop := storetest.RunSync(t, r)
 	a := r.MustPut(t, "a", "1")
 	storetest.Eventually(t, "replicas with a", func() bool { return held(t, parts[1:], a) == n-1 })
 	stop()
@@ -67,7 +44,7 @@ func lostMaster(t *testing.T, n int, tail ...int) (r *storetest.Rig, lost store.
 		}
 	}
 	down(parts[0])
-	runSync(t, r)
+	storetest.RunSync(t, r)
 	return r, lost
 }
 
@@ -200,7 +177,7 @@ func TestLostMasterReturns(t *testing.T) {
 				}
 				r = &storetest.Rig{Parts: []*memory.Partition{empty, r.Parts[1].Reopen(), r.Parts[2].Reopen()}}
 				r.Start(t, storetest.Options(), "p0")
-				runSync(t, r)
+				storetest.RunSync(t, r)
 			} else {
 				r.Parts[0].Fail(nil)
 			}
