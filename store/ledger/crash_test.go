@@ -196,36 +196,40 @@ func TestMovesAtEachFailpoint(t *testing.T) {
 	for i := range failpoints {
 		f := &failpoints[i]
 		for j, q := range []store.MoveRequest{{From: "p0", To: "p1"}, {From: "p1", To: "p0"}, {From: "p0", To: "p2"}} {
-			if !isLong && j != i%3 {
-				continue
-			}
-			b := newBank(t, 3, "p0", "p1")
-			if err := prepareCrash(t.Context(), b.Ledger); err != nil {
-				t.Fatal(err)
-			}
-			var moves sync.WaitGroup
-			var moved, failed atomic.Int32
-			disturbed := ledger.New(b.rig.Store, ledger.Options{Every: time.Millisecond, Grace: time.Millisecond, Logger: slog.New(slog.DiscardHandler), Failpoint: func(point string) {
-				if point == f.point && moved.Add(1) == 1 {
-					moves.Go(func() {
-						if err := b.rig.Move(t.Context(), q, func(store.MoveStage) {}); err != nil {
-							failed.Add(1)
-						}
-					})
-				}
-			}})
-			ctx, stop := context.WithCancel(t.Context())
-			moves.Go(func() { _ = disturbed.Run(ctx) })
-			f.repeat(t, disturbed)
-			storetest.Eventually(t, "the point "+f.point, func() bool { return moved.Load() > 0 || f.point == "claimed" || strings.Contains(f.point, "void") })
-			stop()
-			moves.Wait()
-			f.check(t, b)
-			b.wantSound(t)
-			if failed.Load() > 0 {
-				t.Logf("%s: a move from %s to %s was refused or aborted", f.name, q.From, q.To)
+			if isLong || j == i%3 {
+				t.Run(fmt.Sprintf("%s, %s to %s", f.name, q.From, q.To), func(t *testing.T) { f.moveMeanwhile(t, q) })
 			}
 		}
+	}
+}
+
+// moveMeanwhile makes the operation of a failpoint, and a move while the operation is at the point.
+func (f *failpoint) moveMeanwhile(t *testing.T, q store.MoveRequest) {
+	b := newBank(t, 3, "p0", "p1")
+	if err := prepareCrash(t.Context(), b.Ledger); err != nil {
+		t.Fatal(err)
+	}
+	var moves sync.WaitGroup
+	var moved, failed atomic.Int32
+	disturbed := ledger.New(b.rig.Store, ledger.Options{Every: time.Millisecond, Grace: time.Millisecond, Logger: slog.New(slog.DiscardHandler), Failpoint: func(point string) {
+		if point == f.point && moved.Add(1) == 1 {
+			moves.Go(func() {
+				if err := b.rig.Move(t.Context(), q, func(store.MoveStage) {}); err != nil {
+					failed.Add(1)
+				}
+			})
+		}
+	}})
+	ctx, stop := context.WithCancel(t.Context())
+	moves.Go(func() { _ = disturbed.Run(ctx) })
+	f.repeat(t, disturbed)
+	storetest.Eventually(t, "the point "+f.point, func() bool { return moved.Load() > 0 || f.point == "claimed" || strings.Contains(f.point, "void") })
+	stop()
+	moves.Wait()
+	f.check(t, b)
+	b.wantSound(t)
+	if failed.Load() > 0 {
+		t.Log("the move was refused or aborted")
 	}
 }
 
@@ -235,30 +239,34 @@ func TestLostAnswersOfCommits(t *testing.T) {
 	for i := range failpoints {
 		f := &failpoints[i]
 		for nth := range 4 {
-			if !isLong && nth != i%4 {
-				continue
+			if isLong || nth == i%4 {
+				t.Run(fmt.Sprintf("%s, commit %d", f.name, nth+1), func(t *testing.T) { f.loseAnswer(t, nth+1) })
 			}
-			b := newBank(t, 2, "p0", "p1")
-			if err := prepareCrash(t.Context(), b.Ledger); err != nil {
-				t.Fatal(err)
-			}
-			var commits atomic.Int32
-			for _, p := range b.rig.Parts {
-				p.Fail(func(op string) error {
-					if op == memory.OpCommitted && commits.Add(1) == int32(nth+1) {
-						return partition.ErrUnavailable
-					}
-					return nil
-				})
-			}
-			f.repeat(t, b.Ledger)
-			f.check(t, b)
-			for _, p := range b.rig.Parts {
-				p.Fail(nil)
-			}
-			b.wantSound(t)
 		}
 	}
+}
+
+// loseAnswer makes the operation of a failpoint, and loses the answer of a commit.
+func (f *failpoint) loseAnswer(t *testing.T, nth int) {
+	b := newBank(t, 2, "p0", "p1")
+	if err := prepareCrash(t.Context(), b.Ledger); err != nil {
+		t.Fatal(err)
+	}
+	var commits atomic.Int32
+	for _, p := range b.rig.Parts {
+		p.Fail(func(op string) error {
+			if op == memory.OpCommitted && commits.Add(1) == int32(nth) {
+				return partition.ErrUnavailable
+			}
+			return nil
+		})
+	}
+	f.repeat(t, b.Ledger)
+	f.check(t, b)
+	for _, p := range b.rig.Parts {
+		p.Fail(nil)
+	}
+	b.wantSound(t)
 }
 
 // Environment of the child of TestKilledAtEachFailpoint: its folder and the name of its failpoint.
