@@ -126,8 +126,8 @@ func (s *Syncer) openForCopy(ctx context.Context, j *job) (partition.Snapshot, e
 	return s.openSnapshot(ctx, j)
 }
 
-// errOlderMap: the target does not know the source's cluster map yet.
-var errOlderMap = errors.New("the target does not know the cluster map of the source yet")
+// errByMap: by the target's cluster map the copy has to wait.
+var errByMap = errors.New("the copy waits for a cluster map")
 
 // openSnapshot opens a snapshot whose epoch the target knows. So no partition holds entries of an epoch that
 // its cluster row does not show.
@@ -138,7 +138,12 @@ func (s *Syncer) openSnapshot(ctx context.Context, j *job) (partition.Snapshot, 
 	}
 	epoch, _ := snap.Heads()
 	if j.row, err = j.to.clusterRow(ctx, epoch); err == nil && j.row.Epoch < epoch {
-		err = fmt.Errorf("%w: epoch %d of %s, and epoch %d here", errOlderMap, epoch, j.from.Name(), j.row.Epoch)
+		err = fmt.Errorf("%w: epoch %d of %s, and epoch %d here", errByMap, epoch, j.from.Name(), j.row.Epoch)
+	}
+	if err == nil {
+		if replaced := j.row.CheckTarget(j.to.Name(), j.origin); replaced != nil {
+			err = fmt.Errorf("%w: %w", errByMap, replaced)
+		}
 	}
 	if err != nil {
 		_ = snap.Close() // nothing was read from it
@@ -232,6 +237,9 @@ func (s *Syncer) applyLeased(ctx context.Context, j *job, c partition.Copy) erro
 	err = j.to.Apply(bound, c)
 	if errors.Is(err, partition.ErrLeaseLost) {
 		j.to.lease.Forget(fence)
+	}
+	if errors.Is(err, partition.ErrPositionMoved) {
+		j.to.forgetRow()
 	}
 	return err
 }

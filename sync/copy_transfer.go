@@ -165,7 +165,7 @@ func (t *transfer) applyChunk(ctx context.Context, c chunk) error {
 	if !c.last {
 		to = c.entries[len(c.entries)-1].Revision
 	}
-	next := partition.Copy{Origin: t.j.origin, From: t.at, To: to, Goal: t.goal, Goals: t.goals, Collected: t.collected, Entries: c.entries, Epoch: t.epoch}
+	next := partition.Copy{Origin: t.j.origin, From: t.at, To: to, Goal: t.goal, Goals: t.goals, Collected: t.collected, Entries: c.entries, Epoch: t.epoch, Ballot: t.j.row.Accepted}
 	if c.last {
 		next.SyncedAt = t.syncedAt
 	}

@@ -181,7 +181,7 @@ func (s *Syncer) runJob(ctx context.Context, p *pass, j *job) {
 	case err == nil:
 		st.retry.clear()
 		st.setStateLocked(state, nil)
-	case errors.Is(err, errOlderMap): // the store teaches the map at the next poll
+	case errors.Is(err, errByMap): // the store teaches the map at the next poll
 		st.retry.extend(backoffMin)
 		st.setStateLocked(state, err)
 	default:
@@ -206,7 +206,7 @@ func (s *Syncer) copyWithRetries(ctx context.Context, j *job) (State, error) {
 	switch {
 	case errors.Is(err, partition.ErrLeaseHeld), errors.Is(err, partition.ErrLeaseLost), errors.Is(err, partition.ErrPositionMoved):
 		return s.standbyState(j), nil
-	case errors.Is(err, errOlderMap), err != nil && errors.As(err, new(*sourceError)):
+	case errors.Is(err, errByMap), err != nil && errors.As(err, new(*sourceError)):
 		return Waiting, err
 	case err != nil:
 		return copyFailureState(err), err

@@ -229,6 +229,13 @@ func (r *replica) clusterRow(ctx context.Context, needed int64) (partition.Clust
 	return row, nil
 }
 
+// forgetRow lets the replica's cluster row be read again: the row may have changed within an epoch.
+func (r *replica) forgetRow() {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	r.row = partition.Cluster{}
+}
+
 func (r *replica) noteFailure(err error) {
 	r.s.mu.Lock()
 	defer r.s.mu.Unlock()

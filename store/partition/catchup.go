@@ -75,9 +75,7 @@ func gapCopy(ctx context.Context, origin, target Partition, at Position, durable
 	case head.Revision <= at.Revision:
 		return c, nil
 	}
-	epoch, _ := snap.Heads()
-	goals, err := goalsOf(ctx, target, at, snap)
-	if err != nil {
+	if c, err = planCopy(ctx, target, at, snap); err != nil {
 		return c, err
 	}
 	entries, err := gap(ctx, snap)
@@ -89,34 +87,40 @@ func gapCopy(ctx context.Context, origin, target Partition, at Position, durable
 			return c, err
 		}
 	}
-	return Copy{Origin: at.Origin, From: at.Revision, To: head.Revision, Goal: head.Revision, Goals: goals, SyncedAt: head.SyncedAt, Entries: entries, Epoch: epoch}, nil
+	c.Origin, c.From, c.To, c.Goal, c.SyncedAt, c.Entries = at.Origin, at.Revision, head.Revision, head.Revision, head.SyncedAt, entries
+	return c, nil
 }
 
 // firstEpoch is the epoch in which a cluster is founded. No slot has moved before the next.
 const firstEpoch = 1
 
-// goalsOf returns the goals of a copy from the snapshot of an origin, by the target's cluster map: the heads of the other
-// origins if the target is below the revision at which the origin gave slots away. ErrTooFar: the target
-// does not know the map of the snapshot yet.
-func goalsOf(ctx context.Context, target Identity, at Position, snap Snapshot) (map[Origin]Revision, error) {
+// planCopy returns a copy from the snapshot of an origin without its entries: with the epoch of the source's map and the ballot of the
+// target's, and, if the target is below the revision at which the origin gave slots away, with the heads of the other origins
+// as goals. ErrTooFar: the target does not know the map of the snapshot yet, or takes no copies of the origin.
+func planCopy(ctx context.Context, target Identity, at Position, snap Snapshot) (plan Copy, err error) {
 	epoch, heads := snap.Heads()
+	plan.Epoch = epoch
 	if epoch <= firstEpoch {
-		return nil, nil
+		return plan, nil
 	}
 	c, err := target.Cluster(ctx)
 	if err == nil && c.Epoch < epoch {
 		err = fmt.Errorf("%w: its cluster map is of epoch %d, before %d", ErrTooFar, c.Epoch, epoch)
 	}
-	if err != nil || at.Revision >= c.GaveAway(at.Origin) {
-		return nil, err
+	if err == nil {
+		err = c.CheckTarget(target.Name(), at.Origin)
 	}
-	goals := make(map[Origin]Revision)
+	plan.Ballot = c.Accepted
+	if err != nil || at.Revision >= c.GaveAway(at.Origin) {
+		return plan, err
+	}
+	plan.Goals = make(map[Origin]Revision)
 	for o, p := range heads {
 		if o != at.Origin && string(o) != target.Name() && p.Seen() > 0 {
-			goals[o] = p.Seen()
+			plan.Goals[o] = p.Seen()
 		}
 	}
-	return goals, nil
+	return plan, nil
 }
 
 // gap reads a snapshot to its end, or fails with ErrTooFar.

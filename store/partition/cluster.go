@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 )
 
 // Cluster is the only row of a partition's cluster table: the identity of the partition, and the cluster map.
@@ -29,11 +30,21 @@ type Cluster struct {
 	Moves []Move
 	// Halted says why the ledger takes no writes; "": it takes writes.
 	Halted string
+	// Leases says how long a process may answer for masters without a majority of the voters.
+	Leases Leases
 
 	// The ballots order the proposals of maps; 0: none ever. Accepted is the ballot of this map, and
 	// Promised the highest ballot that the partition has heard of. Chosen is the highest ballot that a
 	// majority of the voters is known to have accepted: this map counts if Chosen is Accepted.
 	Promised, Accepted, Chosen int64
+}
+
+// Leases are the master leases of processes. A process commits and answers for a master only while a majority of the voters has
+// shown, within the length of a lease, no later map than the process knows.
+type Leases struct {
+	Length time.Duration `json:"length"` // in nanoseconds; 0: there are no leases, and processes need no majority
+	// Held says that every master has accepted a map with leases of this length: no process writes to a master without one.
+	Held bool `json:"held,omitempty"`
 }
 
 // Move is a move of slots from a master to another.
@@ -46,6 +57,11 @@ type Move struct {
 	Began int64 `json:"began"`
 	// Done is the epoch of the map with which To became the master; 0: the slots have no master.
 	Done int64 `json:"done,omitempty"`
+	// Lost says that From cannot be reached: To takes what a majority of the voters holds of its writes, and an end says how
+	// far that is. Until the move is done, no partition but To takes copies of From's entries.
+	Lost bool `json:"lost,omitempty"`
+	// Stopped says that no process can write to From, as an operator has declared: nobody waits for the end of leases.
+	Stopped bool `json:"stopped,omitempty"`
 }
 
 // check fails unless a map can have the move.
@@ -206,9 +222,9 @@ func (c *Cluster) floorOf(name Origin) (floor Revision) {
 
 // hasMapOf reports whether the map is that of m.
 func (c *Cluster) hasMapOf(m *Cluster) bool {
-	return c.Epoch == m.Epoch && c.Halted == m.Halted && slices.Equal(c.Masters, m.Masters) && slices.Equal(c.Slots, m.Slots) && slices.Equal(c.Ends, m.Ends) &&
+	return c.Epoch == m.Epoch && c.Halted == m.Halted && c.Leases == m.Leases && slices.Equal(c.Masters, m.Masters) && slices.Equal(c.Slots, m.Slots) && slices.Equal(c.Ends, m.Ends) &&
 		maps.Equal(c.Epochs, m.Epochs) && slices.Equal(c.Voters, m.Voters) && slices.EqualFunc(c.Moves, m.Moves, func(a, b Move) bool {
-		return bytes.Equal(a.Slots, b.Slots) && a.From == b.From && a.To == b.To && a.Began == b.Began && a.Done == b.Done
+		return bytes.Equal(a.Slots, b.Slots) && a.From == b.From && a.To == b.To && a.Began == b.Began && a.Done == b.Done && a.Lost == b.Lost && a.Stopped == b.Stopped
 	})
 }
 
@@ -225,6 +241,17 @@ func (c *Cluster) MoveOf(slot uint16) *Move {
 	for i := range c.Moves {
 		if m := &c.Moves[i]; m.Done == 0 && m.Slots.Has(slot) {
 			return m
+		}
+	}
+	return nil
+}
+
+// CheckTarget fails with ErrTooFar if a partition with this map, called name, takes no copies of an origin: the origin is being
+// replaced, and the end of its writes would otherwise be read too early.
+func (c *Cluster) CheckTarget(name string, o Origin) error {
+	for i := range c.Moves {
+		if m := &c.Moves[i]; m.Done == 0 && m.Lost && m.From == string(o) && m.To != name {
+			return fmt.Errorf("%w: %s is being replaced by %s", ErrTooFar, o, m.To)
 		}
 	}
 	return nil

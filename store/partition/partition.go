@@ -202,6 +202,7 @@ type Usage struct {
 type Positions struct {
 	Now     Instant
 	Epoch   int64 // of the cluster row as of the same moment; 0: there is no row
+	Ballot  int64 // of the cluster map as of the same moment (Cluster.Accepted); 0: no ballot ever
 	Origins map[Origin]Position
 }
 
@@ -276,6 +277,9 @@ type Copy struct {
 	// Epoch is that of the source's cluster map; zero: not checked. A target with a later map takes nothing: by that map
 	// entries of the source may not count.
 	Epoch int64
+	// Ballot is that of the target's map by which the copy was planned; zero: not checked. A target with another map takes
+	// nothing.
+	Ballot int64
 }
 
 // Lease is a holder's right to sync a target.

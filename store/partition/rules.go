@@ -147,6 +147,17 @@ func (c *Copy) Check() error {
 	return nil
 }
 
+// CheckMap fails with ErrPositionMoved if a target whose map has an epoch and a ballot takes nothing of the copy.
+func (c *Copy) CheckMap(epoch, ballot int64) error {
+	switch {
+	case c.Epoch > 0 && epoch > c.Epoch:
+		return fmt.Errorf("%w: the cluster map here is of epoch %d, and the source's of %d", ErrPositionMoved, epoch, c.Epoch)
+	case c.Ballot > 0 && ballot != c.Ballot:
+		return fmt.Errorf("%w: the cluster map here is of ballot %d, and the copy was planned by that of %d", ErrPositionMoved, ballot, c.Ballot)
+	}
+	return nil
+}
+
 // NewPartitionID returns 128 random bits in hex.
 func NewPartitionID() string {
 	var id [16]byte

@@ -28,8 +28,10 @@ func (db *database) apply(c partition.Copy) error {
 	if p.Revision != c.From {
 		return partition.ErrPositionMoved
 	}
-	if db.cluster != nil && c.Epoch > 0 && db.cluster.Epoch > c.Epoch {
-		return fmt.Errorf("%w: the cluster map here is of epoch %d, and the source's of %d", partition.ErrPositionMoved, db.cluster.Epoch, c.Epoch)
+	if db.cluster != nil {
+		if err := c.CheckMap(db.cluster.Epoch, db.cluster.Accepted); err != nil {
+			return err
+		}
 	}
 	db.positions[c.Origin] = p.Follow(c)
 	for o, goal := range c.Goals {

@@ -141,7 +141,7 @@ func (m *Partition) Counter(ctx context.Context) (r partition.Revision, err erro
 func (db *database) allPositions() partition.Positions {
 	p := partition.Positions{Now: db.instant(), Origins: maps.Clone(db.positions)}
 	if db.cluster != nil {
-		p.Epoch = db.cluster.Epoch
+		p.Epoch, p.Ballot = db.cluster.Epoch, db.cluster.Accepted
 	}
 	return p
 }

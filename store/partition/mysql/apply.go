@@ -16,6 +16,8 @@ const (
 	movePosition = `UPDATE {p}positions SET revision = %d, goal = GREATEST(goal, %d), synced_at = GREATEST(synced_at, %d) WHERE origin = %s AND revision = %d`
 	// notAfter keeps a target whose cluster map is later than the source's from changing.
 	notAfter = ` AND (SELECT epoch FROM {p}cluster WHERE id = 1 LOCK IN SHARE MODE) <= %d`
+	// byBallot keeps a target whose cluster map is not that by which the copy was planned from changing.
+	byBallot = ` AND (SELECT accepted FROM {p}ballots WHERE id = 1 LOCK IN SHARE MODE) = %d`
 	// underLease keeps the lease from changing hands before the commit.
 	underLease = ` AND (SELECT fence FROM {p}lease WHERE id = 1 LOCK IN SHARE MODE) = %d`
 )
@@ -77,6 +79,9 @@ func (t *transfer) addMove(c partition.Copy) {
 	t.l.text = fmt.Appendf(t.l.text[:0], t.d.moveText, c.To, c.Goal, c.SyncedAt, appendBytes(nil, c.Origin), c.From)
 	if c.Epoch != 0 {
 		t.l.text = fmt.Appendf(t.l.text, t.d.epochText, c.Epoch)
+	}
+	if c.Ballot != 0 {
+		t.l.text = fmt.Appendf(t.l.text, t.d.ballotText, c.Ballot)
 	}
 	if c.Fence != 0 {
 		t.l.text = fmt.Appendf(t.l.text, t.d.fenceText, c.Fence)

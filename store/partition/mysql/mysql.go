@@ -56,7 +56,7 @@ type database struct {
 	small, smallIn                string // before and after the size of the largest value that is read
 	claim, heads, fullRows        string // statements with all names replaced
 	moveText, fenceText, bulkText string
-	epochText                     string
+	epochText, ballotText         string
 	self                          []byte // the origin as an SQL literal
 	readGuards, addGuards         string
 }
@@ -126,7 +126,8 @@ var fragments = sqlengine.Fragments{
 func (d *database) statements() {
 	d.upsert, d.newer = newUpsert(d.names, overwrite, "VALUES(x)"), newUpsert(d.names, overwriteOlder, "IF(VALUES(revision) > revision, VALUES(x), x)")
 	d.bulkText = d.newer.plain.bulk()
-	d.moveText, d.fenceText, d.epochText = d.names.Replace(movePosition), d.names.Replace(underLease), d.names.Replace(notAfter)
+	d.moveText, d.fenceText = d.names.Replace(movePosition), d.names.Replace(underLease)
+	d.epochText, d.ballotText = d.names.Replace(notAfter), d.names.Replace(byBallot)
 	d.claim, d.self = d.names.Replace(claimText), appendBytes(nil, d.origin)
 	d.readGuards, d.addGuards = d.names.Replace(readGuards), d.names.Replace(addGuards)
 	d.heads, d.fullRows = d.names.Replace(sqlengine.SelectHeadsIn), d.names.Replace(sqlengine.SelectEntriesIn)

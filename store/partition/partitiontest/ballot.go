@@ -30,6 +30,8 @@ var ballotChecks = []check{
 	{"PromiseAwaitsARestore", checkPromiseAwaitsRestore},
 	{"PositionsShowTheEpochOfTheSameMoment", checkPositionsEpoch},
 	{"KillMidAcceptLeavesAMapWithItsCounter", checkKillMidAccept},
+	{"ApplyIsByTheMapOfItsPlan", checkApplyBallot},
+	{"CopiesOfALostMasterEndWithItsPromotion", checkLostMasterStandsStill},
 }
 
 // voter returns a node whose tables hold ballots.
@@ -540,4 +542,61 @@ func checkKillMidAccept(t *testing.T, s suite) {
 		t.Errorf("the map is of epoch %d, and the counter at %d of epoch %d", row.Epoch, at, at.Epoch())
 	}
 	wantAccept(t, n, proposal(row.Accepted+5, row.Epoch+1), row.Epoch+1, row.Accepted+5, row.Accepted+5, 0)
+}
+
+// checkApplyBallot: a copy that was planned by a map lands on no other map, even of the same epoch. Positions show the ballot.
+func checkApplyBallot(t *testing.T, s suite) {
+	p := s.voter(t, beta)
+	shown := func(want int64) {
+		t.Helper()
+		at, err := p.Positions(t.Context())
+		must(t, err)
+		if at.Ballot != want {
+			t.Errorf("the positions show the ballot %d, not %d", at.Ballot, want)
+		}
+	}
+	shown(0)
+	wantAccept(t, p, proposal(5, epoch+1), epoch+1, 5, 5, 0)
+	shown(5)
+	must(t, p.Apply(t.Context(), partition.Copy{Origin: alpha, To: 5, Goal: 5, SyncedAt: 1, Entries: []partition.Entry{at(put("k/a", "1"), alpha, 5)}, Epoch: epoch + 1, Ballot: 5}))
+	wantAccept(t, p, proposal(6, epoch+1), epoch+1, 6, 6, 0)
+	shown(6)
+	before := position(t, p, alpha)
+	late := partition.Copy{Origin: alpha, From: 5, To: 9, Goal: 9, SyncedAt: 9, Entries: []partition.Entry{at(put("k/a", "2"), alpha, 9)}, Epoch: epoch + 1, Ballot: 5}
+	wantError(t, p.Apply(t.Context(), late), partition.ErrPositionMoved)
+	wantError(t, p.Apply(t.Context(), partition.Copy{Origin: "gamma", To: 9, Goal: 9, Epoch: epoch + 1, Ballot: 5}), partition.ErrPositionMoved)
+	if after := position(t, p, alpha); after != before || keysOf(held(t, p, alpha)) != "k/a" || position(t, p, "gamma").Revision != 0 {
+		t.Errorf("the position went from %+v to %+v", before, after)
+	}
+	late.Ballot = 6
+	must(t, p.Apply(t.Context(), late))
+}
+
+// checkLostMasterStandsStill: a partition that knows of the promotion in place of alpha takes no copies of alpha's entries, from
+// a source with the same map either, unless the partition is promoted itself.
+func checkLostMasterStandsStill(t *testing.T, s suite) {
+	for _, c := range []struct {
+		to    string
+		takes bool
+	}{{"gamma", false}, {beta, true}} {
+		source, target := s.voter(t, "source-"+c.to), s.voter(t, beta)
+		for i, p := range []partition.Partition{source, target} {
+			e := at(put("k/a", "1"), alpha, 5)
+			must(t, p.Apply(t.Context(), partition.Copy{Origin: alpha, To: 5, Goal: 5, SyncedAt: 1, Entries: []partition.Entry{e}}))
+			if i == 0 {
+				e = at(put("k/b", "2"), alpha, 6)
+				must(t, p.Apply(t.Context(), partition.Copy{Origin: alpha, From: 5, To: 6, Goal: 6, SyncedAt: 2, Entries: []partition.Entry{e}}))
+			}
+			m := proposal(5, epoch+1)
+			m.Moves = []partition.Move{{Slots: partition.NewSlotSet(len(m.Slots), 1), From: alpha, To: c.to, Began: epoch + 1, Lost: true}}
+			wantAccept(t, p, m, epoch+1, 5, 5, 0)
+		}
+		_, err := partition.CatchUp(t.Context(), source, target, position(t, target, alpha), 0)
+		if takes := err == nil; takes != c.takes || !takes && !errors.Is(err, partition.ErrTooFar) {
+			t.Errorf("%s is promoted: %v", c.to, err)
+		}
+		if holds := position(t, target, alpha).Revision == 6; holds != c.takes {
+			t.Errorf("%s is promoted: the target's position is %+v", c.to, position(t, target, alpha))
+		}
+	}
 }

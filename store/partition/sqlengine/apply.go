@@ -111,21 +111,30 @@ func (s *Engine) checkFence(ctx context.Context, conn *Conn, fence int64) error 
 	return nil
 }
 
-const selectEpoch = `SELECT epoch FROM {p}cluster WHERE id = 1`
+const (
+	selectEpoch  = `SELECT epoch FROM {p}cluster WHERE id = 1`
+	selectBallot = `SELECT c.epoch, b.accepted FROM {p}cluster AS c JOIN {p}ballots AS b ON b.id = c.id WHERE c.id = 1`
+)
 
-// checkEpoch locks the cluster row, so that no later map is accepted before the commit.
-func (s *Engine) checkEpoch(ctx context.Context, conn *Conn, source int64) error {
-	if source == 0 {
+// checkMap locks the cluster row, so that no other map is accepted before the commit.
+func (s *Engine) checkMap(ctx context.Context, conn *Conn, c *partition.Copy) error {
+	if c.Epoch == 0 && c.Ballot == 0 {
 		return nil
 	}
-	var here int64
-	if err := conn.QueryRow(ctx, s.statement(selectEpoch+s.sql.LockShared), nil, func(r Rows) { here = r.Int(0) }); err != nil {
+	text := selectEpoch
+	if c.Ballot > 0 {
+		text = selectBallot
+	}
+	var epoch, ballot int64
+	err := conn.QueryRow(ctx, s.statement(text+s.sql.LockShared), nil, func(r Rows) {
+		if epoch = r.Int(0); c.Ballot > 0 {
+			ballot = r.Int(1)
+		}
+	})
+	if err != nil {
 		return err
 	}
-	if here > source {
-		return fmt.Errorf("%w: the cluster map here is of epoch %d, and the source's of %d", partition.ErrPositionMoved, here, source)
-	}
-	return nil
+	return c.CheckMap(epoch, ballot)
 }
 
 const updatePosition = `UPDATE {p}positions SET revision = ?, goal = ?, synced_at = ?, collected = ? WHERE origin = ?`
@@ -140,7 +149,7 @@ func (s *Engine) movePosition(ctx context.Context, conn *Conn, c partition.Copy)
 	if p.Revision != c.From {
 		return fmt.Errorf("%w: %s at %d, not at %d", partition.ErrPositionMoved, c.Origin, p.Revision, c.From)
 	}
-	if err := s.checkEpoch(ctx, conn, c.Epoch); err != nil {
+	if err := s.checkMap(ctx, conn, &c); err != nil {
 		return err
 	}
 	p = p.Follow(c)

@@ -20,10 +20,11 @@ type clusterMap struct {
 	Voters  []string         `json:"voters,omitempty"`
 	Moves   []partition.Move `json:"moves,omitempty"`
 	Halted  string           `json:"halted,omitempty"`
+	Leases  partition.Leases `json:"leases,omitzero"`
 }
 
 func mapText(c *partition.Cluster) ([]byte, error) {
-	return json.Marshal(clusterMap{c.Masters, c.Slots, c.Ends, c.Epochs, c.Voters, c.Moves, c.Halted})
+	return json.Marshal(clusterMap{c.Masters, c.Slots, c.Ends, c.Epochs, c.Voters, c.Moves, c.Halted, c.Leases})
 }
 
 // Cluster implements partition.Identity.
@@ -57,7 +58,7 @@ func (s *Engine) cluster(ctx context.Context, conn *Conn, lock string) (partitio
 		var m clusterMap
 		damage = json.Unmarshal(r.Bytes(4), &m)
 		c = partition.Cluster{ID: string(r.Bytes(0)), PartitionID: string(r.Bytes(1)), Name: string(r.Bytes(2)), Epoch: r.Int(3),
-			Masters: m.Masters, Slots: m.Slots, Ends: m.Ends, Epochs: m.Epochs, Voters: m.Voters, Moves: m.Moves, Halted: m.Halted}
+			Masters: m.Masters, Slots: m.Slots, Ends: m.Ends, Epochs: m.Epochs, Voters: m.Voters, Moves: m.Moves, Halted: m.Halted, Leases: m.Leases}
 		if hasBallots {
 			c.Promised, c.Accepted, c.Chosen = r.Int(5), r.Int(6), r.Int(7)
 		}

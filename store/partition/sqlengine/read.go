@@ -234,7 +234,8 @@ const (
 	positionColumns = `revision, goal, synced_at, collected`
 	originColumns   = positionColumns + `, p.origin, (SELECT epoch FROM {p}cluster WHERE id = 1)`
 	ofOrigins       = ` FROM (SELECT 1 AS one) AS c LEFT JOIN {p}positions AS p ON p.origin <> '' ORDER BY p.origin`
-	selectPositions = `SELECT ` + originColumns + `, {now}` + ofOrigins
+	selectPositions = `SELECT ` + originColumns + `, {now}, 0` + ofOrigins
+	selectBallotToo = `SELECT ` + originColumns + `, {now}, (SELECT accepted FROM {p}ballots WHERE id = 1)` + ofOrigins
 	selectPosition  = `SELECT ` + positionColumns + ` FROM {p}positions WHERE origin = ?`
 	insertPosition  = `INSERT INTO {p}positions (origin, ` + positionColumns + `) VALUES (?, ?, ?, ?, ?)`
 )
@@ -259,8 +260,12 @@ func (s *Engine) Positions(ctx context.Context) (p partition.Positions, err erro
 
 func (s *Engine) positions(ctx context.Context, c *Conn) (partition.Positions, error) {
 	p := partition.Positions{Origins: make(map[partition.Origin]partition.Position)}
-	err := c.QueryRows(ctx, s.timed(selectPositions), nil, func(r Rows) error {
-		p.Epoch, p.Now = r.Int(5), partition.Instant(r.Int(6))
+	text := selectPositions
+	if s.schema.Load().HasBallots() {
+		text = selectBallotToo
+	}
+	err := c.QueryRows(ctx, s.timed(text), nil, func(r Rows) error {
+		p.Epoch, p.Now, p.Ballot = r.Int(5), partition.Instant(r.Int(6)), r.Int(7)
 		if origin := partition.Origin(r.Bytes(4)); origin != "" {
 			p.Origins[origin] = positionOf(r, origin)
 		}
