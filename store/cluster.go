@@ -57,15 +57,43 @@ type PromoteRequest = cluster.PromoteRequest
 // Promoted is the result of a promotion.
 type Promoted = cluster.Promoted
 
-// ErrPromoteRefused: the promotion cannot be made; nothing was changed.
-var ErrPromoteRefused = cluster.ErrPromoteRefused
+// PromoteStage is a stage of a promotion. From PromoteBegun to PromoteDone the slots have no master.
+type PromoteStage = cluster.PromoteStage
 
-// Promote makes a partition the master of all slots of a lost master, whose server must be stopped. The partition first copies
-// what any reachable partition holds of the lost master's writes. Writes beyond, which a lost master with copies has not passed
-// on, do not count any more: sessions and change tokens that have seen them are refused, and should the lost master return with
-// such writes, it is refused too. A majority of the voters must be reachable, or of two voters the other.
-func (s *Store) Promote(ctx context.Context, q PromoteRequest) (Promoted, error) {
-	return s.cluster.Promote(ctx, q)
+// The stages of a promotion, in their order.
+const (
+	PromoteLevelling = cluster.PromoteLevelling // the new master copies the writes of the lost master that reachable partitions hold
+	PromoteBegun     = cluster.PromoteBegun     // a majority of the voters knows that the lost master is replaced
+	PromoteExcluded  = cluster.PromoteExcluded  // no process can write to the lost master any more
+	PromoteDone      = cluster.PromoteDone      // the new master takes writes
+)
+
+var (
+	// ErrPromoteRefused: the promotion cannot be made; nothing was changed.
+	ErrPromoteRefused = cluster.ErrPromoteRefused
+	// ErrLeasesRefused: the leases cannot be changed; nothing was changed.
+	ErrLeasesRefused = cluster.ErrLeasesRefused
+)
+
+// MaxLease is the longest lease of a process.
+const MaxLease = cluster.MaxLease
+
+// Promote makes a partition the master of all slots of a lost master. Either processes have leases, or the server of the lost
+// master must be stopped (PromoteRequest.Stopped). The partition first copies what a majority of the voters holds of the lost
+// master's writes. Writes beyond, which the lost master has not passed on, do not count any more: sessions and change tokens
+// that have seen them are refused, and should the lost master return with such writes, it is refused too. A majority of the
+// voters must be reachable, or, with Stopped, of two voters the other. A Promote that is interrupted is completed by a process
+// that runs the store. progress must not block. Its errors are ErrPromoteRefused, ErrNoMajority and those of a partition.
+func (s *Store) Promote(ctx context.Context, q PromoteRequest, progress func(PromoteStage)) (Promoted, error) {
+	return s.cluster.Promote(ctx, q, progress)
+}
+
+// SetLeases gives all processes leases of a length, from four polls to five minutes, or takes the leases away (0). With leases a
+// process commits and answers for masters only while a majority of the voters answers it, so that a promotion can exclude
+// processes that still reach the lost master. Three voters or more are needed, and all masters must be reachable. Its errors
+// are ErrLeasesRefused, ErrNoMajority and those of a partition.
+func (s *Store) SetLeases(ctx context.Context, length time.Duration) error {
+	return s.cluster.SetLeases(ctx, length)
 }
 
 // MoveRequest names slots to move from a master to another partition. Slots nil: all slots of From.
@@ -148,10 +176,12 @@ func ParseSlots(text string) (slots []Slot, err error) {
 // ClusterMap says which partitions are masters of how many slots.
 type ClusterMap struct {
 	Epoch     int64
-	Confirmed bool         // a majority of the voters is known to have accepted the map
-	Masters   []MasterInfo // in the order of the map
-	Voters    []string     // who decide about changes of the map; nil before the first change
-	Move      *MoveInfo    // the move under way, or nil
+	Confirmed bool          // a majority of the voters is known to have accepted the map
+	Masters   []MasterInfo  // in the order of the map
+	Voters    []string      // who decide about changes of the map; nil before the first change
+	Move      *MoveInfo     // the move or promotion under way, or nil
+	Lease     time.Duration // the length of the leases of processes; 0: there are none
+	HasLease  bool          // this process may commit and answer for masters
 }
 
 // MasterInfo is a master with its number of slots, and the epoch in which its revisions began.
@@ -165,6 +195,7 @@ type MasterInfo struct {
 type MoveInfo struct {
 	From, To string
 	Slots    int
+	Lost     bool // From is lost, and the move is a promotion
 }
 
 // ClusterMap returns the map that this process knows; nil until a partition was reached.
@@ -173,14 +204,14 @@ func (s *Store) ClusterMap() *ClusterMap {
 	if c == nil {
 		return nil
 	}
-	m := &ClusterMap{Epoch: c.Epoch, Confirmed: c.IsConfirmed(), Voters: c.Voters}
+	m := &ClusterMap{Epoch: c.Epoch, Confirmed: c.IsConfirmed(), Voters: c.Voters, Lease: c.Leases.Length, HasLease: s.cluster.HasLease()}
 	for _, name := range c.Masters {
 		m.Masters = append(m.Masters, MasterInfo{Name: name, Epoch: c.EpochOf(name)})
 	}
 	for slot, owner := range c.Slots {
 		if move := c.MoveOf(uint16(slot)); move != nil {
 			if m.Move == nil {
-				m.Move = &MoveInfo{From: move.From, To: move.To}
+				m.Move = &MoveInfo{From: move.From, To: move.To, Lost: move.Lost}
 			}
 			m.Move.Slots++
 			continue

@@ -32,6 +32,7 @@ type Options struct {
 	MeasureEvery  time.Duration         // how often the use of the quotas is measured, default 1 min
 	Init          bool                  // found a cluster even if configured partitions cannot be reached
 	Logger        *slog.Logger          // default slog.Default()
+	BootClock     func() time.Duration  // counts the time during which the machine is suspended; default: the system's
 	OnCommit      func()                // called after each commit that wrote an entry; must not block
 	OnReach       func()                // called when a partition becomes usable, also after an outage; must not block
 }

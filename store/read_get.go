@@ -53,7 +53,11 @@ func (s *Store) getFromMaster(ctx context.Context, c *cluster.Map, k Key, o Read
 	case now.err != nil:
 		return Read{}, now.err
 	case now.c != c:
-		return s.getBy(ctx, now.c, k, o)
+		c = now.c
+		r, err = s.getBy(ctx, c, k, o)
+	}
+	if !s.cluster.HasLease() { // the read took longer than the lease
+		return Read{}, &backend.MasterError{Master: c.Master(k), RetryAfter: s.options.Poll, Err: backend.ErrNoLease}
 	}
 	return r, err
 }

@@ -115,7 +115,7 @@ func (s *Store) statusOf(b *backend.Backend, c *cluster.Map) PartitionStatus {
 	if k := b.Observed(); k != nil {
 		ps.ReadAt = k.ReadAt
 	}
-	ps.Readable, ps.Writable = len(masters) > 0, ps.Master && b.IsWritable()
+	ps.Readable, ps.Writable = len(masters) > 0, ps.Master && b.IsWritable() && b.HasLease()
 	complete, catchingUp := true, false
 	for _, o := range origins {
 		st := s.originStatus(b, c, o)

@@ -72,6 +72,7 @@ func (s *Store) assemble() (err error) {
 	o := &s.options
 	s.backends = backend.NewSet(backend.Options{
 		Timeout: o.Timeout, Poll: o.Poll, Readers: o.Readers, MaxValueBytes: o.MaxValueBytes, Logger: o.Logger, OnReach: o.OnReach,
+		BootClock: o.BootClock, HasLease: func() bool { return s.cluster.HasLease() },
 		OnPositions: func(name string, p *partition.Positions) {
 			s.cache.ObservePositions(name, p)
 			s.feed.NotePositions()

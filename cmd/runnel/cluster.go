@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -228,42 +230,86 @@ func newMove(p *program) *cobra.Command {
 
 const promoteLong = `Make the partition NAME the master of all slots of a master that is lost.
 
-First stop the server of the old master, and keep it stopped: --old-master-is-stopped names the old master and says so. A
-process that could still write to the old master would accept writes that do not count. This command refuses while the old
-master answers; 'runnel move' then takes its slots without losing a write.
+First NAME copies what reachable partitions hold of the lost master's writes. Then a majority of the voters accepts that the
+lost master has no slots, and takes no further copies of its writes. Once no process can write to the lost master any more,
+NAME copies what this majority holds, and becomes the master. Writes that only the lost master holds do not count any more:
+sessions that have seen them are refused with 410 session-lost, and change tokens with 410 resync.
 
-NAME first copies what any reachable partition holds of the old master's writes. Writes that only the old master holds do
-not count any more: sessions that have seen them are refused with 410 session-lost, and change tokens with 410 resync.
+  --in-place-of OLD            processes have master leases ('runnel leases'): the command waits until every lease has ended that
+                               the lost master's processes can have
+  --old-master-is-stopped OLD  the server of OLD is stopped, and stays stopped: nobody waits. Without leases this is the only
+                               way: a process that could still write to OLD would accept writes that do not count
 
-A majority of the voters must be reachable; of two voters the other is enough. Running servers use the new master within
-seconds. When the old master returns, it becomes a replica, unless it holds writes that do not count: then it is refused
-until its database is emptied.`
+This command refuses while the lost master answers; 'runnel move' then takes its slots without losing a write. A majority of
+the voters must be reachable; with --old-master-is-stopped, of two voters the other is enough. Running servers use the new
+master within seconds. If this command is killed after 'begun', a running server completes the promotion. A lost master that
+returns meanwhile gives its slots away without losing a write. When it returns later, it becomes a replica, unless it holds
+writes that do not count: then it is refused until its database is emptied.`
 
 func newPromote(p *program) *cobra.Command {
 	var f configFlags
-	var q store.PromoteRequest
+	var inPlaceOf, stopped string
 	cmd := &cobra.Command{
-		Use:     "promote NAME --old-master-is-stopped OLD",
+		Use:     "promote NAME {--in-place-of OLD|--old-master-is-stopped OLD}",
 		Short:   "Replace a master that is lost",
 		Long:    promoteLong,
-		Example: "  runnel promote partition-1 --old-master-is-stopped partition-0 --config /etc/runnel.toml",
+		Example: "  runnel promote partition-1 --in-place-of partition-0 --config /etc/runnel.toml\n  runnel promote partition-1 --old-master-is-stopped partition-0 --config /etc/runnel.toml",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if q.To = args[0]; q.Lost == "" {
-				return console.UsageError("stop the server of the old master, then name the old master with --old-master-is-stopped")
+			q := store.PromoteRequest{Lost: cmp.Or(inPlaceOf, stopped), To: args[0], Stopped: stopped != ""}
+			if q.Lost == "" {
+				return console.UsageError("name the lost master with --in-place-of, or, if its server is stopped, with --old-master-is-stopped")
 			}
 			return p.withStore(cmd.Context(), f, func(s *store.Store, _ *config.Config) error {
-				done, err := s.Promote(cmd.Context(), q)
-				if err == nil {
-					_, err = fmt.Fprintf(p.Out, "%s is the master of %d slots in place of %s since epoch %d; the writes of %[3]s count up to revision %[5]d\n",
-						console.Line(q.To), done.Slots, console.Line(q.Lost), done.Epoch, done.Cut)
-				}
-				return err
+				return moves.Promote(cmd.Context(), p.Out, p.Err, s, q)
 			})
 		},
 	}
 	f.addTo(cmd)
-	cmd.Flags().StringVar(&q.Lost, "old-master-is-stopped", "", "the lost master `OLD`, whose server is stopped")
+	cmd.Flags().StringVar(&inPlaceOf, "in-place-of", "", "the lost master `OLD`, whose processes have leases")
+	cmd.Flags().StringVar(&stopped, "old-master-is-stopped", "", "the lost master `OLD`, whose server is stopped")
+	cmd.MarkFlagsMutuallyExclusive("in-place-of", "old-master-is-stopped")
+	return cmd
+}
+
+const leasesLong = `Give the processes master leases of a length from 4 seconds to 5 minutes, such as 10s, or take them away with off; without an
+argument, print them.
+
+With master leases a process takes writes, and answers reads that need a master, only while a majority of the voters has answered the
+process within the length of a lease. So 'runnel promote NAME --in-place-of OLD' excludes a process that still reaches a lost
+master, without the word of an operator, by waiting for the length of a lease. The price: a process that reaches no majority
+of the partitions takes no writes, although it reaches a master.
+
+Three voters or more are needed, and all masters must be reachable. The first change makes all configured partitions voters.
+All processes must be of this schema, and older binaries shut out: see 'runnel migrate --finish'.`
+
+func newLeases(p *program) *cobra.Command {
+	var f configFlags
+	cmd := &cobra.Command{
+		Use:     "leases [LENGTH|off]",
+		Short:   "Let processes take writes only while they reach a majority",
+		Long:    leasesLong,
+		Example: "  runnel leases 10s --config /etc/runnel.toml\n  runnel leases off --config /etc/runnel.toml",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var length time.Duration
+			if len(args) > 0 && args[0] != "off" {
+				var err error
+				if length, err = time.ParseDuration(args[0]); err != nil || length <= 0 {
+					return console.UsageError("%q is neither a length of a lease, such as 10s, nor off", args[0])
+				}
+			}
+			return p.withStore(cmd.Context(), f, func(s *store.Store, _ *config.Config) error {
+				if len(args) > 0 {
+					if err := s.SetLeases(cmd.Context(), length); err != nil {
+						return err
+					}
+				}
+				return moves.DescribeLeases(p.Out, s)
+			})
+		},
+	}
+	f.addTo(cmd)
 	return cmd
 }
 

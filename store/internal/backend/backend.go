@@ -248,6 +248,9 @@ func (b *Backend) Latency() time.Duration { return time.Duration(b.smoothed.Load
 // Joins is the number of attempts to join.
 func (b *Backend) Joins() int64 { return b.joinCount.Load() }
 
+// HasLease reports whether this process may commit on the backend and answer for it, as a master.
+func (b *Backend) HasLease() bool { return b.set.options.HasLease() }
+
 // IsReadable reports whether the backend has joined, and the last attempt to reach the database succeeded.
 func (b *Backend) IsReadable() bool { return b.readable.Load() }
 

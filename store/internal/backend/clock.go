@@ -82,12 +82,15 @@ func (s *Set) Staleness(b *Backend, o partition.Origin) time.Duration {
 	return s.Age(b, o, b.SyncedAt(o))
 }
 
-// Age is staleness by a SyncedAt that was loaded before the backend was read.
+// Age is staleness by a SyncedAt that was loaded before the backend was read. Without a lease every staleness is unknown:
+// the origin may have been replaced.
 func (s *Set) Age(b *Backend, o partition.Origin, synced partition.Instant) time.Duration {
-	if b.Name() != string(o) {
+	switch {
+	case !s.options.HasLease():
+		return -1
+	case b.Name() != string(o):
 		return s.Since(o, synced)
-	}
-	if b.IsComplete(o) {
+	case b.IsComplete(o):
 		return 0
 	}
 	return -1

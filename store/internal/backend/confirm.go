@@ -23,7 +23,8 @@ type confirmation struct {
 }
 
 // ConfirmEpoch returns nil once a reading that began after the call shows the master's counter within an epoch: until the
-// call no process can have taken the master's place. ErrStaleEpoch: the counter is of another epoch.
+// call no process can have taken the master's place. ErrStaleEpoch: the counter is of another epoch. ErrNoLease: this process
+// may not answer for masters.
 func (b *Backend) ConfirmEpoch(ctx context.Context, epoch int64) error {
 	c := b.joinConfirmation()
 	select {
@@ -33,6 +34,9 @@ func (b *Backend) ConfirmEpoch(ctx context.Context, epoch int64) error {
 	}
 	if c.err == nil && c.counter.Epoch() != epoch {
 		return fmt.Errorf("%w: the counter of %s is of epoch %d, not %d", partition.ErrStaleEpoch, b.Name(), c.counter.Epoch(), epoch)
+	}
+	if c.err == nil && !b.HasLease() {
+		return ErrNoLease
 	}
 	return c.err
 }

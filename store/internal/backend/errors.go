@@ -21,6 +21,8 @@ var (
 	ErrClosed = pointread.ErrClosed
 	// ErrMoving: the key's slot has no master while it moves from one to another.
 	ErrMoving = errors.New("the slot of the key is moving to another master")
+	// ErrNoLease: this process may not answer for masters, because a majority of the voters has not answered lately.
+	ErrNoLease = errors.New("this process has no master lease: a majority of the voters has not answered it lately, and another partition may be the master by now")
 	// ErrNotReached: no attempt to reach the partition has succeeded yet.
 	ErrNotReached = fmt.Errorf("%w: not reached yet", partition.ErrUnavailable)
 )

@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"maps"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -13,13 +14,45 @@ import (
 // Observation is the state of a backend's positions as last read. It is immutable.
 type Observation struct {
 	partition.Positions
-	ReadAt  time.Time // by this process's clock, before the reading began
+	ReadAt  time.Time     // by this process's clock, before the reading began
+	askedAt time.Duration // the same by Options.BootClock; 0: the time of the reading is not known
+	ballots []shownBallot // by the reading and by those before, in the order of their ballots
 	clock   clockReading
 	movedAt map[partition.Origin]time.Time // of positions that were moved after the reading
 
 	// CompleteUpTo is, per origin, the revision up to which the backend holds every change.
 	// During a multi-step catch-up that is the position from before the catch-up.
 	CompleteUpTo map[partition.Origin]partition.Revision
+}
+
+// shownBallot is the last reading that showed a ballot.
+type shownBallot struct {
+	ballot  int64
+	askedAt time.Duration // by Options.BootClock, before the reading began
+}
+
+// keepBallots is how many ballots are remembered of a backend: those of changes that this process has not heard of yet.
+const keepBallots = 4
+
+// noteBallots sets k.ballots; old is the reading before k, or nil. A ballot that goes back is that of another database.
+func (k *Observation) noteBallots(old *Observation) {
+	if k.ballots = nil; old != nil {
+		k.ballots = slices.DeleteFunc(slices.Clone(old.ballots), func(s shownBallot) bool { return s.ballot >= k.Ballot && k.askedAt > 0 })
+	}
+	if k.askedAt > 0 {
+		k.ballots = append(k.ballots, shownBallot{k.Ballot, k.askedAt})
+	}
+	k.ballots = k.ballots[max(0, len(k.ballots)-keepBallots):]
+}
+
+// ShownAt returns when the last reading began, by Options.BootClock, that showed a ballot up to the given; 0: none did.
+func (k *Observation) ShownAt(ballot int64) time.Duration {
+	for i := len(k.ballots) - 1; i >= 0; i-- {
+		if s := k.ballots[i]; s.ballot > 0 && s.ballot <= ballot {
+			return s.askedAt
+		}
+	}
+	return 0
 }
 
 func newObservation(p partition.Positions, asked, answered time.Time) *Observation {
@@ -30,14 +63,16 @@ func newObservation(p partition.Positions, asked, answered time.Time) *Observati
 // entries may be lost, or older entries may have returned, and OnLoss is called.
 func (b *Backend) ReadPositions(ctx context.Context) (partition.Positions, error) {
 	before, committed := b.observation.Load(), partition.Revision(b.committed.Load())
-	asked := time.Now()
+	asked, askedAt := time.Now(), b.set.options.BootClock()
 	p, err := b.Positions(ctx)
 	if err != nil {
 		return p, err
 	}
 	answered := time.Now()
 	b.ObserveLatency(answered.Sub(asked))
-	b.observe(newObservation(p, asked, answered))
+	k := newObservation(p, asked, answered)
+	k.askedAt = askedAt
+	b.observe(k)
 	wentBack := p.Origins[partition.Origin(b.Name())].Revision < committed
 	if before != nil {
 		for o, at := range before.Origins {
@@ -68,6 +103,7 @@ func (b *Backend) observe(k *Observation) {
 			return nil
 		}
 		k.computeComplete(old)
+		k.noteBallots(old)
 		if old == nil {
 			return k
 		}

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/runnelkv/runnel/store/internal/backend/boottime"
 	"github.com/runnelkv/runnel/store/internal/broadcast"
 	"github.com/runnelkv/runnel/store/partition"
 )
@@ -29,6 +30,10 @@ type Options struct {
 	Readers       int           // concurrent statements of point reads on a partition
 	MaxValueBytes int64         // a partition that accepts less gets a warning
 	Logger        *slog.Logger
+	// BootClock is a clock that counts the time during which the machine is suspended, since any moment; nil: the system's.
+	BootClock func() time.Duration
+	// HasLease reports whether this process may commit and answer for masters; nil: always.
+	HasLease func() bool
 
 	// Callbacks, which must not block; nil: none.
 	OnReach     func()                                    // a partition has become usable
@@ -38,6 +43,12 @@ type Options struct {
 
 // NewSet makes an empty set.
 func NewSet(o Options) *Set {
+	if o.BootClock == nil {
+		o.BootClock = boottime.Now
+	}
+	if o.HasLease == nil {
+		o.HasLease = func() bool { return true }
+	}
 	if o.OnReach == nil {
 		o.OnReach = func() {}
 	}
@@ -77,6 +88,9 @@ func (s *Set) Named(name string) *Backend {
 	}
 	return nil
 }
+
+// BootNow reads Options.BootClock.
+func (s *Set) BootNow() time.Duration { return s.options.BootClock() }
 
 // PositionsChanged returns a channel that is closed when the observed positions of any backend change.
 func (s *Set) PositionsChanged() <-chan struct{} { return s.changed.Next() }

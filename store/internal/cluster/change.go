@@ -19,7 +19,7 @@ import (
 // The cluster map is one register that the voters hold together (CASPaxos). A change takes two rounds: a majority of the
 // voters promises to accept nothing below the ballot of the change, and the newest map that any of them has accepted is
 // the base of the change; then a majority accepts the changed map. A change that was interrupted between the rounds is
-// completed by the next change, whoever makes it.
+// completed by the next change, by whichever process.
 
 // ErrNoMajority: fewer voters answered than a change of the cluster map needs.
 var ErrNoMajority = errors.New("no majority of the voters")
@@ -30,16 +30,15 @@ const changeTimeout = 5 * time.Second
 // change replaces the chosen map by f of the map, and returns the map that is chosen then. f returns the map unchanged if
 // there is nothing to do, and may run several times. An error of f ends the change.
 func (r *Register) change(ctx context.Context, f func(partition.Cluster) (partition.Cluster, error)) (partition.Cluster, error) {
-	return r.changeInPlaceOf(ctx, "", "", f)
+	return r.changeInPlaceOf(ctx, "", f)
 }
 
-// changeInPlaceOf is change while the partition next takes the place of a voter that is lost; "": neither. All voters but the
-// lost are then enough even if they are no majority, as one of two. next accepts the map last: a voter that holds writes of
-// the lost partition beyond the map's end refuses the map, and nothing has changed then.
-func (r *Register) changeInPlaceOf(ctx context.Context, lost, next string, f func(partition.Cluster) (partition.Cluster, error)) (partition.Cluster, error) {
+// changeInPlaceOf is change while a voter is lost; "": none. All voters but the lost are then enough even if they are no
+// majority, as one of two.
+func (r *Register) changeInPlaceOf(ctx context.Context, lost string, f func(partition.Cluster) (partition.Cluster, error)) (partition.Cluster, error) {
 	for {
 		attempt, cancel := context.WithTimeout(ctx, changeTimeout)
-		c, err := r.tryChange(attempt, lost, next, f)
+		c, err := r.tryChange(attempt, lost, f)
 		cancel()
 		if !errors.Is(err, partition.ErrOutvoted) {
 			return c, err
@@ -52,7 +51,7 @@ func (r *Register) changeInPlaceOf(ctx context.Context, lost, next string, f fun
 	}
 }
 
-func (r *Register) tryChange(ctx context.Context, lost, next string, f func(partition.Cluster) (partition.Cluster, error)) (partition.Cluster, error) {
+func (r *Register) tryChange(ctx context.Context, lost string, f func(partition.Cluster) (partition.Cluster, error)) (partition.Cluster, error) {
 	read := r.askAll(ctx, r.backends.All(), func(ctx context.Context, b *backend.Backend) (partition.Cluster, error) { return b.Cluster(ctx) })
 	v, err := r.votersOf(read, lost)
 	if err != nil {
@@ -84,7 +83,7 @@ func (r *Register) tryChange(ctx context.Context, lost, next string, f func(part
 		}
 		return stands, err
 	}
-	if err := v.check(r.askLast(ctx, v.backends, next, accept)); err != nil {
+	if err := v.check(r.askAll(ctx, v.backends, accept)); err != nil {
 		return base, err
 	}
 	proposed.Chosen = ballot
@@ -126,24 +125,6 @@ func (r *Register) askAll(ctx context.Context, backends []*backend.Backend, ask 
 	return a
 }
 
-// askLast is askAll, but asks the partition last only after the rest, and not if any of these refuses; "": all at once.
-func (r *Register) askLast(ctx context.Context, backends []*backend.Backend, last string, ask func(context.Context, *backend.Backend) (partition.Cluster, error)) answers {
-	at := slices.IndexFunc(backends, func(b *backend.Backend) bool { return b.Name() == last })
-	if at < 0 {
-		return r.askAll(ctx, backends, ask)
-	}
-	a := r.askAll(ctx, slices.Delete(slices.Clone(backends), at, at+1), ask)
-	for _, err := range a.errors {
-		if errors.Is(err, partition.ErrRefused) {
-			return a
-		}
-	}
-	b := r.askAll(ctx, backends[at:at+1], ask)
-	maps.Copy(a.rows, b.rows)
-	maps.Copy(a.errors, b.errors)
-	return a
-}
-
 // newest returns the row of the highest ballot; before the first ballot the row of the latest epoch.
 func (a answers) newest() (newest partition.Cluster) {
 	for _, row := range a.rows {
@@ -180,15 +161,15 @@ func (r *Register) votersOf(read answers, lost string) (v voters, err error) {
 		return v, fmt.Errorf("%w: no partition that belongs to a cluster was reached: %w", ErrNoMajority, joinErrors(read.errors))
 	}
 	v.before, v.names = newest.Voters, newest.Voters
-	v.need = len(v.names)/2 + 1
+	lost = cmp.Or(lost, stoppedIn(&newest))
+	v.need = majorityWithout(v.names, lost)
 	if v.names == nil {
 		for _, b := range r.backends.All() {
 			v.names = append(v.names, b.Name())
 		}
-		v.need = len(v.names)
-	}
-	if slices.Contains(v.names, lost) {
-		v.need = min(v.need, len(v.names)-1)
+		if v.need = len(v.names); slices.Contains(v.names, lost) {
+			v.need--
+		}
 	}
 	if v.need == 0 {
 		return v, fmt.Errorf("%w: %s is the only voter", ErrNoMajority, lost)
@@ -199,6 +180,23 @@ func (r *Register) votersOf(read answers, lost string) (v voters, err error) {
 		}
 	}
 	return v, nil
+}
+
+// stoppedIn returns the lost master of a promotion under way, if an operator says that it is stopped; else "".
+func stoppedIn(c *partition.Cluster) string {
+	if m := underWay(c); m != nil && m.Stopped {
+		return m.From
+	}
+	return ""
+}
+
+// majorityWithout returns how many voters are needed for a change: a majority, but not more than there are without the lost.
+func majorityWithout(voters []string, lost string) int {
+	need := len(voters)/2 + 1
+	if slices.Contains(voters, lost) {
+		need = min(need, len(voters)-1)
+	}
+	return need
 }
 
 // check fails unless enough voters have agreed: with ErrOutvoted if a voter follows a higher ballot.

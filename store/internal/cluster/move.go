@@ -24,7 +24,7 @@ type MoveStage string
 
 // The stages of a move, in their order. From MoveBegun to MoveDone or MoveAborted the slots have no master.
 const (
-	MoveLevelling MoveStage = "levelling" // the new master copies what it lacks, while the old one takes writes
+	MoveLevelling MoveStage = "levelling" // the new master copies the entries that it lacks, while the old one takes writes
 	MoveBegun     MoveStage = "begun"     // the old master takes no more writes of the slots
 	MoveLevel     MoveStage = "level"     // the new master holds everything
 	MoveDone      MoveStage = "done"      // the new master takes writes
@@ -261,8 +261,16 @@ func (r *Register) continueMoves(ctx context.Context, c *Map) error {
 	case !c.IsConfirmed() || r.unconfirmed.Swap(false): // accepted by some voters: all of them, or none, shall follow
 		_, err := r.change(ctx, func(c partition.Cluster) (partition.Cluster, error) { return c, nil })
 		return err
+	case c.HasMoveUnderWay() && underWay(&c.Cluster).Lost:
+		_, err := r.finishPromotion(ctx, c.Cluster, func(s PromoteStage) { r.options.Logger.Info("a promotion that was left behind goes on", "stage", s) })
+		return err
 	case c.HasMoveUnderWay():
 		return r.finishMove(ctx, c.Cluster, func(s MoveStage) { r.options.Logger.Info("a move that was left behind goes on", "stage", s) })
+	}
+	if !c.Leases.Held {
+		if err := r.holdLeases(ctx, c.Cluster); err != nil {
+			return err
+		}
 	}
 	for _, name := range c.Masters {
 		if b := r.backends.Named(name); b != nil && b.IsReadable() && isFrozen(b, c) {

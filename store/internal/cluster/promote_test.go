@@ -1,10 +1,11 @@
 package cluster_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,6 +28,13 @@ func lostMaster(t *testing.T, n int, tail ...int) (r *storetest.Rig, lost store.
 	for _, p := range parts {
 		if err := p.Finish(t.Context()); err != nil {
 			t.Fatal(err)
+		}
+	}
+	if n > 3 { // the first change names the voters, and needs all of them
+		for _, reason := range []string{"a change", ""} {
+			if err := r.Halt(t.Context(), reason); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	stop := storetest.RunSync(t, r)
@@ -58,9 +66,14 @@ func held(t *testing.T, parts []*memory.Partition, e store.Entry) (n int) {
 	return n
 }
 
+// inPlaceOfP0 is a promotion that relies on the word of an operator.
+var inPlaceOfP0 = store.PromoteRequest{Lost: "p0", To: "p1", Stopped: true}
+
+func noStages(store.PromoteStage) {}
+
 func promote(t *testing.T, r *storetest.Rig) store.Promoted {
 	t.Helper()
-	done, err := r.Promote(t.Context(), store.PromoteRequest{Lost: "p0", To: "p1"})
+	done, err := r.Promote(t.Context(), inPlaceOfP0, noStages)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,39 +132,108 @@ func TestPromotedPartitionGoesOn(t *testing.T) {
 	}
 }
 
+// catchUp copies the entries of an origin that a target lacks from a source.
+func catchUp(t *testing.T, source, target *memory.Partition, o partition.Origin) error {
+	source, target = source.Reopen(), target.Reopen()
+	at, err := target.Positions(t.Context())
+	if err == nil {
+		_, err = partition.CatchUp(t.Context(), source, target, at.Origins[o], 0)
+	}
+	return err
+}
+
 // TestPromotionMissesNothingThatArrivesMeanwhile: another replica receives a late copy of the lost master's last write after
-// the levelling. The promotion is refused, and a repetition takes the write along.
+// the first levelling, and before it accepts the promotion. From then on it takes no copy, from any partition.
 func TestPromotionMissesNothingThatArrivesMeanwhile(t *testing.T) {
-	r, lost := lostMaster(t, 3)
-	late := sync.OnceValue(func() error {
-		origin, replica := r.Parts[0].Reopen(), r.Parts[2].Reopen()
-		at, err := replica.Positions(t.Context())
-		if err == nil {
-			_, err = partition.CatchUp(t.Context(), origin, replica, at.Origins["p0"], 0)
+	r, lost := lostMaster(t, 5, 4)
+	var promised, copied atomic.Bool
+	r.Parts[2].Fail(func(op string) (err error) {
+		switch {
+		case op == memory.OpPromise:
+			promised.Store(true)
+		case op == memory.OpAccept && promised.Load() && copied.CompareAndSwap(false, true):
+			err = catchUp(t, r.Parts[0], r.Parts[2], "p0")
 		}
 		return err
 	})
-	r.Parts[2].Fail(func(op string) error {
-		if op == memory.OpPromise {
-			return late()
-		}
-		return nil
-	})
-	r.Parts[1].Fail(func(op string) error { // otherwise the sync process copies the write in time
+	r.Parts[3].Fail(func(op string) error { // otherwise the sync process copies the write from p2
 		if op == memory.OpApply {
 			return partition.ErrUnavailable
 		}
 		return nil
 	})
-	_, err := r.Promote(t.Context(), store.PromoteRequest{Lost: "p0", To: "p1"})
+	holds := func(i int) bool { return held(t, r.Parts[i:i+1], lost) == 1 }
+	done, err := r.Promote(t.Context(), inPlaceOfP0, func(s store.PromoteStage) {
+		if s != store.PromoteBegun {
+			return
+		}
+		if !holds(2) || holds(3) {
+			t.Errorf("p2 holds the late write: %v, and p3: %v", holds(2), holds(3))
+		}
+		for _, source := range []int{0, 2, 4} { // with an older map, or with the same
+			if err := catchUp(t, r.Parts[source], r.Parts[3], "p0"); err == nil && source != 4 || holds(3) {
+				t.Errorf("p3 takes a copy from p%d: %v", source, err)
+			}
+		}
+	})
+	if err != nil || done.Cut < lost.Revision {
+		t.Fatalf("%+v, %v, and the last write is %d", done, err, lost.Revision)
+	}
+	r.Parts[3].Fail(nil)
+	r.Parts[4].Fail(nil)
+	wantValue(t, r, "tail", "1", "p1", "p2", "p3", "p4")
+}
+
+// TestInterruptedPromotionGoesOn: the process that promotes ends after each stage, and a running store completes the promotion.
+func TestInterruptedPromotionGoesOn(t *testing.T) {
+	for _, stage := range []store.PromoteStage{store.PromoteBegun, store.PromoteExcluded} {
+		t.Run(string(stage), func(t *testing.T) {
+			r, _ := lostMaster(t, 3)
+			ctx, cancel := context.WithCancel(t.Context())
+			_, err := r.Promote(ctx, inPlaceOfP0, func(s store.PromoteStage) {
+				if s == stage {
+					cancel()
+				}
+			})
+			if err == nil {
+				t.Fatal("the promotion was not interrupted")
+			}
+			if m := r.ClusterMap(); m.Move == nil || !m.Move.Lost {
+				t.Errorf("no promotion is under way: %+v", m)
+			}
+			storetest.Eventually(t, "the end of the promotion", func() bool {
+				m := r.ClusterMap()
+				return m.Move == nil && m.Confirmed && m.Masters[0].Name == "p1"
+			})
+			if e := r.MustPut(t, "a", "2"); e.Origin != "p1" {
+				t.Errorf("%+v", e)
+			}
+		})
+	}
+}
+
+// TestPromotionIsRepeatedWithAnotherPartition: the first partition to promote is lost too.
+func TestPromotionIsRepeatedWithAnotherPartition(t *testing.T) {
+	r, lost := lostMaster(t, 5, 2)
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := r.Promote(ctx, inPlaceOfP0, func(s store.PromoteStage) {
+		if s == store.PromoteBegun {
+			down(r.Parts[1])
+			cancel()
+		}
+	})
 	if err == nil {
-		t.Fatal("a write that a reachable partition holds does not count")
+		t.Fatal("the promotion was not interrupted")
+	}
+	done, err := r.Promote(t.Context(), store.PromoteRequest{Lost: "p0", To: "p3", Stopped: true}, noStages)
+	if err != nil || done.Cut < lost.Revision {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	if e := r.MustPut(t, "a", "2"); e.Origin != "p3" {
+		t.Errorf("%+v", e)
 	}
 	r.Parts[1].Fail(nil)
-	if done := promote(t, r); done.Cut < lost.Revision {
-		t.Errorf("%+v, and the last write is %d", done, lost.Revision)
-	}
-	wantValue(t, r, "tail", "1", "p1", "p2")
+	wantValue(t, r, "tail", "1", "p1", "p2", "p3", "p4")
 }
 
 // TestLostMasterReturns: as it was, with writes that do not count any more, or emptied.
@@ -230,7 +312,7 @@ func TestPromotionsThatCannotBeMadeChangeNothing(t *testing.T) {
 	epoch := r.Status().Epoch
 	refused := func(name string, q store.PromoteRequest, says string) {
 		t.Helper()
-		_, err := r.Promote(t.Context(), q)
+		_, err := r.Promote(t.Context(), q, noStages)
 		if err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -238,12 +320,13 @@ func TestPromotionsThatCannotBeMadeChangeNothing(t *testing.T) {
 			t.Fatalf("%s: the epoch is %d, and was %d", name, now, epoch)
 		}
 	}
-	refused("no master", store.PromoteRequest{Lost: "p2", To: "p1"}, "not a master")
-	refused("itself", store.PromoteRequest{Lost: "p0", To: "p0"}, "its own place")
-	refused("unknown", store.PromoteRequest{Lost: "p0", To: "p9"}, `no partition named "p9"`)
+	refused("no master", store.PromoteRequest{Lost: "p2", To: "p1", Stopped: true}, "not a master")
+	refused("itself", store.PromoteRequest{Lost: "p0", To: "p0", Stopped: true}, "its own place")
+	refused("unknown", store.PromoteRequest{Lost: "p0", To: "p9", Stopped: true}, `no partition named "p9"`)
+	refused("without leases and without an operator's word", store.PromoteRequest{Lost: "p0", To: "p1"}, "have no master leases")
 	down(r.Parts[2])
-	refused("no majority", store.PromoteRequest{Lost: "p0", To: "p1"}, "no majority")
+	refused("no majority", store.PromoteRequest{Lost: "p0", To: "p1", Stopped: true}, "no majority")
 	r.Parts[2].Fail(nil)
 	r.Parts[0].Fail(nil)
-	refused("a master that answers", store.PromoteRequest{Lost: "p0", To: "p1"}, "runnel move")
+	refused("a master that answers", store.PromoteRequest{Lost: "p0", To: "p1", Stopped: true}, "runnel move")
 }

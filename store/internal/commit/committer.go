@@ -228,8 +228,11 @@ func (c *Committer) requeue(us []*Request) {
 // commitRequests commits the first requests, as many as a commit may hold, and returns their
 // number. An error is the outcome of all of them; without an error each request has an outcome.
 func (c *Committer) commitRequests(us []*Request) (done int, err error) {
-	if !c.Master.IsWritable() {
+	switch {
+	case !c.Master.IsWritable():
 		return len(us), c.Master.Unavailable(nil)
+	case !c.Master.HasLease():
+		return len(us), c.Master.Unavailable(backend.ErrNoLease)
 	}
 	c.batch.loadRequests(us, c.guarded)
 	err = c.commitBatch()
@@ -319,5 +322,8 @@ func (c *Committer) commitBatch() error {
 	c.options.Cache.ApplyCommit(claim.First, version.Mark{Origin: c.batch.origin, Revision: last}, c.batch.changedEntries)
 	c.written.recordBatch(claim, c.batch, began)
 	c.options.OnCommit()
+	if !c.Master.HasLease() { // another partition may be the master by now, without these writes
+		return fmt.Errorf("%w: %w", partition.ErrOutcomeUnknown, backend.ErrNoLease)
+	}
 	return nil
 }

@@ -29,10 +29,17 @@ func Describe(out io.Writer, s *store.Store, configured []string) error {
 		fmt.Fprintf(out, "%s: master of %d slots since epoch %d\n", console.Line(master.Name), master.Slots, master.Epoch)
 	}
 	if m.Move != nil {
-		fmt.Fprintf(out, "%d slots are moving from %s to %s\n", m.Move.Slots, console.Line(m.Move.From), console.Line(m.Move.To))
+		text := "%d slots are moving from %s to %s\n"
+		if m.Move.Lost {
+			text = "%d slots of the lost master %s are going to %s\n"
+		}
+		fmt.Fprintf(out, text, m.Move.Slots, console.Line(m.Move.From), console.Line(m.Move.To))
 	}
 	if m.Voters != nil {
 		fmt.Fprintf(out, "voters: %s\n", console.Line(strings.Join(m.Voters, ", ")))
+	}
+	if err := DescribeLeases(out, s); err != nil {
+		return err
 	}
 	if !m.Confirmed {
 		fmt.Fprintln(out, "a majority of the voters has not confirmed this map: start 'runnel serve', which completes the change")
@@ -48,6 +55,42 @@ func Describe(out io.Writer, s *store.Store, configured []string) error {
 		}
 	}
 	return nil
+}
+
+// DescribeLeases writes the leases that the cluster map gives to processes.
+func DescribeLeases(out io.Writer, s *store.Store) error {
+	m := s.ClusterMap()
+	if m == nil {
+		return errNotReached
+	}
+	text := "no master leases"
+	if m.Lease > 0 {
+		text = "master leases of " + m.Lease.String()
+	}
+	_, err := fmt.Fprintln(out, text)
+	return err
+}
+
+// Promote replaces a lost master, and writes the stages to progress and the result to out.
+func Promote(ctx context.Context, out, progress io.Writer, s *store.Store, q store.PromoteRequest) error {
+	began := time.Now()
+	done, err := s.Promote(ctx, q, func(stage store.PromoteStage) {
+		fmt.Fprintf(progress, "%s in place of %s: %s", console.Line(q.To), console.Line(q.Lost), stage)
+		if m := s.ClusterMap(); stage == store.PromoteBegun && !q.Stopped && m != nil {
+			fmt.Fprintf(progress, "; waiting for the end of leases, %s", m.Lease)
+		}
+		fmt.Fprintln(progress)
+	})
+	if err != nil {
+		return err
+	}
+	counted := "all writes of it count, because it has returned"
+	if done.Cut > 0 {
+		counted = fmt.Sprintf("its writes count up to revision %d", done.Cut)
+	}
+	_, err = fmt.Fprintf(out, "%s is the master of %d slots in place of %s since epoch %d, after %v; %s\n",
+		console.Line(q.To), done.Slots, console.Line(q.Lost), done.Epoch, time.Since(began).Round(time.Millisecond), counted)
+	return err
 }
 
 // Print writes the moves that a request stands for.
