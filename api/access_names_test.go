@@ -221,7 +221,7 @@ func FuzzRequestsReachNothingDenied(f *testing.F) {
 	n := newPartly(f)
 	methods := []string{"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH"}
 	for _, target := range []string{
-		"/v1/keys/secret/a", "/v1/keys/public/x?ttl=1h", "/v1/keys?prefix=public/", "/v1/keys?prefix=&all=true", "/v1/changes?prefix=public/", "/v1/status", "/v1/sync", "/v1/move",
+		"/v1/keys/secret/a", "/v1/keys/public/x?ttl=1h", "/v1/keys?prefix=public/", "/v1/keys?prefix=&all=true", "/v1/changes?prefix=public/", "/v1/status", "/v1/sync", "/v1/move", "/v1/promote",
 		"/bucket/a", "/canonicalbucket/", "/metrics", "/readyz?write", "/problems/forbidden", "/", "/openapi.yaml", "/v1/keys",
 	} {
 		for i := range methods {

@@ -87,6 +87,9 @@ func (w *tripwire) ClusterMap() *store.ClusterMap { return &store.ClusterMap{} }
 func (w *tripwire) PlanMoves(store.MoveRequest) ([]store.MoveRequest, error) {
 	return nil, fmt.Errorf("%w: %w", store.ErrMoveRefused, w.touch())
 }
+func (w *tripwire) Promote(context.Context, store.PromoteRequest, func(store.PromoteStage)) (store.Promoted, error) {
+	return store.Promoted{}, fmt.Errorf("%w: %w", store.ErrPromoteRefused, w.touch())
+}
 func (w *tripwire) Status() store.Status {
 	return store.Status{Partitions: []store.PartitionStatus{{Name: "partition-0", Err: errors.New("at 10.0.0.5")}}}
 }
@@ -252,6 +255,8 @@ func requestTo(method, path string) (target, body, mediaType string) {
 		return target, `{"owner":"a","ttl":"1s","names":["data/k"]}`, "application/json"
 	case path == "/v1/locks/{name}" && method == "PUT":
 		return target, `{"owner":"a","ttl":"1s"}`, "application/json"
+	case path == "/v1/promote":
+		return target, `{"to":"partition-1","in_place_of":"partition-0"}`, "application/json"
 	case path == "/v1/move":
 		return target, `{"to":"partition-1"}`, "application/json"
 	case method == "POST" && path == "/v1/files/{path}":

@@ -108,6 +108,7 @@ func TestActsAreRecorded(t *testing.T) {
 		{"DELETE", "/v1/keys?prefix=orders/", "", orders, []string{`delete orders DELETE /v1/keys "orders/" 200`}},
 		{"POST", "/v1/sync", "", ops, []string{`admin ops POST /v1/sync 503`}},
 		{"POST", "/v1/move", `{"from":"partition-9"}`, ops, []string{`admin ops POST /v1/move 409`}},
+		{"POST", "/v1/promote", `{"to":"partition-9","in_place_of":"partition-0"}`, ops, []string{`admin ops POST /v1/promote 409`}},
 		{"POST", "/v1/move", `{"from":"partition-9"}`, orders, []string{`refuse orders POST /v1/move 403`}},
 		{"GET", "/v1/status", "", orders, []string{`refuse orders GET /v1/status 403`}},
 		{"GET", "/healthz", "", "", nil},

@@ -42,6 +42,7 @@ func TestRefusalsReachClientsThatSendFirst(t *testing.T) {
 		{"POST /v1/txn", 413, "too-large"},
 		{"POST /v1/sync", 503, "sync-elsewhere"},
 		{"POST /v1/move", 413, "too-large"},
+		{"POST /v1/promote", 413, "too-large"},
 		{"GET /v1/keys/none?consistency=master", 404, "not-found"},
 		{"DELETE /v1/keys/none", 404, "not-found"},
 		{"OPTIONS /v1/keys/k", 204, ""},

@@ -29,6 +29,8 @@ type ClusterMap struct {
 	Masters   []Master `json:"masters" xml:"masters>master"`
 	Voters    []Text   `json:"voters" xml:"voters>voter"` // empty before the first change
 	Move      *Move    `json:"move,omitempty" xml:"move,omitempty"`
+	LeaseMS   int64    `json:"lease_ms,omitempty" xml:"lease_ms,omitempty"`   // the length of the leases of processes; 0: there are none
+	HasLease  *bool    `json:"has_lease,omitempty" xml:"has_lease,omitempty"` // the answering process may take writes; nil: without leases
 }
 
 // Master is a master with its number of slots, without those that are moving.
@@ -54,6 +56,13 @@ func (m *ClusterMap) Lines() []string {
 			lines[len(lines)-1] += ", " + string(name)
 		}
 	}
+	if m.HasLease != nil {
+		state := "this process has one"
+		if !*m.HasLease {
+			state = "this process has none, and takes no writes"
+		}
+		lines = append(lines, fmt.Sprintf("master leases of %s: %s", time.Duration(m.LeaseMS)*time.Millisecond, state))
+	}
 	if !m.Confirmed {
 		lines = append(lines, "a majority of the voters has not confirmed the cluster map")
 	}
@@ -72,15 +81,38 @@ type Move struct {
 	To       Text     `json:"to" xml:"to"`
 	Slots    int      `json:"slots" xml:"slots"`
 	WaitedMS *float64 `json:"waited_ms,omitempty" xml:"waited_ms,omitempty"` // how long writes to the slots waited; nil: the move was not made
+	Lost     bool     `json:"lost,omitempty" xml:"lost,omitempty"`           // From is lost, and the move is a promotion
 }
 
 // Line describes the move for people.
 func (m Move) Line() string {
 	line := fmt.Sprintf("%s to %s, %d slots", m.From, m.To, m.Slots)
+	if m.Lost {
+		line = fmt.Sprintf("%s in place of the lost %s, %d slots", m.To, m.From, m.Slots)
+	}
 	if m.WaitedMS != nil {
 		line += fmt.Sprintf(": done; writes to these slots waited for %.3f ms", *m.WaitedMS)
 	}
 	return line
+}
+
+// Promotion is the answer to POST /v1/promote.
+type Promotion struct {
+	XMLName   xml.Name `json:"-" xml:"promotion"`
+	To        Text     `json:"to" xml:"to"`
+	InPlaceOf Text     `json:"in_place_of" xml:"in_place_of"`
+	Slots     int      `json:"slots" xml:"slots"`
+	Epoch     int64    `json:"epoch" xml:"epoch"`                 // since which To is their master
+	Cut       int64    `json:"cut,omitempty" xml:"cut,omitempty"` // the last revision of the lost master that counts; 0: all of its writes count
+}
+
+// Line describes the promotion for people.
+func (p *Promotion) Line() string {
+	counted := "all writes of it count, because it has returned"
+	if p.Cut > 0 {
+		counted = fmt.Sprintf("its writes count up to revision %d", p.Cut)
+	}
+	return fmt.Sprintf("%s is the master of %d slots in place of %s since epoch %d; %s", p.To, p.Slots, p.InPlaceOf, p.Epoch, counted)
 }
 
 // QuotaStatus is the use of a quota, as the answering process knows it.

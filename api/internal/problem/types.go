@@ -50,6 +50,8 @@ var (
 		"A stream of operations is answered while it is sent, and the server queues only some MiB of answers. Read while you send, ask for less with Prefer: return=minimal, or send smaller batches. Operations without an answer were not done."}
 	MoveRefused = &Type{"move-refused", 409, "The move cannot begin",
 		"The slots cannot move from this master to this partition now; the detail says why and what to do. GET /v1/status shows the masters and the move under way. The moves that the detail counts were made; nothing else was changed."}
+	PromotionRefused = &Type{"promotion-refused", 409, "The promotion cannot be made",
+		"The partition cannot take the place of this master now; the detail says why and what to do. Nothing was changed. GET /v1/status shows the masters and the state of the partitions."}
 	LengthRequired = &Type{"length-required", 411, "The request does not state the length of its body",
 		"A request with a body has a Content-Length, or is sent in chunks; Content-Length: 0 is the empty value. Without either, a body that was lost on the way would look like an empty body. Nothing was stored."}
 	Resync = &Type{"resync", 410, "Changes after this token are lost",
@@ -124,6 +126,8 @@ var (
 		"The new master could not be brought level within ten seconds, so the old master takes writes again. No write was lost. The request can be repeated, best once GET /v1/status shows both partitions as ready."}
 	MoveUnfinished = &Type{"move-unfinished", 503, "It is unknown whether the move has begun",
 		"Too few voters answered, or the time of the request is over. The move has not begun, or the servers complete or abort it by themselves once the partitions answer. No write is lost. See GET /v1/status before you repeat the request."}
+	PromotionUnfinished = &Type{"promotion-unfinished", 503, "The promotion has not ended",
+		"Too few voters answered, or the time of the request is over. The promotion has not begun, or the servers complete it by themselves once the partitions answer. See GET /v1/status before you repeat the request."}
 	Overloaded = &Type{"overloaded", 503, "The memory for requests is in use",
 		"Bodies and values of all requests together may take only so much memory, http.request_memory of the configuration. Nothing was stored. The request can be repeated; Retry-After suggests when. Small requests are never refused for this reason."}
 	TimedOut = &Type{"timed-out", 503, "The server gave up the request",
@@ -147,9 +151,9 @@ var (
 // Types lists all problem types in the order of the index page.
 var Types = []*Type{
 	InvalidKey, InvalidParameter, InvalidCursor, InvalidHeader, InvalidJSON, InvalidItem, IncompleteBody, Digest, Unauthenticated, Forbidden, CrossOrigin, HTTPSRequired, UnknownHost,
-	NotFound, UnknownRoute, Method, NotAcceptable, Timeout, AnswersUnread, MoveRefused, LengthRequired, Resync, Precondition, StaleFence, LockHeld, LockQueue, NoLock, Protection, TooLarge,
+	NotFound, UnknownRoute, Method, NotAcceptable, Timeout, AnswersUnread, MoveRefused, PromotionRefused, LengthRequired, Resync, Precondition, StaleFence, LockHeld, LockQueue, NoLock, Protection, TooLarge,
 	Encoding, MediaType, Range, DifferentMasters,
 	UnknownAccount, UnknownTransfer, IDConflict, InsufficientFunds, TransferFailed, WrongState, InvalidTransfer, CurrencyMismatch, BalanceOverflow, LedgerHalted, NotLevel,
 	TooManyRequests, Internal, MasterUnavailable, InsufficientStorage, QuotaExceeded, OutcomeUnknown,
-	NoPartition, Session, SessionLost, TooStale, TooFewPartitions, MoveAborted, MoveUnfinished, Overloaded, TimedOut, ShuttingDown, SyncElsewhere, Unhealthy, AuditUnavailable, NotReady,
+	NoPartition, Session, SessionLost, TooStale, TooFewPartitions, MoveAborted, MoveUnfinished, PromotionUnfinished, Overloaded, TimedOut, ShuttingDown, SyncElsewhere, Unhealthy, AuditUnavailable, NotReady,
 }

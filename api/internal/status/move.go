@@ -141,36 +141,10 @@ func moveProblem(err error, made, of int) error {
 
 // readMove reads the body of a request to move slots.
 func readMove(w *exchange.Response, r *exchange.Request) (q store.MoveRequest, plan bool, err error) {
-	if r.Header["Content-Encoding"] != nil {
-		return q, false, problem.New(problem.Encoding, "The body of a move has no Content-Encoding.")
-	}
-	if mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); r.Header["Content-Type"] != nil && (err != nil || mediaType != "application/json") {
-		e := problem.New(problem.MediaType, "A move is a JSON object, application/json.")
-		e.Members.Available = []string{"application/json"}
-		return q, false, e
-	}
-	body, err := w.ReadBody(r, maxMoveBytes, problem.BodyTooLarge)
-	if err != nil {
-		return q, false, err
-	}
-	d := wire.NewDecoder()
-	d.Reset(body)
-	if d.PeekKind() != '{' {
-		return q, false, problem.New(problem.InvalidJSON, "The body is not a JSON object.")
-	}
-	err = d.Object(func(name jsontext.Value) error {
-		value, err := d.ReadValue()
-		if err == nil {
-			err = setMoveMember(&q, &plan, name, value)
-		}
-		return err
-	})
-	if err == nil {
-		err = d.End()
-	}
+	err = readObject(w, r, "a move", func(name, value jsontext.Value) error { return setMoveMember(&q, &plan, name, value) })
 	switch {
 	case err != nil:
-		return q, false, wire.Syntax(err)
+		return q, false, err
 	case q.From == "" && q.To == "":
 		return q, false, problem.Item("from", "A move needs the member from, the member to, or both.")
 	case q.Slots != nil && (q.From == "" || q.To == ""):
@@ -179,23 +153,74 @@ func readMove(w *exchange.Response, r *exchange.Request) (q store.MoveRequest, p
 	return q, plan, nil
 }
 
-// setMoveMember decodes a member of a move; null stands for a missing member.
+// readObject reads the body of a request, a JSON object that stands for subject, and calls set for each member.
+func readObject(w *exchange.Response, r *exchange.Request, subject string, set func(name, value jsontext.Value) error) error {
+	if r.Header["Content-Encoding"] != nil {
+		return problem.New(problem.Encoding, "The body of %s has no Content-Encoding.", subject)
+	}
+	if mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); r.Header["Content-Type"] != nil && (err != nil || mediaType != "application/json") {
+		e := problem.New(problem.MediaType, "The body of %s is a JSON object, application/json.", subject)
+		e.Members.Available = []string{"application/json"}
+		return e
+	}
+	body, err := w.ReadBody(r, maxMoveBytes, problem.BodyTooLarge)
+	if err != nil {
+		return err
+	}
+	d := wire.NewDecoder()
+	d.Reset(body)
+	if d.PeekKind() != '{' {
+		return problem.New(problem.InvalidJSON, "The body is not a JSON object.")
+	}
+	err = d.Object(func(name jsontext.Value) error {
+		value, err := d.ReadValue()
+		if err == nil {
+			err = set(name, value)
+		}
+		return err
+	})
+	if err == nil {
+		err = d.End()
+	}
+	if err != nil {
+		return wire.Syntax(err)
+	}
+	return nil
+}
+
+// textMember decodes a member that is a string; null stands for a missing member.
+func textMember(member string, value jsontext.Value) (text string, given bool, err error) {
+	if value.Kind() == 'n' {
+		return "", false, nil
+	}
+	if value.Kind() == '"' {
+		unquoted, err := wire.Unquote(value)
+		if err != nil {
+			return "", false, err
+		}
+		text = string(unquoted)
+	}
+	if text == "" {
+		return "", false, problem.Item(member, "The member %s is a string that is not empty.", member)
+	}
+	return text, true, nil
+}
+
+// flagMember decodes a member that is true or false; null stands for false.
+func flagMember(member string, value jsontext.Value) (bool, error) {
+	if value.Kind() != 't' && value.Kind() != 'f' && value.Kind() != 'n' {
+		return false, problem.Item(member, "The member %s is true or false.", member)
+	}
+	return value.Kind() == 't', nil
+}
+
+// setMoveMember decodes a member of a move.
 func setMoveMember(q *store.MoveRequest, plan *bool, name, value jsontext.Value) (err error) {
-	member, text := strings.Trim(string(name), `"`), ""
+	member, text, given := strings.Trim(string(name), `"`), "", false
 	switch member {
 	case "from", "to", "slots":
-		if value.Kind() == 'n' {
-			return nil
-		}
-		if value.Kind() == '"' {
-			unquoted, err := wire.Unquote(value)
-			if err != nil {
-				return err
-			}
-			text = string(unquoted)
-		}
-		if text == "" {
-			return problem.Item(member, "The member %s is a string that is not empty.", member)
+		if text, given, err = textMember(member, value); err != nil || !given {
+			return err
 		}
 	}
 	switch member {
@@ -208,10 +233,8 @@ func setMoveMember(q *store.MoveRequest, plan *bool, name, value jsontext.Value)
 			return problem.Item(member, "The member slots is invalid: %s.", err)
 		}
 	case "plan":
-		if value.Kind() != 't' && value.Kind() != 'f' && value.Kind() != 'n' {
-			return problem.Item(member, "The member plan is true or false.")
-		}
-		*plan = value.Kind() == 't'
+		*plan, err = flagMember(member, value)
+		return err
 	default:
 		return problem.Item(wire.Shorten(name), "There is no member %s of a move; there are from, to, slots and plan.", wire.Shorten(name))
 	}

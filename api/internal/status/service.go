@@ -42,6 +42,8 @@ type Store interface {
 	PlanMoves(q store.MoveRequest) ([]store.MoveRequest, error)
 	// Move moves slots and calls progress at each stage. A move that has begun goes on without its process.
 	Move(ctx context.Context, q store.MoveRequest, progress func(store.MoveStage)) error
+	// Promote replaces a lost master and calls progress at each stage. A promotion that has begun goes on without its process.
+	Promote(ctx context.Context, q store.PromoteRequest, progress func(store.PromoteStage)) (store.Promoted, error)
 }
 
 // New returns a Service.

@@ -106,7 +106,10 @@ func newClusterMap(m *store.ClusterMap) *wire.ClusterMap {
 		d.Masters[i] = wire.Master{Name: wire.Text(o.Name), Slots: o.Slots, Epoch: o.Epoch}
 	}
 	if m.Move != nil {
-		d.Move = &wire.Move{From: wire.Text(m.Move.From), To: wire.Text(m.Move.To), Slots: m.Move.Slots}
+		d.Move = &wire.Move{From: wire.Text(m.Move.From), To: wire.Text(m.Move.To), Slots: m.Move.Slots, Lost: m.Move.Lost}
+	}
+	if m.Lease > 0 {
+		d.LeaseMS, d.HasLease = m.Lease.Milliseconds(), &m.HasLease
 	}
 	return d
 }
