@@ -179,6 +179,7 @@ type process struct {
 	asleep  int     // until this time
 	done    bool
 	m       *clusterMap // the newest map that the process knows to be chosen; nil: none
+	ballot  int         // under which a majority showed m
 	until   float64     // the end of the lease, by the process's own clock
 	view    []row       // of a reader of the feed: by key
 	resume  func() (struct{}, bool)
@@ -201,7 +202,7 @@ type discarded struct{}
 
 func (p *process) start() {
 	p.stop()
-	p.m, p.until, p.asleep, p.done = nil, -1, 0, false
+	p.m, p.ballot, p.until, p.asleep, p.done = nil, 0, -1, 0, false
 	p.resume, p.discard = iter.Pull(func(yield func(struct{}) bool) {
 		defer func() {
 			if r := recover(); r != nil {
@@ -266,13 +267,18 @@ func (p *process) mayServe(slot, master, epoch int) bool {
 	return p.m != nil && p.m.isMaster(slot, master, epoch) && (!p.w.has(leases) || p.clock() < p.until)
 }
 
-// readMap confirms the map by a majority that shows the same accepted ballot, and extends the lease.
+// readMap confirms the map by a majority that shows the same accepted ballot, and extends the lease: also by a majority that
+// shows no later ballot than that of the map.
 func (p *process) readMap() {
 	began := p.clock()
 	var seen []clusterRow
+	older := 0
 	for _, id := range p.w.shuffled() {
 		p.yield()
 		q := p.reaches(id)
+		if q != nil && p.m != nil && q.accepted <= p.ballot {
+			older++
+		}
 		if q == nil || p.w.has(barrier) && q.durable.accepted != q.accepted {
 			continue
 		}
@@ -286,9 +292,12 @@ func (p *process) readMap() {
 			}
 		}
 		if n >= p.w.majority && (p.m == nil || a.m.epoch > p.m.epoch || a.m == p.m || !p.w.has(equalBallots) && a.m.epoch == p.m.epoch) {
-			p.m, p.until = a.m, began+leaseTime
+			p.m, p.ballot, p.until = a.m, a.accepted, began+leaseTime
 			break
 		}
+	}
+	if older >= p.w.majority {
+		p.until = max(p.until, began+leaseTime)
 	}
 	if !p.w.has(leases) { // the newest map that any partition shows
 		for _, a := range seen {
