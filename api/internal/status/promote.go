@@ -34,6 +34,8 @@ func (s *Service) Promote(w *exchange.Response, r *exchange.Request) error {
 	case err == nil:
 	case r.Context().Err() != nil:
 		return r.Context().Err()
+	case s.Draining.Err() != nil && errors.Is(err, context.Canceled):
+		return problem.New(problem.ShuttingDown, "The server is shutting down, and the promotion has not begun.")
 	case errors.Is(err, store.ErrPromoteRefused):
 		return problem.New(problem.PromotionRefused, "%s.", strings.ReplaceAll(err.Error(), "\n", "; "))
 	default:
