@@ -128,22 +128,7 @@ func TestLostMasterIsReplaced(t *testing.T) {
 	if _, err := runnel.Run(t, "promote", "partition-1", "--old-master-is-stopped", "partition-0", "--config", file); err == nil {
 		t.Error("a master that answers was replaced")
 	}
-	ws := &writers{acked: make(map[string]string)}
-	stop := ws.run(node.URL)
-	eventually(t, "writes before", func() bool { return ws.count() >= 500 })
-	server.Kill()
-	time.Sleep(time.Second)
-	before, began := ws.count(), time.Now()
-	t.Log(strings.TrimSpace(mustRun(t, "promote", "partition-1", "--old-master-is-stopped", "partition-0", "--config", file)))
-	eventually(t, "write afterwards", func() bool { return ws.count() > before })
-	t.Logf("the first write was answered %v after the beginning of the promotion", time.Since(began).Round(time.Millisecond))
-	eventually(t, "writes afterwards", func() bool { return ws.count() >= before+500 })
-	stop()
-	for name, value := range ws.acked {
-		if status, body := get(t, node.URL+"/v1/keys/"+name+"?consistency=master"); status != http.StatusOK || body != value {
-			t.Errorf("a write that a majority held: %s is %q, status %d", name, body, status)
-		}
-	}
+	loseMaster(t, server, node, file, "--old-master-is-stopped")
 
 	server.Start()
 	var state string
@@ -175,6 +160,49 @@ func TestLostMasterIsReplaced(t *testing.T) {
 	})
 	if status := put(t.Context(), node.URL+"/v1/keys/last", "1"); status != http.StatusCreated {
 		t.Errorf("a write after the move back: %d", status)
+	}
+	if err := node.Stop(t); err != nil {
+		t.Error(err)
+	}
+}
+
+// loseMaster stops the server of the master under load and promotes another partition. Every write is readable afterwards that
+// was answered as held by a majority.
+func loseMaster(t *testing.T, server *servers.Server, node *runnel.Process, file, flag string) {
+	t.Helper()
+	ws := &writers{acked: make(map[string]string)}
+	stop := ws.run(node.URL)
+	eventually(t, "writes before", func() bool { return ws.count() >= 500 })
+	server.Kill()
+	time.Sleep(time.Second)
+	before, began := ws.count(), time.Now()
+	t.Log(strings.TrimSpace(mustRun(t, "promote", "partition-1", flag, "partition-0", "--config", file)))
+	eventually(t, "write afterwards", func() bool { return ws.count() > before })
+	t.Logf("the first write was answered %v after the beginning of the promotion", time.Since(began).Round(time.Millisecond))
+	eventually(t, "writes afterwards", func() bool { return ws.count() >= before+500 })
+	stop()
+	for name, value := range ws.acked {
+		if status, body := get(t, node.URL+"/v1/keys/"+name+"?consistency=master"); status != http.StatusOK || body != value {
+			t.Errorf("a write that a majority held: %s is %q, status %d", name, body, status)
+		}
+	}
+}
+
+// TestLostMasterIsReplacedByLeases: no operator says that the old master is stopped.
+func TestLostMasterIsReplacedByLeases(t *testing.T) {
+	server := servers.NewMariaDB(t)
+	dir := t.TempDir()
+	file := runnel.WriteConfig(t, "[store]\ntimeout = \"2s\"\n", server.Database(t), "sqlite:"+filepath.Join(dir, "1.db"), "sqlite:"+filepath.Join(dir, "2.db"))
+	node := runnel.Serve(t, "--config", file)
+	node.AwaitOK(t, "/readyz?write")
+	mustRun(t, "migrate", "--finish", "--config", file)
+	eventually(t, "leases", func() bool {
+		out, err := runnel.Run(t, "leases", "4s", "--config", file)
+		return err == nil && strings.Contains(out, "master leases of 4s")
+	})
+	loseMaster(t, server, node, file, "--in-place-of")
+	if _, body := get(t, node.URL+"/v1/status"); !strings.Contains(body, `"lease_ms":4000,"has_lease":true`) {
+		t.Errorf("the status shows no lease: %s", body)
 	}
 	if err := node.Stop(t); err != nil {
 		t.Error(err)
