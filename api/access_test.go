@@ -385,7 +385,7 @@ func TestInvalidKeysLookAlike(t *testing.T) {
 // TestBrokenCredentialsAreNotAnonymous: a sender of credentials is not answered like a sender without a key.
 func TestBrokenCredentialsAreNotAnonymous(t *testing.T) {
 	n, _, _ := newGuarded(t, true)
-	for _, headers := range [][]string{{"Authorization", ""}, {"Authorization", "Bearer"}, {"Authorization", "Bearer "}, {"Authorization", "Basic YTpi"}, {"Authorization", "Bearer read", "Authorization", "Bearer read"},
+	for _, headers := range [][]string{{"Authorization", ""}, {"Authorization", "Bearer"}, {"Authorization", "Bearer "}, {"Authorization", "Basic YTpi"}, {"Authorization", "Basic YTo="}, {"Authorization", "Bearer read", "Authorization", "Bearer read"},
 		{"Cookie", "__Host-runnel=", "X-Forwarded-Proto", "https"}} {
 		if w := n.Do(t, "GET", "/v1/keys/data/k", "", headers...); w.Code != 401 {
 			t.Errorf("%q: %d", headers, w.Code)
@@ -566,7 +566,7 @@ func isPrivate(h http.Header) bool {
 
 // FuzzAuthorization: no header but that of the key is accepted, and none breaks the server.
 func FuzzAuthorization(f *testing.F) {
-	for _, seed := range []string{"", "Bearer", "Bearer ", "Bearer admi", "Bearer admin ", "Basic admin", "Bearer  admin", "bearer admin", "Bearer admin, Bearer admin", "Bearer\tadmin", "admin"} {
+	for _, seed := range []string{"", "Bearer", "Bearer ", "Bearer admi", "Bearer admin ", "Basic admin", "Bearer  admin", "bearer admin", "Bearer admin, Bearer admin", "Bearer\tadmin", "admin", "Basic YTphZG1pbg==", "Basic YTphZG1pbg", "Basic YWRtaW46", "basic OmFkbWlu"} {
 		f.Add(seed)
 	}
 	n, _, _ := newGuarded(f, false)
@@ -576,7 +576,8 @@ func FuzzAuthorization(f *testing.F) {
 		w := httptest.NewRecorder()
 		n.ServeHTTP(w, r)
 		scheme, token, _ := strings.Cut(given, " ")
-		valid := strings.EqualFold(scheme, "Bearer") && mayUse["open"] != nil && senders[strings.TrimLeft(token, " ")].Roles != nil
+		_, password, _ := r.BasicAuth()
+		valid := strings.EqualFold(scheme, "Bearer") && senders[strings.TrimLeft(token, " ")].Roles != nil || senders[password].Roles != nil
 		if !valid && w.Code != 401 {
 			t.Errorf("%q: %d", given, w.Code)
 		}

@@ -145,7 +145,7 @@ func (s *Shared) authenticate(w *Response, r *Request, n Need) error {
 // sender returns the holder of the token of a request; without a token the browser that has signed in, and without a
 // cookie the holder of the key for the client's certificate.
 func (s *Shared) sender(r *Request) (*access.Identity, error) {
-	token := tokenOf(r.Header)
+	token := tokenOf(r.Request)
 	if cookie, found := signin.Find(r.Request); found && token == "" {
 		return s.signedIn(r, cookie)
 	}
@@ -176,13 +176,14 @@ func (s *Shared) knownName(c *x509.Certificate) string {
 	return ""
 }
 
-// notAToken stands for credentials that are no bearer token. No key looks like it.
+// notAToken stands for credentials without a token. No key looks like it.
 const notAToken = "?"
 
-// tokenOf returns the bearer token of a request (RFC 6750, section 2.1); "" without credentials. A key never stands in
-// the query, because proxies and browsers store queries.
-func tokenOf(h http.Header) string {
-	given := h["Authorization"]
+// tokenOf returns the bearer token of a request (RFC 6750, section 2.1), or the password of Basic credentials (RFC 7617), for
+// tools that can send nothing else; their user name does not count. "" without credentials. A key never stands in the query,
+// because proxies and browsers store queries.
+func tokenOf(r *http.Request) string {
+	given := r.Header["Authorization"]
 	switch len(given) {
 	case 0:
 		return ""
@@ -190,6 +191,9 @@ func tokenOf(h http.Header) string {
 		const scheme = "Bearer "
 		if v := given[0]; len(v) > len(scheme) && strings.EqualFold(v[:len(scheme)], scheme) {
 			return strings.TrimLeft(v[len(scheme):], " ")
+		}
+		if _, password, ok := r.BasicAuth(); ok && password != "" {
+			return password
 		}
 	}
 	return notAToken

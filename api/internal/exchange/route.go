@@ -32,10 +32,14 @@ type Request struct {
 	Until    time.Time        // when the sign-in of Browser ends; zero if the cookie is not valid
 }
 
-// hasAmbientKey reports whether the request has the key of a certificate or a cookie, which a browser adds by itself to the
-// requests of every page.
+// hasAmbientKey reports whether the request has the key of a certificate or a cookie, or Basic credentials, which a browser
+// adds by itself to the requests of every page.
 func (r *Request) hasAmbientKey() bool {
-	return r.Identity != nil && r.Identity.KeyID != "" && r.Header["Authorization"] == nil
+	if r.Identity == nil || r.Identity.KeyID == "" {
+		return false
+	}
+	_, _, isBasic := r.BasicAuth()
+	return isBasic || r.Header["Authorization"] == nil
 }
 
 // Method is a method of a resource.
