@@ -17,7 +17,7 @@ const module = "github.com/runnelkv/runnel"
 // arrows lists the imports that each package may have, as the layout in CONTRIBUTING.md shows. A package without a
 // row takes the row of the nearest folder above.
 var arrows = map[string][]string{
-	"cmd/runnel":                      {"config", "api/client", "api/wire", "cmd/runnel/internal/archive", "cmd/runnel/internal/console", "cmd/runnel/internal/doctor", "cmd/runnel/internal/keys", "cmd/runnel/internal/load", "cmd/runnel/internal/migrate", "cmd/runnel/internal/moves", "cmd/runnel/internal/node", "cmd/runnel/internal/session", "cmd/runnel/internal/transfer", "store", "cmd/runnel/internal/files", "cmd/runnel/internal/ledger", "cmd/runnel/internal/locks"},
+	"cmd/runnel":                      {"config", "api/client", "api/wire", "cmd/runnel/internal/archive", "cmd/runnel/internal/console", "cmd/runnel/internal/doctor", "cmd/runnel/internal/keys", "cmd/runnel/internal/load", "cmd/runnel/internal/migrate", "cmd/runnel/internal/moves", "cmd/runnel/internal/node", "cmd/runnel/internal/session", "cmd/runnel/internal/transfer", "store", "cmd/runnel/internal/files", "cmd/runnel/internal/ledger", "cmd/runnel/internal/locks", "cmd/runnel/internal/terraform"},
 	"cmd/runnel/internal/archive":     {"config", "cmd/runnel/internal/console", "cmd/runnel/internal/node", "store/backup", "store/partition"},
 	"cmd/runnel/internal/console":     {},
 	"cmd/runnel/internal/doctor":      {"config", "cmd/runnel/internal/node", "store/partition/mysql"},
@@ -27,6 +27,7 @@ var arrows = map[string][]string{
 	"cmd/runnel/internal/load":        {},
 	"cmd/runnel/internal/migrate":     {"store/partition"},
 	"cmd/runnel/internal/locks":       {"api/client", "cmd/runnel/internal/console"},
+	"cmd/runnel/internal/terraform":   {"api/client", "cmd/runnel/internal/console"},
 	"cmd/runnel/internal/moves":       {"cmd/runnel/internal/console", "store"},
 	"cmd/runnel/internal/node":        {"api/audit", "config", "api", "api/wire", "cmd/runnel/internal/console", "sync", "sync/webhook", "store", "store/access", "store/ledger", "store/partition", "store/partition/mysql", "store/partition/sqlite", "store/partition/sqlengine", "store/file", "sync/files"},
 	"cmd/runnel/internal/session":     {"cmd/runnel/internal/console", "store"},
@@ -58,6 +59,7 @@ var arrows = map[string][]string{
 	"store/partition/mysqltest":       {"store/partition", "store/partition/sqlengine", "store/partition/mysql", "test/servers"},
 	"store/lock":                      {"store", "store/internal/guard", "store/partition"},
 	"store/ledger":                    {"store"},
+	"store/terraform":                 {"store", "store/lock"},
 	"store/file":                      {"store", "store/partition"},
 	"store/access":                    {"store"},
 	"sync":                            {"store", "store/partition", "sync/internal/durability", "sync/internal/lease", "sync/internal/snapshot"},
@@ -86,6 +88,7 @@ var arrows = map[string][]string{
 	"api/internal/exchange":           {"api/audit", "api/wire", "api/internal/budget", "api/internal/cors", "api/internal/negotiate", "api/internal/pages", "api/internal/problem", "api/internal/signin", "api/internal/transport", "api/internal/write", "store", "store/partition", "store/access"},
 	"api/internal/keys":               {"api/wire", "api/internal/budget", "api/internal/cursor", "api/internal/digest", "api/internal/document", "api/internal/etag", "api/internal/exchange", "api/internal/negotiate", "api/internal/problem", "api/internal/ranges", "api/internal/write", "store", "store/lock"},
 	"api/internal/locks":              {"api/wire", "api/internal/cursor", "api/internal/etag", "api/internal/exchange", "api/internal/problem", "store", "store/lock"},
+	"api/internal/terraform":          {"api/wire", "api/internal/cursor", "api/internal/digest", "api/internal/exchange", "api/internal/negotiate", "api/internal/problem", "store", "store/lock", "store/terraform"},
 	"api/internal/batch":              {"api/audit", "api/wire", "api/internal/budget", "api/internal/document", "api/internal/etag", "api/internal/exchange", "api/internal/negotiate", "api/internal/problem", "api/internal/write", "store", "store/partition", "store/access"},
 	"api/internal/feed":               {"api/wire", "api/internal/budget", "api/internal/document", "api/internal/exchange", "api/internal/negotiate", "api/internal/problem", "store"},
 	"api/internal/files":              {"api/wire", "api/internal/cursor", "api/internal/digest", "api/internal/document", "api/internal/etag", "api/internal/exchange", "api/internal/negotiate", "api/internal/problem", "api/internal/ranges", "api/internal/write", "store", "store/file"},
@@ -93,7 +96,7 @@ var arrows = map[string][]string{
 	"api/internal/status":             {"api/wire", "api/internal/document", "api/internal/exchange", "api/internal/problem", "store"},
 	"api/internal/ledger":             {"api/audit", "api/wire", "api/internal/cursor", "api/internal/etag", "api/internal/exchange", "api/internal/negotiate", "api/internal/problem", "store", "store/ledger"},
 	"api/internal/apitest":            {"api", "api/wire", "api/internal/exchange", "api/internal/transport", "store", "store/partition", "store/partition/memory", "store/access", "store/file"},
-	"api":                             {"api/internal/ratelimit", "api/internal/signin", "api/internal/forwarded", "api/audit", "api/wire", "api/internal/budget", "api/internal/cors", "api/internal/exchange", "api/internal/keys", "api/internal/batch", "api/internal/feed", "api/internal/status", "api/internal/pages", "api/internal/negotiate", "api/internal/problem", "api/internal/transport", "api/internal/ledger", "store/ledger", "store", "store/access", "api/internal/files", "store/file", "api/s3", "api/internal/locks", "api/wire", "store/lock"},
+	"api":                             {"api/internal/ratelimit", "api/internal/signin", "api/internal/forwarded", "api/audit", "api/wire", "api/internal/budget", "api/internal/cors", "api/internal/exchange", "api/internal/keys", "api/internal/batch", "api/internal/feed", "api/internal/status", "api/internal/pages", "api/internal/negotiate", "api/internal/problem", "api/internal/transport", "api/internal/ledger", "store/ledger", "store", "store/access", "api/internal/files", "store/file", "api/s3", "api/internal/locks", "api/wire", "store/lock", "api/internal/terraform", "store/terraform"},
 	"api/client":                      {"api/wire"},
 	"test":                            {"*"},
 }

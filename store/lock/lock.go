@@ -213,9 +213,7 @@ func (l *Locks) Admit(ctx context.Context, name string, fences []store.Fence) er
 	case slices.Contains(fences, store.Fence{Name: name, Fence: held.Fence}):
 		return nil
 	}
-	e := &store.LockedError{Name: name, RetryAfter: max(0, time.Until(held.ExpiresAt.Time()))}
-	e.Holder.Owner, e.Holder.ExpiresAt, e.Holder.Info = held.Owner, held.ExpiresAt, held.Info
-	return e
+	return held.Locked()
 }
 
 // List returns held locks in the order of their names, as a partition knows them that answers reads: a lock may have ended
