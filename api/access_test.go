@@ -32,8 +32,9 @@ import (
 func TestEveryMethodStatesItsNeed(t *testing.T) {
 	needs := apitest.New(t).Needs()
 	described := map[string]string{}
-	for path, item := range apitest.Description(t).Paths.Map() {
-		for method, operation := range item.Operations() {
+	doc := apitest.Description(t)
+	for path := range doc.Paths.Map() {
+		for method, operation := range apitest.Operations(doc, path) {
 			need, _ := operation.Extensions["x-access"].(string)
 			described[method+" "+path] = need
 			if isOpen := operation.Security != nil && len(*operation.Security) == 0; isOpen != (need == "open") {
@@ -245,7 +246,7 @@ func requestTo(method, path string) (target, body, mediaType string) {
 		target += "?prefix=data/"
 	case path == "/v1/transfers":
 		target += "?account=data/a"
-	case path == "/v1/keys" && method != "POST", path == "/v1/locks" && method != "POST", strings.HasSuffix(path, "bucket/"), path == "/v1/changes":
+	case path == "/v1/keys" && method != "POST", path == "/v1/locks" && method != "POST", path == "/v1/terraform", strings.HasSuffix(path, "bucket/"), path == "/v1/changes":
 		target += "?prefix=data/"
 	case path == "/v1/batch":
 		return target, `[{"op":"put","key":"data/k","value":"v"}]`, "application/json"
@@ -253,6 +254,10 @@ func requestTo(method, path string) (target, body, mediaType string) {
 		return target, `{"then":[{"op":"put","key":"data/k","value":"v"}]}`, "application/json"
 	case path == "/v1/locks":
 		return target, `{"owner":"a","ttl":"1s","names":["data/k"]}`, "application/json"
+	case strings.HasPrefix(path, "/v1/terraform/") && (method == "LOCK" || method == "UNLOCK" || strings.HasSuffix(path, "/lock")):
+		return target, `{"ID":"a"}`, "application/json"
+	case path == "/v1/terraform/{name}" && (method == "POST" || method == "PUT"):
+		return target, `{"serial":1,"lineage":"a"}`, "application/json"
 	case path == "/v1/locks/{name}" && method == "PUT":
 		return target, `{"owner":"a","ttl":"1s"}`, "application/json"
 	case path == "/v1/promote":
@@ -302,8 +307,9 @@ func TestAccessToEveryRoute(t *testing.T) {
 func checkAccess(t *testing.T, mayUse map[string][]string, credentials func(sender string) []string) {
 	guarded, _, guardedStore := newGuarded(t, false)
 	public, _, publicStore := newGuarded(t, true)
-	for path, item := range apitest.Description(t).Paths.Map() {
-		for method, operation := range item.Operations() {
+	doc := apitest.Description(t)
+	for path := range doc.Paths.Map() {
+		for method, operation := range apitest.Operations(doc, path) {
 			need, _ := operation.Extensions["x-access"].(string)
 			allowed := mayUse[need]
 			if allowed == nil {

@@ -103,7 +103,7 @@ func (s *Server) admitStream(r *exchange.Request) (release func(), err error) {
 // knownMethod bounds the values of the label method, because clients may invent methods.
 func knownMethod(method string) string {
 	switch method {
-	case "GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH":
+	case "GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH", "LOCK", "UNLOCK":
 		return method
 	}
 	return "other"

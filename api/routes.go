@@ -16,8 +16,10 @@ import (
 	"github.com/runnelkv/runnel/api/internal/negotiate"
 	"github.com/runnelkv/runnel/api/internal/pages"
 	"github.com/runnelkv/runnel/api/internal/status"
+	"github.com/runnelkv/runnel/api/internal/terraform"
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store/lock"
+	states "github.com/runnelkv/runnel/store/terraform"
 )
 
 // newRouter returns all routes. Routes are tried in order, so the keys come first.
@@ -57,10 +59,12 @@ func (s *Server) newRouter(state *status.Service) *mux.Router {
 		ofKey(path, methods{"GET": answer(exchange.ReadKey, c.Get, negotiate.Classic), "PUT": put, "POST": put, "DELETE": answer(exchange.WriteKey, c.Delete, nil)})
 	}
 	below(wire.FilesPath, "path", fileMethods(files.New(s.shared, s.options.Store, s.options.Files)))
-	l := locks.New(s.shared, lock.New(s.options.Store))
+	held := lock.New(s.options.Store)
+	l := locks.New(s.shared, held)
 	at(wire.LocksPath, lockMethods(l))
 	below(locks.Path, "name", namedLockMethods(l)).Keyed = locks.Path
 	ledger.New(s.shared, s.ledger).AddRoutes(at)
+	terraform.New(s.shared, states.New(s.options.Store, held, s.options.TerraformKeep), s.options.Store.MaxValueBytes).AddRoutes(router)
 	at("/v1/session", methods{"POST": answer(exchange.AnyKey, s.shared.SignInBrowser, nil), "DELETE": answer(exchange.Open, s.shared.SignOutBrowser, nil)})
 	s.addOperations(at, state)
 	at("/openapi.yaml", methods{"GET": serveFile("application/yaml", "no-cache", openAPI)})

@@ -37,11 +37,13 @@ type Options struct {
 	Files  *file.Service  // nil: no files
 	// FilesStatus is the state of the work on the chunks of files; nil: the work is done elsewhere.
 	FilesStatus func() *wire.FilesStatus
-	Syncer      Syncer       // nil: the sync process runs elsewhere
-	Node        string       // name of this process, for the status
-	Version     string       // of the program, for the status and the pages
-	Logger      *slog.Logger // default slog.Default()
-	Access      *slog.Logger // one record for each request; nil: none
+	// TerraformKeep is the number of versions of each state of Terraform that are kept; default 20.
+	TerraformKeep int
+	Syncer        Syncer       // nil: the sync process runs elsewhere
+	Node          string       // name of this process, for the status
+	Version       string       // of the program, for the status and the pages
+	Logger        *slog.Logger // default slog.Default()
+	Access        *slog.Logger // one record for each request; nil: none
 	// CombinedLog receives a line for each request, in the combined format of Apache and nginx; nil: none.
 	CombinedLog io.Writer
 	Audit       *audit.Log // records acts; nil: none

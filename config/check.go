@@ -38,6 +38,7 @@ func (c *checker) config(cfg *Config) {
 	c.sync(cfg.Sync)
 	c.files(cfg.Files)
 	c.s3(cfg.S3)
+	c.count("terraform.keep", cfg.Terraform.Keep, 1, 1000)
 	c.admin(cfg.Admin)
 	c.log(cfg.Log)
 	c.limits(cfg.Limits)

@@ -20,6 +20,7 @@ type Config struct {
 	Sync       Sync        `toml:"sync" json:"sync"`
 	Files      Files       `toml:"files" json:"files"`
 	S3         S3          `toml:"s3" json:"s3"`
+	Terraform  Terraform   `toml:"terraform" json:"terraform"`
 	Admin      Admin       `toml:"admin" json:"admin"`
 	Log        Log         `toml:"log" json:"log"`
 	Audit      Audit       `toml:"audit" json:"audit"`
@@ -104,6 +105,11 @@ type Files struct {
 type S3 struct {
 	Listen string `toml:"listen" json:"listen"` // host:port; "": none
 	Domain string `toml:"domain" json:"domain"` // BUCKET.Domain names a bucket; "": buckets stand in the path alone
+}
+
+// Terraform configures the states of Terraform and OpenTofu.
+type Terraform struct {
+	Keep int `toml:"keep" json:"keep"` // versions of each state, the present version among them
 }
 
 // Admin configures the listener for operators.
@@ -230,6 +236,8 @@ func base() *Config {
 		},
 		Files: Files{ChunkBytes: MiB, Copies: 2, Grace: time.Hour, CheckEvery: 5 * time.Minute, ScrubRate: 4 * MiB},
 		Log:   Log{Level: slog.LevelInfo, Format: FormatText, AccessFormat: AccessCombined},
+
+		Terraform: Terraform{Keep: 20},
 
 		Limits: Limits{FailuresPerAddress: 10, StreamsPerAddress: 2000, StreamsPerKey: 2000},
 		Auth:   Auth{MaxStale: 5 * time.Minute},

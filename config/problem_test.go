@@ -18,7 +18,7 @@ const good = "[[partition]]\nname = 'p'\nurl = 'sqlite:p.db'\n"
 const (
 	unknownHTTP = "unknown key; known here: listen, hosts, cors_origins, read_header_timeout, read_timeout, write_timeout, idle_timeout, " +
 		"drain, shutdown_timeout, max_header_bytes, max_connections, max_idle_connections, request_memory, trusted_proxies, tls"
-	unknownTop       = "unknown key; known here: http, store, sync, files, s3, admin, log, audit, limits, auth, partition, webhook, key, quota, certificate"
+	unknownTop       = "unknown key; known here: http, store, sync, files, s3, terraform, admin, log, audit, limits, auth, partition, webhook, key, quota, certificate"
 	unknownPartition = "unknown key; known here: name, url, password_file, max_connections"
 	badSize          = `must be a whole number of bytes, or one with a unit, such as "16MiB" or "8MB" ` +
 		`(B, KB, MB, GB are powers of 1000; KiB, MiB, GiB of 1024)`

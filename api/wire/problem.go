@@ -35,6 +35,9 @@ type ProblemMembers struct {
 	Owner     Text       `json:"owner,omitempty" xml:"owner,omitempty"`
 	ExpiresAt *time.Time `json:"expires_at,omitempty" xml:"expires_at,omitempty"`
 	Info      RawObject  `json:"info,omitempty" xml:"info,omitempty"`
+
+	// Of the lock of a state of Terraform, with the names that the tools read; nil for others.
+	*TerraformLock
 }
 
 // Funds are the money that an account can pay, and the amount that a transfer needs.

@@ -18,6 +18,7 @@ import (
 	"github.com/runnelkv/runnel/cmd/runnel/internal/files"
 	"github.com/runnelkv/runnel/cmd/runnel/internal/ledger"
 	"github.com/runnelkv/runnel/cmd/runnel/internal/locks"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/terraform"
 )
 
 const defaultServer = "http://127.0.0.1:8080"
@@ -70,10 +71,11 @@ func newRoot(p *program) *cobra.Command {
 		&cobra.Group{ID: groupClient, Title: "Use a server:"},
 	)
 	addGroup(root, groupServer, newServe(p), newSync(p), newInit(p), newBackup(p), newRestore(p), newMigrate(p), newPlan(p), newMove(p), newPromote(p), newLeases(p), newDoctor(p), newKey(p), newConfig(p))
+	connect := func() (*client.Client, error) { return p.client("", client.Options{}) }
 	addGroup(root, groupClient,
 		newGet(p), newPut(p), newTouch(p), newDelete(p), newList(p), newWatch(p), newStatus(p), newTxn(p), locks.NewCommand(p.locks()), newImport(p), newExport(p), newBench(p),
 		files.New(files.Program{Streams: &p.Streams, Client: func(o client.Options) (*client.Client, error) { return p.client("", o) }}),
-		ledger.New(&p.Streams, func() (*client.Client, error) { return p.client("", client.Options{}) }))
+		ledger.New(&p.Streams, connect), terraform.New(&p.Streams, connect))
 	root.AddCommand(newVersion(p))
 	wrapCommands(p, root)
 	return root

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -37,19 +38,32 @@ func Description(t testing.TB) *openapi3.T {
 	return doc
 }
 
+// Operations returns the described operations of a path by their methods. OpenAPI has no place for methods such as LOCK: the
+// extension x-aliases of a path names the operations that take their place.
+func Operations(doc *openapi3.T, path string) map[string]*openapi3.Operation {
+	item := doc.Paths.Value(path)
+	operations := item.Operations()
+	aliases, _ := item.Extensions["x-aliases"].(map[string]any)
+	for method, alias := range aliases {
+		of, at, _ := strings.Cut(alias.(string), " ")
+		operations[method] = doc.Paths.Value(at).GetOperation(of)
+	}
+	return operations
+}
+
 // checkDescribed validates an answer, and an accepted request, against openapi.yaml.
 func (n *Node) checkDescribed(t testing.TB, r *http.Request, w *httptest.ResponseRecorder) {
 	t.Helper()
 	doc := Description(t)
 	name := routeOf(doc, r.URL.EscapedPath())
 	item := doc.Paths.Value(name)
-	if item == nil || item.GetOperation(r.Method) == nil {
+	if item == nil || Operations(doc, name)[r.Method] == nil {
 		return // nothing is there, or a 405
 	}
 	request := &openapi3filter.RequestValidationInput{
 		Request:    r,
 		PathParams: map[string]string{},
-		Route:      &routers.Route{Spec: doc, Path: name, PathItem: item, Method: r.Method, Operation: item.GetOperation(r.Method)},
+		Route:      &routers.Route{Spec: doc, Path: name, PathItem: item, Method: r.Method, Operation: Operations(doc, name)[r.Method]},
 		Options:    &openapi3filter.Options{ExcludeRequestBody: true, IncludeResponseStatus: true, AuthenticationFunc: openapi3filter.NoopAuthenticationFunc},
 	}
 	maps.Copy(request.PathParams, pathParams(name, r.URL.EscapedPath()))
@@ -91,8 +105,10 @@ func checkResponse(t testing.TB, request *openapi3filter.RequestValidationInput,
 // pathParams returns the variables of a described path, decoded, if the path has a segment for each of the description.
 func pathParams(name, path string) map[string]string {
 	parts, segments := strings.Split(name, "/"), strings.Split(path, "/")
-	if last := len(parts) - 1; strings.Count(name, "{") == 1 && strings.HasPrefix(parts[last], "{") && len(segments) > len(parts) && name != "/v1/accounts/{id}" {
-		segments = append(segments[:last:last], strings.Join(segments[last:], "/")) // the variable is the whole rest
+	at := slices.IndexFunc(parts, func(part string) bool { return strings.HasPrefix(part, "{") })
+	if more := len(segments) - len(parts); more > 0 && strings.Count(name, "{") == 1 && !strings.HasPrefix(name, "/v1/accounts/") {
+		whole := strings.Join(segments[at:at+more+1], "/") // the variable holds slashes
+		segments = append(append(segments[:at:at], whole), segments[at+more+1:]...)
 	}
 	if len(parts) != len(segments) {
 		return nil
@@ -116,10 +132,11 @@ func routeOf(doc *openapi3.T, path string) string {
 	if doc.Paths.Value(path) != nil {
 		return path
 	}
+	found := "" // with the most segments: /v1/terraform/{name}/lock is no state
 	for name := range doc.Paths.Map() {
-		if strings.Contains(name, "{") && pathParams(name, path) != nil {
-			return name
+		if strings.Contains(name, "{") && pathParams(name, path) != nil && strings.Count(name, "/") > strings.Count(found, "/") {
+			found = name
 		}
 	}
-	return ""
+	return found
 }

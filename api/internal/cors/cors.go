@@ -9,7 +9,7 @@ import (
 )
 
 // methods are the methods of all routes.
-const methods = "GET, HEAD, PUT, PATCH, POST, DELETE"
+const methods = "GET, HEAD, PUT, PATCH, POST, DELETE, LOCK, UNLOCK"
 
 // requestFields are the fields of requests that routes read, beside the metadata. A browser asks for permission in lower
 // case.

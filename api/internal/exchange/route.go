@@ -55,6 +55,7 @@ type Resource struct {
 	shared  *Shared
 	Name    string // the path as in openapi.yaml
 	Keyed   string // path before the key; "" if the path names no key
+	Ending  string // path after the key
 	Methods map[string]Method
 	allow   string
 }
@@ -136,7 +137,7 @@ func (re *Resource) refuseMethod(w *Response, r *Request) error {
 // parse parses key and parameters and negotiates the variant. On the classic paths an invalid name is an unknown key.
 func (re *Resource) parse(r *Request, m *Method) (err error) {
 	if re.Keyed != "" {
-		if r.Key, err = re.shared.keyOf(r, re.Keyed); err != nil {
+		if r.Key, err = re.keyOf(r); err != nil {
 			if isClassic(r.URL.Path) && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 				return problem.New(problem.NotFound, "No key has this name: %s.", err)
 			}
@@ -150,11 +151,10 @@ func (re *Resource) parse(r *Request, m *Method) (err error) {
 	return err
 }
 
-// keyOf returns the key that follows prefix in the path. net/url has decoded the path exactly once; nothing has cleaned
-// it.
-func (s *Shared) keyOf(r *Request, prefix string) (store.Key, error) {
-	name := strings.TrimPrefix(r.URL.Path, prefix)
-	if err := s.Store.CheckName(name); err != nil {
+// keyOf returns the key in the path. net/url has decoded the path exactly once; nothing has cleaned it.
+func (re *Resource) keyOf(r *Request) (store.Key, error) {
+	name := strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, re.Keyed), re.Ending)
+	if err := re.shared.Store.CheckName(name); err != nil {
 		return "", err
 	}
 	return store.User.Key(name), nil

@@ -61,13 +61,17 @@ var (
 	StaleFence = &Type{"stale-fence", 412, "The fence is stale",
 		"The lock is not held with this fence: it has expired, was released or forced, or has another holder. Nothing was stored or changed. Acquire the lock again before you write."}
 	LockHeld = &Type{"lock-held", 423, "The lock is held",
-		"Another owner holds the lock, or comes first among those that wait. For a write, the lock protects the key, and the header Runnel-Fence does not name its fence. Nothing was stored. The members “owner”, “expires_at” and “info” describe the holder; Retry-After says when the lock expires unless it is renewed."}
+		"Another owner holds the lock, or comes first among those that wait. For a write, the lock protects the key, and the header Runnel-Fence does not name its fence. Nothing was stored. The members “owner”, “expires_at” and “info” describe the holder; Retry-After says when the lock expires unless it is renewed. For a state of Terraform or OpenTofu, “ID”, “Operation”, “Info”, “Who”, “Version”, “Created” and “Path” take the place of “info”, and tofu force-unlock takes the ID."}
 	LockQueue = &Type{"lock-queue-full", 429, "Too many clients wait for the lock",
 		"At most 1,000 clients wait for a lock at the same time. Nothing was changed. Retry-After says when to send the next request."}
 	NoLock = &Type{"no-such-lock", 404, "Nobody holds the lock",
 		"There is no lock of this name that is held. Nothing was changed."}
 	Protection = &Type{"protection-unavailable", 409, "No lock can protect a key yet",
 		"A lock protects a key only when every process that writes knows of locks. The detail says what an operator must do. Nothing was changed. Locks without “protects” work, and so does the header Runnel-Fence."}
+	NoState = &Type{"no-such-state", 404, "No such state",
+		"No state of Terraform or OpenTofu stands under this name, or the version is not kept any more. Nothing was changed. The tools begin with an empty state then."}
+	StateConflict = &Type{"state-conflict", 409, "The state cannot follow the state that stands",
+		"A state that is sent has the lineage of the state that stands, and a higher serial; the member “reason” says what differs. Another program has stored a state meanwhile, or the state belongs to another configuration. Nothing was stored. Read the state again, or send it with force=true, which takes any lineage and serial."}
 	TooLarge = &Type{"too-large", 413, "Too large",
 		"The value or body is larger than the server accepts. The member “max_bytes” gives the limit in bytes. Nothing was stored."}
 	Encoding = &Type{"unsupported-encoding", 415, "Unsupported content coding",
@@ -151,7 +155,7 @@ var (
 // Types lists all problem types in the order of the index page.
 var Types = []*Type{
 	InvalidKey, InvalidParameter, InvalidCursor, InvalidHeader, InvalidJSON, InvalidItem, IncompleteBody, Digest, Unauthenticated, Forbidden, CrossOrigin, HTTPSRequired, UnknownHost,
-	NotFound, UnknownRoute, Method, NotAcceptable, Timeout, AnswersUnread, MoveRefused, PromotionRefused, LengthRequired, Resync, Precondition, StaleFence, LockHeld, LockQueue, NoLock, Protection, TooLarge,
+	NotFound, UnknownRoute, Method, NotAcceptable, Timeout, AnswersUnread, MoveRefused, PromotionRefused, LengthRequired, Resync, Precondition, StaleFence, LockHeld, LockQueue, NoLock, Protection, NoState, StateConflict, TooLarge,
 	Encoding, MediaType, Range, DifferentMasters,
 	UnknownAccount, UnknownTransfer, IDConflict, InsufficientFunds, TransferFailed, WrongState, InvalidTransfer, CurrencyMismatch, BalanceOverflow, LedgerHalted, NotLevel,
 	TooManyRequests, Internal, MasterUnavailable, InsufficientStorage, QuotaExceeded, OutcomeUnknown,

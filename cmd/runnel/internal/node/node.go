@@ -152,6 +152,8 @@ func (n *node) apiOptions(version string) api.Options {
 		Certificates: certificates(n.config),
 		Proxies:      proxies(n.config.HTTP),
 		Rates:        rates(n.config.Limits),
+
+		TerraformKeep: n.config.Terraform.Keep,
 	}
 	n.logRequests(&o)
 	if n.syncer != nil {
