@@ -280,15 +280,9 @@ func (s *Store) committerOf(ctx context.Context, c *cluster.Map, u *commit.Reque
 // the cluster map all configured partitions are voters. Secure does not need the sync process. The error, at the latest after
 // the timeout of a database operation, says why a write is not known to be held; the write stands on its master.
 func (s *Store) Secure(ctx context.Context, marks ...Mark) error {
-	c := s.cluster.Map()
-	if c == nil {
-		return errors.New("no partition that belongs to a cluster was reached")
-	}
-	voters := c.Voters
+	voters := s.voters()
 	if voters == nil {
-		for _, b := range s.backends.All() {
-			voters = append(voters, b.Name())
-		}
+		return errors.New("no partition that belongs to a cluster was reached")
 	}
 	errs := make([]error, len(marks))
 	var group sync.WaitGroup
@@ -297,6 +291,28 @@ func (s *Store) Secure(ctx context.Context, marks ...Mark) error {
 	}
 	group.Wait()
 	return errors.Join(errs...)
+}
+
+// Voters returns the number of partitions a majority of which Secure needs. With three or more, a promotion keeps what Secure
+// has acknowledged. Voters is 0 until a partition was reached.
+func (s *Store) Voters() int { return len(s.voters()) }
+
+// voters returns the names of the voters: those of the cluster map or, before its first change, all configured partitions.
+// Without a map there are none.
+func (s *Store) voters() []string {
+	c := s.cluster.Map()
+	if c == nil {
+		return nil
+	}
+	if c.Voters != nil {
+		return c.Voters
+	}
+	all := s.backends.All()
+	names := make([]string, len(all))
+	for i, b := range all {
+		names[i] = b.Name()
+	}
+	return names
 }
 
 // EveryReachable asks Copy for all partitions that this process can reach.

@@ -28,6 +28,9 @@ func markOf(e store.Entry) store.Mark { return store.Mark{Origin: e.Origin, Revi
 func TestSecuredWritesAreHeldByAMajorityInOrder(t *testing.T) {
 	for failing := 1; failing <= 2; failing++ {
 		r := storetest.New(t, 3, storetest.Options())
+		if n := r.Voters(); n != 3 {
+			t.Errorf("there are %d voters", n)
+		}
 		r.MustPut(t, "a", "1")
 		r.Level(t)
 		refuseCopies(r.Parts[failing])
