@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/internal/storetest"
 	"github.com/runnelkv/runnel/store/ledger"
 	"github.com/runnelkv/runnel/store/partition"
 	"github.com/runnelkv/runnel/store/partition/memory"
@@ -40,6 +43,38 @@ func TestBankKeepsItsTotal(t *testing.T) {
 			_ = b.rig.Move(ctx, q, func(store.MoveStage) {}) // may be refused or aborted
 		})
 	})
+}
+
+// TestSeveralProcessesKeepTheTotal: three processes on the same partitions, each with a worker, transfer between the same accounts.
+func TestSeveralProcessesKeepTheTotal(t *testing.T) {
+	b := newBank(t, 3, "p0", "p1")
+	banks := []*bank{b}
+	for range 2 {
+		r := &storetest.Rig{}
+		for _, p := range b.rig.Parts {
+			r.Parts = append(r.Parts, p.Reopen())
+		}
+		r.Start(t, storetest.Options(), "p0", "p1")
+		other := &bank{Ledger: ledger.New(r.Store, ledger.Options{Every: 5 * time.Millisecond, Grace: 20 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)}), rig: r}
+		other.work(t)
+		banks = append(banks, other)
+	}
+	ids := b.apart(t, bankAccounts, "p0", "p1")
+	b.open(t, bankBalance, ids...)
+	ctx, stop := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer stop()
+	var group sync.WaitGroup
+	posted := make([]int64, 2*len(banks))
+	for w := range posted {
+		group.Go(func() { posted[w] = transferAtRandom(ctx, t, banks[w/2], ids, rand.New(rand.NewPCG(1, uint64(w)))) })
+	}
+	group.Wait()
+	if slices.Contains(posted, 0) {
+		t.Errorf("a process has posted nothing: %v", posted)
+	}
+	if r := b.wantSound(t); r.Sums["EUR"].Balances.Int64() != bankAccounts*bankBalance {
+		t.Errorf("the total is %s", &r.Sums["EUR"].Balances)
+	}
 }
 
 // runBank makes transfers for a second; disturb is called again and again meanwhile.

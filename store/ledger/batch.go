@@ -32,20 +32,25 @@ func (l *Ledger) Batch(ctx context.Context, orders []Order) []Outcome {
 		}
 		u := newOneUpdate(l, o)
 		updates[i] = u
-		w := store.Write{Keys: u.keys, Options: options(len(u.keys), u.lines), Update: func(tx *store.Tx) error { return u.makeTransfer(&step{Tx: tx}) }}
+		w := store.Write{Keys: u.keys, Options: options(len(u.keys), u.lines), Update: u.makeInBatch}
 		writes, of = append(writes, w), append(of, i)
 	}
 	l.options.Failpoint("in a batch")
 	l.store.UpdateEach(ctx, writes)
-	held := l.ensureHeld(ctx)
-	var group sync.WaitGroup
-	slots := make(chan struct{}, workers)
+	var marks []store.Mark
 	for n, i := range of {
-		outcomes[i].Err = writes[n].Err
-		if outcomes[i].Err == nil {
+		if writes[n].Err == nil {
+			marks = addMark(marks, updates[i].marks...)
+		}
+	}
+	held := l.ensureHeld(ctx, marks...)
+	for n, i := range of {
+		if outcomes[i].Err = writes[n].Err; outcomes[i].Err == nil {
 			outcomes[i].Err = held
 		}
 	}
+	var group sync.WaitGroup
+	slots := make(chan struct{}, workers)
 	for i := range orders {
 		u, out := updates[i], &outcomes[i]
 		switch {
@@ -61,4 +66,12 @@ func (l *Ledger) Batch(ctx context.Context, orders []Order) []Outcome {
 	}
 	group.Wait()
 	return outcomes
+}
+
+// makeInBatch is makeTransfer as a part of UpdateEach.
+func (u *oneUpdate) makeInBatch(tx *store.Tx) error {
+	s := &step{Tx: tx}
+	err := u.makeTransfer(s)
+	u.marks = s.marks()
+	return err
 }

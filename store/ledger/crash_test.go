@@ -363,7 +363,7 @@ func openBank(t *testing.T, folder string) *bank {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bank{ledger.New(s, ledger.Options{Every: 5 * time.Millisecond, Grace: 5 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)}), &storetest.Rig{Store: s}}
+	b := &bank{Ledger: ledger.New(s, ledger.Options{Every: 5 * time.Millisecond, Grace: 5 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)}), rig: &storetest.Rig{Store: s}}
 	ctx, stop := context.WithCancel(context.Background())
 	var group sync.WaitGroup
 	group.Go(func() { _ = s.Run(ctx) })

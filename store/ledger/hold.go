@@ -199,18 +199,12 @@ func (u *resolution) settle(tx *step, t *Transfer, payer *Account, line *Line) e
 	if u.posting.To == World {
 		return u.settleWorld(tx, t, payer, line)
 	}
-	payee, err := tx.readAccount(u.posting.To)
+	payee, refused, err := tx.receiveFor(t)
 	if err != nil {
 		return err
 	}
-	switch {
-	case payee.State != Open:
-		t.Status, t.Settled, t.Reason = Failed, 0, stateReason(&payee)
-	case !receive(&payee, u.amount):
-		t.Status, t.Settled, t.Reason = Failed, 0, &Reason{Code: BalanceOverflow, Account: payee.ID}
-	}
-	if t.Status == Failed {
-		line.Event = "failed"
+	if refused != nil {
+		t.Status, t.Settled, t.Reason, line.Event = Failed, 0, refused, "failed"
 		return nil
 	}
 	payer.Balance -= u.amount

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,6 +32,8 @@ type Store interface {
 	GetMany(ctx context.Context, keys []store.Key, o store.ReadOptions, each func(i int, r store.Read, err error))
 	List(ctx context.Context, o store.ListOptions) (store.Page, error)
 	View(ctx context.Context, partition string) (*store.View, error)
+	Secure(ctx context.Context, marks ...store.Mark) error
+	Voters() int
 	Halt(ctx context.Context, reason string) error
 	Halted() string
 }
@@ -53,19 +56,37 @@ func New(s Store, o Options) *Ledger {
 	return &Ledger{store: s, options: o, soon: make(chan Ref, 4096)}
 }
 
-// ensureHeld returns when the last step of a transfer can no longer be undone by a change of masters: when a majority of
-// the voters holds it in the order of its master. A move of a master is lossless, so the commit on the master, which has been
-// answered before, is enough for moves; a promotion can undo it. Nothing is answered and no further step begins before
-// ensureHeld has returned.
-func (l *Ledger) ensureHeld(context.Context) error { return nil }
+// fewestVoters is the number of voters from which a majority of them is more than the master and outlives the master.
+const fewestVoters = 3
 
-// update runs fn as an Update of the ledger and waits until it is held. fn appends at most lines lines of history.
+// ensureHeld returns nil once a majority of the voters holds the marked entries and everything before, so that neither a move nor a
+// promotion undoes them. With fewer than three voters the commit on the master, which has been answered before, is enough: no
+// majority without the master exists then. Nothing is answered, and no further step begins, before ensureHeld has returned. Its
+// error is ErrNotHeld.
+func (l *Ledger) ensureHeld(ctx context.Context, marks ...store.Mark) error {
+	if len(marks) == 0 || l.store.Voters() < fewestVoters {
+		return nil
+	}
+	if err := l.store.Secure(ctx, marks...); err != nil {
+		return fmt.Errorf("%w: %v", ErrNotHeld, err) // an error of a copy is no error of the step
+	}
+	return nil
+}
+
+// update runs fn as an Update of the ledger and waits until the entries that fn has read and written are held. fn appends at
+// most lines lines of history.
 func (l *Ledger) update(ctx context.Context, keys []store.Key, lines int, fn func(*step) error) error {
-	err := l.store.Update(ctx, keys, options(len(keys), lines), func(tx *store.Tx) error { return fn(&step{Tx: tx}) })
+	var marks []store.Mark
+	err := l.store.Update(ctx, keys, options(len(keys), lines), func(tx *store.Tx) error {
+		s := &step{Tx: tx}
+		err := fn(s)
+		marks = s.marks()
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	return l.ensureHeld(ctx)
+	return l.ensureHeld(ctx, marks...)
 }
 
 // options are those of an Update of so many keys and lines of history.
@@ -77,7 +98,46 @@ func options(keys, lines int) store.UpdateOptions {
 // step is an Update of the ledger.
 type step struct {
 	*store.Tx
-	last store.Mark // of the newest entry that the step has written
+	last store.Mark   // of the newest entry that the step has written
+	read []store.Mark // per origin, of the newest entry that the step has read: an earlier step may not be held yet
+}
+
+// Get reads a declared key.
+func (tx *step) Get(k store.Key) (store.Entry, bool) {
+	tx.read = addMark(tx.read, tx.Seen(k))
+	return tx.Tx.Get(k)
+}
+
+// Put writes a declared key.
+func (tx *step) Put(e store.Entry) store.Entry {
+	e = tx.Tx.Put(e)
+	tx.noteLast(e)
+	return e
+}
+
+// Delete deletes a declared key.
+func (tx *step) Delete(k store.Key) {
+	if e, deleted := tx.Tx.Delete(k); deleted {
+		tx.noteLast(e)
+	}
+}
+
+// marks are those of everything that the step has read and written.
+func (tx *step) marks() []store.Mark { return addMark(tx.read, tx.last) }
+
+// addMark returns the marks with further ones; of each origin only the newest remains. A zero mark, of no entry, adds nothing.
+func addMark(marks []store.Mark, more ...store.Mark) []store.Mark {
+	for _, m := range more {
+		i := slices.IndexFunc(marks, func(known store.Mark) bool { return known.Origin == m.Origin })
+		switch {
+		case m.Revision == 0:
+		case i < 0:
+			marks = append(marks, m)
+		default:
+			marks[i].Revision = max(marks[i].Revision, m.Revision)
+		}
+	}
+	return marks
 }
 
 // readAccount reads a declared account. An *UnknownError: there is none.
@@ -93,15 +153,14 @@ func (tx *step) putAccount(a *Account) { a.Seen = tx.putValue(accountKey(a.ID), 
 
 // putValue writes a value as JSON.
 func (tx *step) putValue(k store.Key, value any) store.Mark {
-	return tx.noteLast(tx.Put(store.Entry{Key: k, ContentType: "application/json", Value: encode(value)}))
+	e := tx.Put(store.Entry{Key: k, ContentType: "application/json", Value: encode(value)})
+	return store.Mark{Origin: e.Origin, Revision: e.Revision}
 }
 
-func (tx *step) noteLast(e store.Entry) store.Mark {
-	m := store.Mark{Origin: e.Origin, Revision: e.Revision}
-	if m.Revision > tx.last.Revision {
-		tx.last = m
+func (tx *step) noteLast(e store.Entry) {
+	if e.Revision > tx.last.Revision {
+		tx.last = store.Mark{Origin: e.Origin, Revision: e.Revision}
 	}
-	return m
 }
 
 // noteLine appends a line to the history of an account and counts the line. The account is to be put afterwards.
@@ -150,6 +209,9 @@ var (
 	ErrNotFound = errors.New("there is no such transfer")
 	// ErrDifferentMasters: the accounts of several postings have different masters. Nothing was stored.
 	ErrDifferentMasters = errors.New("the accounts of several postings have different masters")
+	// ErrNotHeld: a majority of the voters is not known to hold a step. A promotion may undo the step, which stands otherwise. An
+	// ErrNotHeld is a store.ErrOutcomeUnknown: the same request again finds the outcome.
+	ErrNotHeld = fmt.Errorf("%w: a majority of the voters is not known to hold the write", store.ErrOutcomeUnknown)
 )
 
 // InputError says why a part of a request is not valid. Nothing was read or stored.

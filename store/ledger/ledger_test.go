@@ -161,39 +161,6 @@ func TestDrainsLetThroughWhatTheAccountCanPay(t *testing.T) {
 	}
 }
 
-// TestOppositeTransfersAndRingsNeverWait: A to B against B to A, and a ring of ten accounts.
-func TestOppositeTransfersAndRingsNeverWait(t *testing.T) {
-	b := newBank(t, 2, "p0", "p1")
-	ids := b.apart(t, 10, "p0", "p1")
-	b.open(t, 1000, ids...)
-	const each = 100
-	var group sync.WaitGroup
-	slowest := make([]time.Duration, 20)
-	for w := range 20 {
-		from, to := ids[w%10], ids[(w+1)%10]
-		if w >= 10 {
-			from, to = to, from
-		}
-		group.Go(func() {
-			for i := range each {
-				began := time.Now()
-				if done, _, err := b.Transfer(t.Context(), order(from, to, fmt.Sprintf("%d-%d", w, i), 1)); err != nil || done.Status != ledger.Posted {
-					t.Errorf("%+v, %v", done, err)
-				}
-				slowest[w] = max(slowest[w], time.Since(began))
-			}
-		})
-	}
-	group.Wait()
-	for w, d := range slowest {
-		if d > 10*time.Second {
-			t.Errorf("worker %d has waited %v", w, d)
-		}
-	}
-	b.wantBalances(t, map[string]int64{ids[0]: 1000, ids[9]: 1000})
-	b.wantSound(t)
-}
-
 // TestPostingsAreAllOrNothing: the postings of a transfer follow each other, and fail together.
 func TestPostingsAreAllOrNothing(t *testing.T) {
 	b := newBank(t, 2, "p0", "p1")

@@ -16,6 +16,7 @@ type oneUpdate struct {
 
 	result   Transfer
 	repeated bool
+	marks    []store.Mark // of what the Update has read and written, in a Batch
 
 	accounts map[string]*Account // of the attempt
 	worlds   map[store.Key]map[string]int64

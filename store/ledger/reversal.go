@@ -20,9 +20,12 @@ func (l *Ledger) Reverse(ctx context.Context, r Ref, by string) (Transfer, error
 		return t, err
 	}
 	if t.Reversing == nil {
-		if t, err = l.beginReversal(ctx, &t); err != nil {
-			return Transfer{}, err
-		}
+		t, err = l.beginReversal(ctx, &t)
+	} else {
+		err = l.ensureHeld(ctx, t.Seen)
+	}
+	if err != nil {
+		return Transfer{}, err
 	}
 	return l.carryOutReversal(ctx, &t, by)
 }

@@ -14,16 +14,26 @@ import (
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/internal/storetest"
 	"github.com/runnelkv/runnel/store/ledger"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
 // bank is a ledger over memory partitions, with its worker and a sync process.
 type bank struct {
 	*ledger.Ledger
-	rig *storetest.Rig
+	rig      *storetest.Rig
+	stopSync func() // ends the sync process
 }
 
 // newBank starts a bank of n partitions; masters by default p0.
 func newBank(t *testing.T, n int, masters ...string) *bank {
+	t.Helper()
+	b := newIdleBank(t, n, ledger.Options{Grace: 20 * time.Millisecond}, masters...)
+	b.work(t)
+	return b
+}
+
+// newIdleBank starts a bank without a worker.
+func newIdleBank(t *testing.T, n int, o ledger.Options, masters ...string) *bank {
 	t.Helper()
 	r := storetest.New(t, n, storetest.Options(), masters...)
 	for _, p := range r.Parts {
@@ -31,14 +41,14 @@ func newBank(t *testing.T, n int, masters ...string) *bank {
 			t.Fatal(err)
 		}
 	}
-	b := &bank{ledger.New(r.Store, ledger.Options{Every: 5 * time.Millisecond, Grace: 20 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)}), r}
-	ctx, stop := context.WithCancel(context.Background())
-	var group sync.WaitGroup
-	group.Go(func() { _ = b.Run(ctx) })
-	if n > 1 {
-		storetest.RunSync(t, r)
+	o.Every = 5 * time.Millisecond
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	t.Cleanup(func() { stop(); group.Wait() })
+	b := &bank{Ledger: ledger.New(r.Store, o), rig: r, stopSync: func() {}}
+	if n > 1 {
+		b.stopSync = storetest.RunSync(t, r)
+	}
 	storetest.Eventually(t, "every partition filled", func() bool {
 		for _, p := range r.Status().Partitions {
 			if !p.Readable {
@@ -48,6 +58,14 @@ func newBank(t *testing.T, n int, masters ...string) *bank {
 		return true
 	})
 	return b
+}
+
+// work runs the worker of the ledger until the test ends.
+func (b *bank) work(t *testing.T) {
+	ctx, stop := context.WithCancel(context.Background())
+	var group sync.WaitGroup
+	group.Go(func() { _ = b.Run(ctx) })
+	t.Cleanup(func() { stop(); group.Wait() })
 }
 
 // open opens accounts with a balance.
@@ -100,6 +118,12 @@ func (b *bank) wantBalances(t *testing.T, want map[string]int64) {
 // wantSound waits until nothing is under way and every partition is level, and verifies each.
 func (b *bank) wantSound(t *testing.T) *ledger.Report {
 	t.Helper()
+	return b.wantSoundOn(t, b.rig.Parts)
+}
+
+// wantSoundOn is wantSound for some of the partitions.
+func (b *bank) wantSoundOn(t *testing.T, parts []*memory.Partition) *ledger.Report {
+	t.Helper()
 	storetest.Eventually(t, "end of every transfer", func() bool {
 		p, err := b.Unfinished(t.Context(), "", 1, store.ReadOptions{Consistency: store.FromMaster})
 		return err == nil && len(p.Page.Entries) == 0
@@ -107,7 +131,7 @@ func (b *bank) wantSound(t *testing.T) *ledger.Report {
 	var reports []*ledger.Report
 	storetest.Eventually(t, "the same books on every partition", func() bool {
 		reports = nil
-		for _, p := range b.rig.Parts {
+		for _, p := range parts {
 			r, err := b.Verify(t.Context(), p.Name())
 			if _, behind := errors.AsType[*store.NotLevelError](err); behind {
 				return false

@@ -98,16 +98,18 @@ func (l *Ledger) readAny(ctx context.Context, id string) (Account, error) {
 	return a, err
 }
 
-// recorded returns the record of an order that was made before.
+// recorded returns the record of an order that was made before, once the record is held.
 func (l *Ledger) recorded(ctx context.Context, o *Order) (t Transfer, found bool, err error) {
 	t, err = l.lookupMaster(ctx, o.Ref)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return t, false, nil
-	case err == nil && !t.isOf(o):
+	case err != nil:
+		return t, false, err
+	case !t.isOf(o):
 		return t, true, ErrConflict
 	}
-	return t, err == nil, err
+	return t, true, l.ensureHeld(ctx, t.Seen)
 }
 
 // finishTransfer makes the steps that a PENDING transfer lacks, and returns its final record.
@@ -136,19 +138,16 @@ func (l *Ledger) credit(ctx context.Context, t *Transfer) (c credit, err error) 
 			}
 			return nil
 		}
-		payee, err := tx.readAccount(p.To)
+		payee, refused, err := tx.receiveFor(t)
 		if err != nil {
 			return err
 		}
 		c = credit{Amount: t.Amount(), Currency: t.Currency}
-		switch {
-		case payee.State != Open:
-			c = credit{Reason: stateReason(&payee)}
-		case !receive(&payee, t.Amount()):
-			c = credit{Reason: &Reason{Code: BalanceOverflow, Account: payee.ID}}
+		if refused != nil {
+			c = credit{Reason: refused}
 		}
 		l.options.Failpoint("credit")
-		if c.Amount > 0 {
+		if refused == nil {
 			tx.noteLine(&payee, Line{Transfer: &t.Ref, Amount: c.Amount, Peer: p.From, Memo: t.Memo, By: t.By})
 			tx.putAccount(&payee)
 		}
@@ -156,6 +155,27 @@ func (l *Ledger) credit(ctx context.Context, t *Transfer) (c credit, err error) 
 		return nil
 	})
 	return c, err
+}
+
+// receiveFor reads the payee of a debited transfer and adds the amount, or returns why the payee gets no money. The payee existed
+// at the debit; a promotion can have undone an account that no majority held.
+func (tx *step) receiveFor(t *Transfer) (payee Account, refused *Reason, err error) {
+	id := t.Postings[0].To
+	payee, err = tx.readAccount(id)
+	_, unknown := errors.AsType[*UnknownError](err)
+	switch {
+	case unknown:
+		return payee, &Reason{Code: AccountUnknown, Account: id}, nil
+	case err != nil:
+		return payee, nil, err
+	case payee.Currency != t.Currency:
+		return payee, &Reason{Code: CurrencyDiffers, Account: id}, nil
+	case payee.State != Open:
+		return payee, stateReason(&payee), nil
+	case !receive(&payee, t.Amount()):
+		return payee, &Reason{Code: BalanceOverflow, Account: id}, nil
+	}
+	return payee, nil, nil
 }
 
 // completeTransfer makes the last step: the record becomes POSTED, or the payer is refunded and the record becomes FAILED.

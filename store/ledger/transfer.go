@@ -87,7 +87,9 @@ const (
 	InsufficientFunds = "insufficient-funds"
 	AccountFrozen     = "account-frozen"
 	AccountClosed     = "account-closed"
-	BalanceOverflow   = "balance-overflow" // at the payee, after the debit
+	BalanceOverflow   = "balance-overflow"  // at the payee, after the debit
+	AccountUnknown    = "unknown-account"   // the payee, after the debit: a promotion has undone the account
+	CurrencyDiffers   = "currency-mismatch" // the payee was opened again, in a different currency
 	HoldExpired       = "hold-expired"
 	HoldVoided        = "hold-voided"
 )

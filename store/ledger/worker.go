@@ -107,6 +107,9 @@ func (l *Ledger) resumeTransfer(ctx context.Context, r Ref) error {
 	case err != nil:
 		return err
 	}
+	if err := l.ensureHeld(ctx, t.Seen); err != nil { // the process that took the transfer may have ended before
+		return err
+	}
 	l.options.Failpoint("claimed")
 	switch {
 	case t.Status == Pending:

@@ -40,6 +40,15 @@ func New(t *testing.T, change ...func(*api.Options)) *Node {
 	return NewFor(t, change...)
 }
 
+// NewFilled is New with filled replicas, which take copies at once. Nothing copies later writes but requests that wait for
+// copies.
+func NewFilled(t *testing.T, change ...func(*api.Options)) *Node {
+	t.Helper()
+	n := New(t, change...)
+	n.Level(t)
+	return n
+}
+
 // NewFor is New for benchmarks.
 func NewFor(t testing.TB, change ...func(*api.Options)) *Node {
 	t.Helper()

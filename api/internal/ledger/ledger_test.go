@@ -28,7 +28,7 @@ func answer[T any](t *testing.T, w *httptest.ResponseRecorder, status int) (d T)
 // newBank starts a node with the accounts ann, with 100, and bob.
 func newBank(t *testing.T, change ...func(*api.Options)) *apitest.Node {
 	t.Helper()
-	n := apitest.New(t, change...)
+	n := apitest.NewFilled(t, change...)
 	answer[wire.Account](t, n.Do(t, "PUT", "/v1/accounts/ann", `{"name":"Ann Miller","email":"ann@example.com","currency":"EUR"}`), 201)
 	answer[wire.Account](t, n.Do(t, "PUT", "/v1/accounts/bob", `{"currency":"EUR"}`), 201)
 	answer[wire.Transfer](t, n.Do(t, "POST", "/v1/accounts/ann/deposits", `{"amount":100}`, "Idempotency-Key", "opening"), 201)
@@ -61,6 +61,7 @@ func TestAccountsAndTransfersOverHTTP(t *testing.T) {
 	if a.Balance.Value != 70 || !a.Balance.Quoted || a.Name != "Ann Miller" || a.State != "open" {
 		t.Errorf("%+v", a)
 	}
+	n.Level(t)
 	world := answer[wire.World](t, n.Do(t, "GET", "/v1/accounts/@world", ""), 200)
 	if world.Balances["EUR"].Value != -100 {
 		t.Errorf("%+v", world)
@@ -80,6 +81,7 @@ func TestAccountsAndTransfersOverHTTP(t *testing.T) {
 
 func TestEveryFormatShowsTheLedger(t *testing.T) {
 	n := newBank(t)
+	n.Level(t)
 	for _, target := range []string{"/v1/accounts", "/v1/accounts/ann", "/v1/accounts/ann/history", "/v1/transfers?account=ann", "/v1/transfers/ann/opening", "/v1/ledger/verify", "/v1/accounts/@world"} {
 		for _, accept := range []string{"application/xml", "text/html", "text/plain"} {
 			if w := n.Do(t, "GET", target, "", "Accept", accept); w.Code != 200 || !strings.HasPrefix(w.Header().Get("Content-Type"), accept) || w.Body.Len() < 9 {
@@ -119,6 +121,7 @@ func TestInvalidAmountsRecordNothing(t *testing.T) {
 		t.Errorf("%s", w.Body)
 	}
 	answer[wire.Problem](t, n.Do(t, "POST", "/v1/accounts/carl/deposits", `{"amount":1}`), 422)
+	n.Level(t)
 	report := answer[wire.VerifyReport](t, n.Do(t, "POST", "/v1/ledger/verify", ""), 200)
 	if len(report.Faults) > 0 || report.Transfers != 3 {
 		t.Errorf("%+v", report)
@@ -196,6 +199,7 @@ func TestAccountsChangeUnderTheirTag(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 	answer[wire.Problem](t, n.Do(t, "GET", "/v1/accounts/nobody", ""), 404)
+	n.Level(t)
 	p := answer[wire.AccountPage](t, n.Do(t, "GET", "/v1/accounts?q=smith", ""), 200)
 	if len(p.Accounts) != 1 || p.Accounts[0].ID != "ann" {
 		t.Errorf("%+v", p)
@@ -213,6 +217,7 @@ func TestAsyncTransfersAndBatches(t *testing.T) {
 	if tr := answer[wire.Transfer](t, w, 202); tr.Status != "PENDING" || w.Header().Get("Preference-Applied") != "respond-async" {
 		t.Errorf("%+v %v", tr, w.Header())
 	}
+	n.Level(t)
 	if p := answer[wire.TransferPage](t, n.Do(t, "GET", "/v1/transfers?status=PENDING", ""), 200); len(p.Transfers) != 1 {
 		t.Errorf("%+v", p)
 	}
@@ -226,6 +231,7 @@ func TestAsyncTransfersAndBatches(t *testing.T) {
 	if fmt.Sprint(codes) != "[201 409 422 200]" {
 		t.Errorf("%v: %+v", codes, r)
 	}
+	n.Level(t)
 	if p := answer[wire.TransferPage](t, n.Do(t, "GET", "/v1/transfers?account=ann&status=POSTED&limit=1", ""), 200); len(p.Transfers) != 1 || p.Next == "" {
 		t.Errorf("%+v", p)
 	}
@@ -241,7 +247,7 @@ func TestTransfersNeedEveryAccount(t *testing.T) {
 		"mint":  {Roles: []access.Role{access.RoleWrite}, Rights: []access.Right{access.RightMint}},
 		"admin": {Roles: []access.Role{access.RoleAdmin}},
 	})
-	n := apitest.New(t, func(o *api.Options) { o.Keys = keys })
+	n := apitest.NewFilled(t, func(o *api.Options) { o.Keys = keys })
 	as := func(who, method, target, body string) int {
 		t.Helper()
 		return n.Do(t, method, target, body, "Authorization", "Bearer "+who).Code
@@ -272,6 +278,7 @@ func TestTransfersNeedEveryAccount(t *testing.T) {
 			t.Errorf("%+v: %d", c, got)
 		}
 	}
+	n.Level(t)
 	w := n.Do(t, "GET", "/v1/accounts/ann2/history", "", "Authorization", "Bearer admin")
 	if h := answer[wire.HistoryPage](t, w, 200); h.History[0].By != "mint" || h.History[1].By != "till" || h.History[2].By != "admin" {
 		t.Errorf("%s", w.Body)

@@ -55,6 +55,8 @@ func problemOf(err error) error {
 		return e
 	case errors.As(err, &failed):
 		return failedProblem(&failed.Transfer)
+	case errors.Is(err, ledger.ErrNotHeld):
+		return problem.New(problem.OutcomeUnknown, "A majority of the voters is not known to hold the write yet.")
 	case errors.As(err, &halted):
 		return problem.New(problem.LedgerHalted, "The ledger is halted: %s.", halted.Reason)
 	case errors.As(err, &behind):

@@ -16,7 +16,7 @@ import (
 // in order; deposits, withdrawals and transfers add up; no balance is negative; concurrent mixes net to zero.
 func TestScriptOfTheDataServer(t *testing.T) {
 	keys := apitest.NewKeys(t, map[string]access.Spec{"business": {Roles: []access.Role{access.RoleWrite}, Rights: []access.Right{access.RightMint}}})
-	n := apitest.New(t, func(o *api.Options) { o.Keys = keys })
+	n := apitest.NewFilled(t, func(o *api.Options) { o.Keys = keys })
 	do := func(method, target, body string, headers ...string) int {
 		return n.Do(t, method, target, body, append(headers, "Authorization", "Bearer business")...).Code
 	}

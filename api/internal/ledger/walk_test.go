@@ -16,7 +16,7 @@ func TestWalkThroughAShopsPayments(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := apitest.New(t)
+	n := apitest.NewFilled(t)
 	// A method, a path, perhaps a body and an Idempotency-Key, the status, and perhaps a part of the answer.
 	request := regexp.MustCompile(`(?m)^    (GET|PUT|POST) (\S+)(?: (\{.*?\}))?(?: Idempotency-Key: (\S+))? → (\d{3})(?: (.+))?$`)
 	found := request.FindAllStringSubmatch(string(page), -1)

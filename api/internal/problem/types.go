@@ -93,7 +93,7 @@ var (
 	InsufficientFunds = &Type{"insufficient-funds", 409, "The account cannot pay this",
 		"The payer has less money available than the transfer needs; the member “funds” has both amounts. No money has moved. The transfer is kept as FAILED, and its id stays taken: try again with a new id."}
 	TransferFailed = &Type{"transfer-failed", 409, "The transfer has failed",
-		"An account of the transfer is frozen or closed, or its balance would overflow; the member “reason” says which. No money has moved, or all of it has come back. The transfer is kept as FAILED, and its id stays taken."}
+		"An account of the transfer is frozen, closed or (after a promotion) unknown, or its balance would overflow; the member “reason” says which. No money has moved, or all of it has come back. The transfer is kept as FAILED, and its id stays taken."}
 	WrongState = &Type{"wrong-state", 409, "Not in this state",
 		"An account that is closed does not change, and one with money or unfinished transfers does not close; a hold is posted or voided once; a transfer is reversed once, after it is POSTED. The member “reason” has the present state. Nothing was stored."}
 	InvalidTransfer = &Type{"invalid-transfer", 422, "Invalid account or transfer",

@@ -176,6 +176,9 @@ func (c *Copier) catchUpBackend(ctx context.Context, b *backend.Backend, o parti
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.timeout)
 	defer cancel()
 	origin := c.backends.Named(string(o))
+	if origin == nil {
+		return fmt.Errorf("%s lacks revision %d of %s: %w", b.Name(), upTo, o, backend.ErrUnknownPartition)
+	}
 	for try := range catchUpTries {
 		at, _ := b.Position(o)
 		if try > 0 || !at.Whole() {
