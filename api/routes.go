@@ -93,7 +93,7 @@ func (s *Server) addOperations(at func(path string, m methods), state *status.Se
 	at("/v1/move", methods{"POST": answer(exchange.Admin, state.Move, negotiate.Documents)})
 	at("/v1/promote", methods{"POST": answer(exchange.Admin, state.Promote, negotiate.Documents)})
 	at("/healthz", page(exchange.Open, state.Health))
-	at("/readyz", page(exchange.Open, state.Ready, "write"))
+	at("/readyz", page(exchange.Open, state.Ready, "write", "ledger"))
 	at("/metrics", methods{"GET": answer(exchange.Monitor, s.getMetrics, nil)})
 }
 

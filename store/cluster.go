@@ -182,6 +182,7 @@ type ClusterMap struct {
 	Move      *MoveInfo     // the move or promotion under way, or nil
 	Lease     time.Duration // the length of the leases of processes; 0: there are none
 	HasLease  bool          // this process may commit and answer for masters
+	Halted    string        // why writes with UpdateOptions.Halts are refused, or ""
 }
 
 // MasterInfo is a master with its number of slots, and the epoch in which its revisions began.
@@ -204,7 +205,7 @@ func (s *Store) ClusterMap() *ClusterMap {
 	if c == nil {
 		return nil
 	}
-	m := &ClusterMap{Epoch: c.Epoch, Confirmed: c.IsConfirmed(), Voters: c.Voters, Lease: c.Leases.Length, HasLease: s.cluster.HasLease()}
+	m := &ClusterMap{Epoch: c.Epoch, Confirmed: c.IsConfirmed(), Voters: c.Voters, Lease: c.Leases.Length, HasLease: s.cluster.HasLease(), Halted: c.Halted}
 	for _, name := range c.Masters {
 		m.Masters = append(m.Masters, MasterInfo{Name: name, Epoch: c.EpochOf(name)})
 	}

@@ -29,8 +29,9 @@ type ClusterMap struct {
 	Masters   []Master `json:"masters" xml:"masters>master"`
 	Voters    []Text   `json:"voters" xml:"voters>voter"` // empty before the first change
 	Move      *Move    `json:"move,omitempty" xml:"move,omitempty"`
-	LeaseMS   int64    `json:"lease_ms,omitempty" xml:"lease_ms,omitempty"`   // the length of the leases of processes; 0: there are none
-	HasLease  *bool    `json:"has_lease,omitempty" xml:"has_lease,omitempty"` // the answering process may take writes; nil: without leases
+	LeaseMS   int64    `json:"lease_ms,omitempty" xml:"lease_ms,omitempty"`           // the length of the leases of processes; 0: there are none
+	HasLease  *bool    `json:"has_lease,omitempty" xml:"has_lease,omitempty"`         // the answering process may take writes; nil: without leases
+	Halted    Text     `json:"ledger_halted,omitempty" xml:"ledger_halted,omitempty"` // why the ledger takes no writes
 }
 
 // Master is a master with its number of slots, without those that are moving.
@@ -62,6 +63,9 @@ func (m *ClusterMap) Lines() []string {
 			state = "this process has none, and takes no writes"
 		}
 		lines = append(lines, fmt.Sprintf("master leases of %s: %s", time.Duration(m.LeaseMS)*time.Millisecond, state))
+	}
+	if m.Halted != "" {
+		lines = append(lines, "the ledger is halted: "+string(m.Halted))
 	}
 	if !m.Confirmed {
 		lines = append(lines, "a majority of the voters has not confirmed the cluster map")

@@ -30,7 +30,8 @@ held everything; then the masters, the epoch and the last pass of the sync proce
 
 The states ready, filling, catching_up and starting are healthy. The states
 unreachable, refused, behind, failed (the partition takes no copies) and read_only
-(the master takes no writes) are unhealthy: the exit status is then 1.`,
+(the master takes no writes) are unhealthy, and so is a halted ledger: the exit
+status is then 1.`,
 		Example: `  runnel status
   runnel status --json | jq '.partitions[] | {name, state}'
   watch runnel status`,
@@ -62,13 +63,16 @@ func (p *program) printStatus(ctx context.Context, c *client.Client, asJSON bool
 	return unhealthy(s)
 }
 
-// unhealthy returns an error that names the unhealthy partitions, or nil.
+// unhealthy returns an error that names the unhealthy partitions, and a halted ledger, or nil.
 func unhealthy(s *client.Status) error {
 	var names []string
 	for _, part := range s.Partitions {
 		if !client.Healthy(part) {
 			names = append(names, fmt.Sprintf("%s is %s", part.Name, cmp.Or(part.State, "in no known state")))
 		}
+	}
+	if s.ClusterMap != nil && s.ClusterMap.Halted != "" {
+		names = append(names, "the ledger is halted")
 	}
 	if len(names) == 0 {
 		return nil

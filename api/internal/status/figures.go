@@ -10,7 +10,7 @@ import (
 type figures struct {
 	*Service
 
-	masterSlots, moveUnderWay *prometheus.Desc
+	masterSlots, moveUnderWay, ledgerHalted *prometheus.Desc
 
 	epoch, up, readable, writable, latency  *prometheus.Desc
 	revision, lagRevisions, lagSeconds, age *prometheus.Desc
@@ -31,6 +31,7 @@ func NewFigures(s *Service) prometheus.Collector {
 		epoch:        desc("epoch", "Epoch of the cluster map."),
 		masterSlots:  desc("master_slots", "Slots of the master, without those that are moving.", "master"),
 		moveUnderWay: desc("move_under_way", "1 while slots move from a master to another."),
+		ledgerHalted: desc("ledger_halted", "1 while the ledger takes no writes because its books did not add up."),
 		up:           desc("partition_ready", "1 while the partition's state is ready.", "partition", "kind", "role"),
 		readable:     desc("partition_readable", "1 while the partition serves reads of every origin.", "partition"),
 		writable:     desc("partition_writable", "1 while the partition takes writes.", "partition"),
@@ -60,7 +61,7 @@ func NewFigures(s *Service) prometheus.Collector {
 // Describe implements prometheus.Collector.
 func (f *figures) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range [...]*prometheus.Desc{
-		f.epoch, f.masterSlots, f.moveUnderWay, f.up, f.readable, f.writable, f.latency, f.revision, f.lagRevisions, f.lagSeconds, f.age,
+		f.epoch, f.masterSlots, f.moveUnderWay, f.ledgerHalted, f.up, f.readable, f.writable, f.latency, f.revision, f.lagRevisions, f.lagSeconds, f.age,
 		f.passes, f.passSeconds, f.passAge, f.remaining, f.swept, f.collected, f.cacheReads, f.cacheEntries, f.cacheBytes,
 		f.quotaKeys, f.quotaBytes, f.quotaMaxKeys, f.quotaMaxBytes,
 	} {
@@ -80,6 +81,7 @@ func (f *figures) Collect(ch chan<- prometheus.Metric) {
 			gauge(f.masterSlots, float64(master.Slots), master.Name)
 		}
 		gauge(f.moveUnderWay, oneIf(m.Move != nil))
+		gauge(f.ledgerHalted, oneIf(m.Halted != ""))
 	}
 	for i := range st.Partitions {
 		f.collectPartition(gauge, &st.Partitions[i])

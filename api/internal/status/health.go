@@ -41,14 +41,18 @@ func (s *Service) passDue() time.Time {
 	}
 }
 
-// Ready is GET /readyz: whether reads can be served; with ?write, whether writes can.
+// Ready is GET /readyz: whether reads can be served; with ?write, whether writes can; with ?ledger, whether the ledger is not halted.
 func (s *Service) Ready(w *exchange.Response, r *exchange.Request) error {
 	if s.Leaving.Err() != nil {
 		return problem.New(problem.ShuttingDown, "The server is shutting down.")
 	}
 	st := s.storeStatus()
 	judges := s.Keys == nil || s.Keys.Ready()
-	ready := judges && st.Readable() && (!r.Query.Has("write") || st.Writable())
+	halted := ""
+	if m := s.store.ClusterMap(); m != nil && r.Query.Has("ledger") {
+		halted = m.Halted
+	}
+	ready := judges && st.Readable() && halted == "" && (!r.Query.Has("write") || st.Writable())
 	switch {
 	case ready:
 		return s.respondHealth(w, r)
@@ -58,6 +62,8 @@ func (s *Service) Ready(w *exchange.Response, r *exchange.Request) error {
 		return problem.New(problem.NotReady, "The API keys could not be read yet.")
 	case !st.Readable():
 		return problem.New(problem.NotReady, "The keys of some master cannot be read from any partition.")
+	case halted != "":
+		return problem.New(problem.NotReady, "The ledger is halted: %s.", halted)
 	}
 	return problem.New(problem.NotReady, "No master takes writes; /v1/status says why.")
 }

@@ -101,7 +101,7 @@ func (d *statusDocument) redact() {
 }
 
 func newClusterMap(m *store.ClusterMap) *wire.ClusterMap {
-	d := &wire.ClusterMap{Epoch: m.Epoch, Confirmed: m.Confirmed, Masters: make([]wire.Master, len(m.Masters)), Voters: document.Texts(m.Voters)}
+	d := &wire.ClusterMap{Epoch: m.Epoch, Confirmed: m.Confirmed, Masters: make([]wire.Master, len(m.Masters)), Voters: document.Texts(m.Voters), Halted: wire.Text(m.Halted)}
 	for i, o := range m.Masters {
 		d.Masters[i] = wire.Master{Name: wire.Text(o.Name), Slots: o.Slots, Epoch: o.Epoch}
 	}

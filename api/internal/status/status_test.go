@@ -231,3 +231,34 @@ func TestPartitionThatTakesNoCopiesIsNotReady(t *testing.T) {
 		}
 	}
 }
+
+// TestHaltedLedgerShows: in the readiness of the ledger, the status, the metrics and the pages, until the halt is lifted.
+func TestHaltedLedgerShows(t *testing.T) {
+	n := newMovable(t)
+	check := func(ready int, halted string, metric string) {
+		t.Helper()
+		for target, want := range map[string]int{"/readyz?ledger": ready, "/readyz?write&ledger": ready, "/readyz?write": 200, "/readyz": 200, "/healthz": 200} {
+			if w := n.Do(t, "GET", target, ""); w.Code != want || want == 503 && !strings.Contains(w.Body.String(), halted) {
+				t.Errorf("%s: %d %s", target, w.Code, w.Body)
+			}
+		}
+		if d := statusOf(t, n); string(d.ClusterMap.Halted) != halted {
+			t.Errorf("%+v", d.ClusterMap)
+		}
+		for _, accept := range []string{"text/plain", "text/html", "application/xml"} {
+			if w := n.Do(t, "GET", "/v1/status", "", "Accept", accept); strings.Contains(w.Body.String(), "books are off") != (halted != "") {
+				t.Errorf("%s: %s", accept, w.Body)
+			}
+		}
+		wantMetrics(t, n, metric)
+	}
+	check(200, "", "runnel_ledger_halted 0")
+	if err := n.Store.Halt(t.Context(), "the books are off by 1"); err != nil {
+		t.Fatal(err)
+	}
+	check(503, "the books are off by 1", "runnel_ledger_halted 1")
+	if err := n.Store.Halt(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	check(200, "", "runnel_ledger_halted 0")
+}
