@@ -73,6 +73,8 @@ var (
 	ErrPromoteRefused = cluster.ErrPromoteRefused
 	// ErrLeasesRefused: the leases cannot be changed; nothing was changed.
 	ErrLeasesRefused = cluster.ErrLeasesRefused
+	// ErrVotersRefused: the voters cannot be changed so; nothing was changed.
+	ErrVotersRefused = cluster.ErrVotersRefused
 )
 
 // MaxLease is the longest lease of a process.
@@ -94,6 +96,19 @@ func (s *Store) Promote(ctx context.Context, q PromoteRequest, progress func(Pro
 // are ErrLeasesRefused, ErrNoMajority and those of a partition.
 func (s *Store) SetLeases(ctx context.Context, length time.Duration) error {
 	return s.cluster.SetLeases(ctx, length)
+}
+
+// AddVoter makes a configured partition a voter: a majority of the voters decides about changes of the cluster map, and holds
+// the writes that Secure confirms. A majority of the former and of the new voters must be reachable. Between two changes of the
+// voters, a majority must have copied all earlier writes. Its errors are ErrVotersRefused, ErrNoMajority and those of a
+// partition.
+func (s *Store) AddVoter(ctx context.Context, name string) error {
+	return s.cluster.AddVoter(ctx, name)
+}
+
+// RemoveVoter takes the vote from a partition, which may be lost, and is no master. See AddVoter.
+func (s *Store) RemoveVoter(ctx context.Context, name string) error {
+	return s.cluster.RemoveVoter(ctx, name)
 }
 
 // MoveRequest names slots to move from a master to another partition. Slots nil: all slots of From.

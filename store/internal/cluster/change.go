@@ -75,7 +75,13 @@ func (r *Register) tryChange(ctx context.Context, lost string, f func(partition.
 	if proposed.Epoch == base.Epoch && base.Chosen == base.Accepted {
 		return base, nil
 	}
-	proposed.Accepted, proposed.Chosen, proposed.Voters = ballot, 0, v.names
+	next := v
+	if v.before == nil || slices.Equal(proposed.Voters, v.before) {
+		proposed.Voters = v.names
+	} else { // a change of the voters needs a majority of the former and of the new
+		next = r.votersNamed(proposed.Voters, "")
+	}
+	proposed.Accepted, proposed.Chosen = ballot, 0
 	accept := func(ctx context.Context, b *backend.Backend) (partition.Cluster, error) {
 		stands, err := b.Accept(ctx, proposed)
 		if err == nil && stands.Accepted != ballot {
@@ -83,7 +89,7 @@ func (r *Register) tryChange(ctx context.Context, lost string, f func(partition.
 		}
 		return stands, err
 	}
-	if err := v.check(r.askAll(ctx, v.backends, accept)); err != nil {
+	if err := r.acceptedBy(r.askAll(ctx, union(v.backends, next.backends), accept), v, next); err != nil {
 		return base, err
 	}
 	proposed.Chosen = ballot
@@ -91,6 +97,27 @@ func (r *Register) tryChange(ctx context.Context, lost string, f func(partition.
 	r.askAll(ctx, r.backends.All(), accept) // those that miss this are taught later
 	r.admitMasters(ctx)
 	return proposed, nil
+}
+
+// acceptedBy fails unless enough of each group of voters has agreed.
+func (r *Register) acceptedBy(a answers, groups ...voters) error {
+	for _, v := range groups {
+		if err := v.check(a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// union returns the backends of two lists, each once.
+func union(a, b []*backend.Backend) []*backend.Backend {
+	all := slices.Clone(a)
+	for _, o := range b {
+		if !slices.Contains(all, o) {
+			all = append(all, o)
+		}
+	}
+	return all
 }
 
 // answers are the outcomes of a question to several partitions.
@@ -160,26 +187,35 @@ func (r *Register) votersOf(read answers, lost string) (v voters, err error) {
 	if newest.ID == "" {
 		return v, fmt.Errorf("%w: no partition that belongs to a cluster was reached: %w", ErrNoMajority, joinErrors(read.errors))
 	}
-	v.before, v.names = newest.Voters, newest.Voters
+	before := newest.Voters
 	lost = cmp.Or(lost, stoppedIn(&newest))
-	v.need = majorityWithout(v.names, lost)
-	if v.names == nil {
+	if before != nil {
+		v = r.votersNamed(before, lost)
+	} else {
+		var all []string
 		for _, b := range r.backends.All() {
-			v.names = append(v.names, b.Name())
+			all = append(all, b.Name())
 		}
-		if v.need = len(v.names); slices.Contains(v.names, lost) {
+		v = r.votersNamed(all, lost)
+		if v.need = len(all); slices.Contains(all, lost) {
 			v.need--
 		}
 	}
-	if v.need == 0 {
+	if v.before = before; v.need == 0 {
 		return v, fmt.Errorf("%w: %s is the only voter", ErrNoMajority, lost)
 	}
-	for _, name := range v.names {
+	return v, nil
+}
+
+// votersNamed returns voters by their names. The lost is not asked; "": none is lost.
+func (r *Register) votersNamed(names []string, lost string) voters {
+	v := voters{names: names, need: majorityWithout(names, lost)}
+	for _, name := range names {
 		if b := r.backends.Named(name); b != nil && name != lost {
 			v.backends = append(v.backends, b)
 		}
 	}
-	return v, nil
+	return v
 }
 
 // stoppedIn returns the lost master of a promotion under way, if an operator says that it is stopped; else "".
@@ -201,7 +237,13 @@ func majorityWithout(voters []string, lost string) int {
 
 // check fails unless enough voters have agreed: with ErrOutvoted if a voter follows a higher ballot.
 func (v *voters) check(a answers) error {
-	if len(a.rows) >= v.need {
+	agreed := 0
+	for _, name := range v.names {
+		if _, is := a.rows[name]; is {
+			agreed++
+		}
+	}
+	if agreed >= v.need {
 		return nil
 	}
 	for _, err := range a.errors {
@@ -209,7 +251,7 @@ func (v *voters) check(a answers) error {
 			return err
 		}
 	}
-	return fmt.Errorf("%w: %d of %d are needed (%s), and %d answered: %w", ErrNoMajority, v.need, len(v.names), strings.Join(v.names, ", "), len(a.rows), joinErrors(a.errors))
+	return fmt.Errorf("%w: %d of %d are needed (%s), and %d answered: %w", ErrNoMajority, v.need, len(v.names), strings.Join(v.names, ", "), agreed, joinErrors(a.errors))
 }
 
 func joinErrors(errs map[string]error) error {
