@@ -313,6 +313,47 @@ func newLeases(p *program) *cobra.Command {
 	return cmd
 }
 
+const votersLong = `Print the voters, or change them: a majority of the voters decides about changes of the cluster map, and holds the writes
+of durable=majority.
+
+  add NAME     gives a configured partition a vote
+  remove NAME  takes the vote from a partition, which may be lost, and is no master
+
+A majority of the former and of the new voters must be reachable. Change one voter after another: between two changes the
+sync process must have copied all earlier writes to a majority, and the command says so. To replace a lost partition by a new
+one, add the new one first.`
+
+func newVoters(p *program) *cobra.Command {
+	var f configFlags
+	cmd := &cobra.Command{
+		Use:     "voters [add NAME|remove NAME]",
+		Short:   "Print or change the partitions that decide about the cluster map",
+		Long:    votersLong,
+		Example: "  runnel voters add partition-3 --config /etc/runnel.toml\n  runnel voters remove partition-0 --config /etc/runnel.toml",
+		Args:    cobra.MaximumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 || len(args) == 2 && args[0] != "add" && args[0] != "remove" {
+				return console.UsageError("say add NAME or remove NAME")
+			}
+			return p.withStore(cmd.Context(), f, func(s *store.Store, _ *config.Config) (err error) {
+				switch {
+				case len(args) == 0:
+				case args[0] == "add":
+					err = s.AddVoter(cmd.Context(), args[1])
+				default:
+					err = s.RemoveVoter(cmd.Context(), args[1])
+				}
+				if err != nil {
+					return err
+				}
+				return moves.DescribeVoters(p.Out, s)
+			})
+		},
+	}
+	f.addTo(cmd)
+	return cmd
+}
+
 // withStore calls f with the store of a configuration, after trying to reach each partition.
 func (p *program) withStore(ctx context.Context, flags configFlags, f func(*store.Store, *config.Config) error) error {
 	c, err := flags.readConfig()

@@ -36,7 +36,9 @@ func Describe(out io.Writer, s *store.Store, configured []string) error {
 		fmt.Fprintf(out, text, m.Move.Slots, console.Line(m.Move.From), console.Line(m.Move.To))
 	}
 	if m.Voters != nil {
-		fmt.Fprintf(out, "voters: %s\n", console.Line(strings.Join(m.Voters, ", ")))
+		if err := DescribeVoters(out, s); err != nil {
+			return err
+		}
 	}
 	if err := DescribeLeases(out, s); err != nil {
 		return err
@@ -55,6 +57,20 @@ func Describe(out io.Writer, s *store.Store, configured []string) error {
 		}
 	}
 	return nil
+}
+
+// DescribeVoters writes the voters of the cluster map.
+func DescribeVoters(out io.Writer, s *store.Store) error {
+	m := s.ClusterMap()
+	if m == nil {
+		return errNotReached
+	}
+	text := "voters: " + console.Line(strings.Join(m.Voters, ", "))
+	if m.Voters == nil {
+		text = "the first change of the cluster map makes all configured partitions voters"
+	}
+	_, err := fmt.Fprintln(out, text)
+	return err
 }
 
 // DescribeLeases writes the leases that the cluster map gives to processes.
