@@ -14,21 +14,27 @@ import (
 // Observation is the state of a backend's positions as last read. It is immutable.
 type Observation struct {
 	partition.Positions
-	ReadAt  time.Time     // by this process's clock, before the reading began
-	askedAt time.Duration // the same by Options.BootClock; 0: the time of the reading is not known
-	ballots []shownBallot // by the reading and by those before, in the order of their ballots
-	clock   clockReading
-	movedAt map[partition.Origin]time.Time // of positions that were moved after the reading
+	ReadAt    time.Time     // by this process's clock, before the reading began
+	askedBoot time.Duration // the same by Options.BootClock; 0: the time of the reading is not known
+	ballots   []shownBallot // by the reading and by those before, in the order of their ballots
+	clock     clockReading
+	movedAt   map[partition.Origin]time.Time // of positions that were moved after the reading
 
 	// CompleteUpTo is, per origin, the revision up to which the backend holds every change.
 	// During a multi-step catch-up that is the position from before the catch-up.
 	CompleteUpTo map[partition.Origin]partition.Revision
 }
 
+// Moment is a moment of this process, by its two clocks.
+type Moment struct {
+	Clock time.Time
+	Boot  time.Duration // by Options.BootClock; 0: no moment
+}
+
 // shownBallot is the last reading that showed a ballot.
 type shownBallot struct {
 	ballot  int64
-	askedAt time.Duration // by Options.BootClock, before the reading began
+	askedAt Moment // before the reading began
 }
 
 // keepBallots is how many ballots are remembered of a backend: those of changes that this process has not heard of yet.
@@ -36,23 +42,24 @@ const keepBallots = 4
 
 // noteBallots sets k.ballots; old is the reading before k, or nil. A ballot that goes back is that of another database.
 func (k *Observation) noteBallots(old *Observation) {
+	isTimed := k.askedBoot > 0
 	if k.ballots = nil; old != nil {
-		k.ballots = slices.DeleteFunc(slices.Clone(old.ballots), func(s shownBallot) bool { return s.ballot >= k.Ballot && k.askedAt > 0 })
+		k.ballots = slices.DeleteFunc(slices.Clone(old.ballots), func(s shownBallot) bool { return s.ballot >= k.Ballot && isTimed })
 	}
-	if k.askedAt > 0 {
-		k.ballots = append(k.ballots, shownBallot{k.Ballot, k.askedAt})
+	if isTimed {
+		k.ballots = append(k.ballots, shownBallot{k.Ballot, Moment{k.ReadAt, k.askedBoot}})
 	}
 	k.ballots = k.ballots[max(0, len(k.ballots)-keepBallots):]
 }
 
-// ShownAt returns when the last reading began, by Options.BootClock, that showed a ballot up to the given; 0: none did.
-func (k *Observation) ShownAt(ballot int64) time.Duration {
+// ShownAt returns when the last reading began that showed a ballot up to the given; zero: none did.
+func (k *Observation) ShownAt(ballot int64) Moment {
 	for i := len(k.ballots) - 1; i >= 0; i-- {
 		if s := k.ballots[i]; s.ballot > 0 && s.ballot <= ballot {
 			return s.askedAt
 		}
 	}
-	return 0
+	return Moment{}
 }
 
 func newObservation(p partition.Positions, asked, answered time.Time) *Observation {
@@ -63,7 +70,7 @@ func newObservation(p partition.Positions, asked, answered time.Time) *Observati
 // entries may be lost, or older entries may have returned, and OnLoss is called.
 func (b *Backend) ReadPositions(ctx context.Context) (partition.Positions, error) {
 	before, committed := b.observation.Load(), partition.Revision(b.committed.Load())
-	asked, askedAt := time.Now(), b.set.options.BootClock()
+	asked, askedBoot := time.Now(), b.set.options.BootClock()
 	p, err := b.Positions(ctx)
 	if err != nil {
 		return p, err
@@ -71,7 +78,7 @@ func (b *Backend) ReadPositions(ctx context.Context) (partition.Positions, error
 	answered := time.Now()
 	b.ObserveLatency(answered.Sub(asked))
 	k := newObservation(p, asked, answered)
-	k.askedAt = askedAt
+	k.askedBoot = askedBoot
 	b.observe(k)
 	wentBack := p.Origins[partition.Origin(b.Name())].Revision < committed
 	if before != nil {

@@ -18,6 +18,7 @@ type Set struct {
 	options Options
 	changed broadcast.Channel // of the observed positions of any backend
 
+	exact    bool       // the boot clock is given, and no other clock counts
 	began    time.Time  // when the set was made
 	adding   sync.Mutex // serialises add
 	backends atomic.Pointer[[]*Backend]
@@ -43,7 +44,8 @@ type Options struct {
 
 // NewSet makes an empty set.
 func NewSet(o Options) *Set {
-	if o.BootClock == nil {
+	exact := o.BootClock != nil
+	if !exact {
 		o.BootClock = boottime.Now
 	}
 	if o.HasLease == nil {
@@ -58,7 +60,7 @@ func NewSet(o Options) *Set {
 	if o.OnLoss == nil {
 		o.OnLoss = func() {}
 	}
-	s := &Set{options: o, began: time.Now()}
+	s := &Set{options: o, exact: exact, began: time.Now()}
 	s.backends.Store(new([]*Backend))
 	return s
 }
@@ -89,8 +91,23 @@ func (s *Set) Named(name string) *Backend {
 	return nil
 }
 
-// BootNow reads Options.BootClock.
-func (s *Set) BootNow() time.Duration { return s.options.BootClock() }
+// IsWithin reports whether less than a duration has passed since a moment, by the clock that counts suspended time. That clock
+// costs a system call, so it is only read if the usual clocks leave a doubt.
+func (s *Set) IsWithin(since Moment, d time.Duration) bool {
+	if !s.exact {
+		now := time.Now()
+		if isSurelyWithin(now.Sub(since.Clock), now.Round(0).Sub(since.Clock.Round(0)), d) {
+			return true
+		}
+	}
+	return since.Boot > 0 && s.options.BootClock() < since.Boot+d
+}
+
+// isSurelyWithin reports whether less than d has passed, by the monotonic clock, which stands still while the machine is
+// suspended, and by the clock of the day, which can be set. A clock of the day that was set back decides nothing.
+func isSurelyWithin(monotonic, day, d time.Duration) bool {
+	return max(monotonic, day) < d && day > monotonic-50*time.Millisecond
+}
 
 // PositionsChanged returns a channel that is closed when the observed positions of any backend change.
 func (s *Set) PositionsChanged() <-chan struct{} { return s.changed.Next() }

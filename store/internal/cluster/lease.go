@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,19 +26,17 @@ const MaxLease = 5 * time.Minute
 // minLeasePolls is the shortest lease, in polls: a lease outlasts polls that are late or lost.
 const minLeasePolls = 4
 
-// HasLease reports whether this process may commit and answer for masters now.
+// HasLease reports whether this process may commit and answer for masters now. A voter counts as of when its positions were
+// asked for, if it showed no later ballot than that of the known map.
 func (r *Register) HasLease() bool {
 	c := r.Map()
-	return c == nil || c.Leases.Length == 0 || r.backends.BootNow() < r.leaseEnd(c)
-}
-
-// leaseEnd returns when the lease of this process ends, by the boot clock. A voter counts as of when its positions were asked
-// for, if it showed no later ballot than that of the known map.
-func (r *Register) leaseEnd(c *Map) time.Duration {
-	var few [8]time.Duration
+	if c == nil || c.Leases.Length == 0 {
+		return true
+	}
+	var few [8]backend.Moment
 	asked := few[:0]
 	for _, name := range c.Voters {
-		at := time.Duration(0)
+		at := backend.Moment{}
 		if b := r.backends.Named(name); b != nil {
 			if k := b.Observed(); k != nil {
 				at = k.ShownAt(c.Accepted)
@@ -45,12 +44,9 @@ func (r *Register) leaseEnd(c *Map) time.Duration {
 		}
 		asked = append(asked, at)
 	}
-	slices.Sort(asked)
+	slices.SortFunc(asked, func(a, b backend.Moment) int { return cmp.Compare(a.Boot, b.Boot) })
 	majority := asked[len(asked)-(len(asked)/2+1)] // the earliest of the latest majority
-	if majority == 0 {
-		return 0
-	}
-	return majority + c.Leases.Length
+	return majority.Boot > 0 && r.backends.IsWithin(majority, c.Leases.Length)
 }
 
 // SetLeases gives all processes leases of a length, or takes the leases away (0). Without leases a promotion needs the word of an
