@@ -150,3 +150,12 @@ func (c *Client) VerifyBooks(ctx context.Context, partition string, accept bool)
 	}
 	return r, c.ledgerCall(ctx, http.MethodPost, wire.VerifyPath, query, nil, &r)
 }
+
+// CheckBooks adds up the books on a partition ("": any), and changes nothing.
+func (c *Client) CheckBooks(ctx context.Context, partition string) (r *VerifyReport, err error) {
+	query := url.Values{}
+	if partition != "" {
+		query.Set("partition", partition)
+	}
+	return r, c.ledgerCall(ctx, http.MethodGet, wire.VerifyPath, query, nil, &r)
+}

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/runnelkv/runnel/api/client"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/bank"
 	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 	"github.com/runnelkv/runnel/cmd/runnel/internal/load"
 )
@@ -78,6 +79,7 @@ func newBench(p *program) *cobra.Command {
 	fs.StringSliceVar(&f.cases, "cases", nil, "measure only these `CASES`, separated by commas")
 	fs.BoolVar(&f.json, "json", false, "print the results as JSON")
 	fs.BoolVar(&f.plan, "plan", false, "run the measurement that standard input describes in JSON, and print the result")
+	cmd.AddCommand(bank.New(&p.Streams, func() (*client.Client, error) { return p.client("", client.Options{}) }))
 	return cmd
 }
 
