@@ -320,7 +320,7 @@ of durable=majority.
   remove NAME  takes the vote from a partition, which may be lost, and is no master
 
 A majority of the former and of the new voters must be reachable. Change one voter after another: between two changes the
-sync process must have copied all earlier writes to a majority, and the command says so. To replace a lost partition by a new
+sync process must have copied all earlier writes to a majority, which the command awaits for a moment. To replace a lost partition by a new
 one, add the new one first.`
 
 func newVoters(p *program) *cobra.Command {

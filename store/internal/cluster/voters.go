@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/runnelkv/runnel/store/internal/backend"
 	"github.com/runnelkv/runnel/store/partition"
@@ -66,11 +67,14 @@ func (r *Register) changeVoters(ctx context.Context, next func(partition.Cluster
 	if err := r.beginBallots(ctx); err != nil {
 		return err
 	}
-	if err := r.checkSettled(ctx, r.Map().Cluster); err != nil {
+	if voters, err := next(cloneMap(r.Map().Cluster)); err != nil || slices.Equal(voters, r.Map().Voters) {
 		return err
 	}
-	settled := r.Map().Epoch
-	_, err := r.change(ctx, func(c partition.Cluster) (partition.Cluster, error) {
+	settled, err := r.awaitSettled(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = r.change(ctx, func(c partition.Cluster) (partition.Cluster, error) {
 		voters, err := next(c)
 		if err != nil || slices.Equal(voters, c.Voters) {
 			return c, err
@@ -93,6 +97,23 @@ func (r *Register) changeVoters(ctx context.Context, next func(partition.Cluster
 	return err
 }
 
+// awaitSettled returns the epoch of the map once checkSettled succeeds, or its error after the time of two operations.
+func (r *Register) awaitSettled(ctx context.Context) (epoch int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*r.options.Timeout)
+	defer cancel()
+	for {
+		c := r.Map().Cluster
+		if err = r.checkSettled(ctx, c); err == nil {
+			return c.Epoch, nil
+		}
+		select {
+		case <-ctx.Done():
+			return 0, err
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
 // checkSettled fails unless a majority of the voters holds everything that each origin has written before its present epoch.
 func (r *Register) checkSettled(ctx context.Context, c partition.Cluster) error {
 	holding, need := 0, len(c.Voters)/2+1
@@ -105,8 +126,8 @@ func (r *Register) checkSettled(ctx context.Context, c partition.Cluster) error 
 		}
 	}
 	if holding < need {
-		return refuseVoters("%d of %d voters have to hold all writes of before the last change of the map, and %d do; wait until the sync process has copied them: %s",
-			need, len(c.Voters), holding, strings.Join(lacks, "; "))
+		return refuseVoters("%d of %d voters have to hold all writes of before the last change of the map, and %d do; the sync process has not copied them within %s: %s",
+			need, len(c.Voters), holding, 2*r.options.Timeout, strings.Join(lacks, "; "))
 	}
 	return nil
 }

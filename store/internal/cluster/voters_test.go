@@ -99,10 +99,10 @@ func TestVotersChangeOneByOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	epoch := r.Status().Epoch
-	if err := r.RemoveVoter(t.Context(), "p1"); !errors.Is(err, store.ErrVotersRefused) || !strings.Contains(err.Error(), "wait until the sync process has copied them") {
+	if err := r.RemoveVoter(t.Context(), "p1"); !errors.Is(err, store.ErrVotersRefused) || !strings.Contains(err.Error(), "the sync process has not copied them within 4s") {
 		t.Fatalf("a second change at once: %v", err)
 	}
-	if err := r.AddVoter(t.Context(), "p3"); !errors.Is(err, store.ErrVotersRefused) && err != nil || r.Status().Epoch != epoch {
+	if err := r.AddVoter(t.Context(), "p3"); err != nil || r.Status().Epoch != epoch {
 		t.Errorf("a repetition: %v, and the epoch went from %d to %d", err, epoch, r.Status().Epoch)
 	}
 	storetest.RunSync(t, r)
