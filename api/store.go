@@ -51,6 +51,8 @@ type Writer interface {
 	Copy(ctx context.Context, e store.Entry, want int) (held int, err error)
 	// Secure returns nil once a majority of the voters holds the marked writes in order.
 	Secure(ctx context.Context, marks ...store.Mark) error
+	// Voters returns the number of voters, 0 while it is unknown.
+	Voters() int
 	// Master returns the name of the key's master.
 	Master(key store.Key) string
 }

@@ -59,7 +59,8 @@ func (l *Lock) UnmarshalJSON(raw []byte) error {
 }
 
 // AcquireLock acquires a lock, or waits for at most o.Wait. ErrLocked: another owner holds the lock; the *Error has Owner and
-// ExpiresAt.
+// ExpiresAt. ErrOutcomeUnknown: the lock may be held, for at most o.TTL; a call with the same Owner and RequestID returns it
+// when the answer is known.
 func (c *Client) AcquireLock(ctx context.Context, name string, o LockOptions) (*Lock, error) {
 	body := wire.LockRequest{Owner: o.Owner, TTL: o.TTL.String(), RequestID: cmp.Or(o.RequestID, rand.Text()), Protects: o.Protects, Info: wire.RawObject(o.Info)}
 	r, err := lockRequest(name, body)
@@ -74,6 +75,7 @@ func (c *Client) AcquireLock(ctx context.Context, name string, o LockOptions) (*
 }
 
 // RenewLock lets a held lock expire after ttl from now. ErrPreconditionFailed: the lock is not held with the fence any more.
+// ErrOutcomeUnknown: the lock may expire as before the call.
 func (c *Client) RenewLock(ctx context.Context, name string, fence int64, ttl time.Duration) (*Lock, error) {
 	r, err := lockRequest(name, wire.LockRequest{TTL: ttl.String()})
 	if err != nil {

@@ -15,9 +15,15 @@
 // # Expiry
 //
 // The clock of the master's database decides. After a move of the lock another clock decides, so a lock of the former
-// master stays held until the new master has written its entry: the first refused attempt to acquire an expired lock of the
-// former master gives the holder its whole time to live again, by the clock of the new master. A lock therefore never expires early
-// because two clocks differ. Setting the clock of a master's database forward does let its locks expire early.
+// master stays held until the new master has written its entry: the first refused attempt to acquire the lock, or any other
+// write of its entry, gives the holder its whole time to live again, by the clock of the new master. A lock therefore never
+// expires early because two clocks differ. Setting the clock of a master's database forward does let its locks expire early.
+//
+// # Durability
+//
+// With three or more voters, an acquisition or renewal returns once a majority of the voters holds the entry by position
+// (store.Store.Secure), so that it survives every promotion. The grant of a former master that has been replaced meanwhile
+// never becomes known: its entry reaches no majority. Releases do not wait: a lost release makes a lock last longer.
 //
 // # Waiting
 //

@@ -16,6 +16,8 @@ type Store interface {
 	CheckName(name string) error
 	CheckProtection() error
 	Update(ctx context.Context, keys []store.Key, o store.UpdateOptions, fn func(*store.Tx) error) error
+	Secure(ctx context.Context, marks ...store.Mark) error
+	Voters() int
 	List(ctx context.Context, o store.ListOptions) (store.Page, error)
 }
 
@@ -50,13 +52,28 @@ func (l *Locks) updateRecord(ctx context.Context, name string, f func(*row) erro
 	return err
 }
 
-// Acquire takes a lock that is free and that nobody waits for. isNew is false if the owner holds the lock by the same request
-// already. A *store.LockedError: another request holds the lock, or is first in the queue.
-func (l *Locks) Acquire(ctx context.Context, q Request) (held Lock, isNew bool, err error) {
-	if err := l.checkRequest(&q); err != nil {
-		return Lock{}, false, err
+// secure returns nil once a majority of the voters holds what the master has committed about locks. With fewer than three
+// voters a promotion keeps that only by chance, and secure does not wait. An *UnsecuredError: the majority is not known.
+func (l *Locks) secure(ctx context.Context, locks ...Lock) error {
+	if l.store.Voters() < 3 {
+		return nil
 	}
-	return l.attempt(ctx, &q, "")
+	marks := make([]store.Mark, len(locks))
+	for i := range locks {
+		marks[i] = locks[i].mark
+	}
+	// The time is bounded by the store. A client that leaves must not turn a held lock into an unknown outcome.
+	if err := l.store.Secure(context.WithoutCancel(ctx), marks...); err != nil {
+		return &UnsecuredError{Err: err}
+	}
+	return nil
+}
+
+// Acquire takes a lock that is free and that nobody waits for. isNew is false if the owner holds the lock by the same request
+// already. A *store.LockedError: another request holds the lock, or is first in the queue. An *UnsecuredError: the lock is
+// held, and a promotion may undo that.
+func (l *Locks) Acquire(ctx context.Context, q Request) (held Lock, isNew bool, err error) {
+	return l.Wait(ctx, q, 0)
 }
 
 // attempt takes the lock, or, with the id of a ticket, puts or keeps the ticket in the queue.
@@ -66,6 +83,10 @@ func (l *Locks) attempt(ctx context.Context, q *Request, id string) (held Lock, 
 		isNew, refusal = false, nil
 		if q.RequestID != "" && r.isHeld() && r.Owner == q.Owner && r.RequestID == q.RequestID {
 			held = r.asLock()
+			if r.isMoved() {
+				return nil // written again: the positions of this master then speak for the record
+			}
+			held.mark = r.stored
 			return errUnchanged
 		}
 		if !r.isHeld() && (len(r.Queue) == 0 || r.Queue[0].ID == id) {
@@ -73,12 +94,11 @@ func (l *Locks) attempt(ctx context.Context, q *Request, id string) (held Lock, 
 			return nil
 		}
 		refusal = r.refusal()
-		adopted := r.adopt()
 		if id == "" {
-			return unless(adopted)
+			return unless(r.isMoved())
 		}
 		joined, err := r.renewTicket(q, id)
-		return cmp.Or(err, unless(adopted || joined))
+		return cmp.Or(err, unless(joined || r.isMoved()))
 	})
 	return held, isNew, cmp.Or(err, refusal)
 }
@@ -93,20 +113,10 @@ func unless(changed bool) error {
 
 // grant makes the request the holder, and removes its ticket.
 func (r *row) grant(q *Request, id string) Lock {
-	r.Queue = slices.DeleteFunc(r.Queue, func(t ticket) bool { return t.ID == id })
+	r.removeTicket(id)
 	r.Owner, r.RequestID, r.TTL, r.Info, r.Protects = q.Owner, q.RequestID, q.TTL, q.Info, q.Protects
 	r.Fence, r.ExpiresAt = r.tx.RevisionOf(r.key), r.tx.Now().Add(q.TTL)
 	return r.asLock()
-}
-
-// adopt gives the holder of an expired lock of a former master its time to live again, by the clock of this master.
-func (r *row) adopt() bool {
-	now := r.tx.Now()
-	if !r.isHeld() || now < r.ExpiresAt {
-		return false
-	}
-	r.ExpiresAt = now.Add(r.TTL)
-	return true
 }
 
 // refusal names the holder of the lock, or the owner of the first ticket.
@@ -121,7 +131,7 @@ func (r *row) refusal() error {
 }
 
 // Renew sets the time to live of a held lock anew. A *store.StaleFenceError: the lock is not held with the fence, or has
-// expired.
+// expired. An *UnsecuredError: the lock is held, and a promotion may undo the renewal.
 func (l *Locks) Renew(ctx context.Context, name string, fence store.Revision, ttl time.Duration) (held Lock, err error) {
 	if err := cmp.Or(l.store.CheckName(name), checkTTL(ttl)); err != nil {
 		return Lock{}, err
@@ -134,6 +144,9 @@ func (l *Locks) Renew(ctx context.Context, name string, fence store.Revision, tt
 		held = r.asLock()
 		return nil
 	})
+	if err == nil {
+		err = l.secure(ctx, held)
+	}
 	return held, err
 }
 

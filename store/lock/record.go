@@ -34,12 +34,13 @@ type row struct {
 	record
 	tx     *store.Tx
 	key    store.Key
-	origin store.Origin // of the record; the master without a record
+	stored store.Mark // of the entry, or of the master without an entry
 }
 
-// readRow reads the record of a lock. Tickets are left out after their deadline.
+// readRow reads the record of a lock. Tickets are left out after their deadline. The holder that a former master knows gets its
+// time to live again, by the clock of this master, as soon as the record is saved for any reason.
 func readRow(tx *store.Tx, key store.Key) (*row, error) {
-	r := &row{tx: tx, key: key, origin: tx.Master()}
+	r := &row{tx: tx, key: key, stored: store.Mark{Origin: tx.Master()}}
 	e, found := tx.Stored(key)
 	if !found {
 		return r, nil
@@ -47,12 +48,18 @@ func readRow(tx *store.Tx, key store.Key) (*row, error) {
 	if err := json.Unmarshal(e.Value, &r.record); err != nil || !e.Intact() {
 		return nil, fmt.Errorf("the master's copy of the lock %q is damaged: %w", store.Name(key), partition.ErrUnavailable)
 	}
-	r.origin = e.Origin
+	r.stored = store.Mark{Origin: e.Origin, Revision: e.Revision}
+	if r.isMoved() {
+		r.ExpiresAt = max(r.ExpiresAt, tx.Now().Add(r.TTL))
+	}
 	r.Queue = slices.DeleteFunc(r.Queue, func(t ticket) bool { return t.Deadline <= tx.Now() })
 	return r, nil
 }
 
-func (r *row) isHeld() bool { return r.HeldAt(r.tx.Now(), r.origin, r.tx.Master()) }
+func (r *row) isHeld() bool { return r.HeldAt(r.tx.Now(), r.stored.Origin, r.tx.Master()) }
+
+// isMoved reports whether a former master has written the holder: by the clock of this master the expiry says nothing.
+func (r *row) isMoved() bool { return r.Fence != 0 && r.stored.Origin != r.tx.Master() }
 
 // isHeldBy reports whether the holder's fence is fence.
 func (r *row) isHeldBy(fence store.Revision) bool { return r.isHeld() && r.Fence == fence }
@@ -98,8 +105,16 @@ func (r *row) place(id string) int {
 	return slices.IndexFunc(r.Queue, func(t ticket) bool { return t.ID == id })
 }
 
-// asLock returns the state of the lock for callers.
-func (r *row) asLock() Lock { return newLock(store.Name(r.key), &r.record) }
+func (r *row) removeTicket(id string) {
+	r.Queue = slices.DeleteFunc(r.Queue, func(t ticket) bool { return t.ID == id })
+}
+
+// asLock returns the state of the lock for callers, as of the write of this Update.
+func (r *row) asLock() Lock {
+	l := newLock(store.Name(r.key), &r.record)
+	l.mark = store.Mark{Origin: r.tx.Master(), Revision: r.tx.RevisionOf(r.key)}
+	return l
+}
 
 // Lock is the state of a held lock.
 type Lock struct {
@@ -112,6 +127,8 @@ type Lock struct {
 	Info      json.RawMessage // an object of the holder, or nil
 	Protects  bool
 	Waiting   int // tickets in the queue
+
+	mark store.Mark // of the entry with this state
 }
 
 func newLock(name string, r *record) Lock {

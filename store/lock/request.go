@@ -6,6 +6,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/runnelkv/runnel/store"
 )
 
 // The limits of a request.
@@ -98,3 +100,14 @@ type QueueError struct{ Name string }
 func (e *QueueError) Error() string {
 	return fmt.Sprintf("%d clients wait for the lock %q already", MaxWaiting, e.Name)
 }
+
+// UnsecuredError says that the master has granted or renewed a lock, and that no majority of the voters was known to hold this
+// in time: a promotion may undo it. The error is store.ErrOutcomeUnknown. A repetition of the request, with the same owner and
+// id, returns the lock once the majority is known.
+type UnsecuredError struct{ Err error }
+
+func (e *UnsecuredError) Error() string {
+	return "the lock is held, and a majority of the voters is not known to hold its entry: " + e.Err.Error()
+}
+func (e *UnsecuredError) Unwrap() error        { return e.Err }
+func (e *UnsecuredError) Is(target error) bool { return target == store.ErrOutcomeUnknown }

@@ -26,8 +26,9 @@ const (
 	leaveTimeout = 5 * time.Second
 )
 
-// Wait is Acquire, and waits in the queue for at most wait. When ctx ends, the ticket is removed, and a lock that was granted
-// at the same time is released. A *store.LockedError: the time is over. A *QueueError: the queue is full.
+// Wait is Acquire, and waits in the queue for at most wait. A *store.LockedError: the time is over. A *QueueError: the queue is
+// full. A lock whose fence the caller cannot learn is released again: ctx has ended, or the lock is not secured and the request
+// has no id that could be repeated.
 func (l *Locks) Wait(ctx context.Context, q Request, wait time.Duration) (held Lock, isNew bool, err error) {
 	if err := l.checkRequest(&q); err != nil {
 		return Lock{}, false, err
@@ -35,46 +36,50 @@ func (l *Locks) Wait(ctx context.Context, q Request, wait time.Duration) (held L
 	if wait > MaxWait {
 		return Lock{}, false, invalid("wait", "is %v, more than %v", wait, MaxWait)
 	}
+	if held, isNew, err = l.queue(ctx, &q, wait); err != nil {
+		return Lock{}, false, err
+	}
+	err = l.secure(ctx, held)
+	if isNew && (ctx.Err() != nil || err != nil && q.RequestID == "") {
+		l.releaseAll(ctx, held)
+	}
+	if err = cmp.Or(ctx.Err(), err); err != nil {
+		return Lock{}, false, err
+	}
+	return held, isNew, nil
+}
+
+// queue attempts to take the lock until the lock is granted, the time is over or ctx ends. No ticket is left then. The lock is
+// not secured.
+func (l *Locks) queue(ctx context.Context, q *Request, wait time.Duration) (held Lock, isNew bool, err error) {
 	if wait <= 0 {
-		return l.attempt(ctx, &q, "")
+		return l.attempt(ctx, q, "")
 	}
 	w := l.waiters.addWaiter(q.Name)
 	defer l.waiters.removeWaiter(w)
 	id, end := rand.Text()[:16], time.Now().Add(wait)
 	for {
-		held, isNew, err = l.attempt(ctx, &q, id)
+		held, isNew, err = l.attempt(ctx, q, id)
 		locked, isLocked := errors.AsType[*store.LockedError](err)
-		switch {
-		case err == nil && ctx.Err() != nil && isNew:
-			l.leaveQueue(ctx, q.Name, id, held.Fence)
-			return Lock{}, false, ctx.Err()
-		case err == nil:
-			return held, isNew, nil
-		case isLocked && time.Now().Before(end) && w.pauseWaiting(ctx, locked, end):
-		default:
-			l.leaveQueue(ctx, q.Name, id, 0)
-			if ctx.Err() != nil {
-				err = ctx.Err()
-			}
-			return Lock{}, false, err
+		if isLocked && time.Now().Before(end) && w.pauseWaiting(ctx, locked, end) {
+			continue
 		}
+		if err != nil {
+			l.leaveQueue(ctx, q.Name, id)
+			err = cmp.Or(ctx.Err(), err)
+		}
+		return held, isNew, err
 	}
 }
 
-// leaveQueue removes the ticket, and releases the lock that the caller was granted with the fence.
-func (l *Locks) leaveQueue(ctx context.Context, name, id string, fence store.Revision) {
+// leaveQueue removes the ticket.
+func (l *Locks) leaveQueue(ctx context.Context, name, id string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
 	_ = l.updateRecord(ctx, name, func(r *row) error { // otherwise the ticket ends by itself
-		at := r.place(id)
-		if at >= 0 {
-			r.Queue = slices.Delete(r.Queue, at, at+1)
-		}
-		if fence != 0 && r.Fence == fence {
-			r.clearHolder()
-			return nil
-		}
-		return unless(at >= 0)
+		before := len(r.Queue)
+		r.removeTicket(id)
+		return unless(len(r.Queue) < before)
 	})
 	l.waiters.wakeFirst(name)
 }
@@ -166,7 +171,8 @@ func (w *waiter) pauseWaiting(ctx context.Context, locked *store.LockedError, en
 }
 
 // AcquireAll acquires several locks in the order of their names, so that callers with common locks never wait for each other
-// in a circle. AcquireAll waits for at most wait altogether. If a lock cannot be had, those acquired before are released.
+// in a circle. AcquireAll waits for at most wait altogether. If a lock cannot be had, or is not secured, those that this
+// call has acquired are released.
 func (l *Locks) AcquireAll(ctx context.Context, qs []Request, wait time.Duration) (held []Lock, err error) {
 	qs = slices.Clone(qs)
 	slices.SortFunc(qs, func(a, b Request) int { return cmp.Compare(a.Name, b.Name) })
@@ -181,19 +187,27 @@ func (l *Locks) AcquireAll(ctx context.Context, qs []Request, wait time.Duration
 			return nil, invalid("names", "holds %q twice", qs[i].Name)
 		}
 	}
-	end := time.Now().Add(wait)
-	for i := range qs {
-		lock, _, err := l.Wait(ctx, qs[i], min(time.Until(end), MaxWait))
-		if err != nil {
-			l.releaseAll(ctx, held)
-			return nil, err
+	end := time.Now().Add(min(wait, MaxWait))
+	var granted []Lock // by this call
+	for i := 0; i < len(qs) && err == nil; i++ {
+		var lock Lock
+		var isNew bool
+		lock, isNew, err = l.queue(ctx, &qs[i], time.Until(end))
+		if held = append(held, lock); err == nil && isNew {
+			granted = append(granted, lock)
 		}
-		held = append(held, lock)
+	}
+	if err == nil {
+		err = cmp.Or(l.secure(ctx, held...), ctx.Err())
+	}
+	if err != nil {
+		l.releaseAll(ctx, granted...)
+		return nil, err
 	}
 	return held, nil
 }
 
-func (l *Locks) releaseAll(ctx context.Context, held []Lock) {
+func (l *Locks) releaseAll(ctx context.Context, held ...Lock) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
 	for _, h := range slices.Backward(held) {

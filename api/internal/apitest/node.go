@@ -150,23 +150,37 @@ func (n *Node) Put(t *testing.T, keys ...string) {
 	}
 }
 
-// Level copies everything from the master to the replicas.
+// Level copies everything from the masters to the other partitions.
 func (n *Node) Level(t *testing.T) {
 	t.Helper()
-	ctx := t.Context()
-	master := partition.Origin(n.Partitions[0].Name())
-	for _, p := range n.Partitions[1:] {
+	for _, origin := range n.Store.Origins() {
+		for _, source := range n.Partitions {
+			if source.Name() == string(origin) {
+				n.levelWith(t, source)
+			}
+		}
+	}
+}
+
+// levelWith copies everything from a master to the other partitions.
+func (n *Node) levelWith(t *testing.T, source *memory.Partition) {
+	t.Helper()
+	ctx, origin := t.Context(), partition.Origin(source.Name())
+	for _, p := range n.Partitions {
+		if p == source {
+			continue
+		}
 		at, err := p.Positions(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
-		from := at.Origins[master].Revision
-		snap, err := n.Partitions[0].Snapshot(ctx, master, from)
+		from := at.Origins[origin].Revision
+		snap, err := source.Snapshot(ctx, origin, from)
 		if err != nil {
 			t.Fatal(err)
 		}
 		head := snap.Position()
-		c := partition.Copy{Origin: master, From: from, To: head.Revision, Goal: head.Revision, SyncedAt: head.SyncedAt}
+		c := partition.Copy{Origin: origin, From: from, To: head.Revision, Goal: head.Revision, SyncedAt: head.SyncedAt}
 		for {
 			more, err := snap.Next(ctx, 10_000, 1<<30)
 			if err != nil {

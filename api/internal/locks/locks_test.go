@@ -12,15 +12,17 @@ import (
 	"github.com/runnelkv/runnel/api/wire"
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/partition/memory"
 )
 
-// newNode starts a node on which locks may protect keys.
+// newNode starts a node of three voters on which locks may protect keys.
 func newNode(t *testing.T) *apitest.Node {
 	t.Helper()
 	n := apitest.New(t)
 	for _, p := range n.Partitions {
 		p.PlantSchema(partition.Schema{Version: partition.SchemaVersion, OldestReader: partition.SchemaVersion, OldestWriter: partition.SchemaVersion})
 	}
+	n.Level(t) // a replica that was never filled is no part of a majority
 	return n
 }
 
@@ -126,9 +128,47 @@ func TestEveryWriteChecksItsFence(t *testing.T) {
 	}
 }
 
+// TestLockThatNoMajorityConfirmsMayBeHeld: the answer says so, and the same request gets the fence later.
+func TestLockThatNoMajorityConfirmsMayBeHeld(t *testing.T) {
+	n := newNode(t)
+	held := acquire(t, n, "held", `{"owner":"one","ttl":"30s"}`)
+	for _, p := range n.Partitions[1:] {
+		p.Fail(func(op string) error {
+			if op == memory.OpApply {
+				return partition.ErrUnavailable
+			}
+			return nil
+		})
+	}
+	body := `{"owner":"one","ttl":"30s","request_id":"r"}`
+	for range 2 {
+		w := put(t, n, "a", body)
+		if p := wantProblem(t, w, 503, "outcome-unknown"); !strings.Contains(string(p.Detail), "The lock may be held") || w.Header().Get("Retry-After") == "" {
+			t.Errorf("the problem is %+v %v", p, w.Header())
+		}
+	}
+	wantProblem(t, put(t, n, "b", body, "Prefer", "wait=5"), 503, "outcome-unknown")
+	wantProblem(t, put(t, n, "held", `{"ttl":"1m"}`, "If-Match", quoted(held)), 503, "outcome-unknown")
+	wantProblem(t, n.Do(t, "POST", "/v1/locks", `{"owner":"one","ttl":"30s","names":["c","d"]}`, "Content-Type", "application/json"), 503, "outcome-unknown")
+	for _, p := range n.Partitions[1:] {
+		p.Fail(nil)
+	}
+	apitest.Eventually(t, "a majority", func() bool {
+		return n.Do(t, "PUT", "/v1/keys/x?durable=majority", "v").Header().Get("Runnel-Durable") == "majority"
+	})
+	for _, name := range []string{"a", "b"} {
+		if w := put(t, n, name, body); w.Code != 200 || decode(t, w).Fence == 0 {
+			t.Errorf("the same request for %s again: %d %s", name, w.Code, w.Body)
+		}
+	}
+	acquire(t, n, "c", `{"owner":"two","ttl":"30s"}`)
+	acquire(t, n, "d", `{"owner":"two","ttl":"30s"}`)
+}
+
 func TestProtectedKeyNeedsTheFence(t *testing.T) {
 	n := newNode(t)
 	n.Put(t, "a")
+	n.Level(t)
 	fence := acquire(t, n, "a", `{"owner":"one","ttl":"30s","protects":true}`)
 	p := wantProblem(t, n.Do(t, "PUT", "/v1/keys/a", "blind"), 423, "lock-held")
 	if p.Owner != "one" {
@@ -254,6 +294,7 @@ func TestInvalidRequestsForLocksAreNamed(t *testing.T) {
 
 func TestFenceOfAnotherMasterIsRefused(t *testing.T) {
 	n := apitest.NewOf(t, []string{"partition-0", "partition-1"})
+	n.Level(t)
 	key := store.User.Key("k")
 	for i := 0; ; i++ {
 		name := fmt.Sprint("lock", i)

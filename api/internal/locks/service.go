@@ -170,6 +170,9 @@ func asProblem(err error) error {
 	if e, ok := errors.AsType[*lock.QueueError](err); ok {
 		return problem.New(problem.LockQueue, "%d clients wait for the lock %q.", lock.MaxWaiting, e.Name)
 	}
+	if _, ok := errors.AsType[*lock.UnsecuredError](err); ok {
+		return errors.Join(problem.New(problem.OutcomeUnknown, "The lock may be held: its master has granted or renewed it, and a majority of the voters did not confirm this in time. Repeat the request unchanged, with its owner and request_id, to learn the fence."), err)
+	}
 	if errors.Is(err, store.ErrNotFound) {
 		return problem.New(problem.NoLock, "Nobody holds the lock.")
 	}

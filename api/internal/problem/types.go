@@ -111,7 +111,7 @@ var (
 	QuotaExceeded = &Type{"quota-exceeded", 507, "The quota of a prefix is used up",
 		"The names that begin with the prefix of the member “quota” may have only so many keys, or bytes in their values, and the write would exceed the limit. Nothing was stored. Deletions, and values that are no larger than the stored ones, are always accepted."}
 	OutcomeUnknown = &Type{"outcome-unknown", 503, "It is unknown whether the write was stored",
-		"The connection to the master broke during the commit: the write was stored completely or not at all. Read the key with consistency=master to find out, or repeat the write if that does no harm."}
+		"The connection to the master broke during the commit: the write was stored completely or not at all. Read the key with consistency=master to find out, or repeat the write if that does no harm. A lock has this answer too when its master has granted or renewed it and a majority of the voters did not confirm that in time: it may be held until its time is over. Repeat the request with the same owner and request_id."}
 	NoPartition = &Type{"no-partition", 503, "No partition can answer",
 		"No partition that may answer this request is reachable and filled now. The request can be repeated; Retry-After suggests when."}
 	Session = &Type{"session-unavailable", 503, "No available partition has reached the session",

@@ -23,6 +23,14 @@ func lockInfo(id string) string {
 	return fmt.Sprintf(`{"ID":%q,"Operation":"OperationTypeApply","Info":"","Who":"ann@host","Version":"1.10.10","Created":"2026-11-30T12:00:00.123456789Z","Path":""}`, id)
 }
 
+// newNode starts a node of three voters. A replica that was never filled confirms no lock.
+func newNode(t *testing.T, change ...func(*api.Options)) *apitest.Node {
+	t.Helper()
+	n := apitest.New(t, change...)
+	n.Level(t)
+	return n
+}
+
 // ask sends a request that must be answered with the status.
 func ask(t *testing.T, n *apitest.Node, status int, method, target, body string, headers ...string) *httptest.ResponseRecorder {
 	t.Helper()
@@ -51,7 +59,7 @@ func wantProblem(t *testing.T, w *httptest.ResponseRecorder, slug string) (p wir
 
 // TestToolsReadTheLockInTheRefusal: the tools decode the answer 423 as a lock, and match the names of members without regard to case.
 func TestToolsReadTheLockInTheRefusal(t *testing.T) {
-	n := apitest.New(t)
+	n := newNode(t)
 	ask(t, n, 200, "LOCK", "/v1/terraform/prod/net", lockInfo("one"))
 	for _, request := range [][3]string{
 		{"LOCK", "/v1/terraform/prod/net", lockInfo("two")}, {"POST", "/v1/terraform/prod/net/lock", lockInfo("two")}, {"PUT", "/v1/terraform/prod%2Fnet/lock", lockInfo("two")},
@@ -81,7 +89,7 @@ func TestToolsReadTheLockInTheRefusal(t *testing.T) {
 }
 
 func TestStatesAreListedWithTheirHistory(t *testing.T) {
-	n := apitest.New(t)
+	n := newNode(t)
 	ask(t, n, 404, "GET", "/v1/terraform/a", "")
 	ask(t, n, 404, "GET", "/v1/terraform/a/history", "")
 	first := decode[wire.TerraformVersion](t, ask(t, n, 200, "POST", "/v1/terraform/a", state(1, "x")))
@@ -115,7 +123,7 @@ func TestStatesAreListedWithTheirHistory(t *testing.T) {
 }
 
 func TestStatesHaveEveryFormat(t *testing.T) {
-	n := apitest.New(t)
+	n := newNode(t)
 	ask(t, n, 200, "POST", "/v1/terraform/a", state(2, "x"))
 	n.Level(t)
 	for _, accept := range []string{"text/html", "text/plain", "application/xml"} {
@@ -133,7 +141,7 @@ func TestStatesHaveEveryFormat(t *testing.T) {
 }
 
 func TestDeletedStateKeepsItsHistory(t *testing.T) {
-	n := apitest.New(t)
+	n := newNode(t)
 	first := decode[wire.TerraformVersion](t, ask(t, n, 200, "POST", "/v1/terraform/a", state(1, "x")))
 	ask(t, n, 200, "POST", "/v1/terraform/b/c", state(7, "y"))
 	ask(t, n, 200, "DELETE", "/v1/terraform/a", "")
@@ -172,7 +180,7 @@ func checkRefusals(t *testing.T, n *apitest.Node, refusals []refusal) {
 const at = "/v1/terraform/a"
 
 func TestInvalidStatesAreNamed(t *testing.T) {
-	n := apitest.New(t)
+	n := newNode(t)
 	large := strings.TrimSuffix(state(1, "x"), "}") + `,"fill":"` + strings.Repeat("x", apitest.MaxTestValue) + `"}`
 	checkRefusals(t, n, []refusal{
 		{"POST", at, "no JSON", nil, 400, "invalid-json", ""},
@@ -200,7 +208,7 @@ func TestInvalidStatesAreNamed(t *testing.T) {
 }
 
 func TestInvalidNamesAndParametersOfStatesAreNamed(t *testing.T) {
-	checkRefusals(t, apitest.New(t), []refusal{
+	checkRefusals(t, newNode(t), []refusal{
 		{"POST", at + "?force=maybe", state(1, "x"), nil, 400, "invalid-parameter", "force"},
 		{"POST", at + "?id=one", state(1, "x"), nil, 400, "invalid-parameter", "id"},
 		{"POST", at + "?ID=one", state(1, "x"), nil, 412, "stale-fence", ""},
@@ -224,7 +232,7 @@ func TestInvalidNamesAndParametersOfStatesAreNamed(t *testing.T) {
 }
 
 func TestInvalidLocksOfStatesAreNamed(t *testing.T) {
-	checkRefusals(t, apitest.New(t), []refusal{
+	checkRefusals(t, newNode(t), []refusal{
 		{"LOCK", at, "no JSON", nil, 400, "invalid-json", ""},
 		{"LOCK", at, `[]`, nil, 400, "invalid-json", ""},
 		{"LOCK", at, `{}`, nil, 400, "invalid-item", "ID"},
@@ -244,7 +252,7 @@ func TestInvalidLocksOfStatesAreNamed(t *testing.T) {
 
 // TestConflictsOfStatesAreNamed: the reason says what differs, and force=true takes the state anyway.
 func TestConflictsOfStatesAreNamed(t *testing.T) {
-	n := apitest.New(t)
+	n := newNode(t)
 	ask(t, n, 200, "POST", "/v1/terraform/a", state(5, "x"))
 	for body, reason := range map[string]string{state(4, "x"): "serial", state(6, "y"): "lineage", state(5, "x") + " ": "same-serial"} {
 		p := wantProblem(t, ask(t, n, 409, "POST", "/v1/terraform/a", body), "state-conflict")
@@ -268,7 +276,7 @@ func TestGrantsOfTheNameDecide(t *testing.T) {
 		"writer": {Prefixes: prefix(access.Write)}, "reader": {Prefixes: prefix(access.Read)},
 		"forcer": {Prefixes: prefix(access.Write), Rights: []access.Right{access.RightForce}},
 	})
-	n := apitest.New(t, func(o *api.Options) { o.Keys = keys })
+	n := newNode(t, func(o *api.Options) { o.Keys = keys })
 	as := func(key string) []string { return []string{"Authorization", "Bearer " + key} }
 	ask(t, n, 200, "POST", "/v1/terraform/prod/a", state(1, "x"), as("writer")...)
 	history := decode[wire.TerraformHistory](t, ask(t, n, 200, "GET", "/v1/terraform/prod/a/history", "", as("reader")...))
