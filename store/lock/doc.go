@@ -29,7 +29,8 @@
 //
 // A waiter stands in the queue with a ticket. A lock is granted to the process that asks for the lock, never to a ticket
 // alone: after a waiter has gone, nothing is granted. A free lock goes to the first ticket in the queue, whichever process
-// has put the ticket there. The process of a waiter renews the ticket, and removes the ticket when the waiter goes away. The ticket of
+// has put the ticket there. The process of a waiter renews its tickets, all with one
+// write, and removes the ticket when the waiter goes away. The ticket of
 // a process that has died ends after ticketTTL.
 //
 // # Protection

@@ -97,8 +97,8 @@ func (l *Locks) attempt(ctx context.Context, q *Request, id string) (held Lock, 
 		if id == "" {
 			return unless(r.isMoved())
 		}
-		joined, err := r.renewTicket(q, id)
-		return cmp.Or(err, unless(joined || r.isMoved()))
+		changed, err := r.renewTickets(q, id, l.waiters.isWaiting)
+		return cmp.Or(err, unless(changed || r.isMoved()))
 	})
 	return held, isNew, cmp.Or(err, refusal)
 }

@@ -100,11 +100,6 @@ func (r *row) endEntry() {
 	}
 }
 
-// place is the index of a ticket in the queue, or -1.
-func (r *row) place(id string) int {
-	return slices.IndexFunc(r.Queue, func(t ticket) bool { return t.ID == id })
-}
-
 func (r *row) removeTicket(id string) {
 	r.Queue = slices.DeleteFunc(r.Queue, func(t ticket) bool { return t.ID == id })
 }

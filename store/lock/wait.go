@@ -55,9 +55,9 @@ func (l *Locks) queue(ctx context.Context, q *Request, wait time.Duration) (held
 	if wait <= 0 {
 		return l.attempt(ctx, q, "")
 	}
-	w := l.waiters.addWaiter(q.Name)
-	defer l.waiters.removeWaiter(w)
 	id, end := rand.Text()[:16], time.Now().Add(wait)
+	w := l.waiters.addWaiter(q.Name, id)
+	defer l.waiters.removeWaiter(w)
 	for {
 		held, isNew, err = l.attempt(ctx, q, id)
 		locked, isLocked := errors.AsType[*store.LockedError](err)
@@ -84,19 +84,24 @@ func (l *Locks) leaveQueue(ctx context.Context, name, id string) {
 	l.waiters.wakeFirst(name)
 }
 
-// renewTicket puts the ticket into the queue, or gives it a later deadline when that is due.
-func (r *row) renewTicket(q *Request, id string) (changed bool, err error) {
-	now := r.tx.Now()
-	at := r.place(id)
+// renewTickets puts the ticket into the queue or, when a later deadline is due, gives one to the tickets of all waiters of this
+// process: a long queue is then written once, and not once for each of them.
+func (r *row) renewTickets(q *Request, id string, isWaiting func(name, id string) bool) (changed bool, err error) {
+	deadline := r.tx.Now().Add(ticketTTL)
+	at := slices.IndexFunc(r.Queue, func(t ticket) bool { return t.ID == id })
 	switch {
 	case at < 0 && len(r.Queue) >= MaxWaiting:
 		return false, &QueueError{q.Name}
 	case at < 0:
-		r.Queue = append(r.Queue, ticket{ID: id, Owner: q.Owner, Deadline: now.Add(ticketTTL)})
-	case r.Queue[at].Deadline.Sub(now) < renewBelow:
-		r.Queue[at].Deadline = now.Add(ticketTTL)
-	default:
+		r.Queue = append(r.Queue, ticket{ID: id, Owner: q.Owner, Deadline: deadline})
+		return true, nil
+	case r.Queue[at].Deadline.Sub(r.tx.Now()) >= renewBelow:
 		return false, nil
+	}
+	for i := range r.Queue {
+		if isWaiting(q.Name, r.Queue[i].ID) {
+			r.Queue[i].Deadline = deadline
+		}
 	}
 	return true, nil
 }
@@ -109,12 +114,13 @@ type waiters struct {
 
 type waiter struct {
 	name string
+	id   string        // of the ticket
 	wake chan struct{} // buffered, 1
 	all  *waiters
 }
 
-func (ws *waiters) addWaiter(name string) *waiter {
-	w := &waiter{name: name, wake: make(chan struct{}, 1), all: ws}
+func (ws *waiters) addWaiter(name, id string) *waiter {
+	w := &waiter{name: name, id: id, wake: make(chan struct{}, 1), all: ws}
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	if ws.byName == nil {
@@ -133,6 +139,13 @@ func (ws *waiters) removeWaiter(w *waiter) {
 		return
 	}
 	ws.byName[w.name] = left
+}
+
+// isWaiting reports whether a ticket is that of a waiter of this process.
+func (ws *waiters) isWaiting(name, id string) bool {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	return slices.ContainsFunc(ws.byName[name], func(w *waiter) bool { return w.id == id })
 }
 
 // wakeFirst wakes the first waiter of this process: its ticket is the earliest of the process.

@@ -113,6 +113,56 @@ func TestTicketOfADeadProcessHoldsUpTheQueueForItsTimeOnly(t *testing.T) {
 	r.acquire(t, request("a", "two"))
 }
 
+// TestTicketsOfAProcessAreRenewedWithOneWrite: all waiters of a process keep their places, and the entry is not written for each.
+func TestTicketsOfAProcessAreRenewedWithOneWrite(t *testing.T) {
+	r := newRig(t, 1)
+	r.acquire(t, request("a", "one"))
+	const n = 20
+	ctx, cancel := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	for range n {
+		group.Go(func() { _, _, _ = r.locks.Wait(ctx, request("a", "two"), time.Minute) })
+	}
+	storetest.Eventually(t, "tickets", func() bool { return r.waiting(t, "a") == n })
+	entry := func() (e store.Entry, deadlines map[store.Instant]int) {
+		got, err := r.Get(t.Context(), store.Lock.Key("a"), store.ReadOptions{Consistency: store.FromMaster})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var record struct {
+			Queue []struct{ Deadline store.Instant }
+		}
+		if err := json.Unmarshal(got.Entry.Value, &record); err != nil {
+			t.Fatal(err)
+		}
+		deadlines = make(map[store.Instant]int)
+		for _, ticket := range record.Queue {
+			deadlines[ticket.Deadline]++
+		}
+		return got.Entry, deadlines
+	}
+	before, first := entry()
+	r.clocks[0].advance(3 * time.Second)
+	storetest.Eventually(t, "later deadline", func() bool {
+		after, deadlines := entry()
+		for deadline := range first {
+			delete(deadlines, deadline)
+		}
+		for _, tickets := range deadlines {
+			return tickets == n && after.Revision > before.Revision
+		}
+		return false
+	})
+	if after, _ := entry(); after.Revision > before.Revision+2 {
+		t.Errorf("the entry was written %d times", after.Revision-before.Revision)
+	}
+	cancel()
+	group.Wait()
+	if left := r.waiting(t, "a"); left != 0 {
+		t.Errorf("%d tickets are left", left)
+	}
+}
+
 // TestQueueIsBounded: MaxWaiting tickets stand in the queue.
 func TestQueueIsBounded(t *testing.T) {
 	for _, free := range []int{0, 1} {
