@@ -1,11 +1,8 @@
 package test
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -189,66 +186,10 @@ func absolute(t *testing.T, path string) string {
 	return path
 }
 
-// serverClock returns a server with its master on MariaDB and a function that steps the database's clock. A relay
-// between both adds the seconds in a table to the clock that statements read.
+// serverClock returns a server with its master on MariaDB and a function that steps the database's clock.
 func serverClock(t *testing.T) (*outageTest, func(time.Duration)) {
-	server := servers.MariaDB(t)
-	clock := server.Database(t)
-	db := servers.Open(t, clock)
-	execute(t, db, "CREATE TABLE clock (seconds INT NOT NULL)")
-	execute(t, db, "INSERT INTO clock VALUES (0)")
-	stepped := fmt.Sprintf("(UTC_TIMESTAMP(6) + INTERVAL (SELECT seconds FROM %s.clock) SECOND)", mustParseURL(t, clock).Path[1:])
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go relay(client, server.Address(), stepped)
-		}
-	}()
-	url := mustParseURL(t, server.Database(t))
-	url.Host = listener.Addr().String()
-	file := runnel.WriteConfig(t, outageConfig, url.String(), runnel.ThreeFiles(t)[1])
+	master := servers.MariaDB(t).Clocked(t)
+	file := runnel.WriteConfig(t, outageConfig, master.URL, runnel.ThreeFiles(t)[1])
 	n := &outageTest{history: newHistory(), node: runnel.Serve(t, "--config", file), file: file}
-	return n, func(step time.Duration) {
-		execute(t, db, fmt.Sprintf("UPDATE clock SET seconds = %d", step/time.Second))
-	}
-}
-
-// relay passes a connection on, with the clock that statements read replaced.
-func relay(client net.Conn, address, clock string) {
-	defer client.Close()
-	server, err := net.Dial("tcp", address)
-	if err != nil {
-		return
-	}
-	defer server.Close()
-	go func() {
-		defer client.Close()
-		_, _ = io.Copy(client, server)
-	}()
-	const query, prepare = 3, 22 // commands that hold a statement
-	var header [4]byte           // three bytes of length, and a number
-	for {
-		if _, err := io.ReadFull(client, header[:]); err != nil {
-			return
-		}
-		packet := make([]byte, int(header[0])|int(header[1])<<8|int(header[2])<<16)
-		if _, err := io.ReadFull(client, packet); err != nil {
-			return
-		}
-		if header[3] == 0 && len(packet) > 0 && (packet[0] == query || packet[0] == prepare) {
-			packet = bytes.ReplaceAll(packet, []byte("UTC_TIMESTAMP(6)"), []byte(clock))
-			header = [4]byte{byte(len(packet)), byte(len(packet) >> 8), byte(len(packet) >> 16), 0}
-		}
-		if _, err := server.Write(append(header[:], packet...)); err != nil {
-			return
-		}
-	}
+	return n, func(step time.Duration) { master.SetClock(t, step) }
 }
