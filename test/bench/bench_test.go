@@ -60,6 +60,15 @@ func everyMeasurement(points []report.Point, long bool) []*report.Measurement {
 	for _, name := range report.AccessSystems {
 		b.noteAll([]*testbed.System{{Name: name, Templates: testbed.HTTPTemplates()}}, report.AccessPoints())
 	}
+	for _, kind := range []string{report.OnMariaDB, report.Embedded} {
+		for _, held := range []string{report.NoLocks, report.ManyLocks, report.OneGuard} {
+			b.noteAll([]*testbed.System{{Name: report.LockPut(kind, held), Templates: testbed.HTTPTemplates()}}, report.LockPutPoints())
+		}
+		three, alone := report.Lockers(kind)
+		b.addReport(three, report.LockMany, round(1))
+		b.addReport(alone, report.LockMany, round(1))
+	}
+	b.addReport(report.EtcdLocks, report.LockMany, round(1))
 	for _, name := range []string{"runnel-woken", "runnel-polled", "mariadb-replication"} {
 		b.addReport(name, report.LagIdle, round(1))
 		b.addReport(name, report.LagBusy, round(1))

@@ -16,6 +16,7 @@
 //   - Runnels of 10^4 to 10^7 entries, and of 2, 4 and 8 partitions, loaded straight into their masters
 //   - a primary and two replicas with MariaDB's own replication, and Runnels with partitions on the same replicas
 //   - "runnel serve" with an API key, and with TLS as well, beside the ceiling with TLS
+//   - Runnels that hold no locks, 10^4 locks, and a lock that protects a key; locks of Runnel beside locks of etcd
 //   - redis-server with appendfsync always behind webdis, and etcd behind its own JSON gateway, if installed by prepare.sh;
 //     a missing system is reported as not available
 //

@@ -52,6 +52,8 @@ func rateOf(p Point) Metric {
 		m.name = "keys/s"
 	case p == CatchUp:
 		m.name = "entries/s"
+	case p == LockMany:
+		m.name = "locks/s"
 	}
 	return m
 }

@@ -11,14 +11,15 @@ const (
 	GrowthPhase      Phase = "growth"
 	ReplicationPhase Phase = "replication"
 	AccessPhase      Phase = "access"
+	LocksPhase       Phase = "locks"
 )
 
 // Phases lists all phases, in the order of a run.
-var Phases = []Phase{MainPhase, GrowthPhase, ReplicationPhase, AccessPhase}
+var Phases = []Phase{MainPhase, GrowthPhase, ReplicationPhase, AccessPhase, LocksPhase}
 
 // ratios returns all ratios of this bench, most of them with a target.
 func ratios(long bool) []ratio {
-	all := slices.Concat(peerRatios(), caseRatios(), growthRatios(), replicationRatios(), accessRatios())
+	all := slices.Concat(peerRatios(), caseRatios(), growthRatios(), replicationRatios(), accessRatios(), lockRatios())
 	if !long {
 		return all
 	}
