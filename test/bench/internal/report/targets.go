@@ -12,14 +12,15 @@ const (
 	ReplicationPhase Phase = "replication"
 	AccessPhase      Phase = "access"
 	LocksPhase       Phase = "locks"
+	LedgerPhase      Phase = "ledger"
 )
 
 // Phases lists all phases, in the order of a run.
-var Phases = []Phase{MainPhase, GrowthPhase, ReplicationPhase, AccessPhase, LocksPhase}
+var Phases = []Phase{MainPhase, GrowthPhase, ReplicationPhase, AccessPhase, LocksPhase, LedgerPhase}
 
 // ratios returns all ratios of this bench, most of them with a target.
 func ratios(long bool) []ratio {
-	all := slices.Concat(peerRatios(), caseRatios(), growthRatios(), replicationRatios(), accessRatios(), lockRatios())
+	all := slices.Concat(peerRatios(), caseRatios(), growthRatios(), replicationRatios(), accessRatios(), lockRatios(), ledgerRatios())
 	if !long {
 		return all
 	}

@@ -82,6 +82,8 @@ type Testbed struct {
 	Started    []*Process
 	// databases are the bench's own connections.
 	databases []*sql.DB
+	// stores close the stores in this process.
+	stores []func() error
 }
 
 // Close ends all processes and removes the data.
@@ -89,12 +91,16 @@ func (s *Testbed) Close() error {
 	for _, db := range s.databases {
 		db.Close()
 	}
+	var errs []error
+	for _, closeStore := range s.stores {
+		errs = append(errs, closeStore())
+	}
 	var group sync.WaitGroup
 	for _, p := range s.Started {
 		group.Go(p.Stop)
 	}
 	group.Wait()
-	return os.RemoveAll(s.Dir)
+	return errors.Join(append(errs, os.RemoveAll(s.Dir))...)
 }
 
 // StopGrown ends the processes of the growth phase, so that they do not disturb later phases.
