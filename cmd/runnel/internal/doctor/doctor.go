@@ -49,6 +49,7 @@ var checks = []check{
 	{"secret-files", (*examination).secretFiles},
 	{"certificate-files", (*examination).certificateFiles},
 	{"data-files", (*examination).dataFiles},
+	{"log-files", (*examination).logFiles},
 	{"local-disk", (*examination).localDisk},
 	{"listen", (*examination).listen},
 	{"trusted-proxies", (*examination).trustedProxies},

@@ -67,7 +67,7 @@ func TestEveryCheckHasAFinding(t *testing.T) {
 	for _, name := range []string{"listen", "local-disk", "durability"} {
 		want(t, findings, name, OK, "")
 	}
-	for _, name := range []string{"privileges", "config-file", "secret-files", "certificate-files", "data-files", "trusted-proxies", "grants", "webhooks", "database-tls", "databases", "database-account"} {
+	for _, name := range []string{"privileges", "config-file", "secret-files", "certificate-files", "data-files", "log-files", "trusted-proxies", "grants", "webhooks", "database-tls", "databases", "database-account"} {
 		want(t, findings, name, Skip, "")
 	}
 	if Failed(findings) {
@@ -80,8 +80,9 @@ func TestModesOfFiles(t *testing.T) {
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
 	toml := fmt.Sprintf("[[partition]]\nname = \"a\"\nurl = \"sqlite:%s\"\n[[partition]]\nname = \"b\"\nurl = \"mysql://u@127.0.0.1:1/d?tls=true&ca=%s\"\npassword_file = %q\n"+
-		"[[webhook]]\nurl = \"https://h\"\nsecret = \"0123456789abcdef\"\n[store]\ntimeout = \"100ms\"\n", path("a.db"), path("ca"), path("password"))
-	for _, name := range []string{"a.db", "a.db-wal", "ca", "password", "runnel.toml"} {
+		"[[webhook]]\nurl = \"https://h\"\nsecret = \"0123456789abcdef\"\n[store]\ntimeout = \"100ms\"\n[log]\naccess = %q\n[audit]\nfile = %q\n",
+		path("a.db"), path("ca"), path("password"), path("access.log"), path("audit.log"))
+	for _, name := range []string{"a.db", "a.db-wal", "ca", "password", "access.log", "audit.log", "runnel.toml"} {
 		if err := os.WriteFile(path(name), []byte(toml), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -94,6 +95,8 @@ func TestModesOfFiles(t *testing.T) {
 		{"data-files", "a.db", 0o600, OK}, {"data-files", "a.db", 0o604, Fail}, {"data-files", "a.db", 0o640, Warn}, {"data-files", "a.db-wal", 0o644, Fail}, {"data-files", "a.db", 0o620, Fail},
 		{"secret-files", "password", 0o400, OK}, {"secret-files", "password", 0o440, Warn}, {"secret-files", "password", 0o444, Fail}, {"secret-files", "password", 0o602, Fail},
 		{"certificate-files", "ca", 0o644, OK}, {"certificate-files", "ca", 0o664, Fail}, {"certificate-files", "", 0o777, Fail},
+		{"log-files", "access.log", 0o640, OK}, {"log-files", "access.log", 0o604, Warn}, {"log-files", "access.log", 0o602, Fail},
+		{"log-files", "audit.log", 0o600, OK}, {"log-files", "audit.log", 0o644, Warn}, {"log-files", "audit.log", 0o660, Fail}, {"log-files", "", 0o702, Fail},
 		{"config-file", "runnel.toml", 0o600, OK}, {"config-file", "runnel.toml", 0o640, Fail}, {"config-file", "runnel.toml", 0o604, Fail}, {"config-file", "", 0o703, Fail},
 	} {
 		if err := os.Chmod(path(c.file), c.mode); err != nil {
@@ -107,6 +110,13 @@ func TestModesOfFiles(t *testing.T) {
 			os.Chmod(path(c.file), 0o600)
 		}
 	}
+}
+
+// TestLogFilesThatDoNotExistAreSkipped: the server creates them with a sound mode, which its own tests check.
+func TestLogFilesThatDoNotExistAreSkipped(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "audit.log")
+	_, findings := examine(t, fmt.Sprintf("[audit]\nfile = %q\n[[partition]]\nname = \"a\"\nurl = \"sqlite:a\"\n", file))
+	want(t, findings, "log-files", Skip, file+": does not exist")
 }
 
 // TestConfigurationWithoutSecretsMayBeRead: a secret in the environment is not in the file.

@@ -163,3 +163,26 @@ func (e *examination) dataFile(file string, required bool) {
 		}
 	}
 }
+
+func (e *examination) logFiles() {
+	for _, file := range []string{e.Config.Log.Access, e.Config.Audit.File} {
+		if file != "" {
+			e.logFile(file)
+		}
+	}
+}
+
+// logFile adds the finding for a file with the keys of requests, the addresses of clients and the names of API keys.
+func (e *examination) logFile(file string) {
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		e.add(Skip, file, "does not exist yet; the server makes the file readable by its owner and group")
+		return
+	}
+	switch mode, fine := e.changedByOwnerOnly(file); {
+	case !fine:
+	case mode&othersRead != 0:
+		e.add(Warn, file, "every user can read the keys of requests, the addresses of clients and the names of API keys: chmod o-r")
+	default:
+		e.add(OK, file, "only the owner can change the file, and not every user can read it")
+	}
+}
