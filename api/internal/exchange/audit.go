@@ -159,6 +159,9 @@ func (s *Shared) record(w *Response, r *Request, act audit.Act) audit.Record {
 	return record
 }
 
+// NoteRevision sets the revision in the audit line of a request whose answer has no Runnel-Revision.
+func (w *Response) NoteRevision(r store.Revision) { w.trail.revision = int64(r) }
+
 // noteRevision remembers the revision of the answer's header.
 func (t *auditTrail) noteRevision(h http.Header) {
 	if v := h["Runnel-Revision"]; t.act != "" && len(v) == 1 {

@@ -5,7 +5,9 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
+	"slices"
 
+	"github.com/runnelkv/runnel/api/audit"
 	"github.com/runnelkv/runnel/api/internal/exchange"
 	"github.com/runnelkv/runnel/api/internal/negotiate"
 	"github.com/runnelkv/runnel/api/internal/problem"
@@ -118,6 +120,7 @@ func (s *Service) postForm(w *exchange.Response, r *exchange.Request) error {
 		}
 		d.Files = append(d.Files, s.storePart(w, r, part, copies))
 	}
+	r.Key = file.Key(nameOf(r)) // of the audit line, after those of the parts
 	return s.respondJSON(w, r, http.StatusCreated, d)
 }
 
@@ -125,25 +128,30 @@ func (s *Service) postForm(w *exchange.Response, r *exchange.Request) error {
 func (s *Service) storePart(w *exchange.Response, r *exchange.Request, part *multipart.Part, copies int) *wire.StoredFile {
 	name := nameOf(r) + part.FileName()
 	result := &wire.StoredFile{Path: wire.Text(name)}
-	stored, err := s.putPart(r, name, part, copies)
+	stored, err := s.putPart(w, r, name, part, copies)
 	if err != nil {
 		e := exchange.AsProblem(explain(err))
 		result.Status, result.Problem = e.Type.Status, &exchange.NewProblemDocument(w, e).Problem
+		w.RecordItem(audit.Write, file.Key(name), &store.Entry{}, result.Status)
 		return result
 	}
 	if result.Status = http.StatusNoContent; stored.Created {
 		result.Status = http.StatusCreated
 	}
+	w.RecordItem(audit.Write, file.Key(name), &stored.Entry, result.Status)
 	result.Size, result.SHA256, result.ETag = stored.Manifest.Size, stored.Manifest.SHA256, tagOf(&stored.Entry)
 	return result
 }
 
-func (s *Service) putPart(r *exchange.Request, name string, part *multipart.Part, copies int) (*file.Stored, error) {
+func (s *Service) putPart(w *exchange.Response, r *exchange.Request, name string, part *multipart.Part, copies int) (*file.Stored, error) {
 	if err := s.parseName(r, name); err != nil {
 		return nil, err
 	}
 	contentType, err := write.ContentTypeOf(http.Header(part.Header))
 	if err != nil {
+		return nil, err
+	}
+	if err := w.RequireItems(slices.Values([]exchange.Item{{Act: audit.Write, Key: r.Key}})); err != nil {
 		return nil, err
 	}
 	return s.files.Put(r.Context(), name, part, file.PutOptions{ContentType: contentType, Copies: copies})

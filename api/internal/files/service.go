@@ -93,6 +93,7 @@ func (s *Service) PostNeed() exchange.Need {
 			if s.files == nil {
 				return false, s.parseName(r, "x")
 			}
+			r.Key = file.Key(name)
 			return r.Grants.CanWriteAll(name), nil
 		}
 		source, act := cutAct(name)

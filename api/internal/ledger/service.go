@@ -155,6 +155,7 @@ func (s *Service) setSeen(w *exchange.Response, r *exchange.Request, seen store.
 		return err
 	}
 	s.SetSession(w, session, seen)
+	w.NoteRevision(seen.Revision)
 	return nil
 }
 

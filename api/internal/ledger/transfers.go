@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"errors"
+	"iter"
 	"net/http"
 	"time"
 
@@ -247,29 +248,20 @@ func (s *Service) postBatch(w *exchange.Response, r *exchange.Request) error {
 	if err != nil {
 		return err
 	}
-	var orders []ledger.Order
-	var of []int
-	for i := range bodies {
-		if errs[i] != nil {
-			continue
-		}
-		o, err := bodies[i].order(bodies[i].Account, r)
-		if err == nil {
-			err = mayMove(r, &o)
-		}
-		if errs[i] = err; err == nil {
-			orders, of = append(orders, o), append(of, i)
-		}
+	orders, of := ordersOf(r, bodies, errs)
+	if err := w.RequireItems(auditedOrders(orders)); err != nil {
+		return err
 	}
 	ctx, cancel := detached(r)
 	defer cancel()
 	outcomes := s.ledger.Batch(ctx, orders)
 	d := &wire.TransferResults{Results: make([]wire.TransferResult, len(bodies))}
+	revisions := make([]store.Revision, len(bodies))
 	seen := store.Vector{}
 	for n, i := range of {
 		out := &outcomes[n]
 		if errs[i] = out.Err; out.Err == nil {
-			seen = seen.With(out.Transfer.Seen)
+			seen, revisions[i] = seen.With(out.Transfer.Seen), out.Transfer.Seen.Revision
 			d.Results[i] = wire.TransferResult{Status: statusOf(&out.Transfer, out.Repeated), Transfer: transferDocument(&out.Transfer, quoted(r.Header))}
 		}
 	}
@@ -280,7 +272,7 @@ func (s *Service) postBatch(w *exchange.Response, r *exchange.Request) error {
 			document := p.Document()
 			d.Results[i].Status, d.Results[i].Problem = p.Type.Status, &document
 		}
-		w.RecordItem(audit.Write, accountName(bodies[i].Account+bodies[i].From), &store.Entry{}, d.Results[i].Status)
+		w.RecordItem(audit.Write, accountName(bodies[i].Account), &store.Entry{Revision: revisions[i]}, d.Results[i].Status)
 	}
 	session, err := s.ReadSession(r.Header)
 	if err != nil {
@@ -288,6 +280,36 @@ func (s *Service) postBatch(w *exchange.Response, r *exchange.Request) error {
 	}
 	w.SetField(exchange.SessionHeader, s.SessionToken(session.Merge(seen)))
 	return s.respond(w, r, http.StatusOK, d)
+}
+
+// ordersOf returns the orders that the sender may give, with the index of each in bodies. It completes the accounts of
+// bodies, and sets the errors of the rest.
+func ordersOf(r *exchange.Request, bodies []orderBody, errs []error) (orders []ledger.Order, of []int) {
+	for i := range bodies {
+		if errs[i] != nil {
+			continue
+		}
+		o, err := bodies[i].order(bodies[i].Account, r)
+		if err == nil {
+			bodies[i].Account = o.Account
+			err = mayMove(r, &o)
+		}
+		if errs[i] = err; err == nil {
+			orders, of = append(orders, o), append(of, i)
+		}
+	}
+	return orders, of
+}
+
+// auditedOrders returns the items of the audit log for orders.
+func auditedOrders(orders []ledger.Order) iter.Seq[exchange.Item] {
+	return func(yield func(exchange.Item) bool) {
+		for i := range orders {
+			if !yield(exchange.Item{Act: audit.Write, Key: accountName(orders[i].Account)}) {
+				return
+			}
+		}
+	}
 }
 
 func transferDocument(t *ledger.Transfer, quoted bool) *wire.Transfer {

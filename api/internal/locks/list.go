@@ -2,8 +2,10 @@ package locks
 
 import (
 	"context"
+	"iter"
 	"net/http"
 
+	"github.com/runnelkv/runnel/api/audit"
 	"github.com/runnelkv/runnel/api/internal/cursor"
 	"github.com/runnelkv/runnel/api/internal/exchange"
 	"github.com/runnelkv/runnel/api/internal/problem"
@@ -96,18 +98,37 @@ func (s *Service) PostAll(w *exchange.Response, r *exchange.Request) error {
 		requests[i] = b.Request
 		requests[i].Name = name
 	}
+	if err := w.RequireItems(itemsOf(b.names)); err != nil {
+		return err
+	}
 	var held []lock.Lock
 	err = s.patiently(w, r, func(ctx context.Context) error {
 		held, err = s.locks.AcquireAll(ctx, requests, wait)
 		return err
 	})
 	if err != nil {
-		return asProblem(err)
+		err = asProblem(err)
+		for item := range itemsOf(b.names) {
+			w.RecordItem(item.Act, item.Key, &store.Entry{}, exchange.AsProblem(err).Type.Status)
+		}
+		return err
 	}
 	d := &listDocument{LockPage: wire.LockPage{Locks: make([]*wire.Lock, len(held))}}
 	for i := range held {
 		d.Locks[i] = document(held[i])
+		w.RecordItem(audit.Write, store.User.Key(held[i].Name), &store.Entry{Revision: held[i].Fence}, http.StatusCreated)
 	}
 	w.Header()["Cache-Control"] = exchange.NoStore
 	return s.Respond(w, r, http.StatusCreated, "lines", d)
+}
+
+// itemsOf returns the items of the audit log for locks with these names.
+func itemsOf(names []string) iter.Seq[exchange.Item] {
+	return func(yield func(exchange.Item) bool) {
+		for _, name := range names {
+			if !yield(exchange.Item{Act: audit.Write, Key: store.User.Key(name)}) {
+				return
+			}
+		}
+	}
 }

@@ -143,6 +143,7 @@ func (s *Service) respondLock(w *exchange.Response, r *exchange.Request, status 
 	h := w.Header()
 	h["Etag"] = []string{`"` + strconv.FormatInt(int64(held.Fence), 10) + `"`}
 	h["Cache-Control"] = exchange.NoStore
+	w.NoteRevision(held.Fence)
 	return s.Respond(w, r, status, "lines", &lockDocument{*document(held)})
 }
 
