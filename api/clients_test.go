@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"bytes"
+	"errors"
 	"net/http/httptest"
 	"net/netip"
 	"regexp"
@@ -9,9 +10,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/runnelkv/runnel/api"
+	"github.com/runnelkv/runnel/api/audit"
 	"github.com/runnelkv/runnel/api/internal/apitest"
 	"github.com/runnelkv/runnel/store/access"
+	"github.com/runnelkv/runnel/store/file"
 	"github.com/runnelkv/runnel/store/partition"
 )
 
@@ -114,5 +119,127 @@ func TestFalseKeysExhaustAnAddress(t *testing.T) {
 	}
 	if code := status("198.51.100.2:1", "wrong"); code != 401 {
 		t.Errorf("another address: %d", code)
+	}
+}
+
+// s3Door returns a function that sends requests to the S3 door of a node. headers are pairs of name and value.
+func s3Door(n *apitest.Node) func(method, host, target, body string, headers ...string) *httptest.ResponseRecorder {
+	door := n.S3("s3.example.org", bytes.Repeat([]byte("s"), 32))
+	return func(method, host, target, body string, headers ...string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(method, target, strings.NewReader(body))
+		r.Host = host
+		r.Header.Set("Content-Length", strconv.Itoa(len(body)))
+		for i := 0; i < len(headers); i += 2 {
+			r.Header.Set(headers[i], headers[i+1])
+		}
+		w := httptest.NewRecorder()
+		door.ServeHTTP(w, r)
+		return w
+	}
+}
+
+// TestS3DoorIsClosedToPagesOfOthers: a page under a host name that resolves to the server, and a page of another origin, neither
+// read nor change objects of a server without keys.
+func TestS3DoorIsClosedToPagesOfOthers(t *testing.T) {
+	send := s3Door(apitest.New(t, func(o *api.Options) { o.Hosts = []string{"store.example.org"} }))
+	send("PUT", "localhost", "/album", "")
+	if w := send("PUT", "localhost", "/album/cat", "<script>", "Content-Type", "text/html"); w.Code != 200 {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	for _, host := range []string{"evil.example", "xs3.example.org", "s3.example.org.evil", "127.0.0.1.evil"} {
+		for _, method := range []string{"GET", "PUT", "DELETE", "OPTIONS"} {
+			if w := send(method, host, "/album/cat", ""); w.Code != 421 {
+				t.Errorf("%s at %s: %d %s", method, host, w.Code, w.Body)
+			}
+		}
+	}
+	for _, page := range [][]string{{"Origin", "https://evil.example"}, {"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "null"}} {
+		for target, method := range map[string]string{"/album/cat": "PUT", "/album/cat?x-id=DeleteObject": "DELETE", "/album?delete": "POST", "/other": "PUT"} {
+			if w := send(method, "localhost", target, "<Delete><Object><Key>cat</Key></Object></Delete>", page...); w.Code != 403 {
+				t.Errorf("%s %s of a page with %q: %d %s", method, target, page, w.Code, w.Body)
+			}
+		}
+	}
+	for _, host := range []string{"localhost:9000", "127.0.0.1", "store.example.org", "s3.example.org", "S3.Example.org:9000"} {
+		w := send("GET", host, "/album/cat", "", "Origin", "https://evil.example")
+		h := w.Header()
+		if w.Code != 200 || w.Body.String() != "<script>" || h.Get("Access-Control-Allow-Origin") != "" || h.Get("X-Content-Type-Options") != "nosniff" ||
+			h.Get("Cross-Origin-Resource-Policy") != "same-origin" || !strings.HasPrefix(h.Get("Content-Security-Policy"), "sandbox;") {
+			t.Errorf("%s: %d %v", host, w.Code, h)
+		}
+	}
+	if w := send("OPTIONS", "localhost", "/album/cat", "", "Origin", "https://evil.example", "Access-Control-Request-Method", "PUT"); w.Header().Get("Access-Control-Allow-Methods") != "" {
+		t.Errorf("a preflight is answered: %v", w.Header())
+	}
+	if w := send("GET", "album.s3.example.org", "/cat", ""); w.Code != 200 {
+		t.Errorf("a bucket as the host: %d", w.Code)
+	}
+}
+
+// TestS3DoorHasTheLimits: requests of an address, and requests without a valid signature.
+func TestS3DoorHasTheLimits(t *testing.T) {
+	keys := apitest.NewKeys(t, map[string]access.Spec{"ops": {Roles: []access.Role{access.RoleAdmin}}})
+	for _, c := range []struct {
+		rates api.Rates
+		want  []int
+	}{
+		{api.Rates{Failures: 2}, []int{403, 403, 429, 429}},
+		{api.Rates{Requests: 1}, []int{403, 403, 429}}, // the requests of two seconds at once
+	} {
+		n := apitest.NewBroken(nil, func(o *api.Options) {
+			stored, err := file.New(&tripwire{}, file.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.Files, o.Store, o.Keys, o.Rates = stored, &tripwire{}, keys, c.rates
+		})
+		send := s3Door(n)
+		for i, want := range c.want {
+			if w := send("GET", "localhost", "/album/cat", ""); w.Code != want || w.Code == 429 && w.Header().Get("Retry-After") == "" {
+				t.Errorf("%+v, request %d: %d, want %d", c.rates, i, w.Code, want)
+			}
+		}
+	}
+}
+
+// TestS3DoorIsAudited: each object has a line, and nothing is done of which a required line cannot be written.
+func TestS3DoorIsAudited(t *testing.T) {
+	f := &auditFile{}
+	send := s3Door(apitest.New(t, func(o *api.Options) { o.Audit, o.AuditRequired = audit.New(f, audit.Options{}), true }))
+	const deletion = "<Delete><Object><Key>a</Key></Object><Object><Key>b</Key></Object></Delete>"
+	send("PUT", "localhost", "/album", "")
+	send("PUT", "localhost", "/album/a", "v")
+	send("POST", "localhost", "/album?delete", deletion)
+	line := regexp.MustCompile(`"act":"(\w+)".*"address":"192\.0\.2\.1".*"method":"(\w+)","route":"s3","key":"\\"([^"]*)\\""(?:,"status":(\d+))?`)
+	var got []string
+	for _, m := range line.FindAllStringSubmatch(f.text.String(), -1) {
+		got = append(got, strings.Join(m[1:], " "))
+	}
+	want := []string{"write PUT album ", "write PUT album 200", "write PUT album/a ", "write PUT album/a 200",
+		"write POST album ", "delete POST album/a ", "delete POST album/a 204", "delete POST album/b ", "delete POST album/b 204", "write POST album 200"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s\n%s", diff, f.text.String())
+	}
+	f.fail(0, errors.New("no space left on device"))
+	if w := send("PUT", "localhost", "/album/c", "v"); w.Code != 503 {
+		t.Errorf("without a line: %d %s", w.Code, w.Body)
+	}
+	f.fail(1, errors.New("no space left on device"))
+	send("PUT", "localhost", "/album/d", "v") // the second line fails
+	f.fail(2, errors.New("no space left on device"))
+	if w := send("POST", "localhost", "/album?delete", "<Delete><Object><Key>d</Key></Object></Delete>"); !strings.Contains(w.Body.String(), "<Deleted>") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	f.fail(0, nil)
+	send("PUT", "localhost", "/album/e", "v")
+	f.fail(1, errors.New("no space left on device"))
+	if w := send("POST", "localhost", "/album?delete", "<Delete><Object><Key>e</Key></Object></Delete>"); !strings.Contains(w.Body.String(), "<Code>ServiceUnavailable</Code>") {
+		t.Errorf("deleted without a line: %d %s", w.Code, w.Body)
+	}
+	f.fail(0, nil)
+	for name, want := range map[string]int{"c": 404, "d": 404, "e": 200} {
+		if w := send("GET", "localhost", "/album/"+name, ""); w.Code != want {
+			t.Errorf("%s: %d, want %d", name, w.Code, want)
+		}
 	}
 }

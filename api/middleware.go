@@ -47,7 +47,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			panic(http.ErrAbortHandler) // breaks the connection: the answer is incomplete
 		}
 	}()
-	err := s.checkHost(r)
+	err := s.checkHost(r, "")
 	if err == nil {
 		err = s.clients.admit(r)
 	}
@@ -116,8 +116,9 @@ func isPlainID(id string) bool {
 
 // checkHost refuses host names that are not configured. By DNS rebinding another site can make its own name resolve to
 // this server, so that a browser treats pages of that site as pages of this server. IP addresses and localhost cannot
-// be rebound; requests without a host come from programs, not browsers.
-func (s *Server) checkHost(r *http.Request) error {
+// be rebound; requests without a host come from programs, not browsers. domain and all names below it are allowed too; "":
+// none.
+func (s *Server) checkHost(r *http.Request, domain string) error {
 	if s.options.Hosts == nil || r.Host == "" {
 		return nil
 	}
@@ -129,6 +130,9 @@ func (s *Server) checkHost(r *http.Request) error {
 		return nil
 	}
 	name = strings.TrimSuffix(name, ".")
+	if domain != "" && strings.HasSuffix("."+strings.ToLower(name), "."+strings.ToLower(domain)) {
+		return nil
+	}
 	if strings.EqualFold(name, "localhost") || slices.ContainsFunc(s.options.Hosts, func(h string) bool { return strings.EqualFold(name, h) }) {
 		return nil
 	}

@@ -187,13 +187,27 @@ func (l Limits) Apply(server *http.Server) {
 	server.DisableGeneralOptionsHandler = true // it answers without the checks and the header of this package
 }
 
-// S3 returns the door for tools that speak the protocol of Amazon S3. The door serves the
-// files of the server, derives the secrets of the server's keys from secret, and shares the memory for requests.
+// S3 returns the door for tools that speak the protocol of Amazon S3. The door serves the files of the server, derives the
+// secrets of the server's keys from secret, and shares the memory for requests, the audit log, and the checks of hosts,
+// addresses, keys and origins. domain is a further host, with a name before it for each bucket; "": none.
 func (s *Server) S3(domain string, secret []byte) *s3.Door {
-	o := s3.Options{Files: s.options.Files, Store: s.options.Store, Secret: secret, Domain: domain, Logger: s.options.Logger, Audit: s.options.Audit,
+	o := s3.Options{Files: s.options.Files, Store: s.options.Store, Secret: secret, Domain: domain, Logger: s.options.Logger,
+		Audit: s.options.Audit, AuditRequired: s.options.AuditRequired,
 		Budget: s.shared.Budget, Body: s.options.Limits.Body, Write: s.options.Limits.Write}
 	if s.options.Keys != nil {
 		o.Keys = s.options.Keys
+	}
+	o.Checks = s3.Checks{
+		Admit: func(r *http.Request) error {
+			if err := s.checkHost(r, domain); err != nil {
+				return err
+			}
+			return s.clients.admit(r)
+		},
+		AdmitKey:    s.clients.admitKey,
+		NoteFailure: s.clients.noteFailure,
+		CheckOrigin: func(r *http.Request) error { return s.shared.CheckPage(r, true) },
+		Address:     s.clients.name,
 	}
 	return s3.New(o)
 }

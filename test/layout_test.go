@@ -93,7 +93,7 @@ var arrows = map[string][]string{
 	"api/internal/batch":              {"api/audit", "api/wire", "api/internal/budget", "api/internal/document", "api/internal/etag", "api/internal/exchange", "api/internal/negotiate", "api/internal/problem", "api/internal/write", "store", "store/partition", "store/access"},
 	"api/internal/feed":               {"api/wire", "api/internal/budget", "api/internal/document", "api/internal/exchange", "api/internal/negotiate", "api/internal/problem", "store"},
 	"api/internal/files":              {"api/audit", "api/wire", "api/internal/cursor", "api/internal/digest", "api/internal/document", "api/internal/etag", "api/internal/exchange", "api/internal/negotiate", "api/internal/problem", "api/internal/ranges", "api/internal/write", "store", "store/file"},
-	"api/s3":                          {"api/audit", "api/internal/budget", "store", "store/access", "store/file", "store/partition"},
+	"api/s3":                          {"api/internal/problem", "api/audit", "api/internal/budget", "store", "store/access", "store/file", "store/partition"},
 	"api/internal/status":             {"api/wire", "api/internal/document", "api/internal/exchange", "api/internal/problem", "store"},
 	"api/internal/ledger":             {"api/audit", "api/wire", "api/internal/cursor", "api/internal/etag", "api/internal/exchange", "api/internal/negotiate", "api/internal/problem", "store", "store/ledger"},
 	"api/internal/apitest":            {"api", "api/wire", "api/internal/exchange", "api/internal/transport", "store", "store/partition", "store/partition/memory", "store/access", "store/file"},

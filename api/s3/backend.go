@@ -60,8 +60,13 @@ func isUnavailable(err error) bool {
 	return errors.Is(err, store.ErrMasterUnavailable) || errors.Is(err, store.ErrNoPartition)
 }
 
-// open reads the manifest of an object: the latest, or while the master is away that of a replica.
+// open reads the manifest of an object: the latest, or while the master is away that of a replica. An object that the sender
+// of the request may not read is store.ErrNotFound, whether the object exists or not: the door has judged the names of the
+// path and of X-Amz-Copy-Source, and the library reads further names in bodies.
 func (b *backend) open(ctx context.Context, t target) (*file.File, error) {
+	if g := senderOf(ctx).grants; g != nil && !g.CanRead(t.name()) {
+		return nil, store.ErrNotFound
+	}
 	f, _, err := b.o.Files.Open(ctx, t.name(), store.ReadOptions{Consistency: store.FromMaster})
 	if isUnavailable(err) {
 		f, _, err = b.o.Files.Open(ctx, t.name(), store.ReadOptions{})
@@ -290,23 +295,36 @@ func (b *backend) DeleteObject(ctx context.Context, bucket, object string) (gofa
 // DeleteMulti implements gofakes3.Backend. Each name is judged by itself.
 func (b *backend) DeleteMulti(ctx context.Context, bucket string, objects ...string) (gofakes3.MultiDeleteResult, error) {
 	var result gofakes3.MultiDeleteResult
-	grants := senderOf(ctx).grants
 	for _, object := range objects {
-		if grants == nil || !grants.CanWrite(target{bucket, object}.name()) {
-			result.Error = append(result.Error, gofakes3.ErrorResult{Key: object, Code: "AccessDenied", Message: denied.message})
-			continue
-		}
-		if _, err := b.DeleteObject(ctx, bucket, object); err != nil {
-			failed := gofakes3.ErrorResult{Key: object, Code: gofakes3.ErrInternal, Message: "The object could not be deleted."}
-			if known, ok := errors.AsType[gofakes3.Error](err); ok {
-				failed.Code, failed.Message = known.ErrorCode(), known.Error()
-			}
-			result.Error = append(result.Error, failed)
+		if failed := b.deleteOne(ctx, target{bucket, object}); failed != nil {
+			result.Error = append(result.Error, gofakes3.ErrorResult{Key: object, Code: gofakes3.ErrorCode(failed.code), Message: failed.message})
 			continue
 		}
 		result.Deleted = append(result.Deleted, gofakes3.ObjectID{Key: object})
 	}
 	return result, nil
+}
+
+// deleteOne deletes an object among others, if the sender may, and records the deletion.
+func (b *backend) deleteOne(ctx context.Context, t target) *failure {
+	who := senderOf(ctx)
+	if !who.grants.CanWrite(t.name()) {
+		who.audit(t, http.StatusForbidden)
+		return denied
+	}
+	if failed := who.audit(t, 0); failed != nil {
+		return failed
+	}
+	if _, err := b.DeleteObject(ctx, t.bucket, t.object); err != nil {
+		failed := &failure{http.StatusInternalServerError, string(gofakes3.ErrInternal), "The object could not be deleted."}
+		if known, ok := errors.AsType[gofakes3.Error](err); ok {
+			failed = &failure{known.ErrorCode().Status(), string(known.ErrorCode()), known.Error()}
+		}
+		who.audit(t, failed.status)
+		return failed
+	}
+	who.audit(t, http.StatusNoContent)
+	return nil
 }
 
 // CopyObject implements gofakes3.Backend.

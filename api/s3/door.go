@@ -24,10 +24,13 @@ type Options struct {
 	Secret []byte // of the cluster, at least MinSecretBytes; required with Keys
 	Domain string // BUCKET.Domain names a bucket in the header Host; "": buckets stand in the path alone
 	Logger *slog.Logger
-	Audit  *audit.Log     // nil: none
-	Budget *budget.Budget // of the memory of all requests
-	Body   time.Duration  // for a client to send the next 64 KiB
-	Write  time.Duration  // for a client to take the next piece of an answer
+	Audit  *audit.Log // nil: none
+	// AuditRequired refuses requests with 503 while the audit log cannot be written.
+	AuditRequired bool
+	Checks        Checks
+	Budget        *budget.Budget // of the memory of all requests
+	Body          time.Duration  // for a client to send the next 64 KiB
+	Write         time.Duration  // for a client to take the next piece of an answer
 }
 
 // Store is the part of the store that buckets use.
@@ -54,6 +57,7 @@ type Door struct {
 
 // New returns a Door. Run it while it serves.
 func New(o Options) *Door {
+	o.Checks = o.Checks.withDefaults()
 	b := &backend{o: o, uploads: make(map[gofakes3.UploadID]*upload)}
 	library := gofakes3.New(b, gofakes3.WithUnimplementedPageError(), gofakes3.WithTimeSkewLimit(0), gofakes3.WithUploadOwner(ownerOf))
 	b.forget = library.ForgetMultipartUpload
@@ -82,6 +86,7 @@ type sender struct {
 	id     string // "" without a key
 	name   string
 	grants *access.Grants
+	audit  func(t target, status int) *failure // records an object that a request deletes among others
 }
 
 func senderOf(ctx context.Context) sender {

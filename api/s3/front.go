@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/rclone/gofakes3/signature"
 
@@ -18,18 +17,24 @@ import (
 // ServeHTTP implements http.Handler.
 func (d *Door) ServeHTTP(under http.ResponseWriter, r *http.Request) {
 	w := &response{ResponseWriter: under, control: http.NewResponseController(under), timeout: d.o.Write}
-	who, failure := d.authenticate(r)
+	who, failure := d.identify(r)
+	r = d.withBucketInPath(r)
+	t := targetOf(r)
 	if failure != nil {
-		d.record(who, r, audit.Refuse, failure.status)
+		if failure.status == http.StatusForbidden {
+			d.record(who, r, audit.Refuse, failure.status)
+		}
 		failure.write(w)
 		return
 	}
-	r = d.withBucketInPath(r)
-	t := targetOf(r)
 	if failure := d.refuse(r, t, who.grants); failure != nil {
 		if failure.status == http.StatusForbidden {
 			d.record(who, r, audit.Refuse, failure.status)
 		}
+		failure.write(w)
+		return
+	}
+	if failure := d.require(who, r); failure != nil {
 		failure.write(w)
 		return
 	}
@@ -41,12 +46,16 @@ func (d *Door) ServeHTTP(under http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	who.audit = d.auditItems(who, r)
 	r = r.WithContext(context.WithValue(r.Context(), senderKey{}, who))
 	if failure := d.decodeBody(w, r); failure != nil {
 		failure.write(w)
 		return
 	}
 	d.library.ServeHTTP(w, r)
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
 	d.record(who, r, actOf(r.Method), w.status)
 }
 
@@ -70,18 +79,6 @@ func actOf(method string) audit.Act {
 		return audit.Delete
 	}
 	return audit.Write
-}
-
-// record writes a line of the audit log.
-func (d *Door) record(who sender, r *http.Request, act audit.Act, status int) {
-	if !d.o.Audit.Wants(act) {
-		return
-	}
-	err := d.o.Audit.Record(audit.Record{Time: time.Now(), Act: act, KeyID: who.id, KeyName: who.name, Address: r.RemoteAddr, Method: r.Method,
-		Route: "s3", Name: strings.TrimLeft(r.URL.Path, "/"), Status: status, Bytes: max(r.ContentLength, 0)})
-	if err != nil {
-		d.o.Logger.Error("the audit log cannot be written", "error", err)
-	}
 }
 
 // authenticate finds the sender of a request by its signature.
@@ -134,6 +131,9 @@ func allGrants() *access.Grants {
 
 // refuse returns why a request is not served: beyond the grants, or not supported. Nothing was touched.
 func (d *Door) refuse(r *http.Request, t target, g *access.Grants) *failure {
+	if r.Method == http.MethodOptions {
+		return &failure{http.StatusForbidden, "AccessForbidden", "Pages of other origins cannot use objects."}
+	}
 	query := r.URL.Query()
 	if name := unsupported(query, r.Method); name != "" {
 		return &failure{http.StatusNotImplemented, "NotImplemented", "This server has no " + name + ": it stores files with their metadata, and API keys decide who may use them."}

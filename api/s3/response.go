@@ -4,6 +4,7 @@ import (
 	"encoding/xml"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -14,14 +15,18 @@ type failure struct {
 }
 
 var (
-	denied   = &failure{http.StatusForbidden, "AccessDenied", "The grants of the API key do not allow this."}
-	slowDown = &failure{http.StatusServiceUnavailable, "SlowDown", "The server cannot serve this now. Send the request again."}
+	denied    = &failure{http.StatusForbidden, "AccessDenied", "The grants of the API key do not allow this."}
+	slowDown  = &failure{http.StatusServiceUnavailable, "SlowDown", "The server cannot serve this now. Send the request again."}
+	unaudited = &failure{http.StatusServiceUnavailable, "ServiceUnavailable", "The audit log cannot be written."}
 )
 
 // write sends the answer, and ends the connection if a body may follow.
 func (f *failure) write(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "application/xml")
 	w.Header().Set("Connection", "close")
+	if f.status == http.StatusTooManyRequests {
+		w.Header().Set("Retry-After", "1")
+	}
 	w.WriteHeader(f.status)
 	_, _ = io.WriteString(w, xml.Header) // an error means that the client is gone, here and below
 	_ = xml.NewEncoder(w).Encode(struct {
@@ -43,15 +48,34 @@ type response struct {
 func (w *response) WriteHeader(status int) {
 	if w.status == 0 {
 		w.status = status
+		w.protect()
 	}
 	w.extend()
 	w.ResponseWriter.WriteHeader(status)
 }
 
+// policy is the Content-Security-Policy of all answers. A browser runs no script of a stored page, loads nothing for the
+// page, and shows the page in no frame.
+const policy = "sandbox; default-src 'none'; frame-ancestors 'none'"
+
+// protect keeps stored values from acting as pages of the server, and keeps answers from pages of other origins, to which the
+// library would give everything.
+func (w *response) protect() {
+	h := w.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Content-Security-Policy", policy)
+	for name := range h {
+		if strings.HasPrefix(name, "Access-Control-") {
+			h.Del(name)
+		}
+	}
+}
+
 // Write implements http.ResponseWriter.
 func (w *response) Write(b []byte) (int, error) {
 	if w.status == 0 {
-		w.status = http.StatusOK
+		w.WriteHeader(http.StatusOK)
 	}
 	w.extend()
 	return w.ResponseWriter.Write(b)

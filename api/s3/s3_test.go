@@ -287,6 +287,61 @@ func TestRequestsWithoutAValidSignatureTouchNothing(t *testing.T) {
 	}
 }
 
+// anyone has the same grants for every request without a signature.
+type anyone struct{ grants *access.Grants }
+
+func (a *anyone) ByID(string) (*access.Identity, error) { return nil, access.ErrUnauthenticated }
+func (a *anyone) Authenticate(string) (*access.Identity, error) {
+	return &access.Identity{Grants: a.grants}, nil
+}
+
+func mustCompile(t *testing.T, s access.Spec) *access.Grants {
+	t.Helper()
+	g, err := s.Compile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// TestNamesBesideThePathAreJudged: names in the body of a deletion and in X-Amz-Copy-Source, in every spelling.
+func TestNamesBesideThePathAreJudged(t *testing.T) {
+	sender := &anyone{mustCompile(t, access.Spec{Roles: []access.Role{access.RoleAdmin}})}
+	r := newRig(t, sender)
+	r.want(r.do("PUT", "/bkt", nil), 200)
+	r.want(r.do("PUT", "/bkt/secret", []byte("hidden")), 200)
+	r.want(r.do("PUT", "/bkt/mine/x", []byte("seen")), 200)
+	sender.grants = mustCompile(t, access.Spec{Prefixes: []access.Prefix{{Prefix: "bkt/mine/", Access: access.Write}}})
+	var answers []string
+	for _, name := range []string{"secret", "absent"} {
+		for _, condition := range []string{"", "<ETag>wrong</ETag>", "<Size>6</Size>"} {
+			deletion := "<Delete><Object><Key>" + name + "</Key>" + condition + "</Object></Delete>"
+			w := r.do("POST", "/bkt?delete", []byte(deletion))
+			answers = append(answers, strings.ReplaceAll(w.Body.String(), name, "name"))
+			if !strings.Contains(w.Body.String(), "<Code>AccessDenied</Code>") {
+				t.Errorf("%s: %d %s", deletion, w.Code, w.Body)
+			}
+		}
+	}
+	if slices.Sort(answers); len(slices.Compact(answers)) != 1 {
+		t.Errorf("the answers differ: %q", answers)
+	}
+	for _, source := range []string{"/bkt/secret", "bkt/secret", "//bkt/secret", "/bkt//secret", "/bkt%2Fsecret", "%2Fbkt/secret", "/bkt/mine/../secret", "/bkt/mine/%2e%2e/secret",
+		"/bkt/secret?versionId=null", "/bkt/secret%3FversionId=null", "/bkt/mine/x?versionId=null&x=/bkt/secret", "/bkt/%73ecret", "/bkt/%2573ecret", "/bkt/sec+ret"} {
+		w := r.do("PUT", "/bkt/mine/copy", nil, "X-Amz-Copy-Source", source)
+		if got := r.do("GET", "/bkt/mine/copy", nil); strings.Contains(got.Body.String(), "hidden") {
+			t.Errorf("a copy of %s: %d %s", source, w.Code, w.Body)
+		}
+	}
+	r.want(r.do("PUT", "/bkt/mine/copy", nil, "X-Amz-Copy-Source", "/bkt/mine/x"), 200)
+	r.want(r.do("POST", "/bkt?delete", []byte("<Delete><Object><Key>mine/copy</Key></Object></Delete>")), 200)
+	r.want(r.do("GET", "/bkt/mine/copy", nil), 404)
+	sender.grants = mustCompile(t, access.Spec{Roles: []access.Role{access.RoleAdmin}})
+	if w := r.want(r.do("GET", "/bkt/secret", nil), 200); w.Body.String() != "hidden" {
+		t.Errorf("%s", w.Body)
+	}
+}
+
 func TestSecretsAreDerived(t *testing.T) {
 	cluster := []byte(strings.Repeat("s", s3.MinSecretBytes))
 	a, err := s3.SecretOf(cluster, "a")

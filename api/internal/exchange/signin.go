@@ -42,7 +42,7 @@ func (s *Shared) checkBrowser(r *Request) error {
 	if !s.IsSecure(r.Request) {
 		return errPlainHTTP()
 	}
-	return s.checkPage(r, true)
+	return s.CheckPage(r.Request, true)
 }
 
 func errPlainHTTP() error {
@@ -91,12 +91,13 @@ func (s *Shared) checkOrigin(r *Request) error {
 	if r.Browser && isWrite(r.Method) && r.Header["Sec-Fetch-Site"] == nil && r.Header["Origin"] == nil {
 		return problem.New(problem.CrossOrigin, "A write with a sign-in cookie needs the header Sec-Fetch-Site or Origin, which browsers send.")
 	}
-	return s.checkPage(r, r.Browser || r.hasAmbientKey())
+	return s.CheckPage(r.Request, r.Browser || r.hasAmbientKey())
 }
 
-// checkPage refuses a write of a page that may not make it. ambient allows pages of this server only.
-func (s *Shared) checkPage(r *Request, ambient bool) error {
-	if s.CORS.Check(r.Request, ambient) != nil {
+// CheckPage refuses a write of a page that may not make it. ambient allows pages of this server only. The error is a
+// *problem.Error.
+func (s *Shared) CheckPage(r *http.Request, ambient bool) error {
+	if s.CORS.Check(r, ambient) != nil {
 		return problem.New(problem.CrossOrigin, "The request comes from a page of another site.")
 	}
 	return nil

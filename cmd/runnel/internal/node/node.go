@@ -145,7 +145,7 @@ func (n *node) apiOptions(version string) api.Options {
 		Version:      version,
 		Logger:       n.log,
 		Limits:       limits(n.config.HTTP),
-		Hosts:        hosts(n.config.HTTP),
+		Hosts:        append(hosts(n.config.HTTP), hostOf(n.config.S3.Listen)),
 		Origins:      n.config.HTTP.CORSOrigins,
 		Memory:       int64(n.config.HTTP.RequestMemory),
 		Keys:         n.keys,

@@ -122,8 +122,13 @@ func (n *node) maxConnections() int {
 
 // hosts returns the names of the server: requests for foreign names are refused.
 func hosts(c config.HTTP) []string {
-	host, _, _ := net.SplitHostPort(c.Listen) // package config has checked the address
-	return append([]string{host}, c.Hosts...)
+	return append([]string{hostOf(c.Listen)}, c.Hosts...)
+}
+
+// hostOf returns the host of an address; "" without a host.
+func hostOf(address string) string {
+	host, _, _ := net.SplitHostPort(address) // package config has checked the address
+	return host
 }
 
 func limits(c config.HTTP) api.Limits {
