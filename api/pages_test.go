@@ -84,6 +84,28 @@ func TestRawValuesCannotActAsThisOrigin(t *testing.T) {
 	}
 }
 
+// TestContentIsSavedOnRequest: with download=true a browser saves a value or a file, whole or in ranges.
+func TestContentIsSavedOnRequest(t *testing.T) {
+	n := apitest.New(t)
+	for _, path := range []string{"/v1/keys/page", "/v1/files/page"} {
+		n.Do(t, "PUT", path, "<p>", "Content-Type", "text/html")
+		for query, want := range map[string]string{"download=true": "attachment", "download=false": "", "": ""} {
+			for _, headers := range [][]string{nil, {"Range", "bytes=0-1"}} {
+				w := n.Do(t, "GET", path+"?consistency=master&"+query, "", headers...)
+				if got := w.Header().Get("Content-Disposition"); got != want || w.Code/100 != 2 {
+					t.Errorf("%s?%s %q: %d, %q", path, query, headers, w.Code, got)
+				}
+			}
+		}
+		if w := n.Do(t, "GET", path+"?consistency=master&download=1", ""); w.Code != 400 {
+			t.Errorf("%s?download=1: %d", path, w.Code)
+		}
+	}
+	if w := n.Do(t, "GET", "/v1/files/?download=true", ""); w.Code != 400 {
+		t.Errorf("a directory: %d", w.Code)
+	}
+}
+
 func TestPolicyAllowsTheStyleOfThePage(t *testing.T) {
 	n := apitest.New(t)
 	w := n.Do(t, "GET", "/", "", "Accept", "text/html")

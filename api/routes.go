@@ -39,7 +39,7 @@ func (s *Server) newRouter(state *status.Service) *mux.Router {
 		return re
 	}
 	s.keys = ofKey(exchange.KeysPath, methods{
-		"GET":    answer(exchange.ReadKey.After(single.CheckGet), single.Get, nil, append([]string{"entry", "locked"}, exchange.ReadParams...)...),
+		"GET":    answer(exchange.ReadKey.After(single.CheckGet), single.Get, nil, append([]string{"entry", "download", "locked"}, exchange.ReadParams...)...),
 		"PUT":    answer(exchange.WriteKey.After(single.CheckPut), single.Put, nil, "ttl", "expires_at", "copies", "durable"),
 		"POST":   answer(exchange.WriteKey.After(keys.CheckTouch), single.Touch, nil, "ttl", "durable"),
 		"DELETE": answer(exchange.WriteKey.After(keys.CheckDelete), single.Delete, nil, "durable"),

@@ -105,14 +105,17 @@ func TestOperatorsHaveTheirOwnListener(t *testing.T) {
 			t.Errorf("%s: %v", url, err)
 		}
 	}
-	request, _ := http.NewRequest("GET", "http://"+admin+"/debug/pprof/", nil)
-	request.Host = "rebound.example.org"
-	answer, err := c.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer.Body.Close()
-	if answer.StatusCode != http.StatusMisdirectedRequest {
-		t.Errorf("a foreign host: %s", answer.Status)
+	for host, want := range map[string]int{"": http.StatusOK, "rebound.example.org": http.StatusMisdirectedRequest} {
+		request, _ := http.NewRequest("GET", "http://"+admin+"/debug/pprof/", nil)
+		request.Host = host
+		answer, err := c.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		h := answer.Header
+		if answer.StatusCode != want || h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Content-Security-Policy") == "" || h.Get("Cross-Origin-Resource-Policy") != "same-origin" {
+			t.Errorf("host %q: %s %v", host, answer.Status, h)
+		}
 	}
 }

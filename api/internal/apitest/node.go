@@ -135,8 +135,9 @@ func (n *Node) DoAt(t testing.TB, host, method, target, body string, headers ...
 func checkAnswer(t testing.TB, r *http.Request, w *httptest.ResponseRecorder) {
 	t.Helper()
 	h := w.Header()
-	if h.Get("X-Request-Id") == "" || h.Get("X-Content-Type-Options") != "nosniff" {
-		t.Errorf("%s %s: %v lacks X-Request-Id or nosniff", r.Method, r.URL, h)
+	if h.Get("X-Request-Id") == "" || h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Cross-Origin-Resource-Policy") != "same-origin" ||
+		h.Get("Content-Security-Policy") == "" && w.Code != http.StatusNotModified {
+		t.Errorf("%s %s: %v lacks X-Request-Id or a field that protects browsers", r.Method, r.URL, h)
 	}
 }
 

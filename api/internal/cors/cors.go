@@ -19,7 +19,7 @@ var requestFields = []string{
 }
 
 // exposed are the fields of answers that scripts may read, beside the metadata and those that every script may read.
-const exposed = "Accept-Ranges, Allow, Content-Range, ETag, Link, Location, Preference-Applied, Repr-Digest, Retry-After, Runnel-Copies, Runnel-Durable, " +
+const exposed = "Accept-Ranges, Allow, Content-Disposition, Content-Range, ETag, Link, Location, Preference-Applied, Repr-Digest, Retry-After, Runnel-Copies, Runnel-Durable, " +
 	"Runnel-Expires-At, Runnel-Partition, Runnel-Revision, Runnel-Session, Runnel-Staleness, WWW-Authenticate, X-Request-Id"
 
 // Shared field values. Never modify them.

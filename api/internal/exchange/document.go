@@ -77,13 +77,9 @@ func WriteWhole(w *Response, r *Request, value []byte) {
 	}
 }
 
-var (
-	// sandbox is the policy for values that browsers do not render as pages.
-	sandbox = []string{"sandbox"}
-	// sandboxedPage is the policy for stored pages. It gives them an origin of their own, so that they cannot act as
-	// pages of this server, run scripts, send forms or stand in frames. They may load other stored values.
-	sandboxedPage = []string{"sandbox; default-src 'self' data:; style-src 'self' 'unsafe-inline'; script-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}
-)
+// sandboxedPage is the policy for stored pages. It gives them an origin of their own, so that they cannot act as pages of
+// this server, run scripts, send forms or stand in frames. They may load other stored values.
+var sandboxedPage = []string{"sandbox; default-src 'self' data:; style-src 'self' 'unsafe-inline'; script-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}
 
 // SandboxOf returns the Content-Security-Policy of a stored value.
 func SandboxOf(contentType string) []string {

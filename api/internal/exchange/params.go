@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"maps"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -61,6 +62,21 @@ func Flag(q url.Values, name string) (bool, error) {
 		return false, nil
 	}
 	return false, problem.Parameter(name, "%s is true or false, not %q.", name, q.Get(name))
+}
+
+var attachment = []string{"attachment"}
+
+// CheckDownload returns the error in the parameter download.
+func CheckDownload(q url.Values) error {
+	_, err := Flag(q, "download")
+	return err
+}
+
+// SetDownload makes a browser save a stored value instead of showing the value, if the query has download=true.
+func SetDownload(h http.Header, q url.Values) {
+	if q.Get("download") == "true" {
+		h["Content-Disposition"] = attachment
+	}
 }
 
 // Part parses a parameter that is part of a name; "" if absent.

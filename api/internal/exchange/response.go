@@ -127,6 +127,9 @@ func (w *Response) SetField(name, value string) {
 // Trail sets a trailer, which the header must have announced.
 func (w *Response) Trail(name, value string) { w.ResponseWriter.Header()[name] = []string{value} }
 
+// sandbox is the policy for values that browsers do not render as pages, and for all answers without a policy of their own.
+var sandbox = []string{"sandbox; frame-ancestors 'none'"}
+
 // WriteHeader sends the header: the fields of direct straight to the connection, the rest through net/http.
 func (w *Response) WriteHeader(status int) {
 	if w.Status != 0 || status < 200 {
@@ -136,6 +139,9 @@ func (w *Response) WriteHeader(status int) {
 	w.Status, w.early = status, w.Unread
 	if w.close || w.early && !w.Duplex || transport.Crowded(w.Request.Request) {
 		w.header["Connection"] = connectionClose
+	}
+	if w.header["Content-Security-Policy"] == nil && status != http.StatusNotModified { // a 304 leaves the policy of the stored answer
+		w.header["Content-Security-Policy"] = sandbox
 	}
 	w.trail.noteRevision(w.header)
 	if w.private {

@@ -44,7 +44,7 @@ func TestFieldsWaitForNetHTTP(t *testing.T) {
 	w.SetField("Etag", `"1"`)
 	w.WriteHeader(http.StatusNoContent)
 	c.Write([]byte(final))
-	if got := sent.String(); got != interim+final+"Etag: \"1\"\r\n" {
+	if got := sent.String(); got != interim+final+"Content-Security-Policy: sandbox; frame-ancestors 'none'\r\nEtag: \"1\"\r\n" {
 		t.Errorf("sent %q", got)
 	}
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // ReadParams are the parameters of GET.
-var ReadParams = append([]string{"manifest", "chunk", "prefix", "delimiter", "after", "limit"}, exchange.ReadParams...)
+var ReadParams = append([]string{"manifest", "chunk", "download", "prefix", "delimiter", "after", "limit"}, exchange.ReadParams...)
 
 // Get is GET /v1/files/{path}.
 func (s *Service) Get(w *exchange.Response, r *exchange.Request) error {
@@ -58,6 +58,9 @@ func (s *Service) checkRead(r *exchange.Request) error {
 	}
 	if r.Query.Has("manifest") && r.Query.Has("chunk") {
 		return problem.Parameter("chunk", "A request reads the manifest or a chunk.")
+	}
+	if err := exchange.CheckDownload(r.Query); err != nil {
+		return err
 	}
 	if _, err := exchange.PageLimit(r.Query); err != nil {
 		return err
@@ -115,6 +118,7 @@ func (s *Service) writeContent(w *exchange.Response, r *exchange.Request, f *fil
 		h.Set(wire.MetaHeader+name, text)
 	}
 	w.SetField("Content-Type", e.ContentType)
+	exchange.SetDownload(h, r.Query)
 	if err := w.Held.Grow(r.Context(), f.DownloadBytes()); err != nil {
 		return err
 	}

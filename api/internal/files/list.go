@@ -60,7 +60,7 @@ func (s *Service) list(w *exchange.Response, r *exchange.Request) (err error) {
 // listOptions reads the options of a list. The prefix is the directory and the parameter prefix. A cursor contains the
 // prefix of its list, and must belong to the directory.
 func (s *Service) listOptions(r *exchange.Request) (o store.ListOptions, err error) {
-	for _, name := range []string{"manifest", "chunk", "r"} {
+	for _, name := range []string{"manifest", "chunk", "download", "r"} {
 		if r.Query.Has(name) {
 			return o, problem.Parameter(name, "%s is for files; this path is a directory.", name)
 		}

@@ -63,6 +63,9 @@ func (s *Service) CheckGet(r *exchange.Request) error {
 	if _, err := s.ReadOptions(r.Header, r.Query); err != nil {
 		return err
 	}
+	if err := exchange.CheckDownload(r.Query); err != nil {
+		return err
+	}
 	_, err := exchange.Flag(r.Query, "entry")
 	return err
 }

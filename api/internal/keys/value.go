@@ -42,6 +42,7 @@ func writeValue(w *exchange.Response, r *exchange.Request, e *store.Entry) error
 		contentType = write.DefaultContentType // net/http would guess a missing type
 	}
 	w.SetField("Content-Type", contentType)
+	exchange.SetDownload(h, r.Query)
 	if r.Header["Range"] != nil && r.Method == http.MethodGet && ifRange(r.Header, e) {
 		return writeRange(w, r, e)
 	}

@@ -70,6 +70,10 @@ func (n *node) adminHandler() http.Handler {
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	names := hosts(n.config.HTTP)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header() // n.api sets its own
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Content-Security-Policy", "sandbox; frame-ancestors 'none'")
 		if !knownHost(r.Host, names) { // a name that somebody else makes resolve to this machine
 			http.Error(w, "unknown host", http.StatusMisdirectedRequest)
 			return
