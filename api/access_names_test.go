@@ -222,7 +222,9 @@ func FuzzRequestsReachNothingDenied(f *testing.F) {
 	methods := []string{"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH"}
 	for _, target := range []string{
 		"/v1/keys/secret/a", "/v1/keys/public/x?ttl=1h", "/v1/keys?prefix=public/", "/v1/keys?prefix=&all=true", "/v1/changes?prefix=public/", "/v1/status", "/v1/sync", "/v1/move", "/v1/promote",
-		"/bucket/a", "/canonicalbucket/", "/metrics", "/readyz?write", "/problems/forbidden", "/", "/openapi.yaml", "/v1/keys",
+		"/v1/locks/secret/a?force=true", "/v1/locks?prefix=public/", "/v1/files/secret/a", "/v1/files/public/a/copy?to=secret/a", "/v1/files/secret/a/copy?to=public/b", "/v1/files/?prefix=public/",
+		"/v1/accounts/secret%2Fa", "/v1/accounts?prefix=public/", "/v1/accounts/public%2Fa/deposits", "/v1/transfers/secret%2Fa/1/reversal", "/v1/transfers?account=public/a",
+		"/v1/ledger/verify", "/v1/session", "/bucket/a", "/canonicalbucket/", "/metrics", "/readyz?write", "/problems/forbidden", "/", "/openapi.yaml", "/v1/keys",
 	} {
 		for i := range methods {
 			f.Add(uint8(i), uint8(i), target, "v")
@@ -230,6 +232,8 @@ func FuzzRequestsReachNothingDenied(f *testing.F) {
 	}
 	f.Add(uint8(2), uint8(3), "/v1/batch", `[{"op":"put","key":"secret/a","value":"v"},{"op":"get","key":"a"},{"op":"delete","key":"public/closed/a"}]`)
 	f.Add(uint8(2), uint8(3), "/v1/txn", `{"if":[{"key":"secret/a","exists":true}],"then":[{"op":"get","key":"secret/a"}],"else":[{"op":"delete","key":"a"}]}`)
+	f.Add(uint8(2), uint8(3), "/v1/locks", `{"owner":"a","ttl":"1s","names":["public/a","secret/a"]}`)
+	f.Add(uint8(2), uint8(3), "/v1/transfers/batch", `[{"id":"1","from":"secret/a","to":"public/a","amount":1}]`)
 	f.Fuzz(func(t *testing.T, sender, method uint8, target, body string) {
 		u, err := url.ParseRequestURI(target)
 		if err != nil || strings.Contains(target+body, "hidden") {
