@@ -11,9 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -28,7 +26,7 @@ import (
 type abuse struct {
 	name    string
 	clients int
-	memory  int  // how much the resident memory of the server may grow, in bytes
+	memory  int  // how much the resident memory of the server may grow at its peak, in bytes
 	raw     bool // the clients speak no TLS
 	// occupy uses a new connection until ctx ends, and calls settled once, when the connection is occupied. The context's
 	// end closes the connection.
@@ -54,7 +52,7 @@ type door struct {
 	name   string
 	config string      // of the server, before the partitions
 	tls    *tls.Config // of clients; nil: plain HTTP
-	share  int         // the crowd is that many times smaller, because handshakes take processor time
+	share  int         // the crowd is that many times smaller, because handshakes take processor time; 1 with RUNNEL_TEST_LONG=1
 	http2  bool        // only the abuse "idle" speaks HTTP/2
 }
 
@@ -67,7 +65,8 @@ func doors(t *testing.T) []door {
 	client := &tls.Config{RootCAs: authority.Pool, ServerName: "localhost"}
 	http2 := client.Clone()
 	http2.NextProtos = []string{"h2"}
-	return []door{{"plain", "", nil, 1, false}, {"tls", config, client, 4, false}, {"http2", config, http2, 4, true}}
+	share := runnel.Rounds(4, 1)
+	return []door{{"plain", "", nil, 1, false}, {"tls", config, client, share, false}, {"http2", config, http2, share, true}}
 }
 
 // dial connects, and completes the handshake of TLS unless raw is set.
@@ -117,13 +116,13 @@ func attack(t *testing.T, path string, d door, a abuse) {
 	grown := 0
 	for range runnel.Rounds(3, 10) {
 		without = append(without, measure(t, c, server.URL))
-		before := residentMemory(t, server.PID())
+		peak := memoryPeak(t, server.PID())
 		leave := gather(t, d, a, address)
 		with = append(with, measure(t, c, server.URL))
-		grown = max(grown, residentMemory(t, server.PID())-before)
+		grown = max(grown, peak())
 		leave()
 	}
-	t.Logf("p99 without %v, with %v; memory +%d KiB", without, with, grown>>10)
+	t.Logf("p99 without %v, with %v; memory at the peak +%d KiB", without, with, grown>>10)
 	if least, most := slices.Min(with), max(slices.Max(without), shortest); least > 2*most {
 		t.Errorf("with %d clients the p99 is %v, more than twice the %v without", a.clients, least, most)
 	}
@@ -167,7 +166,7 @@ func requireFiles(t *testing.T, n int) {
 // gather connects the crowd, and returns when every client has settled. leave ends the crowd.
 func gather(t *testing.T, d door, a abuse, address string) (leave func()) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	var crowd sync.WaitGroup
 	ready := make(chan error, a.clients)
 	dialing := make(chan struct{}, 64)
@@ -331,24 +330,4 @@ func get(c *http.Client, url string) error {
 		return fmt.Errorf("%s: %s", url, answer.Status)
 	}
 	return nil
-}
-
-var resident = regexp.MustCompile(`VmRSS:\s+(\d+) kB`)
-
-// residentMemory returns the memory of a process, in bytes.
-func residentMemory(t *testing.T, pid int) int {
-	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := resident.FindSubmatch(status)
-	if m == nil {
-		t.Fatalf("no VmRSS in %s", status)
-	}
-	kilobytes, err := strconv.Atoi(string(m[1]))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return kilobytes << 10
 }
