@@ -48,7 +48,8 @@ func newProject(t *testing.T, tofu, address, key, resources string) *project {
 		t.Fatalf("docs/terraform.md has no block with three addresses: %q", block)
 	}
 	p := &project{t: t, tofu: tofu, dir: t.TempDir()}
-	p.env = append(os.Environ(), "TF_HTTP_PASSWORD="+key, "TF_IN_AUTOMATION=1", "TF_INPUT=0", "CHECKPOINT_DISABLE=1", "HOME="+p.dir)
+	p.env = append(os.Environ(), "TF_HTTP_PASSWORD="+key, "TF_IN_AUTOMATION=1", "TF_INPUT=0", "CHECKPOINT_DISABLE=1", "HOME="+p.dir, "TF_CLI_CONFIG_FILE="+filepath.Join(p.dir, "tofurc"))
+	p.write("tofurc", "")
 	p.write("backend.tf", strings.ReplaceAll(block, documented, address))
 	p.write("main.tf", resources)
 	return p
