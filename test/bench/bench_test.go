@@ -69,6 +69,11 @@ func everyMeasurement(points []report.Point, long bool) []*report.Measurement {
 		b.addReport(alone, report.LockMany, round(1))
 	}
 	b.addReport(report.EtcdLocks, report.LockMany, round(1))
+	for _, name := range []string{report.OurLedger, report.TwoLedgers, report.PlainLedger} {
+		for _, p := range report.LedgerPoints() {
+			b.addReport(name, p, round(1))
+		}
+	}
 	for _, name := range []string{"runnel-woken", "runnel-polled", "mariadb-replication"} {
 		b.addReport(name, report.LagIdle, round(1))
 		b.addReport(name, report.LagBusy, round(1))
