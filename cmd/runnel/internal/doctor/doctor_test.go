@@ -232,7 +232,7 @@ func TestConnectionsBeyondThisMachine(t *testing.T) {
 func TestProcessIsExamined(t *testing.T) {
 	file, _ := examine(t, "[[partition]]\nname = \"a\"\nurl = \"sqlite:a\"\n")
 	for limit, state := range map[string]State{"0": OK, "unlimited": Fail} {
-		cmd := exec.Command("sh", "-c", "ulimit -S -c "+limit+" && echo started && exec cat")
+		cmd := exec.Command("sh", "-c", "ulimit -S -c "+limit+" && exec cat")
 		cmd.Env = append(os.Environ(), "GOTRACEBACK=crash")
 		in, err := cmd.StdinPipe()
 		if err != nil {
@@ -243,6 +243,9 @@ func TestProcessIsExamined(t *testing.T) {
 			err = cmd.Start()
 		}
 		if err == nil {
+			_, err = in.Write([]byte("started\n"))
+		}
+		if err == nil { // cat has answered: before, during exec, the process has no environment
 			_, err = out.Read(make([]byte, 8))
 		}
 		if err != nil {
