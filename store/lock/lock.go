@@ -89,6 +89,9 @@ func (l *Locks) attempt(ctx context.Context, q *Request, id string) (held Lock, 
 			held.mark = r.stored
 			return errUnchanged
 		}
+		if ctx.Err() != nil {
+			return ctx.Err() // nobody waits for the lock any more
+		}
 		if !r.isHeld() && (len(r.Queue) == 0 || r.Queue[0].ID == id) {
 			held, isNew = r.grant(q, id), true
 			return nil

@@ -27,7 +27,7 @@ const (
 )
 
 // Wait is Acquire, and waits in the queue for at most wait. A *store.LockedError: the time is over. A *QueueError: the queue is
-// full. A lock whose fence the caller cannot learn is released again: ctx has ended, or the lock is not secured and the request
+// full. A lock whose fence the caller cannot learn is released again: ctx has ended, or the lock is not secured, and the request
 // has no id that could be repeated.
 func (l *Locks) Wait(ctx context.Context, q Request, wait time.Duration) (held Lock, isNew bool, err error) {
 	if err := l.checkRequest(&q); err != nil {
@@ -40,7 +40,7 @@ func (l *Locks) Wait(ctx context.Context, q Request, wait time.Duration) (held L
 		return Lock{}, false, err
 	}
 	err = l.secure(ctx, held)
-	if isNew && (ctx.Err() != nil || err != nil && q.RequestID == "") {
+	if isNew && q.RequestID == "" && cmp.Or(ctx.Err(), err) != nil { // with an id the client may have learned the fence from another process
 		l.releaseAll(ctx, held)
 	}
 	if err = cmp.Or(ctx.Err(), err); err != nil {

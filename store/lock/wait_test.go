@@ -79,6 +79,31 @@ func TestWaiterThatGoesAwayLeavesNoTicketAndIsNotGranted(t *testing.T) {
 	r.acquire(t, request("a", "three"))
 }
 
+// TestLockThatAnotherProcessHasConfirmedIsKept: the client of a paused process has repeated its request at another process, which
+// confirms the lock. When the paused process goes on, its client has gone.
+func TestLockThatAnotherProcessHasConfirmedIsKept(t *testing.T) {
+	r := newRig(t, 1)
+	q := request("a", "first")
+	q.RequestID = "7"
+	ctx, leave := context.WithCancel(t.Context())
+	r.Parts[0].Fail(func(op string) error {
+		if op == memory.OpCommitted {
+			r.Parts[0].Fail(nil)
+			leave()
+		}
+		return nil
+	})
+	if _, _, err := r.locks.Wait(ctx, q, time.Minute); !errors.Is(err, context.Canceled) {
+		t.Fatalf("a client that has gone: %v", err)
+	}
+	second := &storetest.Rig{Parts: []*memory.Partition{r.Parts[0].Reopen()}}
+	second.Start(t, storetest.Options(), "p0")
+	held, isNew, err := lock.New(second.Store).Acquire(t.Context(), q)
+	if err != nil || isNew {
+		t.Errorf("the repetition: %+v, new %v, %v", held, isNew, err)
+	}
+}
+
 func TestWaitEndsInTimeAndLeavesNoTicket(t *testing.T) {
 	r := newRig(t, 1)
 	r.acquire(t, request("a", "one"))
