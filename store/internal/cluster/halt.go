@@ -21,12 +21,7 @@ func halt(c partition.Cluster, reason string) (partition.Cluster, error) {
 	if m := underWay(&c); m != nil {
 		return c, fmt.Errorf("%w: a move from %s to %s is under way", ErrMoveRefused, m.From, m.To)
 	}
-	if err := nextEpoch(&c); err != nil {
-		return c, err
-	}
-	for _, name := range c.Masters {
-		c.Epochs[name] = c.Epoch
-	}
+	err := nextEpochOfAll(&c)
 	c.Halted = reason
-	return c, nil
+	return c, err
 }

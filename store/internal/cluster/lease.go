@@ -125,14 +125,9 @@ func (r *Register) withLeases(c partition.Cluster, length time.Duration) (partit
 	case length > 0 && n < 3:
 		return c, fmt.Errorf("%w: leases need three voters or more, and there are %d: the loss of one would end all writes", ErrLeasesRefused, n)
 	}
-	if err := nextEpoch(&c); err != nil {
-		return c, err
-	}
-	for _, name := range c.Masters {
-		c.Epochs[name] = c.Epoch
-	}
+	err := nextEpochOfAll(&c)
 	c.Leases = partition.Leases{Length: length}
-	return c, nil
+	return c, err
 }
 
 // holdLeases lets all masters accept the map c, and records that they did.

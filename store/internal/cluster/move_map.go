@@ -51,6 +51,18 @@ func nextEpoch(c *partition.Cluster) error {
 	return nil
 }
 
+// nextEpochOfAll begins the next epoch for all masters: no process with an earlier map can commit after its master has accepted
+// the map.
+func nextEpochOfAll(c *partition.Cluster) error {
+	if err := nextEpoch(c); err != nil {
+		return err
+	}
+	for _, name := range c.Masters {
+		c.Epochs[name] = c.Epoch
+	}
+	return nil
+}
+
 // beginMove takes slots from their master.
 func beginMove(c partition.Cluster, q MoveRequest) (partition.Cluster, error) {
 	from := slices.Index(c.Masters, q.From)

@@ -107,10 +107,7 @@ func (r *Register) finishPromotion(ctx context.Context, c partition.Cluster, pro
 		return Promoted{}, fmt.Errorf("the promotion is under way, and a running server or a repetition completes it: %w", err)
 	}
 	done := Promoted{Cut: cut}
-	stopped := PromoteRequest{Lost: m.From, Stopped: m.Stopped}
-	c, err = r.changeInPlaceOf(ctx, stopped.stopped(), func(now partition.Cluster) (partition.Cluster, error) {
-		return endPromotion(now, *m, cut)
-	})
+	c, err = r.change(ctx, func(now partition.Cluster) (partition.Cluster, error) { return endPromotion(now, *m, cut) })
 	if err != nil {
 		return Promoted{}, err
 	}
@@ -205,7 +202,7 @@ func (r *Register) sourcesOf(ctx context.Context, lost partition.Origin, c *part
 		}
 		return stands, err
 	})
-	m, votes := underWay(c), 0
+	votes := 0
 	for _, b := range others {
 		if _, has := accepted.rows[b.Name()]; has {
 			sources = append(sources, b)
@@ -214,7 +211,7 @@ func (r *Register) sourcesOf(ctx context.Context, lost partition.Origin, c *part
 			}
 		}
 	}
-	if need := majorityWithout(c.Voters, (&PromoteRequest{Lost: m.From, Stopped: m.Stopped}).stopped()); votes < need {
+	if need := majorityWithout(c.Voters, stoppedIn(c)); votes < need {
 		return nil, fmt.Errorf("%w: %d of %d have to accept the promotion, and %d did: %w", ErrNoMajority, need, len(c.Voters), votes, joinErrors(accepted.errors))
 	}
 	return sources, nil

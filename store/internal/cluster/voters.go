@@ -85,14 +85,9 @@ func (r *Register) changeVoters(ctx context.Context, next func(partition.Cluster
 		if c.Epoch != settled {
 			return c, refuseVoters("the cluster map has changed meanwhile: try again")
 		}
-		if err := nextEpoch(&c); err != nil {
-			return c, err
-		}
-		for _, master := range c.Masters {
-			c.Epochs[master] = c.Epoch
-		}
+		err = nextEpochOfAll(&c)
 		c.Voters = voters
-		return c, nil
+		return c, err
 	})
 	return err
 }
@@ -138,7 +133,7 @@ func (r *Register) lacksOf(ctx context.Context, name string, c *partition.Cluste
 	if b == nil {
 		return name + " is not configured here"
 	}
-	all, err := readBounded(ctx, r, b)
+	all, err := r.readPositions(ctx, b)
 	if err != nil {
 		return name + " cannot be read"
 	}
@@ -154,7 +149,8 @@ func (r *Register) lacksOf(ctx context.Context, name string, c *partition.Cluste
 	return ""
 }
 
-func readBounded(ctx context.Context, r *Register, b *backend.Backend) (partition.Positions, error) {
+// readPositions reads the positions of a partition within the time of an operation.
+func (r *Register) readPositions(ctx context.Context, b *backend.Backend) (partition.Positions, error) {
 	if !b.IsReadable() {
 		return partition.Positions{}, b.Unavailable(nil)
 	}
