@@ -17,6 +17,7 @@ type Partition interface {
 	Source
 	Target
 	Chunks
+	Observers
 
 	// Close ends all connections. Running calls fail with ErrUnavailable.
 	Close() error

@@ -43,6 +43,8 @@ const (
 	OpTouchChunks = "touch chunks"
 	OpListChunks  = "list chunks"
 	OpDropChunks  = "drop chunks"
+	OpReport      = "report"
+	OpReports     = "reports"
 )
 
 // Fail runs hook at each operation of this handle; nil removes the hook. The hook runs in the

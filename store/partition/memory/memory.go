@@ -43,6 +43,7 @@ type database struct {
 	schema    partition.Schema
 	guards    int64 // see partition.GuardsUnknown
 	chunks    map[partition.ChunkHash]chunk
+	reports   map[string]int64 // by master; see partition.Observers
 }
 
 // Option changes a new database.
@@ -70,6 +71,7 @@ func New(name string, options ...Option) *Partition {
 		positions:     make(map[partition.Origin]partition.Position),
 		schema:        partition.Created(),
 		chunks:        make(map[partition.ChunkHash]chunk),
+		reports:       make(map[string]int64),
 	}
 	for _, option := range options {
 		option(db)

@@ -89,6 +89,8 @@ func (db *database) checkSchema(op string) error {
 		return cmp.Or(db.schema.CheckChunks(), db.schema.CheckWrite())
 	case OpGetChunk, OpListChunks:
 		return db.schema.CheckChunks()
+	case OpReport, OpReports:
+		return cmp.Or(db.schema.CheckBallots(), db.schema.CheckWrite())
 	}
 	return nil
 }

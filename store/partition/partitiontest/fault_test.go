@@ -20,6 +20,12 @@ type fault struct {
 }
 
 var faults = []fault{
+	{"loses reports that race", "ReportsThatRaceAllCount",
+		func(m *memory.Partition) partition.Partition { return racyReports{m} }},
+	{"counts the first master of a report", "ReportsOfEachMasterAreCounted",
+		func(m *memory.Partition) partition.Partition { return firstReport{m} }},
+	{"makes new tables for this binary alone", "ReportsNeedBallots",
+		func(m *memory.Partition) partition.Partition { return exclusive{m} }},
 	{"keeps damaged data", "ChunkReplacesDamagedData",
 		func(m *memory.Partition) partition.Partition { return firstData{m} }},
 	{"does not count a use", "EachUseOfAChunkIsLater",
@@ -697,4 +703,27 @@ func (p repeating) ListChunks(ctx context.Context, after *partition.ChunkHash, l
 	}
 	infos, err := p.Partition.ListChunks(ctx, after, limit)
 	return infos[:min(len(infos), limit)], err
+}
+
+// racyReports takes reports at the same time for one.
+type racyReports struct{ *memory.Partition }
+
+func (p racyReports) Report(ctx context.Context, masters []string) error {
+	before, err := p.Reports(ctx)
+	if err != nil {
+		return err
+	}
+	pause()
+	after, err := p.Reports(ctx)
+	if err != nil {
+		return err
+	}
+	return p.Partition.Report(ctx, slices.DeleteFunc(slices.Clone(masters), func(name string) bool { return before[name] != after[name] }))
+}
+
+// firstReport counts only the first master of a report.
+type firstReport struct{ *memory.Partition }
+
+func (p firstReport) Report(ctx context.Context, masters []string) error {
+	return p.Partition.Report(ctx, masters[:min(1, len(masters))])
 }

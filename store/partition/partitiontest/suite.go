@@ -27,7 +27,7 @@ func Run(t *testing.T, create func(t *testing.T, name string) Database) {
 	s := suite{create}
 	for _, group := range [][]check{
 		identityChecks, ballotChecks, schemaChecks, lifeChecks, entryChecks, listChecks, commitChecks, guardChecks, writerChecks,
-		snapshotChecks, viewChecks, applyChecks, catchUpChecks, lineageChecks, convergenceChecks, removalChecks, expiryChecks, leaseChecks, chunkChecks,
+		snapshotChecks, viewChecks, applyChecks, catchUpChecks, lineageChecks, convergenceChecks, removalChecks, expiryChecks, leaseChecks, chunkChecks, reportChecks,
 	} {
 		for _, c := range group {
 			t.Run(c.name, func(t *testing.T) {

@@ -37,3 +37,10 @@ CREATE TABLE IF NOT EXISTS {p}chunk_data (
     PRIMARY KEY (hash)
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin
   COMMENT = 'The data of the chunks, apart, so that the use of a chunk does not write the data again';
+
+CREATE TABLE IF NOT EXISTS {p}reached (
+    master  VARBINARY(64) NOT NULL,
+    reports BIGINT        NOT NULL COMMENT 'grows with each report',
+    PRIMARY KEY (master)
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin
+  COMMENT = 'One row a master that processes have reported to reach';

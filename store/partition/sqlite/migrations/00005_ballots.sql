@@ -35,3 +35,9 @@ CREATE TABLE IF NOT EXISTS {p}chunk_data (
     hash BLOB NOT NULL PRIMARY KEY, -- of a row of chunks
     data BLOB NOT NULL
 );
+
+-- One row a master that processes have reported to reach.
+CREATE TABLE IF NOT EXISTS {p}reached (
+    master  TEXT    NOT NULL PRIMARY KEY,
+    reports INTEGER NOT NULL -- grows with each report
+) WITHOUT ROWID;
