@@ -165,6 +165,10 @@ func TestItemsOfServicesAreRecorded(t *testing.T) {
 				t.Errorf("required %v: POST %s: (-want +got)\n%s", required, c.target, diff)
 			}
 		}
+		n.Do(t, "DELETE", "/v1/locks/orders/held?force=true", "", "Authorization", "Bearer ops")
+		if lines := f.take(t); len(lines) == 0 || lines[len(lines)-1] != `delete ops DELETE /v1/locks/{name} "orders/held" 204` {
+			t.Errorf("required %v: DELETE of a lock: %q", required, lines)
+		}
 	}
 }
 

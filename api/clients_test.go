@@ -176,6 +176,40 @@ func TestS3DoorIsClosedToPagesOfOthers(t *testing.T) {
 	}
 }
 
+// TestS3DoorNamesTheRequest: the header, the document of an error and the line of the audit log have the same request id, of the
+// server or of a proxy.
+func TestS3DoorNamesTheRequest(t *testing.T) {
+	log := &bytes.Buffer{}
+	send := s3Door(apitest.New(t, func(o *api.Options) { o.Audit = audit.New(log, audit.Options{Reads: true}) }))
+	ids := map[string]bool{}
+	for _, c := range []struct {
+		method, host, target, given string
+		status                      int
+		recorded                    bool
+	}{
+		{"PUT", "localhost", "/album", "", 200, true},
+		{"PUT", "localhost", "/album/cat", "", 200, true},
+		{"GET", "localhost", "/album/cat", "from-proxy", 200, true},
+		{"GET", "localhost", "/album/none", "", 404, true},
+		{"OPTIONS", "localhost", "/album/cat", "", 403, true},
+		{"GET", "localhost", "/album?acl", "", 501, false},
+	} {
+		log.Reset()
+		w := send(c.method, c.host, c.target, "v", "X-Request-Id", c.given)
+		id := w.Header().Get("X-Amz-Request-Id")
+		if w.Code != c.status || id == "" || ids[id] || c.given != "" && id != c.given {
+			t.Errorf("%s %s: %d with the request id %q", c.method, c.target, w.Code, id)
+		}
+		ids[id] = true
+		if c.status >= 400 && !strings.Contains(w.Body.String(), "<RequestId>"+id+"</RequestId>") {
+			t.Errorf("%s %s: the document does not name the request %s: %s", c.method, c.target, id, w.Body)
+		}
+		if named := strings.Contains(log.String(), `"request":"`+id+`"`); named != c.recorded {
+			t.Errorf("%s %s, request %s: audit log %q", c.method, c.target, id, log)
+		}
+	}
+}
+
 // TestS3DoorHasTheLimits: requests of an address, and requests without a valid signature.
 func TestS3DoorHasTheLimits(t *testing.T) {
 	keys := apitest.NewKeys(t, map[string]access.Spec{"ops": {Roles: []access.Role{access.RoleAdmin}}})

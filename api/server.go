@@ -208,6 +208,7 @@ func (s *Server) S3(domain string, secret []byte) *s3.Door {
 		NoteFailure: s.clients.noteFailure,
 		CheckOrigin: func(r *http.Request) error { return s.shared.CheckPage(r, true) },
 		Address:     s.clients.name,
+		RequestID:   s.requestID,
 	}
 	return s3.New(o)
 }

@@ -21,6 +21,8 @@ type Checks struct {
 	CheckOrigin func(*http.Request) error
 	// Address returns the address of the client for the audit log.
 	Address func(*http.Request) string
+	// RequestID returns a new id, or the id that a proxy has given the request. Answers and lines of the audit log have the id.
+	RequestID func(*http.Request) string
 }
 
 func (c Checks) withDefaults() Checks {
@@ -35,6 +37,9 @@ func (c Checks) withDefaults() Checks {
 	}
 	if c.Address == nil {
 		c.Address = func(r *http.Request) string { return r.RemoteAddr }
+	}
+	if c.RequestID == nil {
+		c.RequestID = func(*http.Request) string { return "" }
 	}
 	return c
 }
@@ -93,7 +98,7 @@ func (d *Door) line(who sender, r *http.Request, act audit.Act, status int) audi
 	if t.object != "" {
 		name = t.name()
 	}
-	return audit.Record{Time: time.Now(), Act: act, KeyID: who.id, KeyName: who.name, Address: d.o.Checks.Address(r), Method: r.Method,
+	return audit.Record{Time: time.Now(), Act: act, Request: who.request, KeyID: who.id, KeyName: who.name, Address: d.o.Checks.Address(r), Method: r.Method,
 		Route: "s3", Name: name, Status: status, Bytes: max(r.ContentLength, 0)}
 }
 

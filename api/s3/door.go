@@ -81,12 +81,13 @@ func (d *Door) Run(ctx context.Context) error {
 // senderKey is the context key of the sender of a request.
 type senderKey struct{}
 
-// sender is the holder of the API key of a request.
+// sender is the holder of the API key of a request, and the id of the request.
 type sender struct {
-	id     string // "" without a key
-	name   string
-	grants *access.Grants
-	audit  func(t target, status int) *failure // records an object that a request deletes among others
+	id      string // "" without a key
+	name    string
+	grants  *access.Grants
+	request string                              // the id of the request
+	audit   func(t target, status int) *failure // records an object that a request deletes among others
 }
 
 func senderOf(ctx context.Context) sender {

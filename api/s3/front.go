@@ -16,8 +16,10 @@ import (
 
 // ServeHTTP implements http.Handler.
 func (d *Door) ServeHTTP(under http.ResponseWriter, r *http.Request) {
-	w := &response{ResponseWriter: under, control: http.NewResponseController(under), timeout: d.o.Write}
+	id := d.o.Checks.RequestID(r)
+	w := &response{ResponseWriter: under, control: http.NewResponseController(under), timeout: d.o.Write, id: [1]string{id}}
 	who, failure := d.identify(r)
+	who.request = id
 	r = d.withBucketInPath(r)
 	t := targetOf(r)
 	if failure != nil {

@@ -30,10 +30,11 @@ func (f *failure) write(w http.ResponseWriter) {
 	w.WriteHeader(f.status)
 	_, _ = io.WriteString(w, xml.Header) // an error means that the client is gone, here and below
 	_ = xml.NewEncoder(w).Encode(struct {
-		XMLName xml.Name `xml:"Error"`
-		Code    string
-		Message string
-	}{Code: f.code, Message: f.message})
+		XMLName   xml.Name `xml:"Error"`
+		Code      string
+		Message   string
+		RequestID string `xml:"RequestId,omitempty"`
+	}{Code: f.code, Message: f.message, RequestID: w.Header().Get("X-Amz-Request-Id")})
 }
 
 // response gives the client a fresh deadline for each piece of an answer.
@@ -42,6 +43,17 @@ type response struct {
 	control *http.ResponseController
 	timeout time.Duration
 	status  int
+	id      [1]string // of the request
+}
+
+// Header implements http.ResponseWriter. The library numbers requests by itself; each further use of the header restores the id,
+// so that the header, the document of an error and the audit log name the same id.
+func (w *response) Header() http.Header {
+	h := w.ResponseWriter.Header()
+	if w.id[0] != "" {
+		h["X-Amz-Request-Id"] = w.id[:]
+	}
+	return h
 }
 
 // WriteHeader implements http.ResponseWriter.

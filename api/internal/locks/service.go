@@ -101,13 +101,16 @@ func (s *Service) Delete(w *exchange.Response, r *exchange.Request) error {
 	case !force && !given:
 		return problem.Header("If-Match", `A lock is released with its fence: If-Match: "1099511627777". The right force allows force=true.`)
 	case force:
-		_, err = s.locks.Force(r.Context(), name)
+		var held lock.Lock
+		held, err = s.locks.Force(r.Context(), name)
+		fence = held.Fence
 	default:
 		err = s.locks.Release(r.Context(), name, fence)
 	}
 	if err != nil {
 		return asProblem(err)
 	}
+	w.NoteRevision(fence)
 	w.Header()["Cache-Control"] = exchange.NoStore
 	w.WriteHeader(http.StatusNoContent)
 	return nil
