@@ -237,7 +237,7 @@ func newGuarded(t testing.TB, anonymous bool) (*apitest.Node, *apitest.Keys, *tr
 
 // requestTo returns the target, body and media type of a valid request to a described operation.
 func requestTo(method, path string) (target, body, mediaType string) {
-	target = strings.NewReplacer("{key}", "data/k", "{path}", "data/k", "{name}", "data/k", "{slug}", "not-found", "{id}", "data%2Fa", "{account}", "data%2Fa").Replace(path)
+	target = strings.NewReplacer("{key}", "data/k", "{path}", "data/k", "{name}", "data/k", "{slug}", "not-found", "{page}", "signin", "{id}", "data%2Fa", "{account}", "data%2Fa").Replace(path)
 	if body := ledgerBody(method, path); body != "" {
 		return target, body, "application/json"
 	}

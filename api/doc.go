@@ -9,6 +9,7 @@
 //
 //   - exchange: the request, the response, the route, sessions, and the problems that answer errors.
 //   - keys, batch, feed and status: the handlers, a package for each theme.
+//   - console: the pages for people, which use the routes.
 //   - write, document and pages: a decoded write, the documents of entries, and their HTML.
 //   - problem, negotiate, etag, cursor, ranges, digest, budget, cors and transport: parts that know nothing of a route.
 //

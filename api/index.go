@@ -1,17 +1,20 @@
 package api
 
 import (
-	"github.com/runnelkv/runnel/api/internal/exchange"
-
 	_ "embed"
 	"encoding/xml"
 	"net/http"
 
+	"github.com/runnelkv/runnel/api/internal/exchange"
+	"github.com/runnelkv/runnel/api/internal/negotiate"
 	"github.com/runnelkv/runnel/api/wire"
 )
 
-// getIndex is GET /: links to everything. Node and version are for admins.
+// getIndex is GET /: the console for browsers, and links to everything for programs. Node and version are for admins.
 func (s *Server) getIndex(w *exchange.Response, r *exchange.Request) error {
+	if r.Variant.Format == negotiate.FormatHTML {
+		return s.console.Home(w, r)
+	}
 	d := &indexDocument{
 		Name: "runnel", Links: []link{
 			{"keys", "/v1/keys", "the keys, and their values below"},

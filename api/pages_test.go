@@ -108,7 +108,7 @@ func TestContentIsSavedOnRequest(t *testing.T) {
 
 func TestPolicyAllowsTheStyleOfThePage(t *testing.T) {
 	n := apitest.New(t)
-	w := n.Do(t, "GET", "/", "", "Accept", "text/html")
+	w := n.Do(t, "GET", "/problems", "", "Accept", "text/html")
 	_, rest, _ := strings.Cut(w.Body.String(), "<style>")
 	style, _, ok := strings.Cut(rest, "</style>")
 	sum := sha256.Sum256([]byte(style))
@@ -126,7 +126,7 @@ func TestPagesLinkBelowAnyPathPrefix(t *testing.T) {
 	n := apitest.New(t)
 	n.Put(t, "a", "b/c//d", "..", "x y")
 	link := regexp.MustCompile(`(?:href)="([^"]+)"`)
-	for _, target := range []string{"/", "/v1/keys", "/v1/keys?delimiter=/", "/v1/keys?limit=1", "/v1/keys/a", "/v1/keys/b/c//d", "/v1/changes",
+	for _, target := range []string{"/", "/console/signin", "/v1/keys", "/v1/keys?delimiter=/", "/v1/keys?limit=1", "/v1/keys/a", "/v1/keys/b/c//d", "/v1/changes",
 		"/v1/status", "/problems", "/problems/not-found", "/v1/keys/none", "/bucket/", "/bucket/a"} {
 		page := n.Do(t, "GET", target, "", "Accept", "text/html").Body.String()
 		seen, err := url.Parse("https://example.org/some/prefix" + target)
@@ -134,16 +134,21 @@ func TestPagesLinkBelowAnyPathPrefix(t *testing.T) {
 			t.Fatal(err)
 		}
 		links := link.FindAllStringSubmatch(page, -1)
-		base, err := seen.Parse(links[0][1]) // of <base>, which stands first
-		if err != nil || base.Path != "/some/prefix/" {
-			t.Fatalf("%s: the base is %v %v", target, base, err)
+		base := seen
+		if strings.Contains(page, "<base ") {
+			base, err = seen.Parse(links[0][1]) // of <base>, which stands first
+			if err != nil || base.Path != "/some/prefix/" {
+				t.Fatalf("%s: the base is %v %v", target, base, err)
+			}
+			links = links[1:]
 		}
-		for _, l := range links[1:] {
+		for _, l := range links {
 			to, err := base.Parse(html.UnescapeString(l[1]))
 			if err != nil {
 				t.Errorf("%s: %s: %v", target, l[1], err)
 				continue
 			}
+			to.Fragment = ""
 			local, below := strings.CutPrefix(to.String(), "https://example.org/some/prefix")
 			if !below {
 				t.Errorf("%s: %s leads to %s", target, l[1], to)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/gorilla/mux"
 
+	"github.com/runnelkv/runnel/api/console"
 	"github.com/runnelkv/runnel/api/internal/batch"
 	"github.com/runnelkv/runnel/api/internal/exchange"
 	"github.com/runnelkv/runnel/api/internal/feed"
@@ -67,10 +68,10 @@ func (s *Server) newRouter(state *status.Service) *mux.Router {
 	terraform.New(s.shared, states.New(s.options.Store, held, s.options.TerraformKeep), s.options.Store.MaxValueBytes).AddRoutes(router)
 	at("/v1/session", methods{"POST": answer(exchange.AnyKey, s.shared.SignInBrowser, nil), "DELETE": answer(exchange.Open, s.shared.SignOutBrowser, nil)})
 	s.addOperations(at, state)
-	at("/openapi.yaml", methods{"GET": serveFile("application/yaml", "no-cache", openAPI)})
 	at("/problems", page(exchange.Open, s.listProblems))
 	below(exchange.ProblemsPath, "slug", page(exchange.Open, s.getProblem))
 	at("/", page(exchange.Open, s.getIndex))
+	below(console.Path, "page", s.console.Methods())
 	at("/favicon.ico", methods{"GET": serveFile("image/svg+xml", "public, max-age=86400", pages.Icon)})
 	router.NotFoundHandler = s.shared.Resource(unmatched, nil)
 	return router
@@ -86,7 +87,7 @@ func fileMethods(f *files.Service) methods {
 	}
 }
 
-// addOperations adds the routes of operators.
+// addOperations adds the routes of operators, and the description of all routes.
 func (s *Server) addOperations(at func(path string, m methods), state *status.Service) {
 	at("/v1/status", page(exchange.Monitor, state.Status))
 	at("/v1/sync", methods{"POST": answer(exchange.Admin, state.Sync, negotiate.Documents)})
@@ -95,6 +96,7 @@ func (s *Server) addOperations(at func(path string, m methods), state *status.Se
 	at("/healthz", page(exchange.Open, state.Health))
 	at("/readyz", page(exchange.Open, state.Ready, "write", "ledger"))
 	at("/metrics", methods{"GET": answer(exchange.Monitor, s.getMetrics, nil)})
+	at("/openapi.yaml", methods{"GET": serveFile("application/yaml", "no-cache", openAPI)})
 }
 
 func lockMethods(l *locks.Service) methods {

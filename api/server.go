@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/runnelkv/runnel/api/audit"
+	"github.com/runnelkv/runnel/api/console"
 	"github.com/runnelkv/runnel/api/internal/budget"
 	"github.com/runnelkv/runnel/api/internal/cors"
 	"github.com/runnelkv/runnel/api/internal/exchange"
@@ -100,6 +101,7 @@ type Server struct {
 	options Options
 	router  *mux.Router
 	keys    *exchange.Resource // the router's resource of single keys
+	console *console.Console
 	ledger  *ledger.Ledger
 	metrics *metrics
 	leave   context.CancelFunc
@@ -136,9 +138,13 @@ func New(o Options) *Server {
 	state := status.New(s.shared, status.Options{Store: o.Store, Syncer: o.Syncer, Files: o.FilesStatus, Node: o.Node, Version: o.Version})
 	o.Registry.MustRegister(status.NewFigures(state))
 	o.Registry.MustRegister(o.Collectors...)
+	s.console = console.New(s.shared, console.Options{API: s, Lags: state.Lags})
 	s.router = s.newRouter(state)
 	return s
 }
+
+// Run samples the state for the charts of the console until the context ends. Requests are served without Run too.
+func (s *Server) Run(ctx context.Context) error { return s.console.Run(ctx) }
 
 // newSealer panics if the secret is too short, a mistake of the program.
 func newSealer(secret []byte) *signin.Sealer {

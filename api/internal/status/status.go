@@ -55,6 +55,25 @@ func (s *Service) storeStatus() store.Status {
 	return st
 }
 
+// Lags returns the lag of every partition of which the lag is known: the largest of its origins.
+func (s *Service) Lags() map[string]time.Duration {
+	lags := map[string]time.Duration{}
+	for _, p := range s.store.Status().Partitions {
+		most := time.Duration(-1)
+		for _, o := range p.Origins {
+			if o.Lag < 0 {
+				most = -1
+				break
+			}
+			most = max(most, o.Lag)
+		}
+		if most >= 0 {
+			lags[p.Name] = most
+		}
+	}
+	return lags
+}
+
 func (s *Service) status() *statusDocument {
 	st := s.storeStatus()
 	d := &statusDocument{wire.Status{

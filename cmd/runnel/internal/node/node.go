@@ -199,6 +199,7 @@ func (n *node) runParts(ctx context.Context, listener, admin net.Listener) error
 	start(func() error { return n.store.Run(storeCtx) })
 	start(func() error { return n.keys.Run(storeCtx) })
 	start(func() error { return n.ledger.Run(syncCtx) })
+	start(func() error { return n.api.Run(syncCtx) })
 	syncEnded := make(chan struct{})
 	if n.syncer != nil {
 		start(func() error { defer close(syncEnded); return n.sync(syncCtx) })
