@@ -52,9 +52,9 @@ func liveMemory() (heap, stacks uint64) {
 }
 
 const (
-	minGCPercent = 100
+	minGCPercent = 50
 	usualStacks  = 3 << 20 // bytes; more belong to a crowd of connections
-	crowdMemory  = 3       // bytes of heap and stack that a connection holds for each byte of stack: at TLS with HTTP/1.1
+	crowdMemory  = 4       // bytes of heap and stack that a connection with TLS holds, with the garbage of its handshake, for each byte of stack
 )
 
 // percentBeside returns the percentage with which a crowd of connections adds little garbage to gcPercent of all other
