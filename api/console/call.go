@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/runnelkv/runnel/api/internal/exchange"
+	"github.com/runnelkv/runnel/api/internal/problem"
 	"github.com/runnelkv/runnel/api/wire"
 )
 
@@ -98,6 +99,9 @@ func (v *visit) try(c call) (*reply, error) {
 		r.Header[exchange.SessionHeader] = []string{v.session}
 	}
 	for name, value := range c.fields {
+		if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+			return nil, problem.Header(problem.Printable(name), "The field %s has a control character.", problem.Printable(name))
+		}
 		if r.Header[name] = []string{value}; value == "" {
 			delete(r.Header, name)
 		}

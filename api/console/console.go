@@ -42,6 +42,12 @@ type Options struct {
 func New(s *exchange.Shared, o Options) *Console {
 	return &Console{Shared: s, api: o.API, lags: o.Lags, past: new(history), design: newDesign(), pages: map[string]page{
 		"signin":  {show: showSignIn, act: signIn},
+		"keys":    {show: showKeys},
+		"key":     {show: showKey},
+		"edit":    {show: showEdit, act: saveValue},
+		"new":     {show: showNew},
+		"delete":  {act: removeKey},
+		"renew":   {act: renewKey},
 		"signout": {act: signOut},
 		"sync":    {act: runPass},
 	}}

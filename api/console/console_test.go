@@ -173,7 +173,7 @@ func TestFormsOfOtherSitesAreRefused(t *testing.T) {
 }
 
 // forms are the pages that take forms.
-var forms = []string{"signin", "signout", "sync"}
+var forms = []string{"signin", "signout", "sync", "edit", "delete", "renew"}
 
 // TestFormsAreForms: a page of another kind of body is refused before anything is done.
 func TestFormsAreForms(t *testing.T) {

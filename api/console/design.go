@@ -99,9 +99,12 @@ var functions = template.FuncMap{
 	"rel": func(prefix string, name wire.Text) string {
 		return strings.TrimPrefix(wire.Path(prefix, string(name)), "/")
 	},
-	"stamp":  func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
+	"stamp":  stamp,
 	"within": func(t time.Time) string { return "in " + span(time.Until(t)) },
 }
+
+// stamp is a time for programs.
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
 // ago describes the age of an event.
 func ago(d time.Duration) string {

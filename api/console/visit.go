@@ -216,11 +216,15 @@ type navItem struct {
 
 // navigation returns the pages that a sender can use.
 func navigation(s sender, name string) (items []navItem) {
+	if s.CanSign && s.Name == "" && len(s.Prefixes) == 0 && !s.ReadAll && !s.Monitor {
+		return nil // nobody has signed in
+	}
 	add := func(page, title, icon string, below ...string) {
 		items = append(items, navItem{page, title, icon, name == page || slices.Contains(below, name)})
 	}
 	if s.Monitor {
 		add("", "Overview", "overview")
 	}
+	add("keys", "Keys", "keys", "key", "edit", "new")
 	return items
 }
