@@ -423,6 +423,7 @@ func TestMovesThatCannotBeginChangeNothing(t *testing.T) {
 
 func TestMoveNeedsFinishedTables(t *testing.T) {
 	r := storetest.New(t, 2, storetest.Options())
+	r.Parts[0].PlantSchema(partition.Schema{Version: 5, OldestReader: 4, OldestWriter: 4})
 	err := r.Move(t.Context(), store.MoveRequest{From: "p0", To: "p1"}, func(store.MoveStage) {})
 	if !errors.Is(err, store.ErrMoveRefused) || !strings.Contains(err.Error(), "runnel migrate --finish") {
 		t.Errorf("the move ended with %v", err)

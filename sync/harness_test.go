@@ -130,11 +130,14 @@ func (w *world) position(name, origin string) partition.Position {
 	return all.Origins[partition.Origin(origin)]
 }
 
-// rows returns all entries of a partition, tombstones included, without the time of writing.
+// rows returns all entries of a partition, tombstones included, without the time of writing, and with checksums of the values.
 func (w *world) rows(name string) map[partition.Key]partition.Entry {
 	w.t.Helper()
 	rows := w.full(name)
 	for k, e := range rows {
+		if e.Intact() {
+			e.Checksum = partition.Checksum(e.Value)
+		}
 		e.ModifiedAt = 0
 		rows[k] = e
 	}

@@ -322,7 +322,7 @@ func (a attempt) wrote(e *partition.Entry) bool {
 	if a.delete || e.Deleted {
 		return a.delete == e.Deleted
 	}
-	return a.kind == e.ContentType && a.checksum == e.Checksum && a.size == e.Size && e.Intact()
+	return a.kind == e.ContentType && a.checksum == partition.Checksum(e.Value) && a.size == e.Size && e.Intact()
 }
 
 // checkOrder checks the acknowledged writes of a key: revisions follow real time, and a condition holds for the

@@ -257,7 +257,7 @@ func (u *upgrade) killInLongChange(t *testing.T, db *sql.DB) {
 	for range runnel.Rounds(14, 18) { // the number of rows doubles
 		execAll(t, db, moreFillers)
 	}
-	u.wantPlan(t, "schema 2,", "--run makes step 3, live", "--run makes step 4, compat", "--run makes step 5, ballots")
+	u.wantPlan(t, "schema 2,", "--run makes step 3, live", "--run makes step 4, compat", "--run makes step 5, ballots", "--run makes step 6, verification")
 	reader := begin(t, db, "SELECT COUNT(*) FROM entries WHERE `key` = ''") // the change cannot begin before this transaction ends
 	u.killMigration(t, db, "by_live")
 	u.wantPlan(t, "schema 2,", "--run makes step 3, live", "--run makes step 4, compat")
@@ -277,11 +277,11 @@ func (u *upgrade) killInLongChange(t *testing.T, db *sql.DB) {
 func (u *upgrade) killInLastStep(t *testing.T, db *sql.DB, old, current string) {
 	t.Helper()
 	u.start(t, old)
-	execAll(t, db, "UPDATE compat SET version = 4, oldest_reader = 4, oldest_writer = 4") // as it is before the last statement
+	execAll(t, db, "UPDATE compat SET version = 5, oldest_reader = 5, oldest_writer = 5") // as it is before the last statement
 	u.write(t)
 	holder := begin(t, db, "SELECT COUNT(*) FROM compat WHERE id = 1 LOCK IN SHARE MODE")
 	u.killMigration(t, db, "UPDATE compat")
-	u.wantPlan(t, "schema 4, for binaries of schema 4 and later\n  --run makes step 5, ballots")
+	u.wantPlan(t, "schema 5, for binaries of schema 5 and later\n  --run makes step 6, verification")
 	u.write(t)
 	if err := holder.Rollback(); err != nil {
 		t.Fatal(err)

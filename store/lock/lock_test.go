@@ -250,6 +250,7 @@ func TestLockProtectsItsKey(t *testing.T) {
 
 func TestProtectionNeedsThatOlderBinariesAreShutOut(t *testing.T) {
 	r := &storetest.Rig{Parts: []*memory.Partition{memory.New("p0")}}
+	r.Parts[0].PlantSchema(partition.Schema{Version: 5, OldestReader: 4, OldestWriter: 4})
 	r.Start(t, storetest.Options(), "p0")
 	q := request("a", "one")
 	q.Protects = true

@@ -1,10 +1,6 @@
 package partition
 
-import (
-	"time"
-
-	"github.com/zeebo/xxh3"
-)
+import "time"
 
 // Key is a stored key: its space, a slash, and the name its users know,
 // for example "k/users/7". Package store builds and validates them.
@@ -66,7 +62,7 @@ type Entry struct {
 	ModifiedAt  Instant // the master's clock at commit
 	ExpiresAt   Instant // zero: never
 	Size        int64   // bytes of the value, also when the value was not read
-	Checksum    uint64  // Checksum(Value)
+	Checksum    uint64  // Checksum(Value), or a row checksum, see Schema.HasRowChecksums
 	Value       []byte  // nil when only the head was read
 }
 
@@ -74,11 +70,3 @@ type Entry struct {
 func (e *Entry) Live(now Instant) bool {
 	return !e.Deleted && (e.ExpiresAt == 0 || now < e.ExpiresAt)
 }
-
-// Intact reports whether the value matches its checksum and size.
-func (e *Entry) Intact() bool {
-	return int64(len(e.Value)) == e.Size && Checksum(e.Value) == e.Checksum
-}
-
-// Checksum is the xxh3-64 hash of a value. The hash detects damage, not manipulation.
-func Checksum(value []byte) uint64 { return xxh3.Hash(value) }

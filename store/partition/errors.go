@@ -39,6 +39,8 @@ var (
 	ErrNoSpace = errors.New("no space left")
 	// ErrNoChunk: the partition does not hold the chunk.
 	ErrNoChunk = errors.New("no such chunk")
+	// ErrDamaged: an entry does not match its checksum.
+	ErrDamaged = errors.New("damaged")
 	// ErrTooLarge: an entry or a chunk exceeds a limit of the database.
 	ErrTooLarge = errors.New("too large for the partition")
 )

@@ -16,6 +16,7 @@ type Partition interface {
 	Reader
 	Source
 	Target
+	Verifier
 	Chunks
 	Observers
 
@@ -149,6 +150,10 @@ type Batch struct {
 	// are distinct, absolute and within the claim. Decide does no I/O, sets ModifiedAt, and may run
 	// again after a deadlock.
 	Decide func(Claim) ([]Entry, error)
+
+	// RowChecksums is set by Normalize: the partition writes row checksums, and Checksum of Write covers only the columns
+	// that are known before the claim.
+	RowChecksums bool
 }
 
 // Claim is the result of claiming revisions.
@@ -201,10 +206,12 @@ type Usage struct {
 
 // Positions are the positions of a partition as of a moment of its clock.
 type Positions struct {
-	Now     Instant
-	Epoch   int64 // of the cluster row as of the same moment; 0: there is no row
-	Ballot  int64 // of the cluster map as of the same moment (Cluster.Accepted); 0: no ballot ever
-	Origins map[Origin]Position
+	Now    Instant
+	Epoch  int64 // of the cluster row as of the same moment; 0: there is no row
+	Ballot int64 // of the cluster map as of the same moment (Cluster.Accepted); 0: no ballot ever
+	// VerifiedAt is when the partition was last verified in full, by the clock of the process that did; zero: never.
+	VerifiedAt Instant
+	Origins    map[Origin]Position
 }
 
 // Source is the part of a partition that copies are read from.

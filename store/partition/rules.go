@@ -38,7 +38,7 @@ func CheckSizes(entries []Entry, maxValueBytes int64) error {
 
 // Normalize checks the batch and returns a copy for a commit on origin. The copy's Write is nil if
 // the batch has a Decide; keys of both Read and Heads stay in Read only.
-func (b Batch) Normalize(origin Origin) (Batch, error) {
+func (b Batch) Normalize(origin Origin, s Schema) (Batch, error) {
 	if b.Revisions < 1 {
 		return b, fmt.Errorf("claim of %d revisions", b.Revisions)
 	}
@@ -48,7 +48,13 @@ func (b Batch) Normalize(origin Origin) (Batch, error) {
 	if err := cmp.Or(checkClaimed(b.Write, 0, b.Revisions), b.checkGuardsRead(b.Write)); err != nil {
 		return b, err
 	}
-	b.Write = withOrigin(origin, b.Write)
+	b.Write, b.RowChecksums = withOrigin(origin, b.Write), s.HasRowChecksums()
+	if b.RowChecksums {
+		for i := range b.Write {
+			e := &b.Write[i]
+			e.Checksum = uint64(e.columnChecksum(e.Checksum))
+		}
+	}
 	b.Heads = exclude(b.Heads, b.Read)
 	return b, nil
 }
@@ -81,8 +87,7 @@ func (b *Batch) Resolve(c Claim, origin Origin) ([]Entry, error) {
 	if b.Decide == nil {
 		entries := slices.Clone(b.Write)
 		for i := range entries {
-			entries[i].Revision += c.First
-			entries[i].ModifiedAt = c.Now
+			b.Stamp(&entries[i], c)
 		}
 		return entries, nil
 	}
@@ -93,7 +98,21 @@ func (b *Batch) Resolve(c Claim, origin Origin) ([]Entry, error) {
 	if err := cmp.Or(checkClaimed(entries, c.First, b.Revisions), b.checkGuardsRead(entries)); err != nil {
 		return nil, err
 	}
-	return withOrigin(origin, entries), nil
+	entries = withOrigin(origin, entries)
+	if b.RowChecksums {
+		for i := range entries {
+			entries[i].Checksum = entries[i].rowChecksum(entries[i].Checksum)
+		}
+	}
+	return entries, nil
+}
+
+// Stamp gives an entry of Write, in a normalized batch, the revision, the time and the checksum that it has under a claim.
+func (b *Batch) Stamp(e *Entry, c Claim) {
+	e.Revision, e.ModifiedAt = c.First+e.Revision, c.Now
+	if b.RowChecksums {
+		e.Checksum = uint64(int64(e.Checksum) + RowChecksumBias - int64(e.ModifiedAt) - int64(e.Revision))
+	}
 }
 
 // withOrigin copies entries as written by origin.

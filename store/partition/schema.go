@@ -7,7 +7,7 @@ import (
 
 // SchemaVersion is the version of the tables that this binary creates. The binary also works on
 // tables of the version before. A binary is known by its SchemaVersion.
-const SchemaVersion = 5
+const SchemaVersion = 6
 
 // ballotVersion is the version of the tables that introduced ballots.
 const ballotVersion = 5
@@ -17,6 +17,9 @@ const guardVersion = 5
 
 // chunkVersion is the version of the tables that introduced chunks.
 const chunkVersion = 5
+
+// rowChecksumVersion is the version of the tables that introduced row checksums, and the state of verifications.
+const rowChecksumVersion = 6
 
 // Schema is the version of a partition's tables, and the binaries that may use them.
 type Schema struct {
@@ -72,6 +75,20 @@ func (s Schema) CheckGuards() error {
 	case s.OldestWriter < guardVersion:
 		return fmt.Errorf("%w: binaries of schema %d may still write here, and would ignore that a lock protects a key: end their processes, then run 'runnel migrate --finish'",
 			ErrRefused, s.OldestWriter)
+	}
+	return nil
+}
+
+// HasRowChecksums reports whether commits write row checksums. Binaries that would take them for damage are shut out.
+func (s Schema) HasRowChecksums() bool { return s.OldestReader >= rowChecksumVersion }
+
+// HasVerification reports whether the tables hold the state of verifications.
+func (s Schema) HasVerification() bool { return s.Version >= rowChecksumVersion }
+
+// CheckVerification fails with ErrRefused unless the tables hold the state of verifications.
+func (s Schema) CheckVerification() error {
+	if !s.HasVerification() {
+		return fmt.Errorf("%w: the state of a verification is kept in tables of schema %d, and these are of %d: run 'runnel migrate --run'", ErrRefused, rowChecksumVersion, s.Version)
 	}
 	return nil
 }

@@ -316,6 +316,9 @@ func TestFenceOfAnotherMasterIsRefused(t *testing.T) {
 
 func TestProtectionIsRefusedWhileOlderBinariesMayWrite(t *testing.T) {
 	n := apitest.New(t)
+	for _, p := range n.Partitions {
+		p.PlantSchema(partition.Schema{Version: 5, OldestReader: 4, OldestWriter: 4})
+	}
 	p := wantProblem(t, put(t, n, "a", `{"owner":"one","ttl":"30s","protects":true}`), 409, "protection-unavailable")
 	if !strings.Contains(string(p.Detail), "runnel migrate --finish") {
 		t.Errorf("the detail is %q", p.Detail)

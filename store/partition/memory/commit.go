@@ -27,7 +27,7 @@ func (m *Partition) Commit(ctx context.Context, b partition.Batch) (partition.Cl
 // commit is the transaction. All that can fail comes before the first change.
 func (m *Partition) commit(ctx context.Context, b partition.Batch, unlock func()) (partition.Claim, error) {
 	defer unlock()
-	b, err := b.Normalize(m.db.name)
+	b, err := b.Normalize(m.db.name, m.KnownSchema())
 	if err != nil {
 		return partition.Claim{}, fmt.Errorf("commit on %s: %w", m.db.name, err)
 	}

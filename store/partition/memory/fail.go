@@ -37,6 +37,11 @@ const (
 	OpCollect     = "collect"
 	OpAcquire     = "acquire"
 	OpRelease     = "release"
+	OpDigest      = "digest"
+	OpRows        = "rows" // also the number of rows
+	OpRepair      = "repair"
+	OpVerified    = "verification"
+	OpVerify      = "note verification"
 
 	OpPutChunk    = "put chunk"
 	OpGetChunk    = "get chunk"
@@ -68,6 +73,17 @@ func (m *Partition) Plant(entries ...partition.Entry) {
 	for _, e := range entries {
 		m.db.put(e)
 	}
+}
+
+// Damage replaces the row of a key by another, unchecked, and keeps a wrong size.
+func (m *Partition) Damage(k partition.Key, e partition.Entry) {
+	m.db.mu.Lock()
+	defer m.db.mu.Unlock()
+	m.db.remove(m.db.entries[k].Origin, func(old partition.Entry) bool { return old.Key == k })
+	m.db.put(e)
+	stored := m.db.entries[e.Key]
+	stored.Size = e.Size
+	m.db.entries[e.Key] = stored
 }
 
 // Backup copies the contents of the database. restore puts the copy back, without closing any

@@ -44,6 +44,8 @@ type database struct {
 	guards    int64 // see partition.GuardsUnknown
 	chunks    map[partition.ChunkHash]chunk
 	reports   map[string]int64 // by master; see partition.Observers
+
+	verification partition.Verification
 }
 
 // Option changes a new database.

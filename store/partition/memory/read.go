@@ -139,7 +139,7 @@ func (m *Partition) Counter(ctx context.Context) (r partition.Revision, err erro
 }
 
 func (db *database) allPositions() partition.Positions {
-	p := partition.Positions{Now: db.instant(), Origins: maps.Clone(db.positions)}
+	p := partition.Positions{Now: db.instant(), Origins: maps.Clone(db.positions), VerifiedAt: db.verification.VerifiedAt}
 	if db.cluster != nil {
 		p.Epoch, p.Ballot = db.cluster.Epoch, db.cluster.Accepted
 	}

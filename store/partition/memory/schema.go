@@ -83,8 +83,12 @@ func (db *database) checkSchema(op string) error {
 		return err
 	}
 	switch op {
-	case OpJoin, OpPromise, OpAccept, OpCommit, OpCountGuards, OpApply, OpReset, OpCollect, OpAcquire, OpRelease:
+	case OpJoin, OpPromise, OpAccept, OpCommit, OpCountGuards, OpApply, OpReset, OpCollect, OpAcquire, OpRelease, OpRepair:
 		return db.schema.CheckWrite()
+	case OpVerify:
+		return cmp.Or(db.schema.CheckVerification(), db.schema.CheckWrite())
+	case OpVerified:
+		return db.schema.CheckVerification()
 	case OpPutChunk, OpTouchChunks, OpDropChunks:
 		return cmp.Or(db.schema.CheckChunks(), db.schema.CheckWrite())
 	case OpGetChunk, OpListChunks:

@@ -32,7 +32,7 @@ func TestCommitTextTakesNoMemory(t *testing.T) {
 	var text []byte
 	allocs := testing.AllocsPerRun(100, func() {
 		text = d.appendClaim(text[:0], b)
-		text = appendUpsert(text, b.Write, &d.upsert, fromServer)
+		text = appendUpsert(text, b.Write, &d.upsert, valueSource{from: fromServer})
 	})
 	if allocs > 6 { // the claim's arguments
 		t.Errorf("the text of a commit takes %v allocations", allocs)
@@ -42,7 +42,7 @@ func TestCommitTextTakesNoMemory(t *testing.T) {
 // TestPlainRowsLeaveOutWhatIsNull: a row with metadata or an expiry needs all columns.
 func TestPlainRowsLeaveOutWhatIsNull(t *testing.T) {
 	d, b := textDB(), someBatch(3)
-	plain := string(appendUpsert(nil, b.Write, &d.upsert, fromEntry))
+	plain := string(appendUpsert(nil, b.Write, &d.upsert, valueSource{}))
 	if strings.Contains(plain, "VALUES(metadata)") || strings.Contains(plain, "expires_at,") {
 		t.Errorf("NULLs are written out: %s", plain)
 	}
@@ -51,7 +51,7 @@ func TestPlainRowsLeaveOutWhatIsNull(t *testing.T) {
 	} {
 		b := someBatch(3)
 		change(&b.Write[2])
-		if whole := string(appendUpsert(nil, b.Write, &d.upsert, fromEntry)); !strings.Contains(whole, "metadata, modified_at, expires_at") {
+		if whole := string(appendUpsert(nil, b.Write, &d.upsert, valueSource{})); !strings.Contains(whole, "metadata, modified_at, expires_at") {
 			t.Errorf("the %s of the last row is lost: %s", name, whole)
 		}
 	}

@@ -94,24 +94,24 @@ func (t *transfer) addWrites(ctx context.Context, entries []partition.Entry) err
 	if err != nil {
 		return err
 	}
-	from := ifPreviousApplied
+	from := valueSource{from: ifPreviousApplied}
 	if t.sent {
-		from = fromEntry
+		from = valueSource{}
 	}
 	return t.d.eachChunk(entries, func(chunk []partition.Entry) error {
-		if from != ifPreviousApplied {
+		if from.from != ifPreviousApplied {
 			if err := t.flush(ctx); err != nil {
 				return err
 			}
 		}
 		t.l.text = append(appendUpsert(t.l.text, chunk, &t.d.newer, from), ';')
-		from = fromEntry
+		from = valueSource{}
 		return nil
 	}, func(e partition.Entry) error {
 		if err := t.flush(ctx); err != nil {
 			return err
 		}
-		from = fromEntry
+		from = valueSource{}
 		return t.l.execEntry(ctx, t.d.newer.one, &e)
 	})
 }

@@ -53,6 +53,7 @@ func benchPartition(b *testing.B, name string) *sqlengine.Engine {
 func fullPartition(b *testing.B) *sqlengine.Engine {
 	p := benchPartition(b, "a")
 	partitiontest.Join(b, p)
+	partitiontest.Finish(b, p)
 	for i := range mysqlBenchKeys / 1000 {
 		if _, err := p.Commit(b.Context(), partitiontest.Blind(1000, i)); err != nil {
 			b.Fatal(err)

@@ -15,6 +15,7 @@ import (
 const (
 	firstVariable = "@runnel_first"
 	nowVariable   = "@runnel_now"
+	sumVariable   = "@runnel_sum"
 )
 
 // claimText leaves NULL in the first variable if no row was claimed. Then all following statements
@@ -24,7 +25,10 @@ const (
 const (
 	claimText = `UPDATE {p}positions SET revision = LAST_INSERT_ID(revision + %[1]d)
 	WHERE origin = %[2]s AND revision >= %[3]d AND revision + %[1]d < %[4]d%[5]s;
-	SET ` + firstVariable + ` = IF(ROW_COUNT() = 1, LAST_INSERT_ID() - %[1]d + 1, NULL), ` + nowVariable + ` = ` + clock + `;`
+	SET ` + firstVariable + ` = IF(ROW_COUNT() = 1, LAST_INSERT_ID() - %[1]d + 1, NULL), ` + nowVariable + ` = ` + clock + `%[6]s;`
+	// setSum adds the part of the row checksum of the last revision that is known after the claim. The clock stands still
+	// within a statement.
+	setSum      = `, ` + sumVariable + ` = 9007199254740992 - ` + clock + ` - CAST(LAST_INSERT_ID() AS SIGNED)`
 	unguarded   = ` AND guarded = 0`
 	selectClaim = `SELECT CAST(` + firstVariable + ` AS SIGNED), CAST(` + nowVariable + ` AS SIGNED), `
 	readGuards  = `(SELECT guarded FROM {p}positions WHERE origin = %s);`
@@ -33,11 +37,14 @@ const (
 
 func (d *database) appendClaim(text []byte, b *sqlengine.Batch) []byte {
 	from, below := b.Claimable()
-	demand := ""
+	demand, sum := "", ""
 	if b.Unguarded && b.HasGuards {
 		demand = unguarded
 	}
-	return fmt.Appendf(text, d.claim, b.Revisions, d.self, int64(from), int64(below), demand)
+	if b.RowChecksums {
+		sum = setSum
+	}
+	return fmt.Appendf(text, d.claim, b.Revisions, d.self, int64(from), int64(below), demand, sum)
 }
 
 // appendSelectClaim adds the statement that returns the claim.
@@ -114,7 +121,7 @@ func (d *database) isFastPath(b *sqlengine.Batch) bool {
 // fails or a revision belongs to another key; the ordinary commit finds out which.
 func (d *database) commitFast(ctx context.Context, l *rawConn, b *sqlengine.Batch) (claim partition.Claim, err error) {
 	l.text = d.appendClaim(l.text[:0], b)
-	l.text = appendUpsert(l.text, b.Write, &d.upsert, fromServer)
+	l.text = appendUpsert(l.text, b.Write, &d.upsert, claimSource(b, fromServer))
 	l.text = append(l.text, ";COMMIT"...)
 	l.inTx = true
 	waited := false
@@ -181,9 +188,9 @@ func (t *commitAttempt) addSelect(ctx context.Context, r result, statement strin
 
 // addWrites adds the entries of the batch, after the decision if there is one.
 func (t *commitAttempt) addWrites(ctx context.Context) error {
-	entries, from := t.b.Write, fromClaim
+	entries, from := t.b.Write, claimSource(&t.b, fromClaim)
 	if t.b.Decide != nil {
-		from = fromEntry
+		from = valueSource{}
 		err := t.flush(ctx)
 		if err != nil {
 			return err
@@ -203,8 +210,8 @@ func (t *commitAttempt) addWrites(ctx context.Context) error {
 		if err := t.flush(ctx); err != nil {
 			return err
 		}
-		if from == fromClaim {
-			e.Revision, e.ModifiedAt = t.claim.First+e.Revision, t.claim.Now
+		if from.from == fromClaim {
+			t.b.Stamp(&e, t.claim)
 		}
 		return t.l.execEntry(ctx, t.d.upsert.one, &e)
 	})

@@ -119,6 +119,8 @@ var fragments = sqlengine.Fragments{
 	ByExpiry:        "FORCE INDEX (by_expiry)",
 	ByLive:          "FORCE INDEX (by_live)",
 	CountTables:     "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = '{table}'",
+	CountRows:       "SELECT CAST(COALESCE(MAX(table_rows), 0) AS SIGNED) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = '{p}entries'",
+	DigestLine:      "CONCAT_WS('|', {key}, origin, revision, deleted, content_type, COALESCE(metadata, ''), modified_at, COALESCE(expires_at, 0), checksum, size)",
 	ValueLimit:      "max_allowed_packet of the server",
 	Pipelined:       true,
 }

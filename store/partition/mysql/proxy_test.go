@@ -38,6 +38,9 @@ func keepsTheContract(t *testing.T, server *servers.Server) {
 				proxies[p].cut()
 			},
 			PlantSchema: func(t *testing.T, s partition.Schema) { partitiontest.PlantSchema(t, servers.Open(t, address), s) },
+			Damage: func(t *testing.T, k partition.Key, e partition.Entry) {
+				partitiontest.DamageSQL(t, servers.Open(t, address), k, e)
+			},
 		}
 	})
 }

@@ -48,23 +48,33 @@ func newUpsert(names *strings.Replacer, conflict, set string) upsert {
 	}
 }
 
-// valueSource is the source of the revision and the time of rows.
-type valueSource int
-
+// origin of the revision and the time of rows.
 const (
-	fromEntry         valueSource = iota // from the entries
-	fromClaim                            // from the session variables of the claim
-	fromServer                           // as fromClaim, and LAST_INSERT_ID returns the time
-	ifPreviousApplied                    // as fromEntry, if the previous statement changed a row
+	fromEntry         = iota // from the entries
+	fromClaim                // from the session variables of the claim
+	fromServer               // as fromClaim, and LAST_INSERT_ID returns the time
+	ifPreviousApplied        // as fromEntry, if the previous statement changed a row
 )
+
+// valueSource is the source of the revision, the time and the checksum of rows.
+type valueSource struct {
+	from int
+	last int  // with a claim, the offset of its last revision
+	sums bool // the rows have row checksums, whose second part is in the session variable of the claim
+}
+
+// claimSource returns the source of the rows of a batch without a decision.
+func claimSource(b *sqlengine.Batch, from int) valueSource {
+	return valueSource{from, b.Revisions - 1, b.RowChecksums}
+}
 
 // afterFirst is the source for the rows after the first.
 func (o valueSource) afterFirst() valueSource {
-	switch o {
+	switch o.from {
 	case fromServer:
-		return fromClaim
+		o.from = fromClaim
 	case ifPreviousApplied:
-		return fromEntry
+		o.from = fromEntry
 	}
 	return o
 }
@@ -94,7 +104,7 @@ func appendRow(text []byte, e *partition.Entry, from valueSource, whole bool) []
 	text = append(text, ',')
 	text = appendBytes(text, e.Origin)
 	text = append(text, ',')
-	text = appendRevision(text, e.Revision, from)
+	text = appendRevision(text, e.Revision, from.from)
 	if e.Deleted {
 		text = append(text, ",1,"...)
 	} else {
@@ -108,7 +118,7 @@ func appendRow(text []byte, e *partition.Entry, from valueSource, whole bool) []
 			text = appendBytes(text, e.Metadata)
 		}
 	}
-	text = appendTime(append(text, ','), e.ModifiedAt, from)
+	text = appendTime(append(text, ','), e.ModifiedAt, from.from)
 	if whole {
 		if text = append(text, ','); e.ExpiresAt == 0 {
 			text = append(text, "NULL"...)
@@ -116,8 +126,7 @@ func appendRow(text []byte, e *partition.Entry, from valueSource, whole bool) []
 			text = appendInt(text, e.ExpiresAt)
 		}
 	}
-	text = append(text, ',')
-	text = appendInt(text, int64(e.Checksum))
+	text = appendChecksum(append(text, ','), e, from)
 	text = append(text, ',')
 	text = appendInt(text, len(e.Value))
 	text = append(text, ',')
@@ -125,7 +134,15 @@ func appendRow(text []byte, e *partition.Entry, from valueSource, whole bool) []
 	return append(text, ')')
 }
 
-func appendRevision(text []byte, r partition.Revision, from valueSource) []byte {
+// appendChecksum appends the checksum, or the sum of its parts that are known before and after the claim.
+func appendChecksum(text []byte, e *partition.Entry, from valueSource) []byte {
+	if !from.sums {
+		return appendInt(text, int64(e.Checksum))
+	}
+	return appendInt(append(text, sumVariable+"+"...), int64(e.Checksum)+int64(from.last)-int64(e.Revision))
+}
+
+func appendRevision(text []byte, r partition.Revision, from int) []byte {
 	switch from {
 	case fromClaim, fromServer:
 		text = append(text, firstVariable+"+"...)
@@ -137,7 +154,7 @@ func appendRevision(text []byte, r partition.Revision, from valueSource) []byte 
 	return appendInt(text, r)
 }
 
-func appendTime(text []byte, t partition.Instant, from valueSource) []byte {
+func appendTime(text []byte, t partition.Instant, from int) []byte {
 	switch from {
 	case fromClaim:
 		return append(text, nowVariable...)

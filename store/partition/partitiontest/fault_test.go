@@ -154,6 +154,16 @@ var faults = []fault{
 		func(m *memory.Partition) partition.Partition { return exclusive{m} }},
 	{"forgets the deadline", "DeadlineEndsTheWaitForAnotherWriter",
 		func(m *memory.Partition) partition.Partition { return patient{m} }},
+	{"writes checksums of values", "RowChecksumsCoverEveryColumn",
+		func(m *memory.Partition) partition.Partition { return unsealed{m} }},
+	{"digests rows that do not count", "DigestsAreOfTheRowsThatCount",
+		func(m *memory.Partition) partition.Partition { return unbounded{m} }},
+	{"shows no tombstones", "RowsIncludeTombstones",
+		func(m *memory.Partition) partition.Partition { return unsealed{m} }},
+	{"repairs whatever it finds", "RepairOfAChangedRowChangesNothing",
+		func(m *memory.Partition) partition.Partition { return careless{m} }},
+	{"repairs whatever it finds", "RepairRenamesARow",
+		func(m *memory.Partition) partition.Partition { return careless{m} }},
 	{"works on after Close", "CloseEndsEveryCallOfItsHandleAlone",
 		func(m *memory.Partition) partition.Partition { return undead{m} }},
 }
@@ -173,6 +183,45 @@ func (p unguarded) Apply(ctx context.Context, c partition.Copy) error {
 		return err
 	}
 	p.Plant(c.Entries...)
+	return nil
+}
+
+// unsealed writes checksums of values, and hides tombstones from Rows.
+type unsealed struct{ *memory.Partition }
+
+func (p unsealed) Commit(ctx context.Context, b partition.Batch) (partition.Claim, error) {
+	c, err := p.Partition.Commit(ctx, b)
+	for i := range b.Write {
+		stored, _ := p.Get(ctx, []partition.Key{b.Write[i].Key})
+		for _, e := range stored {
+			e.Checksum = partition.Checksum(e.Value)
+			p.Plant(e)
+		}
+	}
+	return c, err
+}
+
+func (p unsealed) Rows(ctx context.Context, s partition.Span) ([]partition.Entry, error) {
+	rows, err := p.Partition.Rows(ctx, s)
+	return slices.DeleteFunc(rows, func(e partition.Entry) bool { return e.Deleted }), err
+}
+
+// unbounded digests tombstones that were collected elsewhere.
+type unbounded struct{ *memory.Partition }
+
+func (p unbounded) Digest(ctx context.Context, s partition.DigestSpan) (partition.Digest, error) {
+	s.Bounds = slices.Clone(s.Bounds)
+	for i := range s.Bounds {
+		s.Bounds[i].Collected = 0
+	}
+	return p.Partition.Digest(ctx, s)
+}
+
+// careless writes the right row without a look at the stored row.
+type careless struct{ *memory.Partition }
+
+func (p careless) Repair(_ context.Context, r partition.Repair) error {
+	p.Plant(r.Right)
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/runnelkv/runnel/store/partition"
 )
@@ -17,6 +18,20 @@ import (
 func Join(tb testing.TB, p partition.Partition) {
 	tb.Helper()
 	_, err := p.Join(tb.Context(), partition.Cluster{ID: "cluster", Epoch: 1, Masters: []string{p.Name()}, Slots: []uint16{0}})
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// Finish shuts out older binaries, and returns once the handle writes row checksums.
+func Finish(tb testing.TB, p partition.Partition) {
+	tb.Helper()
+	err := p.Finish(tb.Context())
+	for deadline := time.Now().Add(10 * time.Second); err == nil && !p.KnownSchema().HasRowChecksums(); {
+		if _, err = p.Positions(tb.Context()); time.Now().After(deadline) {
+			tb.Fatal("the schema is not read again")
+		}
+	}
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -66,9 +66,12 @@ func checkReportsRace(t *testing.T, s suite) {
 
 func checkReportsNeedBallots(t *testing.T, s suite) {
 	n := s.node(t, beta)
+	n.db.PlantSchema(t, BeforeBallots())
+	n.Partition = n.open(t)
 	wantError(t, n.Report(t.Context(), []string{alpha}), partition.ErrRefused)
 	_, err := n.Reports(t.Context())
 	wantError(t, err, partition.ErrRefused)
+	migrate(t, n)
 	must(t, n.Finish(t.Context()))
 	wantReports(t, n, nil)
 }

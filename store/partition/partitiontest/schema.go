@@ -21,6 +21,11 @@ var schemaChecks = []check{
 
 const current = partition.SchemaVersion
 
+// BeforeBallots is the schema of tables that hold ballots and guards, which binaries that know neither may still use.
+func BeforeBallots() partition.Schema {
+	return partition.Schema{Version: 5, OldestReader: 4, OldestWriter: 4}
+}
+
 // PlantSchema sets the compat row of an SQL database without a table prefix.
 func PlantSchema(t *testing.T, db *sql.DB, s partition.Schema) {
 	t.Helper()
@@ -177,4 +182,18 @@ func checkShutOut(t *testing.T, s suite) {
 	n.db.PlantSchema(t, partition.Schema{Version: current, OldestReader: current, OldestWriter: current})
 	must(t, running.Prepare(t.Context()))
 	commit(t, running, put("k/b", "1"))
+}
+
+// DamageSQL replaces a row of an SQL database without a table prefix.
+func DamageSQL(t *testing.T, db *sql.DB, k partition.Key, e partition.Entry) {
+	t.Helper()
+	var metadata, expires any
+	if len(e.Metadata) > 0 {
+		metadata = e.Metadata
+	}
+	if e.ExpiresAt != 0 {
+		expires = int64(e.ExpiresAt)
+	}
+	Exec(t, db, "UPDATE entries SET `key` = ?, origin = ?, revision = ?, deleted = ?, content_type = ?, metadata = ?, modified_at = ?, expires_at = ?, checksum = ?, size = ?, value = ? WHERE `key` = ?",
+		[]byte(e.Key), string(e.Origin), int64(e.Revision), e.Deleted, []byte(e.ContentType), metadata, int64(e.ModifiedAt), expires, int64(e.Checksum), e.Size, e.Value, []byte(k))
 }

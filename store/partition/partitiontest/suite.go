@@ -19,6 +19,9 @@ type Database struct {
 	// PlantSchema sets the version of the tables and the binaries that may use them, as a binary of
 	// another version would.
 	PlantSchema func(t *testing.T, s partition.Schema)
+	// Damage replaces the row of a key by another, without regard to positions, revisions and checksums, as damage to a
+	// database would. nil: see DamageSQL.
+	Damage func(t *testing.T, k partition.Key, e partition.Entry)
 }
 
 // Run checks an implementation. create makes an empty database for the partition called name and
@@ -27,7 +30,7 @@ func Run(t *testing.T, create func(t *testing.T, name string) Database) {
 	s := suite{create}
 	for _, group := range [][]check{
 		identityChecks, ballotChecks, schemaChecks, lifeChecks, entryChecks, listChecks, commitChecks, guardChecks, writerChecks,
-		snapshotChecks, viewChecks, applyChecks, catchUpChecks, lineageChecks, convergenceChecks, removalChecks, expiryChecks, leaseChecks, chunkChecks, reportChecks,
+		snapshotChecks, viewChecks, applyChecks, catchUpChecks, lineageChecks, checksumChecks, verifyChecks, convergenceChecks, removalChecks, expiryChecks, leaseChecks, chunkChecks, reportChecks,
 	} {
 		for _, c := range group {
 			t.Run(c.name, func(t *testing.T) {

@@ -181,3 +181,82 @@ func (s *Engine) raiseGoals(ctx context.Context, conn *Conn, goals map[partition
 	}
 	return nil
 }
+
+const deleteRow = `{delete_by_key} WHERE {key} = ?`
+
+// Repair implements partition.Verifier. The row is locked, so that no writer changes it before the commit.
+func (s *Engine) Repair(ctx context.Context, r partition.Repair) error {
+	if err := r.Check(); err != nil {
+		return s.wrap("repair", err)
+	}
+	return s.transact(ctx, "repair", func(ctx context.Context, c *Conn) error {
+		at, _, err := s.position(ctx, c, r.Right.Origin, "")
+		if err != nil {
+			return err
+		}
+		var old []partition.Entry
+		if r.Damaged != nil {
+			old, err = s.lockRow(ctx, c, r.Damaged.Key)
+		}
+		if err == nil {
+			err = r.CheckStored(old, at.Revision)
+		}
+		if err == nil && r.Adds() {
+			var taken []partition.Entry
+			if taken, err = s.lockRow(ctx, c, r.Right.Key); len(taken) > 0 {
+				err = fmt.Errorf("%w: there is a row of %q", partition.ErrPositionMoved, r.Right.Key)
+			}
+		}
+		if err == nil && r.Damaged != nil {
+			_, err = c.Exec(ctx, s.statement(deleteRow), []byte(r.Damaged.Key))
+		}
+		if err != nil {
+			return err
+		}
+		return s.dialect.UpsertNewer(ctx, c, []partition.Entry{r.Right})
+	})
+}
+
+// lockRow reads a row with its value, and locks it.
+func (s *Engine) lockRow(ctx context.Context, c *Conn, k partition.Key) (rows []partition.Entry, err error) {
+	var shared SharedStrings
+	err = c.QueryRows(ctx, s.statement(SelectEntriesIn+"(?)"+s.sql.LockExclusive), []any{[]byte(k)}, func(r Rows) error {
+		rows = append(rows, r.Entry(&shared, true))
+		return nil
+	})
+	return rows, err
+}
+
+const (
+	selectVerification = `SELECT verified_at, began_at, deep, next_key, compared, differences FROM {p}verification WHERE id = 1`
+	updateVerification = `UPDATE {p}verification SET verified_at = ?, began_at = ?, deep = ?, next_key = ?, compared = ?, differences = ? WHERE id = 1`
+)
+
+// Verification implements partition.Verifier.
+func (s *Engine) Verification(ctx context.Context) (v partition.Verification, err error) {
+	err = s.read(ctx, "verification", func(ctx context.Context, c *Conn) error {
+		if err := s.schema.Load().CheckVerification(); err != nil {
+			return err
+		}
+		return c.QueryRow(ctx, s.statement(selectVerification), nil, func(r Rows) {
+			v = partition.Verification{VerifiedAt: partition.Instant(r.Int(0)), BeganAt: partition.Instant(r.Int(1)), Deep: r.Int(2) != 0,
+				Next: partition.Key(r.Bytes(3)), Compared: r.Int(4), Differences: r.Int(5)}
+		})
+	})
+	return v, err
+}
+
+// NoteVerification implements partition.Verifier.
+func (s *Engine) NoteVerification(ctx context.Context, v partition.Verification) error {
+	deep := int64(0)
+	if v.Deep {
+		deep = 1
+	}
+	return s.transact(ctx, "note verification", func(ctx context.Context, c *Conn) error {
+		if err := s.schema.Load().CheckVerification(); err != nil {
+			return err
+		}
+		_, err := c.Exec(ctx, s.statement(updateVerification), int64(v.VerifiedAt), int64(v.BeganAt), deep, []byte(v.Next), v.Compared, v.Differences)
+		return err
+	})
+}

@@ -56,7 +56,7 @@ func (s *Engine) normalize(b partition.Batch) (partition.Batch, error) {
 			return b, fmt.Errorf("%w: require_durable is set, and %s", partition.ErrRefused, strings.Join(warnings, "; "))
 		}
 	}
-	b, err := b.Normalize(s.name)
+	b, err := b.Normalize(s.name, *s.schema.Load())
 	if err == nil {
 		err = s.checkSizes(b.Write)
 	}

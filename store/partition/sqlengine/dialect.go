@@ -106,6 +106,8 @@ type Fragments struct {
 	ByLive     string // in the order of keys, without tombstones
 
 	CountTables string // counts the tables called {table}
+	CountRows   string // estimates the number of entries
+	DigestLine  string // the columns of an entry as Digest hashes them; "": they are hashed in this process
 
 	ValueLimit string // names the setting that limits a value, for error texts
 	Pipelined  bool   // several statements travel together in a packet

@@ -184,7 +184,7 @@ func (s *Engine) wrap(op string, err error) error {
 
 func (s *Engine) classify(err error) error {
 	for _, known := range []error{partition.ErrUnavailable, partition.ErrOutcomeUnknown, partition.ErrStaleEpoch, partition.ErrOutvoted, partition.ErrPositionMoved,
-		partition.ErrLeaseLost, partition.ErrLeaseHeld, partition.ErrNoCluster, partition.ErrRefused, partition.ErrTooLarge, partition.ErrNoChunk} {
+		partition.ErrLeaseLost, partition.ErrLeaseHeld, partition.ErrNoCluster, partition.ErrRefused, partition.ErrTooLarge, partition.ErrNoChunk, partition.ErrDamaged} {
 		if errors.Is(err, known) {
 			return err
 		}

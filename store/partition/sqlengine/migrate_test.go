@@ -13,23 +13,24 @@ import (
 	"github.com/runnelkv/runnel/store/partition/sqlengine"
 )
 
-const dropGuarded = "ALTER TABLE positions DROP COLUMN guarded"
+const (
+	dropGuarded      = "ALTER TABLE positions DROP COLUMN guarded"
+	dropVerification = "DROP TABLE verification"
+)
 
 // unaware turns the tables into those of a binary from before the compat row.
 func (d database) unaware(t *testing.T) {
 	t.Helper()
-	for _, statement := range []string{"DROP TABLE ballots", dropGuarded, "DROP TABLE compat", "DELETE FROM schema_version WHERE version_id > 3"} {
+	for _, statement := range []string{dropVerification, "DROP TABLE ballots", dropGuarded, "DROP TABLE compat", "DELETE FROM schema_version WHERE version_id > 3"} {
 		partitiontest.Exec(t, d.sql, statement)
 	}
 }
 
-// before turns the tables into those of the version before, with which binaries from before the compat row work.
+// before turns the tables into those of the version before, which binaries without ballots may use.
 func (d database) before(t *testing.T) {
 	t.Helper()
-	partitiontest.Exec(t, d.sql, "DROP TABLE ballots")
-	partitiontest.Exec(t, d.sql, dropGuarded)
-	partitiontest.Exec(t, d.sql, "DELETE FROM schema_version WHERE version_id > 3")
-	partitiontest.PlantSchema(t, d.sql, partition.Schema{Version: 4, OldestReader: 3, OldestWriter: 3})
+	partitiontest.Exec(t, d.sql, dropVerification)
+	partitiontest.PlantSchema(t, d.sql, partitiontest.BeforeBallots())
 }
 
 // joined returns a partition that belongs to a cluster.
@@ -62,18 +63,17 @@ func migrate(t *testing.T, p partition.Partition) (versions []int) {
 }
 
 // TestTablesOfTheVersionBeforeAreUsedAndMigrated: a running process works on the tables before and after the migration,
-// and reads the new row. Masters can move only when older binaries are shut out.
+// and reads the new row. Masters can move only when older binaries are shut out, and only then are there row checksums.
 func TestTablesOfTheVersionBeforeAreUsedAndMigrated(t *testing.T) {
 	everywhere(t, func(t *testing.T, d database) {
 		d.prepared(t, sqlengine.Options{Name: "a"})
 		d.before(t)
-		partitiontest.PlantSchema(t, d.sql, partition.Schema{Version: 4, OldestReader: 3, OldestWriter: 3})
 		running := d.prepared(t, sqlengine.Options{Name: "a"})
-		d.wantTables(t, running, partition.Created(), 4) // a start completes unused tables
+		d.wantTables(t, running, partition.Schema{Version: 6, OldestReader: 5, OldestWriter: 5}, 4) // a start completes unused tables
 		partitiontest.Join(t, running)
 		d.before(t)
 		running = d.prepared(t, sqlengine.Options{Name: "a"})
-		d.wantTables(t, running, partition.Schema{Version: 4, OldestReader: 3, OldestWriter: 3}, 3)
+		d.wantTables(t, running, partitiontest.BeforeBallots(), 4)
 		row, err := running.Cluster(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -82,38 +82,52 @@ func TestTablesOfTheVersionBeforeAreUsedAndMigrated(t *testing.T) {
 		if row, err = running.Accept(t.Context(), row); err != nil || row.Epoch != 2 {
 			t.Fatalf("a later epoch gave %+v, %v", row, err)
 		}
-		commits := func() {
-			t.Helper()
-			b := partitiontest.Blind(3, 0)
-			b.Epoch = 2
-			if _, err := running.Commit(t.Context(), b); err != nil {
-				t.Fatal(err)
-			}
+		d.commitsWith(t, running, false)
+		if _, err := running.Promise(t.Context(), 1); !errors.Is(err, partition.ErrRefused) || !strings.Contains(err.Error(), "migrate --finish") {
+			t.Errorf("a promise: %v", err)
 		}
-		promise := func(advice string) {
-			t.Helper()
-			commits()
-			if _, err := running.Promise(t.Context(), 1); !errors.Is(err, partition.ErrRefused) || !strings.Contains(err.Error(), advice) {
-				t.Errorf("a promise: %v, want %s", err, advice)
-			}
-		}
-		promise("migrate --run")
-		if began := migrate(t, d.open(sqlengine.Options{Name: "a"})); fmt.Sprint(began) != "[5]" {
+		if began := migrate(t, d.open(sqlengine.Options{Name: "a"})); fmt.Sprint(began) != "[6]" {
 			t.Errorf("migrated by %v", began)
 		}
-		d.wantTables(t, running, partition.Created(), 4)
-		promise("migrate --finish")
+		d.wantTables(t, running, partition.Schema{Version: 6, OldestReader: 5, OldestWriter: 5}, 4)
+		d.commitsWith(t, running, false)
 		if err := d.open(sqlengine.Options{Name: "a"}).Finish(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		d.wantTables(t, running, partition.Schema{Version: 5, OldestReader: 5, OldestWriter: 5}, 4)
-		commits()
+		d.wantTables(t, running, partition.Schema{Version: 6, OldestReader: 6, OldestWriter: 6}, 4)
+		awaitSchema(t, running, 6)
+		d.commitsWith(t, running, true)
 		if row, err := running.Promise(t.Context(), 1); err != nil || row.Promised != 1 || row.Epoch != 2 {
 			t.Errorf("a promise: %+v, %v", row, err)
 		}
-		partitiontest.PlantSchema(t, d.sql, partition.Schema{Version: 6, OldestReader: 6, OldestWriter: 6})
+		partitiontest.PlantSchema(t, d.sql, partition.Schema{Version: 7, OldestReader: 7, OldestWriter: 7})
 		awaitRefusal(t, running)
 	})
+}
+
+// commitsWith fails the test unless the partition commits, with or without row checksums.
+func (d database) commitsWith(t *testing.T, p partition.Partition, rowChecksums bool) {
+	t.Helper()
+	b := partitiontest.Blind(3, 0)
+	b.Epoch = 2
+	if _, err := p.Commit(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range partitiontest.GetAll(t, p, b.Write) {
+		if e.HasRowChecksum() != rowChecksums || !e.Intact() {
+			t.Errorf("%s has a row checksum: %v, intact: %v", e.Key, e.HasRowChecksum(), e.Intact())
+		}
+	}
+}
+
+// awaitSchema waits until a running process has read that binaries before a version are shut out.
+func awaitSchema(t *testing.T, running partition.Partition, oldest int) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); running.KnownSchema().OldestReader < oldest; {
+		if _, err := running.Positions(t.Context()); err != nil || time.Now().After(deadline) {
+			t.Fatalf("the known schema is %+v, %v", running.KnownSchema(), err)
+		}
+	}
 }
 
 // awaitRefusal waits until a running process has read the compat row that shuts the process out.
@@ -138,7 +152,7 @@ func TestTablesFromBeforeTheCompatRowAreMigrated(t *testing.T) {
 		p := d.open(sqlengine.Options{Name: "a"})
 		d.wantTables(t, p, partition.Schema{Version: 3, OldestReader: 3, OldestWriter: 3}, 3)
 		partitiontest.RequireError(t, p.Prepare(t.Context()), partition.ErrRefused)
-		if began := migrate(t, p); fmt.Sprint(began) != "[4 5]" {
+		if began := migrate(t, p); fmt.Sprint(began) != "[4 5 6]" {
 			t.Errorf("migrated by %v", began)
 		}
 		d.wantTables(t, p, partition.Created(), 4)
@@ -226,6 +240,7 @@ func TestMigrationsThatWereCutShortContinue(t *testing.T) {
 		"no compat row":            {"DELETE FROM compat", "DELETE FROM schema_version WHERE version_id > 3"},
 		"a compat row, unrecorded": {"UPDATE compat SET version = 3"},
 		"no ballots":               {"UPDATE compat SET version = 4", "DELETE FROM ballots"},
+		"no state of verification": {"UPDATE compat SET version = 5", "DELETE FROM verification"},
 		"ballots, unrecorded":      {"UPDATE compat SET version = 4", "DELETE FROM schema_version WHERE version_id > 3"},
 		"older binaries shut out":  {"UPDATE compat SET version = 4"},
 		"the second of three":      {"DROP TABLE compat", "DELETE FROM schema_version WHERE version_id > 2"},
@@ -265,7 +280,7 @@ func TestStepsEndAtTheVersionOfThisBinary(t *testing.T) {
 		if err != nil || len(steps) != partition.SchemaVersion {
 			t.Fatalf("%d steps (%v), want %d", len(steps), err, partition.SchemaVersion)
 		}
-		for i, want := range []string{"tables", "expiry", "live", "compat", "ballots"} {
+		for i, want := range []string{"tables", "expiry", "live", "compat", "ballots", "verification"} {
 			s := steps[i]
 			if s.Version != i+1 || s.Name != want || !strings.Contains(s.SQL, "x_") || strings.Contains(s.SQL, "{p}") || strings.HasPrefix(s.SQL, "--") {
 				t.Errorf("step %d, want %s: %+v", i+1, want, s)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/runnelkv/runnel/store/partition"
 )
@@ -187,6 +188,67 @@ func (s *Engine) Usage(ctx context.Context, span partition.Span) (u partition.Us
 	return u, err
 }
 
+// The conditions on rows that count, and on the end of the span, stand between the parts.
+const (
+	selectDigest = `SELECT COUNT(*), CAST(COALESCE(SUM(counted), 0) AS SIGNED), CAST(COALESCE(SUM(counted * crc), 0) AS SIGNED),
+		CAST(COALESCE(BIT_XOR(CASE WHEN counted = 1 THEN checksum ELSE 0 END), 0) AS SIGNED), MAX(name)
+	FROM (SELECT {key} AS name, checksum, CRC32(`
+	digestCounted = `) AS crc, CASE WHEN `
+	digestSpan    = ` THEN 1 ELSE 0 END AS counted FROM {p}entries {by_key} WHERE {key} >= ?`
+	digestEnd     = ` ORDER BY {key} LIMIT ?) AS part`
+	rowCounts     = `(origin = ? AND revision <= ? AND (deleted = 0 OR revision > ?))`
+)
+
+// Digest implements partition.Verifier. The databases answer a single statement from a single view.
+func (s *Engine) Digest(ctx context.Context, of partition.DigestSpan) (d partition.Digest, err error) {
+	span := partition.Span{From: of.From, To: of.To, Limit: of.Limit}
+	if s.sql.DigestLine == "" {
+		rows, err := s.Rows(ctx, span)
+		return partition.DigestRows(of, rows), err
+	}
+	if of.Limit < 1 {
+		return d, s.wrap("digest", fmt.Errorf("limit %d", of.Limit))
+	}
+	counts, args := []string{"1 = 0"}, []any{}
+	for _, b := range of.Bounds {
+		counts, args = append(counts, rowCounts), append(args, string(b.Origin), int64(b.Revision), int64(b.Collected))
+	}
+	text := selectDigest + s.sql.DigestLine + digestCounted + strings.Join(counts, " OR ") + digestSpan
+	args = append(args, []byte(of.From))
+	if of.To != "" {
+		text, args = text+` AND {key} < ?`, append(args, []byte(of.To))
+	}
+	err = s.read(ctx, "digest", func(ctx context.Context, c *Conn) error {
+		return c.QueryRow(ctx, s.statement(text+digestEnd), append(args, int64(of.Limit)), func(r Rows) {
+			d = partition.Digest{Rows: r.Int(0), Counted: r.Int(1), Sum: r.Int(2), Mix: uint64(r.Int(3))}
+			if d.Rows == int64(of.Limit) {
+				d.Last = partition.Key(r.Bytes(4))
+			}
+		})
+	})
+	return d, err
+}
+
+// Rows implements partition.Verifier.
+func (s *Engine) Rows(ctx context.Context, span partition.Span) (rows []partition.Entry, err error) {
+	if span.Limit < 1 {
+		return nil, s.wrap("rows", fmt.Errorf("limit %d", span.Limit))
+	}
+	err = s.read(ctx, "rows", func(ctx context.Context, c *Conn) error {
+		rows, err = s.headsFrom(ctx, c, selectHeads, span, span.Limit)
+		return err
+	})
+	return rows, err
+}
+
+// RowCount implements partition.Verifier.
+func (s *Engine) RowCount(ctx context.Context) (n int64, err error) {
+	err = s.read(ctx, "row count", func(ctx context.Context, c *Conn) error {
+		return c.QueryRow(ctx, s.statement(s.sql.CountRows), nil, func(r Rows) { n = r.Int(0) })
+	})
+	return n, err
+}
+
 // MySQL reads the index backwards only if ORDER BY names the origin too.
 const selectNewest = `SELECT ` + HeadColumns + ` FROM {p}entries {by_revision} WHERE origin = ?
 	AND revision <= (SELECT revision FROM {p}positions WHERE origin = ?) ORDER BY origin DESC, revision DESC LIMIT ?`
@@ -234,8 +296,8 @@ const (
 	positionColumns = `revision, goal, synced_at, collected`
 	originColumns   = positionColumns + `, p.origin, (SELECT epoch FROM {p}cluster WHERE id = 1)`
 	ofOrigins       = ` FROM (SELECT 1 AS one) AS c LEFT JOIN {p}positions AS p ON p.origin <> '' ORDER BY p.origin`
-	selectPositions = `SELECT ` + originColumns + `, {now}, 0` + ofOrigins
-	selectBallotToo = `SELECT ` + originColumns + `, {now}, (SELECT accepted FROM {p}ballots WHERE id = 1)` + ofOrigins
+	selectPositions = `SELECT ` + originColumns + `, {now}, (SELECT accepted FROM {p}ballots WHERE id = 1), 0` + ofOrigins
+	selectVerified  = `SELECT ` + originColumns + `, {now}, (SELECT accepted FROM {p}ballots WHERE id = 1), (SELECT verified_at FROM {p}verification WHERE id = 1)` + ofOrigins
 	selectPosition  = `SELECT ` + positionColumns + ` FROM {p}positions WHERE origin = ?`
 	insertPosition  = `INSERT INTO {p}positions (origin, ` + positionColumns + `) VALUES (?, ?, ?, ?, ?)`
 )
@@ -261,11 +323,11 @@ func (s *Engine) Positions(ctx context.Context) (p partition.Positions, err erro
 func (s *Engine) positions(ctx context.Context, c *Conn) (partition.Positions, error) {
 	p := partition.Positions{Origins: make(map[partition.Origin]partition.Position)}
 	text := selectPositions
-	if s.schema.Load().HasBallots() {
-		text = selectBallotToo
+	if s.schema.Load().HasVerification() {
+		text = selectVerified
 	}
 	err := c.QueryRows(ctx, s.timed(text), nil, func(r Rows) error {
-		p.Epoch, p.Now, p.Ballot = r.Int(5), partition.Instant(r.Int(6)), r.Int(7)
+		p.Epoch, p.Now, p.Ballot, p.VerifiedAt = r.Int(5), partition.Instant(r.Int(6)), r.Int(7), partition.Instant(r.Int(8))
 		if origin := partition.Origin(r.Bytes(4)); origin != "" {
 			p.Origins[origin] = positionOf(r, origin)
 		}

@@ -52,6 +52,7 @@ func perEntry(b *testing.B, n int, f func() error) {
 func filled(b *testing.B, valueBytes, keys int) *sqlengine.Engine {
 	p := openSQLite(b, filepath.Join(b.TempDir(), "runnel.db"), sqlengine.Options{Name: "a"})
 	partitiontest.Join(b, p)
+	partitiontest.Finish(b, p)
 	for i := 0; i < keys; i += 1000 {
 		batch := batchOf(valueBytes, 1000, func(j int) int { return i + j })
 		if _, err := p.Commit(context.Background(), batch); err != nil {

@@ -84,6 +84,7 @@ var fragments = sqlengine.Fragments{
 	ByExpiry:        "INDEXED BY {p}entries_by_expiry",
 	ByLive:          "INDEXED BY {p}entries_by_live",
 	CountTables:     "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = '{table}'",
+	CountRows:       "SELECT COUNT(*) FROM {p}entries INDEXED BY {p}entries_by_revision",
 	ValueLimit:      "SQLite",
 	InProcess:       true,
 }

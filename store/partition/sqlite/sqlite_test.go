@@ -148,12 +148,20 @@ func TestSQLiteKeepsTheContract(t *testing.T) {
 			}
 			return p
 		}, PlantSchema: func(t *testing.T, s partition.Schema) {
-			db, err := sql.Open("sqlite", path+"?_pragma=busy_timeout(5000)")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer db.Close()
-			partitiontest.PlantSchema(t, db, s)
+			onFile(t, path, func(db *sql.DB) { partitiontest.PlantSchema(t, db, s) })
+		}, Damage: func(t *testing.T, k partition.Key, e partition.Entry) {
+			onFile(t, path, func(db *sql.DB) { partitiontest.DamageSQL(t, db, k, e) })
 		}}
 	})
+}
+
+// onFile calls f with a connection to an SQLite file.
+func onFile(t *testing.T, path string, f func(*sql.DB)) {
+	t.Helper()
+	db, err := sql.Open("sqlite", path+"?_pragma=busy_timeout(5000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	f(db)
 }

@@ -41,8 +41,8 @@ func TestPlanChangesNothing(t *testing.T) {
 	if err := migrate.Plan(t.Context(), &out, both); err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range []string{"older: schema 4, for binaries of schema 4 and later\n  --run makes step 5, ", "processes of schema 4 continue",
-		"current: schema 5, for binaries of schema 4 and later\n  --finish shuts out processes before schema 5\n"} {
+	for _, line := range []string{"older: schema 5, for binaries of schema 5 and later\n  --run makes step 6, ", "processes of schema 5 continue",
+		"current: schema 6, for binaries of schema 5 and later\n  --finish shuts out processes before schema 6\n"} {
 		if !strings.Contains(out.String(), line) {
 			t.Errorf("%q is not in the plan:\n%s", line, out.String())
 		}
@@ -61,7 +61,7 @@ func TestRunGoesOnPastAnUnreachablePartition(t *testing.T) {
 	}
 	up()
 	wantSchema(t, older, known, known-1)
-	if !strings.HasPrefix(progress.String(), "older: step 5") || !strings.HasPrefix(out.String(), "older: schema 5") {
+	if !strings.HasPrefix(progress.String(), "older: step 6") || !strings.HasPrefix(out.String(), "older: schema 6") {
 		t.Errorf("progress %q, output %q", progress.String(), out.String())
 	}
 }
