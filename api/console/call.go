@@ -34,6 +34,9 @@ type reply struct {
 	body   []byte
 }
 
+// decode reads the document of an answer.
+func (a *reply) decode(into any) error { return json.Unmarshal(a.body, into) }
+
 // refusal is the problem with which a route has answered.
 type refusal struct{ wire.Problem }
 
@@ -135,7 +138,7 @@ func (v *visit) fetch(path string, q url.Values, into any) error {
 	if err != nil {
 		return err
 	}
-	return json.Unmarshal(answer.body, into)
+	return answer.decode(into)
 }
 
 // send sends a document, and reads the answer into a document unless into is nil.
@@ -155,7 +158,7 @@ func (v *visit) send(method, path string, q url.Values, document, into any, fiel
 	if err != nil || into == nil {
 		return answer, err
 	}
-	return answer, json.Unmarshal(answer.body, into)
+	return answer, answer.decode(into)
 }
 
 // maxReplyBytes bounds the answer of a route. Pages ask for lists of a hundred lines, and for parts of values.

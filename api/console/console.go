@@ -48,6 +48,23 @@ func New(s *exchange.Shared, o Options) *Console {
 		"new":     {show: showNew},
 		"delete":  {act: removeKey},
 		"renew":   {act: renewKey},
+		"changes": {show: showChanges},
+		"locks":   {show: showLocks},
+		"release": {act: releaseLock},
+
+		"accounts": {show: showAccounts},
+		"account":  {show: showAccount},
+		"open":     {show: showOpen, act: openAccount},
+		"transfer": {act: makeTransfer},
+
+		"files":  {show: showFiles},
+		"file":   {show: showFile},
+		"upload": {take: takeUpload},
+		"verify": {act: verifyFile},
+		"remove": {act: removeFile},
+
+		"masters": {show: showMasters, act: moveSlots},
+		"promote": {act: promotePartition},
 		"signout": {act: signOut},
 		"sync":    {act: runPass},
 	}}
@@ -74,7 +91,7 @@ var params = []string{"account", "after", "contains", "delimiter", "dir", "email
 func (c *Console) Methods() map[string]exchange.Method {
 	return map[string]exchange.Method{
 		"GET":  {Need: exchange.Open, Handle: c.get, Params: params},
-		"POST": {Need: exchange.Open, Handle: c.post},
+		"POST": {Need: exchange.Open, Handle: c.post, Params: []string{"dir"}},
 	}
 }
 

@@ -25,7 +25,7 @@ var senders = map[string]access.Spec{
 // guarded returns a node with the senders as keys, behind a proxy that ends TLS.
 func guarded(t *testing.T) *apitest.Node {
 	keys := apitest.NewKeys(t, senders)
-	return apitest.New(t, func(o *api.Options) {
+	return apitest.NewFilled(t, func(o *api.Options) {
 		o.Keys, o.SignInSecret = keys, bytes.Repeat([]byte("s"), 32)
 		o.Proxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("127.0.0.0/8")}
 	})
@@ -35,11 +35,15 @@ func guarded(t *testing.T) *apitest.Node {
 type browser struct {
 	*apitest.Node
 	cookies map[string]string
+	behind  bool // replicas stay behind
 }
 
-// visit opens a page.
+// visit opens a page when every replica is up to date.
 func (b *browser) visit(t *testing.T, target string) *httptest.ResponseRecorder {
 	t.Helper()
+	if !b.behind {
+		b.Level(t)
+	}
 	return b.take(b.Do(t, "GET", target, "", b.headers()...))
 }
 
@@ -79,7 +83,7 @@ func (b *browser) take(w *httptest.ResponseRecorder) *httptest.ResponseRecorder 
 // signIn returns a browser that has signed in with a key; "" for a browser that has not.
 func signIn(t *testing.T, n *apitest.Node, key string) *browser {
 	t.Helper()
-	b := &browser{n, map[string]string{}}
+	b := &browser{Node: n, cookies: map[string]string{}}
 	if key == "" {
 		return b
 	}
@@ -91,7 +95,7 @@ func signIn(t *testing.T, n *apitest.Node, key string) *browser {
 
 // unguarded returns a browser at a node without keys.
 func unguarded(t *testing.T, change ...func(*api.Options)) *browser {
-	return &browser{apitest.New(t, change...), map[string]string{}}
+	return &browser{Node: apitest.NewFilled(t, change...), cookies: map[string]string{}}
 }
 
 func TestRootIsTheConsoleForBrowsersAlone(t *testing.T) {
@@ -157,11 +161,13 @@ func TestSignInOverPlainHTTPIsExplained(t *testing.T) {
 	}
 }
 
-// TestFormsOfOtherSitesAreRefused sends every form as a page of another site, with the cookie and on a server without keys.
+// TestFormsOfOtherSitesAreRefused sends every form as a page of another site, with the cookie and on a server without keys,
+// and as a page that may use the API with a key of its own.
 func TestFormsOfOtherSitesAreRefused(t *testing.T) {
 	b := signIn(t, guarded(t), "admin")
-	for _, n := range []*browser{b, unguarded(t)} {
-		for _, headers := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.example"}, {"Origin", "null"}} {
+	open := unguarded(t, func(o *api.Options) { o.Origins = []string{"https://app.example"} })
+	for _, n := range []*browser{b, open} {
+		for _, headers := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.example"}, {"Origin", "null"}, {"Origin", "https://app.example"}} {
 			for _, page := range forms {
 				h := append(append(n.headers(), headers...), "Content-Type", "application/x-www-form-urlencoded")
 				if w := n.Do(t, "POST", console.Path+page, "key=a&account=a", h...); w.Code != 403 {
@@ -173,7 +179,7 @@ func TestFormsOfOtherSitesAreRefused(t *testing.T) {
 }
 
 // forms are the pages that take forms.
-var forms = []string{"signin", "signout", "sync", "edit", "delete", "renew"}
+var forms = []string{"signin", "signout", "sync", "edit", "delete", "renew", "release", "open", "transfer", "upload", "verify", "remove", "masters", "promote"}
 
 // TestFormsAreForms: a page of another kind of body is refused before anything is done.
 func TestFormsAreForms(t *testing.T) {

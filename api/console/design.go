@@ -91,11 +91,12 @@ func (d *design) serve(w *exchange.Response, r *exchange.Request, name string) e
 
 // functions are those of the templates.
 var functions = template.FuncMap{
-	"ago":    func(t time.Time) string { return ago(time.Since(t)) },
-	"at":     func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
-	"bytes":  byteSize,
-	"digits": digits,
-	"icon":   icon,
+	"ago":     func(t time.Time) string { return ago(time.Since(t)) },
+	"at":      func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+	"bytes":   byteSize,
+	"digits":  digits,
+	"icon":    icon,
+	"percent": func(part, whole int) int { return 100 * part / max(1, whole) },
 	"rel": func(prefix string, name wire.Text) string {
 		return strings.TrimPrefix(wire.Path(prefix, string(name)), "/")
 	},
@@ -119,14 +120,12 @@ func span(d time.Duration) string {
 	for _, unit := range []struct {
 		of   time.Duration
 		name string
-	}{{24 * time.Hour, "day"}, {time.Hour, "hour"}, {time.Minute, "minute"}, {time.Second, "second"}} {
-		if n := int64(d / unit.of); n > 1 {
-			return fmt.Sprintf("%d %ss", n, unit.name)
-		} else if n == 1 {
-			return "1 " + unit.name
+	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "min"}, {time.Second, "s"}} {
+		if n := int64(d / unit.of); n > 0 {
+			return fmt.Sprintf("%d %s", n, unit.name)
 		}
 	}
-	return "less than a second"
+	return "0 s"
 }
 
 // byteSize describes a number of bytes with three digits.

@@ -67,13 +67,13 @@ func TestKeysAreCreatedEditedAndDeleted(t *testing.T) {
 	if w.Code != 303 || b.stored(t, "a/b") != "one\r\n2" {
 		t.Errorf("edit: %d %s, stored %q", w.Code, w.Body, b.stored(t, "a/b"))
 	}
-	page = b.mustHave(t, b.visit(t, "/console/key?key=a/b"), 200, "<dt>by</dt><dd>ann</dd>", "in 59 minutes")
+	page = b.mustHave(t, b.visit(t, "/console/key?key=a/b"), 200, "<dt>by</dt><dd>ann</dd>", "in 59 min")
 	old := hidden(t, page, "delete")
 	if w := b.submit(t, "renew", "key", "a/b", "ttl", "48h"); w.Code != 303 {
 		t.Errorf("renew: %d %s", w.Code, w.Body)
 	}
 	b.mustHave(t, b.submit(t, "delete", old...), 412, "Precondition failed")
-	page = b.mustHave(t, b.visit(t, "/console/key?key=a/b"), 200, "in 1 day")
+	page = b.mustHave(t, b.visit(t, "/console/key?key=a/b"), 200, "in 1 d")
 	if w := b.submit(t, "delete", hidden(t, page, "delete")...); w.Code != 303 || b.stored(t, "a/b") != "404" {
 		t.Errorf("delete: %d %s, stored %q", w.Code, w.Body, b.stored(t, "a/b"))
 	}
@@ -159,7 +159,7 @@ func TestGrantsDecideThePages(t *testing.T) {
 // TestSessionFollowsTheBrowser: a page after a write shows the write, though replicas are behind.
 func TestSessionFollowsTheBrowser(t *testing.T) {
 	b := unguarded(t)
-	b.Level(t)
+	b.behind = true
 	for i := range 20 {
 		key := "k" + strconv.Itoa(i)
 		if w := b.submit(t, "edit", "new", "true", "key", key, "value", "v", "content_type", "text/plain"); w.Code != 303 {

@@ -13,6 +13,7 @@ import (
 
 // overviewPage is the data of the first page.
 type overviewPage struct {
+	live
 	wire.Status
 	Level        level
 	Headline     string
@@ -22,8 +23,6 @@ type overviewPage struct {
 	Charts       []*chart // for wide and narrow screens
 	Slots        int
 }
-
-func (*overviewPage) refreshes() {}
 
 // level says how well a part is.
 type level string

@@ -126,7 +126,7 @@ func (x *value) Newlines() string {
 }
 
 // hexBytes is the number of bytes that a page shows in hexadecimal digits.
-const hexBytes = 2 << 10
+const hexBytes = 1 << 10
 
 // Hex shows the first bytes, sixteen in a line.
 func (x *value) Hex() string {

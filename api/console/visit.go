@@ -201,6 +201,11 @@ func (v *visit) render(status int, name, title string, data any) error {
 	return nil
 }
 
+// live is part of the data of a page that shows a state which goes on.
+type live struct{}
+
+func (live) refreshes() {}
+
 // notes are the messages after a form, by the parameter note.
 var notes = map[string]string{
 	"saved": "Saved.", "created": "Created.", "deleted": "Deleted.", "expires": "The expiry is set.", "released": "The lock is released.",
@@ -226,5 +231,12 @@ func navigation(s sender, name string) (items []navItem) {
 		add("", "Overview", "overview")
 	}
 	add("keys", "Keys", "keys", "key", "edit", "new")
+	add("changes", "Changes", "changes")
+	add("locks", "Locks", "locks")
+	add("accounts", "Accounts", "accounts", "account", "open", "transfer")
+	add("files", "Files", "files", "file", "upload", "verify")
+	if s.Admin {
+		add("masters", "Mastership", "masters", "promote")
+	}
 	return items
 }
