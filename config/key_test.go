@@ -108,6 +108,7 @@ func TestReviewNamesWhatIsExposed(t *testing.T) {
 		"outside":        {"[http]\nlisten = ':80'\n", []string{"f:5: " + noTLS, "f:5: " + noAdmin}},
 		"outside, key":   {"[http]\nlisten = '0.0.0.0:80'\n" + app, []string{"f:5: " + noTLS, "f:5: " + noAdmin, `f:10: key[0].prefixes[1].prefix: "orders" does not end in "/", so it matches "orders-x" too`}},
 		"outside, admin": {"[http]\nlisten = 'db.example.org:80'\n" + admin, []string{"f:5: " + noTLS}},
+		"outside by S3":  {"[s3]\nlisten = '0.0.0.0:80'\n", []string{"f:5: " + strings.Replace(noTLS, "http", "s3", 1), "f:5: " + strings.Replace(noAdmin, "http", "s3", 1)}},
 		"origins": {"[http]\ncors_origins = ['https://app.example.org']\n" + admin, []string{
 			"f:5: http.cors_origins[0]: pages of https://app.example.org may read and change everything that their requests are granted",
 		}},

@@ -34,19 +34,23 @@ func (r *report) exposure(c *Config) {
 	for i, origin := range c.HTTP.CORSOrigins {
 		r.addf(element("http.cors_origins", i), "pages of %s may read and change everything that their requests are granted", origin)
 	}
-	host, _, _ := net.SplitHostPort(c.HTTP.Listen) // valid
-	if isLoopback(host) {
-		if a.isZero() && len(c.Keys) == 0 {
-			r.addf("http.listen", "until the store has a key, every program on this machine may do everything: see 'runnel key create'")
+	exposed := false
+	for _, l := range []struct{ key, address string }{{"http.listen", c.HTTP.Listen}, {"s3.listen", c.S3.Listen}} {
+		host, _, _ := net.SplitHostPort(l.address) // valid, or "" for no listener
+		if l.address == "" || isLoopback(host) {
+			continue
 		}
-		return
+		exposed = true
+		if !c.HTTP.TLS.IsSet() && len(c.HTTP.TrustedProxies) == 0 {
+			r.addf(l.key, "other machines reach this address without TLS: keys and values travel in clear text")
+		}
+		if !slices.ContainsFunc(c.Keys, func(k Key) bool { return slices.Contains(k.Roles, "admin") }) {
+			r.addf(l.key, "other machines reach this address, and no [[key]] has the role admin: "+
+				"while every database is away, no key is valid")
+		}
 	}
-	if !c.HTTP.TLS.IsSet() && len(c.HTTP.TrustedProxies) == 0 {
-		r.addf("http.listen", "other machines reach this address without TLS: keys and values travel in clear text")
-	}
-	if !slices.ContainsFunc(c.Keys, func(k Key) bool { return slices.Contains(k.Roles, "admin") }) {
-		r.addf("http.listen", "other machines reach this address, and no [[key]] has the role admin: "+
-			"while every database is away, no key is valid")
+	if !exposed && a.isZero() && len(c.Keys) == 0 {
+		r.addf("http.listen", "until the store has a key, every program on this machine may do everything: see 'runnel key create'")
 	}
 }
 

@@ -127,10 +127,20 @@ func TestServerThatOthersReachNeedsAnAdminKey(t *testing.T) {
 	_, port, _ := strings.Cut(runnel.FreeAddress(t), ":")
 	section := fmt.Sprintf("[http]\nlisten = '0.0.0.0:%s'\n[http.tls]\ncert = %q\nkey = %q\n", port, pair.Cert, pair.Key)
 	file := runnel.WriteConfig(t, section, runnel.ThreeFiles(t)...)
-	p := runnel.Start(t, "serve", "--config", file)
-	if <-p.Exited; p.Err == nil || !strings.Contains(p.Log.String(), "without an admin key") {
-		t.Fatalf("%v\n%s", p.Err, p.Log)
+	refuse := func(file string) {
+		t.Helper()
+		p := runnel.Start(t, "serve", "--config", file)
+		if <-p.Exited; p.Err == nil || !strings.Contains(p.Log.String(), "without an admin key") {
+			t.Fatalf("%v\n%s", p.Err, p.Log)
+		}
 	}
+	refuse(file)
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte(strings.Repeat("s", 40)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	byS3 := strings.Replace(section, "0.0.0.0:"+port, runnel.FreeAddress(t), 1) + fmt.Sprintf("[s3]\nlisten = '0.0.0.0:%s'\n[auth]\nsecret_file = %q\n", port, secret)
+	refuse(runnel.WriteConfig(t, byS3, runnel.ThreeFiles(t)...))
 	out, err := runnel.Run(t, "key", "create", "ops", "--role", "admin", "--config", file)
 	if err != nil {
 		t.Fatal(err)

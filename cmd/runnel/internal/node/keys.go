@@ -29,8 +29,18 @@ func (n *node) recordKey(c access.Change) {
 // there is no key.
 func (n *node) staticAccess(c *config.Config) access.Static {
 	s := c.Static()
-	s.OpenWithoutKeys = n.insecure || isLoopback(n.config.HTTP.Listen)
+	s.OpenWithoutKeys = n.insecure || exposed(n.config) == ""
 	return s
+}
+
+// exposed returns the address of a listener that other machines reach; "" if there is none. All listeners have the same keys.
+func exposed(c *config.Config) string {
+	for _, address := range []string{c.HTTP.Listen, c.S3.Listen} {
+		if address != "" && !isLoopback(address) {
+			return address
+		}
+	}
+	return ""
 }
 
 // isLoopback reports whether only this machine reaches an address, host:port.
@@ -45,7 +55,8 @@ const awaitKeys = 10 * time.Second
 // checkAdmin returns an error if other machines reach the server and no key has the role admin. While the stored keys cannot
 // be read, requests are refused, so the server starts.
 func (n *node) checkAdmin(ctx context.Context) error {
-	if n.insecure || isLoopback(n.config.HTTP.Listen) {
+	address := exposed(n.config)
+	if n.insecure || address == "" {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, awaitKeys)
@@ -55,7 +66,7 @@ func (n *node) checkAdmin(ctx context.Context) error {
 	for !n.keys.HasAdmin() {
 		if n.keys.Ready() {
 			return console.UsageError("will not listen on %s without an admin key: nobody could create keys; "+
-				"'runnel key create ops --role admin' creates the first, or use --insecure in a network where everyone may do everything", n.config.HTTP.Listen)
+				"'runnel key create ops --role admin' creates the first, or use --insecure in a network where everyone may do everything", address)
 		}
 		select {
 		case <-ctx.Done():

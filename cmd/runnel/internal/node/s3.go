@@ -20,12 +20,10 @@ func (n *node) listenS3(ctx context.Context, o Options) (net.Listener, error) {
 	if address == "" {
 		return nil, nil
 	}
-	if !isLoopback(address) {
-		if err := checkExposure(o); err != nil {
-			return nil, err
-		}
+	if err := checkExposure(o, address); err != nil {
+		return nil, err
 	}
-	if n.secret == nil && (len(o.Config.Keys) > 0 || !isLoopback(address) && !o.Insecure) {
+	if n.secret == nil && (len(o.Config.Keys) > 0 || exposed(o.Config) != "" && !o.Insecure) {
 		return nil, console.UsageError("s3.listen needs auth.secret_file, from which the S3 secrets of the API keys are derived")
 	}
 	return (&net.ListenConfig{}).Listen(ctx, "tcp", address)

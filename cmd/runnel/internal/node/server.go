@@ -22,14 +22,11 @@ import (
 // listen listens on the configured address.
 func listen(ctx context.Context, o Options) (net.Listener, error) {
 	address := o.Config.HTTP.Listen
-	tcp, err := net.ResolveTCPAddr("tcp", address)
-	if err != nil {
+	if _, err := net.ResolveTCPAddr("tcp", address); err != nil {
 		return nil, console.UsageError("listen address %q: %v", address, err)
 	}
-	if !tcp.IP.IsLoopback() {
-		if err := checkExposure(o); err != nil {
-			return nil, err
-		}
+	if err := checkExposure(o, address); err != nil {
+		return nil, err
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
@@ -38,18 +35,22 @@ func listen(ctx context.Context, o Options) (net.Listener, error) {
 	return listener, err
 }
 
-// checkExposure returns the missing defences of a server that other machines can reach. With Options.Insecure it only logs.
-func checkExposure(o Options) error {
+// checkExposure returns the missing defences of an address that other machines can reach. With Options.Insecure they are only
+// logged.
+func checkExposure(o Options, address string) error {
+	if isLoopback(address) {
+		return nil
+	}
 	lacks := strings.Join(MissingDefences(o.Config), " and ")
 	if o.Insecure {
-		o.Logger.Warn("other machines reach this server, and without a key every request is answered", "address", o.Config.HTTP.Listen, "missing", lacks)
+		o.Logger.Warn("other machines reach this server, and without a key every request is answered", "address", address, "missing", lacks)
 		return nil
 	}
 	if lacks == "" {
 		return nil // checkAdmin follows
 	}
 	return console.UsageError("will not listen on %s without %s: keys and values would travel in clear text; use a loopback address such as "+
-		"127.0.0.1:8080, or --insecure in a network where everyone may do everything", o.Config.HTTP.Listen, lacks)
+		"127.0.0.1:8080, or --insecure in a network where everyone may do everything", address, lacks)
 }
 
 // MissingDefences returns the defences that a configuration lacks for a server that is reachable from elsewhere.

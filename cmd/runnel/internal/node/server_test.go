@@ -63,6 +63,55 @@ func TestServerThatOthersReachDemandsProtection(t *testing.T) {
 	}
 }
 
+// TestEveryListenerExposesTheServer: a server is open without keys only if no listener is reached by other machines.
+func TestEveryListenerExposesTheServer(t *testing.T) {
+	for _, c := range []struct{ http, s3, want string }{
+		{"127.0.0.1:1", "", ""}, {"127.0.0.1:1", "localhost:2", ""}, {"0.0.0.0:1", "127.0.0.1:2", "0.0.0.0:1"},
+		{"127.0.0.1:1", ":2", ":2"}, {"[::1]:1", "10.0.0.7:2", "10.0.0.7:2"},
+	} {
+		n := &node{config: config.Default("")}
+		n.config.HTTP.Listen, n.config.S3.Listen = c.http, c.s3
+		if got := exposed(n.config); got != c.want {
+			t.Errorf("%+v: %q is exposed", c, got)
+		}
+		if open := n.staticAccess(n.config).OpenWithoutKeys; open != (c.want == "") {
+			t.Errorf("%+v: open without keys: %t", c, open)
+		}
+		if c.want == "" {
+			continue
+		}
+		n.keys, n.insecure = nil, true
+		if err := n.checkAdmin(t.Context()); err != nil || !n.staticAccess(n.config).OpenWithoutKeys {
+			t.Errorf("%+v with --insecure: %v", c, err)
+		}
+	}
+}
+
+// TestS3DemandsTheProtectionOfHTTP: TLS, and a secret for the keys that the server needs.
+func TestS3DemandsTheProtectionOfHTTP(t *testing.T) {
+	for _, c := range []struct {
+		s3     string
+		tls    config.TLS
+		secret []byte
+		want   string
+	}{
+		{"127.0.0.1:0", config.TLS{}, nil, ""},
+		{"0.0.0.0:0", config.TLS{}, []byte("s"), "will not listen on 0.0.0.0:0 without TLS"},
+		{"0.0.0.0:0", config.TLS{Cert: "c"}, nil, "s3.listen needs auth.secret_file"},
+		{"0.0.0.0:0", config.TLS{Cert: "c"}, []byte("s"), ""},
+	} {
+		o := Options{Config: config.Default(""), Logger: slog.New(slog.DiscardHandler)}
+		o.Config.S3.Listen, o.Config.HTTP.TLS = c.s3, c.tls
+		l, err := (&node{config: o.Config, secret: c.secret}).listenS3(t.Context(), o)
+		if err == nil {
+			l.Close()
+		}
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}
+
 func TestOperatorsOfOtherMachinesNeedACertificate(t *testing.T) {
 	for listen, c := range map[string]struct {
 		auth   config.ClientAuth
