@@ -42,7 +42,8 @@ type Store interface {
 
 // Keys finds the holder of an API key. *access.Registry implements Keys.
 type Keys interface {
-	// ByID returns the holder of a key for a request that has proved to come from the holder.
+	// ByID returns the holder of a key for a request that has proved to come from the holder. While there is no key, that is the
+	// sender of every request, with any id.
 	ByID(id string) (*access.Identity, error)
 	// Authenticate returns the grants of requests without a key, for the token "".
 	Authenticate(token string) (*access.Identity, error)

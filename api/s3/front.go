@@ -54,6 +54,11 @@ func (d *Door) ServeHTTP(under http.ResponseWriter, r *http.Request) {
 		failure.write(w)
 		return
 	}
+	if r.ContentLength == 0 && strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
+		// net/http leaves this out for an empty body. After a final answer alone, the SDK of Amazon for Python misreads the next
+		// answer on the connection, and waits for a minute.
+		under.WriteHeader(http.StatusContinue)
+	}
 	d.library.ServeHTTP(w, r)
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
@@ -87,6 +92,9 @@ func actOf(method string) audit.Act {
 func (d *Door) authenticate(r *http.Request) (sender, *failure) {
 	if d.o.Keys == nil {
 		return sender{grants: everything}, nil
+	}
+	if i, err := d.o.Keys.ByID(""); err == nil { // there is no key: any access key and signature do
+		return sender{grants: i.Grants}, nil
 	}
 	if r.Header.Get("Authorization") == "" && r.URL.Query().Get("X-Amz-Signature") == "" {
 		i, err := d.o.Keys.Authenticate("")

@@ -1,6 +1,7 @@
 package s3_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/md5"
@@ -12,6 +13,7 @@ import (
 	"hash/crc32"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -287,6 +289,22 @@ func TestRequestsWithoutAValidSignatureTouchNothing(t *testing.T) {
 	}
 }
 
+// noKeys are the keys of a server that has none.
+type noKeys struct{ anyone }
+
+func (k *noKeys) ByID(string) (*access.Identity, error) { return k.Authenticate("") }
+
+// TestEveryAccessKeyIsAcceptedWhileThereIsNoKey: tools must have an access key, and send a signature.
+func TestEveryAccessKeyIsAcceptedWhileThereIsNoKey(t *testing.T) {
+	r := newRig(t, &noKeys{anyone{mustCompile(t, access.Spec{Roles: []access.Role{access.RoleAdmin}})}})
+	for _, authorization := range []string{"AWS4-HMAC-SHA256 Credential=anybody/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=00", "AWS4-HMAC-SHA256 Credential=a/b", "AWS a:b"} {
+		r.want(r.do("PUT", "/bkt", nil, "Authorization", authorization), 200)
+		r.want(r.do("PUT", "/bkt/x", []byte("x"), "Authorization", authorization), 200)
+		r.want(r.do("DELETE", "/bkt/x", nil, "Authorization", authorization), 204)
+		r.want(r.do("DELETE", "/bkt", nil, "Authorization", authorization), 204)
+	}
+}
+
 // anyone has the same grants for every request without a signature.
 type anyone struct{ grants *access.Grants }
 
@@ -357,3 +375,26 @@ func TestSecretsAreDerived(t *testing.T) {
 }
 
 var _ http.Handler = (*s3.Door)(nil)
+
+// TestEmptyBodiesAreExpectedToo: a client that waits for 100 Continue before an empty body gets it.
+func TestEmptyBodiesAreExpectedToo(t *testing.T) {
+	r := newRig(t, nil)
+	r.want(r.do("PUT", "/bkt", nil), 200)
+	server := httptest.NewServer(r.door)
+	defer server.Close()
+	c, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	answers := bufio.NewReader(c)
+	for range 2 {
+		fmt.Fprintf(c, "PUT /bkt/empty HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nExpect: 100-continue\r\n\r\n")
+		for _, want := range []int{100, 200} {
+			answer, err := http.ReadResponse(answers, nil)
+			if err != nil || answer.StatusCode != want {
+				t.Fatalf("%v %v, want %d", answer, err, want)
+			}
+		}
+	}
+}

@@ -381,6 +381,9 @@ func TestHashOfASecretEndsWithTheSecret(t *testing.T) {
 		if i, err := r.BySecret(k.ID, before); i != open || err != nil {
 			t.Errorf("without keys: %v, %v", i, err)
 		}
+		if i, err := r.ByID(k.ID); i != open || err != nil {
+			t.Errorf("by the id, without keys: %v, %v", i, err)
+		}
 		want := func(when string, hash Hash, want error) {
 			t.Helper()
 			if i, err := r.BySecret(k.ID, hash); !errors.Is(err, want) || err == nil && i.SecretHash() != hash {
