@@ -23,16 +23,22 @@ type client struct {
 
 func (c *client) run(name string, args ...string) string {
 	c.t.Helper()
+	out, err := c.try(name, args...)
+	if err != nil {
+		c.t.Fatalf("%s %s: %v\n%.3000s", name, strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+// try runs a tool that may fail.
+func (c *client) try(name string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(c.t.Context(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = c.dir
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8"}, c.env...)
 	out, err := cmd.CombinedOutput()
-	if err != nil {
-		c.t.Fatalf("%s %s: %v\n%.3000s", name, strings.Join(args, " "), err, out)
-	}
-	return string(out)
+	return string(out), err
 }
 
 // requireTool skips the test without the tool; in CI the test fails.
@@ -40,7 +46,7 @@ func requireTool(t *testing.T, name string) {
 	t.Helper()
 	if _, err := exec.LookPath(name); err != nil {
 		if os.Getenv("RUNNEL_TEST_REQUIRE_SERVERS") == "1" {
-			t.Fatalf("%s is not installed: apt-get install %s", name, name)
+			t.Fatalf("%s is not installed: see .ci/run", name)
 		}
 		t.Skipf("%s is not installed", name)
 	}
@@ -140,4 +146,32 @@ func TestRealClients(t *testing.T) {
 		c.run("cmp", "big", "down")
 		s3cmd("del", "s3://bucket/big")
 	})
+	t.Run("aws", func(t *testing.T) { useAWS(t) })
+}
+
+// useAWS uses the command line of Amazon, which adds checksums to bodies by default.
+func useAWS(t *testing.T) {
+	requireTool(t, "aws")
+	c, endpoint := newClient(t)
+	aws := func(args ...string) string {
+		t.Helper()
+		return c.run("aws", append([]string{"--endpoint-url", "http://" + endpoint}, args...)...)
+	}
+	writeTree(t, filepath.Join(c.dir, "up"), 20)
+	content, err := io.ReadAll(newPattern(20<<20, 5))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(c.dir, "up", "big"), content, 0o644) // in three parts
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	aws("s3", "mb", "s3://bucket")
+	aws("s3", "cp", "--no-progress", "--recursive", "up", "s3://bucket/tree")
+	aws("s3", "sync", "--no-progress", "s3://bucket/tree", "down")
+	c.run("diff", "-r", "up", "down")
+	out, err := c.try("aws", "--endpoint-url", "http://"+endpoint, "s3api", "put-object", "--bucket", "bucket", "--key", "tree/big", "--body", "up/big", "--if-none-match", "*")
+	if err == nil || !strings.Contains(out, "PreconditionFailed") {
+		t.Errorf("a conditional put of an object that exists: %v\n%s", err, out)
+	}
+	aws("s3", "rm", "--recursive", "s3://bucket")
 }
