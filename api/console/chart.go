@@ -78,6 +78,9 @@ func (c *chart) trace(samples []sample, name string, number int, now time.Time, 
 	var points []string
 	var most time.Duration
 	end := func() {
+		if len(points) == 1 {
+			points = append(points, points[0]) // draws a point
+		}
 		if len(points) > 0 {
 			l.Paths = append(l.Paths, strings.Join(points, " "))
 		}

@@ -54,8 +54,9 @@ func showOverview(v *visit) error {
 	}
 	p.fill()
 	now := time.Now()
+	samples := append(v.past.since(now.Add(-chartSpan)), sample{now, v.lags()})
 	for _, width := range []int{920, 340} {
-		p.Charts = append(p.Charts, drawChart(v.past.since(now.Add(-chartSpan)), p.names(), now, width))
+		p.Charts = append(p.Charts, drawChart(samples, p.names(), now, width))
 	}
 	return v.render(http.StatusOK, "overview", "Overview", p)
 }

@@ -156,7 +156,7 @@ type sender struct {
 
 func (v *visit) sender() sender {
 	g := v.r.Grants
-	s := sender{CanSign: v.Keys != nil, SignedIn: v.r.Browser && v.r.Identity != nil, Monitor: g.MayMonitor(), Admin: g.IsAdmin(), Force: g.MayForce(), Mint: g.MayMint(), ReadAll: g.CanReadAll("")}
+	s := sender{CanSign: v.Keys != nil && (v.r.Identity == nil || !g.IsAdmin()), SignedIn: v.r.Browser && v.r.Identity != nil, Monitor: g.MayMonitor(), Admin: g.IsAdmin(), Force: g.MayForce(), Mint: g.MayMint(), ReadAll: g.CanReadAll("")}
 	if v.r.Identity != nil {
 		s.Name = v.r.Identity.Name
 	}
