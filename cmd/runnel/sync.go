@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -10,8 +11,10 @@ import (
 	"github.com/runnelkv/runnel/api/client"
 	"github.com/runnelkv/runnel/cmd/runnel/internal/console"
 	"github.com/runnelkv/runnel/cmd/runnel/internal/node"
+	"github.com/runnelkv/runnel/cmd/runnel/internal/verification"
 	"github.com/runnelkv/runnel/config"
 	"github.com/runnelkv/runnel/store"
+	"github.com/runnelkv/runnel/store/verify"
 )
 
 const syncLong = `Copy every change to every partition of a configuration: as a daemon on the configured schedule, or with --once in a
@@ -77,14 +80,11 @@ func (p *program) syncOnce(ctx context.Context, c *config.Config, f onceFlags) e
 	if len(c.Webhooks) > 0 {
 		log.Warn("a single pass sends no webhooks: run runnel serve, or runnel sync without --once")
 	}
-	s, err := node.OpenStore(c, log, store.Options{})
+	s, err := connect(ctx, c, log)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	if err := s.Connect(ctx); err != nil && len(s.Origins()) == 0 {
-		return fmt.Errorf("no partition can be used:\n%w", err)
-	}
 	c.Sync.TombstoneGrace = 0 // a single pass cannot remember how long all partitions have had a tombstone
 	syncer, err := node.NewSyncer(c, s, log, nil)
 	if err != nil {
@@ -134,4 +134,61 @@ func (p *program) syncNow(ctx context.Context) error {
 		return &console.ExitError{Code: console.ExitFailed, Err: console.ErrSilent}
 	}
 	return nil
+}
+
+// connect opens the store of a configuration, of which at least one partition must be usable. The caller closes the store.
+func connect(ctx context.Context, c *config.Config, log *slog.Logger) (*store.Store, error) {
+	s, err := node.OpenStore(c, log, store.Options{})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Connect(ctx); err != nil && len(s.Origins()) == 0 {
+		return nil, errors.Join(fmt.Errorf("no partition can be used:\n%w", err), s.Close())
+	}
+	return s, nil
+}
+
+const verifyLong = `Compare the copies of every entry on all partitions, while servers run: digests of ranges of keys first, then the rows
+of the ranges that differ. A row that matches its checksum is right, whichever partition has it. Each wrong copy is printed.
+
+--deep reads every value too: without it, damage inside a value is not found.
+--repair replaces wrong copies by right ones, also on a master. If no copy is right, or two right copies differ, nothing is
+changed: write or delete the key, or restore it from a backup.
+
+The command waits after each range as long as the range took, so that it takes at most half of the time. A command that is
+interrupted goes on where it was, unless --afresh is given.
+
+Exit status: 0 all copies were right; 1 some were wrong, also if they were repaired, or a partition was not verified; 2 the
+configuration is wrong.`
+
+func newVerify(p *program) *cobra.Command {
+	var f configFlags
+	var o verify.Options
+	cmd := &cobra.Command{
+		Use:     "verify",
+		Short:   "Compare the copies of every entry, and repair damaged ones",
+		Long:    verifyLong,
+		Example: "  runnel verify --config /etc/runnel.toml\n  runnel verify --deep --repair --config /etc/runnel.toml",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := f.readConfig()
+			if err == nil {
+				err = f.checkData(c)
+			}
+			if err != nil {
+				return err
+			}
+			o.Logger = node.NewLogger(p.Err, c.Log)
+			s, err := connect(cmd.Context(), c, o.Logger)
+			if err != nil {
+				return err
+			}
+			return errors.Join(verification.Run(cmd.Context(), &p.Streams, s, o), s.Close())
+		},
+	}
+	f.addTo(cmd)
+	cmd.Flags().BoolVar(&o.Deep, "deep", false, "read the values too, and compare each row with its checksum")
+	cmd.Flags().BoolVar(&o.Repair, "repair", false, "replace wrong copies by right ones")
+	cmd.Flags().BoolVar(&o.Afresh, "afresh", false, "begin anew in place of continuing an interrupted command")
+	return cmd
 }
