@@ -43,7 +43,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	f.SetOutput(stderr)
 	f.BoolVar(&o.quick, "quick", false, "only the main ratios, in under three minutes")
 	f.BoolVar(&o.long, "long", false, "everything, 10^7 entries too, each measurement longer")
-	phases := f.String("phases", "", "only these `PHASES` of main, growth, replication, access, locks, ledger, separated by commas")
+	phases := f.String("phases", "", "only these `PHASES` of main, growth, replication, access, locks, ledger, files, separated by commas")
 	f.StringVar(&o.runnel, "runnel", "bin/runnel", "the `PATH` of the binary to measure")
 	f.StringVar(&o.out, "out", "", "also write `FILE`.json, FILE.md and FILE.svg")
 	f.IntVar(&o.settings.rounds, "rounds", 0, "how many rounds (default 5, with -quick 3)")
@@ -162,6 +162,7 @@ func (o options) runPhases(ctx context.Context, b *bench, r *report.Record) erro
 		{report.AccessPhase, b.expectedAccess(), b.access},
 		{report.LocksPhase, b.expectedLocks(), b.locks},
 		{report.LedgerPhase, b.expectedLedger(), b.ledger},
+		{report.FilesPhase, b.expectedFiles(), b.files},
 	}
 	for _, p := range all {
 		if o.has(p.name) {

@@ -13,14 +13,15 @@ const (
 	AccessPhase      Phase = "access"
 	LocksPhase       Phase = "locks"
 	LedgerPhase      Phase = "ledger"
+	FilesPhase       Phase = "files"
 )
 
 // Phases lists all phases, in the order of a run.
-var Phases = []Phase{MainPhase, GrowthPhase, ReplicationPhase, AccessPhase, LocksPhase, LedgerPhase}
+var Phases = []Phase{MainPhase, GrowthPhase, ReplicationPhase, AccessPhase, LocksPhase, LedgerPhase, FilesPhase}
 
 // ratios returns all ratios of this bench, most of them with a target.
 func ratios(long bool) []ratio {
-	all := slices.Concat(peerRatios(), caseRatios(), growthRatios(), replicationRatios(), accessRatios(), lockRatios(), ledgerRatios())
+	all := slices.Concat(peerRatios(), caseRatios(), growthRatios(), replicationRatios(), accessRatios(), lockRatios(), ledgerRatios(), fileRatios())
 	if !long {
 		return all
 	}

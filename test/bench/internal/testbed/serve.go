@@ -14,7 +14,7 @@ import (
 const GCPercent = 400
 
 // Serve runs a server of the bench until ctx ends. The arguments are the address, the files of the certificate and of its
-// private key, both empty for plain HTTP, and the handler: "ceiling", or "plain" and a DSN.
+// private key, both empty for plain HTTP, and the handler: "ceiling", "plain" and a DSN, or "files" and a directory.
 func Serve(ctx context.Context, args []string) error {
 	if len(args) < 4 {
 		return fmt.Errorf("serve %q: arguments are missing", args)
@@ -30,6 +30,12 @@ func Serve(ctx context.Context, args []string) error {
 			return err
 		}
 		handler = p.handler()
+	}
+	if args[0] == "files" && len(args) == 2 {
+		var err error
+		if handler, err = fileHandler(args[1]); err != nil {
+			return err
+		}
 	}
 	server := &http.Server{Addr: address, Handler: ready(handler), ReadHeaderTimeout: 10 * time.Second}
 	context.AfterFunc(ctx, func() { server.Close() })

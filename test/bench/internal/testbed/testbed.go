@@ -22,7 +22,8 @@ type System struct {
 	// Processes serve requests. Their processor time and memory count as the system's.
 	Processes []*Process
 	Templates map[string]RequestTemplate
-	Direct    map[string]DirectOperation // replaces address and templates
+	Direct    map[string]DirectOperation  // replaces address and templates
+	Prepare   func(context.Context) error // of a system with files
 	// Lacks maps missing cases to reasons.
 	Lacks map[string]string
 	URLs  []string // of Runnel's partitions
@@ -39,7 +40,7 @@ type System struct {
 func (s *System) Has(p report.Point) bool {
 	if s.Direct != nil {
 		// The disk has a single writer and a single size.
-		return s.Direct[p.Case] != nil && p.ValueBytes == 100 && (s.Name != "fsync" || p.Clients == 1)
+		return s.Direct[p.Case] != nil && (p.ValueBytes == 100 || s.Prepare != nil) && (s.Name != "fsync" || p.Clients == 1)
 	}
 	_, has := s.Templates[p.Case]
 	return has && s.Lacks[p.Case] == ""
