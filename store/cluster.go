@@ -73,6 +73,8 @@ var (
 	ErrPromoteRefused = cluster.ErrPromoteRefused
 	// ErrLeasesRefused: the leases cannot be changed; nothing was changed.
 	ErrLeasesRefused = cluster.ErrLeasesRefused
+	// ErrFailoverRefused: the automatic promotions cannot be set so; nothing was changed.
+	ErrFailoverRefused = cluster.ErrFailoverRefused
 	// ErrVotersRefused: the voters cannot be changed so; nothing was changed.
 	ErrVotersRefused = cluster.ErrVotersRefused
 )
@@ -96,6 +98,19 @@ func (s *Store) Promote(ctx context.Context, q PromoteRequest, progress func(Pro
 // are ErrLeasesRefused, ErrNoMajority and those of a partition.
 func (s *Store) SetLeases(ctx context.Context, length time.Duration) error {
 	return s.cluster.SetLeases(ctx, length)
+}
+
+// SetFailover lets each process with Options.Promotes replace a master that no process has reached for a time, from 15 polls to
+// an hour, and not again within a cooldown, from that time to a week; a time of 0 ends that. It takes three voters, and leases
+// (SetLeases). While it is set, every process reports to the voters which masters it reaches. Its errors are ErrFailoverRefused,
+// ErrNoMajority and those of a partition.
+func (s *Store) SetFailover(ctx context.Context, after, cooldown time.Duration) error {
+	return s.cluster.SetFailover(ctx, after, cooldown)
+}
+
+// AcknowledgeFailover ends the cooldown of an automatic promotion.
+func (s *Store) AcknowledgeFailover(ctx context.Context) error {
+	return s.cluster.AcknowledgeFailover(ctx)
 }
 
 // AddVoter makes a configured partition a voter: a majority of the voters decides about changes of the cluster map, and holds
@@ -198,6 +213,15 @@ type ClusterMap struct {
 	Lease     time.Duration // the length of the leases of processes; 0: there are none
 	HasLease  bool          // this process may commit and answer for masters
 	Halted    string        // why writes with UpdateOptions.Halts are refused, or ""
+	Failover  FailoverInfo
+}
+
+// FailoverInfo says when processes replace lost masters by themselves.
+type FailoverInfo struct {
+	After    time.Duration // how long no process has reached the master; 0: processes replace none
+	Cooldown time.Duration // after such a replacement, before another
+	// Cooling is the epoch in which the last such replacement began, until its cooldown has ended; else 0.
+	Cooling int64
 }
 
 // MasterInfo is a master with its number of slots, and the epoch in which its revisions began.
@@ -220,7 +244,7 @@ func (s *Store) ClusterMap() *ClusterMap {
 	if c == nil {
 		return nil
 	}
-	m := &ClusterMap{Epoch: c.Epoch, Confirmed: c.IsConfirmed(), Voters: c.Voters, Lease: c.Leases.Length, HasLease: s.cluster.HasLease(), Halted: c.Halted}
+	m := &ClusterMap{Epoch: c.Epoch, Confirmed: c.IsConfirmed(), Voters: c.Voters, Lease: c.Leases.Length, HasLease: s.cluster.HasLease(), Halted: c.Halted, Failover: FailoverInfo(c.Failover)}
 	for _, name := range c.Masters {
 		m.Masters = append(m.Masters, MasterInfo{Name: name, Epoch: c.EpochOf(name)})
 	}

@@ -30,6 +30,7 @@ type Options struct {
 	CacheBytes    int64                 // approximate memory of the cache of replicas' answers, default 0: no cache
 	Quotas        []Quota               // of the keys of users; their prefixes are distinct
 	MeasureEvery  time.Duration         // how often the use of the quotas is measured, default 1 min
+	Promotes      bool                  // Run replaces lost masters by itself, if the cluster map allows that (SetFailover)
 	Init          bool                  // found a cluster even if configured partitions cannot be reached
 	Logger        *slog.Logger          // default slog.Default()
 	BootClock     func() time.Duration  // counts the time during which the machine is suspended; default: the system's

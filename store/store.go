@@ -126,6 +126,10 @@ func (s *Store) Run(ctx context.Context) error {
 	s.work.Go(func() { s.feed.FollowLoop(ctx) })
 	s.work.Go(func() { s.measureLoop(ctx) })
 	s.work.Go(func() { s.cluster.ContinueLoop(ctx) })
+	s.work.Go(func() { s.cluster.ReportLoop(ctx) })
+	if s.options.Promotes {
+		s.work.Go(func() { s.cluster.FailoverLoop(ctx) })
+	}
 	s.mu.Unlock()
 
 	<-ctx.Done()

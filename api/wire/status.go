@@ -24,14 +24,31 @@ type Status struct {
 
 // ClusterMap says which partitions are masters of how many slots.
 type ClusterMap struct {
-	Epoch     int64    `json:"epoch" xml:"epoch"`
-	Confirmed bool     `json:"confirmed" xml:"confirmed"` // a majority of the voters is known to have accepted the map
-	Masters   []Master `json:"masters" xml:"masters>master"`
-	Voters    []Text   `json:"voters" xml:"voters>voter"` // empty before the first change
-	Move      *Move    `json:"move,omitempty" xml:"move,omitempty"`
-	LeaseMS   int64    `json:"lease_ms,omitempty" xml:"lease_ms,omitempty"`           // the length of the leases of processes; 0: there are none
-	HasLease  *bool    `json:"has_lease,omitempty" xml:"has_lease,omitempty"`         // the answering process may take writes; nil: without leases
-	Halted    Text     `json:"ledger_halted,omitempty" xml:"ledger_halted,omitempty"` // why the ledger takes no writes
+	Epoch     int64     `json:"epoch" xml:"epoch"`
+	Confirmed bool      `json:"confirmed" xml:"confirmed"` // a majority of the voters is known to have accepted the map
+	Masters   []Master  `json:"masters" xml:"masters>master"`
+	Voters    []Text    `json:"voters" xml:"voters>voter"` // empty before the first change
+	Move      *Move     `json:"move,omitempty" xml:"move,omitempty"`
+	LeaseMS   int64     `json:"lease_ms,omitempty" xml:"lease_ms,omitempty"`           // the length of the leases of processes; 0: there are none
+	HasLease  *bool     `json:"has_lease,omitempty" xml:"has_lease,omitempty"`         // the answering process may take writes; nil: without leases
+	Failover  *Failover `json:"failover,omitempty" xml:"failover,omitempty"`           // nil: processes replace no masters by themselves
+	Halted    Text      `json:"ledger_halted,omitempty" xml:"ledger_halted,omitempty"` // why the ledger takes no writes
+}
+
+// Failover says when sync processes replace lost masters by themselves.
+type Failover struct {
+	AfterMS    int64 `json:"after_ms" xml:"after_ms"`                   // how long no process has reached the master
+	CooldownMS int64 `json:"cooldown_ms" xml:"cooldown_ms"`             // after such a replacement, before another
+	Cooling    int64 `json:"cooling,omitempty" xml:"cooling,omitempty"` // the epoch in which the last such replacement began, until its cooldown has ended
+}
+
+// Line describes the setting for people.
+func (f *Failover) Line() string {
+	text := fmt.Sprintf("lost masters are replaced after %s, and no other within %s", time.Duration(f.AfterMS)*time.Millisecond, time.Duration(f.CooldownMS)*time.Millisecond)
+	if f.Cooling > 0 {
+		text += fmt.Sprintf("; in epoch %d one was, and none is until that time is over, or 'runnel failover ack'", f.Cooling)
+	}
+	return text
 }
 
 // Master is a master with its number of slots, without those that are moving.
@@ -63,6 +80,9 @@ func (m *ClusterMap) Lines() []string {
 			state = "this process has none, and takes no writes"
 		}
 		lines = append(lines, fmt.Sprintf("master leases of %s: %s", time.Duration(m.LeaseMS)*time.Millisecond, state))
+	}
+	if m.Failover != nil {
+		lines = append(lines, m.Failover.Line())
 	}
 	if m.Halted != "" {
 		lines = append(lines, "the ledger is halted: "+string(m.Halted))

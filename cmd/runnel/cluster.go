@@ -313,6 +313,58 @@ func newLeases(p *program) *cobra.Command {
 	return cmd
 }
 
+const failoverLong = `Let sync processes replace lost masters by themselves, end that, or end the cooldown of such a replacement; without an
+argument, print the setting.
+
+  auto  a sync process promotes a partition in place of a master that it has not reached for --after, while no other process
+        reports to reach the master, a majority of the voters answers, and a voter holds a whole copy
+  off   only 'runnel promote' replaces masters
+  ack   ends the cooldown: another master may be replaced at once
+
+After such a replacement no other is made within --cooldown, or before 'runnel failover ack'. Three voters and master leases
+('runnel leases') are needed. A master that answers but takes no writes, as with a full disk, is not replaced.`
+
+func newFailover(p *program) *cobra.Command {
+	var f configFlags
+	var after, cooldown time.Duration
+	cmd := &cobra.Command{
+		Use:       "failover [auto|off|ack]",
+		Short:     "Let sync processes replace lost masters by themselves",
+		Long:      failoverLong,
+		Example:   "  runnel failover auto --after 30s --cooldown 10m --config /etc/runnel.toml\n  runnel failover off --config /etc/runnel.toml",
+		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
+		ValidArgs: []string{"auto", "off", "ack"},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			isAuto := len(args) > 0 && args[0] == "auto"
+			if !isAuto && (cmd.Flags().Changed("after") || cmd.Flags().Changed("cooldown")) {
+				return console.UsageError("--after and --cooldown go with auto")
+			}
+			if isAuto && after <= 0 {
+				return console.UsageError("--after %s is not a time, such as 30s", after)
+			}
+			return p.withStore(cmd.Context(), f, func(s *store.Store, _ *config.Config) (err error) {
+				switch {
+				case len(args) == 0:
+				case isAuto:
+					err = s.SetFailover(cmd.Context(), after, cooldown)
+				case args[0] == "off":
+					err = s.SetFailover(cmd.Context(), 0, 0)
+				default:
+					err = s.AcknowledgeFailover(cmd.Context())
+				}
+				if err != nil {
+					return err
+				}
+				return moves.DescribeFailover(p.Out, s)
+			})
+		},
+	}
+	f.addTo(cmd)
+	cmd.Flags().DurationVar(&after, "after", 30*time.Second, "how `LONG` nobody has reached a lost master, from 15s to 1h")
+	cmd.Flags().DurationVar(&cooldown, "cooldown", 10*time.Minute, "how `LONG` no other master is replaced afterwards, from --after to 168h")
+	return cmd
+}
+
 const votersLong = `Print the voters, or change them: a majority of the voters decides about changes of the cluster map, and holds the writes
 of durable=majority.
 

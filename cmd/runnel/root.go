@@ -70,7 +70,7 @@ func newRoot(p *program) *cobra.Command {
 		&cobra.Group{ID: groupServer, Title: "Run a server:"},
 		&cobra.Group{ID: groupClient, Title: "Use a server:"},
 	)
-	addGroup(root, groupServer, newServe(p), newSync(p), newInit(p), newBackup(p), newRestore(p), newVerify(p), newMigrate(p), newPlan(p), newMove(p), newPromote(p), newLeases(p), newVoters(p), newDoctor(p), newKey(p), newConfig(p))
+	addGroup(root, groupServer, newServe(p), newSync(p), newInit(p), newBackup(p), newRestore(p), newVerify(p), newMigrate(p), newPlan(p), newMove(p), newPromote(p), newLeases(p), newFailover(p), newVoters(p), newDoctor(p), newKey(p), newConfig(p))
 	connect := func() (*client.Client, error) { return p.client("", client.Options{}) }
 	addGroup(root, groupClient,
 		newGet(p), newPut(p), newTouch(p), newDelete(p), newList(p), newWatch(p), newStatus(p), newTxn(p), locks.NewCommand(p.locks()), newImport(p), newExport(p), newBench(p),

@@ -32,6 +32,8 @@ type Cluster struct {
 	Halted string
 	// Leases says how long a process may answer for masters without a majority of the voters.
 	Leases Leases
+	// Failover says when a process replaces a lost master by itself.
+	Failover Failover
 
 	// The ballots order the proposals of maps; 0: none ever. Accepted is the ballot of this map, and
 	// Promised the highest ballot that the partition has heard of. Chosen is the highest ballot that a
@@ -45,6 +47,14 @@ type Leases struct {
 	Length time.Duration `json:"length"` // in nanoseconds; 0: there are no leases, and processes need no majority
 	// Held says that every master has accepted a map with leases of this length: no process writes to a master without one.
 	Held bool `json:"held,omitempty"`
+}
+
+// Failover says when a process replaces a lost master by itself.
+type Failover struct {
+	After    time.Duration `json:"after"`    // in nanoseconds, how long nobody has reached the master; 0: processes replace none
+	Cooldown time.Duration `json:"cooldown"` // in nanoseconds, after such a replacement, before another
+	// Cooling is the epoch in which the last such replacement began, until its cooldown has ended; 0: it has ended, or there was none.
+	Cooling int64 `json:"cooling,omitempty"`
 }
 
 // Move is a move of slots from a master to another.
@@ -222,7 +232,7 @@ func (c *Cluster) floorOf(name Origin) (floor Revision) {
 
 // hasMapOf reports whether the map is that of m.
 func (c *Cluster) hasMapOf(m *Cluster) bool {
-	return c.Epoch == m.Epoch && c.Halted == m.Halted && c.Leases == m.Leases && slices.Equal(c.Masters, m.Masters) && slices.Equal(c.Slots, m.Slots) && slices.Equal(c.Ends, m.Ends) &&
+	return c.Epoch == m.Epoch && c.Halted == m.Halted && c.Leases == m.Leases && c.Failover == m.Failover && slices.Equal(c.Masters, m.Masters) && slices.Equal(c.Slots, m.Slots) && slices.Equal(c.Ends, m.Ends) &&
 		maps.Equal(c.Epochs, m.Epochs) && slices.Equal(c.Voters, m.Voters) && slices.EqualFunc(c.Moves, m.Moves, func(a, b Move) bool {
 		return bytes.Equal(a.Slots, b.Slots) && a.From == b.From && a.To == b.To && a.Began == b.Began && a.Done == b.Done && a.Lost == b.Lost && a.Stopped == b.Stopped
 	})

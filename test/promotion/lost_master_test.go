@@ -181,8 +181,14 @@ func loseMaster(t *testing.T, server *servers.Server, node *runnel.Process, file
 	t.Logf("the first write was answered %v after the beginning of the promotion", time.Since(began).Round(time.Millisecond))
 	eventually(t, "writes afterwards", func() bool { return ws.count() >= before+500 })
 	stop()
+	ws.check(t, node.URL)
+}
+
+// check reads every write that was answered as held by a majority.
+func (ws *writers) check(t *testing.T, url string) {
+	t.Helper()
 	for name, value := range ws.acked {
-		if status, body := get(t, node.URL+"/v1/keys/"+name+"?consistency=master"); status != http.StatusOK || body != value {
+		if status, body := get(t, url+"/v1/keys/"+name+"?consistency=master"); status != http.StatusOK || body != value {
 			t.Errorf("a write that a majority held: %s is %q, status %d", name, body, status)
 		}
 	}
@@ -207,4 +213,74 @@ func TestLostMasterIsReplacedByLeases(t *testing.T) {
 	if err := node.Stop(t); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestLostMasterIsReplacedWithoutAnOperator: the server of the master hangs, and later it answers again. In the long form it is killed too.
+func TestLostMasterIsReplacedWithoutAnOperator(t *testing.T) {
+	lose := map[string]func(*servers.Server){"hangs": (*servers.Server).Pause}
+	if os.Getenv("RUNNEL_TEST_LONG") == "1" {
+		lose["is killed"] = (*servers.Server).Kill
+	}
+	for name, lose := range lose {
+		t.Run(name, func(t *testing.T) {
+			server := servers.NewMariaDB(t)
+			dir := t.TempDir()
+			file := runnel.WriteConfig(t, "[store]\ntimeout = \"2s\"\n", server.Database(t), "sqlite:"+filepath.Join(dir, "1.db"), "sqlite:"+filepath.Join(dir, "2.db"))
+			node := runnel.Serve(t, "--config", file)
+			node.AwaitOK(t, "/readyz?write")
+			mustRun(t, "migrate", "--finish", "--config", file)
+			if _, err := runnel.Run(t, "failover", "auto", "--config", file); err == nil {
+				t.Error("masters are replaced without leases")
+			}
+			eventually(t, "leases", func() bool {
+				_, err := runnel.Run(t, "leases", "4s", "--config", file)
+				return err == nil
+			})
+			if out := mustRun(t, "failover", "auto", "--after", "15s", "--cooldown", "1m", "--config", file); out != "lost masters are replaced after 15s, and no other within 1m0s\n" {
+				t.Error(out)
+			}
+			awaitReplacement(t, server, node, lose, 15*time.Second+4*time.Second+5*time.Second)
+			if out := mustRun(t, "failover", "--config", file); !strings.Contains(out, "'runnel failover ack'") {
+				t.Error(out)
+			}
+			if out := mustRun(t, "failover", "ack", "--config", file); strings.Contains(out, "ack") {
+				t.Error(out)
+			}
+			if name == "hangs" {
+				server.Unpause()
+				eventually(t, "old master as a replica", func() bool {
+					_, body := get(t, node.URL+"/v1/status")
+					return strings.Contains(body, `"name":"partition-0","kind":"mariadb","role":"replica","state":"re`) // ready, or refused
+				})
+			}
+			if err := node.Stop(t); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// awaitReplacement loses the server of the master under load. Writes go on within a time, and no write is lost that a majority held.
+func awaitReplacement(t *testing.T, server *servers.Server, node *runnel.Process, lose func(*servers.Server), within time.Duration) {
+	t.Helper()
+	ws := &writers{acked: make(map[string]string)}
+	stop := ws.run(node.URL)
+	eventually(t, "writes before", func() bool { return ws.count() >= 100 })
+	lose(server)
+	lost := time.Now()
+	time.Sleep(time.Second)
+	before := ws.count()
+	eventually(t, "write afterwards", func() bool { return ws.count() > before })
+	took := time.Since(lost)
+	if t.Logf("writes went on after %s", took.Round(time.Millisecond)); took > within {
+		t.Errorf("writes went on after %s, want %s", took, within)
+	}
+	if _, body := get(t, node.URL+"/v1/status"); !strings.Contains(body, `"failover":{"after_ms":15000,"cooldown_ms":60000,"cooling":`) {
+		t.Errorf("the status shows no cooldown: %s", body)
+	}
+	if _, body := get(t, node.URL+"/metrics"); !strings.Contains(body, "\nrunnel_failover_after_seconds 15\n") || !strings.Contains(body, "\nrunnel_failover_cooling 1\n") {
+		t.Errorf("the metrics show no cooldown: %s", body)
+	}
+	stop()
+	ws.check(t, node.URL)
 }

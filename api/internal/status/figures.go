@@ -11,6 +11,7 @@ type figures struct {
 	*Service
 
 	masterSlots, moveUnderWay, ledgerHalted *prometheus.Desc
+	failoverAfter, failoverCooling          *prometheus.Desc
 
 	epoch, up, readable, writable, latency  *prometheus.Desc
 	revision, lagRevisions, lagSeconds, age *prometheus.Desc
@@ -32,6 +33,10 @@ func NewFigures(s *Service) prometheus.Collector {
 		masterSlots:  desc("master_slots", "Slots of the master, without those that are moving.", "master"),
 		moveUnderWay: desc("move_under_way", "1 while slots move from a master to another."),
 		ledgerHalted: desc("ledger_halted", "1 while the ledger takes no writes because its books did not add up."),
+
+		failoverAfter:   desc("failover_after_seconds", "After which time a sync process replaces a lost master by itself; 0: never."),
+		failoverCooling: desc("failover_cooling", "1 within the cooldown after a sync process has replaced a master."),
+
 		up:           desc("partition_ready", "1 while the partition's state is ready.", "partition", "kind", "role"),
 		readable:     desc("partition_readable", "1 while the partition serves reads of every origin.", "partition"),
 		writable:     desc("partition_writable", "1 while the partition takes writes.", "partition"),
@@ -61,7 +66,7 @@ func NewFigures(s *Service) prometheus.Collector {
 // Describe implements prometheus.Collector.
 func (f *figures) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range [...]*prometheus.Desc{
-		f.epoch, f.masterSlots, f.moveUnderWay, f.ledgerHalted, f.up, f.readable, f.writable, f.latency, f.revision, f.lagRevisions, f.lagSeconds, f.age,
+		f.epoch, f.masterSlots, f.moveUnderWay, f.ledgerHalted, f.failoverAfter, f.failoverCooling, f.up, f.readable, f.writable, f.latency, f.revision, f.lagRevisions, f.lagSeconds, f.age,
 		f.passes, f.passSeconds, f.passAge, f.remaining, f.swept, f.collected, f.cacheReads, f.cacheEntries, f.cacheBytes,
 		f.quotaKeys, f.quotaBytes, f.quotaMaxKeys, f.quotaMaxBytes,
 	} {
@@ -82,6 +87,8 @@ func (f *figures) Collect(ch chan<- prometheus.Metric) {
 		}
 		gauge(f.moveUnderWay, oneIf(m.Move != nil))
 		gauge(f.ledgerHalted, oneIf(m.Halted != ""))
+		gauge(f.failoverAfter, m.Failover.After.Seconds())
+		gauge(f.failoverCooling, oneIf(m.Failover.Cooling > 0))
 	}
 	for i := range st.Partitions {
 		f.collectPartition(gauge, &st.Partitions[i])

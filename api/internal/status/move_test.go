@@ -80,7 +80,7 @@ func TestMovesOverHTTP(t *testing.T) {
 		c.Masters[0].Slots != store.Slots-11 || c.Masters[1].Slots != 11 || c.Masters[1].Epoch != d.Epoch {
 		t.Errorf("status: %+v", c)
 	}
-	wantMetrics(t, n, `runnel_master_slots{master="partition-0"} 1013`, `runnel_master_slots{master="partition-1"} 11`, `runnel_move_under_way 0`)
+	wantMetrics(t, n, `runnel_master_slots{master="partition-0"} 1013`, `runnel_master_slots{master="partition-1"} 11`, `runnel_move_under_way 0`, `runnel_failover_after_seconds 0`, `runnel_failover_cooling 0`)
 	for accept, want := range map[string]string{"text/plain": "master partition-1: 11 slots, since epoch", "text/html": "<li>master partition-1: 11 slots", "application/xml": "<slots>11</slots>"} {
 		if w := n.Do(t, "GET", "/v1/status", "", "Accept", accept); !strings.Contains(w.Body.String(), want) {
 			t.Errorf("%s: %s", accept, w.Body)

@@ -130,6 +130,9 @@ func newClusterMap(m *store.ClusterMap) *wire.ClusterMap {
 	if m.Lease > 0 {
 		d.LeaseMS, d.HasLease = m.Lease.Milliseconds(), &m.HasLease
 	}
+	if f := m.Failover; f.After > 0 {
+		d.Failover = &wire.Failover{AfterMS: f.After.Milliseconds(), CooldownMS: f.Cooldown.Milliseconds(), Cooling: f.Cooling}
+	}
 	return d
 }
 

@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"sync/atomic"
@@ -203,6 +204,20 @@ func (b *Backend) noteReplicaPosition(at partition.Position) {
 
 // Observed is the last reading of the positions, nil until they were read.
 func (b *Backend) Observed() *Observation { return b.observation.Load() }
+
+// AnsweredAt returns a moment, by the clock that counts suspended time, at which the database was asked and then answered. false:
+// it does not answer now. A database that is refused does answer.
+func (b *Backend) AnsweredAt() (at time.Duration, answers bool) {
+	err, now := b.State().Err, b.set.BootNow()
+	k := b.Observed()
+	switch {
+	case err == nil && k != nil:
+		return now - time.Since(k.ReadAt), true
+	case errors.Is(err, partition.ErrRefused):
+		return now, true
+	}
+	return 0, false
+}
 
 // NewestCommitted is the newest revision that this process has committed, capped by the counter as read.
 func (b *Backend) NewestCommitted() partition.Revision { return partition.Revision(b.committed.Load()) }

@@ -103,6 +103,9 @@ func (s *Set) IsWithin(since Moment, d time.Duration) bool {
 	return since.Boot > 0 && s.options.BootClock() < since.Boot+d
 }
 
+// BootNow is the present moment by the clock that counts suspended time.
+func (s *Set) BootNow() time.Duration { return s.options.BootClock() }
+
 // isSurelyWithin reports whether less than d has passed, by the monotonic clock, which stands still while the machine is
 // suspended, and by the clock of the day, which can be set. A clock of the day that was set back decides nothing.
 func isSurelyWithin(monotonic, day, d time.Duration) bool {

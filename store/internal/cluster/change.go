@@ -126,12 +126,19 @@ type answers struct {
 	errors map[string]error
 }
 
-// askAll asks partitions in parallel.
+// askAll asks partitions in parallel. Once a majority has answered, partitions that failed when they were used last are not
+// awaited any longer: a lost partition that hangs must not use up the time of a change.
 func (r *Register) askAll(ctx context.Context, backends []*backend.Backend, ask func(context.Context, *backend.Backend) (partition.Cluster, error)) answers {
 	a := answers{make(map[string]partition.Cluster), make(map[string]error)}
 	var mu sync.Mutex
-	var group sync.WaitGroup
+	var usable, failed sync.WaitGroup
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	for _, b := range backends {
+		group := &usable
+		if b.State().Err != nil {
+			group = &failed
+		}
 		group.Go(func() {
 			bound, cancel := context.WithTimeout(ctx, r.options.Timeout)
 			defer cancel()
@@ -148,7 +155,14 @@ func (r *Register) askAll(ctx context.Context, backends []*backend.Backend, ask 
 			}
 		})
 	}
-	group.Wait()
+	usable.Wait()
+	mu.Lock()
+	isMajority := 2*len(a.rows) > len(backends)
+	mu.Unlock()
+	if isMajority {
+		cancel()
+	}
+	failed.Wait()
 	return a
 }
 

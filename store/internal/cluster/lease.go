@@ -122,6 +122,8 @@ func (r *Register) withLeases(c partition.Cluster, length time.Duration) (partit
 	switch {
 	case c.Leases.Length == length:
 		return c, nil
+	case length == 0 && c.Failover.After > 0:
+		return c, fmt.Errorf("%w: processes replace lost masters by themselves, which needs master leases: end that first (runnel failover off)", ErrLeasesRefused)
 	case length > 0 && n < 3:
 		return c, fmt.Errorf("%w: leases need three voters or more, and there are %d: the loss of one would end all writes", ErrLeasesRefused, n)
 	}
@@ -173,7 +175,8 @@ func (r *Register) exclude(ctx context.Context, c *partition.Cluster, m *partiti
 	}
 	until := time.Now().Add(wait)
 	for {
-		if lost := r.backends.Named(m.From); lost != nil && r.hasAccepted(ctx, lost, c) {
+		bound := min(r.options.Timeout, answerTimeout, max(time.Until(until), 100*time.Millisecond))
+		if lost := r.backends.Named(m.From); lost != nil && r.hasAccepted(ctx, lost, c, bound) {
 			return errReturned
 		}
 		left := time.Until(until)
@@ -188,9 +191,9 @@ func (r *Register) exclude(ctx context.Context, c *partition.Cluster, m *partiti
 	}
 }
 
-// hasAccepted lets a partition accept a map, and reports whether it has accepted this map or a later one.
-func (r *Register) hasAccepted(ctx context.Context, b *backend.Backend, c *partition.Cluster) bool {
-	ctx, cancel := context.WithTimeout(ctx, min(r.options.Timeout, answerTimeout))
+// hasAccepted lets a partition accept a map, and reports whether it has accepted this map or a later one within a time.
+func (r *Register) hasAccepted(ctx context.Context, b *backend.Backend, c *partition.Cluster, bound time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()
 	stands, err := b.Accept(ctx, *c)
 	return err == nil && stands.Epoch >= c.Epoch && stands.Accepted >= c.Accepted

@@ -19,6 +19,8 @@ type PromoteRequest struct {
 	To   string
 	// Stopped says that the server of the lost master is stopped, and that no process can write to it. Needed without leases.
 	Stopped bool
+	// Automatic says that no operator asks: the map must allow such promotions, and must not be within the cooldown of another.
+	Automatic bool
 }
 
 // Promoted is the result of a promotion.
@@ -141,17 +143,30 @@ func (r *Register) checkPromotion(ctx context.Context, q PromoteRequest) (*backe
 	if err := unusable(to); err != nil {
 		return nil, refusePromotion("%w", err)
 	}
-	if lost := r.backends.Named(q.Lost); lost != nil {
-		ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-		defer cancel()
-		if _, err := lost.Cluster(ctx); err == nil {
-			return nil, refusePromotion("%s answers: 'runnel move' takes its slots without losing a write; to promote in spite of that, stop its server first", q.Lost)
-		}
+	if r.lostAnswers(ctx, q) {
+		return nil, refusePromotion("%s answers: 'runnel move' takes its slots without losing a write; to promote in spite of that, stop its server first", q.Lost)
 	}
 	if err := r.checkSchemas(ctx); err != nil {
 		return nil, refusePromotion("%w", err)
 	}
 	return to, nil
+}
+
+// lostAnswers reports whether the lost master answers. For an automatic promotion the last poll says so: another attempt could
+// take long, and the polls have failed for a while.
+func (r *Register) lostAnswers(ctx context.Context, q PromoteRequest) bool {
+	lost := r.backends.Named(q.Lost)
+	switch {
+	case lost == nil:
+		return false
+	case q.Automatic:
+		_, answers := lost.AnsweredAt()
+		return answers
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	_, err := lost.Cluster(ctx)
+	return err == nil
 }
 
 // levelForPromotion lets a partition copy all writes of a lost master that other partitions hold, and returns the revision up to
@@ -264,6 +279,9 @@ func endOf(c *partition.Cluster, o partition.Origin) *partition.End {
 func beginPromotion(c partition.Cluster, q PromoteRequest) (partition.Cluster, error) {
 	lost := slices.Index(c.Masters, q.Lost)
 	m := underWay(&c)
+	if err := checkAutomatic(&c, q); err != nil {
+		return c, err
+	}
 	switch {
 	case lost < 0:
 		return c, refusePromotion("%s is not a master; the masters are %s", q.Lost, strings.Join(c.Masters, ", "))
@@ -288,6 +306,9 @@ func beginPromotion(c partition.Cluster, q PromoteRequest) (partition.Cluster, e
 		if int(owner) == lost {
 			slots = append(slots, uint16(slot))
 		}
+	}
+	if q.Automatic {
+		c.Failover.Cooling = c.Epoch
 	}
 	c.Epochs[q.Lost] = c.Epoch
 	c.Moves = append(c.Moves, partition.Move{Slots: partition.NewSlotSet(len(c.Slots), slots...), From: q.Lost, To: q.To, Began: c.Epoch, Lost: true, Stopped: q.Stopped})

@@ -16,6 +16,12 @@ import (
 // not collected, and expired entries not replaced.
 func RunSync(t *testing.T, r *Rig) (stop func()) {
 	t.Helper()
+	return RunSyncEach(t, r, 2*time.Millisecond)
+}
+
+// RunSyncEach is RunSync with a pass in each interval.
+func RunSyncEach(t *testing.T, r *Rig, interval time.Duration) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
 	s := runnelsync.New(r.Store, runnelsync.Options{Schedule: cron.Every(time.Second), Logger: slog.New(slog.DiscardHandler), CollectEvery: -1, SweepEvery: -1})
@@ -23,7 +29,7 @@ func RunSync(t *testing.T, r *Rig) (stop func()) {
 	group.Go(func() {
 		for ctx.Err() == nil {
 			s.Trigger()
-			time.Sleep(2 * time.Millisecond)
+			time.Sleep(interval)
 		}
 	})
 	stop = sync.OnceFunc(func() { cancel(); group.Wait() })

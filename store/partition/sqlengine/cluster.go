@@ -13,18 +13,19 @@ import (
 
 // clusterMap is the JSON of the column map.
 type clusterMap struct {
-	Masters []string         `json:"masters"`
-	Slots   []uint16         `json:"slots"`
-	Ends    []partition.End  `json:"ends,omitempty"`
-	Epochs  map[string]int64 `json:"epochs,omitempty"`
-	Voters  []string         `json:"voters,omitempty"`
-	Moves   []partition.Move `json:"moves,omitempty"`
-	Halted  string           `json:"halted,omitempty"`
-	Leases  partition.Leases `json:"leases,omitzero"`
+	Masters  []string           `json:"masters"`
+	Slots    []uint16           `json:"slots"`
+	Ends     []partition.End    `json:"ends,omitempty"`
+	Epochs   map[string]int64   `json:"epochs,omitempty"`
+	Voters   []string           `json:"voters,omitempty"`
+	Moves    []partition.Move   `json:"moves,omitempty"`
+	Halted   string             `json:"halted,omitempty"`
+	Leases   partition.Leases   `json:"leases,omitzero"`
+	Failover partition.Failover `json:"failover,omitzero"`
 }
 
 func mapText(c *partition.Cluster) ([]byte, error) {
-	return json.Marshal(clusterMap{c.Masters, c.Slots, c.Ends, c.Epochs, c.Voters, c.Moves, c.Halted, c.Leases})
+	return json.Marshal(clusterMap{c.Masters, c.Slots, c.Ends, c.Epochs, c.Voters, c.Moves, c.Halted, c.Leases, c.Failover})
 }
 
 // Cluster implements partition.Identity.
@@ -58,7 +59,7 @@ func (s *Engine) cluster(ctx context.Context, conn *Conn, lock string) (partitio
 		var m clusterMap
 		damage = json.Unmarshal(r.Bytes(4), &m)
 		c = partition.Cluster{ID: string(r.Bytes(0)), PartitionID: string(r.Bytes(1)), Name: string(r.Bytes(2)), Epoch: r.Int(3),
-			Masters: m.Masters, Slots: m.Slots, Ends: m.Ends, Epochs: m.Epochs, Voters: m.Voters, Moves: m.Moves, Halted: m.Halted, Leases: m.Leases}
+			Masters: m.Masters, Slots: m.Slots, Ends: m.Ends, Epochs: m.Epochs, Voters: m.Voters, Moves: m.Moves, Halted: m.Halted, Leases: m.Leases, Failover: m.Failover}
 		if hasBallots {
 			c.Promised, c.Accepted, c.Chosen = r.Int(5), r.Int(6), r.Int(7)
 		}

@@ -43,6 +43,11 @@ func Describe(out io.Writer, s *store.Store, configured []string) error {
 	if err := DescribeLeases(out, s); err != nil {
 		return err
 	}
+	if m.Failover.After > 0 {
+		if err := DescribeFailover(out, s); err != nil {
+			return err
+		}
+	}
 	if !m.Confirmed {
 		fmt.Fprintln(out, "a majority of the voters has not confirmed this map: start 'runnel serve', which completes the change")
 	}
@@ -82,6 +87,23 @@ func DescribeLeases(out io.Writer, s *store.Store) error {
 	text := "no master leases"
 	if m.Lease > 0 {
 		text = "master leases of " + m.Lease.String()
+	}
+	_, err := fmt.Fprintln(out, text)
+	return err
+}
+
+// DescribeFailover writes when processes replace lost masters by themselves.
+func DescribeFailover(out io.Writer, s *store.Store) error {
+	m := s.ClusterMap()
+	if m == nil {
+		return errNotReached
+	}
+	text := "lost masters are replaced by 'runnel promote' alone"
+	if f := m.Failover; f.After > 0 {
+		text = fmt.Sprintf("lost masters are replaced after %s, and no other within %s", f.After, f.Cooldown)
+		if f.Cooling > 0 {
+			text += fmt.Sprintf("; in epoch %d one was, and none is until that time is over, or 'runnel failover ack'", f.Cooling)
+		}
 	}
 	_, err := fmt.Fprintln(out, text)
 	return err

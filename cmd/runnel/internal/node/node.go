@@ -90,7 +90,7 @@ func newNode(o Options) (*node, error) {
 			return nil, err
 		}
 	}
-	n.store, err = OpenStore(o.Config, o.Logger, store.Options{OnReach: n.onReach, OnCommit: func() {
+	n.store, err = OpenStore(o.Config, o.Logger, store.Options{Promotes: !o.NoSync, OnReach: n.onReach, OnCommit: func() {
 		select {
 		case wake <- struct{}{}:
 		default: // a pass is due anyway

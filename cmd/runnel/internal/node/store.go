@@ -26,8 +26,8 @@ func NewLogger(w io.Writer, c config.Log) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, o))
 }
 
-// OpenStore opens the store of a configuration, and connects to nothing yet. Of more, only Init, OnCommit and OnReach
-// are used.
+// OpenStore opens the store of a configuration, and connects to nothing yet. Of more, only Init, Promotes,
+// OnCommit and OnReach are used.
 func OpenStore(c *config.Config, log *slog.Logger, more store.Options) (*store.Store, error) {
 	parts, err := openPartitions(c, c.Partitions, log)
 	if err != nil {
@@ -47,6 +47,7 @@ func OpenStore(c *config.Config, log *slog.Logger, more store.Options) (*store.S
 		Timeout:       c.Store.Timeout,
 		Quotas:        quotas(c),
 		Init:          more.Init,
+		Promotes:      more.Promotes,
 		Logger:        log,
 		OnCommit:      more.OnCommit,
 		OnReach:       more.OnReach,

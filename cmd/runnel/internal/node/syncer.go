@@ -20,7 +20,7 @@ import (
 func RunSync(ctx context.Context, o Options) error {
 	n := &node{file: o.File, config: o.Config, log: o.Logger}
 	var err error
-	if n.store, err = OpenStore(o.Config, o.Logger, store.Options{OnReach: n.onReach}); err != nil {
+	if n.store, err = OpenStore(o.Config, o.Logger, store.Options{Promotes: true, OnReach: n.onReach}); err != nil {
 		return err
 	}
 	if n.syncer, err = NewSyncer(o.Config, n.store, o.Logger, nil); err != nil {
