@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/internal/storetest"
@@ -137,20 +138,15 @@ func TestNewVotersNeedAMajorityToo(t *testing.T) {
 // TestProcessWithFormerVotersLearnsTheNew: a process that has not heard of a change cannot rely on the former voters.
 func TestProcessWithFormerVotersLearnsTheNew(t *testing.T) {
 	r, _ := newVoting(t)
-	old := secondProcess(t, r)
-	for _, p := range old.Parts { // it polls no row of the cluster, until a write fails
-		p.Fail(func(op string) error {
-			if op == memory.OpPositions {
-				return partition.ErrUnavailable
-			}
-			return nil
-		})
+	old := &storetest.Rig{}
+	for _, p := range r.Parts {
+		old.Parts = append(old.Parts, p.Reopen())
 	}
+	o := storetest.Options()
+	o.Poll = time.Hour // it reads no row of the cluster, until a write fails
+	old.Start(t, o, "p0")
 	if err := r.AddVoter(t.Context(), "p3"); err != nil {
 		t.Fatal(err)
-	}
-	for _, p := range old.Parts {
-		p.Fail(nil)
 	}
 	if _, err := write(old); err == nil {
 		wantVoters(t, old, "p0", "p1", "p2", "p3")
