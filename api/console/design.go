@@ -101,6 +101,7 @@ var functions = template.FuncMap{
 		return strings.TrimPrefix(wire.Path(prefix, string(name)), "/")
 	},
 	"stamp":  stamp,
+	"words":  func(s string) string { return strings.ReplaceAll(s, "_", " ") },
 	"within": func(t time.Time) string { return "in " + span(time.Until(t)) },
 }
 
@@ -153,7 +154,7 @@ func digits(n any) string {
 
 // icon draws one of the icons.
 func icon(name string) template.HTML {
-	return template.HTML(`<svg class="icon" viewBox="0 0 20 20" aria-hidden="true"><path d="` + icons[name] + `"/></svg>`) // constants alone
+	return template.HTML(`<svg class="icon" width="18" height="18" viewBox="0 0 20 20" aria-hidden="true"><path d="` + icons[name] + `"/></svg>`) // constants alone
 }
 
 var icons = map[string]string{

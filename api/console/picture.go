@@ -38,7 +38,7 @@ type way struct {
 const (
 	boxWidth  = 208
 	boxHeight = 92
-	gapWide   = 24
+	gapWide   = 36
 	gapHigh   = 56
 	margin    = 8
 )
@@ -56,7 +56,11 @@ func drawPicture(rows []partitionRow, columns int) *picture {
 	last := p.place(replicas, columns, p.Height)
 	for _, from := range first {
 		for _, to := range last {
-			p.Ways = append(p.Ways, way{connect(from, to, columns == 1), to.Links})
+			l := to.Links
+			if from.Level == broken {
+				l = broken
+			}
+			p.Ways = append(p.Ways, way{connect(from, to, columns == 1), l})
 		}
 	}
 	for i := 1; i < len(first); i++ { // masters copy from each other
@@ -78,7 +82,7 @@ func (p *picture) place(rows []partitionRow, columns, top int) []box {
 	for i, row := range rows {
 		inRow := min(columns, len(rows)-i/columns*columns)
 		left := (p.Width - inRow*(boxWidth+gapWide) + gapWide) / 2
-		b := box{X: left + i%columns*(boxWidth+gapWide), Y: top + i/columns*(boxHeight+gapHigh), Name: shorten(string(row.Name), 20), Full: string(row.Name),
+		b := box{X: left + i%columns*(boxWidth+gapWide), Y: top + i/columns*(boxHeight+gapHigh), Name: shorten(string(row.Name), 18), Full: string(row.Name),
 			Role: row.Role, Kind: row.Kind, State: strings.ReplaceAll(row.State, "_", " "), Lag: row.Lag, Level: row.Level, Links: row.Behind}
 		if row.Level == broken {
 			b.Links = broken
