@@ -371,3 +371,57 @@ func TestFailoverThatCannotBeSetChangesNothing(t *testing.T) {
 		}
 	})
 }
+
+// TestPartitionsThatCannotBePromotedAreRefused: whoever asks, before anything is changed, with the way out.
+func TestPartitionsThatCannotBePromotedAreRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newAutomatic(t, 5, 1)
+		for _, i := range []int{2, 3} {
+			at, err := r.Parts[i].Positions(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := at.Origins["p0"]
+			if err := r.Parts[i].Apply(t.Context(), partition.Copy{Origin: "p0", From: p.Revision, To: p.Revision, Goal: p.Revision + 100}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		refused := func(name string, q store.PromoteRequest, want error, says string) {
+			t.Helper()
+			epoch := r.ClusterMap().Epoch
+			_, err := r.Promote(t.Context(), q, noStages)
+			if !errors.Is(err, want) || !strings.Contains(err.Error(), says) {
+				t.Errorf("%s: %v", name, err)
+			}
+			if m := r.ClusterMap(); m.Epoch != epoch || m.Move != nil || m.Masters[0].Name != "p0" {
+				t.Fatalf("%s: %+v", name, m)
+			}
+		}
+		refused("a master that answers", store.PromoteRequest{Lost: "p0", To: "p4", Automatic: true}, store.ErrPromoteRefused, "p0 answers")
+		lose(0, r)
+		time.Sleep(2 * time.Second)
+		lose(4, r)
+		refused("a voter without copies", store.PromoteRequest{Lost: "p0", To: "p1"}, store.ErrPromoteRefused, "let the sync process fill this one")
+		refused("a voter amid a catch-up", store.PromoteRequest{Lost: "p0", To: "p2"}, store.ErrPromoteRefused, "a mixture of moments")
+		refused("a voter that does not answer", store.PromoteRequest{Lost: "p0", To: "p4"}, store.ErrPromoteRefused, "p4 cannot be used")
+		refused("an unknown name", store.PromoteRequest{Lost: "p0", To: "p9"}, store.ErrPromoteRefused, `no partition named "p9" is configured`)
+		refused("an unknown master", store.PromoteRequest{Lost: "p9", To: "p2"}, store.ErrPromoteRefused, "p9 is not a master; the masters are p0")
+		refused("a master without its own place", store.PromoteRequest{Lost: "p0", To: "p0"}, store.ErrPromoteRefused, "its own place")
+		lose(1, r)
+		lose(2, r)
+		r.Parts[4].Fail(nil)
+		time.Sleep(2 * time.Second)
+		refused("no majority", store.PromoteRequest{Lost: "p0", To: "p4"}, store.ErrNoMajority, "3 of 5 are needed")
+		if err := r.SetFailover(t.Context(), 0, 0); !errors.Is(err, store.ErrNoMajority) {
+			t.Errorf("no majority: %v", err)
+		}
+		r.Parts[2].Fail(nil)
+		wantReplaced(t, r, 0, mostOfLoss, "p4")
+		lose(4, r)
+		time.Sleep(2 * time.Second)
+		_, err := r.Promote(t.Context(), store.PromoteRequest{Lost: "p4", To: "p3", Automatic: true}, noStages)
+		if !errors.Is(err, store.ErrPromoteRefused) || !strings.Contains(err.Error(), "runnel failover ack") {
+			t.Errorf("within the cooldown: %v", err)
+		}
+	})
+}

@@ -187,13 +187,13 @@ func (r *Register) levelForPromotion(ctx context.Context, lost partition.Origin,
 		case source == nil && at.Whole():
 			return at.Revision, nil
 		case source == nil:
-			return 0, refusePromotion("%s holds the writes of %s up to %d of %d only, a mixture of moments, and no partition that answers holds the rest", to.Name(), lost, at.Revision, at.Goal)
+			return 0, refusePromotion("%s holds the writes of %s up to %d of %d only, a mixture of moments, and no partition that answers holds the rest: promote another partition, or bring one back that holds it", to.Name(), lost, at.Revision, at.Goal)
 		default:
 			_, err = partition.CatchUpJointly(ctx, source, to, at, 0)
 		}
 		select {
 		case <-ctx.Done():
-			return 0, refusePromotion("%s lacks writes that another partition holds, after %s: %w", to.Name(), levelTimeout, cmp.Or(err, ctx.Err()))
+			return 0, refusePromotion("%s lacks writes that another partition holds, after %s: promote another partition, or let the sync process fill this one: %w", to.Name(), levelTimeout, cmp.Or(err, ctx.Err()))
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
