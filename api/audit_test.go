@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 	"sync"
@@ -269,6 +270,28 @@ func TestNoItemIsDoneWithoutARequiredLine(t *testing.T) {
 	}
 	if entries, _, err := n.Partitions[0].List(t.Context(), partition.Span{From: "k/", To: "k0", Limit: 10}); err != nil || len(entries) != 0 {
 		t.Errorf("stored %v, %v", entries, err)
+	}
+}
+
+// TestActsOfTheConsoleAreThoseOfTheRoutes: a form leaves the line of the route that it uses, with the key of the browser.
+func TestActsOfTheConsoleAreThoseOfTheRoutes(t *testing.T) {
+	f := &auditFile{}
+	n := newAudited(t, f, audit.Options{}, false)
+	submit := func(page, form, cookie string) *http.Response {
+		return n.Do(t, "POST", "/console/"+page, form, "Content-Type", "application/x-www-form-urlencoded", "Cookie", cookie, "Sec-Fetch-Site", "same-origin", "X-Forwarded-Proto", "https").Result()
+	}
+	var cookie string
+	for _, c := range submit("signin", "key=orders", "").Cookies() {
+		cookie = c.Name + "=" + c.Value
+	}
+	submit("edit", "new=true&key=orders/1&value=v&content_type=text/plain", cookie)
+	submit("renew", "key=orders/1&ttl=1h", cookie)
+	submit("delete", "key=orders/1&etag=*", cookie)
+	submit("edit", "new=true&key=other&value=v&content_type=text/plain", cookie)
+	want := []string{`sign-in orders POST /v1/session 204`, `write orders PUT /v1/keys/{key} "orders/1" 201`, `write orders POST /v1/keys/{key} "orders/1" 204`, `delete orders DELETE /v1/keys/{key} "orders/1" 204`,
+		`refuse orders PUT /v1/keys/{key} "other" 403`, `refuse orders POST /console/{page} 403`}
+	if diff := cmp.Diff(want, f.take(t)); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
 	}
 }
 

@@ -67,6 +67,9 @@ func New(s *exchange.Shared, o Options) *Console {
 		"promote": {act: promotePartition},
 		"signout": {act: signOut},
 		"sync":    {act: runPass},
+
+		"overview": {show: showOverview}, // after a form; the first page is at the root
+
 	}}
 }
 

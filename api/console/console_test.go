@@ -38,6 +38,22 @@ type browser struct {
 	behind  bool // replicas stay behind
 }
 
+// follow checks that the address after a form leads to a page.
+func (b *browser) follow(t *testing.T, page, location string) {
+	t.Helper()
+	from, err := url.Parse(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to, err := from.Parse(location)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := b.visit(t, to.String()); w.Code >= 400 && w.Code != 403 && !b.behind {
+		t.Errorf("%s leads to %s, which is %d %s", page, location, w.Code, w.Body)
+	}
+}
+
 // visit opens a page when every replica is up to date.
 func (b *browser) visit(t *testing.T, target string) *httptest.ResponseRecorder {
 	t.Helper()
@@ -55,7 +71,11 @@ func (b *browser) submit(t *testing.T, page string, fields ...string) *httptest.
 		form.Add(fields[i], fields[i+1])
 	}
 	headers := append(b.headers(), "Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "same-origin")
-	return b.take(b.Do(t, "POST", console.Path+page, form.Encode(), headers...))
+	w := b.take(b.Do(t, "POST", console.Path+page, form.Encode(), headers...))
+	if w.Code == 303 {
+		b.follow(t, console.Path+page, w.Header().Get("Location"))
+	}
+	return w
 }
 
 func (b *browser) headers() []string {

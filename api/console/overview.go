@@ -166,7 +166,7 @@ func runPass(v *visit, _ url.Values) error {
 	if _, err := v.send(http.MethodPost, "/v1/sync", nil, nil, nil); err != nil {
 		return err
 	}
-	return v.redirect("", url.Values{"note": {"synced"}})
+	return v.redirect("overview", url.Values{"note": {"synced"}})
 }
 
 // mastersFirst orders rows for the picture: masters, then replicas.

@@ -228,7 +228,7 @@ func navigation(s sender, name string) (items []navItem) {
 		items = append(items, navItem{page, title, icon, name == page || slices.Contains(below, name)})
 	}
 	if s.Monitor {
-		add("", "Overview", "overview")
+		add("", "Overview", "overview", "overview")
 	}
 	add("keys", "Keys", "keys", "key", "edit", "new")
 	add("changes", "Changes", "changes")
