@@ -18,7 +18,7 @@ const module = "github.com/runnelkv/runnel"
 // row takes the row of the nearest folder above.
 var arrows = map[string][]string{
 	"cmd/runnel":                       {"config", "api/client", "api/wire", "cmd/runnel/internal/archive", "cmd/runnel/internal/bank", "cmd/runnel/internal/console", "cmd/runnel/internal/doctor", "cmd/runnel/internal/keys", "cmd/runnel/internal/load", "cmd/runnel/internal/migrate", "cmd/runnel/internal/moves", "cmd/runnel/internal/node", "cmd/runnel/internal/session", "cmd/runnel/internal/transfer", "store", "cmd/runnel/internal/files", "cmd/runnel/internal/ledger", "cmd/runnel/internal/locks", "cmd/runnel/internal/terraform", "cmd/runnel/internal/verification", "store/verify"},
-	"cmd/runnel/internal/archive":      {"config", "cmd/runnel/internal/console", "cmd/runnel/internal/node", "store/backup", "store/partition"},
+	"cmd/runnel/internal/archive":      {"config", "cmd/runnel/internal/console", "cmd/runnel/internal/node", "store", "store/backup", "store/file", "store/partition"},
 	"cmd/runnel/internal/bank":         {"api/client", "cmd/runnel/internal/console"},
 	"cmd/runnel/internal/console":      {},
 	"cmd/runnel/internal/doctor":       {"config", "cmd/runnel/internal/node", "store/partition/mysql"},

@@ -15,6 +15,8 @@ replaced as a whole after the backup is complete.
 Without --partition the first replica that holds everything is backed up, or else the first such master. A partition
 that is being filled or amid a catch-up is refused, unless --incomplete is given.
 
+The contents of files are read from whichever partition has them; --without-contents leaves them out.
+
 With --since the backup holds only what has changed since an earlier backup, its base. To restore it, the base is needed
 too. If deletions since the base have been collected, take a full backup.
 
@@ -47,6 +49,7 @@ func newBackup(p *program) *cobra.Command {
 	cmd.Flags().StringVar(&o.Partition, "partition", "", "the `NAME` of the partition")
 	cmd.Flags().StringVar(&o.Since, "since", "", "back up only the changes since the backup in `FILE`")
 	cmd.Flags().BoolVar(&o.Incomplete, "incomplete", false, "accept a partition that is being filled or amid a catch-up")
+	cmd.Flags().BoolVar(&o.NoContents, "without-contents", false, "leave out the contents of files of more than 64 KiB")
 	cmd.AddCommand(newBackupVerify(p))
 	return cmd
 }

@@ -22,6 +22,7 @@ type frameKind byte
 const (
 	headerFrame frameKind = 'H' // JSON of Header; the first frame
 	blockFrame  frameKind = 'B' // entries of an origin, see appendBlock
+	chunkFrame  frameKind = 'C' // the data of a chunk of a file; after all blocks
 	footerFrame frameKind = 'F' // JSON of Footer; the last frame
 )
 

@@ -12,10 +12,11 @@ import (
 
 // Header is the beginning of a backup.
 type Header struct {
-	ID        string    `json:"id"`              // of the backup: 128 random bits in hex
-	Since     string    `json:"since,omitempty"` // ID of the base of an incremental backup
-	CreatedAt time.Time `json:"created_at"`      // the partition's clock at the moment of the view
-	Version   string    `json:"version"`         // of the program
+	ID        string    `json:"id"`                 // of the backup: 128 random bits in hex
+	Since     string    `json:"since,omitempty"`    // ID of the base of an incremental backup
+	CreatedAt time.Time `json:"created_at"`         // the partition's clock at the moment of the view
+	Version   string    `json:"version"`            // of the program
+	Contents  bool      `json:"contents,omitempty"` // the chunks of the files of all entries follow the blocks
 
 	// The partition and its cluster row.
 	ClusterID   string          `json:"cluster_id"`
@@ -54,8 +55,10 @@ type Footer struct {
 	Entries    int64                       `json:"entries"`    // tombstones included
 	Tombstones int64                       `json:"tombstones"` // among the entries
 	Bytes      int64                       `json:"bytes"`      // of values
-	Newest     map[partition.Origin][]Mark `json:"newest"`     // of each origin, the newest entries that the partition held, newest first
-	Digest     string                      `json:"digest"`     // xxh3-64 of the heads of all frames before, in hex
+	Chunks     int64                       `json:"chunks,omitempty"`
+	ChunkBytes int64                       `json:"chunk_bytes,omitempty"`
+	Newest     map[partition.Origin][]Mark `json:"newest"` // of each origin, the newest entries that the partition held, newest first
+	Digest     string                      `json:"digest"` // xxh3-64 of the heads of all frames before, in hex
 }
 
 // Mark identifies a version of an entry.

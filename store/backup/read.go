@@ -18,6 +18,12 @@ type Reader struct {
 	last   partition.Revision
 }
 
+// piece is a part of a backup: a block, or the data of a chunk, which is valid until the following piece.
+type piece struct {
+	block
+	chunk []byte // nil: a block
+}
+
 // NewReader reads the header of a backup. A backup that is damaged, cut off, or of another format is a
 // *DamageError, here and in the other functions that read backups.
 func NewReader(r io.Reader) (*Reader, error) {
@@ -43,25 +49,43 @@ func NewReader(r io.Reader) (*Reader, error) {
 	return b, nil
 }
 
-// nextBlock returns the next block, or io.EOF after the end was checked.
-func (b *Reader) nextBlock() (block, error) {
+// next returns the next piece, or io.EOF after the end was checked.
+func (b *Reader) next() (piece, error) {
 	begin := b.frames.offset
-	kind, payload, err := b.frames.readFrame(string(blockFrame) + string(footerFrame))
-	if err != nil {
-		return block{}, err
-	}
-	if kind == footerFrame {
-		return block{}, b.finish(begin, payload)
+	kind, payload, err := b.frames.readFrame(b.expected())
+	switch {
+	case err != nil:
+		return piece{}, err
+	case kind == footerFrame:
+		return piece{}, b.finish(begin, payload)
+	case kind == chunkFrame:
+		if err := checkChunk(payload); err != nil {
+			return piece{}, b.frames.damage(begin, err.Error())
+		}
+		b.totals.countChunk(payload)
+		return piece{chunk: payload}, nil
 	}
 	k, err := parseBlock(payload)
 	if err == nil {
 		err = b.checkOrder(k)
 	}
 	if err != nil {
-		return block{}, b.frames.damage(begin, err.Error())
+		return piece{}, b.frames.damage(begin, err.Error())
 	}
 	b.totals.count(k)
-	return k, nil
+	return piece{block: k}, nil
+}
+
+// expected returns the kinds of frames that may follow.
+func (b *Reader) expected() string {
+	kinds := string(footerFrame)
+	if b.Contents {
+		kinds += string(chunkFrame)
+	}
+	if b.totals.Chunks == 0 {
+		kinds += string(blockFrame)
+	}
+	return kinds
 }
 
 // checkOrder checks that a block follows the blocks before: origins in the order of the header, revisions
@@ -95,6 +119,7 @@ func (b *Reader) finish(begin int64, payload []byte) error {
 		return b.frames.damage(begin, "its footer cannot be decoded")
 	}
 	if t := b.totals; f.Blocks != t.Blocks || f.Entries != t.Entries || f.Tombstones != t.Tombstones || f.Bytes != t.Bytes ||
+		f.Chunks != t.Chunks || f.ChunkBytes != t.ChunkBytes ||
 		f.Digest != digestText(b.frames.digest.Sum64()) {
 		return b.frames.damage(begin, "its footer differs from its blocks")
 	}
@@ -117,7 +142,7 @@ func Check(r io.Reader, progress func(added int)) (Summary, error) {
 	}
 	defer b.Close()
 	for {
-		k, err := b.nextBlock()
+		k, err := b.next()
 		if errors.Is(err, io.EOF) {
 			return Summary{b.Header, b.totals}, nil
 		}

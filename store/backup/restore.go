@@ -161,12 +161,14 @@ func (r *restoring) arrived() bool {
 // applyAll applies a backup, and then the positions of all its origins.
 func (r *restoring) applyAll(ctx context.Context, b *Reader) error {
 	for {
-		k, err := b.nextBlock()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err == nil {
-			err = r.applyBlock(ctx, k)
+		k, err := b.next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return r.applyPositions(ctx, b)
+		case err == nil && k.chunk != nil:
+			err = r.p.PutChunk(ctx, partition.HashChunk(k.chunk), k.chunk)
+		case err == nil:
+			err = r.applyBlock(ctx, k.block)
 		}
 		if err != nil {
 			return err
@@ -175,6 +177,10 @@ func (r *restoring) applyAll(ctx context.Context, b *Reader) error {
 			r.progress(len(k.entries))
 		}
 	}
+}
+
+// applyPositions applies the positions of a backup, whose pieces were applied.
+func (r *restoring) applyPositions(ctx context.Context, b *Reader) error {
 	for _, o := range b.Origins {
 		if r.at[o.Name].Revision <= o.Revision {
 			if err := r.apply(ctx, o.Name, o.Revision, nil); err != nil {

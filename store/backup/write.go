@@ -19,6 +19,15 @@ type Options struct {
 	Incomplete bool            // accept a partition that is being filled or amid a catch-up
 	Version    string          // of the program, for the header
 	Progress   func(added int) // called after each block with the number of its entries; may be nil
+	Contents   Contents        // of files; nil: the backup has none
+}
+
+// Contents finds the contents of files.
+type Contents interface {
+	// Note is called with each entry of the backup.
+	Note(e *partition.Entry)
+	// Each calls write with the data of each chunk that the entries name. The first error of write ends the calls and is returned.
+	Each(ctx context.Context, write func(data []byte) error) error
 }
 
 // ErrDamaged: the partition holds an entry with a wrong checksum.
@@ -37,7 +46,8 @@ func Write(ctx context.Context, p partition.Partition, w io.Writer, o Options) (
 		return Summary{}, err
 	}
 	defer v.Close()
-	b := writing{view: v, progress: o.Progress, Summary: Summary{Header: headerOf(v, p.Kind())}}
+	b := writing{view: v, progress: o.Progress, contents: o.Contents, Summary: Summary{Header: headerOf(v, p.Kind())}}
+	b.Header.Contents = o.Contents != nil
 	b.Version, b.Newest = o.Version, make(map[partition.Origin][]Mark)
 	if err := b.checkSource(ctx, p, o); err != nil {
 		return Summary{}, err
@@ -58,6 +68,7 @@ type writing struct {
 	frames   *frameWriter
 	payload  []byte // of a block; the memory is reused
 	progress func(int)
+	contents Contents // may be nil
 }
 
 // checkSource checks that the partition can be backed up as the options say.
@@ -99,6 +110,11 @@ func (b *writing) writeFile(ctx context.Context) error {
 	}
 	for _, o := range b.Origins {
 		if err := b.writeOrigin(ctx, o); err != nil {
+			return err
+		}
+	}
+	if b.contents != nil {
+		if err := b.contents.Each(ctx, b.writeChunk); err != nil {
 			return err
 		}
 	}
@@ -153,10 +169,37 @@ func (b *writing) writeBlock(k block) error {
 	}
 	b.count(k)
 	b.noteNewest(k)
+	if b.contents != nil {
+		for i := range k.entries {
+			b.contents.Note(&k.entries[i])
+		}
+	}
 	if b.progress != nil {
 		b.progress(len(k.entries))
 	}
 	return nil
+}
+
+func (b *writing) writeChunk(data []byte) error {
+	if err := checkChunk(data); err != nil {
+		return err
+	}
+	_, err := b.frames.writeFrame(chunkFrame, data)
+	b.countChunk(data)
+	return err
+}
+
+func checkChunk(data []byte) error {
+	if len(data) == 0 || len(data) > partition.MaxChunkBytes {
+		return fmt.Errorf("a chunk has %d bytes", len(data))
+	}
+	return nil
+}
+
+// countChunk adds a chunk to the totals.
+func (f *Footer) countChunk(data []byte) {
+	f.Chunks++
+	f.ChunkBytes += int64(len(data))
 }
 
 // count adds a block to the totals.

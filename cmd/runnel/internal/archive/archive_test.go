@@ -17,6 +17,7 @@ import (
 	"github.com/runnelkv/runnel/config"
 	"github.com/runnelkv/runnel/store"
 	"github.com/runnelkv/runnel/store/backup"
+	"github.com/runnelkv/runnel/store/file"
 	"github.com/runnelkv/runnel/store/partition"
 )
 
@@ -273,5 +274,83 @@ func TestInterruptedCommandsSaySo(t *testing.T) {
 	err := Restore(ctx, &s.Streams, to, RestoreOptions{Files: []string{"-"}, Partition: to.Partitions[1].Name})
 	if err == nil || !strings.HasSuffix(err.Error(), "interrupted; repeat the command to continue") {
 		t.Errorf("the restore: %v", err)
+	}
+}
+
+// keepFile stores a file of two chunks on the partitions of a configuration: the first chunk on one partition, the second on another.
+func keepFile(t *testing.T, c *config.Config, name string, chunks [2][]byte, at [2]int) {
+	t.Helper()
+	err := withPartitions(&newScreen(nil, false).Streams, c, func(ps partitions) error {
+		for _, p := range ps.all {
+			if err := p.Prepare(t.Context()); err != nil {
+				return err
+			}
+		}
+		m := fmt.Appendf(nil, `{"size":%d,"chunk_bytes":%d}`+"\n", len(chunks[0])+len(chunks[1]), len(chunks[0]))
+		for i, data := range chunks {
+			hash := partition.HashChunk(data)
+			m = append(m, hash[:]...)
+			if err := ps.all[at[i]].PutChunk(t.Context(), hash, data); err != nil {
+				return err
+			}
+		}
+		if _, err := file.ParseManifest(m); err != nil {
+			return err
+		}
+		e := partition.Entry{Key: store.Files.Key(name), Value: m, Size: int64(len(m)), Checksum: partition.Checksum(m)}
+		_, err := ps.all[0].Commit(t.Context(), partition.Batch{Epoch: 1, Revisions: 1, Write: []partition.Entry{e}})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestBackupHasTheContentsOfFiles: chunks come from whichever partition has a whole copy, and a restore stores them. A file without a
+// whole copy is named, and the backup holds everything else.
+func TestBackupHasTheContentsOfFiles(t *testing.T) {
+	c, s := cluster(t, 3), newScreen(nil, false)
+	chunks := [2][]byte{bytes.Repeat([]byte("a"), 1000), []byte("end")}
+	lost := [2][]byte{bytes.Repeat([]byte("b"), 1000), []byte("gone")}
+	keepFile(t, c, "kept", chunks, [2]int{0, 2})
+	backups := t.TempDir()
+	whole, partial, without := filepath.Join(backups, "whole"), filepath.Join(backups, "partial"), filepath.Join(backups, "without")
+	if err := Take(t.Context(), &s.Streams, c, TakeOptions{File: whole, Partition: "partition-0"}); err != nil || !strings.Contains(s.out.String(), "2 chunks, 1003 B") {
+		t.Errorf("%v\n%s", err, &s.out)
+	}
+	keepFile(t, c, "lost", lost, [2]int{1, 2})
+	err := withPartitions(&s.Streams, c, func(ps partitions) error {
+		return errors.Join(ps.all[1].Prepare(t.Context()), ps.all[1].PutChunk(t.Context(), partition.HashChunk(lost[0]), []byte("damaged")))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Take(t.Context(), &s.Streams, c, TakeOptions{File: partial, Partition: "partition-0"}); err == nil || !strings.Contains(err.Error(), `copy: ["lost"]`) {
+		t.Errorf("with a damaged chunk: %v", err)
+	}
+	if err := Take(t.Context(), &s.Streams, c, TakeOptions{File: without, Partition: "partition-0", NoContents: true}); err != nil {
+		t.Error(err)
+	}
+	for file, want := range map[string]int{whole: 2, partial: 3, without: 0} {
+		target := config.Default(filepath.Join(t.TempDir(), "data"))
+		if err := Restore(t.Context(), &s.Streams, target, RestoreOptions{Files: []string{file}, NewCluster: true}); err != nil {
+			t.Fatal(err)
+		}
+		err := withPartitions(&s.Streams, target, func(ps partitions) error {
+			if err := ps.all[0].Prepare(t.Context()); err != nil {
+				return err
+			}
+			infos, err := ps.all[0].ListChunks(t.Context(), nil, 10)
+			if err != nil || len(infos) != want {
+				t.Errorf("%s: %d chunks were restored, want %d: %v", file, len(infos), want, err)
+			}
+			if data, err := ps.all[0].GetChunk(t.Context(), partition.HashChunk(chunks[1]), nil); want > 0 && (err != nil || !bytes.Equal(data, chunks[1])) {
+				t.Errorf("%s: a chunk of another partition: %q, %v", file, data, err)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }

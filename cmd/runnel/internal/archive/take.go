@@ -22,6 +22,7 @@ type TakeOptions struct {
 	Partition  string // name; empty: the first replica that can be backed up, or else the first master
 	Since      string // file of the base; empty: a full backup
 	Incomplete bool   // see backup.Options
+	NoContents bool   // leave out the contents of files that are not kept in their manifests
 	Version    string // of the program
 }
 
@@ -43,27 +44,37 @@ func Take(ctx context.Context, s *console.Streams, c *config.Config, o TakeOptio
 		if err != nil {
 			return err
 		}
-		return take(ctx, s, p, base, o)
+		return ps.take(ctx, s, p, base, o)
 	})
 }
 
-func take(ctx context.Context, s *console.Streams, p partition.Partition, base *backup.Summary, o TakeOptions) error {
+func (ps partitions) take(ctx context.Context, s *console.Streams, p partition.Partition, base *backup.Summary, o TakeOptions) error {
 	progress := s.NewProgress("backup of "+p.Name(), -1, console.UnitEntries)
-	defer progress.Finish()
+	defer func() { progress.Finish() }()
 	options := backup.Options{Since: base, Incomplete: o.Incomplete, Version: o.Version, Progress: func(n int) { progress.Add(int64(n)) }}
+	check := func() error { return nil }
+	if !o.NoContents {
+		found := ps.newContents(p)
+		found.begin = func() {
+			progress.Finish()
+			progress = s.NewProgress("contents of files", -1, console.UnitBytes)
+		}
+		found.add = func(bytes int) { progress.Add(int64(bytes)) }
+		options.Contents, check = found, found.check
+	}
 	if o.File == "-" {
 		taken, err := backup.Write(ctx, p, s.Out, options)
 		if err != nil {
 			return orEnd(ctx, err)
 		}
-		return report(s.Err, "", taken)
+		return errors.Join(report(s.Err, "", taken), check())
 	}
 	taken, err := takeFile(ctx, p, o.File, options)
 	if err != nil {
 		return orEnd(ctx, err)
 	}
 	progress.Finish()
-	return report(s.Out, "", taken)
+	return errors.Join(report(s.Out, "", taken), check())
 }
 
 // isSameFile reports whether two paths lead to the same file.
@@ -165,6 +176,9 @@ func report(w io.Writer, file string, s backup.Summary) error {
 	}
 	_, err := fmt.Fprintf(w, "%s of %s, epoch %d, taken at %s, %s: %d entries, %d of them tombstones, %s of values\n", console.Line(kind), console.Line(s.Partition), s.Epoch,
 		s.CreatedAt.Format(time.RFC3339), complete, s.Entries, s.Tombstones, humanize.IBytes(uint64(s.Bytes)))
+	if err == nil && s.Contents {
+		_, err = fmt.Fprintf(w, "  the contents of files: %d chunks, %s\n", s.Chunks, humanize.IBytes(uint64(s.ChunkBytes)))
+	}
 	for _, o := range s.Origins {
 		if err == nil {
 			_, err = fmt.Fprintf(w, "  %s up to revision %d\n", console.Line(string(o.Name)), o.Revision)
