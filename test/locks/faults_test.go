@@ -195,7 +195,7 @@ func (b *testbed) setClock() {
 	for next == before {
 		next = time.Duration(b.random.IntN(5)-2) * time.Second
 	}
-	e := event{Kind: stepped, TTL: max(0, next-before), Sent: now()}
+	e := event{Kind: stepped, TTL: max(0, next-before), Back: max(0, before-next), Sent: now()}
 	b.database[b.master].SetClock(b.t, next)
 	e.Answered = now()
 	b.steps[b.master] = next

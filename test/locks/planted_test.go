@@ -55,6 +55,13 @@ func TestChecksFindPlantedFaults(t *testing.T) {
 		e = append(e, event{Kind: stepped, Sent: 25 * ms, Answered: 26 * ms, TTL: time.Second}, event{Kind: stepped, Sent: 2500 * ms, Answered: 2501 * ms, TTL: time.Second})
 		runnel.WantFaults(t, "a clock that was set forward", newHistory(e).check(), false)
 	}
+	// A clock that was set back excuses a grant before the expiry by that clock, and no more.
+	for by, wants := range map[time.Duration]bool{10 * time.Millisecond: false, 9 * time.Millisecond: true} {
+		e := planted()
+		e[3].Expires -= 20_000
+		e = append(e, event{Kind: stepped, Sent: 1200 * ms, Answered: 1201 * ms, Back: by})
+		runnel.WantFaults(t, "a clock that was set back", newHistory(e).check(), wants)
+	}
 	c := newHistory(planted()).count(510 * ms)
 	if c != (counts{grants: 4, renewals: 1, writes: 2, refusals: 2}) {
 		t.Errorf("the counts are %+v", c)

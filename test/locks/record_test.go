@@ -15,7 +15,7 @@ const (
 	released = "released" // recorded before the request is sent
 	written  = "written"  // a write with the fence that was answered as stored
 	refused  = "refused"  // a write with the fence that was answered as stale
-	stepped  = "stepped"  // the clock of a database was set forward by TTL
+	stepped  = "stepped"  // the clock of a database was set forward by TTL, or back by Back
 )
 
 // event is a line of the record. Sent and Answered are of the machine's clock, in nanoseconds.
@@ -27,6 +27,7 @@ type event struct {
 	Sent, Answered int64         // of a repeated request: the first was sent
 	Expires        int64         `json:",omitempty"` // by the clock of the master, in microseconds
 	TTL            time.Duration `json:",omitempty"`
+	Back           time.Duration `json:",omitempty"`
 }
 
 func (e *event) String() string {
@@ -123,6 +124,17 @@ func (h *history) forward(from, to int64) (sum time.Duration) {
 	return sum
 }
 
+// back is by how much clocks may have been set back in a time. A lock may have expired before that, so that a later grant has a
+// moment of the clock before the expiry.
+func (h *history) back(from, to int64) (sum time.Duration) {
+	for _, s := range h.steps {
+		if s.Answered >= from && s.Sent <= to {
+			sum += s.Back
+		}
+	}
+	return sum
+}
+
 // heldUntil is a moment before which an acknowledged grant or renewal has not expired, as seen from the moment now.
 func (h *history) heldUntil(ack event, now int64) int64 {
 	return ack.Sent + int64(ack.TTL-h.forward(ack.Sent, now))
@@ -155,7 +167,7 @@ func (h *history) checkExpiry(x, later *holding) {
 	if x.end() <= later.grant.Answered {
 		return
 	}
-	early := x.last.Expires - (later.grant.Expires - later.grant.TTL.Microseconds())
+	early := x.last.Expires - (later.grant.Expires - later.grant.TTL.Microseconds()) - h.back(x.last.Sent, later.grant.Answered).Microseconds()
 	if early > 0 && !x.unsure && x.grant.Fence>>epochBits == later.grant.Fence>>epochBits {
 		h.fault(fmt.Sprintf("granted %d µs before the expiry, by the clock of the master", early), x.last, later.grant)
 	}
