@@ -283,6 +283,7 @@ func (l *pageReader) addEntry(ctx context.Context, e *Entry) error {
 		}
 	}
 	if l.o.Values && !e.Intact() {
+		l.backend.LogDamage(e)
 		if l.o.Partition != "" {
 			return fmt.Errorf("%s of %s: %w", e.Key, l.backend.Name(), backend.ErrDamaged)
 		}

@@ -109,12 +109,13 @@ func (a *originAnswers) answerFirst(ctx context.Context, keys []Key, o *ReadOpti
 func (a *originAnswers) toRead(ctx context.Context, e *Entry, age answerAge, o *ReadOptions) (Read, answerAge, error) {
 	r := a.read
 	r.Seen = Mark{Origin: e.Origin, Revision: e.Revision}
-	if !a.isLive(e) {
-		return r, age, ErrNotFound
-	}
-	if !e.Intact() {
+	if !pointread.IsHead(e) && !e.Intact() {
+		a.backend.LogDamage(e)
 		r, err := a.s.Get(ctx, e.Key, *o)
 		return r, laterMoment, err
+	}
+	if !a.isLive(e) {
+		return r, age, ErrNotFound
 	}
 	r.Entry = *e
 	return r, age, nil

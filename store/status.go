@@ -34,6 +34,8 @@ type Status struct {
 	Partitions []PartitionStatus // in the order of the configuration
 	Cache      CacheStats
 	Quotas     []QuotaStatus // in the order of SetQuotas
+	Damaged    int64         // reads that have met a damaged copy
+	Repaired   int64         // damaged copies that were repaired after such a read
 }
 
 // PartitionStatus is the known state of a partition.
@@ -46,6 +48,7 @@ type PartitionStatus struct {
 	Err      error          // why State is not Ready; nil for Ready, Filling and CatchingUp
 	Latency  time.Duration  // of recent operations, smoothed
 	ReadAt   time.Time      // when its positions were last read
+	Verified time.Time      // when the partition was last verified in full; zero: never
 	Readable bool           // serves reads of every origin
 	Writable bool           // takes writes as a master
 	Warnings []string       // settings of the server that put durability at risk, or limit values
@@ -66,6 +69,7 @@ type OriginStatus struct {
 // Status returns the known state. It does not query any partition.
 func (s *Store) Status() (st Status) {
 	st.Cache, st.Quotas = s.cache.Stats(), s.quotas.Status()
+	st.Damaged, st.Repaired = s.mender.Stats()
 	c := s.cluster.Map()
 	if c != nil {
 		st.ClusterID, st.Epoch, st.Masters = c.ID, c.Epoch, c.Masters
@@ -114,6 +118,9 @@ func (s *Store) statusOf(b *backend.Backend, c *cluster.Map) PartitionStatus {
 	}
 	if k := b.Observed(); k != nil {
 		ps.ReadAt = k.ReadAt
+		if k.VerifiedAt != 0 {
+			ps.Verified = k.VerifiedAt.Time()
+		}
 	}
 	ps.Readable, ps.Writable = len(masters) > 0, ps.Master && b.IsWritable() && b.HasLease()
 	complete, catchingUp := true, false

@@ -14,6 +14,7 @@ import (
 	"github.com/runnelkv/runnel/store/internal/cluster"
 	"github.com/runnelkv/runnel/store/internal/commit"
 	"github.com/runnelkv/runnel/store/internal/feed"
+	"github.com/runnelkv/runnel/store/internal/mend"
 	"github.com/runnelkv/runnel/store/internal/quota"
 	"github.com/runnelkv/runnel/store/internal/routing"
 	"github.com/runnelkv/runnel/store/partition"
@@ -30,6 +31,7 @@ type Store struct {
 	feed       *feed.Feed
 	copier     *catchup.Copier
 	quotas     *quota.Book
+	mender     *mend.Mender
 	committers atomic.Pointer[[]*commit.Committer] // by backend; replaced as a whole by Add
 	requests   commit.Pool
 
@@ -77,7 +79,8 @@ func (s *Store) assemble() (err error) {
 			s.cache.ObservePositions(name, p)
 			s.feed.NotePositions()
 		},
-		OnLoss: func() { s.cache.Invalidate() },
+		OnLoss:   func() { s.cache.Invalidate() },
+		OnDamage: func(k Key) { s.mender.Note(k) },
 	})
 	s.cluster = cluster.New(s.backends, cluster.Options{
 		Masters: o.Masters, Init: o.Init, Timeout: o.Timeout, Poll: o.Poll, BatchEntries: o.BatchEntries, BatchBytes: o.BatchBytes, Logger: o.Logger,
@@ -88,6 +91,7 @@ func (s *Store) assemble() (err error) {
 	s.feed = feed.New(s.backends, s.cluster, s.cache, o.Timeout, o.Poll)
 	s.router = routing.New(s.backends, s.cache, o.routing(s.background))
 	s.copier = catchup.New(s.backends, o.Timeout)
+	s.mender = mend.New(s.backends, o.Timeout, o.Logger)
 	s.quotas = quota.NewBook()
 	s.SetQuotas(o.Quotas)
 	s.committers.Store(new([]*commit.Committer))
@@ -125,6 +129,7 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 	s.work.Go(func() { s.feed.FollowLoop(ctx) })
 	s.work.Go(func() { s.measureLoop(ctx) })
+	s.work.Go(func() { s.mender.Loop(ctx) })
 	s.work.Go(func() { s.cluster.ContinueLoop(ctx) })
 	s.work.Go(func() { s.cluster.ReportLoop(ctx) })
 	if s.options.Promotes {

@@ -3,11 +3,13 @@ package sync
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/runnelkv/runnel/store/partition"
+	"github.com/runnelkv/runnel/store/verify"
 )
 
 // transfer is a running copy: it reads a snapshot in chunks and applies them.
@@ -106,6 +108,9 @@ func (t *transfer) readChunks(ctx context.Context, chunks chan<- chunk) error {
 		if err != nil {
 			return t.j.sourceError(err)
 		}
+		if err := t.mend(ctx, entries); err != nil {
+			return err
+		}
 		if held != nil {
 			if err := send(ctx, chunks, chunk{held, false}); err != nil {
 				return err
@@ -188,4 +193,53 @@ func (t *transfer) noteApplied(entries []partition.Entry, to partition.Revision)
 	t.j.stream.addTotals(Totals{Entries: int64(len(entries)), Bytes: bytes, Batches: 1})
 	t.j.stream.noteNewest(entries, t.at, to)
 	t.j.stream.toGo = distance(to, t.goal)
+}
+
+// errDamaged: the source's copy of an entry is damaged, and no right copy was found.
+var errDamaged = errors.New("a damaged entry is not copied")
+
+// mend replaces damaged entries of a snapshot by right copies of the same revision, after the source was repaired. Damage is
+// never copied: without a right copy the stream stops before the entry.
+func (t *transfer) mend(ctx context.Context, entries []partition.Entry) error {
+	for i := range entries {
+		e := &entries[i]
+		if e.Intact() {
+			continue
+		}
+		right, err := t.s.repairSource(ctx, t.j.from, e)
+		if err != nil {
+			return t.j.sourceError(err)
+		}
+		*e = right
+	}
+	return nil
+}
+
+// repairSource repairs a row of a source from the other partitions, and returns the right row.
+func (s *Syncer) repairSource(ctx context.Context, from *replica, damaged *partition.Entry) (right partition.Entry, err error) {
+	bound, cancel := context.WithTimeout(ctx, s.options.Timeout)
+	defer cancel()
+	var parts []partition.Partition
+	for _, r := range s.cluster.Replicas() {
+		if r.Err == nil && r.SetBack == nil {
+			parts = append(parts, r.Partition)
+		}
+	}
+	findings, err := verify.Row(bound, parts, damaged.Key, true)
+	for _, f := range findings {
+		s.log.Error("damaged entry", "partition", f.Partition, "key", string(f.Key), "revision", int64(f.Revision), "repaired", f.Repaired, "from", f.From, "reason", f.Why)
+	}
+	if err != nil {
+		return right, fmt.Errorf("%w: %q: %w", errDamaged, damaged.Key, err)
+	}
+	rows, err := from.Get(bound, []partition.Key{damaged.Key})
+	switch {
+	case err != nil:
+		return right, err
+	case len(rows) == 1 && rows[0].Intact() && rows[0].Origin == damaged.Origin && rows[0].Revision == damaged.Revision:
+		return rows[0], nil
+	case len(rows) == 0 || rows[0].Intact(): // renamed, or written meanwhile
+		return right, fmt.Errorf("%w: the row of %q has changed", partition.ErrPositionMoved, damaged.Key)
+	}
+	return right, fmt.Errorf("%w: %q, revision %d: write or delete the key, or restore it, and the copy goes on", errDamaged, damaged.Key, damaged.Revision)
 }

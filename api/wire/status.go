@@ -167,18 +167,21 @@ func ofLimit(used, limit int64) string {
 
 // PartitionStatus is the state of a partition.
 type PartitionStatus struct {
-	Name      Text           `json:"name" xml:"name"`
-	Kind      string         `json:"kind" xml:"kind"` // sqlite, mysql, mariadb
-	Role      string         `json:"role" xml:"role"` // master, replica
-	State     string         `json:"state" xml:"state"`
-	Error     Text           `json:"error,omitempty" xml:"error,omitempty"`
-	LatencyMS float64        `json:"latency_ms" xml:"latency_ms"`                   // smoothed, of recent operations
-	Schema    int            `json:"schema,omitempty" xml:"schema,omitempty"`       // version of the tables
-	Migration int            `json:"migration,omitempty" xml:"migration,omitempty"` // version that 'runnel migrate' brings the tables to
-	Readable  bool           `json:"readable" xml:"readable"`
-	Writable  bool           `json:"writable" xml:"writable"`
-	Warnings  []Text         `json:"warnings,omitempty" xml:"warnings>warning,omitempty"`
-	Origins   []OriginStatus `json:"origins" xml:"origins>origin"`
+	Name      Text    `json:"name" xml:"name"`
+	Kind      string  `json:"kind" xml:"kind"` // sqlite, mysql, mariadb
+	Role      string  `json:"role" xml:"role"` // master, replica
+	State     string  `json:"state" xml:"state"`
+	Error     Text    `json:"error,omitempty" xml:"error,omitempty"`
+	LatencyMS float64 `json:"latency_ms" xml:"latency_ms"`                   // smoothed, of recent operations
+	Schema    int     `json:"schema,omitempty" xml:"schema,omitempty"`       // version of the tables
+	Migration int     `json:"migration,omitempty" xml:"migration,omitempty"` // version that 'runnel migrate' brings the tables to
+	Readable  bool    `json:"readable" xml:"readable"`
+	Writable  bool    `json:"writable" xml:"writable"`
+	Warnings  []Text  `json:"warnings,omitempty" xml:"warnings>warning,omitempty"`
+	// VerifiedAt is when the partition was last verified in full; nil: never.
+	VerifiedAt *time.Time `json:"verified_at,omitempty" xml:"verified_at,omitempty"`
+
+	Origins []OriginStatus `json:"origins" xml:"origins>origin"`
 }
 
 // OriginStatus is the position of a partition in the writes of a master.

@@ -93,6 +93,9 @@ func (p *program) statusTable(s *client.Status) string {
 		if part.Migration > 0 {
 			fmt.Fprintf(&b, "%s: schema %d, and 'runnel migrate' brings %d\n", part.Name, part.Schema, part.Migration)
 		}
+		if part.VerifiedAt != nil {
+			fmt.Fprintf(&b, "%s: verified %s\n", console.Line(string(part.Name)), p.ago(part.VerifiedAt))
+		}
 		for _, w := range part.Warnings {
 			fmt.Fprintln(&b, console.Line(fmt.Sprintf("%s: warning: %s", part.Name, w)))
 		}

@@ -18,7 +18,7 @@ const (
 // position only if the position is still where the caller read it. The origin's revisions up to
 // durable are known to be durable; a barrier on the origin makes later revisions durable.
 //
-// ErrTooFar: at is not Whole, one transaction is not enough, the target does not know the origin's cluster
+// ErrTooFar: at is not Whole, one transaction is not enough, an entry of the origin is damaged, the target does not know the origin's cluster
 // map yet, or later masters may have written keys that the target lacks of the origin (see
 // Cluster.GaveAway); nothing has changed. ErrSetBack:
 // see CheckLineage. Other errors are those of Snapshot, Barrier and Apply.
@@ -134,7 +134,9 @@ func gap(ctx context.Context, snap Snapshot) (entries []Entry, err error) {
 			return nil, err
 		}
 		for i := range more {
-			bytes += more[i].Size
+			if bytes += more[i].Size; !more[i].Intact() {
+				return nil, fmt.Errorf("%w: %w: the row of %q", ErrTooFar, ErrDamaged, more[i].Key)
+			}
 		}
 		entries = append(entries, more...)
 		if more[len(more)-1].Revision >= snap.Position().Revision {

@@ -245,7 +245,6 @@ func entryAt(ctx context.Context, p partition.Partition, o partition.Origin, at 
 // judgeIntact compares a copy that is not damaged with the newest right row.
 func (r *row) judgeIntact(h *held) (*Finding, error) {
 	if !h.isWhole() {
-		r.again = true
 		return nil, nil
 	}
 	var from *held
@@ -277,8 +276,8 @@ func (r *row) judgeIntact(h *held) (*Finding, error) {
 	return nil, nil
 }
 
-// judgeMissing restores a row that a partition lacks. Its key may be damaged there. A row that is older than a collected
-// tombstone may be missing because its key was deleted.
+// judgeMissing restores a row that a partition lacks. The key may be damaged there, or deleted: by a tombstone that was collected, and
+// that the partition with the row has not passed.
 func (r *row) judgeMissing(h, from *held) (*Finding, error) {
 	f := r.finding(Missing, h, from, from.row)
 	twin, err := entryAt(r.ctx, h.p, from.row.Origin, from.row.Revision)
@@ -289,9 +288,9 @@ func (r *row) judgeMissing(h, from *held) (*Finding, error) {
 		f.Kind = Damaged
 		return f, r.repair(f, h, partition.Repair{Damaged: twin, Right: *from.row})
 	}
-	for _, at := range h.after.Origins {
-		if at.Collected >= from.row.Revision {
-			f.Why = "later tombstones were collected, so that the key may have been deleted"
+	for origin, at := range h.after.Origins {
+		if !from.isWhole() || from.before.Origins[origin].Revision < at.Collected {
+			f.Why = "the key may have been deleted, by a tombstone that was collected"
 			return f, nil
 		}
 	}

@@ -17,6 +17,7 @@ type figures struct {
 	revision, lagRevisions, lagSeconds, age *prometheus.Desc
 	passes, passSeconds, passAge            *prometheus.Desc
 	remaining, swept, collected             *prometheus.Desc
+	damaged, repaired, verified             *prometheus.Desc
 	cacheReads, cacheEntries, cacheBytes    *prometheus.Desc
 	quotaKeys, quotaBytes                   *prometheus.Desc
 	quotaMaxKeys, quotaMaxBytes             *prometheus.Desc
@@ -59,6 +60,10 @@ func NewFigures(s *Service) prometheus.Collector {
 
 		quotaMaxBytes: desc("quota_max_bytes", "Limit of the bytes in their values.", "prefix"),
 
+		damaged:  desc("damaged_reads_total", "Reads that have met a damaged copy of an entry, which was not served."),
+		repaired: desc("damaged_repaired_total", "Damaged copies that were repaired after such a read."),
+		verified: desc("partition_verified_timestamp_seconds", "When the partition was last verified in full, in seconds since 1970; 0: never.", "partition"),
+
 		remaining: desc("sync_target_remaining_revisions", "Revisions that the target lacks.", "partition"),
 	}
 }
@@ -68,7 +73,7 @@ func (f *figures) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range [...]*prometheus.Desc{
 		f.epoch, f.masterSlots, f.moveUnderWay, f.ledgerHalted, f.failoverAfter, f.failoverCooling, f.up, f.readable, f.writable, f.latency, f.revision, f.lagRevisions, f.lagSeconds, f.age,
 		f.passes, f.passSeconds, f.passAge, f.remaining, f.swept, f.collected, f.cacheReads, f.cacheEntries, f.cacheBytes,
-		f.quotaKeys, f.quotaBytes, f.quotaMaxKeys, f.quotaMaxBytes,
+		f.quotaKeys, f.quotaBytes, f.quotaMaxKeys, f.quotaMaxBytes, f.damaged, f.repaired, f.verified,
 	} {
 		ch <- d
 	}
@@ -100,6 +105,8 @@ func (f *figures) Collect(ch chan<- prometheus.Metric) {
 		gauge(f.cacheBytes, float64(st.Cache.Bytes))
 	}
 	f.collectQuotas(gauge, st.Quotas)
+	ch <- prometheus.MustNewConstMetric(f.damaged, prometheus.CounterValue, float64(st.Damaged))
+	ch <- prometheus.MustNewConstMetric(f.repaired, prometheus.CounterValue, float64(st.Repaired))
 	if f.syncer == nil {
 		return
 	}
@@ -125,6 +132,7 @@ func (f *figures) collectPartition(gauge func(*prometheus.Desc, float64, ...stri
 	gauge(f.readable, oneIf(p.Readable), p.Name)
 	gauge(f.writable, oneIf(p.Writable), p.Name)
 	gauge(f.latency, p.Latency.Seconds(), p.Name)
+	gauge(f.verified, max(float64(p.Verified.UnixMilli())/1000, 0), p.Name)
 	for _, o := range p.Origins {
 		gauge(f.revision, float64(o.Revision), p.Name, string(o.Origin))
 		gauge(f.lagRevisions, float64(o.LagRevisions), p.Name, string(o.Origin))

@@ -139,7 +139,7 @@ func newClusterMap(m *store.ClusterMap) *wire.ClusterMap {
 func newPartitionStatus(p *store.PartitionStatus) wire.PartitionStatus {
 	d := wire.PartitionStatus{
 		Name: wire.Text(p.Name), Schema: p.Schema.Version, Migration: p.Schema.Available(), Kind: p.Kind, Role: "replica", State: string(p.State),
-		LatencyMS: milliseconds(p.Latency), Readable: p.Readable, Writable: p.Writable,
+		LatencyMS: milliseconds(p.Latency), Readable: p.Readable, Writable: p.Writable, VerifiedAt: timePointer(p.Verified),
 		Origins: make([]wire.OriginStatus, len(p.Origins)),
 	}
 	if p.Master {

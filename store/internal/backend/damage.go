@@ -12,7 +12,7 @@ import (
 )
 
 // ErrDamaged: the copy of an entry on the partition that was asked cannot be served.
-var ErrDamaged = errors.New("the stored value does not match its checksum")
+var ErrDamaged = errors.New("the stored entry does not match its checksum")
 
 // GetIntact reads an entry through the batcher. A damaged value is reported, and an error.
 func (b *Backend) GetIntact(ctx context.Context, k partition.Key, wait time.Duration) (partition.Entry, bool, error) {
@@ -24,8 +24,11 @@ func (b *Backend) GetIntact(ctx context.Context, k partition.Key, wait time.Dura
 	return e, found, err
 }
 
-// LogDamage logs a damaged entry of the backend, once.
-func (b *Backend) LogDamage(e *partition.Entry) { b.damages.logDamage(e) }
+// LogDamage logs a damaged entry of the backend, once, and passes the key on.
+func (b *Backend) LogDamage(e *partition.Entry) {
+	b.damages.logDamage(e)
+	b.set.options.OnDamage(e.Key)
+}
 
 // damageLog logs each damaged entry of a backend once, however often it is read.
 type damageLog struct {
@@ -48,6 +51,6 @@ func (d *damageLog) logDamage(e *partition.Entry) {
 		d.reported = make(map[partition.Key]partition.Revision)
 	}
 	d.reported[e.Key] = e.Revision
-	d.log.Error("damaged entry: the stored value does not match its checksum; other copies are read in its place",
+	d.log.Error("damaged entry: the stored entry does not match its checksum; other copies are read in its place",
 		"key", string(e.Key), "revision", int64(e.Revision))
 }

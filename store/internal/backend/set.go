@@ -40,6 +40,7 @@ type Options struct {
 	OnReach     func()                                    // a partition has become usable
 	OnPositions func(name string, p *partition.Positions) // the observed positions of a partition have changed
 	OnLoss      func()                                    // a partition holds less than was observed before
+	OnDamage    func(partition.Key)                       // a partition holds a damaged row of the key
 }
 
 // NewSet makes an empty set.
@@ -56,6 +57,9 @@ func NewSet(o Options) *Set {
 	}
 	if o.OnPositions == nil {
 		o.OnPositions = func(string, *partition.Positions) {}
+	}
+	if o.OnDamage == nil {
+		o.OnDamage = func(partition.Key) {}
 	}
 	if o.OnLoss == nil {
 		o.OnLoss = func() {}

@@ -152,15 +152,15 @@ func (f *Feed) present(p *Page, o Selection) error {
 	for i := range p.Entries {
 		e := &p.Entries[i]
 		switch {
-		case !e.Live(f.backends.Now(e.Origin)):
-			e.Deleted, e.ContentType, e.Metadata, e.Size, e.Value = true, "", nil, 0, nil
-		case !o.Values:
-			e.Value = nil
 		case !e.Intact():
 			if b := f.backends.Named(p.Partition); b != nil {
 				b.LogDamage(e)
 			}
 			return fmt.Errorf("%s of %s: %w", e.Key, p.Partition, backend.ErrDamaged)
+		case !e.Live(f.backends.Now(e.Origin)):
+			e.Deleted, e.ContentType, e.Metadata, e.Size, e.Value = true, "", nil, 0, nil
+		case !o.Values:
+			e.Value = nil
 		}
 	}
 	return nil
