@@ -145,6 +145,17 @@ func (c *Cluster) CheckPosition(name string, o Origin, at Revision) error {
 	return nil
 }
 
+// Renew returns the position with which a partition, called name, fills an origin afresh, if the partition is amid a catch-up to a
+// revision that is lost: nobody can complete the catch-up, and the partition holds a mixture of moments.
+func (c *Cluster) Renew(name string, p Position) (renewed Position, isLost bool) {
+	for _, e := range c.Ends {
+		if string(p.Origin) != name && p.Origin == e.Origin && p.CatchingUp() && e.Cut < p.Goal && p.Goal < e.Below {
+			return Position{Origin: p.Origin, Goal: e.Cut, Collected: p.Collected}, true
+		}
+	}
+	return p, false
+}
+
 // CheckMoves fails if a move contradicts itself or the slots.
 func (c *Cluster) CheckMoves() error {
 	var errs []error

@@ -62,7 +62,8 @@ type Identity interface {
 	//
 	// If the row takes the map and c.Masters contains the partition's name, Accept also raises the
 	// partition's counter to Floor(c.EpochOf(name)), and creates a missing row of the counter: no
-	// claim of an earlier epoch succeeds afterwards. The counter is never lowered.
+	// claim of an earlier epoch succeeds afterwards. The counter is never lowered. A partition amid a
+	// catch-up to a revision that is lost by c.Ends begins to fill that origin afresh, see Cluster.Renew.
 	//
 	// ErrRefused, without any change: the row belongs to another cluster; the partition holds
 	// revisions that are lost by c.Ends; the partition is the origin of an end and lacks revisions up

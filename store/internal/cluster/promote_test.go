@@ -330,3 +330,26 @@ func TestPromotionsThatCannotBeMadeChangeNothing(t *testing.T) {
 	r.Parts[0].Fail(nil)
 	refused("a master that answers", store.PromoteRequest{Lost: "p0", To: "p1", Stopped: true}, "runnel move")
 }
+
+// TestReplicaAmidACatchUpToLostWritesIsFilledAfresh: the lost master has begun to give p2 writes that nobody else holds.
+func TestReplicaAmidACatchUpToLostWritesIsFilledAfresh(t *testing.T) {
+	for _, n := range []int{3, 5} {
+		r, lost := lostMaster(t, n)
+		at, err := r.Parts[2].Positions(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := at.Origins["p0"]
+		if err := r.Parts[2].Apply(t.Context(), partition.Copy{Origin: "p0", From: p.Revision, To: p.Revision, Goal: lost.Revision}); err != nil {
+			t.Fatal(err)
+		}
+		promote(t, r)
+		r.MustPut(t, "b", "1")
+		storetest.Eventually(t, "a whole p2", func() bool {
+			at, err := r.Parts[2].Positions(t.Context())
+			return err == nil && at.Origins["p0"].Whole() && at.Origins["p1"].Whole() && r.Status().Partitions[2].State == store.Ready
+		})
+		wantValue(t, r, "a", "1", "p2")
+		wantValue(t, r, "tail", "", "p2")
+	}
+}

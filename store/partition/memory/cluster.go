@@ -128,6 +128,9 @@ func (db *database) accept(c partition.Cluster) error {
 		if err := db.raise(row); err != nil {
 			return err
 		}
+		for o, p := range db.positions {
+			db.positions[o], _ = row.Renew(string(db.name), p)
+		}
 	}
 	db.cluster = &row
 	return nil

@@ -24,6 +24,8 @@ var faults = []fault{
 		func(m *memory.Partition) partition.Partition { return racyReports{m} }},
 	{"counts the first master of a report", "ReportsOfEachMasterAreCounted",
 		func(m *memory.Partition) partition.Partition { return firstReport{m} }},
+	{"keeps a catch-up that cannot end", "AcceptEndsACatchUpToALostRevision",
+		func(m *memory.Partition) partition.Partition { return endless{m} }},
 	{"makes new tables for this binary alone", "ReportsNeedBallots",
 		func(m *memory.Partition) partition.Partition { return exclusive{m} }},
 	{"keeps damaged data", "ChunkReplacesDamagedData",
@@ -775,4 +777,12 @@ type firstReport struct{ *memory.Partition }
 
 func (p firstReport) Report(ctx context.Context, masters []string) error {
 	return p.Partition.Report(ctx, masters[:min(1, len(masters))])
+}
+
+// endless knows of no ends.
+type endless struct{ *memory.Partition }
+
+func (p endless) Accept(ctx context.Context, c partition.Cluster) (partition.Cluster, error) {
+	c.Ends = nil
+	return p.Partition.Accept(ctx, c)
 }

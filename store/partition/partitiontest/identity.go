@@ -23,6 +23,7 @@ var identityChecks = []check{
 	{"JoinGivesEachDatabaseAnID", checkJoinGivesIDs},
 	{"AcceptBeginsAnEpoch", checkAcceptBeginsAnEpoch},
 	{"AcceptRefusesWhatTheEndsContradict", checkAcceptRefuses},
+	{"AcceptEndsACatchUpToALostRevision", checkAcceptRenews},
 }
 
 func checkPartitionKnowsItself(t *testing.T, s suite) {
@@ -231,4 +232,34 @@ func checkAcceptRefuses(t *testing.T, s suite) {
 	next.Ends = []partition.End{{Origin: alpha, Cut: floor + 4, Below: below}}
 	_, err := replica.Accept(t.Context(), next) // a replica may lack entries up to the cut
 	must(t, err)
+}
+
+// checkAcceptRenews: of a catch-up to a lost revision nothing is left but the end as its goal.
+func checkAcceptRenews(t *testing.T, s suite) {
+	const floor, below = epoch << 40, (epoch + 1) << 40
+	for name, c := range map[string]struct {
+		before partition.Copy
+		want   partition.Position
+	}{
+		"to a lost revision":  {partition.Copy{To: floor + 3, Goal: floor + 9, SyncedAt: 1}, partition.Position{Goal: floor + 5}},
+		"a fill":              {partition.Copy{To: floor + 3, Goal: floor + 9}, partition.Position{Goal: floor + 5}},
+		"to the end":          {partition.Copy{To: floor + 3, Goal: floor + 5, SyncedAt: 1}, partition.Position{Revision: floor + 3, Goal: floor + 5, SyncedAt: 1}},
+		"to a later revision": {partition.Copy{To: floor + 3, Goal: below + 9, SyncedAt: 1}, partition.Position{Revision: floor + 3, Goal: below + 9, SyncedAt: 1}},
+	} {
+		n := s.node(t, beta)
+		c.before.Origin, c.want.Origin = alpha, alpha
+		must(t, n.Apply(t.Context(), c.before))
+		other := partition.Copy{Origin: "gamma", To: 1, Goal: floor + 9, SyncedAt: 1}
+		must(t, n.Apply(t.Context(), other))
+		next := clusterOf(beta)
+		next.Epoch, next.Ends = epoch+1, []partition.End{{Origin: alpha, Cut: floor + 5, Below: below}}
+		_, err := n.Accept(t.Context(), next)
+		must(t, err)
+		if got := position(t, n, alpha); got != c.want {
+			t.Errorf("%s: at %+v, want %+v", name, got, c.want)
+		}
+		if got := position(t, n, "gamma"); got.Revision != 1 || got.Goal != other.Goal || got.SyncedAt != 1 {
+			t.Errorf("%s: another origin is at %+v", name, got)
+		}
+	}
 }

@@ -79,6 +79,7 @@ const (
 	insertCluster = ` INTO {p}cluster (id, cluster_id, partition_id, name, epoch, map) VALUES (1, ?, ?, ?, ?, ?)`
 	updateCluster = `UPDATE {p}cluster SET epoch = ?, map = ? WHERE id = 1`
 	updateBallots = `UPDATE {p}ballots SET promised = ?, accepted = ?, chosen = ? WHERE id = 1`
+	renewPosition = `UPDATE {p}positions SET revision = 0, goal = ?, synced_at = 0 WHERE origin = ?`
 	raiseOwn      = `UPDATE {p}positions SET revision = ? WHERE origin = ?`
 )
 
@@ -195,6 +196,9 @@ func (s *Engine) replaceMap(ctx context.Context, conn *Conn, c *partition.Cluste
 		p, _, err := s.position(ctx, conn, e.Origin, s.sql.LockExclusive)
 		if err == nil {
 			err = c.CheckPosition(string(s.name), e.Origin, p.Revision)
+		}
+		if renewed, isLost := c.Renew(string(s.name), p); err == nil && isLost {
+			_, err = conn.Exec(ctx, s.statement(renewPosition), int64(renewed.Goal), string(e.Origin))
 		}
 		if err != nil {
 			return err
