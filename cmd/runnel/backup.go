@@ -35,10 +35,7 @@ func newBackup(p *program) *cobra.Command {
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.File, o.Version = args[0], buildVersion().Version
-			c, err := f.readConfig()
-			if err == nil {
-				err = f.checkData(c)
-			}
+			c, err := f.readExisting()
 			if err != nil {
 				return err
 			}

@@ -129,10 +129,7 @@ func newMigrate(p *program) *cobra.Command {
 		Example: "  runnel migrate --plan --config /etc/runnel.toml\n  runnel migrate --run --config /etc/runnel.toml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := f.readConfig()
-			if err == nil {
-				err = f.checkData(c)
-			}
+			c, err := f.readExisting()
 			if err != nil {
 				return err
 			}
@@ -408,10 +405,7 @@ func newVoters(p *program) *cobra.Command {
 
 // withStore calls f with the store of a configuration, after trying to reach each partition.
 func (p *program) withStore(ctx context.Context, flags configFlags, f func(*store.Store, *config.Config) error) error {
-	c, err := flags.readConfig()
-	if err == nil {
-		err = flags.checkData(c)
-	}
+	c, err := flags.readExisting()
 	if err != nil {
 		return err
 	}

@@ -124,6 +124,15 @@ func (f configFlags) dataFlag() string {
 	return " --data '" + strings.ReplaceAll(f.data, "'", `'\''`) + "'"
 }
 
+// readExisting is readConfig for commands that create no store.
+func (f configFlags) readExisting() (*config.Config, error) {
+	c, err := f.readConfig()
+	if err == nil {
+		err = f.checkData(c)
+	}
+	return c, err
+}
+
 // checkData rejects a --data directory without a store: only 'runnel serve' creates stores.
 func (f configFlags) checkData(c *config.Config) error {
 	if f.file != "" {

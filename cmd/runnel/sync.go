@@ -44,10 +44,7 @@ func newSync(p *program) *cobra.Command {
 			if now {
 				return p.syncNow(cmd.Context())
 			}
-			c, err := f.readConfig()
-			if err == nil {
-				err = f.checkData(c)
-			}
+			c, err := f.readExisting()
 			if err != nil {
 				return err
 			}
@@ -171,10 +168,7 @@ func newVerify(p *program) *cobra.Command {
 		Example: "  runnel verify --config /etc/runnel.toml\n  runnel verify --deep --repair --config /etc/runnel.toml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := f.readConfig()
-			if err == nil {
-				err = f.checkData(c)
-			}
+			c, err := f.readExisting()
 			if err != nil {
 				return err
 			}
