@@ -205,6 +205,11 @@ func (c *checker) sync(s Sync) {
 	if err := checkSchedule(s.Schedule); err != nil {
 		c.rule("sync.schedule", err.Error())
 	}
+	if s.Verify != "" {
+		if err := checkSchedule(s.Verify); err != nil {
+			c.rule("sync.verify", err.Error())
+		}
+	}
 	c.count("sync.batch_entries", s.BatchEntries, 1, 100_000)
 	c.size("sync.batch_bytes", s.BatchBytes, 64*KiB, GiB)
 	c.duration("sync.timeout", s.Timeout, 100*time.Millisecond, 24*time.Hour)

@@ -90,6 +90,7 @@ type Sync struct {
 	Lease        time.Duration `toml:"lease" json:"lease"`
 	// TombstoneGrace is how long tombstones are kept after every partition has passed them, for readers of changes.
 	TombstoneGrace time.Duration `toml:"tombstone_grace" json:"tombstone_grace"`
+	Verify         string        `toml:"verify" json:"verify"` // a spec as Schedule; "": never
 }
 
 // Files configures the chunks of files.

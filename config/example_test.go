@@ -156,6 +156,7 @@ func limits() map[string]string {
 		"store.require_durable":   "`true` `false`",
 		"store.table_prefix":      "0..32 of `A-Za-z0-9_`, no digit first",
 		"sync.schedule":           "cron",
+		"sync.verify":             "cron",
 		"log.level":               "`debug` `info` `warn` `error`",
 		"log.format":              "`text` `json`",
 		"log.access":              "path",

@@ -6,6 +6,9 @@ import (
 	"log/slog"
 	"testing"
 	"testing/synctest"
+	"time"
+
+	"github.com/robfig/cron/v3"
 
 	"github.com/runnelkv/runnel/store/partition"
 	"github.com/runnelkv/runnel/store/partition/partitiontest"
@@ -89,5 +92,26 @@ func TestDamageWithoutARightCopyIsNotCopied(t *testing.T) {
 		w.write("p0", "b", "3")
 		c.level()
 		w.checkEqual()
+	})
+}
+
+// TestScheduleStartsVerifications of the process that copies. A process that stands by does not verify.
+func TestScheduleStartsVerifications(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 2)
+		c := w.site(func(o *Options) { o.Verify = cron.Every(time.Hour) })
+		w.write("p0", "a", "1")
+		defer c.running(t)()
+		time.Sleep(time.Minute)
+		w.damage("p1", "a", func(e *partition.Entry) { e.Value = []byte("x") })
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		w.checkEqual()
+		for _, name := range w.names {
+			at, err := w.bases[name].Positions(t.Context())
+			if err != nil || at.VerifiedAt == 0 {
+				t.Errorf("%s was verified at %d, %v", name, at.VerifiedAt, err)
+			}
+		}
 	})
 }

@@ -219,15 +219,9 @@ func (t *transfer) mend(ctx context.Context, entries []partition.Entry) error {
 func (s *Syncer) repairSource(ctx context.Context, from *replica, damaged *partition.Entry) (right partition.Entry, err error) {
 	bound, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
-	var parts []partition.Partition
-	for _, r := range s.cluster.Replicas() {
-		if r.Err == nil && r.SetBack == nil {
-			parts = append(parts, r.Partition)
-		}
-	}
-	findings, err := verify.Row(bound, parts, damaged.Key, true)
+	findings, err := verify.Row(bound, s.usable(), damaged.Key, true)
 	for _, f := range findings {
-		s.log.Error("damaged entry", "partition", f.Partition, "key", string(f.Key), "revision", int64(f.Revision), "repaired", f.Repaired, "from", f.From, "reason", f.Why)
+		s.logFinding(f)
 	}
 	if err != nil {
 		return right, fmt.Errorf("%w: %q: %w", errDamaged, damaged.Key, err)

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/robfig/cron/v3"
+
+	"github.com/runnelkv/runnel/store/verify"
 )
 
 // ParseSchedule parses a cron spec of five fields, or a descriptor such as
@@ -36,6 +38,9 @@ func (s *Syncer) Run(ctx context.Context) error {
 	}
 	defer s.releaseLeases(ctx)
 	defer s.background.Wait()
+	if s.options.Verify != nil {
+		s.background.Go(func() { s.verifyLoop(ctx) })
+	}
 
 	next, wake := time.Now(), s.options.Wake
 	for {
@@ -104,6 +109,38 @@ func (s *Syncer) startUpkeep(u *upkeep, every time.Duration, work func()) {
 		defer s.mu.Unlock()
 		u.running = false
 	})
+}
+
+// verifyLoop verifies all partitions by the schedule, while this process holds a lease. A verification that ctx ends goes on
+// at the schedule's next time.
+func (s *Syncer) verifyLoop(ctx context.Context) {
+	for {
+		next := following(s.options.Verify, time.Now())
+		if next.IsZero() {
+			return
+		}
+		timer := time.NewTimer(time.Until(next))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		if !s.Status().Active {
+			continue
+		}
+		r, err := verify.Run(ctx, s.usable(), verify.Options{Deep: true, Repair: true, Found: s.logFinding, Logger: s.log})
+		if err != nil {
+			s.log.Warn("the verification was not completed", "error", err)
+			continue
+		}
+		s.log.Info("verified", "partitions", r.Verified, "entries", r.Compared, "wrong", r.Found+r.Before, "repaired", r.Repaired)
+	}
+}
+
+func (s *Syncer) logFinding(f verify.Finding) {
+	s.log.Error("wrong copy of an entry", "kind", f.Kind, "partition", f.Partition, "key", string(f.Key), "revision", int64(f.Revision),
+		"repaired", f.Repaired, "from", f.From, "reason", f.Why)
 }
 
 // following returns the schedule's next time after t, on the monotonic clock: setting the

@@ -48,6 +48,8 @@ type Options struct {
 	CollectEvery   time.Duration // between two collections of tombstones, default 1 min; negative: never
 	TombstoneGrace time.Duration // least age of a tombstone, counted from when all partitions passed it, default 0
 
+	Verify cron.Schedule // starts verifications that repair, by the process that copies; nil: never
+
 	Wake   <-chan struct{} // a receive starts a pass at once; may be nil
 	Logger *slog.Logger    // default slog.Default()
 }
@@ -108,6 +110,16 @@ func New(c Cluster, o Options) *Syncer {
 		streamDone:   make(chan struct{}, 1),
 		durabilities: make(map[partition.Origin]*durability.Tracker),
 	}
+}
+
+// usable returns the partitions that can be compared.
+func (s *Syncer) usable() (parts []partition.Partition) {
+	for _, r := range s.cluster.Replicas() {
+		if r.Err == nil && r.SetBack == nil {
+			parts = append(parts, r.Partition)
+		}
+	}
+	return parts
 }
 
 // notify sends without waiting. A notification that is already queued counts for both.

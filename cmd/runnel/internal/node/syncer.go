@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 
+	"github.com/robfig/cron/v3"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/runnelkv/runnel/api"
@@ -54,8 +55,15 @@ func NewSyncer(c *config.Config, s *store.Store, log *slog.Logger, wake <-chan s
 	if err != nil {
 		return nil, err
 	}
+	var verify cron.Schedule
+	if c.Sync.Verify != "" {
+		if verify, err = sync.ParseSchedule(c.Sync.Verify); err != nil {
+			return nil, err
+		}
+	}
 	return sync.New(s, sync.Options{
 		Schedule:     schedule,
+		Verify:       verify,
 		BatchEntries: c.Sync.BatchEntries,
 		BatchBytes:   int64(c.Sync.BatchBytes),
 		Timeout:      c.Store.Timeout,
