@@ -33,7 +33,7 @@ func TestStoredTextRunsNoScript(t *testing.T) {
 	c.take()
 
 	p := runnel.Serve(t, "--data", t.TempDir())
-	pages := []string{"/", "/v1/status", "/bucket/", "/canonicalbucket/", "/v1/keys?prefix=", "/v1/keys?prefix=&values=true", "/v1/keys?prefix=&delimiter=%3C", "/v1/changes"}
+	pages := []string{"/", "/console/keys", "/console/keys?delimiter=%3C", "/console/changes?since=start", "/console/files", "/console/files?dir=d/", "/v1/status", "/bucket/", "/canonicalbucket/", "/v1/keys?prefix=", "/v1/keys?prefix=&values=true", "/v1/keys?prefix=&delimiter=%3C", "/v1/changes"}
 	for i, text := range hostile {
 		escaped := url.PathEscape(text)
 		for j, mediaType := range []string{"text/html", "image/svg+xml", "application/xhtml+xml", "text/javascript", "text/plain", `text/html; a="` + strings.ReplaceAll(text, `"`, `\"`) + `"`} {
@@ -42,6 +42,12 @@ func TestStoredTextRunsNoScript(t *testing.T) {
 			pages = append(pages, "/v1/keys/"+name, "/v1/keys/"+name+"?entry=true", "/bucket/"+name)
 		}
 		put(t, p.URL+"/v1/keys/"+escaped, text, "text/html", text)
+		put(t, p.URL+"/v1/files/"+escaped, text, "text/html", text)
+		put(t, p.URL+"/v1/files/d/"+escaped, text, "image/svg+xml", text)
+		for _, page := range []string{"key?key=", "edit?key=", "keys?prefix=", "new?prefix=", "changes?prefix=", "file?path=", "files?dir=", "signin?next=", "locks?prefix=", "accounts?q="} {
+			pages = append(pages, "/console/"+page+url.QueryEscape(text))
+		}
+		pages = append(pages, fmt.Sprintf("/console/key?key=%d-1", i), fmt.Sprintf("/console/edit?key=%d-0", i))
 		pages = append(pages, "/v1/keys/"+escaped, "/v1/keys/"+escaped+"?entry=true", "/bucket/"+escaped, "/v1/keys?prefix="+url.QueryEscape(text),
 			"/v1/keys?after="+url.QueryEscape(text), "/v1/keys?"+url.QueryEscape(text)+"=1", "/problems/"+escaped, "/"+escaped, "/v1/changes?since="+url.QueryEscape(text))
 	}
