@@ -233,7 +233,7 @@ func flip(random *rand.Rand, e partition.Entry) (partition.Entry, string) {
 func TestFlippedBitsAreFoundAndRepaired(t *testing.T) {
 	rounds := 18
 	if os.Getenv("RUNNEL_TEST_LONG") != "" {
-		rounds = 350
+		rounds = 1000 // 10,000 bits
 	}
 	for kind := range kinds {
 		t.Run(kind, func(t *testing.T) {
