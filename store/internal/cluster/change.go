@@ -89,6 +89,11 @@ func (r *Register) tryChange(ctx context.Context, lost string, f func(partition.
 		}
 		return stands, err
 	}
+	if to := r.promotedIn(&base, &proposed); to != nil { // alone, because a cut below its position would shut it out
+		if _, err := accept(ctx, to); err != nil {
+			return base, err
+		}
+	}
 	if err := r.acceptedBy(r.askAll(ctx, union(v.backends, next.backends), accept), v, next); err != nil {
 		return base, err
 	}
@@ -97,6 +102,14 @@ func (r *Register) tryChange(ctx context.Context, lost string, f func(partition.
 	r.askAll(ctx, r.backends.All(), accept) // those that miss this are taught later
 	r.admitMasters(ctx)
 	return proposed, nil
+}
+
+// promotedIn returns the partition that becomes a master by the end of a promotion with the proposed map, or nil.
+func (r *Register) promotedIn(base, proposed *partition.Cluster) *backend.Backend {
+	if m := underWay(base); m != nil && m.Lost && hasEnded(proposed, *m) {
+		return r.backends.Named(m.To)
+	}
+	return nil
 }
 
 // acceptedBy fails unless enough of each group of voters has agreed.

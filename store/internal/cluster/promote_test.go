@@ -353,3 +353,32 @@ func TestReplicaAmidACatchUpToLostWritesIsFilledAfresh(t *testing.T) {
 		wantValue(t, r, "tail", "", "p2")
 	}
 }
+
+// TestPromotedPartitionThatReceivesMoreIsNotShutOut: a replica that holds more of the lost master returns between the reading
+// of the cut and the end, and passes the last write on to the new master.
+func TestPromotedPartitionThatReceivesMoreIsNotShutOut(t *testing.T) {
+	r, lost := lostMaster(t, 5, 4)
+	down(r.Parts[4])
+	var isExcluded, isCopied atomic.Bool
+	r.Parts[1].Fail(func(op string) error {
+		if op != memory.OpPromise || !isExcluded.Load() || !isCopied.CompareAndSwap(false, true) {
+			return nil
+		}
+		c, err := r.Parts[2].Reopen().Cluster(t.Context())
+		if err == nil {
+			_, err = r.Parts[4].Reopen().Accept(t.Context(), c)
+		}
+		if err == nil {
+			err = catchUp(t, r.Parts[4], r.Parts[1], "p0")
+		}
+		if err != nil || held(t, r.Parts[1:2], lost) == 0 {
+			t.Errorf("the new master does not hold the last write: %v", err)
+		}
+		return nil
+	})
+	_, err := r.Promote(t.Context(), inPlaceOfP0, func(s store.PromoteStage) { isExcluded.Store(isExcluded.Load() || s == store.PromoteExcluded) })
+	t.Logf("the promotion: %v", err)
+	storetest.Eventually(t, "the new master", func() bool { return r.ClusterMap().Move == nil && r.ClusterMap().Masters[0].Name == "p1" })
+	storetest.Eventually(t, "a write", func() bool { _, err := write(r); return err == nil })
+	wantValue(t, r, "tail", "1", "p1", "p2")
+}
