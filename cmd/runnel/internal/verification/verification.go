@@ -48,11 +48,10 @@ func Run(ctx context.Context, out *console.Streams, s *store.Store, o verify.Opt
 
 // printer prints findings, and shows the progress.
 type printer struct {
-	out   *console.Streams
-	bar   *console.Progress
-	total int64
-	done  int64
-	err   error // of writing a finding
+	out  *console.Streams
+	bar  *console.Progress
+	done int64
+	err  error // of writing a finding
 }
 
 // advance starts the bar with the first estimate of all rows.
