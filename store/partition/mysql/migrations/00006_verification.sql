@@ -16,3 +16,11 @@ CREATE TABLE IF NOT EXISTS {p}verification (
   COMMENT = 'One row: how far a verification has come, and when this partition was last verified in full';
 
 INSERT IGNORE INTO {p}verification (id, verified_at, began_at, deep, next_key, compared, differences) VALUES (1, 0, 0, 0, '', 0, 0);
+
+-- The table of version 5, which databases of an earlier version 5 lack.
+CREATE TABLE IF NOT EXISTS {p}reached (
+    master  VARBINARY(64) NOT NULL,
+    reports BIGINT        NOT NULL COMMENT 'grows with each report',
+    PRIMARY KEY (master)
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin
+  COMMENT = 'One row a master that processes have reported to reach';

@@ -12,3 +12,9 @@ CREATE TABLE IF NOT EXISTS {p}verification (
     differences INTEGER NOT NULL  -- rows that it has listed
 );
 INSERT OR IGNORE INTO {p}verification (id, verified_at, began_at, deep, next_key, compared, differences) VALUES (1, 0, 0, 0, x'', 0, 0);
+
+-- The table of version 5, which databases of an earlier version 5 lack.
+CREATE TABLE IF NOT EXISTS {p}reached (
+    master  TEXT    NOT NULL PRIMARY KEY,
+    reports INTEGER NOT NULL -- grows with each report
+) WITHOUT ROWID;
