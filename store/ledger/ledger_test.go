@@ -203,13 +203,13 @@ func TestHoldsArePostedVoidedOrExpire(t *testing.T) {
 				}
 				return o.Ref
 			}
-			part, void, soon := hold("part", 40, time.Hour), hold("void", 30, time.Hour), hold("soon", 30, time.Millisecond)
-			o := order(ann, bob, "too much", 1)
-			if o.Hold = time.Hour; b.account(t, ann).Held == 100 {
-				if _, _, err := b.Transfer(t.Context(), o); err == nil {
-					t.Error("more was held than there is")
-				}
+			part, void := hold("part", 40, time.Hour), hold("void", 30, time.Hour)
+			o := order(ann, bob, "too much", 31)
+			o.Hold = time.Hour
+			if _, _, err := b.Transfer(t.Context(), o); err == nil {
+				t.Error("more was held than there is")
 			}
+			soon := hold("soon", 30, time.Millisecond)
 			if done, err := b.Post(t.Context(), part, 25, false, "shop"); err != nil || done.Status != ledger.Posted || done.Amount() != 25 {
 				t.Errorf("%+v, %v", done, err)
 			}

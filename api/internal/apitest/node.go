@@ -3,6 +3,7 @@ package apitest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -163,40 +164,53 @@ func (n *Node) Level(t *testing.T) {
 	}
 }
 
-// levelWith copies everything from a master to the other partitions.
+// levelWith copies everything from a master to the other partitions. The store may copy at the same time, for a write that waits for
+// a majority.
 func (n *Node) levelWith(t *testing.T, source *memory.Partition) {
 	t.Helper()
-	ctx, origin := t.Context(), partition.Origin(source.Name())
 	for _, p := range n.Partitions {
 		if p == source {
 			continue
 		}
-		at, err := p.Positions(ctx)
+		err := copyAll(t.Context(), source, p)
+		for errors.Is(err, partition.ErrPositionMoved) {
+			err = copyAll(t.Context(), source, p)
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		from := at.Origins[origin].Revision
-		snap, err := source.Snapshot(ctx, origin, from)
+		at, err := p.Positions(t.Context())
 		if err != nil {
-			t.Fatal(err)
-		}
-		head := snap.Position()
-		c := partition.Copy{Origin: origin, From: from, To: head.Revision, Goal: head.Revision, SyncedAt: head.SyncedAt}
-		for {
-			more, err := snap.Next(ctx, 10_000, 1<<30)
-			if err != nil {
-				break
-			}
-			c.Entries = append(c.Entries, more...)
-		}
-		snap.Close()
-		if err := p.Apply(ctx, c); err != nil {
-			t.Fatal(err)
-		}
-		if at, err = p.Positions(ctx); err != nil {
 			t.Fatal(err)
 		}
 		n.Store.Observe(p.Name(), at)
+	}
+}
+
+// copyAll copies from a master what a partition lacks.
+func copyAll(ctx context.Context, source, p *memory.Partition) error {
+	origin := partition.Origin(source.Name())
+	at, err := p.Positions(ctx)
+	if err != nil {
+		return err
+	}
+	from := at.Origins[origin].Revision
+	snap, err := source.Snapshot(ctx, origin, from)
+	if err != nil {
+		return err
+	}
+	defer snap.Close()
+	head := snap.Position()
+	c := partition.Copy{Origin: origin, From: from, To: head.Revision, Goal: head.Revision, SyncedAt: head.SyncedAt}
+	for {
+		more, err := snap.Next(ctx, 10_000, 1<<30)
+		if errors.Is(err, io.EOF) {
+			return p.Apply(ctx, c)
+		}
+		if err != nil {
+			return err
+		}
+		c.Entries = append(c.Entries, more...)
 	}
 }
 

@@ -394,8 +394,8 @@ func TestExpiredEntriesComeAsDeleted(t *testing.T) {
 	})
 }
 
-// TestDamagedChangesAreReadElsewhere damages the value first on the replica that is read,
-// then on every partition.
+// TestDamagedChangesAreReadElsewhere damages the value first on the replica that is read, which is repaired, then on every
+// partition.
 func TestDamagedChangesAreReadElsewhere(t *testing.T) {
 	r := storetest.New(t, 2, storetest.Options())
 	e := r.MustPut(t, "a", "1")
@@ -406,7 +406,12 @@ func TestDamagedChangesAreReadElsewhere(t *testing.T) {
 	if page, err := r.Changes(t.Context(), store.ChangeToken{}, userChanges); err != nil || names(page.Entries) != "a=1" {
 		t.Errorf("one copy damaged: %s, %v", names(page.Entries), err)
 	}
+	storetest.Eventually(t, "the repair of the replica", func() bool {
+		rows, err := r.Parts[1].Get(t.Context(), []partition.Key{e.Key})
+		return err == nil && len(rows) == 1 && rows[0].Intact()
+	})
 	r.Parts[0].Plant(damaged)
+	r.Parts[1].Plant(damaged)
 	if page, err := r.Changes(t.Context(), store.ChangeToken{}, userChanges); err == nil {
 		t.Errorf("all copies damaged: %s", names(page.Entries))
 	}
