@@ -205,7 +205,7 @@ func TestUsedChunksAreNotDropped(t *testing.T) {
 // collected, while passes run one after the other.
 func TestCollectionLosesNoChunkOfAnUpload(t *testing.T) {
 	const writers = 4
-	uploads := 120
+	uploads := 60
 	if os.Getenv("RUNNEL_TEST_LONG") == "1" {
 		uploads = 2500 // 10,000 in all
 	}
