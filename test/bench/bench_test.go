@@ -69,11 +69,8 @@ func everyMeasurement(points []report.Point, long bool) []*report.Measurement {
 		b.addReport(alone, report.LockMany, round(1))
 	}
 	b.addReport(report.EtcdLocks, report.LockMany, round(1))
-	for _, name := range []string{report.OurLedger, report.TwoLedgers, report.PlainLedger} {
-		for _, p := range report.LedgerPoints() {
-			b.addReport(name, p, round(1))
-		}
-	}
+	b.addAll(report.LedgerPoints(), report.OurLedger, report.TwoLedgers, report.PlainLedger)
+	b.addAll(report.FilePoints(), report.OurFiles(report.OnMariaDB), report.OurFiles(report.Embedded), report.DiskFiles, report.NoFiles)
 	for _, name := range []string{"runnel-woken", "runnel-polled", "mariadb-replication"} {
 		b.addReport(name, report.LagIdle, round(1))
 		b.addReport(name, report.LagBusy, round(1))
@@ -83,6 +80,15 @@ func everyMeasurement(points []report.Point, long bool) []*report.Measurement {
 		b.addReport(name, report.Fresh, report.Report{Value: 1})
 	}
 	return b.results
+}
+
+// addAll adds a round of each point on each system.
+func (b *bench) addAll(points []report.Point, systems ...string) {
+	for _, name := range systems {
+		for _, p := range points {
+			b.addReport(name, p, round(1))
+		}
+	}
 }
 
 func (b *bench) noteAll(systems []*testbed.System, points []report.Point) {
