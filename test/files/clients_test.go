@@ -149,7 +149,7 @@ func TestRealClients(t *testing.T) {
 	t.Run("aws", func(t *testing.T) { useAWS(t) })
 }
 
-// useAWS uses the command line of Amazon, which adds checksums to bodies by default.
+// useAWS uses the command line of Amazon, which adds checksums to bodies by default since 2.23.
 func useAWS(t *testing.T) {
 	requireTool(t, "aws")
 	c, endpoint := newClient(t)
@@ -170,7 +170,10 @@ func useAWS(t *testing.T) {
 	aws("s3", "sync", "--no-progress", "s3://bucket/tree", "down")
 	c.run("diff", "-r", "up", "down")
 	out, err := c.try("aws", "--endpoint-url", "http://"+endpoint, "s3api", "put-object", "--bucket", "bucket", "--key", "tree/big", "--body", "up/big", "--if-none-match", "*")
-	if err == nil || !strings.Contains(out, "PreconditionFailed") {
+	switch isOld := strings.Contains(out, "Unknown options"); {
+	case isOld:
+		t.Log("this version of aws has no conditional put")
+	case err == nil || !strings.Contains(out, "PreconditionFailed"):
 		t.Errorf("a conditional put of an object that exists: %v\n%s", err, out)
 	}
 	aws("s3", "rm", "--recursive", "s3://bucket")
